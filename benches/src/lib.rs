@@ -1,0 +1,1 @@
+//! One stratum each, and versus/<peer>

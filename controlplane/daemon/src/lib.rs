@@ -1,0 +1,1 @@
+//! tandem-controlplane: boot, runtime, link to the shards

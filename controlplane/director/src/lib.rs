@@ -1,0 +1,1 @@
+//! The controlplane as one value: accounts, routes, scripts, callbacks, meter, ledger

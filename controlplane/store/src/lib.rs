@@ -1,0 +1,1 @@
+//! The system of record: trait Store, SQLite, the journal

@@ -1,0 +1,1 @@
+//! tandem-dataplane: config, plan, regions, threads, the breath loop

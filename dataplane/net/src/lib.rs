@@ -1,0 +1,1 @@
+//! The system: io_uring, sockets, clock, CPU pinning, wake-ups

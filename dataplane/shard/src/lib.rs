@@ -1,0 +1,1 @@
+//! The dataplane as one value: demux, legs, joins, media applications, guard, meter

@@ -1,0 +1,1 @@
+//! SIP: zero-copy parser and writer, transactions, dialogs, digest (RFC 3261)

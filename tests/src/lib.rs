@@ -1,0 +1,1 @@
+//! sim, scenario, process, interop, tidy

@@ -1,0 +1,1 @@
+//! The simulated world: phones, networks, tenants' web servers, in virtual time

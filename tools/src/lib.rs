@@ -1,0 +1,1 @@
+//! tandem: up, doctor, check, ctl, load
