@@ -7,6 +7,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod frame;
+pub mod id;
 pub mod time;
 
+pub use frame::{Flow, FlowReport, Frame, Frames, Local, MediaPort, Path, Received, Transmit};
+pub use id::{CallId, LegId, ShardId};
 pub use time::{Mono, Now, Wall};
