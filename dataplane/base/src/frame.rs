@@ -104,9 +104,15 @@ pub enum Flow {
 /// What the packet paths say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowReport {
-    Opened { port: MediaPort, path: Path },
+    Opened {
+        port: MediaPort,
+        path: Path,
+    },
     /// The system has no such port for us (somebody else's, or no descriptor left).
-    Refused { port: MediaPort, errno: i32 },
+    Refused {
+        port: MediaPort,
+        errno: i32,
+    },
 }
 
 impl Frame {

@@ -1,0 +1,112 @@
+//! What the controlplane tells a shard. A command names its call; the shard that does not know it
+//! answers with `Event::Unknown`. Every field is checked by the shard before it acts.
+
+use core::net::SocketAddr;
+
+use arrayvec::ArrayVec;
+use base::{CallId, LegId};
+
+use crate::event::Cause;
+
+/// Addresses an outgoing leg tries, in order.
+pub type Targets = ArrayVec<SocketAddr, 4>;
+
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]
+pub enum Command<'a> {
+    /// The call belongs to `account` and an application will decide; stops the 2 s hold after which
+    /// a new call is refused with 503. `setup_ms`: how long it may stay unanswered.
+    Accept {
+        call: CallId,
+        account: u64,
+        setup_ms: u32,
+    },
+    /// Sends a provisional response (101-199) without a body to an unanswered incoming leg.
+    Progress {
+        call: CallId,
+        code: u16,
+    },
+    /// Answers an incoming leg; it hears silence until it is joined or given something to play.
+    /// `limit_ms` as in [`Originate`], 0 for none.
+    Answer {
+        call: CallId,
+        limit_ms: u32,
+    },
+    /// Refuses an incoming leg with a final response 300-699. `reason` is the reason phrase.
+    Reject {
+        call: CallId,
+        code: u16,
+        reason: &'a str,
+        /// Seconds, 0 for no Retry-After header.
+        retry_after: u32,
+        cause: Cause,
+    },
+    /// Ends a leg whatever its state: CANCEL, BYE, or a final response.
+    Hangup {
+        call: CallId,
+        cause: Cause,
+    },
+    Originate(Originate<'a>),
+    /// Connects the media of two answered legs; `b` may be another shard's. Sent to the shard of `call`.
+    Join {
+        call: CallId,
+        b: LegId,
+    },
+    /// Takes a leg out of its join; both sides stand alone and hear silence.
+    Part {
+        call: CallId,
+    },
+    /// Plays ringback tone to an answered leg, or stops it.
+    Ringback {
+        call: CallId,
+        on: bool,
+    },
+    /// New end of the call, milliseconds from now; 0 lifts the limit.
+    Limit {
+        call: CallId,
+        remaining_ms: u32,
+    },
+    /// The usage of this leg is durable: its cell and record may be used again.
+    Release {
+        epoch: u32,
+        leg: LegId,
+    },
+    /// No new calls (503 with Retry-After) until the process ends or `on` is false again.
+    Drain {
+        on: bool,
+    },
+}
+
+/// A new outgoing leg.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Originate<'a> {
+    /// Made by the controlplane.
+    pub call: CallId,
+    pub account: u64,
+    pub parent: CallId,
+    /// The leg this one is dialled for, whose offer it carries; `LegId::NONE` for a call of its own.
+    pub peer: LegId,
+    /// Index of the SIP listener to send from; [`Originate::ANY_LISTENER`] picks by family.
+    pub listener: u8,
+    pub targets: Targets,
+    /// Request-URI and To, a `sip:` URI without brackets.
+    pub uri: &'a str,
+    /// From, a `sip:` URI without brackets, and its display name ("" for none).
+    pub from: &'a str,
+    pub from_name: &'a str,
+    /// More header lines, each ended with CRLF; names outside the pass list are refused.
+    pub headers: &'a str,
+    /// Milliseconds until an unanswered leg is cancelled; at least 1,000.
+    pub ring_ms: u32,
+    /// Milliseconds from answer to a forced end; 0 for none.
+    pub limit_ms: u32,
+    /// Provisional responses and early media go to the unanswered peer.
+    pub pass_progress: bool,
+    /// On answer, answer the peer if it is not answered yet, and join the two. The peer's end always
+    /// ends this leg.
+    pub bridge: bool,
+}
+
+impl Originate<'_> {
+    pub const ANY_LISTENER: u8 = u8::MAX;
+}

@@ -1,0 +1,239 @@
+//! The configuration as written: one TOML file, read by both processes and by `tandem check`. Every key
+//! has a default; unknown keys are errors. Raw text here, derived plans where they are used.
+
+use core::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub node: Node,
+    pub dataplane: Dataplane,
+    pub controlplane: Controlplane,
+    /// Routes that the dataplane follows alone.
+    pub trunk: Vec<Trunk>,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// This node's number in usage keys, 1-4,294,967,295; unique among nodes that share a store.
+    pub id: u32,
+    /// Store, journal, `endpoints.json`, secrets. Created with mode 0700.
+    pub data_dir: PathBuf,
+    /// Sockets between the processes. Empty: `run` inside `data_dir`.
+    pub runtime_dir: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dataplane {
+    /// Shards, one thread each; 0 for one per core but one, at least 1. At most 64.
+    pub shards: u8,
+    /// Pin each shard to a core.
+    pub pin: bool,
+    /// Microseconds a shard looks for work before it sleeps.
+    pub spin_us: u32,
+    pub listener: Vec<Listener>,
+    pub media: Vec<Media>,
+    pub limits: Limits,
+    pub guard: Guard,
+    pub timers: Timers,
+}
+
+/// A SIP listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Named by trunks and domains.
+    pub name: String,
+    /// UDP address, `127.0.0.1:5060`.
+    pub bind: SocketAddr,
+    /// What Via and Contact say, where a 1:1 NAT stands between.
+    #[serde(default)]
+    pub advertised: Option<SocketAddr>,
+    /// Name of the media address its calls use; empty for the first of the same family.
+    #[serde(default)]
+    pub media: String,
+}
+
+/// A media address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Media {
+    pub name: String,
+    pub bind: IpAddr,
+    /// What SDP says, where a 1:1 NAT stands between.
+    #[serde(default)]
+    pub advertised: Option<IpAddr>,
+    /// First and last UDP port; blocks of 256 are dealt out to the shards.
+    pub ports: [u16; 2],
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Legs per shard, unreleased ones included. A relayed call has two.
+    pub legs: u32,
+    /// SIP transactions per shard.
+    pub transactions: u32,
+    /// Small packet buffers per shard (2 KiB each).
+    pub frames: u32,
+    /// Large packet buffers per shard (16 KiB each).
+    pub large_frames: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Guard {
+    /// SIP messages per second from one address (IPv4) or /64 (IPv6) outside dialogs; 0 for no limit.
+    pub source_rate: u32,
+    /// Messages a source may send at once.
+    pub source_burst: u32,
+    /// New calls per second and shard; 0 for no limit.
+    pub call_rate: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timers {
+    /// RFC 3261 T1, milliseconds.
+    pub t1_ms: u32,
+    /// How long a new call waits for the controlplane before 503, milliseconds.
+    pub hold_ms: u32,
+    /// Seconds without any media after which an answered leg is ended; 0 for never.
+    pub media_timeout_s: u32,
+    /// Session-Expires that we ask for, seconds (RFC 4028); 0 for none.
+    pub session_s: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Controlplane {
+    /// REST API, metrics.
+    pub http: SocketAddr,
+    /// The URL that clients reach the API by; empty for `http://<http>`.
+    pub public_url: String,
+    /// Networks that webhooks may go to although they are private, loopback or link-local: default none.
+    pub webhook_allow: Vec<String>,
+    /// Milliseconds for connecting to an application, and for its whole answer (at most 15,000).
+    pub webhook_connect_ms: u32,
+    pub webhook_total_ms: u32,
+    /// Networks that SIP targets may be in although they are loopback or link-local: default none.
+    pub target_allow: Vec<String>,
+    /// Tenants made on first start, if the store has none: the first account's name; empty for none.
+    pub first_account: String,
+}
+
+/// A static route (see [`crate::table::StaticRoute`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    pub name: String,
+    /// AccountSid billed for its calls; empty for the first account.
+    #[serde(default)]
+    pub account: String,
+    #[serde(default)]
+    pub domain: String,
+    #[serde(default)]
+    pub prefix: String,
+    pub sources: Vec<String>,
+    pub targets: Vec<SocketAddr>,
+    #[serde(default)]
+    pub host: String,
+    #[serde(default)]
+    pub strip: u8,
+    #[serde(default)]
+    pub prepend: String,
+    #[serde(default)]
+    pub rate_max: u32,
+    #[serde(default)]
+    pub calls_max: u32,
+    #[serde(default = "ring_default")]
+    pub ring_s: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter.
+    pub level: String,
+    /// `auto` (JSON when not on a terminal), `json`, `text`.
+    pub format: String,
+}
+
+fn ring_default() -> u16 {
+    60
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { id: 1, data_dir: PathBuf::from("data"), runtime_dir: PathBuf::new() }
+    }
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            pin: true,
+            spin_us: 0,
+            listener: vec![Listener {
+                name: "udp".to_owned(),
+                bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
+                advertised: None,
+                media: String::new(),
+            }],
+            media: vec![Media {
+                name: "media".to_owned(),
+                bind: IpAddr::from([127, 0, 0, 1]),
+                advertised: None,
+                ports: [20_000, 29_999],
+            }],
+            limits: Limits::default(),
+            guard: Guard::default(),
+            timers: Timers::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { legs: 8_192, transactions: 16_384, frames: 16_384, large_frames: 1_024 }
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { source_rate: 2_000, source_burst: 4_000, call_rate: 0 }
+    }
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { t1_ms: 500, hold_ms: 2_000, media_timeout_s: 60, session_s: 0 }
+    }
+}
+
+impl Default for Controlplane {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: String::new(),
+            webhook_allow: Vec::new(),
+            webhook_connect_ms: 3_000,
+            webhook_total_ms: 15_000,
+            target_allow: Vec::new(),
+            first_account: "First account".to_owned(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: "auto".to_owned() }
+    }
+}

@@ -1,0 +1,223 @@
+//! What a shard tells the controlplane. Text is borrowed from the ring's copy; nothing is allocated.
+
+use core::net::SocketAddr;
+
+use arrayvec::ArrayVec;
+use base::{CallId, LegId, Path, Wall};
+
+use crate::cell::{SEGMENTS_MAX, Usage};
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]
+pub enum Event<'a> {
+    /// A new incoming leg; 100 Trying was sent. To be accepted within 2 s.
+    Incoming(Incoming<'a>),
+    /// The INVITE of an outgoing leg was sent.
+    Dialed { call: CallId, leg: LegId, at: Wall },
+    /// An outgoing leg got a provisional response above 100. `media`: it carried SDP.
+    Progress { call: CallId, leg: LegId, at: Wall, code: u16, media: bool },
+    /// A leg was answered (outgoing: 2xx came; incoming: 2xx was sent).
+    Answered { call: CallId, leg: LegId, at: Wall },
+    /// Two legs hear each other. Told once, by the shard of `call`.
+    Joined { call: CallId, peer: CallId, at: Wall },
+    /// The leg left its join and still stands.
+    Parted { call: CallId, at: Wall },
+    /// A digit was received (RFC 4733), `0-9*#A-D`.
+    Digit { call: CallId, at: Wall, digit: char },
+    /// The leg is over. Its cell is closed; the slot waits for `Command::Release`.
+    Ended(Summary<'a>),
+    /// A command named a call that this shard does not have.
+    Unknown { call: CallId },
+    /// Something was refused before there was a leg: for the tenant's debugger and the operator.
+    Refused { at: Wall, source: SocketAddr, code: u16, cause: Cause, uri: &'a str },
+}
+
+/// An INVITE without our tag in To.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Incoming<'a> {
+    pub call: CallId,
+    pub leg: LegId,
+    pub at: Wall,
+    /// Index of the SIP listener it came in on.
+    pub listener: u8,
+    pub source: SocketAddr,
+    /// Request-URI.
+    pub uri: &'a str,
+    /// From and To as URIs without brackets and parameters, From's display name.
+    pub from: &'a str,
+    pub from_name: &'a str,
+    pub to: &'a str,
+    /// SIP Call-ID.
+    pub call_id: &'a str,
+    /// The X-* headers as received, one `Name: value` a line, ended with CRLF.
+    pub headers: &'a str,
+}
+
+/// Who ended a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Party {
+    /// The far end of this leg.
+    Remote,
+    /// The other leg of its join or the leg it was dialled for.
+    Peer,
+    /// A command of the controlplane.
+    Application,
+    /// The dataplane itself: a timer, a limit, a fault.
+    Switch,
+}
+
+/// Why a leg ended or was never made. Numbers are for ever.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[repr(u8)]
+pub enum Cause {
+    /// BYE after an answer.
+    Normal = 0,
+    /// 486 or 600.
+    Busy = 1,
+    /// 408, 480, 487 after our ring timeout.
+    NoAnswer = 2,
+    /// CANCEL before an answer.
+    Canceled = 3,
+    /// Any other final response 3xx-6xx.
+    Rejected = 4,
+    /// No response at all to INVITE (timer B), or no target to send to.
+    Unreachable = 5,
+    /// No media in either direction for the media timeout.
+    MediaTimeout = 6,
+    /// The time limit of the call.
+    TimeLimit = 7,
+    /// No media port was free.
+    NoPort = 8,
+    /// No route or application for the number.
+    NoRoute = 9,
+    /// The guard shed it (rate, concurrency, overload, drain).
+    Overload = 10,
+    /// The controlplane did not take the call in time.
+    NoController = 11,
+    /// The dataplane process died; ended by its successor.
+    Restart = 12,
+    /// The peer broke the protocol in a way that ends a dialog (RFC 3261).
+    Protocol = 13,
+    /// A fault of ours in this leg.
+    Internal = 14,
+    /// No ACK to our 2xx (RFC 3261 section 13.3.1.4).
+    NoAck = 15,
+    /// Offer and answer have no codec in common (488).
+    NoCodec = 16,
+    /// Source or destination not allowed (403).
+    Forbidden = 17,
+    /// Another leg of the same dial answered first.
+    OtherAnswered = 18,
+    /// The session timer ran out (RFC 4028).
+    SessionExpired = 19,
+    /// A number or URI that cannot be dialled or does not exist (404, 484, 604).
+    NotFound = 20,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+/// A leg's whole story, enough for its CDR without any other source.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Summary<'a> {
+    pub epoch: u32,
+    pub leg: LegId,
+    pub call: CallId,
+    pub parent: CallId,
+    /// 0 if it never got one.
+    pub account: u64,
+    pub direction: Direction,
+    pub from: &'a str,
+    pub to: &'a str,
+    /// The far end of the signalling.
+    pub remote: SocketAddr,
+    /// SIP Call-ID.
+    pub call_id: &'a str,
+    pub created: Wall,
+    /// 0 if never answered.
+    pub answered: Wall,
+    pub ended: Wall,
+    /// Final SIP status sent or received for the INVITE; 0 if none.
+    pub code: u16,
+    pub cause: Cause,
+    pub by: Party,
+    pub media: Option<MediaSummary>,
+    pub usage: ArrayVec<Usage, SEGMENTS_MAX>,
+}
+
+/// One leg's media, as seen here.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MediaSummary {
+    pub path: Path,
+    /// Received from the far end.
+    pub received: u64,
+    pub lost: u64,
+    pub jitter_us: u32,
+    /// Mean opinion score x 100 (100-450) of what we received (ITU-T G.107).
+    pub mos_centi: u16,
+    pub sent: u64,
+    /// 0 if never measured.
+    pub rtt_us: u32,
+    /// As the far end reports of what we sent, in 1/256 (RFC 3550 section 6.4.1); 0 if it never did.
+    pub reported_loss: u8,
+}
+
+impl Cause {
+    /// Every cause, for tables and tests.
+    pub const ALL: [Self; 21] = [
+        Self::Normal,
+        Self::Busy,
+        Self::NoAnswer,
+        Self::Canceled,
+        Self::Rejected,
+        Self::Unreachable,
+        Self::MediaTimeout,
+        Self::TimeLimit,
+        Self::NoPort,
+        Self::NoRoute,
+        Self::Overload,
+        Self::NoController,
+        Self::Restart,
+        Self::Protocol,
+        Self::Internal,
+        Self::NoAck,
+        Self::NoCodec,
+        Self::Forbidden,
+        Self::OtherAnswered,
+        Self::SessionExpired,
+        Self::NotFound,
+    ];
+
+    /// The cause's name in CDRs, alerts and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no-answer",
+            Self::Canceled => "canceled",
+            Self::Rejected => "rejected",
+            Self::Unreachable => "unreachable",
+            Self::MediaTimeout => "media-timeout",
+            Self::TimeLimit => "time-limit",
+            Self::NoPort => "no-port",
+            Self::NoRoute => "no-route",
+            Self::Overload => "overload",
+            Self::NoController => "no-controller",
+            Self::Restart => "restart",
+            Self::Protocol => "protocol",
+            Self::Internal => "internal",
+            Self::NoAck => "no-ack",
+            Self::NoCodec => "no-codec",
+            Self::Forbidden => "forbidden",
+            Self::OtherAnswered => "other-answered",
+            Self::SessionExpired => "session-expired",
+            Self::NotFound => "not-found",
+        }
+    }
+}

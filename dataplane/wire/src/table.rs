@@ -1,0 +1,191 @@
+//! The published table: policy that reaches the dataplane as numbers and addresses, so that it works
+//! with the controlplane gone. The controlplane writes it whole under a sequence word (odd while it
+//! writes); each shard copies it when the sequence has moved, checks it and applies it.
+
+use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use crate::WireError;
+
+/// Bytes a table may take.
+pub const TABLE_BYTES_MAX: usize = 256 * 1024;
+
+/// Everything published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Table {
+    pub routes: Vec<StaticRoute>,
+}
+
+/// A route that the dataplane follows alone: a call from `sources` to `domain` and `prefix` goes to
+/// `targets`, without asking an application. The first match wins.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StaticRoute {
+    /// Whom its calls are billed to.
+    pub account: u64,
+    /// Host of the Request-URI, lower case; empty for any.
+    pub domain: String,
+    /// Leading characters of the Request-URI's user; empty for any.
+    pub prefix: String,
+    /// Networks the call may come from; empty for none (default deny).
+    pub sources: Vec<Network>,
+    /// Where it goes, in order of trial; a next one is tried on timeout, 5xx and 6xx other than 603.
+    pub targets: Vec<SocketAddr>,
+    /// Host of the outgoing Request-URI; empty for the target's address.
+    pub host: String,
+    /// Leading characters of the user that are removed, then `prepend` is put in front.
+    pub strip: u8,
+    pub prepend: String,
+    /// New calls per second; 0 for no limit.
+    pub rate_max: u32,
+    /// Calls at one time (per shard); 0 for no limit.
+    pub calls_max: u32,
+    /// Seconds an unanswered call may ring.
+    pub ring_s: u16,
+}
+
+/// An address block, `192.0.2.0/24` or `2001:db8::/32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Network {
+    pub address: IpAddr,
+    pub bits: u8,
+}
+
+impl Network {
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
+                let shift = 32 - u32::from(self.bits.min(32));
+                let part = |a: core::net::Ipv4Addr| u32::from(a).checked_shr(shift).unwrap_or(0);
+                part(ours) == part(theirs)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
+                let shift = 128 - u32::from(self.bits.min(128));
+                let part = |a: core::net::Ipv6Addr| u128::from(a).checked_shr(shift).unwrap_or(0);
+                part(ours) == part(theirs)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The text is no `address/bits` (or plain address) with bits in range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadNetwork(pub String);
+
+impl core::fmt::Display for BadNetwork {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "`{}` is no network; write for example 192.0.2.0/24 or 2001:db8::/32", self.0)
+    }
+}
+
+impl core::error::Error for BadNetwork {}
+
+impl core::str::FromStr for Network {
+    type Err = BadNetwork;
+
+    fn from_str(text: &str) -> Result<Self, BadNetwork> {
+        let bad = || BadNetwork(text.to_owned());
+        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), |bits| bits.parse::<u8>().map_err(|_| bad()))?;
+        if bits > most {
+            return Err(bad());
+        }
+        Ok(Self { address, bits })
+    }
+}
+
+/// Writes a table for the shards to see. The words are the table area of the region.
+///
+/// # Errors
+/// [`WireError::TooLong`] if it does not fit; what was published stays.
+pub fn publish(area: &[AtomicU64], table: &Table) -> Result<(), WireError> {
+    let mut bytes = vec![0; TABLE_BYTES_MAX.min(area.len().saturating_sub(2) * 8)];
+    let len = crate::encode(table, &mut bytes)?;
+    let sequence = area[0].load(Ordering::Relaxed) | 1;
+    area[0].store(sequence, Ordering::Relaxed);
+    fence(Ordering::Release);
+    area[1].store(len as u64, Ordering::Relaxed);
+    for (word, chunk) in area[2..].iter().zip(bytes[..len].chunks(8)) {
+        let mut copy = [0; 8];
+        copy[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_le_bytes(copy), Ordering::Relaxed);
+    }
+    area[0].store(sequence.wrapping_add(1), Ordering::Release);
+    Ok(())
+}
+
+/// The table, if another one than `seen` stands there whole. `seen` is then moved.
+///
+/// # Errors
+/// [`WireError::Malformed`] if what stands there is no table; `seen` is moved all the same, so that
+/// it is said once and the table in use stays.
+pub fn read(area: &[AtomicU64], seen: &mut u64) -> Result<Option<Table>, WireError> {
+    let before = area[0].load(Ordering::Acquire);
+    if before == *seen || before & 1 == 1 {
+        return Ok(None);
+    }
+    let len = usize::try_from(area[1].load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+    let fits = len <= TABLE_BYTES_MAX && len.div_ceil(8) <= area.len() - 2;
+    let mut bytes = Vec::new();
+    if fits {
+        for word in &area[2..2 + len.div_ceil(8)] {
+            bytes.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        bytes.truncate(len);
+    }
+    fence(Ordering::Acquire);
+    if area[0].load(Ordering::Relaxed) != before {
+        return Ok(None);
+    }
+    *seen = before;
+    if fits { crate::decode(&bytes).map(Some) } else { Err(WireError::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_seen_once_and_whole() {
+        let area: Vec<AtomicU64> = (0..4096).map(|_| AtomicU64::new(0)).collect();
+        let mut seen = 0;
+        assert_eq!(read(&area, &mut seen), Ok(None));
+        let table = Table {
+            routes: vec![StaticRoute {
+                account: 5,
+                domain: String::new(),
+                prefix: "+1".to_owned(),
+                sources: vec!["10.0.0.0/8".parse().unwrap()],
+                targets: vec!["127.0.0.1:5070".parse().unwrap()],
+                host: String::new(),
+                strip: 0,
+                prepend: String::new(),
+                rate_max: 0,
+                calls_max: 0,
+                ring_s: 60,
+            }],
+        };
+        publish(&area, &table).unwrap();
+        assert_eq!(read(&area, &mut seen), Ok(Some(table)));
+        assert_eq!(read(&area, &mut seen), Ok(None));
+        area[0].fetch_add(1, Ordering::Relaxed);
+        assert_eq!(read(&area, &mut seen), Ok(None), "being written");
+    }
+
+    #[test]
+    fn networks_contain_their_addresses_only() {
+        let network: Network = "192.0.2.0/24".parse().unwrap();
+        assert!(network.contains("192.0.2.77".parse().unwrap()));
+        assert!(network.contains("::ffff:192.0.2.1".parse().unwrap()));
+        assert!(!network.contains("192.0.3.1".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("8.8.8.8".parse().unwrap()));
+        let six: Network = "2001:db8::/32".parse().unwrap();
+        assert!(six.contains("2001:db8:1::1".parse().unwrap()));
+        assert!(!six.contains("2001:db9::1".parse().unwrap()));
+        assert!("10.0.0.0/33".parse::<Network>().is_err());
+        assert!("ten".parse::<Network>().is_err());
+    }
+}
