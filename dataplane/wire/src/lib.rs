@@ -22,6 +22,7 @@ pub mod command;
 pub mod config;
 pub mod counter;
 pub mod event;
+pub mod link;
 pub mod record;
 pub mod region;
 pub mod ring;
