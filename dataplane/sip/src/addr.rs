@@ -1,0 +1,134 @@
+//! Name-addr and addr-spec: From, To, Contact, Route, Record-Route, Refer-To and their like
+//! (RFC 3261 sections 20.10 and 25.1).
+
+use crate::lex::{Cursor, is_lws, is_token, number_u32, trim};
+use crate::params::{Params, next_param};
+use crate::uri::{BadUri, Uri};
+
+/// One address with its header parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct NameAddr<'a> {
+    /// Display name: without its quotes (escapes kept), or the bare words; empty when absent.
+    pub display: &'a [u8],
+    /// The URI as written, without angle brackets.
+    pub uri: &'a [u8],
+    /// It stood in angle brackets (else a `?` or a comma may not be part of it).
+    pub bracketed: bool,
+    /// `tag`.
+    pub tag: Option<&'a [u8]>,
+    /// Header parameters (not the URI's).
+    pub params: Params<'a>,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Reads one address that fills `value`; `None` when the syntax is broken. The URI's own syntax is
+    /// checked by [`NameAddr::uri`].
+    #[must_use]
+    #[inline]
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::new(value);
+        cursor.skip_lws();
+        let display = if cursor.peek() == Some(b'"') {
+            let text = cursor.quoted()?;
+            cursor.skip_lws();
+            if cursor.peek() != Some(b'<') {
+                return None;
+            }
+            text
+        } else if cursor.peek() == Some(b'<') {
+            b""
+        } else if let Some(open) = memchr::memchr(b'<', cursor.rest()) {
+            let text = trim(&cursor.rest()[..open]);
+            if !words(text) {
+                return None;
+            }
+            cursor.advance(open);
+            text
+        } else {
+            b""
+        };
+        let bracketed = cursor.eat(b'<');
+        let uri = if bracketed {
+            let len = memchr::memchr(b'>', cursor.rest())?;
+            let uri = &cursor.rest()[..len];
+            cursor.advance(len + 1);
+            uri
+        } else {
+            cursor.take_while(|c| !is_lws(c) && !matches!(c, b';' | b',' | b'?' | b'"'))
+        };
+        if uri.is_empty() {
+            return None;
+        }
+        let from = cursor.at();
+        let mut tag = None;
+        while let Some(param) = next_param(&mut cursor)? {
+            if param.name.len() == 3 && param.name.eq_ignore_ascii_case(b"tag") {
+                tag = Some(param.value.filter(|v| !v.is_empty())?);
+            }
+        }
+        cursor.skip_lws();
+        let params = Params::checked(cursor.since(from));
+        cursor.done().then_some(Self { display, uri, bracketed, tag, params })
+    }
+
+    /// The URI, typed.
+    ///
+    /// # Errors
+    /// [`BadUri`] when its syntax is broken.
+    #[inline]
+    pub fn uri(&self) -> Result<Uri<'a>, BadUri> {
+        Uri::parse(self.uri)
+    }
+
+    /// The `expires` parameter of a Contact, in seconds.
+    #[must_use]
+    pub fn expires(&self) -> Option<u32> {
+        self.params.get(b"expires").and_then(number_u32)
+    }
+
+    /// The `q` parameter of a Contact in thousandths (1,000 when absent).
+    #[must_use]
+    pub fn q(&self) -> u16 {
+        let Some(text) = self.params.get(b"q") else { return 1_000 };
+        let digit = |at: usize| {
+            text.get(at).filter(|c| c.is_ascii_digit()).map_or(0, |c| u16::from(c - b'0'))
+        };
+        if digit(0) > 0 { 1_000 } else { digit(2) * 100 + digit(3) * 10 + digit(4) }
+    }
+}
+
+/// Bare words of a display name. RFC 3261 allows tokens only; carriers send dots, commas and UTF-8 too, and
+/// RFC 4475 section 3.1.2.15 lets a receiver take them (they go out quoted).
+fn words(text: &[u8]) -> bool {
+    text.iter().all(|&c| is_token(c) || is_lws(c) || c >= 0x80 || b",()/&@:$".contains(&c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_the_forms_that_occur() {
+        let a = NameAddr::parse(br#""Q \"x\" <" <sip:a@b;lr?x=y>;tag=1 ; p"#).unwrap();
+        assert_eq!(a.display, br#"Q \"x\" <"#);
+        assert_eq!((a.uri, a.tag), (&b"sip:a@b;lr?x=y"[..], Some(&b"1"[..])));
+        assert!(a.params.has(b"p"));
+        let a = NameAddr::parse(b"sip:a@b;tag=2;user=phone").unwrap();
+        assert_eq!((a.uri, a.tag, a.bracketed), (&b"sip:a@b"[..], Some(&b"2"[..]), false));
+        let a = NameAddr::parse(b"caller<sip:c@d>;q=0.33;expires=60").unwrap();
+        assert_eq!((a.display, a.q(), a.expires()), (&b"caller"[..], 330, Some(60)));
+        let bad = [
+            &br#""Mr. J. User <sip:j.user@example.com>"#[..],
+            b"sip:u@h?Route=%3Csip:sip.example.com%3E",
+            b"<sip:u@h",
+            b"<>",
+            b"",
+            b"\"x\" sip:a@b",
+            b"<sip:joe@example.org>;;;;",
+            b"<sip:a@b>;tag=",
+        ];
+        for bad in bad {
+            assert!(NameAddr::parse(bad).is_none(), "{}", bad.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Header names, normalised once at parse (THREATS.md: header-name confusion). Every spelling of a known
+//! name, compact and long, in any case, becomes one [`Name`]; everything else is [`Name::Other`] and keeps its text.
+//!
+//! Look-up is a hash over length, first, middle and last byte into a table that the compiler builds.
+
+macro_rules! names {
+    ($($variant:ident $text:literal $(, $compact:literal)?;)*) => {
+        /// A header field's name. Compact forms are the same name (RFC 3261 section 7.3.3).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum Name { Other, $($variant),* }
+
+        /// Canonical text by number; the first is for `Other`.
+        const TEXTS: &[&str] = &["", $($text),*];
+
+        const SPELLINGS: &[(&str, Name)] = &[
+            $(($text, Name::$variant), $(($compact, Name::$variant),)?)*
+        ];
+    };
+}
+
+names! {
+    Accept "Accept";
+    AcceptContact "Accept-Contact", "a";
+    AcceptEncoding "Accept-Encoding";
+    AcceptLanguage "Accept-Language";
+    AlertInfo "Alert-Info";
+    Allow "Allow";
+    AllowEvents "Allow-Events", "u";
+    AnswerMode "Answer-Mode";
+    AuthenticationInfo "Authentication-Info";
+    Authorization "Authorization";
+    CallId "Call-ID", "i";
+    CallInfo "Call-Info";
+    Contact "Contact", "m";
+    ContentDisposition "Content-Disposition";
+    ContentEncoding "Content-Encoding", "e";
+    ContentLanguage "Content-Language";
+    ContentLength "Content-Length", "l";
+    ContentType "Content-Type", "c";
+    CSeq "CSeq";
+    Date "Date";
+    Diversion "Diversion";
+    ErrorInfo "Error-Info";
+    Event "Event", "o";
+    Expires "Expires";
+    FlowTimer "Flow-Timer";
+    From "From", "f";
+    HistoryInfo "History-Info";
+    Identity "Identity", "y";
+    InReplyTo "In-Reply-To";
+    InfoPackage "Info-Package";
+    Join "Join";
+    MaxForwards "Max-Forwards";
+    MimeVersion "MIME-Version";
+    MinExpires "Min-Expires";
+    MinSe "Min-SE";
+    Organization "Organization";
+    PAssertedIdentity "P-Asserted-Identity";
+    PAssociatedUri "P-Associated-URI";
+    PCalledPartyId "P-Called-Party-ID";
+    PChargingVector "P-Charging-Vector";
+    PEarlyMedia "P-Early-Media";
+    PPreferredIdentity "P-Preferred-Identity";
+    Path "Path";
+    Priority "Priority";
+    Privacy "Privacy";
+    ProxyAuthenticate "Proxy-Authenticate";
+    ProxyAuthorization "Proxy-Authorization";
+    ProxyRequire "Proxy-Require";
+    RAck "RAck";
+    Reason "Reason";
+    RecordRoute "Record-Route";
+    RecvInfo "Recv-Info";
+    ReferSub "Refer-Sub";
+    ReferTo "Refer-To", "r";
+    ReferredBy "Referred-By", "b";
+    RejectContact "Reject-Contact", "j";
+    RemotePartyId "Remote-Party-ID";
+    Replaces "Replaces";
+    ReplyTo "Reply-To";
+    RequestDisposition "Request-Disposition", "d";
+    Require "Require";
+    RetryAfter "Retry-After";
+    Route "Route";
+    RSeq "RSeq";
+    Server "Server";
+    ServiceRoute "Service-Route";
+    SessionExpires "Session-Expires", "x";
+    SessionId "Session-ID";
+    SipEtag "SIP-ETag";
+    SipIfMatch "SIP-If-Match";
+    Subject "Subject", "s";
+    SubscriptionState "Subscription-State";
+    Supported "Supported", "k";
+    TargetDialog "Target-Dialog";
+    Timestamp "Timestamp";
+    To "To", "t";
+    Unsupported "Unsupported";
+    UserAgent "User-Agent";
+    UserToUser "User-to-User";
+    Via "Via", "v";
+    Warning "Warning";
+    WwwAuthenticate "WWW-Authenticate";
+}
+
+impl Name {
+    /// How many names there are, `Other` included.
+    pub const COUNT: usize = TEXTS.len();
+
+    /// The name's canonical long form; empty for [`Name::Other`], whose text is in the message.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        TEXTS[self as usize]
+    }
+
+    /// Which name this spelling is.
+    #[must_use]
+    #[inline]
+    pub fn of(text: &[u8]) -> Self {
+        let Some(mut slot) = hash(text) else { return Self::Other };
+        loop {
+            let entry = TABLE[slot];
+            if entry == 0 {
+                return Self::Other;
+            }
+            let (spelling, name) = SPELLINGS[usize::from(entry) - 1];
+            let spelling = spelling.as_bytes();
+            if text == spelling || text.eq_ignore_ascii_case(spelling) {
+                return name;
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+
+    /// May stand only once in a message (RFC 3261 section 20; two of them are a 400).
+    #[must_use]
+    pub const fn is_single(self) -> bool {
+        use Name as N;
+        matches!(
+            self,
+            N::CallId
+                | N::ContentLength
+                | N::ContentType
+                | N::CSeq
+                | N::Date
+                | N::Event
+                | N::Expires
+                | N::From
+                | N::MaxForwards
+                | N::MinExpires
+                | N::MinSe
+                | N::RAck
+                | N::ReferTo
+                | N::ReferredBy
+                | N::Replaces
+                | N::RSeq
+                | N::SessionExpires
+                | N::To
+        )
+    }
+
+    /// Its value is a comma-separated list, or one header per value: both mean the same.
+    #[must_use]
+    pub const fn is_list(self) -> bool {
+        use Name as N;
+        matches!(
+            self,
+            N::Accept
+                | N::Allow
+                | N::AllowEvents
+                | N::Contact
+                | N::Diversion
+                | N::HistoryInfo
+                | N::PAssertedIdentity
+                | N::Path
+                | N::ProxyRequire
+                | N::RecordRoute
+                | N::Require
+                | N::Route
+                | N::ServiceRoute
+                | N::Supported
+                | N::Unsupported
+                | N::Via
+        )
+    }
+}
+
+const SLOTS: usize = 512;
+
+const TABLE: [u8; SLOTS] = table();
+
+#[inline]
+const fn hash(text: &[u8]) -> Option<usize> {
+    let len = text.len();
+    if len == 0 {
+        return None;
+    }
+    let first = (text[0] | 0x20) as usize;
+    let middle = (text[len / 2] | 0x20) as usize;
+    let last = (text[len - 1] | 0x20) as usize;
+    Some(
+        (len.wrapping_mul(67)
+            ^ first.wrapping_mul(13)
+            ^ middle.wrapping_mul(149)
+            ^ last.wrapping_mul(5))
+            % SLOTS,
+    )
+}
+
+const fn table() -> [u8; SLOTS] {
+    let mut table = [0u8; SLOTS];
+    let mut i = 0;
+    while i < SPELLINGS.len() {
+        if let Some(mut slot) = hash(SPELLINGS[i].0.as_bytes()) {
+            while table[slot] != 0 {
+                slot = (slot + 1) % SLOTS;
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "fewer than 255 spellings, asserted below"
+            )]
+            let entry = (i + 1) as u8;
+            table[slot] = entry;
+        }
+        i += 1;
+    }
+    table
+}
+
+const _: () = assert!(SPELLINGS.len() < 255);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_in_every_case_is_its_name() {
+        for (text, name) in SPELLINGS {
+            assert_eq!(Name::of(text.as_bytes()), *name, "{text}");
+            let (mut upper, mut lower) = ([0u8; 32], [0u8; 32]);
+            let (upper, lower) = (&mut upper[..text.len()], &mut lower[..text.len()]);
+            upper.copy_from_slice(text.as_bytes());
+            lower.copy_from_slice(text.as_bytes());
+            upper.make_ascii_uppercase();
+            lower.make_ascii_lowercase();
+            assert_eq!(Name::of(upper), *name);
+            assert_eq!(Name::of(lower), *name);
+        }
+        assert_eq!(Name::of(b"X-Custom"), Name::Other);
+        assert_eq!(Name::of(b"C%6Fntact"), Name::Other);
+        assert_eq!(Name::of(b""), Name::Other);
+        assert_eq!(Name::of(b"z"), Name::Other);
+    }
+}
