@@ -7,10 +7,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod arena;
 pub mod frame;
+pub mod hash;
 pub mod id;
+pub mod prng;
+pub mod records;
+pub mod slab;
 pub mod time;
+pub mod wheel;
 
+pub use arena::{Arena, Stored};
 pub use frame::{Flow, FlowReport, Frame, Frames, Local, MediaPort, Path, Received, Transmit};
+pub use hash::{HashKey, IndexMap};
 pub use id::{CallId, LegId, ShardId};
+pub use prng::Prng;
+pub use records::Records;
+pub use slab::Slab;
 pub use time::{Mono, Now, Wall};
+pub use wheel::Wheel;
