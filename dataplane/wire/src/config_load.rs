@@ -1,0 +1,289 @@
+//! Text to [`Config`]: one loader for both processes and the tools. What is wrong is said with line and
+//! column; an unknown key with the nearest known one; a value outside its range with the range.
+
+use core::fmt;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::Config;
+use crate::table::Network;
+
+/// Legs per shard that a region can hold with its cells and records.
+const LEGS_MAX: u32 = 1 << 20;
+/// The most shards a LegId's eight bits and the parking of descriptors are laid out for.
+const SHARDS_MAX: u8 = 64;
+
+/// The text is no configuration. Lines and columns count from 1; both are 0 if the fault has no place
+/// in the text (a default that does not fit another value).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    pub line: usize,
+    pub column: usize,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return f.write_str(&self.message);
+        }
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// One step to a value: a key of a table, or a place in an array.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Key(&'static str),
+    At(usize),
+}
+
+use Step::{At, Key};
+
+/// Reads and checks a configuration; empty text is the default configuration.
+///
+/// # Errors
+/// [`ConfigError`] for the first thing that is wrong.
+pub fn load(text: &str) -> Result<Config, ConfigError> {
+    let config: Config = toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let (line, column) = place(text, at);
+        ConfigError { line, column, message: with_suggestion(error.message()) }
+    })?;
+    match check(&config) {
+        Ok(()) => Ok(config),
+        Err((path, message)) => {
+            let (line, column) = locate(text, &path).map_or((0, 0), |at| place(text, at));
+            let name = path.iter().fold(String::new(), |name, step| match step {
+                Key(key) if name.is_empty() => (*key).to_owned(),
+                Key(key) => format!("{name}.{key}"),
+                At(index) => format!("{name}[{index}]"),
+            });
+            Err(ConfigError { line, column, message: format!("`{name}` {message}") })
+        }
+    }
+}
+
+type Fault = (Vec<Step>, String);
+
+fn check(config: &Config) -> Result<(), Fault> {
+    let fault = |path: &[Step], message: &str| Err((path.to_vec(), message.to_owned()));
+    if config.node.id == 0 {
+        return fault(&[Key("node"), Key("id")], "must be at least 1");
+    }
+    if config.node.data_dir.as_os_str().is_empty() {
+        return fault(&[Key("node"), Key("data_dir")], "must name a directory");
+    }
+    check_dataplane(config)?;
+    check_controlplane(config)?;
+    for (at, trunk) in config.trunk.iter().enumerate() {
+        networks(&[Key("trunk"), At(at), Key("sources")], &trunk.sources)?;
+        if trunk.targets.is_empty() {
+            return fault(
+                &[Key("trunk"), At(at), Key("targets")],
+                "must name at least one address",
+            );
+        }
+    }
+    if !["auto", "json", "text"].contains(&config.log.format.as_str()) {
+        return fault(&[Key("log"), Key("format")], "must be `auto`, `json` or `text`");
+    }
+    Ok(())
+}
+
+fn check_dataplane(config: &Config) -> Result<(), Fault> {
+    let plane = &config.dataplane;
+    let fault = |key: &[Step], message: String| {
+        Err((core::iter::once(Key("dataplane")).chain(key.iter().copied()).collect(), message))
+    };
+    if plane.shards > SHARDS_MAX {
+        return fault(&[Key("shards")], format!("must be at most {SHARDS_MAX}"));
+    }
+    if plane.listener.is_empty() {
+        return fault(&[Key("listener")], "must name at least one listener".to_owned());
+    }
+    if plane.media.is_empty() {
+        return fault(&[Key("media")], "must name at least one media address".to_owned());
+    }
+    for (at, listener) in plane.listener.iter().enumerate() {
+        let known = plane.media.iter().any(|media| media.name == listener.media);
+        if !listener.media.is_empty() && !known {
+            let message = format!("names no media address: `{}`", listener.media);
+            return fault(&[Key("listener"), At(at), Key("media")], message);
+        }
+    }
+    for (at, media) in plane.media.iter().enumerate() {
+        let [first, last] = media.ports;
+        if first < 1024 || last < first || last - first < 1 {
+            let message = "must be [first, last] with 1024 <= first < last <= 65535".to_owned();
+            return fault(&[Key("media"), At(at), Key("ports")], message);
+        }
+    }
+    let limits = &plane.limits;
+    for (key, value, most) in [
+        ("legs", limits.legs, LEGS_MAX),
+        ("transactions", limits.transactions, LEGS_MAX * 4),
+        ("frames", limits.frames, 1 << 22),
+        ("large_frames", limits.large_frames, 1 << 20),
+    ] {
+        if value == 0 || value > most {
+            return fault(&[Key("limits"), Key(key)], format!("must be from 1 to {most}"));
+        }
+    }
+    let timers = &plane.timers;
+    if !(50..=10_000).contains(&timers.t1_ms) {
+        return fault(&[Key("timers"), Key("t1_ms")], "must be from 50 to 10000".to_owned());
+    }
+    if timers.session_s != 0 && timers.session_s < 90 {
+        let message = "must be 0 or at least 90 (RFC 4028 section 4)".to_owned();
+        return fault(&[Key("timers"), Key("session_s")], message);
+    }
+    Ok(())
+}
+
+fn check_controlplane(config: &Config) -> Result<(), Fault> {
+    let plane = &config.controlplane;
+    let at = |key| vec![Key("controlplane"), Key(key)];
+    if plane.webhook_connect_ms == 0 || plane.webhook_connect_ms > 15_000 {
+        return Err((at("webhook_connect_ms"), "must be from 1 to 15000".to_owned()));
+    }
+    if plane.webhook_total_ms == 0 || plane.webhook_total_ms > 15_000 {
+        return Err((at("webhook_total_ms"), "must be from 1 to 15000".to_owned()));
+    }
+    let url = &plane.public_url;
+    if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err((at("public_url"), "must begin with http:// or https://".to_owned()));
+    }
+    networks(&at("webhook_allow"), &plane.webhook_allow)?;
+    networks(&at("target_allow"), &plane.target_allow)
+}
+
+fn networks(path: &[Step], texts: &[String]) -> Result<(), Fault> {
+    for (index, text) in texts.iter().enumerate() {
+        if let Err(error) = text.parse::<Network>() {
+            let mut path = path.to_vec();
+            path.push(At(index));
+            return Err((path, format!("is wrong: {error}")));
+        }
+    }
+    Ok(())
+}
+
+/// Line and column of a byte, from 1; columns count characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Where the value at `path` stands; the nearest table or array above it if it is a default.
+fn locate(text: &str, path: &[Step]) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let (first, rest) = path.split_first()?;
+    let Key(key) = first else { return None };
+    let mut value: &Spanned<DeValue<'_>> = root.get_ref().get(*key)?;
+    for step in rest {
+        let next = match (step, value.get_ref()) {
+            (Key(key), DeValue::Table(table)) => table.get(*key),
+            (At(index), DeValue::Array(array)) => array.get(*index),
+            _ => None,
+        };
+        let Some(next) = next else { break };
+        value = next;
+    }
+    Some(value.span().start)
+}
+
+/// Serde's sentence about an unknown key names all known ones; the nearest is what was meant.
+fn with_suggestion(message: &str) -> String {
+    let message = message.trim_end();
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        return message.to_owned();
+    };
+    let mut names = rest.split('`').step_by(2);
+    let Some(found) = names.next() else { return message.to_owned() };
+    let known: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+    let nearest = known
+        .iter()
+        .map(|name| (distance(found, name), *name))
+        .min()
+        .filter(|(distance, name)| *distance <= 2.max(name.len() / 3));
+    match nearest {
+        Some((_, name)) => format!("unknown key `{found}`; did you mean `{name}`?"),
+        None => format!("unknown key `{found}`; known are {}", known.join(", ")),
+    }
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = core::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        load(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn empty_text_is_the_default_and_the_default_is_valid() {
+        assert_eq!(load("").unwrap(), Config::default());
+        let written = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(load(&written).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_its_place_and_a_suggestion() {
+        assert_eq!(
+            error("[node]\nid = 1\ndatadir = \"x\"\n"),
+            "line 3, column 1: unknown key `datadir`; did you mean `data_dir`?"
+        );
+        assert_eq!(
+            error("[dataplan]\nshards = 1\n"),
+            "line 1, column 2: unknown key `dataplan`; did you mean `dataplane`?"
+        );
+        assert!(error("[node]\nzebra = 1\n").contains("known are id, data_dir, runtime_dir"));
+    }
+
+    #[test]
+    fn syntax_and_types_are_told_with_their_place() {
+        assert!(error("[node\n").starts_with("line 1, column "));
+        let text = error("[controlplane]\nhttp = 7\n");
+        assert!(text.starts_with("line 2, column 8: "), "{text}");
+    }
+
+    #[test]
+    fn values_are_checked_where_they_stand() {
+        let text = "[[dataplane.media]]\nname = \"m\"\nbind = \"127.0.0.1\"\nports = [9000, 80]\n";
+        let text = error(text);
+        assert!(text.starts_with("line 4, column 9: `dataplane.media[0].ports` must be"), "{text}");
+        let text = error("[controlplane]\nwebhook_allow = [\"127.0.0.0/8\", \"ten\"]\n");
+        assert!(text.starts_with("line 2, column 33: `controlplane.webhook_allow[1]`"), "{text}");
+        assert!(error("[dataplane]\nshards = 65\n").contains("must be at most 64"));
+        assert!(error("[node]\nid = 0\n").contains("must be at least 1"));
+        assert!(error("[log]\nformat = \"xml\"\n").contains("`auto`, `json` or `text`"));
+        assert!(error("[dataplane.timers]\nsession_s = 30\n").contains("RFC 4028"));
+    }
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+    }
+}
