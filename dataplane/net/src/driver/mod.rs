@@ -1,0 +1,508 @@
+//! One shard's ring: datagrams in, datagrams out, doorbells, sleep.
+//!
+//! ```text
+//!   breathe:  buffers that came back -> kernel
+//!             one io_uring_enter: submit what was queued, run what is due, sleep if nothing was
+//!             clock, once
+//!             completions -> Received, doorbell bits; receives that ended are armed again
+//!   between:  transmit, flow: entries are queued, nothing is submitted unless the queue is full
+//! ```
+//!
+//! **Receiving.** Every socket has one multishot RecvMsg armed; the kernel takes a buffer from the
+//! group, writes its own header and the source address, then the datagram. The same operation serves
+//! locked ports: a plain Recv would save copying 32 bytes but could not tell a datagram that was
+//! queued before the lock from one that came after it. (Measured: no difference beyond noise.)
+//!
+//! **Sending** never waits (MSG_DONTWAIT): the operation is complete when the kernel has taken the
+//! entry, so the buffer is free when `io_uring_enter` returns, and success needs no completion
+//! (SKIP_SUCCESS). Failures complete with their errno and are counted. A full socket buffer is a drop
+//! with a reason, not a queue that grows.
+//!
+//! **ICMP errors** end a multishot receive; it is armed again in the same breath. A receive that ended
+//! for want of buffers is armed again when there are buffers.
+
+mod counters;
+mod plan;
+mod ports;
+mod reap;
+mod tag;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use base::{Flow, FlowReport, Frames, Local, MediaPort, Mono, Now, Path, Received, Transmit};
+use io_uring::squeue::{Entry, Flags};
+use io_uring::types::Fixed;
+use io_uring::{opcode, squeue};
+
+pub use counters::Counters;
+pub use plan::{BELLS_MAX, DriverPlan, LISTENERS_MAX, MediaAddress};
+
+use crate::clock;
+use crate::doorbell::Doorbell;
+use crate::error::NetError;
+use crate::pool::{GROUP_LARGE, GROUP_SMALL, Pool};
+use crate::ring::{Ring, Wait};
+use crate::sockaddr::{self, RawAddress};
+use ports::Ports;
+use tag::{Tag, kind};
+
+/// Stands for "no buffer" in the list of what the kernel has not taken yet.
+const NO_FRAME: u32 = u32::MAX;
+/// How long a receive that failed for a reason of ours (no memory) waits before the next try.
+const RETRY: core::time::Duration = core::time::Duration::from_millis(10);
+
+/// What a breath brought, besides the datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breath {
+    /// Sampled once, after waking.
+    pub now: Now,
+    /// Bit n: the doorbell watched with token n has been rung.
+    pub woken: u64,
+    /// Completions are left: the next breath must not sleep (it will not).
+    pub more: bool,
+}
+
+/// See the module. Belongs to one thread from [`Driver::enable`] on.
+#[derive(Debug)]
+pub struct Driver {
+    // The ring is dropped first: what it points to comes after it.
+    ring: Ring,
+    pool: Pool,
+    ports: Ports,
+    listeners: Vec<Option<UdpSocket>>,
+    bells: Vec<Option<OwnedFd>>,
+    /// The one message header all multishot receives are armed with: room for a source address.
+    header: Header,
+    queue: Queue,
+    reports: VecDeque<FlowReport>,
+    /// Sockets of closed ports that queued entries may still name.
+    closing: Vec<(u32, OwnedFd)>,
+    /// Receives that have ended, by their tag.
+    ended: Vec<Tag>,
+    /// Receives that wait for buffers, by their tag.
+    starved: VecDeque<Tag>,
+    /// Operations that failed for a reason of the machine's (no memory), by their tag.
+    failed: Vec<Tag>,
+    /// When those are tried again; NEVER if it is not yet known.
+    retry_at: Mono,
+    ports_max: u32,
+    spin_us: u32,
+    counters: Counters,
+}
+
+/// Entries that the kernel has not taken yet, and what they keep alive.
+#[derive(Debug)]
+struct Queue {
+    /// Buffers being sent, in the order of the entries; [`NO_FRAME`] for other operations.
+    frames: Vec<u32>,
+    /// Destinations, by the entry's place in the submission queue.
+    addresses: Box<[RawAddress]>,
+    tail: u32,
+    mask: u32,
+    /// Sends among them.
+    sends: u32,
+}
+
+/// Room for a source address, no vectors: all that a multishot RecvMsg reads of it.
+struct Header(Box<libc::msghdr>);
+
+// SAFETY: its pointers are null; it is plain numbers.
+unsafe impl Send for Header {}
+
+impl Header {
+    fn new() -> Self {
+        // SAFETY: all-zero bytes are a valid msghdr: null pointers with length zero.
+        let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        header.msg_namelen = u32::try_from(sockaddr::SPACE).unwrap_or(0);
+        Self(header)
+    }
+}
+
+impl std::fmt::Debug for Header {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Header({} bytes of address)", self.0.msg_namelen)
+    }
+}
+
+impl std::fmt::Debug for RawAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RawAddress({} bytes)", self.len())
+    }
+}
+
+impl Driver {
+    /// A disabled ring with its buffers. Sockets, doorbells and flows may be added at once; nothing
+    /// moves before [`Self::enable`]. Raises RLIMIT_NOFILE as far as the plan needs.
+    pub fn new(plan: &DriverPlan) -> Result<Self, NetError> {
+        plan.check()?;
+        crate::cpu::raise_nofile(plan.descriptors())?;
+        let files = plan.ports_max + LISTENERS_MAX + BELLS_MAX;
+        let ring = Ring::new(plan.entries, plan.completions, files)?;
+        let mut pool = Pool::new(plan.pool)?;
+        pool.attach(&ring)?;
+        let entries = ring.submission_entries();
+        let receives = (plan.ports_max + LISTENERS_MAX + BELLS_MAX) as usize;
+        Ok(Self {
+            ring,
+            pool,
+            ports: Ports::new(plan),
+            listeners: (0..LISTENERS_MAX).map(|_| None).collect(),
+            bells: (0..BELLS_MAX).map(|_| None).collect(),
+            header: Header::new(),
+            queue: Queue {
+                frames: Vec::with_capacity(entries as usize),
+                addresses: vec![RawAddress::EMPTY; entries as usize].into_boxed_slice(),
+                tail: 0,
+                mask: entries - 1,
+                sends: 0,
+            },
+            reports: VecDeque::with_capacity(1024),
+            closing: Vec::with_capacity(plan.ports_max as usize),
+            ended: Vec::with_capacity(receives),
+            starved: VecDeque::with_capacity(receives),
+            failed: Vec::with_capacity(receives),
+            retry_at: Mono::NEVER,
+            ports_max: plan.ports_max,
+            spin_us: plan.spin_us,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Restricts and enables the ring; from here on the driver belongs to the calling thread.
+    pub fn enable(&mut self) -> Result<(), NetError> {
+        self.ring.enable()
+    }
+
+    /// Receives SIP on `socket`; datagrams come as [`Local::Listener`] `index`.
+    pub fn add_listener(&mut self, index: u8, socket: UdpSocket) -> Result<(), NetError> {
+        if u32::from(index) >= LISTENERS_MAX {
+            return Err(NetError::BadPlan("more listeners than a driver has places for"));
+        }
+        self.ring
+            .set_file(self.ports_max + u32::from(index), socket.as_raw_fd())
+            .map_err(NetError::system("registering a SIP socket with the ring"))?;
+        self.listeners[usize::from(index)] = Some(socket);
+        self.arm(Tag::new(kind::LISTENER_RECEIVE, 0, u32::from(index)));
+        Ok(())
+    }
+
+    /// Wakes the ring when `bell` is rung, and sets bit `token` (0..=63) of [`Breath::woken`].
+    pub fn watch(&mut self, bell: &Doorbell, token: u8) -> Result<(), NetError> {
+        if u32::from(token) >= BELLS_MAX {
+            return Err(NetError::BadPlan("doorbell tokens are bits of a 64-bit word"));
+        }
+        let bell: OwnedFd =
+            bell.try_clone().map_err(NetError::system("duplicating a doorbell"))?.into();
+        self.ring
+            .set_file(self.ports_max + LISTENERS_MAX + u32::from(token), bell.as_raw_fd())
+            .map_err(NetError::system("registering a doorbell with the ring"))?;
+        self.bells[usize::from(token)] = Some(bell);
+        self.arm(Tag::new(kind::BELL, 0, u32::from(token)));
+        Ok(())
+    }
+
+    /// The packets' memory.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The packets' memory, as the shard wants it (`base::Frames`).
+    pub fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What became of the flows asked for.
+    pub fn poll_report(&mut self) -> Option<FlowReport> {
+        self.reports.pop_front()
+    }
+
+    /// One breath: see the module. `received` is emptied, then filled up to its capacity. Sleeps until
+    /// a completion or `deadline` only if `may_sleep` and nothing is pending.
+    pub fn breathe(
+        &mut self,
+        deadline: Mono,
+        may_sleep: bool,
+        received: &mut Vec<Received>,
+    ) -> Breath {
+        received.clear();
+        self.feed();
+        let deadline = deadline.min(self.retry_at);
+        let may_sleep = may_sleep && self.ring.completion().is_empty();
+        if may_sleep {
+            self.sleep(deadline);
+        } else {
+            self.enter(Wait::Due);
+        }
+        let now = clock::sample();
+        let woken = self.reap(received);
+        self.rearm(now.mono);
+        let more = !self.ring.completion().is_empty();
+        Breath { now, woken, more }
+    }
+
+    /// Queues a datagram. The frame is taken in any case: it returns to the pool when it has been
+    /// sent, or at once if it cannot be (counted).
+    #[inline]
+    pub fn transmit(&mut self, transmit: Transmit) {
+        let (place, address) = match transmit.from {
+            Local::Media(port) => match self.ports.place(port) {
+                Some(place) => (place, self.beside_lock(place, &transmit)),
+                None => return self.no_local(transmit),
+            },
+            Local::Listener(index) => match self.listeners.get(usize::from(index)) {
+                Some(Some(_)) => (self.ports_max + u32::from(index), Some(transmit.to)),
+                _ => return self.no_local(transmit),
+            },
+        };
+        if self.queue_is_full() {
+            self.counters.send_queue_full += 1;
+            self.pool.free(transmit.frame);
+            return;
+        }
+        let Some(bytes) = self.pool.begin_send(transmit.frame) else {
+            self.counters.send_stale_frame += 1;
+            return;
+        };
+        let len = u32::from(transmit.frame.len);
+        let mut send = opcode::Send::new(Fixed(place), bytes, len)
+            .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        if let Some(to) = address {
+            let slot = &mut self.queue.addresses[(self.queue.tail & self.queue.mask) as usize];
+            *slot = RawAddress::of(to);
+            send = send.dest_addr(slot.as_ptr()).dest_addr_len(slot.len());
+        }
+        let tag = Tag::new(kind::SEND, 0, place);
+        let entry = send.build().flags(Flags::SKIP_SUCCESS).user_data(tag.0);
+        self.counters.send_packets += 1;
+        self.counters.send_bytes += u64::from(len);
+        self.queue.sends += 1;
+        self.push(&entry, transmit.frame.index);
+    }
+
+    /// The packet paths' orders. Opening is answered through [`Self::poll_report`].
+    pub fn flow(&mut self, flow: Flow) {
+        match flow {
+            Flow::Open { port } => self.open(port),
+            Flow::Lock { port, remote } => {
+                let Some(place) = self.known(port) else { return };
+                if self.ports.slot(place).connected {
+                    self.settle_sends();
+                }
+                if self.ports.lock(place, remote).is_err() {
+                    self.counters.port_lock_failed += 1;
+                }
+            }
+            Flow::Unlock { port } => {
+                let Some(place) = self.known(port) else { return };
+                self.settle_sends();
+                let old = self.media_tag(place);
+                self.counters.receive_late += self.ports.unlock(place);
+                self.cancel(old);
+                let new = self.media_tag(place);
+                self.arm(new);
+            }
+            Flow::Close { port } => {
+                let Some(place) = self.known(port) else { return };
+                let old = self.media_tag(place);
+                if let Some(socket) = self.ports.retire(place) {
+                    self.closing.push((place, socket));
+                }
+                self.counters.port_closed += 1;
+                self.cancel(old);
+            }
+        }
+    }
+
+    /// Submits what is queued without waiting, and gives closed ports back. A breath does the same;
+    /// this is for the end.
+    pub fn flush(&mut self) {
+        self.enter(Wait::Due);
+    }
+
+    fn open(&mut self, port: MediaPort) {
+        if self.closing.iter().any(|(place, _)| self.ports.slot(*place).port == port) {
+            self.enter(Wait::Due);
+        }
+        let done = self.ports.open(port).and_then(|place| {
+            let socket = self.ports.slot(place).socket.as_ref();
+            let fd: RawFd = socket.map_or(-1, AsRawFd::as_raw_fd);
+            self.ring.set_file(place, fd).map(|()| place).inspect_err(|_| {
+                self.ports.retire(place);
+                self.ports.release(place);
+            })
+        });
+        match done {
+            Ok(place) => {
+                self.counters.port_opened += 1;
+                let tag = self.media_tag(place);
+                self.arm(tag);
+                self.reports.push_back(FlowReport::Opened { port, path: Path::Socket });
+            }
+            Err(error) => {
+                self.counters.port_refused += 1;
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                self.reports.push_back(FlowReport::Refused { port, errno });
+            }
+        }
+    }
+
+    /// The address to send to, None if the socket is connected to it.
+    #[inline]
+    fn beside_lock(&mut self, place: u32, transmit: &Transmit) -> Option<std::net::SocketAddr> {
+        let slot = self.ports.slot(place);
+        match slot.remote {
+            Some(remote) if ports::is_same(remote, transmit.to) => {
+                (!slot.connected).then_some(transmit.to)
+            }
+            Some(_) => {
+                self.counters.send_beside_lock += 1;
+                Some(transmit.to)
+            }
+            None => Some(transmit.to),
+        }
+    }
+
+    fn known(&mut self, port: MediaPort) -> Option<u32> {
+        let place = self.ports.place(port);
+        self.counters.port_unknown += u64::from(place.is_none());
+        place
+    }
+
+    fn no_local(&mut self, transmit: Transmit) {
+        self.counters.send_no_local += 1;
+        self.pool.free(transmit.frame);
+    }
+
+    fn media_tag(&self, place: u32) -> Tag {
+        Tag::new(kind::MEDIA_RECEIVE, self.ports.slot(place).generation, place)
+    }
+
+    /// Queued sends go out before the socket they name changes its remote.
+    fn settle_sends(&mut self) {
+        if self.queue.sends > 0 {
+            self.enter(Wait::No);
+        }
+    }
+
+    /// Arms the operation that a tag stands for.
+    fn arm(&mut self, tag: Tag) {
+        let header: *const libc::msghdr = &raw const *self.header.0;
+        let index = tag.index();
+        let entry = match tag.kind() {
+            kind::MEDIA_RECEIVE => {
+                opcode::RecvMsgMulti::new(Fixed(index), header, GROUP_SMALL).build()
+            }
+            kind::LISTENER_RECEIVE => {
+                opcode::RecvMsgMulti::new(Fixed(self.ports_max + index), header, GROUP_LARGE)
+                    .build()
+            }
+            _ => {
+                let place = Fixed(self.ports_max + LISTENERS_MAX + index);
+                opcode::PollAdd::new(place, libc::POLLIN.unsigned_abs().into()).multi(true).build()
+            }
+        };
+        self.push_always(&entry.user_data(tag.0));
+    }
+
+    fn cancel(&mut self, tag: Tag) {
+        let entry = opcode::AsyncCancel::new(tag.0)
+            .build()
+            .flags(Flags::SKIP_SUCCESS)
+            .user_data(Tag::new(kind::CANCEL, 0, 0).0);
+        self.push_always(&entry);
+    }
+
+    /// Queues an operation that must not be lost. The kernel takes entries at once unless it is out
+    /// of memory, so this loop ends.
+    fn push_always(&mut self, entry: &Entry) {
+        while self.queue_is_full() {}
+        self.push(entry, NO_FRAME);
+    }
+
+    /// Whether there is no room even after submitting.
+    #[inline]
+    fn queue_is_full(&mut self) -> bool {
+        if self.queue.frames.len() <= self.queue.mask as usize {
+            return false;
+        }
+        self.enter(Wait::No);
+        self.queue.frames.len() > self.queue.mask as usize
+    }
+
+    #[inline]
+    fn push(&mut self, entry: &Entry, frame: u32) {
+        let mut submission: squeue::SubmissionQueue<'_> = self.ring.submission();
+        // SAFETY: what the entry points to lives until the kernel has taken it: the header as long as
+        // the driver, the destination in `queue.addresses` at this entry's place, the frame's bytes in
+        // the pool, in state Sending until `taken` releases it. Sends do not outlive that moment
+        // because they never wait.
+        let pushed = unsafe { submission.push(entry) };
+        debug_assert!(pushed.is_ok(), "room was checked");
+        drop(submission);
+        self.queue.tail = self.queue.tail.wrapping_add(1);
+        self.queue.frames.push(frame);
+    }
+
+    fn sleep(&mut self, deadline: Mono) {
+        let mut now = clock::mono();
+        if self.spin_us > 0 {
+            let end = (now + core::time::Duration::from_micros(self.spin_us.into())).min(deadline);
+            while now < end {
+                self.enter(Wait::Due);
+                if !self.ring.completion().is_empty() {
+                    return;
+                }
+                now = clock::mono();
+            }
+        }
+        if deadline <= now {
+            return self.enter(Wait::Due);
+        }
+        self.counters.enter_sleeps += 1;
+        self.enter(Wait::Until { now, deadline });
+    }
+
+    fn enter(&mut self, wait: Wait) {
+        let queued = u32::try_from(self.queue.frames.len()).unwrap_or(u32::MAX);
+        self.counters.enter_calls += 1;
+        match self.ring.enter(queued, wait) {
+            Ok(taken) => self.taken(taken as usize),
+            Err(_) => self.counters.enter_errors += 1,
+        }
+    }
+
+    /// The kernel has taken the first `count` entries: sends among them are done.
+    fn taken(&mut self, count: usize) {
+        let count = count.min(self.queue.frames.len());
+        for frame in self.queue.frames.drain(..count) {
+            if frame != NO_FRAME {
+                self.pool.end_send(frame);
+                self.queue.sends -= 1;
+            }
+        }
+        if self.queue.frames.is_empty() && !self.closing.is_empty() {
+            self.release_closed();
+        }
+    }
+
+    /// Nothing queued names the closed sockets any more.
+    fn release_closed(&mut self) {
+        for (place, socket) in self.closing.drain(..) {
+            if self.ring.set_file(place, -1).is_err() {
+                self.counters.enter_errors += 1;
+            }
+            drop(socket);
+            self.ports.release(place);
+        }
+    }
+}

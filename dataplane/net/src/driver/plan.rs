@@ -1,0 +1,83 @@
+//! What a driver is made for. All numbers are fixed for its life.
+
+use std::net::IpAddr;
+
+use crate::error::NetError;
+use crate::pool::PoolPlan;
+
+/// SIP listeners of one driver at most.
+pub const LISTENERS_MAX: u32 = 32;
+/// Doorbells of one driver at most: tokens are bits of a word.
+pub const BELLS_MAX: u32 = 64;
+
+/// A local address that media ports are bound on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaAddress {
+    /// What sockets are bound to. Unspecified addresses work but let the kernel choose the source.
+    pub bind: IpAddr,
+    /// Bind to this interface as well (SO_BINDTODEVICE): for VRFs, and for link-local addresses.
+    pub device: Option<String>,
+}
+
+/// See the fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverPlan {
+    /// Submission queue entries; more than a breath transmits, or it is submitted in parts.
+    pub entries: u32,
+    /// Completion queue entries; what does not fit is not lost but costs more.
+    pub completions: u32,
+    /// Media ports open at once: each costs a descriptor and 2.7 kB of kernel memory.
+    pub ports_max: u32,
+    /// Media addresses; `MediaPort::address` is an index into them.
+    pub addresses: Vec<MediaAddress>,
+    pub pool: PoolPlan,
+    /// SO_RCVBUF of a media port in bytes (the kernel doubles it); 0 leaves the system's default.
+    pub receive_buffer_bytes: u32,
+    /// Differentiated services code point of media, 0..=63. 46 is EF (RFC 4594 section 4.1).
+    pub media_dscp: u8,
+    /// Microseconds to poll before sleeping. 0 on a machine that has other work to do.
+    pub spin_us: u32,
+}
+
+impl DriverPlan {
+    /// Enough for `ports_max` media ports on one shard with buffers for some 20 ms of full load.
+    #[must_use]
+    pub fn for_ports(ports_max: u32, addresses: Vec<MediaAddress>) -> Self {
+        Self {
+            entries: 1024,
+            completions: 8192,
+            ports_max,
+            addresses,
+            pool: PoolPlan {
+                small_receive: 8192,
+                small_own: 2048,
+                large_receive: 512,
+                large_own: 512,
+                lock: true,
+                huge: true,
+            },
+            receive_buffer_bytes: 32 * 1024,
+            media_dscp: 46,
+            spin_us: 0,
+        }
+    }
+
+    /// Descriptors needed: media ports, listeners, doorbells, and some for the rest of the process.
+    #[must_use]
+    pub fn descriptors(&self) -> u64 {
+        u64::from(self.ports_max) + u64::from(LISTENERS_MAX + BELLS_MAX) + 64
+    }
+
+    pub(crate) fn check(&self) -> Result<(), NetError> {
+        if self.addresses.len() > 256 {
+            return Err(NetError::BadPlan("a media port names its address with 8 bits"));
+        }
+        if self.media_dscp > 63 {
+            return Err(NetError::BadPlan("a DSCP has 6 bits"));
+        }
+        if self.entries == 0 || self.completions < self.entries {
+            return Err(NetError::BadPlan("completions must be at least entries, and not zero"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Completions into what the shard takes.
+//!
+//! A multishot RecvMsg writes, from where our buffer starts for the kernel:
+//!
+//! ```text
+//!   namelen u32, controllen u32, payloadlen u32, flags u32 | source address, 32 bytes | datagram
+//! ```
+
+use std::net::SocketAddr;
+
+use base::frame::HEADROOM;
+use base::{Frame, Local, Mono, Received};
+use io_uring::cqueue;
+
+use super::counters::{Counters, is_icmp};
+use super::ports::{Ports, is_same};
+use super::tag::{Tag, kind};
+use super::{Driver, RETRY};
+use crate::pool::{GROUP_LARGE, GROUP_SMALL, Pool};
+use crate::sockaddr;
+
+/// The kernel's own header.
+const PRELUDE: usize = 16;
+/// Where the datagram starts, from where the kernel starts.
+const DATAGRAM: usize = PRELUDE + sockaddr::SPACE;
+
+const _: () = assert!(Pool::receive_offset() + DATAGRAM >= HEADROOM);
+
+impl Driver {
+    /// Takes completions until `received` is full or none is left; gives the doorbell bits.
+    pub(super) fn reap(&mut self, received: &mut Vec<Received>) -> u64 {
+        let Self { ring, pool, ports, ended, starved, failed, counters, .. } = self;
+        let mut woken = 0;
+        let mut completions = ring.completion();
+        while received.len() < received.capacity() {
+            let Some(completion) = completions.next() else { break };
+            let tag = Tag(completion.user_data());
+            let (result, flags) = (completion.result(), completion.flags());
+            match tag.kind() {
+                kind::MEDIA_RECEIVE | kind::LISTENER_RECEIVE => {
+                    if let Some(id) = cqueue::buffer_select(flags) {
+                        received.extend(arrived(pool, ports, counters, tag, id, result));
+                    }
+                    if cqueue::more(flags) {
+                        continue;
+                    }
+                    match result {
+                        0.. | NEGATIVE_CANCELED => ended.push(tag),
+                        _ => {
+                            counters.receive_failed(-result);
+                            match -result {
+                                libc::ENOBUFS => starved.push_back(tag),
+                                errno if is_icmp(errno) => ended.push(tag),
+                                _ => failed.push(tag),
+                            }
+                        }
+                    }
+                }
+                kind::BELL => {
+                    if result >= 0 {
+                        counters.bell_rings += 1;
+                        woken |= 1 << (tag.index() & 63);
+                    } else {
+                        counters.bell_errors += 1;
+                    }
+                    if !cqueue::more(flags) {
+                        if result >= 0 { ended.push(tag) } else { failed.push(tag) }
+                    }
+                }
+                kind::SEND if result < 0 => counters.send_failed(-result),
+                _ => {}
+            }
+        }
+        woken
+    }
+
+    /// Before entering: shows the kernel the buffers that came back, and arms as many receives that
+    /// starved as there are buffers for.
+    pub(super) fn feed(&mut self) {
+        self.pool.publish();
+        if self.starved.is_empty() {
+            return;
+        }
+        let (mut small, mut large) = self.pool.receivable();
+        for _ in 0..self.starved.len() {
+            let Some(tag) = self.starved.pop_front() else { break };
+            let buffers = if tag.kind() == kind::MEDIA_RECEIVE { &mut small } else { &mut large };
+            if *buffers == 0 {
+                self.starved.push_back(tag);
+            } else {
+                *buffers -= 1;
+                self.arm_again(tag);
+            }
+        }
+    }
+
+    /// After reaping: arms what has ended and is still wanted; what failed for a reason of the
+    /// machine's is tried again a little later.
+    pub(super) fn rearm(&mut self, now: Mono) {
+        while let Some(tag) = self.ended.pop() {
+            self.arm_again(tag);
+        }
+        if self.failed.is_empty() {
+            return;
+        }
+        if self.retry_at == Mono::NEVER {
+            self.retry_at = now + RETRY;
+        } else if now >= self.retry_at {
+            self.retry_at = Mono::NEVER;
+            while let Some(tag) = self.failed.pop() {
+                self.arm_again(tag);
+            }
+        }
+    }
+
+    fn arm_again(&mut self, tag: Tag) {
+        let is_media = tag.kind() == kind::MEDIA_RECEIVE;
+        if is_media && self.ports.current(tag.index(), tag.generation()).is_none() {
+            return;
+        }
+        self.counters.receive_rearmed += 1;
+        self.arm(tag);
+    }
+}
+
+const NEGATIVE_CANCELED: i32 = -libc::ECANCELED;
+
+/// A buffer that the kernel has filled becomes a datagram for the shard, or goes back with a reason.
+#[inline]
+fn arrived(
+    pool: &mut Pool,
+    ports: &Ports,
+    counters: &mut Counters,
+    tag: Tag,
+    id: u16,
+    result: i32,
+) -> Option<Received> {
+    let is_media = tag.kind() == kind::MEDIA_RECEIVE;
+    let index = pool.take(if is_media { GROUP_SMALL } else { GROUP_LARGE }, id)?;
+    let written = usize::try_from(result).unwrap_or(0);
+    let parsed = parse(pool.kernel_bytes(index, written), index);
+    let Some((frame, source, is_truncated)) = parsed else {
+        counters.receive_unreadable += 1;
+        pool.give_back(index);
+        return None;
+    };
+    let at = match is_media {
+        false => Some(Local::Listener(tag.index().to_le_bytes()[0])),
+        true => match ports.current(tag.index(), tag.generation()) {
+            None => {
+                counters.receive_late += 1;
+                None
+            }
+            Some(slot) if slot.remote.is_some_and(|remote| !is_same(remote, source)) => {
+                counters.receive_stray += 1;
+                None
+            }
+            Some(slot) => Some(Local::Media(slot.port)),
+        },
+    };
+    counters.receive_truncated += u64::from(at.is_some() && is_truncated);
+    let Some(at) = at.filter(|_| !is_truncated) else {
+        pool.give_back(index);
+        return None;
+    };
+    counters.receive_packets += 1;
+    counters.receive_bytes += u64::from(frame.len);
+    Some(Received { frame, at, source })
+}
+
+/// (where the datagram lies, its source, whether its end was cut off)
+#[inline]
+fn parse(bytes: &[u8], index: u32) -> Option<(Frame, SocketAddr, bool)> {
+    let (head, datagram) = bytes.split_first_chunk::<DATAGRAM>()?;
+    let source = sockaddr::decode(&head[PRELUDE..])?;
+    let flags = i32::from_ne_bytes([head[12], head[13], head[14], head[15]]);
+    let start = u16::try_from(Pool::receive_offset() + DATAGRAM).ok()?;
+    let len = u16::try_from(datagram.len()).ok()?;
+    Some((Frame { index, start, len }, source, flags & libc::MSG_TRUNC != 0))
+}
