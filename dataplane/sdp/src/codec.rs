@@ -172,7 +172,8 @@ impl<'a> Formats<'a> {
                 continue;
             };
             if !is_map {
-                format.fmtp.get_or_insert(value.trim_ascii());
+                let fmtp = value.trim_ascii();
+                format.fmtp.get_or_insert(fmtp);
             } else if mapped & (1 << pt) == 0 {
                 mapped |= 1 << pt;
                 apply_rtpmap(format, value);
