@@ -11,19 +11,32 @@
 extern crate std;
 
 pub mod addr;
+pub mod check;
+pub mod framing;
+pub mod key;
 pub mod lex;
 pub mod limits;
 pub mod message;
 pub mod method;
 pub mod name;
 pub mod params;
+pub mod reply;
+pub mod session;
+pub mod status;
+pub mod token;
 pub mod uri;
 pub mod via;
+pub mod write;
 
 pub use addr::NameAddr;
+pub use check::{Core, Refusal, Why, validate_request, validate_response};
+pub use key::TransactionKey;
 pub use message::{Bad, CSeq, Cause, Header, Malformed, Message, RAck, Replaces, Start};
 pub use method::Method;
 pub use name::Name;
 pub use params::{List, Param, Params};
+pub use reply::{Reply, ack_for_non_2xx, cancel_for, reply_to};
+pub use status::reason_phrase;
 pub use uri::{BadUri, Host, Scheme, Uri, UriParams};
 pub use via::{Rport, Transport, Via};
+pub use write::{Part, ViaOut, WriteError, Writer};

@@ -181,7 +181,7 @@ impl<'a> Message<'a> {
         at = next;
         loop {
             let Some((line, next)) = field_at(self.bytes, at) else {
-                fault = fault.or(Some(Cause::Truncated));
+                fault.get_or_insert(Cause::Truncated);
                 self.body = (to_u16(self.bytes.len()), to_u16(self.bytes.len()));
                 break;
             };
@@ -190,7 +190,9 @@ impl<'a> Message<'a> {
                 break;
             }
             let taken = if line.bad { Err(Cause::HeaderLine) } else { self.field(at, line.end) };
-            fault = fault.or(taken.err());
+            if let Err(cause) = taken {
+                fault.get_or_insert(cause);
+            }
             at = next;
         }
         if all.len() > MESSAGE_BYTES_MAX {
@@ -215,8 +217,10 @@ impl<'a> Message<'a> {
         let Some(end) = memchr::memrchr(b' ', rest) else { return false };
         let (uri, version) = (&rest[..end], &rest[end + 1..]);
         self.start = Start::Request { method: Method::of(method), uri };
-        self.version_ok = version.eq_ignore_ascii_case(b"SIP/2.0");
-        !uri.is_empty() && !uri.iter().any(|&c| is_lws(c)) && is_version(version)
+        let sip = is_version(version);
+        // "SIP/7.0" is another version, "HTTP/1.1" or nothing at all is no SIP.
+        self.version_ok = !sip || version.eq_ignore_ascii_case(b"SIP/2.0");
+        sip && !uri.is_empty() && !uri.iter().any(|&c| is_lws(c))
     }
 
     fn status_line(&mut self, line: &'a [u8]) -> bool {
@@ -380,6 +384,11 @@ impl<'a> Message<'a> {
             text: self.slice(slot.name_at, slot.name_len),
             value: self.slice(slot.value_at, slot.value_len),
         })
+    }
+
+    /// Names of all header fields in order.
+    pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
+        self.slots.iter().map(|slot| slot.name)
     }
 
     /// Value of the first header of this name.

@@ -137,52 +137,50 @@ impl Name {
     /// May stand only once in a message (RFC 3261 section 20; two of them are a 400).
     #[must_use]
     pub const fn is_single(self) -> bool {
-        use Name as N;
         matches!(
             self,
-            N::CallId
-                | N::ContentLength
-                | N::ContentType
-                | N::CSeq
-                | N::Date
-                | N::Event
-                | N::Expires
-                | N::From
-                | N::MaxForwards
-                | N::MinExpires
-                | N::MinSe
-                | N::RAck
-                | N::ReferTo
-                | N::ReferredBy
-                | N::Replaces
-                | N::RSeq
-                | N::SessionExpires
-                | N::To
+            Self::CallId
+                | Self::ContentLength
+                | Self::ContentType
+                | Self::CSeq
+                | Self::Date
+                | Self::Event
+                | Self::Expires
+                | Self::From
+                | Self::MaxForwards
+                | Self::MinExpires
+                | Self::MinSe
+                | Self::RAck
+                | Self::ReferTo
+                | Self::ReferredBy
+                | Self::Replaces
+                | Self::RSeq
+                | Self::SessionExpires
+                | Self::To
         )
     }
 
     /// Its value is a comma-separated list, or one header per value: both mean the same.
     #[must_use]
     pub const fn is_list(self) -> bool {
-        use Name as N;
         matches!(
             self,
-            N::Accept
-                | N::Allow
-                | N::AllowEvents
-                | N::Contact
-                | N::Diversion
-                | N::HistoryInfo
-                | N::PAssertedIdentity
-                | N::Path
-                | N::ProxyRequire
-                | N::RecordRoute
-                | N::Require
-                | N::Route
-                | N::ServiceRoute
-                | N::Supported
-                | N::Unsupported
-                | N::Via
+            Self::Accept
+                | Self::Allow
+                | Self::AllowEvents
+                | Self::Contact
+                | Self::Diversion
+                | Self::HistoryInfo
+                | Self::PAssertedIdentity
+                | Self::Path
+                | Self::ProxyRequire
+                | Self::RecordRoute
+                | Self::Require
+                | Self::Route
+                | Self::ServiceRoute
+                | Self::Supported
+                | Self::Unsupported
+                | Self::Via
         )
     }
 }
