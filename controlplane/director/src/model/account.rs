@@ -1,0 +1,148 @@
+//! Tenants and what they configured. Each endpoint keeps three kinds of URIs apart: the *endpoint
+//! mapping* returns instructions, the *event callback* is told and its answer ignored, the *event
+//! application* is told and its answer executed.
+
+use base::Wall;
+use serde::{Deserialize, Serialize};
+use wire::table::Network;
+
+use super::call::{Hook, StatusHook};
+use super::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, RouteSid};
+
+/// Text that must not reach logs: its `Debug` says nothing.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountStatus {
+    #[default]
+    Active,
+    /// No new calls; standing calls go on.
+    Suspended,
+    /// For good.
+    Closed,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    pub sid: AccountSid,
+    /// The account's number on the wire, in cells and usage rows; unique, never 0, never used again.
+    pub number: u64,
+    /// Signs webhooks and authenticates the API.
+    pub auth_token: Secret,
+    pub friendly_name: String,
+    pub status: AccountStatus,
+    /// The account itself for a main account.
+    pub parent: AccountSid,
+    pub date_created: Wall,
+    pub date_updated: Wall,
+    /// Networks from which calls to the account's phone numbers are taken. Empty: none.
+    pub sources: Vec<Network>,
+    pub limits: AccountLimits,
+}
+
+/// Numbers that hold an account in its bounds; 0 takes the default of `limits::Limits`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountLimits {
+    /// Legs at one time.
+    pub calls_max: u32,
+    /// New calls per second (inbound, API and dialled legs together).
+    pub calls_per_second: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    pub sid: KeySid,
+    pub account: AccountSid,
+    pub secret: Secret,
+    pub friendly_name: String,
+    pub date_created: Wall,
+    pub date_updated: Wall,
+}
+
+/// Where a call's instructions come from and who is told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoiceConfig {
+    /// Endpoint mapping -> instructions.
+    pub voice: Option<Hook>,
+    pub voice_fallback: Option<Hook>,
+    /// Event callback: told, its answer is ignored.
+    pub status_callback: Option<StatusHook>,
+    /// Event application: told, its answer is executed instead of what runs.
+    pub event_application: Option<StatusHook>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Application {
+    pub sid: ApplicationSid,
+    pub account: AccountSid,
+    pub friendly_name: String,
+    pub config: VoiceConfig,
+    pub date_created: Wall,
+    pub date_updated: Wall,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhoneNumber {
+    pub sid: NumberSid,
+    pub account: AccountSid,
+    /// `+` and digits, or digits alone; unique over all accounts, compared without the `+`.
+    pub number: String,
+    pub friendly_name: String,
+    pub config: VoiceConfig,
+    /// Takes the place of `config` while it exists.
+    pub application: Option<ApplicationSid>,
+    pub date_created: Wall,
+    pub date_updated: Wall,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SipDomain {
+    pub sid: DomainSid,
+    pub account: AccountSid,
+    /// Host name, lower case, without a port; unique over all accounts.
+    pub domain_name: String,
+    pub friendly_name: String,
+    pub config: VoiceConfig,
+    /// Takes the place of `config` while it exists.
+    pub application: Option<ApplicationSid>,
+    /// Networks from which calls to the domain are taken. Empty: none.
+    pub sources: Vec<Network>,
+    pub date_created: Wall,
+    pub date_updated: Wall,
+}
+
+/// Where dialled numbers go. The longest prefix wins; an account's own route before everybody's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboundRoute {
+    pub sid: RouteSid,
+    /// None: for every account.
+    pub account: Option<AccountSid>,
+    pub friendly_name: String,
+    /// Leading characters of the number with its `+`; empty for any.
+    pub prefix: String,
+    /// Leading characters removed, then `prepend` is put in front.
+    pub strip: u8,
+    pub prepend: String,
+    /// `host:port` or `host`, in order of trial; at most 4. The operator's own choice: addresses here are
+    /// not held against the target policy, which is for tenants.
+    pub targets: Vec<String>,
+    /// Host of the Request-URI; empty for the target as written.
+    pub host: String,
+    pub date_created: Wall,
+    pub date_updated: Wall,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}

@@ -1,0 +1,98 @@
+//! Sids: two letters that say what it is, then 128 bits as 32 hex digits. Kept as numbers, printed
+//! and serialised as text.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The text is not the two letters of the kind followed by 32 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadSid;
+
+macro_rules! sid {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u128);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{:032x}", $prefix, self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadSid;
+
+            fn from_str(text: &str) -> Result<Self, BadSid> {
+                digits(text, $prefix).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+sid!(
+    /// An account, `AC...`.
+    AccountSid, "AC"
+);
+sid!(
+    /// An API key, `SK...`.
+    KeySid, "SK"
+);
+sid!(
+    /// An application, `AP...`.
+    ApplicationSid, "AP"
+);
+sid!(
+    /// An incoming phone number, `PN...`.
+    NumberSid, "PN"
+);
+sid!(
+    /// A SIP domain, `SD...`.
+    DomainSid, "SD"
+);
+sid!(
+    /// An alert (notification), `NO...`.
+    AlertSid, "NO"
+);
+sid!(
+    /// An outbound route, `OR...`.
+    RouteSid, "OR"
+);
+
+fn digits(text: &str, prefix: &str) -> Result<u128, BadSid> {
+    let digits = text.strip_prefix(prefix).ok_or(BadSid)?;
+    if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(BadSid);
+    }
+    u128::from_str_radix(digits, 16).map_err(|_| BadSid)
+}
+
+impl fmt::Display for BadSid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a sid of this kind: two letters and 32 hex digits")
+    }
+}
+
+impl std::error::Error for BadSid {}

@@ -1,0 +1,89 @@
+//! API requests that touch live state or must be ordered with it. The caller is authenticated and the
+//! path's account authorised before they come here; reads of history never come here.
+
+use base::CallId;
+
+use super::store::{Entity, EntityKey};
+use crate::model::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
+
+/// Made by the API; echoed in the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiId(pub u64);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiCall {
+    pub id: ApiId,
+    /// The account addressed.
+    pub account: AccountSid,
+    pub what: ApiRequest,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ApiRequest {
+    /// Answered with [`ApiDone::Call`] when the row is durable.
+    CreateCall(Box<CreateCall>),
+    /// Answered with [`ApiDone::Call`]; after `complete` when the call has ended or 2 s have passed.
+    UpdateCall { call: CallId, update: Box<UpdateCall> },
+    /// Inserts or replaces, whole. Sids, tokens and secrets are made by the API (it has randomness fit for secrets);
+    /// account number 0 is replaced by the next free one. `create`: the sid must be new.
+    /// Answered with [`ApiDone::Entity`].
+    Put { entity: Box<Entity>, create: bool },
+    /// Answered with [`ApiDone::Deleted`].
+    Delete(EntityKey),
+}
+
+/// Where a call's instructions come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    Url { hook: Hook, fallback: Option<Hook> },
+    Twiml(String),
+    Application(ApplicationSid),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateCall {
+    /// `sip:` URI or number.
+    pub to: String,
+    /// `sip:` URI, number or name.
+    pub from: String,
+    pub instructions: Instructions,
+    pub status: Option<StatusHook>,
+    /// Seconds to ring; None for 60. 1-600.
+    pub timeout: Option<u32>,
+    /// Seconds from answer; None for 14,400.
+    pub time_limit: Option<u32>,
+    /// Overrides `from` as what the called party sees.
+    pub caller_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpdateCall {
+    pub instructions: Option<Instructions>,
+    /// `Status=completed`: end it whatever its state.
+    pub complete: bool,
+    /// `Status=canceled`: end it unless it was answered.
+    pub cancel: bool,
+    pub status: Option<StatusHook>,
+    /// Seconds from now.
+    pub time_limit: Option<u32>,
+}
+
+pub type ApiResult = Result<ApiDone, ApiError>;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ApiDone {
+    Call(Box<CallRow>),
+    /// As stored.
+    Entity(Box<Entity>),
+    Deleted,
+}
+
+/// As it goes out: `{"code":21220,"message":"...","more_info":"...","status":400}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// HTTP status.
+    pub status: u16,
+    /// Error code as client libraries know them.
+    pub code: u32,
+    pub message: String,
+}

@@ -1,0 +1,82 @@
+//! Commands that own their text until they are written to a ring.
+
+use base::{CallId, LegId};
+use wire::command::{Command, Originate, Targets};
+use wire::event::Cause;
+
+/// [`wire::Command`] with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedCommand {
+    Accept { call: CallId, account: u64, setup_ms: u32 },
+    Answer { call: CallId, limit_ms: u32 },
+    Reject { call: CallId, code: u16, reason: String, retry_after: u32, cause: Cause },
+    Hangup { call: CallId, cause: Cause },
+    Originate(Box<OwnedOriginate>),
+    Join { call: CallId, b: LegId },
+    Part { call: CallId },
+    Ringback { call: CallId, on: bool },
+    Limit { call: CallId, remaining_ms: u32 },
+    Release { epoch: u32, leg: LegId },
+}
+
+/// [`wire::Originate`] with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedOriginate {
+    pub call: CallId,
+    pub account: u64,
+    pub parent: CallId,
+    pub peer: LegId,
+    pub listener: u8,
+    pub targets: Targets,
+    pub uri: String,
+    pub from: String,
+    pub from_name: String,
+    pub headers: String,
+    pub ring_ms: u32,
+    pub limit_ms: u32,
+    pub pass_progress: bool,
+    pub bridge: bool,
+}
+
+impl OwnedCommand {
+    /// As the wire has it, ready for [`wire::encode`].
+    #[must_use]
+    pub fn view(&self) -> Command<'_> {
+        match *self {
+            Self::Accept { call, account, setup_ms } => Command::Accept { call, account, setup_ms },
+            Self::Answer { call, limit_ms } => Command::Answer { call, limit_ms },
+            Self::Reject { call, code, ref reason, retry_after, cause } => {
+                Command::Reject { call, code, reason, retry_after, cause }
+            }
+            Self::Hangup { call, cause } => Command::Hangup { call, cause },
+            Self::Originate(ref originate) => Command::Originate(originate.view()),
+            Self::Join { call, b } => Command::Join { call, b },
+            Self::Part { call } => Command::Part { call },
+            Self::Ringback { call, on } => Command::Ringback { call, on },
+            Self::Limit { call, remaining_ms } => Command::Limit { call, remaining_ms },
+            Self::Release { epoch, leg } => Command::Release { epoch, leg },
+        }
+    }
+}
+
+impl OwnedOriginate {
+    #[must_use]
+    pub fn view(&self) -> Originate<'_> {
+        Originate {
+            call: self.call,
+            account: self.account,
+            parent: self.parent,
+            peer: self.peer,
+            listener: self.listener,
+            targets: self.targets.clone(),
+            uri: &self.uri,
+            from: &self.from,
+            from_name: &self.from_name,
+            headers: &self.headers,
+            ring_ms: self.ring_ms,
+            limit_ms: self.limit_ms,
+            pass_progress: self.pass_progress,
+            bridge: self.bridge,
+        }
+    }
+}

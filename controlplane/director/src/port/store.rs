@@ -1,0 +1,109 @@
+//! What is written. One [`StoreWrite`] is one journal entry: all of it or nothing.
+
+use base::CallId;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Account, AccountSid, Alert, ApiKey, Application, ApplicationSid, CallRow, Cdr, DeadLetter,
+    DomainSid, KeySid, LedgerEntry, NumberSid, OutboundRoute, PhoneNumber, Price, RouteSid,
+    SipDomain, UsageRow,
+};
+use wire::Service;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StoreId(pub u64);
+
+/// Records to append together, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoreWrite {
+    /// With an id: answered by `handle_stored` once durable (after the journal's fsync). Without: appended.
+    pub id: Option<StoreId>,
+    pub records: Vec<Record>,
+}
+
+/// One change. All of them may come again after a crash: inserts are by key, updates last-wins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// Insert or replace by sid.
+    Call(Box<CallRow>),
+    /// Insert unless the sid is there: made from a summary alone, poorer than what may be there.
+    CallIfAbsent(Box<CallRow>),
+    /// Insert unless (node, epoch, leg) is there.
+    Cdr(Box<Cdr>),
+    /// Insert unless the key is there; counters and rollups in the same transaction.
+    Usage(UsageRow),
+    /// Insert unless the key is there.
+    Ledger(LedgerEntry),
+    /// Insert by sid.
+    Alert(Box<Alert>),
+    /// Insert or replace by idempotency token.
+    DeadLetter(Box<DeadLetter>),
+    Script(ScriptLog),
+    /// Insert or replace.
+    Put(Box<Entity>),
+    Delete(EntityKey),
+}
+
+/// The live state of one call, for a successor: the last one of a call wins, None ends it. Opaque to
+/// everybody else; written at every step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptLog {
+    pub call: CallId,
+    pub state: Option<Vec<u8>>,
+}
+
+/// A configured thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entity {
+    Account(Account),
+    ApiKey(ApiKey),
+    Application(Application),
+    PhoneNumber(PhoneNumber),
+    SipDomain(SipDomain),
+    Route(OutboundRoute),
+    /// By (account, service).
+    Price(Price),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EntityKey {
+    Account(AccountSid),
+    ApiKey(KeySid),
+    Application(ApplicationSid),
+    PhoneNumber(NumberSid),
+    SipDomain(DomainSid),
+    Route(RouteSid),
+    Price(Option<AccountSid>, Service),
+}
+
+/// What came of a write with an id.
+pub type Stored = Result<(), String>;
+
+impl Entity {
+    #[must_use]
+    pub fn key(&self) -> EntityKey {
+        match self {
+            Self::Account(it) => EntityKey::Account(it.sid),
+            Self::ApiKey(it) => EntityKey::ApiKey(it.sid),
+            Self::Application(it) => EntityKey::Application(it.sid),
+            Self::PhoneNumber(it) => EntityKey::PhoneNumber(it.sid),
+            Self::SipDomain(it) => EntityKey::SipDomain(it.sid),
+            Self::Route(it) => EntityKey::Route(it.sid),
+            Self::Price(it) => EntityKey::Price(it.account, it.service),
+        }
+    }
+
+    /// Whose it is; None for what belongs to the operator.
+    #[must_use]
+    pub fn account(&self) -> Option<AccountSid> {
+        match self {
+            Self::Account(it) => Some(it.sid),
+            Self::ApiKey(it) => Some(it.account),
+            Self::Application(it) => Some(it.account),
+            Self::PhoneNumber(it) => Some(it.account),
+            Self::SipDomain(it) => Some(it.account),
+            Self::Route(it) => it.account,
+            Self::Price(it) => it.account,
+        }
+    }
+}

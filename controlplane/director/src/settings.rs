@@ -1,0 +1,96 @@
+//! What the director is told of its deployment, and the bounds it keeps.
+
+use serde::{Deserialize, Serialize};
+use wire::table::Network;
+
+use crate::model::{Account, ApiKey, Application, OutboundRoute, PhoneNumber, Price, SipDomain};
+use crate::port::{ScriptLog, Standing};
+
+/// The deployment, as the director sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node's number in usage keys.
+    pub node: u32,
+    /// Shards of the dataplane, at least 1.
+    pub shards: u8,
+    /// `host` or `host:port` put into the From of legs whose caller is a number or a name.
+    pub sip_host: String,
+    /// Networks that tenants' SIP targets may be in although they are loopback, link-local or private to the host.
+    pub target_allow: Vec<Network>,
+    pub webhook_connect_ms: u32,
+    /// At most 15,000.
+    pub webhook_total_ms: u32,
+    pub limits: Limits,
+}
+
+/// Bounds of everything that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Live calls (legs) of the node.
+    pub calls: usize,
+    /// Legs of one account at one time, where the account names no number.
+    pub account_calls: u32,
+    /// New calls per second of one account, where the account names no number; the burst is as much again.
+    pub account_calls_per_second: u32,
+    /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
+    pub callbacks: usize,
+    /// Callback requests under way to one host for one account.
+    pub callbacks_per_host: u32,
+    /// Attempts per callback before it becomes a dead letter.
+    pub callback_attempts: u32,
+    /// Documents one call may fetch, so that applications that redirect in a circle end.
+    pub documents_per_call: u32,
+    /// Targets of one `Dial`.
+    pub dial_targets: usize,
+    /// Bytes of a document.
+    pub document_bytes: usize,
+    /// Alerts per second and account; the rest are dropped, counted.
+    pub alerts_per_second: u32,
+}
+
+/// Everything read from the store and the shards at start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Book {
+    pub accounts: Vec<Account>,
+    pub api_keys: Vec<ApiKey>,
+    pub applications: Vec<Application>,
+    pub numbers: Vec<PhoneNumber>,
+    pub domains: Vec<SipDomain>,
+    pub routes: Vec<OutboundRoute>,
+    pub prices: Vec<Price>,
+    /// The last state of every call that has not been ended in the log.
+    pub scripts: Vec<ScriptLog>,
+    /// Legs with an open cell.
+    pub standing: Vec<Standing>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node: 1,
+            shards: 1,
+            sip_host: "127.0.0.1:5060".to_owned(),
+            target_allow: Vec::new(),
+            webhook_connect_ms: 3_000,
+            webhook_total_ms: 15_000,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: 100_000,
+            account_calls: 10_000,
+            account_calls_per_second: 500,
+            callbacks: 200_000,
+            callbacks_per_host: 64,
+            callback_attempts: 14,
+            documents_per_call: 1_000,
+            dial_targets: 10,
+            document_bytes: 64 * 1024,
+            alerts_per_second: 10,
+        }
+    }
+}
