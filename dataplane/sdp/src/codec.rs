@@ -7,8 +7,8 @@
 use core::fmt;
 
 use crate::limits::PAYLOAD_TYPES_MAX;
+use crate::media::Media;
 use crate::scan::{number, split_once, word};
-use crate::session::Media;
 
 /// An encoding name, compared without case: a 32-bit hash of it.
 ///

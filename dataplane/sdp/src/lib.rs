@@ -26,6 +26,7 @@ mod codec;
 mod error;
 pub mod fuzz;
 pub mod limits;
+mod media;
 mod own;
 mod plan;
 mod relay;
@@ -35,10 +36,9 @@ mod write;
 
 pub use codec::{Codec, CodecId, Format, Formats, PtSet, Supported};
 pub use error::{Blame, SdpError};
+pub use media::{Attribute, Direction, Kind, Media, Protocol, Setup};
 pub use own::{Answer, Offer, answer, reject, write_offer};
 pub use plan::{Plan, PlanFormat, PtMap, pt_map};
 pub use relay::{relay_answer, relay_offer};
-pub use session::{
-    Attribute, Change, Direction, Kind, Media, Origin, Protocol, Session, Setup, Stamp,
-};
+pub use session::{Change, Origin, Session, Stamp};
 pub use write::{Local, Rtcp};

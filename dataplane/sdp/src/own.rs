@@ -3,7 +3,8 @@
 use crate::codec::{CodecId, Format, Supported};
 use crate::error::SdpError;
 use crate::limits::PAYLOAD_TYPES_MAX;
-use crate::session::{Direction, Media, Session};
+use crate::media::{Direction, Media};
+use crate::session::Session;
 use crate::write::{Local, Out};
 
 /// What an offer of our own says.

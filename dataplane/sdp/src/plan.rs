@@ -9,8 +9,9 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::codec::{Codec, CodecId, PtSet};
 use crate::error::SdpError;
 use crate::limits::PLAN_FORMATS_MAX;
+use crate::media::Direction;
 use crate::relay::Matches;
-use crate::session::{Direction, Session};
+use crate::session::Session;
 
 /// Packet time where nobody says any, in milliseconds (RFC 3551 section 4.2).
 const PTIME_MS_DEFAULT: u8 = 20;

@@ -12,7 +12,8 @@ use crate::attribute::passes;
 use crate::codec::{Format, Formats, PtSet};
 use crate::error::SdpError;
 use crate::limits::PAYLOAD_TYPES_MAX;
-use crate::session::{Direction, Media, Session};
+use crate::media::{Direction, Media};
+use crate::session::Session;
 use crate::write::{Local, Out};
 
 /// Writes the offer for leg B from a description that leg A sent (its offer, or its answer when a

@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::codec::Format;
 use crate::error::SdpError;
-use crate::session::Media;
+use crate::media::Media;
 
 /// Where and as whom we take part in one leg's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
