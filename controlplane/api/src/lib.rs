@@ -1,1 +1,12 @@
-//! HTTP in and out: REST resources, webhooks
+//! HTTP in and out: the REST API of 2010-04-01 for applications and operators, and the webhooks that
+//! ask applications what to do. I/O is allowed here; the state is behind [`Backend`].
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod date;
+pub mod form;
+pub mod problem;
+pub mod webhook;
+
+pub use backend::Backend;
+pub use problem::Problem;

@@ -1,0 +1,187 @@
+//! Dates as the API writes and reads them: RFC 2822 in answers (`Tue, 31 Aug 2010 20:36:28 +0000`),
+//! ISO 8601 days and moments in filters. UTC only; proleptic Gregorian calendar.
+
+use base::Wall;
+
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Seconds of a day.
+pub const DAY_S: u64 = 86_400;
+
+/// A day of the calendar, from 1970-01-01 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day {
+    pub year: u64,
+    /// 1-12
+    pub month: u64,
+    /// 1-31
+    pub day: u64,
+}
+
+impl Day {
+    /// The day that `seconds` since 1970 fall on.
+    #[must_use]
+    pub fn of(seconds: u64) -> Self {
+        // Days since 0000-03-01, in eras of 400 years (Hinnant's civil_from_days).
+        let days = seconds / DAY_S + 719_468;
+        let (era, in_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
+        let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * in_year + 2) / 153;
+        let day = in_year - (153 * shifted + 2) / 5 + 1;
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+        Self { year: era * 400 + year_of_era + u64::from(month <= 2), month, day }
+    }
+
+    /// The day's first second since 1970.
+    #[must_use]
+    pub fn start_s(self) -> u64 {
+        let year = self.year - u64::from(self.month <= 2);
+        let (era, year_of_era) = (year / 400, year % 400);
+        let shifted = if self.month > 2 { self.month - 3 } else { self.month + 9 };
+        let in_year = (153 * shifted + 2) / 5 + self.day - 1;
+        let in_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + in_year;
+        (era * 146_097 + in_era).saturating_sub(719_468) * DAY_S
+    }
+
+    /// `YYYY-MM-DD`; `None` for anything else and for days that do not exist or are not in 1970-9999.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
+            return None;
+        }
+        let day = Self {
+            year: number(&bytes[..4])?,
+            month: number(&bytes[5..7])?,
+            day: number(&bytes[8..])?,
+        };
+        let plausible = (1970..=9999).contains(&day.year)
+            && (1..=12).contains(&day.month)
+            && (1..=31).contains(&day.day);
+        (plausible && Self::of(day.start_s()) == day).then_some(day)
+    }
+
+    /// The first day of the same month.
+    #[must_use]
+    pub fn month_start(self) -> Self {
+        Self { day: 1, ..self }
+    }
+
+    /// The first day of the month before.
+    #[must_use]
+    pub fn month_before(self) -> Self {
+        let (year, month) =
+            if self.month == 1 { (self.year - 1, 12) } else { (self.year, self.month - 1) };
+        Self { year, month, day: 1 }
+    }
+
+    /// The day after.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self::of(self.start_s() + DAY_S)
+    }
+
+    /// `YYYY-MM-DD`
+    #[must_use]
+    pub fn iso(self) -> String {
+        format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+/// RFC 2822, as every `date_*` and `*_time` of 2010-04-01.
+#[must_use]
+pub fn rfc2822(at: Wall) -> String {
+    let seconds = at.seconds();
+    let day = Day::of(seconds);
+    let weekday = usize::try_from(seconds / DAY_S % 7).unwrap_or_default();
+    let month = usize::try_from(day.month - 1).unwrap_or_default();
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!(
+        "{}, {:02} {} {:04} {hour:02}:{minute:02}:{second:02} +0000",
+        DAYS[weekday], day.day, MONTHS[month], day.year
+    )
+}
+
+/// A filter's moment: `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM:SSZ`, with a space for the T, with a fraction or without the Z.
+/// The second value is the length of what was named, in microseconds: a day or a second.
+#[must_use]
+pub fn parse_moment(text: &str) -> Option<(Wall, u64)> {
+    let day = Day::parse(text.get(..10)?)?;
+    let rest = text.get(10..)?;
+    if rest.is_empty() {
+        return Some((Wall(day.start_s() * 1_000_000), DAY_S * 1_000_000));
+    }
+    let clock = rest.strip_prefix(['T', ' '])?;
+    let clock = clock.strip_suffix('Z').or_else(|| clock.strip_suffix("+00:00")).unwrap_or(clock);
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let bytes = clock.as_bytes();
+    if bytes.len() != 8 || bytes[2] != b':' || bytes[5] != b':' || !digits(fraction.as_bytes()) {
+        return None;
+    }
+    let hour = number(&bytes[..2]).filter(|hour| *hour < 24)?;
+    let minute = number(&bytes[3..5]).filter(|minute| *minute < 60)?;
+    let second = number(&bytes[6..]).filter(|second| *second < 60)?;
+    let seconds = day.start_s() + hour * 3_600 + minute * 60 + second;
+    Some((Wall(seconds * 1_000_000), 1_000_000))
+}
+
+fn digits(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
+}
+
+fn number(bytes: &[u8]) -> Option<u64> {
+    digits(bytes).then(|| bytes.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc2822_as_the_clients_read_it() {
+        assert_eq!(rfc2822(Wall(1_283_286_988_000_000)), "Tue, 31 Aug 2010 20:36:28 +0000");
+        assert_eq!(rfc2822(Wall(0)), "Thu, 01 Jan 1970 00:00:00 +0000");
+        assert_eq!(rfc2822(Wall(951_782_400_999_999)), "Tue, 29 Feb 2000 00:00:00 +0000");
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_comes_back() {
+        for days in 0..146_097 {
+            let day = Day::of(days * DAY_S);
+            assert_eq!(day.start_s(), days * DAY_S);
+            assert_eq!(Day::parse(&day.iso()), Some(day));
+        }
+    }
+
+    #[test]
+    fn moments_of_filters() {
+        let second = |text| parse_moment(text).map(|(at, length)| (at.seconds(), length));
+        assert_eq!(second("2010-08-31"), Some((1_283_212_800, 86_400_000_000)));
+        assert_eq!(second("2010-08-31T20:36:28Z"), Some((1_283_286_988, 1_000_000)));
+        assert_eq!(second("2010-08-31 20:36:28.123"), Some((1_283_286_988, 1_000_000)));
+        for bad in [
+            "",
+            "2010",
+            "2010-02-30",
+            "2010-08-31T",
+            "2010-08-31T25:00:00",
+            "2010-08-31x",
+            "1969-12-31",
+            "+010-01-01",
+            "2010-08-31T20:36:28.",
+            "２０１０-08-31",
+        ] {
+            assert_eq!(second(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn months_turn() {
+        let day = Day::parse("2026-01-15").expect("a day");
+        assert_eq!(day.month_before().iso(), "2025-12-01");
+        assert_eq!(Day::parse("2024-02-28").expect("a day").next().iso(), "2024-02-29");
+    }
+}

@@ -1,0 +1,351 @@
+//! Webhooks out: the client that asks tenants' applications what to do.
+//!
+//! ```text
+//!  WebhookRequest -> gate of (tenant, host) -> pooled or new connection -> signed request
+//!                                                 |  resolve, check, connect, TLS      |
+//!                                                 +------ redirect: the same again <---+-> WebhookReply
+//! ```
+//!
+//! The tenant chooses the URL, so the client trusts nothing it meets: addresses are checked where they
+//! are connected to ([`policy`]), answers are bounded in time and size, one tenant's dead host takes
+//! nothing from another tenant or another host. The caller decides about retries and fallback URLs.
+
+mod connect;
+pub mod policy;
+mod pool;
+mod sign;
+mod target;
+
+use core::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+pub use connect::{Lookup, Resolve, SystemResolver, native_roots};
+pub use policy::{BadNetwork, Forbidden, Network, Policy};
+pub use sign::signature;
+pub use target::URL_BYTES_MAX;
+
+use connect::Connector;
+use pool::{Gates, Key, Pool, Sender};
+use target::Target;
+
+/// The longest answer that is taken, bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Redirects that are followed.
+pub const REDIRECTS_MAX: usize = 5;
+
+/// How long and how much. The defaults are the configuration's.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Resolving, connecting and TLS of one connection.
+    pub connect: Duration,
+    /// The whole request: waiting for the gate, redirects, the answer's last byte.
+    pub total: Duration,
+    /// Requests of one tenant under way to one host.
+    pub per_host: usize,
+}
+
+/// One request to an application.
+#[derive(Clone)]
+pub struct WebhookRequest {
+    /// Whose request it is: connections and bounds are kept apart by it.
+    pub tenant: u128,
+    /// Signs the request.
+    pub token: String,
+    /// GET puts the parameters into the query, POST into a form.
+    pub post: bool,
+    /// Absolute; a fragment stays here, userinfo becomes an Authorization header.
+    pub url: String,
+    pub params: Vec<(String, String)>,
+    /// The same for every attempt of one request (I-Twilio-Idempotency-Token).
+    pub idempotency: String,
+}
+
+/// What an application answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookReply {
+    /// HTTP status, 200-599.
+    pub status: u16,
+    /// Content-Type, empty if there was none.
+    pub content_type: String,
+    /// At most [`BODY_BYTES_MAX`].
+    pub body: Bytes,
+    /// The URL that answered, redirects followed (relative URLs in the answer start from it).
+    pub url: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The URL cannot be read or is neither http nor https.
+    BadUrl,
+    /// The policy refuses the address that the URL leads to.
+    Forbidden(SocketAddr, Forbidden),
+    /// The host's name has no address.
+    Resolve(io::Error),
+    /// No address of the host took the connection.
+    Connect(io::Error),
+    /// TLS failed: certificate, name or protocol.
+    Tls(io::Error),
+    /// The server broke HTTP or the connection.
+    Protocol(hyper::Error),
+    /// The time for connecting was over.
+    ConnectTimeout,
+    /// The time for the whole request was over.
+    Timeout,
+    /// The answer is longer than [`BODY_BYTES_MAX`].
+    TooLarge,
+    /// More than [`REDIRECTS_MAX`] redirects, or one from https to http.
+    Redirects,
+}
+
+/// The client; cheap to clone, all clones share connections and bounds.
+#[derive(Clone)]
+pub struct WebhookClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Connector,
+    limits: Limits,
+    pool: Pool,
+    gates: Gates,
+}
+
+/// A request answered as far as its headers, and what its connection needs afterwards.
+struct Exchange {
+    key: Key,
+    sender: Sender,
+    response: Response<Incoming>,
+    permit: OwnedSemaphorePermit,
+}
+
+impl WebhookClient {
+    /// A client with the host's resolver and root certificates.
+    #[must_use]
+    pub fn new(policy: Policy, limits: Limits) -> Self {
+        Self::with(policy, limits, Arc::new(SystemResolver), native_roots())
+    }
+
+    /// A client with another resolver and other roots of trust.
+    #[must_use]
+    pub fn with(
+        policy: Policy,
+        limits: Limits,
+        resolver: Arc<dyn Resolve>,
+        roots: RootCertStore,
+    ) -> Self {
+        let connector = Connector::new(policy, resolver, roots);
+        let gates = Gates::new(limits.per_host);
+        Self { inner: Arc::new(Inner { connector, limits, pool: Pool::default(), gates }) }
+    }
+
+    /// Sends one request and follows its redirects.
+    ///
+    /// # Errors
+    /// [`Failure`] if no final answer came; an HTTP error status is an answer.
+    pub async fn send(&self, request: &WebhookRequest) -> Result<WebhookReply, Failure> {
+        let work = self.inner.follow(request);
+        timeout(self.inner.limits.total, work).await.unwrap_or(Err(Failure::Timeout))
+    }
+}
+
+impl Inner {
+    async fn follow(&self, request: &WebhookRequest) -> Result<WebhookReply, Failure> {
+        let mut target = Target::parse(&request.url).map_err(|_| Failure::BadUrl)?;
+        let mut post = request.post;
+        let mut params = request.params.as_slice();
+        if !post {
+            target = target.with_query(params);
+            params = &[];
+        }
+        for _ in 0..=REDIRECTS_MAX {
+            let exchange = self.exchange(request, &target, post, params).await?;
+            let status = exchange.response.status();
+            let location = exchange.response.headers().get(header::LOCATION);
+            let Some(location) = location.filter(|_| is_redirect(status)) else {
+                let content_type = text(exchange.response.headers(), &header::CONTENT_TYPE);
+                let body = self.body(exchange).await?;
+                let (status, url) = (status.as_u16(), target.signed());
+                return Ok(WebhookReply { status, content_type, body, url });
+            };
+            let location = location.to_str().map_err(|_| Failure::BadUrl)?;
+            let next = target.redirect(location).map_err(|_| Failure::BadUrl)?;
+            if target.secure && !next.secure {
+                return Err(Failure::Redirects);
+            }
+            if !matches!(status.as_u16(), 307 | 308) {
+                post = false;
+                params = &[];
+            }
+            target = next;
+            // The rest of a redirect's body is not worth reading: one that is not at its end closes.
+            let _ = self.body(exchange).await;
+        }
+        Err(Failure::Redirects)
+    }
+
+    /// One request on one connection. A pooled connection that fails before the answer's first byte may
+    /// just have been closed by the server: then the request goes out again on a new one, under the
+    /// same idempotency token.
+    async fn exchange(
+        &self,
+        request: &WebhookRequest,
+        target: &Target,
+        post: bool,
+        params: &[(String, String)],
+    ) -> Result<Exchange, Failure> {
+        let key = Key::new(request.tenant, target);
+        let gate = self.gates.of(request.tenant, format!("{}:{}", target.host, target.port));
+        let permit = gate.acquire_owned().await.map_err(|_| Failure::Timeout)?;
+        if let Some(mut sender) = self.pool.take(&key)
+            && sender.ready().await.is_ok()
+        {
+            let outgoing = compose(request, target, post, params)?;
+            if let Ok(response) = sender.send_request(outgoing).await {
+                return Ok(Exchange { key, sender, response, permit });
+            }
+        }
+        let connect = timeout(self.limits.connect, self.open(target)).await;
+        let mut sender = connect.unwrap_or(Err(Failure::ConnectTimeout))?;
+        let outgoing = compose(request, target, post, params)?;
+        let response = sender.send_request(outgoing).await.map_err(Failure::Protocol)?;
+        Ok(Exchange { key, sender, response, permit })
+    }
+
+    async fn open(&self, target: &Target) -> Result<Sender, Failure> {
+        let stream = self.connector.connect(target).await?;
+        let (sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(2 * BODY_BYTES_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(Failure::Protocol)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to an application ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    /// Reads the body to its end; only then the connection is used again.
+    async fn body(&self, exchange: Exchange) -> Result<Bytes, Failure> {
+        let mut incoming = exchange.response.into_body();
+        let mut body = Vec::new();
+        while let Some(frame) = incoming.frame().await {
+            let Ok(data) = frame.map_err(Failure::Protocol)?.into_data() else { continue };
+            if body.len() + data.len() > BODY_BYTES_MAX {
+                return Err(Failure::TooLarge);
+            }
+            body.extend_from_slice(&data);
+        }
+        self.pool.put(exchange.key, exchange.sender);
+        drop(exchange.permit);
+        Ok(body.into())
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+fn text(headers: &HeaderMap, name: &header::HeaderName) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+fn compose(
+    request: &WebhookRequest,
+    target: &Target,
+    post: bool,
+    params: &[(String, String)],
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let signature = signature(&request.token, &target.signed(), params);
+    let body = if post { target::form(params) } else { String::new() };
+    let mut outgoing = Request::builder()
+        .method(if post { Method::POST } else { Method::GET })
+        .uri(target.path.as_str())
+        .header(header::HOST, target.authority.as_str())
+        .header(header::USER_AGENT, concat!("Tandem/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "*/*")
+        .header("X-Twilio-Signature", signature)
+        .header("I-Twilio-Idempotency-Token", request.idempotency.as_str());
+    if post {
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded; charset=UTF-8");
+        outgoing = outgoing.header(header::CONTENT_TYPE, form);
+    }
+    if let Some(credentials) = &target.authorization {
+        outgoing = outgoing.header(header::AUTHORIZATION, credentials.as_str());
+    }
+    outgoing.body(Full::new(body.into())).map_err(|_| Failure::BadUrl)
+}
+
+impl Failure {
+    /// The number under which the tenant finds it in the debugger (Twilio's error dictionary).
+    #[must_use]
+    pub fn code(&self) -> u32 {
+        match self {
+            Self::BadUrl => 11_100,
+            Self::Forbidden(..) => 11_200,
+            Self::Resolve(_) => 11_210,
+            Self::Connect(_) | Self::ConnectTimeout | Self::Timeout => 11_205,
+            Self::Tls(_) => 11_220,
+            Self::Protocol(_) => 11_206,
+            Self::TooLarge => 11_750,
+            Self::Redirects => 11_215,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadUrl => f.write_str("invalid URL"),
+            Self::Forbidden(at, reason) => write!(f, "refused to connect to {at}: {reason}"),
+            Self::Resolve(error) => write!(f, "host name not resolved: {error}"),
+            Self::Connect(error) => write!(f, "connection failed: {error}"),
+            Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::Protocol(error) => write!(f, "HTTP failed: {error}"),
+            Self::ConnectTimeout => f.write_str("no connection in time"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::TooLarge => write!(f, "answer longer than {BODY_BYTES_MAX} bytes"),
+            Self::Redirects => f.write_str("too many redirects, or one from https to http"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(3_000),
+            total: Duration::from_millis(15_000),
+            per_host: 64,
+        }
+    }
+}
+
+impl fmt::Debug for WebhookRequest {
+    /// Without token and parameters: neither belongs into a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.params.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("WebhookRequest").field("post", &self.post).field("params", &names).finish()
+    }
+}
+
+impl fmt::Debug for WebhookClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookClient").field("limits", &self.inner.limits).finish()
+    }
+}
