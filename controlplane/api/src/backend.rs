@@ -11,10 +11,9 @@ use std::pin::Pin;
 use base::{CallId, Wall};
 use director::model::{
     Account, AccountSid, Alert, AlertLevel, AlertSid, CallRow, CallStatus, Cdr, Currency, Nanos,
-    Secret, UsageRow,
+    Secret, Service, UsageRow,
 };
 use director::port::{ApiRequest, ApiResult, Entity, EntityKey};
-use wire::Service;
 
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,9 +1,9 @@
 //! Webhooks out: the client that asks tenants' applications what to do.
 //!
 //! ```text
-//!  WebhookRequest -> gate of (tenant, host) -> pooled or new connection -> signed request
+//!  HttpRequest -> gate of (tenant, host) -> pooled or new connection -> signed request
 //!                                                 |  resolve, check, connect, TLS      |
-//!                                                 +------ redirect: the same again <---+-> WebhookReply
+//!                                                 +------ redirect: the same again <---+-> HttpReply
 //! ```
 //!
 //! The tenant chooses the URL, so the client trusts nothing it meets: addresses are checked where they
@@ -23,7 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use director::model::Method;
+use director::port::{HttpAnswer, HttpError, HttpKind, HttpReply, HttpRequest};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -45,45 +47,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Redirects that are followed.
 pub const REDIRECTS_MAX: usize = 5;
 
-/// How long and how much. The defaults are the configuration's.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Resolving, connecting and TLS of one connection.
-    pub connect: Duration,
-    /// The whole request: waiting for the gate, redirects, the answer's last byte.
-    pub total: Duration,
-    /// Requests of one tenant under way to one host.
-    pub per_host: usize,
-}
-
-/// One request to an application.
-#[derive(Clone)]
-pub struct WebhookRequest {
-    /// Whose request it is: connections and bounds are kept apart by it.
-    pub tenant: u128,
-    /// Signs the request.
-    pub token: String,
-    /// GET puts the parameters into the query, POST into a form.
-    pub post: bool,
-    /// Absolute; a fragment stays here, userinfo becomes an Authorization header.
-    pub url: String,
-    pub params: Vec<(String, String)>,
-    /// The same for every attempt of one request (I-Twilio-Idempotency-Token).
-    pub idempotency: String,
-}
-
-/// What an application answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebhookReply {
-    /// HTTP status, 200-599.
-    pub status: u16,
-    /// Content-Type, empty if there was none.
-    pub content_type: String,
-    /// At most [`BODY_BYTES_MAX`].
-    pub body: Bytes,
-    /// The URL that answered, redirects followed (relative URLs in the answer start from it).
-    pub url: String,
-}
+/// The longest any request takes, whatever it asks for.
+const TOTAL_MAX: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -118,7 +83,6 @@ pub struct WebhookClient {
 
 struct Inner {
     connector: Connector,
-    limits: Limits,
     pool: Pool,
     gates: Gates,
 }
@@ -132,53 +96,65 @@ struct Exchange {
 }
 
 impl WebhookClient {
-    /// A client with the host's resolver and root certificates.
+    /// A client with the host's resolver and root certificates. `per_host`: requests of one tenant under
+    /// way to one host, at least 1.
     #[must_use]
-    pub fn new(policy: Policy, limits: Limits) -> Self {
-        Self::with(policy, limits, Arc::new(SystemResolver), native_roots())
+    pub fn new(policy: Policy, per_host: usize) -> Self {
+        Self::with(policy, per_host, Arc::new(SystemResolver), native_roots())
     }
 
     /// A client with another resolver and other roots of trust.
     #[must_use]
     pub fn with(
         policy: Policy,
-        limits: Limits,
+        per_host: usize,
         resolver: Arc<dyn Resolve>,
         roots: RootCertStore,
     ) -> Self {
         let connector = Connector::new(policy, resolver, roots);
-        let gates = Gates::new(limits.per_host);
-        Self { inner: Arc::new(Inner { connector, limits, pool: Pool::default(), gates }) }
+        let gates = Gates::new(per_host.max(1));
+        Self { inner: Arc::new(Inner { connector, pool: Pool::default(), gates }) }
     }
 
-    /// Sends one request and follows its redirects.
+    /// Sends one request, follows its redirects, and says what came of it.
+    pub async fn send(&self, request: &HttpRequest) -> HttpReply {
+        let result = self.exchange(request).await;
+        if let Err(failure) = &result {
+            tracing::debug!(call = %request.call, account = %request.account, %failure, "webhook");
+        }
+        HttpReply { id: request.id, result: result.map_err(|failure| failure.kind()) }
+    }
+
+    /// The same with the whole reason where there is no answer.
     ///
     /// # Errors
     /// [`Failure`] if no final answer came; an HTTP error status is an answer.
-    pub async fn send(&self, request: &WebhookRequest) -> Result<WebhookReply, Failure> {
-        let work = self.inner.follow(request);
-        timeout(self.inner.limits.total, work).await.unwrap_or(Err(Failure::Timeout))
+    pub async fn exchange(&self, request: &HttpRequest) -> Result<HttpAnswer, Failure> {
+        let total = millis(request.total_ms).min(TOTAL_MAX);
+        timeout(total, self.inner.follow(request)).await.unwrap_or(Err(Failure::Timeout))
     }
 }
 
 impl Inner {
-    async fn follow(&self, request: &WebhookRequest) -> Result<WebhookReply, Failure> {
+    async fn follow(&self, request: &HttpRequest) -> Result<HttpAnswer, Failure> {
         let mut target = Target::parse(&request.url).map_err(|_| Failure::BadUrl)?;
-        let mut post = request.post;
+        let mut post = request.method == Method::Post;
         let mut params = request.params.as_slice();
         if !post {
             target = target.with_query(params);
             params = &[];
         }
         for _ in 0..=REDIRECTS_MAX {
-            let exchange = self.exchange(request, &target, post, params).await?;
+            let exchange = self.ask(request, &target, post, params).await?;
             let status = exchange.response.status();
             let location = exchange.response.headers().get(header::LOCATION);
             let Some(location) = location.filter(|_| is_redirect(status)) else {
                 let content_type = text(exchange.response.headers(), &header::CONTENT_TYPE);
-                let body = self.body(exchange).await?;
-                let (status, url) = (status.as_u16(), target.signed());
-                return Ok(WebhookReply { status, content_type, body, url });
+                let body = match self.body(request, exchange).await {
+                    Err(Failure::TooLarge) if request.kind == HttpKind::Callback => Vec::new(),
+                    body => body?,
+                };
+                return Ok(HttpAnswer { status: status.as_u16(), content_type, body });
             };
             let location = location.to_str().map_err(|_| Failure::BadUrl)?;
             let next = target.redirect(location).map_err(|_| Failure::BadUrl)?;
@@ -191,7 +167,7 @@ impl Inner {
             }
             target = next;
             // The rest of a redirect's body is not worth reading: one that is not at its end closes.
-            let _ = self.body(exchange).await;
+            let _ = self.body(request, exchange).await;
         }
         Err(Failure::Redirects)
     }
@@ -199,28 +175,30 @@ impl Inner {
     /// One request on one connection. A pooled connection that fails before the answer's first byte may
     /// just have been closed by the server: then the request goes out again on a new one, under the
     /// same idempotency token.
-    async fn exchange(
+    async fn ask(
         &self,
-        request: &WebhookRequest,
+        request: &HttpRequest,
         target: &Target,
         post: bool,
         params: &[(String, String)],
     ) -> Result<Exchange, Failure> {
-        let key = Key::new(request.tenant, target);
-        let gate = self.gates.of(request.tenant, format!("{}:{}", target.host, target.port));
+        let key = Key::new(request.account.0, target);
+        let gate = self.gates.of(request.account.0, format!("{}:{}", target.host, target.port));
         let permit = gate.acquire_owned().await.map_err(|_| Failure::Timeout)?;
         if let Some(mut sender) = self.pool.take(&key)
             && sender.ready().await.is_ok()
         {
             let outgoing = compose(request, target, post, params)?;
-            if let Ok(response) = sender.send_request(outgoing).await {
+            let answered = timeout(millis(request.read_ms), sender.send_request(outgoing)).await;
+            if let Ok(response) = answered.map_err(|_| Failure::Timeout)? {
                 return Ok(Exchange { key, sender, response, permit });
             }
         }
-        let connect = timeout(self.limits.connect, self.open(target)).await;
+        let connect = timeout(millis(request.connect_ms), self.open(target)).await;
         let mut sender = connect.unwrap_or(Err(Failure::ConnectTimeout))?;
         let outgoing = compose(request, target, post, params)?;
-        let response = sender.send_request(outgoing).await.map_err(Failure::Protocol)?;
+        let answered = timeout(millis(request.read_ms), sender.send_request(outgoing)).await;
+        let response = answered.map_err(|_| Failure::Timeout)?.map_err(Failure::Protocol)?;
         Ok(Exchange { key, sender, response, permit })
     }
 
@@ -240,20 +218,28 @@ impl Inner {
     }
 
     /// Reads the body to its end; only then the connection is used again.
-    async fn body(&self, exchange: Exchange) -> Result<Bytes, Failure> {
+    async fn body(&self, request: &HttpRequest, exchange: Exchange) -> Result<Vec<u8>, Failure> {
+        let most = request.body_max.min(BODY_BYTES_MAX);
+        let wait = millis(request.read_ms);
         let mut incoming = exchange.response.into_body();
         let mut body = Vec::new();
-        while let Some(frame) = incoming.frame().await {
+        while let Some(frame) =
+            timeout(wait, incoming.frame()).await.map_err(|_| Failure::Timeout)?
+        {
             let Ok(data) = frame.map_err(Failure::Protocol)?.into_data() else { continue };
-            if body.len() + data.len() > BODY_BYTES_MAX {
+            if body.len() + data.len() > most {
                 return Err(Failure::TooLarge);
             }
             body.extend_from_slice(&data);
         }
         self.pool.put(exchange.key, exchange.sender);
         drop(exchange.permit);
-        Ok(body.into())
+        Ok(body)
     }
+}
+
+fn millis(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms.max(1)))
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -265,21 +251,21 @@ fn text(headers: &HeaderMap, name: &header::HeaderName) -> String {
 }
 
 fn compose(
-    request: &WebhookRequest,
+    request: &HttpRequest,
     target: &Target,
     post: bool,
     params: &[(String, String)],
 ) -> Result<Request<Full<Bytes>>, Failure> {
-    let signature = signature(&request.token, &target.signed(), params);
+    let signature = signature(&request.auth_token.0, &target.signed(), params);
     let body = if post { target::form(params) } else { String::new() };
     let mut outgoing = Request::builder()
-        .method(if post { Method::POST } else { Method::GET })
+        .method(if post { http::Method::POST } else { http::Method::GET })
         .uri(target.path.as_str())
         .header(header::HOST, target.authority.as_str())
         .header(header::USER_AGENT, concat!("Tandem/", env!("CARGO_PKG_VERSION")))
         .header(header::ACCEPT, "*/*")
         .header("X-Twilio-Signature", signature)
-        .header("I-Twilio-Idempotency-Token", request.idempotency.as_str());
+        .header("I-Twilio-Idempotency-Token", request.idempotency_token.as_str());
     if post {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded; charset=UTF-8");
         outgoing = outgoing.header(header::CONTENT_TYPE, form);
@@ -291,18 +277,18 @@ fn compose(
 }
 
 impl Failure {
-    /// The number under which the tenant finds it in the debugger (Twilio's error dictionary).
+    /// As the director knows it.
     #[must_use]
-    pub fn code(&self) -> u32 {
+    pub fn kind(&self) -> HttpError {
         match self {
-            Self::BadUrl => 11_100,
-            Self::Forbidden(..) => 11_200,
-            Self::Resolve(_) => 11_210,
-            Self::Connect(_) | Self::ConnectTimeout | Self::Timeout => 11_205,
-            Self::Tls(_) => 11_220,
-            Self::Protocol(_) => 11_206,
-            Self::TooLarge => 11_750,
-            Self::Redirects => 11_215,
+            Self::BadUrl => HttpError::BadUrl,
+            Self::Forbidden(..) => HttpError::Forbidden,
+            Self::Resolve(_) => HttpError::Resolve,
+            Self::Connect(_) | Self::ConnectTimeout => HttpError::Connect,
+            Self::Tls(_) => HttpError::Tls,
+            Self::Protocol(_) | Self::Redirects => HttpError::Protocol,
+            Self::Timeout => HttpError::Timeout,
+            Self::TooLarge => HttpError::TooLarge,
         }
     }
 }
@@ -326,26 +312,8 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_millis(3_000),
-            total: Duration::from_millis(15_000),
-            per_host: 64,
-        }
-    }
-}
-
-impl fmt::Debug for WebhookRequest {
-    /// Without token and parameters: neither belongs into a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.params.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("WebhookRequest").field("post", &self.post).field("params", &names).finish()
-    }
-}
-
 impl fmt::Debug for WebhookClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WebhookClient").field("limits", &self.inner.limits).finish()
+        f.debug_struct("WebhookClient").finish_non_exhaustive()
     }
 }

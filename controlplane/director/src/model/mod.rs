@@ -20,3 +20,7 @@ pub use sid::{
     AccountSid, AlertSid, ApplicationSid, BadSid, DomainSid, KeySid, NumberSid, RouteSid,
 };
 pub use usage::{Cdr, UsageRow};
+// For crates above, which do not see the wire.
+pub use wire::Service;
+pub use wire::event::{Cause, Direction, Party};
+pub use wire::table::Network;
