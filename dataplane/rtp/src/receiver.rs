@@ -13,7 +13,9 @@
 //! Two things differ from A.1 because this is a relay. Probation may be 0: the source address was checked
 //! before, and swallowing the first packet of every call would be heard. And a stream does not end with
 //! its SSRC: carriers change it without telling (DESIGN.md section 4), so the counters of a leg run on
-//! over the change, while those that a report block describes start anew.
+//! over the change, while those that a report block describes start anew. A candidate must speak twice
+//! in a row: while the source in force goes on, packets between it and the candidate keep it out, so that
+//! two sources on one address do not take the stream from each other twenty times a second.
 
 use core::time::Duration;
 

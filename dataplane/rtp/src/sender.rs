@@ -10,9 +10,10 @@
 //! its reordering. At a change of source the next number is one more than the highest sent, and the
 //! timestamp goes on by the time that has passed. Nothing of a new source is ever numbered below it.
 
-use base::Mono;
+use base::{Mono, Now};
 
 use crate::header::{Rewrite, Ssrc};
+use crate::rtcp::{SenderInfo, ntp};
 use crate::ticks::{ahead_u16, ahead_u32, low_half, low_word, ticks};
 
 /// Timestamp units between the last packet of one source and the first of the next, at least.
@@ -156,6 +157,18 @@ impl Sender {
         // More than half the circle would look like the past.
         let passed = passed.clamp(TICKS_MIN, u32::MAX >> 1);
         self.timestamp.wrapping_add(passed)
+    }
+
+    /// What an SR sent `now` says about this stream; None before the first packet. Counts wrap as the
+    /// fields do.
+    #[must_use]
+    pub fn sender_info(&self, now: Now) -> Option<SenderInfo> {
+        (self.packets > 0).then(|| SenderInfo {
+            ntp: ntp(now.wall),
+            timestamp: self.timestamp_at(now.mono),
+            packets: low_word(self.packets),
+            octets: low_word(self.octets),
+        })
     }
 
     #[must_use]

@@ -251,3 +251,17 @@ fn a_leg_stays_small() {
     let sizes = (size_of::<Receiver>(), size_of::<rtp::Sender>(), size_of::<rtp::rtcp::Peer>());
     assert!(sizes.0 <= 160 && sizes.1 <= 96 && sizes.2 <= 64, "{sizes:?}");
 }
+
+#[test]
+fn a_stranger_between_the_packets_of_a_living_source_stays_out() {
+    let mut receiver = Receiver::new(8_000, Probation::None);
+    for n in 0..200_u16 {
+        let mine = receiver.handle(&header(1, n, u32::from(n) * 160), PACKET_BYTES, at(n.into()));
+        assert!(mine.is_accepted());
+        let other = receiver.handle(&header(2, n, u32::from(n) * 160), PACKET_BYTES, at(n.into()));
+        assert_eq!(other, Verdict::Unconfirmed);
+    }
+    assert_eq!(receiver.sources(), 1);
+    let first = receiver.handle(&header(2, 200, 32_000), PACKET_BYTES, at(200));
+    assert_eq!(first, Verdict::Start, "the source in force fell silent");
+}

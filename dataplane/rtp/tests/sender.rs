@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::{Mono, Prng};
+use base::{Mono, Now, Prng, Wall};
 use rtp::{Sender, Ssrc, Stamped};
 
 const PTIME: Duration = Duration::from_millis(20);
@@ -136,4 +136,16 @@ fn the_stream_never_goes_back_over_a_change() {
             now = now + Duration::from_millis(random.below(3_000));
         }
     }
+}
+
+#[test]
+fn a_sender_report_tells_the_stream_as_it_is_now() {
+    let mut sender = Sender::new(Ssrc(1), 5, 1_000, 8_000);
+    let now = |ms: u64| Now { mono: Mono(ms * 1_000_000), wall: Wall(ms * 1_000) };
+    assert_eq!(sender.sender_info(now(0)), None);
+    sender.stamp(0, 0, 160, now(0).mono).unwrap();
+    sender.stamp(1, 160, 160, now(20).mono).unwrap();
+    let info = sender.sender_info(now(1_020)).unwrap();
+    assert_eq!((info.timestamp, info.packets, info.octets), (1_160 + 8_000, 2, 320));
+    assert_eq!(info.ntp >> 32, 2_208_988_800 + 1);
 }

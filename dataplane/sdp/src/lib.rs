@@ -39,6 +39,6 @@ pub use error::{Blame, SdpError};
 pub use media::{Attribute, Direction, Kind, Media, Protocol, Setup};
 pub use own::{Answer, Offer, answer, reject, write_offer};
 pub use plan::{Plan, PlanFormat, PtMap, pt_map};
-pub use relay::{relay_answer, relay_offer};
+pub use relay::{relay_answer, relay_offer, relay_offer_padded};
 pub use session::{Change, Origin, Session, Stamp};
 pub use write::{Local, Rtcp};

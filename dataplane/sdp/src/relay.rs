@@ -11,7 +11,7 @@
 use crate::attribute::passes;
 use crate::codec::{Format, Formats, PtSet};
 use crate::error::SdpError;
-use crate::limits::PAYLOAD_TYPES_MAX;
+use crate::limits::{MEDIA_MAX, PAYLOAD_TYPES_MAX};
 use crate::media::{Direction, Media};
 use crate::session::Session;
 use crate::write::{Local, Out};
@@ -30,6 +30,25 @@ pub fn relay_offer(
     allow: PtSet,
     out: &mut [u8],
 ) -> Result<usize, SdpError> {
+    relay_offer_padded(received, local, allow, 0, out)
+}
+
+/// [`relay_offer`] into a dialog that has had `media_min` m= lines: an offer never has fewer than the one
+/// before it (RFC 3264 section 8), so what is missing is filled up with refused audio lines. Needed where
+/// a standing leg is joined to another one (transfer).
+///
+/// # Errors
+/// As [`relay_offer`]; more than 16 lines are [`SdpError::TooManyMedia`].
+pub fn relay_offer_padded(
+    received: &Session<'_>,
+    local: &Local,
+    allow: PtSet,
+    media_min: usize,
+    out: &mut [u8],
+) -> Result<usize, SdpError> {
+    if media_min > MEDIA_MAX {
+        return Err(SdpError::TooManyMedia);
+    }
     let audio = received.audio()?;
     audio.address()?;
     let formats = audio.formats();
@@ -57,6 +76,9 @@ pub fn relay_offer(
         }
         conversation(&mut out, media, media.direction_in_force());
         out.rtcp(local, true);
+    }
+    for _ in received.media().len()..media_min {
+        out.bytes(b"m=audio 0 RTP/AVP 0").end_line();
     }
     out.finish()
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use sdp::{
     Direction, Local, Plan, PtSet, Rtcp, SdpError, Session, pt_map, relay_answer, relay_offer,
+    relay_offer_padded,
 };
 
 fn local(address: &str, version: u64) -> Local {
@@ -286,4 +287,19 @@ fn holding_and_resuming_changes_the_plan_as_rfc_3264_says() {
     let nowhere = "v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 5000 RTP/AVP 0\r\n";
     let plan = Plan::negotiate(&parse(&ours), &parse(nowhere)).unwrap();
     assert_eq!(plan.direction, Direction::RecvOnly, "0.0.0.0 never gets media");
+}
+
+#[test]
+fn an_offer_into_a_standing_dialog_keeps_its_number_of_lines() {
+    let one = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 0\r\n";
+    let ours = local("192.0.2.10:40000", 2);
+    let mut out = [0; 1_024];
+    for (media_min, lines) in [(0, 1), (1, 1), (3, 3), (16, 16)] {
+        let got = relay_offer_padded(&parse(one), &ours, PtSet::ALL, media_min, &mut out).unwrap();
+        let written = Session::parse(&out[..got]).unwrap();
+        let used = written.media().iter().filter(|media| media.port() != 0).count();
+        assert_eq!((written.media().len(), used), (lines, 1));
+    }
+    let got = relay_offer_padded(&parse(one), &ours, PtSet::ALL, 17, &mut out);
+    assert_eq!(got, Err(SdpError::TooManyMedia));
 }
