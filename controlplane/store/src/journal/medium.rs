@@ -1,43 +1,46 @@
-//! Where a journal lies. Four functions write it and one reads it at boot, so that another way of doing
-//! I/O (a ring of its own) or a simulated disk that loses power can stand in its place.
+//! Where a journal lies. Five functions, so that another way of doing I/O (a ring of its own) or a
+//! simulated disk that loses power can stand in its place. `create` and `append` are called by the
+//! thread that has the facts, `sync` and `remove` by the journal's own.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Numbered append-only files. Only the newest is ever written.
-pub trait Medium: Send {
+/// Numbered append-only files. Only the newest is appended to.
+pub trait Medium: Send + Sync + 'static {
     /// Every segment that exists with its bytes, in order of number.
     ///
     /// # Errors
     /// What the system says.
-    fn load(&mut self) -> io::Result<Vec<(u64, Vec<u8>)>>;
+    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>>;
 
-    /// Starts segment `number`, which does not exist; its name is durable when this returns.
+    /// Starts segment `number`, which does not exist.
     ///
     /// # Errors
     /// What the system says.
-    fn create(&mut self, number: u64) -> io::Result<()>;
+    fn create(&self, number: u64) -> io::Result<()>;
 
-    /// Writes at the end of the segment last created.
+    /// Writes at the end of a segment; the bytes survive this process when this returns.
     ///
     /// # Errors
     /// What the system says; the segment's tail is then undefined.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Everything appended is on stable storage when this returns.
+    /// Everything appended to a segment before the call, and its name, survive a power cut when this returns.
     ///
     /// # Errors
     /// What the system says. After an error nobody knows what is on the disk, and asking again may lie:
     /// the kernel drops the pages it could not write and forgets the error.
-    fn sync(&mut self) -> io::Result<()>;
+    fn sync(&self, number: u64) -> io::Result<()>;
 
     /// Removes a segment; it may come back after a power cut.
     ///
     /// # Errors
     /// What the system says.
-    fn remove(&mut self, number: u64) -> io::Result<()>;
+    fn remove(&self, number: u64) -> io::Result<()>;
 }
 
 /// Segments as files in a directory, by plain system calls.
@@ -45,7 +48,14 @@ pub trait Medium: Send {
 pub struct Folder {
     path: PathBuf,
     directory: File,
-    current: Option<File>,
+    open: Mutex<BTreeMap<u64, Open>>,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    file: Arc<File>,
+    /// Its name in the directory is durable.
+    named: bool,
 }
 
 impl Folder {
@@ -55,16 +65,25 @@ impl Folder {
     /// What the system says.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Ok(Self { path: path.to_owned(), directory: File::open(path)?, current: None })
+        let directory = File::open(path)?;
+        Ok(Self { path: path.to_owned(), directory, open: Mutex::default() })
     }
 
     fn file(&self, number: u64) -> PathBuf {
         self.path.join(format!("{number:020}.journal"))
     }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self, number: u64) -> io::Result<Open> {
+        self.lock().get(&number).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
 }
 
 impl Medium for Folder {
-    fn load(&mut self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
@@ -75,25 +94,32 @@ impl Medium for Folder {
         numbers.into_iter().map(|number| Ok((number, fs::read(self.file(number))?))).collect()
     }
 
-    fn create(&mut self, number: u64) -> io::Result<()> {
+    fn create(&self, number: u64) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.append(true).create_new(true).mode(0o600);
-        self.current = Some(options.open(self.file(number))?);
-        self.directory.sync_all()
+        let file = Arc::new(options.open(self.file(number))?);
+        self.lock().insert(number, Open { file, named: false });
+        Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.current {
-            Some(file) => file.write_all(bytes),
-            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+    fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        (&*self.opened(number)?.file).write_all(bytes)
+    }
+
+    fn sync(&self, number: u64) -> io::Result<()> {
+        let Open { file, named } = self.opened(number)?;
+        file.sync_data()?;
+        if !named {
+            self.directory.sync_all()?;
+            if let Some(open) = self.lock().get_mut(&number) {
+                open.named = true;
+            }
         }
+        Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.current.as_ref().map_or(Ok(()), File::sync_data)
-    }
-
-    fn remove(&mut self, number: u64) -> io::Result<()> {
+    fn remove(&self, number: u64) -> io::Result<()> {
+        self.lock().remove(&number);
         fs::remove_file(self.file(number))
     }
 }

@@ -1,12 +1,16 @@
 //! The journal: where a fact is durable before anyone is told so.
 //!
 //! ```text
-//!   runtime                        journal thread                       store writer
-//!   append(bytes) -> position  ->  everything queued: one write,
-//!                                  one fsync
-//!   ring released, cells    <-     durable = position       ->          commits up to a position
-//!                                  whole segments deleted   <-          release(position)
+//!   runtime                         journal thread                     store writer
+//!   append(bytes) -> position
+//!   flush(): one write(2)       ->  one fsync for everything written
+//!     (kill -9 keeps it)
+//!   ring released, cells        <-  durable = position          ->     commits up to a position
+//!                                   whole segments deleted      <-     release(position)
 //! ```
+//!
+//! The runtime writes by itself, because a command may only leave after the step that it belongs to was
+//! written, and must not wait for a disk; the fsync, which takes milliseconds, is the thread's.
 //!
 //! An fsync error ends it: what is on the disk is unknown from then on, asking again may lie, so nothing
 //! is acknowledged any more, and the switch stops admitting what would be billed.
@@ -15,7 +19,6 @@ mod log;
 mod medium;
 mod segment;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,15 +32,16 @@ use log::Log;
 
 /// Bytes after which a segment is followed by the next.
 pub const SEGMENT_BYTES: usize = 16 << 20;
-/// Bytes queued from which on [`Journal::is_full`] says so: the ring is then left to fill up.
-pub const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// Told after every group fsync, and once when the journal stopped; called on the journal's thread.
 pub type Listener = Box<dyn Fn() + Send>;
 
-/// The handle of the journal's thread. Dropping it writes what is queued and joins the thread.
+/// The writing end, owned by the thread that has the facts. Dropping it syncs what is written and
+/// joins the journal's thread.
 #[derive(Debug)]
-pub struct Journal {
+pub struct Journal<M: Medium = Folder> {
+    log: Log<M>,
+    flushed: Position,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,61 +59,75 @@ pub enum JournalError {
 
 #[derive(Debug, Default)]
 struct Shared {
-    queue: Mutex<Queue>,
+    work: Mutex<Work>,
     ready: Condvar,
     durable: AtomicU64,
 }
 
+/// What the journal's thread is to do.
 #[derive(Debug, Default)]
-struct Queue {
-    records: VecDeque<Vec<u8>>,
-    bytes: usize,
-    next: Position,
-    released: Position,
+struct Work {
+    /// The segment last written to, and the last position in it.
+    written: (u64, Position),
+    remove: Vec<u64>,
     closing: bool,
     failure: Option<String>,
 }
 
-impl Journal {
+impl<M: Medium> Journal<M> {
     /// Reads what is there, starts a new segment and the thread.
     ///
     /// # Errors
     /// What the medium says.
-    pub fn open<M: Medium + 'static>(
-        medium: M,
-        segment_bytes: usize,
-        listener: Listener,
-    ) -> io::Result<(Self, Replay)> {
-        let (log, replay) = Log::open(medium, segment_bytes)?;
+    pub fn open(medium: M, segment_bytes: usize, listener: Listener) -> io::Result<(Self, Replay)> {
+        let medium = Arc::new(medium);
+        let (log, replay) = Log::open(Arc::clone(&medium), segment_bytes)?;
         let shared = Arc::new(Shared::default());
-        shared.lock().next = log.next();
-        shared.durable.store(log.next() - 1, Ordering::Release);
+        let (number, flushed) = (log.number(), log.next() - 1);
+        shared.durable.store(flushed, Ordering::Release);
+        shared.lock().written = (number, flushed);
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || run(&theirs, log, &listener))?;
-        Ok((Self { shared, thread: Some(thread) }, replay))
+            .spawn(move || run(&theirs, &*medium, number, &listener))?;
+        Ok((Self { log, flushed, shared, thread: Some(thread) }, replay))
     }
 
-    /// Queues a record; it is durable once [`Journal::durable`] has reached the position returned.
+    /// Takes a record; [`Journal::flush`] writes it, and it is durable once [`Journal::durable`] has reached
+    /// the position returned.
     ///
     /// # Errors
     /// See [`JournalError`].
-    pub fn append(&self, record: Vec<u8>) -> Result<Position, JournalError> {
+    pub fn append(&mut self, record: &[u8]) -> Result<Position, JournalError> {
         if record.is_empty() || record.len() > RECORD_BYTES_MAX {
             return Err(JournalError::Length(record.len()));
         }
-        let mut queue = self.shared.lock();
-        if let Some(failure) = &queue.failure {
-            return Err(JournalError::Stopped(failure.clone()));
+        self.alive()?;
+        Ok(self.log.append(record))
+    }
+
+    /// Writes what was taken, in one call, and has it synced. Records survive this process when this returns.
+    ///
+    /// # Errors
+    /// [`JournalError::Stopped`] if writing failed, now or earlier.
+    pub fn flush(&mut self) -> Result<(), JournalError> {
+        self.alive()?;
+        if self.flushed + 1 == self.log.next() {
+            return Ok(());
         }
-        let position = queue.next;
-        queue.next += 1;
-        queue.bytes += record.len();
-        queue.records.push_back(record);
-        drop(queue);
-        self.shared.ready.notify_one();
-        Ok(position)
+        match self.log.flush(self.durable()) {
+            Ok(written) => {
+                self.flushed = written.1;
+                self.shared.lock().written = written;
+                self.shared.ready.notify_one();
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the journal stopped: no usage is acknowledged any more");
+                self.shared.lock().failure = Some(error.to_string());
+                Err(JournalError::Stopped(error.to_string()))
+            }
+        }
     }
 
     /// Everything up to this position is on stable storage.
@@ -119,17 +137,12 @@ impl Journal {
     }
 
     /// Everything up to `position` is committed by the store: segments before it may go.
-    pub fn release(&self, position: Position) {
-        let mut queue = self.shared.lock();
-        queue.released = queue.released.max(position);
-        drop(queue);
-        self.shared.ready.notify_one();
-    }
-
-    /// The disk does not keep up: take no more facts from the rings now.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.shared.lock().bytes >= QUEUE_BYTES_MAX
+    pub fn release(&mut self, position: Position) {
+        let segments = self.log.release(position);
+        if !segments.is_empty() {
+            self.shared.lock().remove.extend(segments);
+            self.shared.ready.notify_one();
+        }
     }
 
     /// What ended the journal, if something did.
@@ -137,51 +150,53 @@ impl Journal {
     pub fn failure(&self) -> Option<String> {
         self.shared.lock().failure.clone()
     }
+
+    fn alive(&self) -> Result<(), JournalError> {
+        self.failure().map_or(Ok(()), |failure| Err(JournalError::Stopped(failure)))
+    }
 }
 
-impl Drop for Journal {
+impl<M: Medium> Drop for Journal<M> {
     fn drop(&mut self) {
+        // What stopped it was told when it happened.
+        let _ = self.flush();
         self.shared.lock().closing = true;
         self.shared.ready.notify_one();
         if let Some(thread) = self.thread.take() {
-            // A panic of the journal's thread was already reported where it happened.
+            // A panic of the journal's thread was reported where it happened.
             let _ = thread.join();
         }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn run<M: Medium>(shared: &Shared, mut log: Log<M>, listener: &Listener) {
-    let mut released = 0;
+/// `number`: the segment that was synced last.
+fn run<M: Medium>(shared: &Shared, medium: &M, mut number: u64, listener: &Listener) {
+    let mut durable = shared.durable.load(Ordering::Acquire);
     loop {
-        let mut queue = shared.lock();
-        while queue.records.is_empty() && queue.released == released && !queue.closing {
-            queue = shared.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let mut work = shared.lock();
+        while work.written.1 == durable && work.remove.is_empty() && !work.closing {
+            work = shared.ready.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
-        let batch = core::mem::take(&mut queue.records);
-        let release = queue.released;
-        let closing = queue.closing && batch.is_empty() && release == released;
-        queue.bytes = 0;
-        drop(queue);
-        if closing {
+        let (segment, position) = work.written;
+        let remove = core::mem::take(&mut work.remove);
+        drop(work);
+        if position == durable && remove.is_empty() {
             return;
         }
-        let mut outcome = Ok(());
-        if !batch.is_empty() {
-            outcome = log.commit(batch.iter().map(Vec::as_slice)).map(|durable| {
-                shared.durable.store(durable, Ordering::Release);
-            });
-        }
-        if outcome.is_ok() && release > released {
-            released = release;
-            outcome = log.release(release);
-        }
-        if let Err(error) = outcome {
+        // A segment may have been followed by the next since the last time: all between are synced.
+        let synced = (number..=segment).try_for_each(|number| medium.sync(number));
+        let removed = || remove.iter().try_for_each(|number| medium.remove(*number));
+        if let Err(error) = synced.and_then(|()| {
+            shared.durable.store(position, Ordering::Release);
+            (number, durable) = (segment, position);
+            removed()
+        }) {
             tracing::error!(%error, "the journal stopped: no usage is acknowledged any more");
             shared.lock().failure = Some(error.to_string());
             listener();

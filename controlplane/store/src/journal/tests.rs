@@ -1,6 +1,7 @@
 //! Power cuts on a simulated disk, from seeds.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicI64;
 use std::sync::mpsc;
 
 use super::log::Log;
@@ -14,6 +15,7 @@ struct Disk(Arc<Mutex<BTreeMap<u64, File>>>);
 struct File {
     bytes: Vec<u8>,
     synced: usize,
+    named: bool,
     removed: bool,
 }
 
@@ -21,7 +23,7 @@ struct File {
 #[derive(Debug)]
 struct Failing {
     disk: Disk,
-    syncs_left: usize,
+    syncs_left: AtomicI64,
 }
 
 struct Random(u64);
@@ -59,63 +61,65 @@ impl Disk {
                 file.bytes.resize(file.bytes.len() + random.next(40), 0);
             }
             file.synced = file.bytes.len();
-            let stays = !file.removed || random.next(2) == 0;
+            let stays =
+                (file.named || random.next(2) == 0) && (!file.removed || random.next(2) == 0);
             file.removed = false;
+            file.named = true;
             stays
         });
     }
 }
 
 impl Medium for Disk {
-    fn load(&mut self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
         let files = self.files();
         let present = files.iter().filter(|(_, file)| !file.removed);
         Ok(present.map(|(number, file)| (*number, file.bytes.clone())).collect())
     }
 
-    fn create(&mut self, number: u64) -> io::Result<()> {
+    fn create(&self, number: u64) -> io::Result<()> {
         self.files().insert(number, File::default());
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.files().last_entry().unwrap().get_mut().bytes.extend_from_slice(bytes);
+    fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        self.files().get_mut(&number).unwrap().bytes.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self, number: u64) -> io::Result<()> {
         let mut files = self.files();
-        let mut last = files.last_entry().unwrap();
-        let file = last.get_mut();
+        let file = files.get_mut(&number).unwrap();
         file.synced = file.bytes.len();
+        file.named = true;
         Ok(())
     }
 
-    fn remove(&mut self, number: u64) -> io::Result<()> {
+    fn remove(&self, number: u64) -> io::Result<()> {
         self.files().get_mut(&number).unwrap().removed = true;
         Ok(())
     }
 }
 
 impl Medium for Failing {
-    fn load(&mut self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
         self.disk.load()
     }
 
-    fn create(&mut self, number: u64) -> io::Result<()> {
+    fn create(&self, number: u64) -> io::Result<()> {
         self.disk.create(number)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.append(bytes)
+    fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.append(number, bytes)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.syncs_left = self.syncs_left.checked_sub(1).ok_or_else(|| io::Error::other("EIO"))?;
-        self.disk.sync()
+    fn sync(&self, number: u64) -> io::Result<()> {
+        let left = self.syncs_left.fetch_sub(1, Ordering::Relaxed);
+        if left <= 0 { Err(io::Error::other("EIO")) } else { self.disk.sync(number) }
     }
 
-    fn remove(&mut self, number: u64) -> io::Result<()> {
+    fn remove(&self, number: u64) -> io::Result<()> {
         self.disk.remove(number)
     }
 }
@@ -126,35 +130,33 @@ fn content(seed: u64, tag: u64, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// A life of the journal: open, check what is there, commit batches, release some, die while a batch
-/// is being written.
+/// A life of the journal: open, check what is there, write and sync batches, release some, die with
+/// a few batches written and not synced.
 fn life(disk: &Disk, seed: u64, random: &mut Random, model: &mut Model) {
-    let (mut log, replay) = Log::open(disk.clone(), 2_000).unwrap();
+    let (mut log, replay) = Log::open(Arc::new(disk.clone()), 1_500).unwrap();
     assert_eq!(replay.lost, 0, "seed {seed}");
     model.check(seed, &replay);
-    for _ in 0..random.next(12) {
-        let first = log.next();
-        let batch: Vec<Vec<u8>> =
-            (0..1 + random.next(6)).map(|_| content(seed, model.tag(), random)).collect();
-        let durable = log.commit(batch.iter().map(Vec::as_slice)).unwrap();
-        for (position, record) in (first..).zip(batch) {
-            assert!(position <= durable);
-            model.acknowledged.insert(position, record);
+    let mut durable = log.next() - 1;
+    let mut synced = log.number();
+    for _ in 0..random.next(25) {
+        for _ in 0..1 + random.next(6) {
+            let record = content(seed, model.tag(), random);
+            let position = log.append(&record);
+            model.unacknowledged.insert(position, record);
         }
-        if random.next(4) == 0 && durable > 0 {
+        let (segment, position) = log.flush(durable).unwrap();
+        if random.next(3) > 0 {
+            (synced..=segment).for_each(|number| disk.sync(number).unwrap());
+            (synced, durable) = (segment, position);
+            model.acknowledge(durable);
+        }
+        if random.next(4) == 0 {
             model.released = model.released.max(durable.saturating_sub(random.next(4) as u64));
-            log.release(model.released).unwrap();
+            for number in log.release(model.released) {
+                disk.remove(number).unwrap();
+            }
         }
     }
-    // Written but not synced when the power goes: may or may not be there, never half.
-    let first = log.next();
-    let mut unsynced = Vec::new();
-    for position in first..first + random.next(4) as u64 {
-        let record = content(seed, model.tag(), random);
-        segment::frame(position, &record, &mut unsynced);
-        model.unacknowledged.insert(position, record);
-    }
-    disk.clone().append(&unsynced).unwrap();
 }
 
 #[derive(Default)]
@@ -169,6 +171,11 @@ impl Model {
     fn tag(&mut self) -> u64 {
         self.tags += 1;
         self.tags
+    }
+
+    fn acknowledge(&mut self, durable: Position) {
+        let later = self.unacknowledged.split_off(&(durable + 1));
+        self.acknowledged.extend(core::mem::replace(&mut self.unacknowledged, later));
     }
 
     /// Every acknowledged record that was not released is there once, whole; what else is there was
@@ -203,7 +210,7 @@ fn an_acknowledged_record_survives_any_power_cut_once_and_whole() {
             disk.cut(&mut random);
             cuts += 1;
         }
-        let (_, replay) = Log::open(disk.clone(), 2_000).unwrap();
+        let (_, replay) = Log::open(Arc::new(disk.clone()), 1_500).unwrap();
         model.check(seed, &replay);
     }
     assert_eq!(cuts, 1_000);
@@ -212,32 +219,35 @@ fn an_acknowledged_record_survives_any_power_cut_once_and_whole() {
 #[test]
 fn a_hole_that_no_power_cut_makes_is_told() {
     let disk = Disk::default();
-    let (mut log, _) = Log::open(disk.clone(), 25).unwrap();
-    for record in [b"one", b"two"] {
-        log.commit([&record[..]].into_iter()).unwrap();
+    let (mut log, _) = Log::open(Arc::new(disk.clone()), 45).unwrap();
+    for (record, durable) in [(b"one", 0), (b"two", 1), (b"six", 2)] {
+        log.append(record);
+        log.flush(durable).unwrap();
     }
     drop(log);
-    let number = *disk.files().keys().next().unwrap();
-    disk.files().get_mut(&number).unwrap().bytes[30] ^= 1;
-    let (_, replay) = Log::open(disk, 25).unwrap();
+    // The second segment began when the first record was durable. That one rots.
+    disk.files().get_mut(&1).unwrap().bytes[37] ^= 1;
+    let (_, replay) = Log::open(Arc::new(disk), 45).unwrap();
     assert_eq!(replay.lost, 1);
-    assert_eq!(replay.records, [(2, b"two".to_vec())]);
+    assert_eq!(replay.records, [(3, b"six".to_vec())]);
 }
 
 #[test]
 fn a_failed_sync_stops_acknowledging_for_good() {
-    let disk = Failing { disk: Disk::default(), syncs_left: 2 };
+    let disk = Failing { disk: Disk::default(), syncs_left: AtomicI64::new(2) };
     let (told, heard) = mpsc::channel();
     let listener = Box::new(move || told.send(()).unwrap());
-    let (journal, _) = Journal::open(disk, SEGMENT_BYTES, listener).unwrap();
-    assert_eq!(journal.append(b"good".to_vec()), Ok(1));
+    let (mut journal, _) = Journal::open(disk, SEGMENT_BYTES, listener).unwrap();
+    assert_eq!(journal.append(b"good"), Ok(1));
+    journal.flush().unwrap();
     heard.recv().unwrap();
     assert_eq!(journal.durable(), 1);
-    assert_eq!(journal.append(b"lost".to_vec()), Ok(2));
+    assert_eq!(journal.append(b"lost"), Ok(2));
+    journal.flush().unwrap();
     heard.recv().unwrap();
     assert_eq!(journal.durable(), 1, "never acknowledged");
     assert_eq!(journal.failure().as_deref(), Some("EIO"));
-    assert!(matches!(journal.append(b"more".to_vec()), Err(JournalError::Stopped(_))));
+    assert!(matches!(journal.append(b"more"), Err(JournalError::Stopped(_))));
 }
 
 #[test]
@@ -245,13 +255,14 @@ fn files_are_replayed_and_deleted_when_released() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
     let open = || Journal::open(Folder::open(&path).unwrap(), 64, Box::new(|| ())).unwrap();
-    let (journal, replay) = open();
+    let (mut journal, replay) = open();
     assert_eq!(replay, Replay::default());
     for number in 1..=20_u64 {
-        assert_eq!(journal.append(number.to_be_bytes().to_vec()), Ok(number));
+        assert_eq!(journal.append(&number.to_be_bytes()), Ok(number));
+        journal.flush().unwrap();
     }
     drop(journal);
-    let (journal, replay) = open();
+    let (mut journal, replay) = open();
     let positions: Vec<Position> = replay.records.iter().map(|(position, _)| *position).collect();
     assert_eq!(positions, (1..=20).collect::<Vec<_>>());
     assert_eq!(journal.durable(), 20);
@@ -264,8 +275,8 @@ fn files_are_replayed_and_deleted_when_released() {
 
 #[test]
 fn a_record_has_bounds() {
-    let (journal, _) = Journal::open(Disk::default(), 64, Box::new(|| ())).unwrap();
-    assert_eq!(journal.append(Vec::new()), Err(JournalError::Length(0)));
+    let (mut journal, _) = Journal::open(Disk::default(), 64, Box::new(|| ())).unwrap();
+    assert_eq!(journal.append(&[]), Err(JournalError::Length(0)));
     let long = RECORD_BYTES_MAX + 1;
-    assert_eq!(journal.append(vec![0; long]), Err(JournalError::Length(long)));
+    assert_eq!(journal.append(&vec![0; long]), Err(JournalError::Length(long)));
 }
