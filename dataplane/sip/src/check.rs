@@ -44,6 +44,10 @@ pub enum Why {
     NotAcceptable,
     /// A response with more than our own Via.
     ForeignVia,
+    /// It claims a dialog that does not exist.
+    NoDialog,
+    /// Its CSeq number is not above the last one in the dialog.
+    CSeqOrder,
 }
 
 /// A refusal: the status to answer with and the reason a tenant can read.

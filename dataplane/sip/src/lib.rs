@@ -12,7 +12,10 @@ extern crate std;
 
 pub mod addr;
 pub mod check;
+pub mod dialog;
+pub mod digest;
 pub mod framing;
+pub mod fuzz;
 pub mod key;
 pub mod lex;
 pub mod limits;
@@ -24,12 +27,14 @@ pub mod reply;
 pub mod session;
 pub mod status;
 pub mod token;
+pub mod txn;
 pub mod uri;
 pub mod via;
 pub mod write;
 
 pub use addr::NameAddr;
 pub use check::{Core, Refusal, Why, validate_request, validate_response};
+pub use dialog::{Dialog, DialogError, DialogId};
 pub use key::TransactionKey;
 pub use message::{Bad, CSeq, Cause, Header, Malformed, Message, RAck, Replaces, Start};
 pub use method::Method;
