@@ -16,8 +16,8 @@ pub enum PacketKind {
 
 /// Tells the protocol of a datagram; the packet may still be broken.
 ///
-/// RTCP packet types 192..=223 are RTP payload types 64..=95 with the marker bit, which nobody may use
-/// on a shared port (RFC 5761 section 4).
+/// RTCP packet types 192..=223 are RTP payload types 64..=95 with the marker bit, which nobody may
+/// use on a shared port (RFC 5761 section 4).
 #[must_use]
 pub fn classify(datagram: &[u8]) -> PacketKind {
     let [first, second, ..] = *datagram else { return PacketKind::Unknown };

@@ -42,11 +42,12 @@ pub fn datagram(bytes: &[u8]) {
     }
 }
 
-/// Relays a stream described by `bytes`, five a packet: sequence step, timestamp step, time step in ms,
-/// source, payload length.
+/// Relays a stream described by `bytes`, five a packet: sequence step, timestamp step, time step in
+/// ms, source, payload length.
 ///
 /// # Panics
-/// When an accepted packet of a new source is numbered at or below an earlier one: that is the finding.
+/// When an accepted packet of a new source is numbered at or below an earlier one: that is the
+/// finding.
 pub fn stream(bytes: &[u8]) {
     let mut receiver = Receiver::new(8_000, Probation::None);
     let mut sender = Sender::new(Ssrc(7), u16::MAX, u32::MAX, 8_000);

@@ -9,8 +9,8 @@
 //!   |            CSRC (CC times)   |  extension, if X: id, length   |
 //! ```
 //!
-//! A received frame is rewritten where it lies and sent from there (DESIGN.md section 2), so the view
-//! holds numbers, not references: parse first, then change the bytes.
+//! A received frame is rewritten where it lies and sent from there (DESIGN.md section 2), so the
+//! view holds numbers, not references: parse first, then change the bytes.
 
 use core::fmt;
 use core::ops::Range;
@@ -194,8 +194,8 @@ fn set(packet: &mut [u8], at: usize, bytes: &[u8]) {
 /// The fields of a packet that we make ourselves: the same as those that a relay rewrites.
 pub type HeaderFields = Rewrite;
 
-/// Writes a header without padding, extension and CSRC list. Returns its length (12), or None if `out`
-/// is shorter.
+/// Writes a header without padding, extension and CSRC list. Returns its length (12), or None if
+/// `out` is shorter.
 pub fn write_header(out: &mut [u8], fields: &HeaderFields) -> Option<usize> {
     let fixed = out.get_mut(..FIXED_HEADER_BYTES)?;
     fixed[0] = 0x80;

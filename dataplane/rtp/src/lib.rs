@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   datagram --classify--> RTP --Header::parse--> Receiver (statistics, verdict)
-//!                            |                        |  Start, Restart: switch_source
-//!                            |                        v
-//!                            +----in place----> Sender (one continuous outgoing stream) --> rewrite
-//!                          RTCP --rtcp::parse--> Peer (round trip)     rtcp::write_* <-- Receiver, Sender
+//!                 |                                  |  Start, Restart: switch_source
+//!                 |                                  v
+//!                 |         in place:             Sender (one continuous stream) --> rewrite
+//!                 +------> RTCP --rtcp::parse--> Peer (round trip)
+//!                               rtcp::write_* <-- Receiver, Sender
 //! ```
 //!
-//! Everything here is a plain value: no clock (arrival times are passed in as [`base::Mono`]), no I/O, no
-//! allocation. A leg has one [`Receiver`], one [`Sender`] and one [`rtcp::Peer`].
+//! Everything here is a plain value: no clock (arrival times are passed in as [`base::Mono`]), no
+//! I/O, no allocation. A leg has one [`Receiver`], one [`Sender`] and one [`rtcp::Peer`].
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -5,14 +5,15 @@
 //! ```
 //!
 //! - 93.2 is Ro - Is with the default values of G.107 table 2 (no terminal is measured here).
-//! - Id is the reduction of G.107's delay impairment by Cole and Rosenbluth, "Voice over IP performance
-//!   monitoring" (ACM SIGCOMM CCR 31/2, 2001): 0.024 d + 0.11 (d - 177.3) beyond 177.3 ms.
-//! - Ie,eff = Ie + (95 - Ie) * Ppl / (Ppl / BurstR + Bpl): G.107 equation 7-29. Ie and Bpl are of G.113
-//!   appendix I where it has the codec.
+//! - Id is the reduction of G.107's delay impairment by Cole and Rosenbluth, "Voice over IP
+//!   performance monitoring" (ACM SIGCOMM CCR 31/2, 2001): 0.024 d + 0.11 (d - 177.3) beyond 177.3
+//!   ms.
+//! - Ie,eff = Ie + (95 - Ie) * Ppl / (Ppl / BurstR + Bpl): G.107 equation 7-29. Ie and Bpl are of
+//!   G.113 appendix I where it has the codec.
 //! - MOS is G.107 annex B, equation B-4.
-//! - What a playout buffer would lose to jitter is added to the loss: interarrival jitter J is taken for
-//!   the mean deviation of a Laplace distribution, of which exp(-D/J)/2 exceeds a buffer of D. The buffer
-//!   assumed is 4 J, at least 40 ms, at most 200 ms; it counts as delay.
+//! - What a playout buffer would lose to jitter is added to the loss: interarrival jitter J is
+//!   taken for the mean deviation of a Laplace distribution, of which exp(-D/J)/2 exceeds a buffer
+//!   of D. The buffer assumed is 4 J, at least 40 ms, at most 200 ms; it counts as delay.
 //!
 //! An estimate from the network's side: it hears neither echo, nor level, nor noise.
 
@@ -30,20 +31,22 @@ pub struct CodecImpairment {
 }
 
 impl CodecImpairment {
-    /// G.711 with concealment as of G.711 appendix I (G.113 table I.4). Without any, Bpl is 4.3.
+    /// G.711 with concealment as of G.711 appendix I (G.113 appendix I). Without any, Bpl is 4.3.
     pub const G711: Self = Self { ie: 0.0, bpl: 25.1 };
-    /// G.711 whose receiver plays silence for loss (G.113 table I.4).
+    /// G.711 whose receiver plays silence for loss (G.113 appendix I).
     pub const G711_UNCONCEALED: Self = Self { ie: 0.0, bpl: 4.3 };
-    /// G.729A with VAD (G.113 table I.4).
+    /// G.729A with VAD (G.113 appendix I).
     pub const G729: Self = Self { ie: 11.0, bpl: 19.0 };
-    /// G.723.1 at 6.3 kbit/s with VAD (G.113 table I.4).
+    /// G.723.1 at 6.3 kbit/s with VAD (G.113 appendix I).
     pub const G723: Self = Self { ie: 15.0, bpl: 16.1 };
-    /// GSM full rate: Ie of G.113 table I.1; Bpl not given there, that of GSM EFR is assumed.
+    /// GSM full rate: Ie of G.113 appendix I; Bpl not given there, that of GSM EFR is assumed.
     pub const GSM: Self = Self { ie: 20.0, bpl: 10.0 };
-    /// Wideband and Opus on the narrowband scale: no impairment is assumed, robustness as concealed G.711.
+    /// Wideband and Opus on the narrowband scale: no impairment is assumed, robustness as concealed
+    /// G.711.
     pub const WIDEBAND: Self = Self { ie: 0.0, bpl: 25.1 };
 
-    /// The row for an RTP encoding name, in any case; unknown names are taken for [`Self::WIDEBAND`].
+    /// The row for an RTP encoding name, in any case; unknown names are taken for
+    /// [`Self::WIDEBAND`].
     #[must_use]
     pub fn of(encoding: &str) -> Self {
         let rows = [
@@ -148,8 +151,8 @@ pub fn mos(r: f64) -> f64 {
     }
 }
 
-/// G.107 section 3.5: mean run observed over mean run 1/(1-p) of random loss; not below 1, since the
-/// counters cannot tell even spacing from chance.
+/// BurstR of G.107: mean run observed over mean run 1/(1-p) of random loss; not below 1, since
+/// the counters cannot tell even spacing from chance.
 fn burst_ratio(loss: &LossCounters, lost: f64) -> f64 {
     if loss.runs == 0 {
         return 1.0;

@@ -10,12 +10,13 @@
 //!          anything else      jump: taken over at the second consecutive number
 //! ```
 //!
-//! Two things differ from A.1 because this is a relay. Probation may be 0: the source address was checked
-//! before, and swallowing the first packet of every call would be heard. And a stream does not end with
-//! its SSRC: carriers change it without telling (DESIGN.md section 4), so the counters of a leg run on
-//! over the change, while those that a report block describes start anew. A candidate must speak twice
-//! in a row: while the source in force goes on, packets between it and the candidate keep it out, so that
-//! two sources on one address do not take the stream from each other twenty times a second.
+//! Two things differ from A.1 because this is a relay. Probation may be 0: the source address was
+//! checked before, and swallowing the first packet of every call would be heard. And a stream does
+//! not end with its SSRC: carriers change it without telling (DESIGN.md section 4), so the counters
+//! of a leg run on over the change, while those that a report block describes start anew. A
+//! candidate must speak twice in a row: while the source in force goes on, packets between it and
+//! the candidate keep it out, so that two sources on one address do not take the stream from each
+//! other twenty times a second.
 
 use core::time::Duration;
 
@@ -49,7 +50,8 @@ pub enum Probation {
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Accepted, the first of a new source: call [`crate::Sender::switch_source`] before forwarding it.
+    /// Accepted, the first of a new source: call [`crate::Sender::switch_source`] before forwarding
+    /// it.
     Start,
     /// Accepted, the same SSRC began to count elsewhere: as [`Verdict::Start`].
     Restart,
@@ -59,7 +61,8 @@ pub enum Verdict {
     Reordered,
     /// Seen before: drop.
     Duplicate,
-    /// Not accepted yet (probation, unknown SSRC, or an impossible jump): drop, the next may confirm it.
+    /// Not accepted yet (probation, unknown SSRC, or an impossible jump): drop, the next may
+    /// confirm it.
     Unconfirmed,
 }
 
@@ -77,7 +80,7 @@ impl Verdict {
     }
 }
 
-/// How loss was distributed: the input of a burst ratio (ITU-T G.107 section 3.5).
+/// How loss was distributed: the input of a burst ratio (BurstR of ITU-T G.107).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LossCounters {
     /// Packets missing in the sequence now.
@@ -273,8 +276,8 @@ impl Receiver {
         Verdict::Reordered
     }
 
-    /// RFC 3550 A.8. Packets that repeat a timestamp say nothing about transit (RFC 4733 digits keep the
-    /// one of their start), and a step of seconds is a source that re-based its clock.
+    /// RFC 3550 A.8. Packets that repeat a timestamp say nothing about transit (RFC 4733 digits
+    /// keep the one of their start), and a step of seconds is a source that re-based its clock.
     fn measure_jitter(&mut self, timestamp: u32, arrival: Mono) {
         if self.has_transit && timestamp == self.timestamp {
             return;
@@ -356,7 +359,8 @@ impl Receiver {
         u64::from(self.expected()) + u64::from(self.expected_before)
     }
 
-    /// Packets lost on this leg: expected less received, negative with many duplicates (RFC 3550 A.3).
+    /// Packets lost on this leg: expected less received, negative with many duplicates (RFC 3550
+    /// A.3).
     #[must_use]
     pub fn lost_total(&self) -> i64 {
         let received = i64::from(self.received) + i64::from(self.received_before);

@@ -5,8 +5,8 @@
 //!   each     = V=2 P count | type | length in words - 1 | body
 //! ```
 //!
-//! The reader checks the frame of every packet before it yields the first one, so that half a compound is
-//! never acted upon. What we do not terminate (APP, XR, feedback) is yielded as bytes.
+//! The reader checks the frame of every packet before it yields the first one, so that half a
+//! compound is never acted upon. What we do not terminate (APP, XR, feedback) is yielded as bytes.
 
 use core::fmt;
 use core::time::Duration;
@@ -214,8 +214,8 @@ pub struct Compound<'a> {
 /// Checks a datagram (RFC 3550 A.2) and yields its packets.
 ///
 /// # Errors
-/// See [`RtcpError`]. A single packet that is neither SR nor RR (reduced size, RFC 5506) is taken too:
-/// only a compound of several must begin with a report.
+/// See [`RtcpError`]. A single packet that is neither SR nor RR (reduced size, RFC 5506) is taken
+/// too: only a compound of several must begin with a report.
 pub fn parse(datagram: &[u8]) -> Result<Compound<'_>, RtcpError> {
     let mut rest = datagram;
     let mut first = true;
@@ -362,7 +362,8 @@ pub fn cname(chunks: &[u8], ssrc: Ssrc) -> Option<&[u8]> {
 pub struct Report<'a> {
     /// Our own source.
     pub ssrc: Ssrc,
-    /// Present when we have sent since the last but one report: makes it an SR (RFC 3550 section 6.4).
+    /// Present when we have sent since the last but one report: makes it an SR (RFC 3550 section
+    /// 6.4).
     pub sender: Option<SenderInfo>,
     /// At most [`BLOCKS_MAX`].
     pub blocks: &'a [ReportBlock],
@@ -370,8 +371,8 @@ pub struct Report<'a> {
     pub cname: &'a [u8],
 }
 
-/// Writes SR or RR and SDES with CNAME. Returns the bytes written, None if they do not fit or a limit is
-/// exceeded.
+/// Writes SR or RR and SDES with CNAME. Returns the bytes written, None if they do not fit or a
+/// limit is exceeded.
 #[must_use]
 pub fn write_report(report: &Report<'_>, out: &mut [u8]) -> Option<usize> {
     let mut out = Out { buffer: out, length: 0, full: false };
@@ -529,9 +530,9 @@ impl Peer {
     }
 }
 
-/// Until the next report: 5 s, spread over 2.5 s..7.5 s by `random` so that legs do not report in step
-/// (RFC 3550 section 6.2, the minimum interval and its randomisation; two participants never exceed the
-/// bandwidth share, so nothing else of that section applies).
+/// Until the next report: 5 s, spread over 2.5 s..7.5 s by `random` so that legs do not report in
+/// step (RFC 3550 section 6.2, the minimum interval and its randomisation; two participants never
+/// exceed the bandwidth share, so nothing else of that section applies).
 #[must_use]
 pub fn interval(random: u64) -> Duration {
     const MIN_NANOS: u64 = 2_500_000_000;

@@ -1,14 +1,16 @@
-//! One outgoing stream, continuous whatever feeds it (RFC 3550 section 7.1, as a B2BUA's own source).
+//! One outgoing stream, continuous whatever feeds it (RFC 3550 section 7.1, as a B2BUA's own
+//! source).
 //!
 //! ```text
 //!   source 1:  seq 500 501 503 502   --+  offset 1
-//!   (switch)                           +-->  out: seq 9000 9001 9003 9002 | 9004 9005 ...   one SSRC
+//!   (switch)                           +-->  seq 9000 9001 9003 9002 | 9004 9005   one SSRC
 //!   source 2:  seq  17  18           --+  offset 2
 //! ```
 //!
-//! Within a source the distance between packets is kept, so that the receiver still sees its gaps and
-//! its reordering. At a change of source the next number is one more than the highest sent, and the
-//! timestamp goes on by the time that has passed. Nothing of a new source is ever numbered below it.
+//! Within a source the distance between packets is kept, so that the receiver still sees its gaps
+//! and its reordering. At a change of source the next number is one more than the highest sent, and
+//! the timestamp goes on by the time that has passed. Nothing of a new source is ever numbered
+//! below it.
 
 use base::{Mono, Now};
 
@@ -52,7 +54,8 @@ pub struct Sender {
     octets: u64,
     /// When the newest packet was sent.
     sent_at: Mono,
-    /// When the newest timestamp was first sent. Digits repeat theirs (RFC 4733): time goes on meanwhile.
+    /// When the newest timestamp was first sent. Digits repeat theirs (RFC 4733): time goes on
+    /// meanwhile.
     anchored_at: Mono,
     /// Extended number of the first packet of the source in force.
     first: u64,
@@ -91,7 +94,8 @@ impl Sender {
         }
     }
 
-    /// The next packet comes from another source, or from the same one that began to count elsewhere.
+    /// The next packet comes from another source, or from the same one that began to count
+    /// elsewhere.
     pub fn switch_source(&mut self) {
         self.switching = true;
     }
@@ -102,11 +106,11 @@ impl Sender {
         self.switching = true;
     }
 
-    /// Numbers for a packet that its source numbered `seq` and `timestamp`, to be sent `now`, and counts
-    /// it with its `payload_bytes`.
+    /// Numbers for a packet that its source numbered `seq` and `timestamp`, to be sent `now`, and
+    /// counts it with its `payload_bytes`.
     ///
-    /// None for a packet that is older than the first of its source: it would be numbered among those of
-    /// the source before, so drop it.
+    /// None for a packet that is older than the first of its source: it would be numbered among
+    /// those of the source before, so drop it.
     #[inline]
     pub fn stamp(
         &mut self,
@@ -150,7 +154,8 @@ impl Sender {
         self.timestamp_offset = continued.wrapping_sub(timestamp);
     }
 
-    /// The timestamp that a sample taken `now` has, later than every one sent: for SR and for switching.
+    /// The timestamp that a sample taken `now` has, later than every one sent: for SR and for
+    /// switching.
     #[must_use]
     pub fn timestamp_at(&self, now: Mono) -> u32 {
         let passed = ticks(now.since(self.anchored_at), self.clock_hz);
@@ -159,8 +164,8 @@ impl Sender {
         self.timestamp.wrapping_add(passed)
     }
 
-    /// What an SR sent `now` says about this stream; None before the first packet. Counts wrap as the
-    /// fields do.
+    /// What an SR sent `now` says about this stream; None before the first packet. Counts wrap as
+    /// the fields do.
     #[must_use]
     pub fn sender_info(&self, now: Now) -> Option<SenderInfo> {
         (self.packets > 0).then(|| SenderInfo {
@@ -200,14 +205,15 @@ impl Sender {
         self.sent_at
     }
 
-    /// The first extended sequence number never used: nothing is sent at or above it without the leg
-    /// record saying so first (DESIGN.md section 8).
+    /// The first extended sequence number never used: nothing is sent at or above it without the
+    /// leg record saying so first (DESIGN.md section 8).
     #[must_use]
     pub const fn next_index(&self) -> u64 {
         self.highest + 1
     }
 
-    /// Goes on above `index` after a restart, which [`Sender::next_index`] of the predecessor was below.
+    /// Goes on above `index` after a restart, which [`Sender::next_index`] of the predecessor was
+    /// below.
     pub fn resume_at(&mut self, index: u64) {
         if index > self.highest {
             self.highest = index - 1;

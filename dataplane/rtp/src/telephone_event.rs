@@ -135,7 +135,8 @@ impl Detector {
         Detected { started: None, ended: if event.end { self.finish() } else { None } }
     }
 
-    /// Ends an event whose end was lost. To be called now and then while [`Detector::deadline`] has passed.
+    /// Ends an event whose end was lost. To be called now and then while [`Detector::deadline`] has
+    /// passed.
     pub fn handle_timeout(&mut self, now: Mono) -> Detected {
         let over = self.deadline().is_some_and(|deadline| now >= deadline);
         Detected { started: None, ended: if over { self.finish() } else { None } }
@@ -180,8 +181,8 @@ impl Detector {
         self.duration = event.duration;
         self.last_packet = now;
         let started = Some(event.code);
-        // One packet may be all that arrives of an event. The end of the one before is then told, its own
-        // end by the timeout or by a repetition.
+        // One packet may be all that arrives of an event. The end of the one before is then told,
+        // its own end by the timeout or by a repetition.
         if event.end && before.is_none() {
             return Detected { started, ended: self.finish() };
         }
@@ -214,7 +215,8 @@ pub struct EventPacket {
     pub payload: [u8; PAYLOAD_BYTES],
 }
 
-/// The packets of one digit, to be sent one each packet time. The three end packets are the last items.
+/// The packets of one digit, to be sent one each packet time. The three end packets are the last
+/// items.
 #[derive(Clone, Copy, Debug)]
 pub struct EventPackets {
     code: u8,
@@ -227,8 +229,8 @@ pub struct EventPackets {
 }
 
 impl EventPackets {
-    /// A digit of `duration`, one packet each `ptime`, at `clock_hz`. Durations beyond what 16 bits hold
-    /// (8.19 s at 8 kHz) are cut; the shortest is one packet time.
+    /// A digit of `duration`, one packet each `ptime`, at `clock_hz`. Durations beyond what 16 bits
+    /// hold (8.19 s at 8 kHz) are cut; the shortest is one packet time.
     #[must_use]
     pub fn new(code: u8, duration: Duration, ptime: Duration, clock_hz: u32) -> Self {
         let units = |time| u16::try_from(ticks(time, clock_hz)).unwrap_or(u16::MAX);

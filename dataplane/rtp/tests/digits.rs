@@ -124,8 +124,8 @@ fn senders_that_stamp_every_packet_press_once() {
     assert_eq!(next.started, Some(7), "shorter again: another press, its marker lost");
 }
 
-/// Keys pressed over a network that loses a fifth, repeats and reorders: as many digits as had at least
-/// one packet delivered, each once and in order.
+/// Keys pressed over a network that loses a fifth, repeats and reorders: as many digits as had at
+/// least one packet delivered, each once and in order.
 #[test]
 fn a_bad_network_neither_adds_nor_repeats_digits() {
     for seed in 0..300 {

@@ -20,8 +20,8 @@ fn mos_of_r_is_the_recommendations() {
     assert!(mos(3.0) >= 1.0);
 }
 
-/// By hand from equation 7-29: G.729A at 2 % random loss: 11 + 84 * 2/21 = 19; G.711 with concealment at
-/// 5 %: 95 * 5/30.1 = 15.78; at burst ratio 2: 95 * 5/27.6 = 17.21.
+/// By hand from equation 7-29: G.729A at 2 % random loss: 11 + 84 * 2/21 = 19; G.711 with
+/// concealment at 5 %: 95 * 5/30.1 = 15.78; at burst ratio 2: 95 * 5/27.6 = 17.21.
 #[test]
 fn effective_equipment_impairment() {
     let without_delay = |loss, burst, codec| 93.2 - r_factor(loss, burst, 0.0, codec);

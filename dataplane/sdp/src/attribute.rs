@@ -4,8 +4,8 @@
 const OWN: [&[u8]; 8] =
     [b"rtpmap", b"fmtp", b"sendrecv", b"sendonly", b"recvonly", b"inactive", b"ptime", b"maxptime"];
 
-/// Attributes of the hop by name. Addresses, keys, RTCP arrangements, bundling, source identities and
-/// alternatives to what the m= line says: on the other leg they would be lies.
+/// Attributes of the hop by name. Addresses, keys, RTCP arrangements, bundling, source identities
+/// and alternatives to what the m= line says: on the other leg they would be lies.
 const HOP: [&[u8]; 47] = [
     // ICE (RFC 8839) and its relatives
     b"candidate",

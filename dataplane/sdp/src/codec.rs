@@ -74,8 +74,8 @@ pub struct Codec {
     /// RTP timestamp units per second (8,000 for G.722, by history: RFC 3551 section 4.5.2).
     pub clock: u32,
     pub channels: u8,
-    /// What the format parameters say about the wire format: `octet-align` of AMR (RFC 4867), the bit
-    /// rate in kbit/s of G.722.1 (RFC 5577), 0 for all others.
+    /// What the format parameters say about the wire format: `octet-align` of AMR (RFC 4867), the
+    /// bit rate in kbit/s of G.722.1 (RFC 5577), 0 for all others.
     pub variant: u8,
 }
 
@@ -91,8 +91,8 @@ impl Codec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format<'a> {
     pub pt: u8,
-    /// Encoding name as written, or as registered for a static payload type without rtpmap. Empty when
-    /// neither tells: such a payload type is never used.
+    /// Encoding name as written, or as registered for a static payload type without rtpmap. Empty
+    /// when neither tells: such a payload type is never used.
     pub name: &'a [u8],
     pub clock: u32,
     pub channels: u8,
@@ -228,8 +228,8 @@ impl<'s, 'a> IntoIterator for &'s Formats<'a> {
     }
 }
 
-/// `<name>/<clock>[/<channels>]` (RFC 8866 section 6.6). What cannot be read leaves the payload type
-/// unknown, so that it is not used.
+/// `<name>/<clock>[/<channels>]` (RFC 8866 section 6.6). What cannot be read leaves the payload
+/// type unknown, so that it is not used.
 fn apply_rtpmap<'a>(format: &mut Format<'a>, value: &'a [u8]) {
     let mut value = value;
     let (name, rest) = split_once(word(&mut value), b'/');

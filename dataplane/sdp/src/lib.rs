@@ -1,20 +1,20 @@
 //! SDP as a voice switch needs it (RFC 4566/8866 and the offer/answer model of RFC 3264).
 //!
 //! ```text
-//!   bytes --Session::parse--> Session<'a> --+--> relay_offer / relay_answer --> bytes for the other leg
-//!                                           +--> answer                     --> bytes for the same leg
-//!                                           +--> Plan::negotiate            --> what one leg's media does
-//!   Local, codecs ----------write_offer----------------------------------------> bytes for a new leg
+//!   bytes --Session::parse--> Session<'a> --+--> relay_offer, relay_answer --> for the other leg
+//!                                           +--> answer                    --> for the same leg
+//!                                           +--> Plan::negotiate           --> one leg's media
+//!   Local, codecs ----------write_offer--------------------------------------> for a new leg
 //! ```
 //!
-//! The reader borrows: it keeps the text and looks things up in it; nothing is copied and nothing is
-//! allocated. The writers fill a buffer that the caller owns and say how much they wrote. A [`Plan`] is
-//! the only thing that survives a negotiation; it is small, `Copy` and free of borrows.
+//! The reader borrows: it keeps the text and looks things up in it; nothing is copied and nothing
+//! is allocated. The writers fill a buffer that the caller owns and say how much they wrote. A
+//! [`Plan`] is the only thing that survives a negotiation; it is small, `Copy` and free of borrows.
 //!
-//! The two relay functions are the switch's main use: a B2BUA terminates each hop, so what describes
-//! the *hop* (addresses, ports, keys, ICE, RTCP arrangements, bundling) is replaced or removed, and what
-//! describes the *conversation* (codecs, their parameters, packet time, direction, attributes that we
-//! do not know) is carried over.
+//! The two relay functions are the switch's main use: a B2BUA terminates each hop, so what
+//! describes the *hop* (addresses, ports, keys, ICE, RTCP arrangements, bundling) is replaced or
+//! removed, and what describes the *conversation* (codecs, their parameters, packet time,
+//! direction, attributes that we do not know) is carried over.
 #![no_std]
 #![forbid(unsafe_code)]
 

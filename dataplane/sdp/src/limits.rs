@@ -1,5 +1,5 @@
-//! Every bound of this crate (THREATS.md, SDP parse). What exceeds one is refused with an error that
-//! names it; nothing is truncated silently.
+//! Every bound of this crate (THREATS.md, SDP parse). What exceeds one is refused with an error
+//! that names it; nothing is truncated silently.
 
 /// Longest message read, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

@@ -1,6 +1,7 @@
 //! One media section: the m= line taken apart, the rest looked up in its text.
 //!
-//! Values in force are the section's own, or the session's where it has none (RFC 8866 section 5.7).
+//! Values in force are the section's own, or the session's where it has none (RFC 8866 section
+//! 5.7).
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -311,8 +312,8 @@ impl<'a> Media<'a> {
         Ok(SocketAddr::new(self.address()?, self.port))
     }
 
-    /// Address and port for RTCP when it is not multiplexed: `a=rtcp` (RFC 3605), else the port after
-    /// the RTP port (RFC 3550 section 11), which for 65535 is none: then the RTP port itself.
+    /// Address and port for RTCP when it is not multiplexed: `a=rtcp` (RFC 3605), else the port
+    /// after the RTP port (RFC 3550 section 11), which for 65535 is none: then the RTP port itself.
     ///
     /// # Errors
     /// As [`Media::address`]; an a=rtcp that cannot be read is [`SdpError::BadConnection`].
@@ -342,8 +343,8 @@ impl<'a> Media<'a> {
         find(self.lines).or_else(|| find(self.head)).unwrap_or_default()
     }
 
-    /// [`Media::direction`] with an unspecified address taken for what it means: the writer does not
-    /// want media (RFC 3264 section 8.4, the hold of RFC 2543).
+    /// [`Media::direction`] with an unspecified address taken for what it means: the writer does
+    /// not want media (RFC 3264 section 8.4, the hold of RFC 2543).
     #[must_use]
     pub fn direction_in_force(&self) -> Direction {
         let nowhere = self.address().is_ok_and(|ip| ip.is_unspecified());

@@ -20,7 +20,8 @@ pub struct Offer<'a> {
 /// How an offer is answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
-    /// What we speak, in order of preference. Digits are accepted beside a codec of the same clock rate.
+    /// What we speak, in order of preference. Digits are accepted beside a codec of the same clock
+    /// rate.
     pub codecs: &'a [Supported<'a>],
     /// What we would like to do; narrowed by the offer.
     pub direction: Direction,
@@ -28,8 +29,8 @@ pub struct Answer<'a> {
     pub ptime_ms: u8,
     /// Take our order of preference instead of the offer's.
     pub prefer_ours: bool,
-    /// Accept one audio codec only (beside digits and comfort noise), so that the peer cannot change
-    /// codec during the call.
+    /// Accept one audio codec only (beside digits and comfort noise), so that the peer cannot
+    /// change codec during the call.
     pub single: bool,
 }
 
@@ -60,8 +61,8 @@ pub fn write_offer(offer: &Offer<'_>, local: &Local, out: &mut [u8]) -> Result<u
 
 /// Answers an offer by ourselves. Returns the bytes written.
 ///
-/// The first usable audio section is accepted, all others are refused with port 0. Payload types are
-/// the offer's (RFC 3264 section 6.1).
+/// The first usable audio section is accepted, all others are refused with port 0. Payload types
+/// are the offer's (RFC 3264 section 6.1).
 ///
 /// # Errors
 /// No usable audio, no codec in common, an address we cannot send to, or no space.
@@ -149,8 +150,8 @@ impl<'a, 'c> Chosen<'a, 'c> {
     }
 }
 
-/// Audio codecs in the wanted order, then digits and comfort noise at a clock rate that one of them has
-/// (RFC 4733 section 2.1: both must share the timestamp clock).
+/// Audio codecs in the wanted order, then digits and comfort noise at a clock rate that one of them
+/// has (RFC 4733 section 2.1: both must share the timestamp clock).
 fn choose<'a, 'c>(chosen: &mut Chosen<'a, 'c>, offered: &[Format<'a>], how: &Answer<'c>) {
     let same = |format: &Format<'_>, ours: &Supported<'_>| {
         format.codec().is_some_and(|codec| ours.format().codec() == Some(codec))

@@ -1,8 +1,8 @@
 //! What one leg's media does, once offer and answer have met.
 //!
-//! Each side tells which numbers *it wants to receive*. So a codec has two numbers on a leg: `receive_pt`
-//! from our description, `send_pt` from the peer's. They are equal nearly always, and must not be
-//! assumed to be (RFC 3264 section 5.1).
+//! Each side tells which numbers *it wants to receive*. So a codec has two numbers on a leg:
+//! `receive_pt` from our description, `send_pt` from the peer's. They are equal nearly always, and
+//! must not be assumed to be (RFC 3264 section 5.1).
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -53,11 +53,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// From our own description and the peer's, whichever of them was the offer. Codecs are what both
-    /// list, in the peer's order; beyond 16 the least preferred are left out.
+    /// From our own description and the peer's, whichever of them was the offer. Codecs are what
+    /// both list, in the peer's order; beyond 16 the least preferred are left out.
     ///
     /// # Errors
-    /// No usable audio on either side, no audio codec in common, or an address that we cannot send to.
+    /// No usable audio on either side, no audio codec in common, or an address that we cannot send
+    /// to.
     pub fn negotiate(local: &Session<'_>, remote: &Session<'_>) -> Result<Self, SdpError> {
         let (ours, theirs) = (local.audio()?, remote.audio()?);
         let rtcp_mux = ours.rtcp_mux() && theirs.rtcp_mux();
@@ -181,8 +182,8 @@ impl core::fmt::Debug for Plan {
     }
 }
 
-/// Payload types of one leg translated to another's: what a relay writes over the seventh to first bit
-/// of a packet's second byte.
+/// Payload types of one leg translated to another's: what a relay writes over the seventh to first
+/// bit of a packet's second byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PtMap {
     pairs: [(u8, u8); PLAN_FORMATS_MAX],

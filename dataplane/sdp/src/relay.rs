@@ -5,8 +5,8 @@
 //!   A <-answer'-  [relay_answer] <--answer--  B        answer' speaks A's numbers again
 //! ```
 //!
-//! One stream is relayed: the first audio section over plain RTP. All other m= lines stay where they
-//! are with port 0, so that positions agree on both legs (RFC 3264 sections 6 and 8).
+//! One stream is relayed: the first audio section over plain RTP. All other m= lines stay where
+//! they are with port 0, so that positions agree on both legs (RFC 3264 sections 6 and 8).
 
 use crate::attribute::passes;
 use crate::codec::{Format, Formats, PtSet};
@@ -33,9 +33,9 @@ pub fn relay_offer(
     relay_offer_padded(received, local, allow, 0, out)
 }
 
-/// [`relay_offer`] into a dialog that has had `media_min` m= lines: an offer never has fewer than the one
-/// before it (RFC 3264 section 8), so what is missing is filled up with refused audio lines. Needed where
-/// a standing leg is joined to another one (transfer).
+/// [`relay_offer`] into a dialog that has had `media_min` m= lines: an offer never has fewer than
+/// the one before it (RFC 3264 section 8), so what is missing is filled up with refused audio
+/// lines. Needed where a standing leg is joined to another one (transfer).
 ///
 /// # Errors
 /// As [`relay_offer`]; more than 16 lines are [`SdpError::TooManyMedia`].
@@ -83,8 +83,8 @@ pub fn relay_offer_padded(
     out.finish()
 }
 
-/// Writes the answer for leg A from A's own offer and the answer that leg B gave to the relayed offer.
-/// Returns the bytes written.
+/// Writes the answer for leg A from A's own offer and the answer that leg B gave to the relayed
+/// offer. Returns the bytes written.
 ///
 /// B's codecs come in B's order under A's payload type numbers; they are matched by what they are
 /// ([`crate::Codec`]), never by number. What A did not offer is left out.

@@ -36,8 +36,8 @@ impl<'a> Lines<'a> {
         None
     }
 
-    /// The next line, checked. A bare CR is refused because a peer that takes it for a line end would
-    /// see lines in what we relay that we did not see.
+    /// The next line, checked. A bare CR is refused because a peer that takes it for a line end
+    /// would see lines in what we relay that we did not see.
     pub(crate) fn checked(&mut self) -> Result<Option<(u8, &'a [u8])>, SdpError> {
         let Some(line) = self.raw() else { return Ok(None) };
         let [letter @ b'a'..=b'z', b'=', value @ ..] = line else { return Err(SdpError::BadLine) };

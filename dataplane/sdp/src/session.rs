@@ -7,9 +7,9 @@
 //!   m=video ...            Media 1
 //! ```
 //!
-//! `parse` checks every line, every limit and every number that later code relies on; accessors then
-//! look attributes up in the section's text. Values in force for a media section are its own, or the
-//! session's where it has none (RFC 8866 section 5.7).
+//! `parse` checks every line, every limit and every number that later code relies on; accessors
+//! then look attributes up in the section's text. Values in force for a media section are its own,
+//! or the session's where it has none (RFC 8866 section 5.7).
 
 use crate::error::SdpError;
 use crate::limits::{ATTRIBUTES_MAX, CANDIDATES_MAX, MEDIA_MAX, MESSAGE_BYTES_MAX};
@@ -29,8 +29,8 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Reads a description.
     ///
-    /// Tolerated because real phones do it: LF alone as line end, blank lines, missing o=, s= and t=,
-    /// lines out of order within a section, unknown letters.
+    /// Tolerated because real phones do it: LF alone as line end, blank lines, missing o=, s= and
+    /// t=, lines out of order within a section, unknown letters.
     ///
     /// # Errors
     /// A broken line or a limit exceeded; see [`SdpError`].
@@ -95,8 +95,8 @@ impl<'a> Session<'a> {
         attributes(self.head)
     }
 
-    /// The first audio section over plain RTP (AVP or AVPF) that is not rejected and has a payload type
-    /// whose codec is known.
+    /// The first audio section over plain RTP (AVP or AVPF) that is not rejected and has a payload
+    /// type whose codec is known.
     ///
     /// # Errors
     /// [`SdpError::NoAudio`].

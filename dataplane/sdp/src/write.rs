@@ -136,7 +136,8 @@ impl<'o> Out<'o> {
         }
     }
 
-    /// a=rtcp and a=rtcp-mux as far as `local` needs them; `mux` says whether multiplexing may be said.
+    /// a=rtcp and a=rtcp-mux as far as `local` needs them; `mux` says whether multiplexing may be
+    /// said.
     pub(crate) fn rtcp(&mut self, local: &Local, mux: bool) {
         match local.rtcp {
             Rtcp::Port(port) => {

@@ -1,4 +1,5 @@
-//! Seeded mutation: whatever happens to a description, nothing panics, and what is written can be read.
+//! Seeded mutation: whatever happens to a description, nothing panics, and what is written can be
+//! read.
 
 use base::Prng;
 use sdp::fuzz;

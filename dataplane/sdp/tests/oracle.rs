@@ -1,4 +1,5 @@
-//! Another reader, the crate `sdp-types`, sees in a description what ours sees, and takes what we write.
+//! Another reader, the crate `sdp-types`, sees in a description what ours sees, and takes what we
+//! write.
 
 use base::Prng;
 use sdp::{Local, PtSet, Rtcp, Session, relay_offer};
@@ -52,8 +53,8 @@ fn both_readers_see_the_same_in_mutants() {
         let mut text = SEEDS[round % SEEDS.len()].as_bytes().to_vec();
         for _ in 0..=random.below(3) {
             let at = usize::try_from(random.below(text.len() as u64)).unwrap();
-            // Values only, and printable: the oracle (0.1.8) panics on a line letter out of order, and
-            // encodings and line ends are not what is compared.
+            // Values only, and printable: the oracle (0.1.8) panics on a line letter out of order,
+            // and encodings and line ends are not what is compared.
             let column = text[..at].iter().rev().take_while(|&&byte| byte != b'\n').count();
             if column >= 2 && text[at].is_ascii_graphic() {
                 text[at] = 0x21 + u8::try_from(random.below(0x5e)).unwrap();

@@ -1,4 +1,5 @@
-//! The reader takes what phones, carriers and browsers send, and tells what is in force per section.
+//! The reader takes what phones, carriers and browsers send, and tells what is in force per
+//! section.
 
 use std::net::{IpAddr, SocketAddr};
 
