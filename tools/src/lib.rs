@@ -1,1 +1,11 @@
-//! tandem: up, doctor, check, ctl, load
+//! What `tandem` does, as a library, so that tests and benches can drive it without a process.
+//!
+//! The tools are outside both planes: they read clocks, open sockets and wait, as any client would.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans keep clocks and sockets out of the planes; tools is one of the places they are for"
+)]
+
+pub mod clock;
+pub mod load;
