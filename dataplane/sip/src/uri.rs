@@ -274,8 +274,8 @@ impl<'a> Uri<'a> {
     /// Equality of RFC 3261 section 19.1.4 (for `tel`, RFC 3966 section 4: visual separators ignored).
     #[must_use]
     pub fn same(&self, other: &Uri<'_>) -> bool {
-        if self.scheme != other.scheme {
-            return false;
+        if self.scheme != other.scheme || self.raw == other.raw {
+            return self.scheme == other.scheme;
         }
         match self.scheme {
             Scheme::Other => self.raw.eq_ignore_ascii_case(other.raw),
