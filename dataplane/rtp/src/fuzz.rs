@@ -42,16 +42,18 @@ pub fn datagram(bytes: &[u8]) {
     }
 }
 
-/// Relays a stream described by `bytes`, five a packet: sequence step, timestamp step, time step in
+/// Relays a stream described by `bytes`: four for the clock rate, then five a packet: sequence step, timestamp step, time step in
 /// ms, source, payload length.
 ///
 /// # Panics
 /// When an accepted packet of a new source is numbered at or below an earlier one: that is the
 /// finding.
 pub fn stream(bytes: &[u8]) {
-    let mut receiver = Receiver::new(8_000, Probation::None);
-    let mut sender = Sender::new(Ssrc(7), u16::MAX, u32::MAX, 8_000);
-    let mut detector = Detector::new(8_000);
+    let Some((clock, bytes)) = bytes.split_first_chunk::<4>() else { return };
+    let clock_hz = u32::from_be_bytes(*clock);
+    let mut receiver = Receiver::new(clock_hz, Probation::None);
+    let mut sender = Sender::new(Ssrc(7), u16::MAX, u32::MAX, clock_hz);
+    let mut detector = Detector::new(clock_hz);
     let (mut seq, mut timestamp, mut now) = (0_u16, 0_u32, Mono(0));
     let mut packet = [0_u8; 256 + 12];
     packet[0] = 0x80;

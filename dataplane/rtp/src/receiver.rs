@@ -293,7 +293,9 @@ impl Receiver {
         if step >= self.clock_hz.saturating_mul(REBASE_SECONDS) {
             return;
         }
-        self.jitter = (self.jitter + step) - ((self.jitter + 8) >> 4);
+        // Saturating: the clock rate is the peer's word.
+        let decay = self.jitter.saturating_add(8) >> 4;
+        self.jitter = self.jitter.saturating_add(step).saturating_sub(decay);
         self.jitter_max = self.jitter_max.max(self.jitter >> 4);
     }
 

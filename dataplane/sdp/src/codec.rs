@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use crate::limits::PAYLOAD_TYPES_MAX;
+use crate::limits::{CLOCK_HZ_MAX, PAYLOAD_TYPES_MAX};
 use crate::media::Media;
 use crate::scan::{number, split_once, word};
 
@@ -234,7 +234,7 @@ fn apply_rtpmap<'a>(format: &mut Format<'a>, value: &'a [u8]) {
     let mut value = value;
     let (name, rest) = split_once(word(&mut value), b'/');
     let (clock, channels) = split_once(rest.unwrap_or(b""), b'/');
-    let clock = number::<u32>(clock).filter(|&clock| clock > 0);
+    let clock = number::<u32>(clock).filter(|clock| (1..=CLOCK_HZ_MAX).contains(clock));
     let channels = channels.map_or(Some(1), number::<u8>).filter(|&channels| channels > 0);
     match (clock, channels) {
         (Some(clock), Some(channels)) if is_token(name) => {

@@ -13,3 +13,5 @@ pub const ATTRIBUTES_MAX: usize = 256;
 pub const CANDIDATES_MAX: usize = 32;
 /// Most codecs that a [`crate::Plan`] holds; further ones are left out of it.
 pub const PLAN_FORMATS_MAX: usize = 16;
+/// Highest clock rate of a payload type, in Hz; one above it makes the payload type unknown.
+pub const CLOCK_HZ_MAX: u32 = 1_000_000;

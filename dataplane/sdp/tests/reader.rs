@@ -192,8 +192,9 @@ fn rtcp_goes_to_the_next_port_unless_told() {
 
 #[test]
 fn a_payload_type_nobody_explains_is_not_used() {
-    let text = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 96 97 98 2\r\n\
-                a=rtpmap:97 opus\r\na=rtpmap:98 X/0\r\n";
+    let text = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 96 97 98 99 2\r\n\
+                a=rtpmap:97 opus\r\na=rtpmap:98 X/0\r\n\
+                a=rtpmap:99 X/4294967295\r\n";
     let session = parse(text);
     assert!(session.media()[0].formats().iter().all(|format| format.codec().is_none()));
     assert_eq!(session.audio().err(), Some(SdpError::NoAudio));
