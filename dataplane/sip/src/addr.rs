@@ -1,7 +1,7 @@
 //! Name-addr and addr-spec: From, To, Contact, Route, Record-Route, Refer-To and their like
 //! (RFC 3261 sections 20.10 and 25.1).
 
-use crate::lex::{Cursor, is_lws, is_token, number_u32, trim};
+use crate::lex::{Cursor, is, is_lws, is_token, number_u32, trim};
 use crate::params::{Params, next_param};
 use crate::uri::{BadUri, Uri};
 
@@ -62,7 +62,7 @@ impl<'a> NameAddr<'a> {
         let from = cursor.at();
         let mut tag = None;
         while let Some(param) = next_param(&mut cursor)? {
-            if param.name.len() == 3 && param.name.eq_ignore_ascii_case(b"tag") {
+            if is(param.name, b"tag") {
                 tag = Some(param.value.filter(|v| !v.is_empty())?);
             }
         }

@@ -96,6 +96,12 @@ pub(crate) const fn hex(c: u8) -> Option<u8> {
     }
 }
 
+/// `text` is this word, any case; the usual case is compared as one number.
+#[inline]
+pub(crate) fn is<const N: usize>(text: &[u8], word: &[u8; N]) -> bool {
+    text == word || text.eq_ignore_ascii_case(word)
+}
+
 /// Non-empty and made of token characters only (RFC 3261 section 25.1).
 #[must_use]
 pub fn is_token_text(text: &[u8]) -> bool {

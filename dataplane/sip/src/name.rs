@@ -1,7 +1,7 @@
 //! Header names, normalised once at parse (THREATS.md: header-name confusion). Every spelling of a known
 //! name, compact and long, in any case, becomes one [`Name`]; everything else is [`Name::Other`] and keeps its text.
 //!
-//! Look-up is a hash over length, first, middle and last byte into a table that the compiler builds.
+//! A name is looked up as three machine words, folded to lower case, in a hash table that the compiler builds.
 
 macro_rules! names {
     ($($variant:ident $text:literal $(, $compact:literal)?;)*) => {
@@ -119,15 +119,33 @@ impl Name {
     #[must_use]
     #[inline]
     pub fn of(text: &[u8]) -> Self {
-        let Some(mut slot) = hash(text) else { return Self::Other };
+        let mut block = [0u8; NAME_BYTES_MAX];
+        match block.get_mut(..text.len()) {
+            Some(room) => room.copy_from_slice(text),
+            None => return Self::Other,
+        }
+        Self::of_words(words(&block), text.len())
+    }
+
+    /// Which name the first `len` bytes of these words spell; what stands behind them is ignored.
+    #[inline]
+    pub(crate) fn of_words(mut words: Words, len: usize) -> Self {
+        if len == 0 || len > NAME_BYTES_MAX {
+            return Self::Other;
+        }
+        for (at, word) in words.iter_mut().enumerate() {
+            let used = len.saturating_sub(at * 8).min(8);
+            let mask = if used == 8 { u64::MAX } else { (1 << (used * 8)) - 1 };
+            *word = (*word | LOWER) & mask;
+        }
+        let mut slot = hash(words);
         loop {
             let entry = TABLE[slot];
             if entry == 0 {
                 return Self::Other;
             }
-            let (spelling, name) = SPELLINGS[usize::from(entry) - 1];
-            let spelling = spelling.as_bytes();
-            if text == spelling || text.eq_ignore_ascii_case(spelling) {
+            let (spelling, name) = FOLDED[usize::from(entry) - 1];
+            if spelling == words {
                 return name;
             }
             slot = (slot + 1) % SLOTS;
@@ -185,43 +203,73 @@ impl Name {
     }
 }
 
+/// Longest known name in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 24;
+
+/// A name as three little-endian words.
+pub(crate) type Words = [u64; 3];
+
+/// Sets the bit that tells lower from upper case. All known names are letters, digits and hyphens, and no other token
+/// character folds to one of those, so this compares without case and without false matches.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+
 const SLOTS: usize = 512;
+
+const FOLDED: [(Words, Name); SPELLINGS.len()] = folded();
 
 const TABLE: [u8; SLOTS] = table();
 
+/// The words of a block.
 #[inline]
-const fn hash(text: &[u8]) -> Option<usize> {
-    let len = text.len();
-    if len == 0 {
-        return None;
+pub(crate) const fn words(block: &[u8; NAME_BYTES_MAX]) -> Words {
+    let mut words = [0; 3];
+    let mut at = 0;
+    while at < NAME_BYTES_MAX {
+        words[at / 8] |= (block[at] as u64) << (at % 8 * 8);
+        at += 1;
     }
-    let first = (text[0] | 0x20) as usize;
-    let middle = (text[len / 2] | 0x20) as usize;
-    let last = (text[len - 1] | 0x20) as usize;
-    Some(
-        (len.wrapping_mul(67)
-            ^ first.wrapping_mul(13)
-            ^ middle.wrapping_mul(149)
-            ^ last.wrapping_mul(5))
-            % SLOTS,
-    )
+    words
+}
+
+#[inline]
+const fn hash(words: Words) -> usize {
+    let mixed = words[0] ^ words[1].rotate_left(23) ^ words[2].rotate_left(41);
+    #[expect(clippy::cast_possible_truncation, reason = "nine bits are left")]
+    let slot = (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize;
+    slot
+}
+
+const fn folded() -> [(Words, Name); SPELLINGS.len()] {
+    let mut all = [([0; 3], Name::Other); SPELLINGS.len()];
+    let mut i = 0;
+    while i < SPELLINGS.len() {
+        let text = SPELLINGS[i].0.as_bytes();
+        let mut block = [0; NAME_BYTES_MAX];
+        let mut at = 0;
+        while at < text.len() {
+            block[at] = text[at] | 0x20;
+            at += 1;
+        }
+        all[i] = (words(&block), SPELLINGS[i].1);
+        i += 1;
+    }
+    all
 }
 
 const fn table() -> [u8; SLOTS] {
     let mut table = [0u8; SLOTS];
     let mut i = 0;
     while i < SPELLINGS.len() {
-        if let Some(mut slot) = hash(SPELLINGS[i].0.as_bytes()) {
-            while table[slot] != 0 {
-                slot = (slot + 1) % SLOTS;
-            }
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "fewer than 255 spellings, asserted below"
-            )]
-            let entry = (i + 1) as u8;
-            table[slot] = entry;
+        let mut slot = hash(FOLDED[i].0);
+        while table[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
         }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "fewer than 255 spellings, asserted below"
+        )]
+        let entry = (i + 1) as u8;
+        table[slot] = entry;
         i += 1;
     }
     table

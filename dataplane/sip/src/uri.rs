@@ -86,7 +86,7 @@ impl<'a> Host<'a> {
 
     /// `text` is known to hold host characters only.
     #[inline]
-    fn checked(text: &'a [u8]) -> Self {
+    pub(crate) fn checked(text: &'a [u8]) -> Self {
         match text.last() {
             Some(b'0'..=b'9') => {
                 parse_v4(text).map_or(Self::Name(text), |a| Self::Ip(IpAddr::V4(a)))
@@ -132,7 +132,10 @@ impl<'a> Uri<'a> {
     /// [`BadUri`] when a sip, sips or tel URI breaks RFC 3261 section 25.1 / RFC 3966, or when there is no scheme.
     #[inline]
     pub fn parse(raw: &'a [u8]) -> Result<Self, BadUri> {
-        let colon = raw.iter().take(64).position(|&c| c == b':').ok_or(BadUri)?;
+        let colon = match raw {
+            [_, _, _, b':', ..] => 3,
+            _ => raw.iter().take(64).position(|&c| c == b':').ok_or(BadUri)?,
+        };
         let (scheme, opaque) = (&raw[..colon], &raw[colon + 1..]);
         let mut uri = Uri {
             raw,
@@ -145,7 +148,7 @@ impl<'a> Uri<'a> {
             headers: b"",
             opaque,
         };
-        if scheme.eq_ignore_ascii_case(b"sip") {
+        if scheme == b"sip" || scheme.eq_ignore_ascii_case(b"sip") {
             uri.scheme = Scheme::Sip;
             uri.read_sip()
         } else if scheme.eq_ignore_ascii_case(b"sips") {
@@ -182,13 +185,18 @@ impl<'a> Uri<'a> {
                 return Err(BadUri);
             }
         }
-        let host_len = if rest.first() == Some(&b'[') {
-            memchr::memchr(b']', rest).ok_or(BadUri)? + 1
+        if rest.first() == Some(&b'[') {
+            let len = memchr::memchr(b']', rest).ok_or(BadUri)? + 1;
+            self.host = Host::parse(&rest[..len]).ok_or(BadUri)?;
+            rest = &rest[len..];
         } else {
-            rest.iter().position(|&c| !is_host(c)).unwrap_or(rest.len())
-        };
-        self.host = Host::parse(&rest[..host_len]).ok_or(BadUri)?;
-        rest = &rest[host_len..];
+            let len = rest.iter().position(|&c| !is_host(c)).unwrap_or(rest.len());
+            if len == 0 {
+                return Err(BadUri);
+            }
+            self.host = Host::checked(&rest[..len]);
+            rest = &rest[len..];
+        }
         if let [b':', after @ ..] = rest {
             let len = after.iter().position(|c| !c.is_ascii_digit()).unwrap_or(after.len());
             let port = number(&after[..len], u64::from(u16::MAX)).ok_or(BadUri)?;
@@ -456,17 +464,32 @@ fn escapes_ok(text: &[u8], class: impl Fn(u8) -> bool) -> bool {
 }
 
 /// Dotted decimal, four numbers of at most three digits.
+#[inline]
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    if text.len() > 15 {
+        return None;
+    }
     let mut octets = [0u8; 4];
-    let mut parts = text.split(|&c| c == b'.');
-    for octet in &mut octets {
-        let part = parts.next()?;
-        if part.len() > 3 {
+    let (mut at, mut value, mut digits) = (0usize, 0u16, 0u8);
+    for &c in text {
+        if c.is_ascii_digit() {
+            value = value * 10 + u16::from(c - b'0');
+            digits += 1;
+            if digits > 3 || value > 255 {
+                return None;
+            }
+        } else if c == b'.' && digits > 0 && at < 3 {
+            octets[at] = u8::try_from(value).ok()?;
+            (at, value, digits) = (at + 1, 0, 0);
+        } else {
             return None;
         }
-        *octet = u8::try_from(number(part, 255)?).ok()?;
     }
-    parts.next().is_none().then(|| Ipv4Addr::from(octets))
+    if at != 3 || digits == 0 {
+        return None;
+    }
+    octets[3] = u8::try_from(value).ok()?;
+    Some(Ipv4Addr::from(octets))
 }
 
 fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {

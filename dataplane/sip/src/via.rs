@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use crate::lex::{Cursor, is_host, number};
+use crate::lex::{Cursor, is, is_host, number};
 use crate::params::{Params, next_param};
 use crate::uri::Host;
 
@@ -107,12 +107,12 @@ impl<'a> Via<'a> {
         while let Some(param) = next_param(&mut cursor)? {
             let text = param.value.unwrap_or_default();
             match param.name.len() {
-                5 if param.name.eq_ignore_ascii_case(b"rport") => via.rport = rport(text)?,
-                5 if param.name.eq_ignore_ascii_case(b"maddr") => {
+                5 if is(param.name, b"rport") => via.rport = rport(text)?,
+                5 if is(param.name, b"maddr") => {
                     via.maddr = Some(Host::parse_lenient(text)?);
                 }
-                6 if param.name.eq_ignore_ascii_case(b"branch") => via.branch = Some(text),
-                8 if param.name.eq_ignore_ascii_case(b"received") => {
+                6 if is(param.name, b"branch") => via.branch = Some(text),
+                8 if is(param.name, b"received") => {
                     via.received = Some(Host::parse_lenient(text)?.ip()?);
                 }
                 _ => {}
@@ -197,15 +197,14 @@ fn slash(cursor: &mut Cursor<'_>) -> Option<()> {
 
 #[inline]
 fn host_at<'a>(cursor: &mut Cursor<'a>) -> Option<Host<'a>> {
-    let text = if cursor.peek() == Some(b'[') {
+    if cursor.peek() == Some(b'[') {
         let from = cursor.at();
         let len = memchr::memchr(b']', cursor.rest())? + 1;
         cursor.advance(len);
-        cursor.since(from)
-    } else {
-        cursor.take_while(is_host)
-    };
-    Host::parse(text)
+        return Host::parse(cursor.since(from));
+    }
+    let text = cursor.take_while(is_host);
+    if text.is_empty() { None } else { Some(Host::checked(text)) }
 }
 
 fn rport(text: &[u8]) -> Option<Rport> {

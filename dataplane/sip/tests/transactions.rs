@@ -75,7 +75,8 @@ Waiting + GiveUp -> Terminated: timeout end
 #[test]
 fn the_tables_are_those_that_were_reviewed() {
     let mut text = String::new();
-    let dumps: [(&str, fn(&mut dyn std::fmt::Write) -> std::fmt::Result); 5] = [
+    type Dump = fn(&mut dyn std::fmt::Write) -> std::fmt::Result;
+    let dumps: [(&str, Dump); 5] = [
         ("InviteClient", InviteClient::dump),
         ("InviteServer", InviteServer::dump),
         ("Client", Client::dump),
