@@ -22,7 +22,10 @@ pub mod cpu;
 pub mod doorbell;
 pub mod driver;
 pub mod error;
+pub mod link;
 pub mod listen;
+pub mod memfd;
+pub mod notify;
 pub mod pool;
 pub mod probe;
 
