@@ -1,11 +1,7 @@
-//! Dates as the API writes and reads them: RFC 2822 in answers (`Tue, 31 Aug 2010 20:36:28 +0000`),
-//! ISO 8601 days and moments in filters. UTC only; proleptic Gregorian calendar.
+//! Days and moments as filters name them (ISO 8601), and the arithmetic of usage periods. UTC only;
+//! proleptic Gregorian calendar. How moments are written is `director::stamp`.
 
 use base::Wall;
-
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Seconds of a day.
 pub const DAY_S: u64 = 86_400;
@@ -91,20 +87,6 @@ impl Day {
     }
 }
 
-/// RFC 2822, as every `date_*` and `*_time` of 2010-04-01.
-#[must_use]
-pub fn rfc2822(at: Wall) -> String {
-    let seconds = at.seconds();
-    let day = Day::of(seconds);
-    let weekday = usize::try_from(seconds / DAY_S % 7).unwrap_or_default();
-    let month = usize::try_from(day.month - 1).unwrap_or_default();
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!(
-        "{}, {:02} {} {:04} {hour:02}:{minute:02}:{second:02} +0000",
-        DAYS[weekday], day.day, MONTHS[month], day.year
-    )
-}
-
 /// A filter's moment: `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM:SSZ`, with a space for the T, with a fraction or without the Z.
 /// The second value is the length of what was named, in microseconds: a day or a second.
 #[must_use]
@@ -139,13 +121,6 @@ fn number(bytes: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rfc2822_as_the_clients_read_it() {
-        assert_eq!(rfc2822(Wall(1_283_286_988_000_000)), "Tue, 31 Aug 2010 20:36:28 +0000");
-        assert_eq!(rfc2822(Wall(0)), "Thu, 01 Jan 1970 00:00:00 +0000");
-        assert_eq!(rfc2822(Wall(951_782_400_999_999)), "Tue, 29 Feb 2000 00:00:00 +0000");
-    }
 
     #[test]
     fn every_day_of_four_centuries_comes_back() {

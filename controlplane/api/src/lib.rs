@@ -2,11 +2,17 @@
 //! ask applications what to do. I/O is allowed here; the state is behind [`Backend`].
 #![forbid(unsafe_code)]
 
+mod auth;
 pub mod backend;
 pub mod date;
 pub mod form;
+mod page;
 pub mod problem;
+mod resource;
+mod server;
 pub mod webhook;
 
 pub use backend::Backend;
 pub use problem::Problem;
+pub use server::{Options, router, serve};
+pub use webhook::{Policy, WebhookClient};

@@ -242,6 +242,12 @@ fn millis(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms.max(1)))
 }
 
+/// An absolute http or https URL with a host, of at most [`URL_BYTES_MAX`] bytes.
+#[must_use]
+pub fn is_webhook_url(url: &str) -> bool {
+    Target::parse(url).is_ok()
+}
+
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -1,0 +1,149 @@
+//! Accounts: the login's own and its sub-accounts.
+
+use director::model::{Account, AccountSid, AccountStatus, Secret};
+use director::port::{Entity, EntityKey};
+use serde_json::{Value, json};
+
+use super::{
+    date, friendly_name, list_entities, put, random_secret, random_sid, read, subresources,
+};
+use crate::backend::EntityKind;
+use crate::problem::Problem;
+use crate::server::{Context, Outcome, Reply};
+
+/// `/2010-04-01/Accounts`
+pub(super) async fn list(context: &Context<'_>) -> Outcome {
+    no_keys(context)?;
+    match context.method.as_str() {
+        "GET" => {
+            let uri = "/2010-04-01/Accounts.json";
+            list_entities(context, EntityKind::Account, "accounts", uri, None, |entity| {
+                show_entity(context, entity)
+            })
+            .await
+        }
+        "POST" => create(context).await,
+        _ => Err(Problem::method_not_allowed()),
+    }
+}
+
+/// `/2010-04-01/Accounts/{sid}`
+pub(super) async fn one(context: &Context<'_>) -> Outcome {
+    match context.method.as_str() {
+        "GET" => Ok(Reply::Shown(show(context, &context.account))),
+        "POST" => update(context).await,
+        _ => Err(Problem::method_not_allowed()),
+    }
+}
+
+/// API keys manage neither accounts nor keys.
+pub(super) fn no_keys(context: &Context<'_>) -> Result<(), Problem> {
+    if context.login.key {
+        let message = "API keys cannot access this resource; use the account's own credentials";
+        return Err(Problem::new(403, 20_403, message));
+    }
+    Ok(())
+}
+
+async fn create(context: &Context<'_>) -> Outcome {
+    let parent = &context.login.account;
+    if parent.parent != parent.sid {
+        return Err(Problem::new(403, 20_403, "A sub-account cannot have sub-accounts"));
+    }
+    let now = context.backend().now();
+    let account = Account {
+        sid: AccountSid(random_sid()?),
+        number: 0,
+        auth_token: Secret(random_secret()?),
+        friendly_name: friendly_name(context)?
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| format!("SubAccount Created at {}", director::stamp::rfc3339(now))),
+        status: AccountStatus::Active,
+        parent: parent.sid,
+        date_created: now,
+        date_updated: now,
+        sources: Vec::new(),
+        limits: parent.limits,
+    };
+    let stored = put(context, Entity::Account(account), true).await?;
+    Ok(Reply::Created(show_entity(context, &stored)))
+}
+
+async fn update(context: &Context<'_>) -> Outcome {
+    no_keys(context)?;
+    let _changing = context.changing().await;
+    let key = EntityKey::Account(context.account.sid);
+    let Some(Entity::Account(mut account)) = read(context.backend().entity(key).await)? else {
+        return Err(context.not_found());
+    };
+    if let Some(name) = friendly_name(context)? {
+        account.friendly_name = name;
+    }
+    if let Some(status) = context.form.filled("Status") {
+        account.status = status_of(context, &account, status)?;
+    }
+    account.date_updated = context.backend().now();
+    let stored = put(context, Entity::Account(account), false).await?;
+    Ok(Reply::Shown(show_entity(context, &stored)))
+}
+
+fn status_of(
+    context: &Context<'_>,
+    account: &Account,
+    status: &str,
+) -> Result<AccountStatus, Problem> {
+    let status = match status {
+        "active" => AccountStatus::Active,
+        "suspended" => AccountStatus::Suspended,
+        "closed" => AccountStatus::Closed,
+        _ => return Err(Problem::bad_parameter("Status", "active, suspended or closed")),
+    };
+    if account.status == status {
+        return Ok(status);
+    }
+    if account.sid == context.login.account.sid {
+        return Err(Problem::new(403, 20_403, "An account cannot change its own status"));
+    }
+    if account.status == AccountStatus::Closed {
+        return Err(Problem::new(400, 20_001, "A closed account cannot be opened again"));
+    }
+    Ok(status)
+}
+
+fn show_entity(context: &Context<'_>, entity: &Entity) -> Value {
+    match entity {
+        Entity::Account(account) => show(context, account),
+        _ => Value::Null,
+    }
+}
+
+fn show(context: &Context<'_>, account: &Account) -> Value {
+    let uri = format!("/2010-04-01/Accounts/{}", account.sid);
+    let status = match account.status {
+        AccountStatus::Active => "active",
+        AccountStatus::Suspended => "suspended",
+        AccountStatus::Closed => "closed",
+    };
+    // Who came with a key does not learn the token by which keys are made.
+    let token = (!context.login.key).then_some(&account.auth_token.0);
+    json!({
+        "sid": account.sid.to_string(),
+        "owner_account_sid": account.parent.to_string(),
+        "friendly_name": account.friendly_name,
+        "status": status,
+        "type": "Full",
+        "auth_token": token,
+        "date_created": date(account.date_created),
+        "date_updated": date(account.date_updated),
+        "uri": format!("{uri}.json"),
+        "subresource_uris": subresources(&uri, &[
+            ("applications", "Applications"),
+            ("calls", "Calls"),
+            ("incoming_phone_numbers", "IncomingPhoneNumbers"),
+            ("keys", "Keys"),
+            ("notifications", "Notifications"),
+            ("sip_domains", "SIP/Domains"),
+            ("usage", "Usage/Records"),
+        ]),
+    })
+}

@@ -1,0 +1,194 @@
+//! The resources of 2010-04-01, one file each: a file knows its paths below the account, its parameters
+//! and its JSON, nothing else. A new resource is a new file and a line in [`dispatch`].
+
+mod access;
+mod account;
+mod alert;
+mod application;
+mod call;
+mod domain;
+mod key;
+mod number;
+mod usage;
+mod voice;
+
+use base::{CallId, Wall};
+use director::model::AccountStatus;
+use director::port::{ApiDone, ApiRequest, Entity, EntityKey};
+use director::stamp::rfc2822;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::backend::{EntityKind, EntityQuery};
+use crate::page::Asked;
+use crate::problem::Problem;
+use crate::server::{Context, Outcome, Reply, read};
+
+/// Longest friendly name, characters.
+const FRIENDLY_NAME_MAX: usize = 256;
+
+/// `segments`: the path below `/2010-04-01/Accounts/{sid}`; `None` for the list of accounts.
+pub(crate) async fn dispatch(context: &Context<'_>, segments: Option<&[&str]>) -> Outcome {
+    let Some(segments) = segments else { return account::list(context).await };
+    let changes = context.method != Method::GET;
+    if changes && !segments.is_empty() && context.account.status != AccountStatus::Active {
+        return Err(Problem::account_not_active());
+    }
+    match segments {
+        [] => account::one(context).await,
+        ["Applications", rest @ ..] => application::handle(context, rest).await,
+        ["Calls", rest @ ..] => call::handle(context, rest).await,
+        ["IncomingPhoneNumbers", rest @ ..] => number::handle(context, rest).await,
+        ["Keys", rest @ ..] => key::handle(context, rest).await,
+        ["Notifications", rest @ ..] => alert::handle(context, None, rest).await,
+        ["SIP", "Domains", rest @ ..] => domain::handle(context, rest).await,
+        ["SIP", "IpAccessControlLists", rest @ ..] => access::handle(context, rest).await,
+        ["Usage", "Records", rest @ ..] => usage::handle(context, rest).await,
+        _ => Err(context.not_found()),
+    }
+}
+
+/// What a list and its instances may be asked.
+enum Verb<'a> {
+    List,
+    Create,
+    Fetch(&'a str),
+    Update(&'a str),
+    Delete(&'a str),
+}
+
+impl<'a> Verb<'a> {
+    /// From the method and what follows the resource's name.
+    fn of(context: &Context<'_>, rest: &[&'a str]) -> Result<Self, Problem> {
+        match (rest, context.method.as_str()) {
+            ([], "GET") => Ok(Self::List),
+            ([], "POST") => Ok(Self::Create),
+            ([sid], "GET") => Ok(Self::Fetch(sid)),
+            ([sid], "POST") => Ok(Self::Update(sid)),
+            ([sid], "DELETE") => Ok(Self::Delete(sid)),
+            ([] | [_], _) => Err(Problem::method_not_allowed()),
+            _ => Err(context.not_found()),
+        }
+    }
+}
+
+/// Sends a changed or new thing to the director; gives it as stored.
+async fn put(context: &Context<'_>, entity: Entity, create: bool) -> Result<Entity, Problem> {
+    let account = context.account.sid;
+    let request = ApiRequest::Put { entity: Box::new(entity), create };
+    match submit(context, account, request).await? {
+        ApiDone::Entity(entity) => Ok(*entity),
+        ApiDone::Call(_) | ApiDone::Deleted => Err(Problem::internal()),
+    }
+}
+
+async fn delete(context: &Context<'_>, key: EntityKey) -> Outcome {
+    submit(context, context.account.sid, ApiRequest::Delete(key)).await?;
+    Ok(Reply::Deleted)
+}
+
+async fn submit(
+    context: &Context<'_>,
+    account: director::model::AccountSid,
+    what: ApiRequest,
+) -> Result<ApiDone, Problem> {
+    let result = context.backend().submit(account, what).await;
+    result.map_err(|error| Problem {
+        status: if (400..600).contains(&error.status) { error.status } else { 500 },
+        code: error.code,
+        message: error.message,
+    })
+}
+
+/// The thing with `key` if it belongs to the path's account.
+async fn owned(context: &Context<'_>, key: EntityKey) -> Result<Entity, Problem> {
+    let entity = read(context.backend().entity(key).await)?;
+    let ours = entity.filter(|entity| entity.account() == Some(context.account.sid));
+    ours.ok_or_else(|| context.not_found())
+}
+
+/// A page of the account's things of one kind.
+async fn list_entities(
+    context: &Context<'_>,
+    kind: EntityKind,
+    key: &str,
+    uri: &str,
+    number_part: Option<String>,
+    show: impl FnMut(&Entity) -> Value,
+) -> Outcome {
+    let asked = Asked::read(&context.form)?;
+    let query = EntityQuery {
+        kind,
+        account: context.account.sid,
+        friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
+        number_part,
+        window: asked.window(),
+    };
+    let rows = read(context.backend().entities(query).await)?;
+    Ok(Reply::Shown(asked.body(key, uri, &context.form, rows, show)))
+}
+
+/// FriendlyName if it was given.
+fn friendly_name(context: &Context<'_>) -> Result<Option<String>, Problem> {
+    let Some(name) = context.form.get("FriendlyName") else { return Ok(None) };
+    if name.chars().count() > FRIENDLY_NAME_MAX || name.chars().any(char::is_control) {
+        let why = format!("at most {FRIENDLY_NAME_MAX} characters, no control characters");
+        return Err(Problem::bad_parameter("FriendlyName", &why));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+/// A parameter that changes behaviour in a way that is not built yet must not be ignored.
+fn refuse(context: &Context<'_>, names: &[&str]) -> Result<(), Problem> {
+    let asks = |name: &str| {
+        context.form.filled(name).is_some_and(|value| !value.eq_ignore_ascii_case("false"))
+    };
+    match names.iter().find(|name| asks(name)) {
+        Some(name) => Err(Problem::unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+/// 128 random bits for a sid.
+fn random_sid() -> Result<u128, Problem> {
+    let mut bytes = [0; 16];
+    random(&mut bytes)?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+/// 32 hex digits nobody can guess.
+fn random_secret() -> Result<String, Problem> {
+    Ok(format!("{:032x}", random_sid()?))
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), Problem> {
+    aws_lc_rs::rand::fill(bytes).map_err(|_| {
+        tracing::error!("no randomness");
+        Problem::internal()
+    })
+}
+
+fn date(at: Wall) -> Value {
+    rfc2822(at).into()
+}
+
+fn date_or_null(at: Option<Wall>) -> Value {
+    at.map_or(Value::Null, date)
+}
+
+/// An empty text is null in the API.
+fn text_or_null(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { text.into() }
+}
+
+fn call_sid(context: &Context<'_>, sid: &str) -> Result<CallId, Problem> {
+    sid.parse().map_err(|_| context.not_found())
+}
+
+/// Sub-resources as links below `uri` (a path without `.json`).
+fn subresources(uri: &str, names: &[(&str, &str)]) -> Value {
+    names
+        .iter()
+        .map(|(key, name)| ((*key).to_owned(), json!(format!("{uri}/{name}.json"))))
+        .collect()
+}

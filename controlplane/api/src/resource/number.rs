@@ -1,0 +1,141 @@
+//! Incoming phone numbers: which application answers for a number.
+
+use director::model::{NumberSid, PhoneNumber};
+use director::port::{Entity, EntityKey};
+use serde_json::{Value, json};
+
+use super::{
+    Verb, application, date, delete, friendly_name, list_entities, owned, put, random_sid, refuse,
+    voice,
+};
+use crate::backend::EntityKind;
+use crate::form::printable;
+use crate::problem::Problem;
+use crate::server::{Context, Outcome, Reply};
+
+/// What a number could do elsewhere and cannot here.
+const UNSUPPORTED: [&str; 4] = ["TrunkSid", "VoiceReceiveMode", "BundleSid", "AddressSid"];
+
+pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
+    match Verb::of(context, rest)? {
+        Verb::List => {
+            let uri = format!("{}/IncomingPhoneNumbers.json", context.base());
+            let part = context.form.filled("PhoneNumber").map(digits);
+            let kind = EntityKind::PhoneNumber;
+            let key = "incoming_phone_numbers";
+            list_entities(context, kind, key, &uri, part, show_entity).await
+        }
+        Verb::Create => create(context).await,
+        Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
+        Verb::Update(sid) => update(context, sid).await,
+        Verb::Delete(sid) => {
+            let key = EntityKey::PhoneNumber(fetch(context, sid).await?.sid);
+            delete(context, key).await
+        }
+    }
+}
+
+async fn fetch(context: &Context<'_>, sid: &str) -> Result<PhoneNumber, Problem> {
+    let sid = sid.parse().map_err(|_| context.not_found())?;
+    match owned(context, EntityKey::PhoneNumber(sid)).await? {
+        Entity::PhoneNumber(number) => Ok(number),
+        _ => Err(context.not_found()),
+    }
+}
+
+async fn create(context: &Context<'_>) -> Outcome {
+    let Some(text) = context.form.filled("PhoneNumber") else {
+        let message = "PhoneNumber is required; this switch has no inventory to choose from";
+        return Err(Problem::new(400, 21_452, message));
+    };
+    let number = normalised(text).ok_or_else(|| {
+        Problem::new(400, 21_421, format!("Invalid PhoneNumber: {}", printable(text)))
+    })?;
+    let now = context.backend().now();
+    let mut phone = PhoneNumber {
+        sid: NumberSid(random_sid()?),
+        account: context.account.sid,
+        friendly_name: number.clone(),
+        number,
+        date_created: now,
+        date_updated: now,
+        ..PhoneNumber::default()
+    };
+    change(context, &mut phone).await?;
+    let stored = put(context, Entity::PhoneNumber(phone), true).await?;
+    Ok(Reply::Created(show_entity(&stored)))
+}
+
+async fn update(context: &Context<'_>, sid: &str) -> Outcome {
+    let _changing = context.changing().await;
+    let mut phone = fetch(context, sid).await?;
+    change(context, &mut phone).await?;
+    phone.date_updated = context.backend().now();
+    let stored = put(context, Entity::PhoneNumber(phone), false).await?;
+    Ok(Reply::Shown(show_entity(&stored)))
+}
+
+async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Problem> {
+    refuse(context, &UNSUPPORTED)?;
+    if let Some(name) = friendly_name(context)? {
+        phone.friendly_name = name;
+    }
+    if let Some(application) = application::named(context, "VoiceApplicationSid").await? {
+        phone.application = application;
+    }
+    voice::update(&mut phone.config, &context.form, &voice::PLAIN)
+}
+
+/// `+` and digits, or digits alone: 1-32 of them, without separators.
+fn normalised(text: &str) -> Option<String> {
+    let number: String = text.chars().filter(|c| !" -.()".contains(*c)).collect();
+    let digits = number.strip_prefix('+').unwrap_or(&number);
+    let good = (1..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    good.then_some(number)
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
+fn show_entity(entity: &Entity) -> Value {
+    match entity {
+        Entity::PhoneNumber(number) => show(number),
+        _ => Value::Null,
+    }
+}
+
+fn show(phone: &PhoneNumber) -> Value {
+    let (account, sid) = (phone.account, phone.sid);
+    let mut body = json!({
+        "sid": sid.to_string(),
+        "account_sid": account.to_string(),
+        "api_version": "2010-04-01",
+        "friendly_name": phone.friendly_name,
+        "phone_number": phone.number,
+        "date_created": date(phone.date_created),
+        "date_updated": date(phone.date_updated),
+        "address_requirements": "none",
+        "address_sid": null,
+        "beta": false,
+        "bundle_sid": null,
+        "capabilities": {"voice": true, "sms": false, "mms": false, "fax": false},
+        "emergency_address_sid": null,
+        "emergency_status": "Inactive",
+        "identity_sid": null,
+        "origin": "hosted",
+        "sms_application_sid": null,
+        "sms_fallback_method": "POST",
+        "sms_fallback_url": null,
+        "sms_method": "POST",
+        "sms_url": null,
+        "status": "in-use",
+        "trunk_sid": null,
+        "voice_application_sid": phone.application.map(|application| application.to_string()),
+        "voice_caller_id_lookup": false,
+        "voice_receive_mode": "voice",
+        "uri": format!("/2010-04-01/Accounts/{account}/IncomingPhoneNumbers/{sid}.json"),
+    });
+    voice::show(&phone.config, &voice::PLAIN, &mut body);
+    body
+}

@@ -1,0 +1,277 @@
+//! Usage: sums over days by category, and the facts below one call. A category is a micro-service; two
+//! more are sums of others: `calls` (legs, both ways) and `totalprice`.
+
+use base::Wall;
+use director::model::{AccountSid, Cdr, Currency, Direction, Nanos, Party, Service, UsageRow};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{date, date_or_null, read};
+use crate::backend::UsageDay;
+use crate::date::Day;
+use crate::page::whole;
+use crate::problem::Problem;
+use crate::server::{Context, Outcome, Reply};
+
+/// Rows of one answer at most: ten years by day, five categories.
+const ROWS_MAX: usize = 20_000;
+
+/// How the days of a list are put together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Period {
+    Total,
+    Day,
+    Month,
+    Year,
+}
+
+/// One category's sum over one period.
+struct Sum {
+    category: &'static str,
+    first: Day,
+    last: Day,
+    count: u64,
+    micros: u64,
+    seconds: u64,
+    bytes: u64,
+    price: Nanos,
+    currency: Currency,
+}
+
+pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
+    if context.method != Method::GET {
+        return Err(Problem::method_not_allowed());
+    }
+    let today = Day::of(context.backend().now().seconds());
+    let month = today.month_start();
+    let yesterday = Day::of(today.start_s().saturating_sub(1));
+    let (name, fixed, period) = match rest {
+        [] => ("", None, Period::Total),
+        ["AllTime"] => ("/AllTime", None, Period::Total),
+        ["Daily"] => ("/Daily", None, Period::Day),
+        ["Monthly"] => ("/Monthly", None, Period::Month),
+        ["Yearly"] => ("/Yearly", None, Period::Year),
+        ["Today"] => ("/Today", Some((today, today)), Period::Total),
+        ["Yesterday"] => ("/Yesterday", Some((yesterday, yesterday)), Period::Total),
+        ["ThisMonth"] => ("/ThisMonth", Some((month, today)), Period::Total),
+        ["LastMonth"] => {
+            let last = Day::of(month.start_s().saturating_sub(1));
+            ("/LastMonth", Some((month.month_before(), last)), Period::Total)
+        }
+        _ => return Err(context.not_found()),
+    };
+    let asked = (day(context, "StartDate", today)?, day(context, "EndDate", today)?);
+    let first = fixed.map(|fixed| fixed.0).or(asked.0).unwrap_or(Day::of(0));
+    let last = fixed.map(|fixed| fixed.1).or(asked.1).unwrap_or(today);
+    let (from, to) = (Wall(first.start_s() * 1_000_000), Wall(last.next().start_s() * 1_000_000));
+    let days = read(context.backend().usage(context.account.sid, from, to).await)?;
+    let first = match (fixed.is_some() || asked.0.is_some(), days.first()) {
+        (false, Some(day)) => Day::of(day.day.seconds()),
+        (false, None) => last,
+        (true, _) => first,
+    };
+    let category = context.form.filled("Category");
+    let sums = sum(&days, period, first, last);
+    let wanted = sums.iter().filter(|sum| category.is_none_or(|wanted| wanted == sum.category));
+    let rows = wanted.take(ROWS_MAX).map(|sum| show(context, name, sum)).collect();
+    let uri = format!("{}/Usage/Records{name}.json", context.base());
+    Ok(Reply::Shown(whole("usage_records", &uri, rows)))
+}
+
+/// A day, or days before today (`-30days`, `0days`).
+fn day(context: &Context<'_>, name: &str, today: Day) -> Result<Option<Day>, Problem> {
+    let Some(text) = context.form.filled(name) else { return Ok(None) };
+    if let Some(count) = text.strip_suffix("days") {
+        let back = count.strip_prefix('-').unwrap_or(count).parse::<u32>().ok();
+        let ago = |days: u32| today.start_s().saturating_sub(u64::from(days) * 86_400);
+        if let Some(back) = back {
+            return Ok(Some(Day::of(ago(back))));
+        }
+    }
+    Day::parse(text).map(Some).ok_or_else(|| Problem::bad_parameter(name, "YYYY-MM-DD"))
+}
+
+/// Sums by period and category; a total has every category, also those nothing was used of.
+fn sum(days: &[UsageDay], period: Period, first: Day, last: Day) -> Vec<Sum> {
+    let mut sums: Vec<Sum> = Vec::new();
+    let currency = days.first().map(|day| day.currency).unwrap_or_default();
+    if period == Period::Total {
+        open(&mut sums, first, last, currency);
+    }
+    for day in days {
+        let at = Day::of(day.day.seconds());
+        let (begin, end) = match period {
+            Period::Total => (first, last),
+            Period::Day => (at, at),
+            Period::Month => (at.month_start().max(first), month_end(at).min(last)),
+            Period::Year => {
+                let start = Day { year: at.year, month: 1, day: 1 };
+                (start.max(first), Day { year: at.year, month: 12, day: 31 }.min(last))
+            }
+        };
+        if sums.last().is_none_or(|sum| sum.first != begin) {
+            open(&mut sums, begin, end, day.currency);
+        }
+        let open = sums.len() - CATEGORIES.len();
+        for sum in &mut sums[open..] {
+            sum.add(day);
+        }
+    }
+    sums
+}
+
+const CATEGORIES: [&str; 5] = ["sip-ingress", "sip-egress", "media-relay", "calls", "totalprice"];
+
+fn open(sums: &mut Vec<Sum>, first: Day, last: Day, currency: Currency) {
+    sums.extend(CATEGORIES.iter().map(|category| Sum {
+        category,
+        first,
+        last,
+        count: 0,
+        micros: 0,
+        seconds: 0,
+        bytes: 0,
+        price: Nanos(0),
+        currency,
+    }));
+}
+
+fn month_end(day: Day) -> Day {
+    let next = if day.month == 12 {
+        Day { year: day.year + 1, month: 1, day: 1 }
+    } else {
+        Day { month: day.month + 1, day: 1, ..day }
+    };
+    Day::of(next.start_s().saturating_sub(1))
+}
+
+impl Sum {
+    fn add(&mut self, day: &UsageDay) {
+        let leg = matches!(day.service, Service::SipIngress | Service::SipEgress);
+        let price = match self.category {
+            "totalprice" => true,
+            "calls" if leg => true,
+            category if category == day.service.name() => true,
+            _ => return,
+        };
+        if price {
+            self.price = Nanos(self.price.0.saturating_add(day.price.0));
+        }
+        if self.category != "totalprice" {
+            self.count += day.count;
+            self.micros += day.micros;
+            self.seconds += day.seconds;
+            self.bytes += day.bytes;
+        }
+    }
+}
+
+/// Amounts are charges here: positive, where the ledger has them negative.
+fn charge(price: Nanos) -> String {
+    Nanos(price.0.saturating_neg()).to_string()
+}
+
+fn micros_as_seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+fn show(context: &Context<'_>, list: &str, sum: &Sum) -> Value {
+    let base = format!("{}/Usage/Records{list}.json", context.base());
+    let (first, last) = (sum.first.iso(), sum.last.iso());
+    let price = charge(sum.price);
+    let total = sum.category == "totalprice";
+    let (count_unit, usage_unit) = match sum.category {
+        "media-relay" => ("packets", "seconds"),
+        "totalprice" => ("", "usd"),
+        _ => ("calls", "seconds"),
+    };
+    json!({
+        "account_sid": context.account.sid.to_string(),
+        "api_version": "2010-04-01",
+        "as_of": director::stamp::rfc3339(context.backend().now()),
+        "category": sum.category,
+        "description": sum.category,
+        "count": if total { Value::Null } else { sum.count.to_string().into() },
+        "count_unit": count_unit,
+        "usage": if total { price.clone() } else { sum.seconds.to_string() },
+        "usage_unit": usage_unit,
+        "usage_exact": if total { Value::Null } else { micros_as_seconds(sum.micros).into() },
+        "bytes": sum.bytes.to_string(),
+        "price": price,
+        "price_unit": sum.currency.code().to_ascii_lowercase(),
+        "start_date": first,
+        "end_date": last,
+        "subresource_uris": {},
+        "uri": format!("{base}?Category={}&StartDate={first}&EndDate={last}", sum.category),
+    })
+}
+
+/// A usage row below a call.
+pub(super) fn show_row(row: &UsageRow) -> Value {
+    json!({
+        "call_sid": row.call.to_string(),
+        "account_sid": row.account.map(|account| account.to_string()),
+        "category": row.key.service.name(),
+        "segment": row.key.segment,
+        "node": row.key.node,
+        "epoch": row.key.epoch,
+        "start_time": date_or_null((row.start.0 != 0).then_some(row.start)),
+        "end_time": date(row.last),
+        "count": row.count.to_string(),
+        "usage": row.seconds.to_string(),
+        "usage_unit": "seconds",
+        "usage_exact": micros_as_seconds(row.micros),
+        "bytes": row.bytes.to_string(),
+    })
+}
+
+/// A CDR below a call.
+pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
+    let media = cdr.media.map(|media| {
+        let mos = media.mos_centi;
+        json!({
+            "path": format!("{:?}", media.path).to_ascii_lowercase(),
+            "packets_received": media.received,
+            "packets_lost": media.lost,
+            "packets_sent": media.sent,
+            "jitter_us": media.jitter_us,
+            "rtt_us": media.rtt_us,
+            "mos": format!("{}.{:02}", mos / 100, mos % 100),
+            "reported_loss_256th": media.reported_loss,
+        })
+    });
+    let billed = cdr.answered.map_or(0, |answered| cdr.ended.micros_since(answered));
+    json!({
+        "call_sid": cdr.call.to_string(),
+        "account_sid": account.to_string(),
+        "parent_call_sid": cdr.parent.map(|parent| parent.to_string()),
+        "direction": match cdr.direction {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        },
+        "from": cdr.from,
+        "to": cdr.to,
+        "remote": cdr.remote.to_string(),
+        "sip_call_id": cdr.sip_call_id,
+        "date_created": date(cdr.created),
+        "answer_time": date_or_null(cdr.answered),
+        "end_time": date(cdr.ended),
+        "created_us": cdr.created.0,
+        "answered_us": cdr.answered.map(|at| at.0),
+        "ended_us": cdr.ended.0,
+        "duration_exact": micros_as_seconds(billed),
+        "sip_code": cdr.code,
+        "cause": cdr.cause.name(),
+        "ended_by": match cdr.by {
+            Party::Remote => "remote",
+            Party::Peer => "peer",
+            Party::Application => "application",
+            Party::Switch => "switch",
+        },
+        "reason": cdr.reason,
+        "media": media,
+        "price": cdr.price.map(|price| price.to_string()),
+        "node": cdr.node,
+        "epoch": cdr.epoch,
+    })
+}
