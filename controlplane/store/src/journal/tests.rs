@@ -189,7 +189,8 @@ impl Model {
             assert_eq!(seen.get(position), Some(record), "seed {seed}: position {position}");
         }
         for (position, record) in &seen {
-            let known = self.acknowledged.get(position).or(self.unacknowledged.get(position));
+            let known =
+                self.acknowledged.get(position).or_else(|| self.unacknowledged.get(position));
             assert_eq!(known, Some(record), "seed {seed}: position {position} was never written");
         }
         // What survived unacknowledged is durable now like any other.

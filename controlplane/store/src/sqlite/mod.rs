@@ -1,0 +1,193 @@
+//! SQLite: WAL, synchronous=FULL, one writer thread that commits what is queued in groups, and read-only
+//! connections beside it.
+
+mod apply;
+mod convert;
+mod read;
+mod schema;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base::{CallId, LegId, Wall};
+use director::Book;
+use director::model::{AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, UsageRow};
+use director::port::StoreWrite;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::journal::Position;
+use crate::query::{AlertQuery, CallQuery, Span, Status, Sum, UsageDay};
+use crate::vault::Vault;
+use crate::{Store, StoreError};
+use writer::Shared;
+
+/// Read connections kept open; more are made while more are asked at once.
+const READERS_KEPT: usize = 8;
+/// What a connection waits for a lock; nobody but a backup holds one that long.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Told after every commit; called on the writer's thread.
+pub type Listener = Box<dyn Fn() + Send>;
+
+/// The store in one SQLite file.
+pub struct Sqlite {
+    path: PathBuf,
+    vault: Arc<Vault>,
+    readers: Mutex<Vec<Connection>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sqlite {
+    /// Opens (or makes) the database and starts the writer. `journal_end` is the last position of the
+    /// journal; [`Store::committed`] then says from where the journal is to be applied.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open(
+        path: &Path,
+        vault: Arc<Vault>,
+        journal_end: Position,
+        listener: Listener,
+    ) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.set_prepared_statement_cache_capacity(64);
+        schema::migrate(&mut connection)?;
+        let mut committed = apply::applied(&connection)?;
+        if committed > journal_end {
+            // The journal lost a tail that was never acknowledged (a power cut), or is a new one: its
+            // positions will be given out again and must not be taken for applied.
+            tracing::warn!(committed, journal_end, "the journal is behind the store");
+            committed = journal_end;
+            apply::set_applied(&connection, committed)?;
+        }
+        let shared = Arc::new(Shared::new(committed));
+        let (theirs, their_vault) = (Arc::clone(&shared), Arc::clone(&vault));
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer::run(&theirs, &mut connection, &their_vault, &listener))
+            .map_err(|error| StoreError::Stuck(error.to_string()))?;
+        let readers = Mutex::default();
+        Ok(Self { path: path.to_owned(), vault, readers, shared, thread: Some(thread) })
+    }
+
+    fn read<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = Connection::open_with_flags(&self.path, flags)?;
+                connection.busy_timeout(BUSY)?;
+                connection
+            }
+        };
+        let answer = question(&connection);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS_KEPT {
+            readers.push(connection);
+        }
+        answer
+    }
+}
+
+impl Store for Sqlite {
+    fn submit(&self, position: Position, write: StoreWrite) {
+        self.shared.submit(position, write);
+    }
+
+    fn committed(&self) -> Position {
+        self.shared.committed()
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        self.shared.settle()
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.shared.failure()
+    }
+
+    fn book(&self) -> Result<Book, StoreError> {
+        self.read(|connection| read::book(connection, &self.vault))
+    }
+
+    fn call(&self, sid: CallId) -> Result<Option<CallRow>, StoreError> {
+        self.read(|connection| read::call(connection, sid))
+    }
+
+    fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, StoreError> {
+        self.read(|connection| read::calls(connection, query))
+    }
+
+    fn cdrs(&self, call: CallId) -> Result<Vec<Cdr>, StoreError> {
+        self.read(|connection| read::cdrs(connection, call))
+    }
+
+    fn has_cdr(&self, node: u32, epoch: u32, leg: LegId) -> Result<bool, StoreError> {
+        self.read(|connection| read::has_cdr(connection, node, epoch, leg))
+    }
+
+    fn usage_of_call(&self, call: CallId) -> Result<Vec<UsageRow>, StoreError> {
+        self.read(|connection| read::usage_of_call(connection, call))
+    }
+
+    fn usage(&self, account: AccountSid, days: Span) -> Result<Vec<UsageDay>, StoreError> {
+        self.read(|connection| read::usage(connection, account, days))
+    }
+
+    fn alert(&self, sid: AlertSid) -> Result<Option<Alert>, StoreError> {
+        self.read(|connection| read::alert(connection, sid))
+    }
+
+    fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
+        self.read(|connection| read::alerts(connection, query))
+    }
+
+    fn dead_letters(
+        &self,
+        account: AccountSid,
+        before: Wall,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.read(|connection| read::dead_letters(connection, account, before, limit))
+    }
+
+    fn sums(&self, account: AccountSid) -> Result<Vec<Sum>, StoreError> {
+        self.read(|connection| read::sums(connection, account))
+    }
+
+    fn status(&self) -> Result<Status, StoreError> {
+        self.read(|connection| read::status(connection, self.shared.waiting()))
+    }
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer was reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+//! The questions, as SQL. Every one takes a read-only connection.
+
+use base::{CallId, LegId, Wall};
+use director::Book;
+use director::model::{
+    AccountSid, Alert, AlertLevel, AlertSid, CallRow, Cdr, Currency, DeadLetter, Nanos, Secret,
+    Service, UsageKey, UsageRow,
+};
+use director::port::{Entity, ScriptLog};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::apply::{service, wall};
+use super::convert::{from_json, int, json, text, unsigned};
+use crate::query::{AlertQuery, CallQuery, Cursor, Seek, Span, Status, Sum, UsageDay, Window};
+use crate::vault::Vault;
+use crate::{StoreError, VaultError};
+
+pub(super) fn book(connection: &Connection, vault: &Vault) -> Result<Book, StoreError> {
+    let mut book = Book::default();
+    let mut statement =
+        connection.prepare("SELECT name, body, secret FROM entity ORDER BY kind, name")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        let entity: Entity = from_json("entity", &row.get::<_, String>(1)?)?;
+        let sealed: Option<Vec<u8>> = row.get(2)?;
+        let secret = sealed.map(|sealed| open(vault, &name, &sealed)).transpose()?;
+        match entity {
+            Entity::Account(mut account) => {
+                account.auth_token = secret.unwrap_or_default();
+                book.accounts.push(account);
+            }
+            Entity::ApiKey(mut key) => {
+                key.secret = secret.unwrap_or_default();
+                book.api_keys.push(key);
+            }
+            Entity::Application(it) => book.applications.push(it),
+            Entity::PhoneNumber(it) => book.numbers.push(it),
+            Entity::SipDomain(it) => book.domains.push(it),
+            Entity::Route(it) => book.routes.push(it),
+            Entity::Price(it) => book.prices.push(it),
+        }
+    }
+    let mut statement = connection.prepare("SELECT call, state FROM script ORDER BY call")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let call: String = row.get(0)?;
+        let call = call.parse().map_err(|_| StoreError::Row { table: "script", cause: call })?;
+        book.scripts.push(ScriptLog { call, state: Some(row.get(1)?) });
+    }
+    Ok(book)
+}
+
+fn open(vault: &Vault, name: &str, sealed: &[u8]) -> Result<Secret, StoreError> {
+    let bytes = vault.open_sealed(name, sealed)?;
+    Ok(Secret(String::from_utf8(bytes).map_err(|_| VaultError::Sealed)?))
+}
+
+pub(super) fn call(connection: &Connection, sid: CallId) -> Result<Option<CallRow>, StoreError> {
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM call WHERE sid = ?")?
+        .query_row([text(&sid)], |row| row.get(0))
+        .optional()?;
+    body.map(|body| from_json("call", &body)).transpose()
+}
+
+/// A list's WHERE as it grows.
+struct Filter {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    fn new(account: AccountSid) -> Self {
+        Self { sql: "account = ?".to_owned(), values: vec![Value::Text(text(&account))] }
+    }
+
+    fn and(&mut self, condition: &str, value: impl Into<Value>) {
+        self.sql.push_str(" AND ");
+        self.sql.push_str(condition);
+        self.values.push(value.into());
+    }
+
+    fn span(&mut self, column: &str, span: Span) {
+        if span != Span::ALL {
+            self.and(&format!("{column} >= ?"), int(span.from.0));
+            self.and(&format!("{column} < ?"), int(span.to.0));
+        }
+    }
+
+    /// The bodies of a window of `table`, newest first by (`at`, sid).
+    fn bodies(
+        mut self,
+        connection: &Connection,
+        table: &str,
+        at: &str,
+        sid: impl Fn(u128) -> String,
+        window: Window,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut order = "DESC";
+        let mut cursor = |sign: &str, Cursor { at: moment, id }: Cursor| {
+            self.sql.push_str(&format!(" AND ({at}, sid) {sign} (?, ?)"));
+            self.values.extend([Value::Integer(int(moment.0)), Value::Text(sid(id))]);
+        };
+        match window.seek {
+            Seek::First => {}
+            Seek::After(after) => cursor("<", after),
+            Seek::Before(before) => {
+                cursor(">", before);
+                order = "ASC";
+            }
+        }
+        let limit = i64::try_from(window.limit).unwrap_or(i64::MAX);
+        self.values.push(Value::Integer(limit));
+        let sql = format!(
+            "SELECT body FROM {table} WHERE {} ORDER BY {at} {order}, sid {order} LIMIT ?",
+            self.sql
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(self.values), |row| row.get(0))?;
+        let mut bodies = rows.collect::<Result<Vec<String>, _>>()?;
+        if order == "ASC" {
+            bodies.reverse();
+        }
+        Ok(bodies)
+    }
+}
+
+pub(super) fn calls(
+    connection: &Connection,
+    query: &CallQuery,
+) -> Result<Vec<CallRow>, StoreError> {
+    let mut filter = Filter::new(query.account);
+    if let Some(to) = &query.to {
+        filter.and("called = ?", to.clone());
+    }
+    if let Some(from) = &query.from {
+        filter.and("caller = ?", from.clone());
+    }
+    if let Some(status) = query.status {
+        filter.and("status = ?", status.name().to_owned());
+    }
+    if let Some(parent) = query.parent {
+        filter.and("parent = ?", text(&parent));
+    }
+    filter.span("started", query.start);
+    filter.span("ended", query.end);
+    let sid = |id| text(&CallId(id));
+    let bodies = filter.bodies(connection, "call", "created", sid, query.window)?;
+    bodies.iter().map(|body| from_json("call", body)).collect()
+}
+
+pub(super) fn alert(connection: &Connection, sid: AlertSid) -> Result<Option<Alert>, StoreError> {
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM alert WHERE sid = ?")?
+        .query_row([text(&sid)], |row| row.get(0))
+        .optional()?;
+    body.map(|body| from_json("alert", &body)).transpose()
+}
+
+pub(super) fn alerts(
+    connection: &Connection,
+    query: &AlertQuery,
+) -> Result<Vec<Alert>, StoreError> {
+    let mut filter = Filter::new(query.account);
+    if let Some(call) = query.call {
+        filter.and("call = ?", text(&call));
+    }
+    if let Some(level) = query.level {
+        filter.and("level = ?", level_name(level)?);
+    }
+    filter.span("at", query.at);
+    let sid = |id| text(&AlertSid(id));
+    let bodies = filter.bodies(connection, "alert", "at", sid, query.window)?;
+    bodies.iter().map(|body| from_json("alert", body)).collect()
+}
+
+fn level_name(level: AlertLevel) -> Result<String, StoreError> {
+    Ok(json(&level)?.trim_matches('"').to_owned())
+}
+
+pub(super) fn dead_letters(
+    connection: &Connection,
+    account: AccountSid,
+    before: Wall,
+    limit: usize,
+) -> Result<Vec<DeadLetter>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT body FROM dead_letter WHERE account = ? AND at < ? ORDER BY at DESC LIMIT ?",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![text(&account), int(before.0), limit])?;
+    let mut letters = Vec::new();
+    while let Some(row) = rows.next()? {
+        letters.push(from_json("dead_letter", &row.get::<_, String>(0)?)?);
+    }
+    Ok(letters)
+}
+
+pub(super) fn cdrs(connection: &Connection, call: CallId) -> Result<Vec<Cdr>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT body FROM cdr WHERE call = ? ORDER BY node, epoch, leg")?;
+    let mut rows = statement.query([text(&call)])?;
+    let mut cdrs = Vec::new();
+    while let Some(row) = rows.next()? {
+        cdrs.push(from_json("cdr", &row.get::<_, String>(0)?)?);
+    }
+    Ok(cdrs)
+}
+
+pub(super) fn has_cdr(
+    connection: &Connection,
+    node: u32,
+    epoch: u32,
+    leg: LegId,
+) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM cdr WHERE node = ? AND epoch = ? AND leg = ?")?
+        .exists(params![node, epoch, leg.0.cast_signed()])?)
+}
+
+pub(super) fn usage_of_call(
+    connection: &Connection,
+    call: CallId,
+) -> Result<Vec<UsageRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT node, epoch, leg, service, segment, account, at, start, last, count, micros,
+           seconds, bytes FROM usage WHERE call = ? ORDER BY service, segment, node, epoch, leg",
+    )?;
+    let mut rows = statement.query([text(&call)])?;
+    let mut usage = Vec::new();
+    while let Some(row) = rows.next()? {
+        let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
+        let account: String = row.get(5)?;
+        usage.push(UsageRow {
+            key: UsageKey {
+                node: row.get(0)?,
+                epoch: row.get(1)?,
+                leg: LegId(row.get::<_, i64>(2)?.cast_unsigned()),
+                service: service(row.get(3)?)?,
+                segment: row.get(4)?,
+            },
+            account: account.parse().ok(),
+            call,
+            at: Wall(amount(6)?),
+            start: Wall(amount(7)?),
+            last: Wall(amount(8)?),
+            count: amount(9)?,
+            micros: amount(10)?,
+            seconds: amount(11)?,
+            bytes: amount(12)?,
+        });
+    }
+    Ok(usage)
+}
+
+pub(super) fn usage(
+    connection: &Connection,
+    account: AccountSid,
+    days: Span,
+) -> Result<Vec<UsageDay>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT u.day, u.service, u.count, u.micros, u.seconds, u.bytes,
+           coalesce(l.amount, 0), coalesce(l.currency, 'USD')
+         FROM usage_day u LEFT JOIN ledger_day l
+           ON l.account = u.account AND l.service = u.service AND l.day = u.day
+           AND l.currency = (SELECT min(currency) FROM ledger_day m WHERE m.account = u.account
+             AND m.service = u.service AND m.day = u.day)
+         WHERE u.account = ? AND u.day >= ? AND u.day < ? ORDER BY u.day, u.service",
+    )?;
+    let mut rows = statement.query(params![text(&account), int(days.from.0), int(days.to.0)])?;
+    let mut usage = Vec::new();
+    while let Some(row) = rows.next()? {
+        let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
+        usage.push(UsageDay {
+            day: wall(row.get(0)?),
+            service: service(row.get(1)?)?,
+            count: amount(2)?,
+            micros: amount(3)?,
+            seconds: amount(4)?,
+            bytes: amount(5)?,
+            price: Nanos(row.get(6)?),
+            currency: currency(&row.get::<_, String>(7)?),
+        });
+    }
+    Ok(usage)
+}
+
+fn currency(code: &str) -> Currency {
+    code.as_bytes().first_chunk().map_or(Currency::USD, |code| Currency(*code))
+}
+
+/// A leg's CDR says for the ledger how long it was connected: ingress for inbound, egress for outbound.
+pub(super) fn sums(connection: &Connection, account: AccountSid) -> Result<Vec<Sum>, StoreError> {
+    let mut sums = Vec::new();
+    for service in [Service::SipIngress, Service::SipEgress, Service::MediaRelay] {
+        let number = service as u16;
+        let account = text(&account);
+        let four = |table: &str, rows: &str| -> Result<[u64; 4], StoreError> {
+            let sql = format!(
+                "SELECT {rows}, coalesce(sum(count), 0), coalesce(sum(micros), 0),
+                   coalesce(sum(seconds), 0) FROM {table} WHERE account = ? AND service = ?"
+            );
+            Ok(connection.prepare_cached(&sql)?.query_row(params![account, number], |row| {
+                let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
+                Ok([amount(0)?, amount(1)?, amount(2)?, amount(3)?])
+            })?)
+        };
+        let [rows, count, micros, seconds] = four("usage", "count(*)")?;
+        let [day_rows, day_count, day_micros, day_seconds] =
+            four("usage_day", "coalesce(sum(rows), 0)")?;
+        let (cdr_rows, cdr_micros) = connection
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(max(ended - answered, 0)), 0) FROM cdr
+                 WHERE account = ? AND direction = ?",
+            )?
+            .query_row(params![account, number], |row| {
+                Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
+            })?;
+        let charged = connection
+            .prepare_cached(
+                "SELECT coalesce(sum(amount), 0) FROM ledger WHERE account = ? AND service = ?",
+            )?
+            .query_row(params![account, number], |row| row.get(0).map(Nanos))?;
+        sums.push(Sum {
+            service,
+            rows,
+            micros,
+            seconds,
+            count,
+            day_rows,
+            day_micros,
+            day_seconds,
+            day_count,
+            cdr_micros,
+            cdr_rows,
+            charged,
+        });
+    }
+    Ok(sums)
+}
+
+pub(super) fn status(connection: &Connection, waiting: u64) -> Result<Status, StoreError> {
+    let count = |table: &str| -> Result<u64, StoreError> {
+        let sql = format!("SELECT count(*) FROM {table}");
+        Ok(connection.query_row(&sql, [], |row| row.get(0).map(unsigned))?)
+    };
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok(Status {
+        calls: count("call")?,
+        cdrs: count("cdr")?,
+        usage_rows: count("usage")?,
+        ledger_rows: count("ledger")?,
+        alerts: count("alert")?,
+        dead_letters: count("dead_letter")?,
+        scripts: count("script")?,
+        waiting,
+        database_bytes: unsigned(pragma("page_count")?) * unsigned(pragma("page_size")?),
+    })
+}

@@ -1,0 +1,153 @@
+//! The schema, as the steps that lead to it. A step that was released is never changed; `user_version`
+//! counts the steps taken.
+//!
+//! Sids are text as printed (fixed width, lower case: their order is their number's). Moments are UTC
+//! microseconds. Money is 10^-9 of a unit. Bodies are JSON of the model's types, without secrets.
+
+use rusqlite::Connection;
+
+use crate::StoreError;
+
+const STEPS: [&str; 1] = ["
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
+INSERT INTO meta VALUES ('journal_position', 0);
+
+-- Everything configured. kind: 1 account, 2 API key, 3 application, 4 phone number, 5 SIP domain,
+-- 6 route, 7 price. secret: sealed, of accounts and keys.
+CREATE TABLE entity (
+  kind INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  account TEXT,
+  body TEXT NOT NULL,
+  secret BLOB,
+  PRIMARY KEY (kind, name)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE call (
+  sid TEXT PRIMARY KEY,
+  account TEXT NOT NULL,
+  parent TEXT,
+  status TEXT NOT NULL,
+  created INTEGER NOT NULL,
+  started INTEGER NOT NULL,
+  ended INTEGER,
+  caller TEXT NOT NULL,
+  called TEXT NOT NULL,
+  body TEXT NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX call_list ON call (account, created, sid);
+CREATE INDEX call_started ON call (account, started);
+CREATE INDEX call_parent ON call (parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE cdr (
+  node INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  leg INTEGER NOT NULL,
+  call TEXT NOT NULL,
+  account TEXT,
+  direction INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  answered INTEGER,
+  ended INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY (node, epoch, leg)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX cdr_call ON cdr (call);
+CREATE INDEX cdr_account ON cdr (account, created);
+
+CREATE TABLE usage (
+  node INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  leg INTEGER NOT NULL,
+  service INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  call TEXT NOT NULL,
+  account TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  micros INTEGER NOT NULL,
+  seconds INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (node, epoch, leg, service, segment)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX usage_call ON usage (call);
+CREATE INDEX usage_account ON usage (account, at);
+
+CREATE TABLE usage_day (
+  account TEXT NOT NULL,
+  service INTEGER NOT NULL,
+  day INTEGER NOT NULL,
+  rows INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  micros INTEGER NOT NULL,
+  seconds INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (account, service, day)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE ledger (
+  node INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  leg INTEGER NOT NULL,
+  service INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  call TEXT NOT NULL,
+  account TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  amount INTEGER NOT NULL,
+  currency TEXT NOT NULL,
+  quantity INTEGER NOT NULL,
+  PRIMARY KEY (node, epoch, leg, service, segment)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX ledger_account ON ledger (account, at);
+
+CREATE TABLE ledger_day (
+  account TEXT NOT NULL,
+  service INTEGER NOT NULL,
+  day INTEGER NOT NULL,
+  currency TEXT NOT NULL,
+  amount INTEGER NOT NULL,
+  PRIMARY KEY (account, service, day, currency)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE alert (
+  sid TEXT PRIMARY KEY,
+  account TEXT NOT NULL,
+  call TEXT,
+  at INTEGER NOT NULL,
+  level TEXT NOT NULL,
+  body TEXT NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX alert_list ON alert (account, at, sid);
+
+CREATE TABLE dead_letter (
+  token TEXT PRIMARY KEY,
+  account TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  body TEXT NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX dead_letter_list ON dead_letter (account, at);
+
+CREATE TABLE script (
+  call TEXT PRIMARY KEY,
+  state BLOB NOT NULL
+) WITHOUT ROWID, STRICT;
+"];
+
+/// Takes the steps that are missing, each in a transaction of its own.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (version, step) in (1_i64..).zip(STEPS).filter(|(version, _)| *version > found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

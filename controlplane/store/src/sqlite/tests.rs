@@ -1,0 +1,366 @@
+//! The store's promises: every write may come twice, sums agree, lists page both ways, no secret in clear.
+
+use std::net::SocketAddr;
+
+use director::model::{
+    Account, AlertLevel, ApiKey, CallStatus, Cause, Currency, Direction, LedgerEntry, Method,
+    Nanos, Party, PhoneNumber, Price, PriceUnit, Secret, Service, UsageKey,
+};
+use director::port::{Entity, EntityKey, Record, ScriptLog};
+
+use super::*;
+use crate::entry;
+use crate::query::{Cursor, Seek, Window};
+
+const ACCOUNT: AccountSid = AccountSid(1);
+const DAY: u64 = 86_400_000_000;
+
+struct World {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    vault: Arc<Vault>,
+    store: Sqlite,
+    position: Position,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tandem.db");
+        let vault = Arc::new(Vault::from_key(&[3; 32]).unwrap());
+        let store = Sqlite::open(&path, Arc::clone(&vault), 0, Box::new(|| ())).unwrap();
+        Self { _folder: folder, path, vault, store, position: 0 }
+    }
+
+    fn write(&mut self, records: Vec<Record>) {
+        self.position += 1;
+        self.store.submit(self.position, StoreWrite { id: None, records });
+    }
+
+    fn settle(&mut self, records: Vec<Record>) {
+        self.write(records);
+        self.store.settle().unwrap();
+    }
+
+    fn reopen(self, journal_end: Position) -> Self {
+        let Self { _folder, path, vault, store, position } = self;
+        drop(store);
+        let store = Sqlite::open(&path, Arc::clone(&vault), journal_end, Box::new(|| ())).unwrap();
+        Self { _folder, path, vault, store, position }
+    }
+}
+
+fn call(id: u128, created: u64) -> CallRow {
+    CallRow {
+        sid: CallId(id),
+        account: ACCOUNT,
+        date_created: Wall(created),
+        to: format!("sip:{}@example.com", id % 2),
+        from: "+15550001".to_owned(),
+        ..CallRow::default()
+    }
+}
+
+fn usage(leg: u64, service: Service, at: u64, micros: u64) -> UsageRow {
+    UsageRow {
+        key: UsageKey { node: 1, epoch: 9, leg: LegId(leg), service, segment: 0 },
+        account: Some(ACCOUNT),
+        call: CallId(7),
+        at: Wall(at),
+        start: Wall(at),
+        last: Wall(at + micros),
+        count: 1,
+        micros,
+        seconds: micros.div_ceil(1_000_000),
+        bytes: 10,
+    }
+}
+
+fn charge(row: &UsageRow, amount: i64) -> LedgerEntry {
+    LedgerEntry {
+        key: row.key,
+        account: ACCOUNT,
+        call: row.call,
+        at: row.at,
+        amount: Nanos(amount),
+        currency: Currency::USD,
+        quantity: row.seconds,
+    }
+}
+
+fn cdr(leg: u64, answered: u64, ended: u64) -> Cdr {
+    Cdr {
+        node: 1,
+        epoch: 9,
+        leg: LegId(leg),
+        call: CallId(7),
+        parent: None,
+        account: Some(ACCOUNT),
+        direction: Direction::Inbound,
+        from: "a".to_owned(),
+        to: "b".to_owned(),
+        remote: SocketAddr::from(([127, 0, 0, 1], 5060)),
+        sip_call_id: "x".to_owned(),
+        created: Wall(answered),
+        answered: Some(Wall(answered)),
+        ended: Wall(ended),
+        code: 200,
+        cause: Cause::Normal,
+        by: Party::Remote,
+        reason: None,
+        media: None,
+        price: None,
+    }
+}
+
+#[test]
+fn what_comes_twice_counts_once() {
+    let mut world = World::new();
+    let leg = 0xff00_0001_0000_0002;
+    let row = usage(leg, Service::SipIngress, DAY + 5, 2_500_000);
+    let facts = vec![
+        Record::Usage(row.clone()),
+        Record::Ledger(charge(&row, -100)),
+        Record::Cdr(Box::new(cdr(leg, DAY + 5, DAY + 2_500_005))),
+    ];
+    world.write(facts.clone());
+    world.settle(facts.clone());
+    let mut world = world.reopen(2);
+    world.settle(facts);
+    assert_eq!(world.store.usage_of_call(CallId(7)).unwrap(), [row]);
+    assert_eq!(world.store.cdrs(CallId(7)).unwrap().len(), 1);
+    assert!(world.store.has_cdr(1, 9, LegId(leg)).unwrap());
+    assert!(!world.store.has_cdr(1, 8, LegId(leg)).unwrap());
+    let day = UsageDay {
+        day: Wall(DAY),
+        service: Service::SipIngress,
+        count: 1,
+        micros: 2_500_000,
+        seconds: 3,
+        bytes: 10,
+        price: Nanos(-100),
+        currency: Currency::USD,
+    };
+    assert_eq!(world.store.usage(ACCOUNT, Span::ALL).unwrap(), [day]);
+    let sum = world.store.sums(ACCOUNT).unwrap()[0];
+    assert_eq!((sum.rows, sum.day_rows, sum.cdr_rows), (1, 1, 1));
+    assert_eq!((sum.micros, sum.day_micros, sum.cdr_micros), (2_500_000, 2_500_000, 2_500_000));
+    assert_eq!((sum.seconds, sum.day_seconds, sum.charged), (3, 3, Nanos(-100)));
+}
+
+#[test]
+fn days_are_utc_and_bounded() {
+    let mut world = World::new();
+    world.write(vec![Record::Usage(usage(1, Service::MediaRelay, DAY - 1, 10))]);
+    world.write(vec![Record::Usage(usage(2, Service::MediaRelay, DAY, 10))]);
+    world.settle(vec![Record::Usage(usage(3, Service::MediaRelay, 2 * DAY - 1, 10))]);
+    let days = world.store.usage(ACCOUNT, Span::ALL).unwrap();
+    let counts: Vec<_> = days.iter().map(|day| (day.day.0, day.count)).collect();
+    assert_eq!(counts, [(0, 1), (DAY, 2)]);
+    let span = Span { from: Wall(DAY), to: Wall(2 * DAY) };
+    assert_eq!(world.store.usage(ACCOUNT, span).unwrap().len(), 1);
+    assert_eq!(world.store.usage(AccountSid(2), Span::ALL).unwrap(), []);
+}
+
+#[test]
+fn the_last_row_of_a_call_wins_and_a_poorer_one_never() {
+    let mut world = World::new();
+    let mut row = call(5, 10);
+    world.write(vec![Record::Call(Box::new(row.clone()))]);
+    row.status = CallStatus::Completed;
+    row.end_time = Some(Wall(30));
+    world.write(vec![Record::Call(Box::new(row.clone()))]);
+    world.settle(vec![Record::CallIfAbsent(Box::new(call(5, 10)))]);
+    assert_eq!(world.store.call(CallId(5)).unwrap(), Some(row));
+    assert_eq!(world.store.call(CallId(6)).unwrap(), None);
+}
+
+#[test]
+fn calls_are_filtered_and_paged_both_ways() {
+    let mut world = World::new();
+    let mut records = Vec::new();
+    for id in 0..10_u128 {
+        // Two of them at each moment: the sid decides.
+        let mut row = call(100 + id, 1_000 + u64::try_from(id / 2).unwrap());
+        if id == 3 {
+            row.status = CallStatus::Busy;
+            row.parent = Some(CallId(100));
+            row.start_time = Some(Wall(5_000));
+            row.end_time = Some(Wall(6_000));
+        }
+        records.push(Record::Call(Box::new(row)));
+    }
+    world.settle(records);
+    let all = CallQuery {
+        account: ACCOUNT,
+        to: None,
+        from: None,
+        status: None,
+        parent: None,
+        start: Span::ALL,
+        end: Span::ALL,
+        window: Window { seek: Seek::First, limit: 4 },
+    };
+    let ids = |query: &CallQuery| -> Vec<u128> {
+        world.store.calls(query).unwrap().iter().map(|row| row.sid.0).collect()
+    };
+    assert_eq!(ids(&all), [109, 108, 107, 106]);
+    let seek = |seek| CallQuery { window: Window { seek, limit: 4 }, ..all.clone() };
+    let at = |created, id| Cursor { at: Wall(created), id };
+    assert_eq!(ids(&seek(Seek::After(at(1_003, 106)))), [105, 104, 103, 102]);
+    assert_eq!(ids(&seek(Seek::After(at(1_000, 101)))), [100]);
+    assert_eq!(ids(&seek(Seek::Before(at(1_001, 102)))), [106, 105, 104, 103]);
+    assert_eq!(ids(&CallQuery { status: Some(CallStatus::Busy), ..all.clone() }), [103]);
+    assert_eq!(ids(&CallQuery { parent: Some(CallId(100)), ..all.clone() }), [103]);
+    let span = |from, to| Span { from: Wall(from), to: Wall(to) };
+    assert_eq!(ids(&CallQuery { start: span(5_000, 5_001), ..all.clone() }), [103]);
+    assert_eq!(ids(&CallQuery { end: span(0, 6_000), ..all.clone() }), []);
+    assert_eq!(ids(&CallQuery { end: span(6_000, 7_000), ..all.clone() }), [103]);
+    let to = Some("sip:1@example.com".to_owned());
+    assert_eq!(ids(&CallQuery { to, ..all.clone() }), [109, 107, 105, 103]);
+    assert_eq!(ids(&CallQuery { from: Some("x".to_owned()), ..all.clone() }), []);
+    assert_eq!(ids(&CallQuery { account: AccountSid(2), ..all.clone() }), []);
+}
+
+#[test]
+fn configuration_comes_back_and_secrets_are_nowhere_in_clear() {
+    let mut world = World::new();
+    let token = "0123456789abcdef-the-auth-token";
+    let account = Account {
+        sid: ACCOUNT,
+        number: 1,
+        auth_token: Secret::from(token),
+        friendly_name: "First".to_owned(),
+        sources: vec!["10.0.0.0/8".parse().unwrap()],
+        ..Account::default()
+    };
+    let key = ApiKey { account: ACCOUNT, secret: Secret::from("key-secret"), ..ApiKey::default() };
+    let number =
+        PhoneNumber { account: ACCOUNT, number: "+1".to_owned(), ..PhoneNumber::default() };
+    let price = Price {
+        account: None,
+        service: Service::SipEgress,
+        unit: PriceUnit::Minute,
+        price: Nanos(5),
+        currency: Currency::USD,
+        minimum_s: 0,
+        increment_s: 60,
+    };
+    let entities = [
+        Entity::Account(account.clone()),
+        Entity::ApiKey(key.clone()),
+        Entity::PhoneNumber(number.clone()),
+        Entity::Price(price.clone()),
+    ];
+    let puts: Vec<_> = entities.into_iter().map(|it| Record::Put(Box::new(it))).collect();
+    let write = StoreWrite { id: None, records: puts.clone() };
+    let journaled = entry::encode(&write, &world.vault).unwrap();
+    assert!(!journaled.windows(token.len()).any(|bytes| bytes == token.as_bytes()));
+    assert_eq!(entry::decode(&journaled, &world.vault), Ok(write));
+    world.settle(puts);
+    let script = |state| Record::Script(ScriptLog { call: CallId(4), state });
+    world.settle(vec![script(Some(vec![1, 2]))]);
+    let book = world.store.book().unwrap();
+    assert_eq!((&book.accounts[..], &book.api_keys[..]), (&[account][..], &[key][..]));
+    assert_eq!((&book.numbers[..], &book.prices[..]), (&[number][..], &[price][..]));
+    assert_eq!(book.scripts[0].state, Some(vec![1, 2]));
+    world.settle(vec![script(None), Record::Delete(EntityKey::Price(None, Service::SipEgress))]);
+    let book = world.store.book().unwrap();
+    assert!(book.scripts.is_empty() && book.prices.is_empty());
+    for file in std::fs::read_dir(world.path.parent().unwrap()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!bytes.windows(token.len()).any(|found| found == token.as_bytes()));
+    }
+}
+
+#[test]
+fn plain_writes_survive_the_journals_encoding() {
+    let vault = Vault::from_key(&[3; 32]).unwrap();
+    let row = usage(1, Service::SipIngress, 5, 6);
+    let records = vec![
+        Record::Call(Box::new(call(u128::MAX, 1))),
+        Record::Cdr(Box::new(cdr(4, 5, 6))),
+        Record::Ledger(charge(&row, -1)),
+        Record::Usage(row),
+    ];
+    let write = StoreWrite { id: None, records };
+    let bytes = entry::encode(&write, &vault).unwrap();
+    assert_eq!(entry::decode(&bytes, &vault), Ok(write));
+    assert_eq!(entry::decode(&bytes[..bytes.len() - 1], &vault), Err(entry::BadEntry));
+    assert_eq!(entry::decode(&[9, 9], &vault), Err(entry::BadEntry));
+}
+
+#[test]
+fn alerts_and_dead_letters_are_listed_newest_first() {
+    let mut world = World::new();
+    let alert = |id, at, level| Alert {
+        sid: AlertSid(id),
+        account: ACCOUNT,
+        call: Some(CallId(id)),
+        at: Wall(at),
+        level,
+        code: 11_200,
+        reason: "webhook-timeout".to_owned(),
+        message: "no answer".to_owned(),
+        url: None,
+        method: Some(Method::Post),
+    };
+    let letter = DeadLetter {
+        account: ACCOUNT,
+        call: CallId(1),
+        at: Wall(9),
+        idempotency_token: "t".to_owned(),
+        url: "http://example.com".to_owned(),
+        method: Method::Post,
+        params: vec![("a".to_owned(), "b".to_owned())],
+        attempts: 3,
+        error: "connect".to_owned(),
+    };
+    world.settle(vec![
+        Record::Alert(Box::new(alert(1, 10, AlertLevel::Error))),
+        Record::Alert(Box::new(alert(2, 20, AlertLevel::Warning))),
+        Record::DeadLetter(Box::new(letter.clone())),
+    ]);
+    let query = AlertQuery {
+        account: ACCOUNT,
+        call: None,
+        level: None,
+        at: Span::ALL,
+        window: Window { seek: Seek::First, limit: 10 },
+    };
+    let all = world.store.alerts(&query).unwrap();
+    assert_eq!(all.iter().map(|alert| alert.sid.0).collect::<Vec<_>>(), [2, 1]);
+    let errors = AlertQuery { level: Some(AlertLevel::Error), ..query.clone() };
+    assert_eq!(world.store.alerts(&errors).unwrap()[0].sid.0, 1);
+    let of_call = AlertQuery { call: Some(CallId(2)), ..query };
+    assert_eq!(world.store.alerts(&of_call).unwrap().len(), 1);
+    assert_eq!(world.store.alert(AlertSid(1)).unwrap().unwrap().at, Wall(10));
+    assert_eq!(world.store.dead_letters(ACCOUNT, Wall(10), 5).unwrap(), [letter]);
+    assert_eq!(world.store.dead_letters(ACCOUNT, Wall(9), 5).unwrap(), []);
+    let status = world.store.status().unwrap();
+    assert_eq!((status.alerts, status.dead_letters, status.waiting), (2, 1, 0));
+}
+
+#[test]
+fn the_journals_position_is_remembered_and_never_ahead_of_the_journal() {
+    let mut world = World::new();
+    for id in 0..5 {
+        world.write(vec![Record::Call(Box::new(call(id, 1)))]);
+    }
+    world.store.settle().unwrap();
+    let world = world.reopen(100);
+    assert_eq!(world.store.committed(), 5);
+    let world = world.reopen(3);
+    assert_eq!(world.store.committed(), 3, "positions 4 and 5 will be given out again");
+    let world = world.reopen(100);
+    assert_eq!(world.store.committed(), 3);
+}
+
+#[test]
+fn a_newer_schema_is_left_alone() {
+    let World { _folder, path, vault, store, .. } = World::new();
+    drop(store);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let opened = Sqlite::open(&path, vault, 0, Box::new(|| ()));
+    assert!(matches!(opened, Err(StoreError::Newer { found: 99, .. })));
+}

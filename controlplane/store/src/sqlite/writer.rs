@@ -1,0 +1,235 @@
+//! The one writer. It lets a group gather for a moment (or until somebody waits), keeps of a call's rows and
+//! scripts the last one of the group only, and commits once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base::CallId;
+use director::port::{Record, StoreWrite};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use super::Listener;
+use super::apply;
+use crate::StoreError;
+use crate::journal::Position;
+use crate::vault::Vault;
+
+/// What a group gathers for; an fsync takes about as long.
+const GATHER: Duration = Duration::from_millis(20);
+/// Writes in one transaction.
+const GROUP_MAX: usize = 4_096;
+/// Between attempts to commit while the disk refuses.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// The writer waits here.
+    work: Condvar,
+    /// Those who settle wait here.
+    done: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<(Position, StoreWrite)>,
+    submitted: Position,
+    committed: Position,
+    /// Somebody waits for a commit.
+    urgent: bool,
+    closing: bool,
+    failure: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn new(committed: Position) -> Self {
+        let state = State {
+            queue: VecDeque::new(),
+            submitted: committed,
+            committed,
+            urgent: false,
+            closing: false,
+            failure: None,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), done: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn submit(&self, position: Position, write: StoreWrite) {
+        let mut state = self.lock();
+        state.queue.push_back((position, write));
+        state.submitted = state.submitted.max(position);
+        if state.queue.len() == 1 || state.queue.len() == GROUP_MAX {
+            self.work.notify_one();
+        }
+    }
+
+    pub(super) fn committed(&self) -> Position {
+        self.lock().committed
+    }
+
+    pub(super) fn waiting(&self) -> u64 {
+        self.lock().queue.len() as u64
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let target = state.submitted;
+        while state.committed < target {
+            if let Some(failure) = &state.failure {
+                return Err(StoreError::Stuck(failure.clone()));
+            }
+            if state.closing {
+                return Err(StoreError::Stuck("it is being closed".to_owned()));
+            }
+            state.urgent = true;
+            self.work.notify_one();
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
+        self.work.notify_one();
+        self.done.notify_all();
+    }
+
+    /// The next group; None when closing and all is done.
+    fn gather(&self) -> Option<Vec<(Position, StoreWrite)>> {
+        let mut state = self.lock();
+        while state.queue.is_empty() && !state.closing {
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let gathers =
+            |state: &mut State| !state.urgent && !state.closing && state.queue.len() < GROUP_MAX;
+        let (mut state, _) = self
+            .work
+            .wait_timeout_while(state, GATHER, gathers)
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = state.queue.len().min(GROUP_MAX);
+        let group: Vec<_> = state.queue.drain(..count).collect();
+        state.urgent &= !state.queue.is_empty();
+        (!group.is_empty()).then_some(group)
+    }
+
+    fn succeeded(&self, position: Position) {
+        let mut state = self.lock();
+        state.committed = position;
+        state.failure = None;
+        self.done.notify_all();
+    }
+
+    /// False if there is no point in trying again: the journal has it for the next start.
+    fn failed(&self, error: &StoreError) -> bool {
+        let mut state = self.lock();
+        state.failure = Some(error.to_string());
+        self.done.notify_all();
+        let waits = |state: &mut State| !state.closing;
+        let (state, _) = self
+            .work
+            .wait_timeout_while(state, RETRY, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        !state.closing
+    }
+}
+
+pub(super) fn run(
+    shared: &Shared,
+    connection: &mut Connection,
+    vault: &Vault,
+    listener: &Listener,
+) {
+    while let Some(group) = shared.gather() {
+        loop {
+            match commit(connection, vault, &group) {
+                Ok(position) => {
+                    shared.succeeded(position);
+                    listener();
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store cannot commit; it will try again");
+                    if !shared.failed(&error) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+    // What remains in the write-ahead log goes into the database now, so that a copy of it is whole.
+    if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        tracing::warn!(%error, "the last checkpoint did not work");
+    }
+}
+
+fn commit(
+    connection: &mut Connection,
+    vault: &Vault,
+    group: &[(Position, StoreWrite)],
+) -> Result<Position, StoreError> {
+    let last = last_of_each_call(group);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (position, write) in group {
+        for (at, record) in write.records.iter().enumerate() {
+            let newest = call_of(record).and_then(|key| last.get(&key));
+            if newest.is_some_and(|newest| *newest != (*position, at)) {
+                continue;
+            }
+            match apply::apply(&transaction, vault, record) {
+                Ok(()) => {}
+                Err(error) if is_of_the_record(&error) => {
+                    tracing::error!(%error, position, at, "a record is refused and left out");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    let position = group.last().map_or(0, |(position, _)| *position);
+    apply::set_applied(&transaction, position)?;
+    transaction.commit()?;
+    Ok(position)
+}
+
+/// Rows that replace the one before: (call, is a script).
+fn call_of(record: &Record) -> Option<(CallId, bool)> {
+    match record {
+        Record::Call(row) => Some((row.sid, false)),
+        Record::Script(log) => Some((log.call, true)),
+        _ => None,
+    }
+}
+
+fn last_of_each_call(
+    group: &[(Position, StoreWrite)],
+) -> HashMap<(CallId, bool), (Position, usize)> {
+    let mut last = HashMap::new();
+    for (position, write) in group {
+        for (at, record) in write.records.iter().enumerate() {
+            if let Some(key) = call_of(record) {
+                last.insert(key, (*position, at));
+            }
+        }
+    }
+    last
+}
+
+/// Faults that come again however often it is tried; one bad record must not hold up the rest.
+fn is_of_the_record(error: &StoreError) -> bool {
+    match error {
+        StoreError::Row { .. } => true,
+        StoreError::Sqlite(error) => matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig)
+        ),
+        _ => false,
+    }
+}
