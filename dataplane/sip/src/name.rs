@@ -129,24 +129,21 @@ impl Name {
 
     /// Which name the first `len` bytes of these words spell; what stands behind them is ignored.
     #[inline]
-    pub(crate) fn of_words(mut words: Words, len: usize) -> Self {
-        if len == 0 || len > NAME_BYTES_MAX {
-            return Self::Other;
-        }
-        for (at, word) in words.iter_mut().enumerate() {
-            let used = len.saturating_sub(at * 8).min(8);
-            let mask = if used == 8 { u64::MAX } else { (1 << (used * 8)) - 1 };
-            *word = (*word | LOWER) & mask;
-        }
+    pub(crate) fn of_words(words: Words, len: usize) -> Self {
+        let Some(mask) = MASKS.get(len) else { return Self::Other };
+        let words = Words(
+            (words.0 | LOWER) & mask.0,
+            (words.1 | LOWER) & mask.1,
+            (words.2 | LOWER) & mask.2,
+        );
         let mut slot = hash(words);
         loop {
-            let entry = TABLE[slot];
-            if entry == 0 {
-                return Self::Other;
-            }
-            let (spelling, name) = FOLDED[usize::from(entry) - 1];
-            if spelling == words {
-                return name;
+            let (spelling, name) = &TABLE[slot];
+            // Three scalars, on purpose: as an array they would go through memory.
+            let differing =
+                (spelling.0 ^ words.0) | (spelling.1 ^ words.1) | (spelling.2 ^ words.2);
+            if differing == 0 || spelling.0 == 0 {
+                return *name;
             }
             slot = (slot + 1) % SLOTS;
         }
@@ -207,7 +204,8 @@ impl Name {
 pub(crate) const NAME_BYTES_MAX: usize = 24;
 
 /// A name as three little-endian words.
-pub(crate) type Words = [u64; 3];
+#[derive(Clone, Copy)]
+pub(crate) struct Words(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
 /// Sets the bit that tells lower from upper case. All known names are letters, digits and hyphens, and no other token
 /// character folds to one of those, so this compares without case and without false matches.
@@ -215,32 +213,47 @@ const LOWER: u64 = 0x2020_2020_2020_2020;
 
 const SLOTS: usize = 512;
 
-const FOLDED: [(Words, Name); SPELLINGS.len()] = folded();
+/// Folded spelling and name; an empty slot is the empty spelling of `Other`.
+static TABLE: [(Words, Name); SLOTS] = table();
 
-const TABLE: [u8; SLOTS] = table();
+/// Which bits of the words belong to a name of so many bytes.
+static MASKS: [Words; NAME_BYTES_MAX + 1] = masks();
 
 /// The words of a block.
 #[inline]
 pub(crate) const fn words(block: &[u8; NAME_BYTES_MAX]) -> Words {
-    let mut words = [0; 3];
-    let mut at = 0;
-    while at < NAME_BYTES_MAX {
-        words[at / 8] |= (block[at] as u64) << (at % 8 * 8);
-        at += 1;
-    }
-    words
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x] = *block;
+    Words(
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+        u64::from_le_bytes([q, r, s, t, u, v, w, x]),
+    )
 }
 
 #[inline]
 const fn hash(words: Words) -> usize {
-    let mixed = words[0] ^ words[1].rotate_left(23) ^ words[2].rotate_left(41);
-    #[expect(clippy::cast_possible_truncation, reason = "nine bits are left")]
-    let slot = (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize;
-    slot
+    let mixed = words.0 ^ words.1.rotate_left(23) ^ words.2.rotate_left(41);
+    (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55) as usize
 }
 
-const fn folded() -> [(Words, Name); SPELLINGS.len()] {
-    let mut all = [([0; 3], Name::Other); SPELLINGS.len()];
+const fn masks() -> [Words; NAME_BYTES_MAX + 1] {
+    let mut masks = [Words(0, 0, 0); NAME_BYTES_MAX + 1];
+    let mut len = 0;
+    while len <= NAME_BYTES_MAX {
+        let mut block = [0; NAME_BYTES_MAX];
+        let mut at = 0;
+        while at < len {
+            block[at] = 0xff;
+            at += 1;
+        }
+        masks[len] = words(&block);
+        len += 1;
+    }
+    masks
+}
+
+const fn table() -> [(Words, Name); SLOTS] {
+    let mut table = [(Words(0, 0, 0), Name::Other); SLOTS];
     let mut i = 0;
     while i < SPELLINGS.len() {
         let text = SPELLINGS[i].0.as_bytes();
@@ -250,32 +263,18 @@ const fn folded() -> [(Words, Name); SPELLINGS.len()] {
             block[at] = text[at] | 0x20;
             at += 1;
         }
-        all[i] = (words(&block), SPELLINGS[i].1);
-        i += 1;
-    }
-    all
-}
-
-const fn table() -> [u8; SLOTS] {
-    let mut table = [0u8; SLOTS];
-    let mut i = 0;
-    while i < SPELLINGS.len() {
-        let mut slot = hash(FOLDED[i].0);
-        while table[slot] != 0 {
+        let words = words(&block);
+        let mut slot = hash(words);
+        while table[slot].0.0 != 0 {
             slot = (slot + 1) % SLOTS;
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "fewer than 255 spellings, asserted below"
-        )]
-        let entry = (i + 1) as u8;
-        table[slot] = entry;
+        table[slot] = (words, SPELLINGS[i].1);
         i += 1;
     }
     table
 }
 
-const _: () = assert!(SPELLINGS.len() < 255);
+const _: () = assert!(SPELLINGS.len() < SLOTS / 2);
 
 #[cfg(test)]
 mod tests {
