@@ -159,7 +159,7 @@ impl<'a> Message<'a> {
             version_ok: true,
             body: (0, 0),
             first: [0; Name::COUNT],
-            slots: ArrayVec::new_const(),
+            slots: ArrayVec::new(),
         });
         let failed = match &mut parsed {
             Ok(message) => message.index().err().map(|cause| (cause, message.clone())),
@@ -246,20 +246,24 @@ impl<'a> Message<'a> {
     fn field(&mut self, at: usize, end: usize) -> Result<(), Cause> {
         let line = &self.bytes[at..end];
         let (name, name_len, colon) = self.name_at(at, line).ok_or(Cause::HeaderLine)?;
-        let mut from = colon + 1;
-        let mut to = line.len();
-        while from < to && is_lws(line[from]) {
-            from += 1;
+        let mut value = line.get(colon + 1..).unwrap_or_default();
+        while let [first, rest @ ..] = value
+            && is_lws(*first)
+        {
+            value = rest;
         }
-        while from < to && is_lws(line[to - 1]) {
-            to -= 1;
+        let value_at = end - value.len();
+        while let [rest @ .., last] = value
+            && is_lws(*last)
+        {
+            value = rest;
         }
         let slot = Slot {
             name,
             name_len,
             name_at: to_u16(at),
-            value_at: to_u16(at + from),
-            value_len: to_u16(to - from),
+            value_at: to_u16(value_at),
+            value_len: to_u16(value.len()),
         };
         self.slots.try_push(slot).map_err(|_| Cause::TooManyHeaders)?;
         let first = &mut self.first[name as usize];
@@ -772,23 +776,22 @@ pub(crate) fn line_at(bytes: &[u8], at: usize) -> Option<(Line, usize)> {
 
 /// The first CR or LF at or behind `at`. Lines are short: eight bytes at a time, inlined, beats a call of `memchr2`.
 #[inline]
-fn line_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk);
+fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = bytes.get(at..)?;
+    let ends = |c: &u8| matches!(c, b'\r' | b'\n');
+    let mut from = 0;
+    for chunk in rest.chunks_exact(8) {
+        let word = chunk.first_chunk().map_or(0, |c| u64::from_le_bytes(*c));
         // The lowest byte below 14; bytes above it may be marked falsely, none below.
         let low = word.wrapping_sub(ONES * 14) & !word & HIGH;
-        if low == 0 {
-            at += 8;
-            continue;
+        if low != 0 {
+            from += low.trailing_zeros() as usize / 8;
+            break;
         }
-        at += low.trailing_zeros() as usize / 8;
-        if matches!(bytes[at], b'\r' | b'\n') {
-            return Some(at);
-        }
-        at += 1;
+        from += 8;
     }
-    let rest = bytes.get(at..)?;
-    rest.iter().position(|c| matches!(c, b'\r' | b'\n')).map(|found| at + found)
+    let rest = rest.get(from..)?;
+    rest.iter().position(ends).map(|found| at + from + found)
 }
 
 /// The header field that begins at `at`: its line and the folded lines behind it. An empty line is never folded.
