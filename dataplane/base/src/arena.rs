@@ -81,6 +81,11 @@ impl Arena {
         &self.memory[at..at + stored.len()]
     }
 
+    pub fn get_mut(&mut self, stored: &Stored) -> &mut [u8] {
+        let at = (stored.unit as usize) << SMALLEST_SHIFT;
+        &mut self.memory[at..at + stored.len()]
+    }
+
     /// Leaves an empty `Stored` behind.
     pub fn free(&mut self, stored: &mut Stored) {
         let stored = core::mem::take(stored);

@@ -25,6 +25,24 @@ impl<T> Slab<T> {
         Self { slots, free: (0..capacity).collect() }
     }
 
+    /// As [`Slab::new`], with another first generation: keys of an earlier run find nothing.
+    #[must_use]
+    pub fn with_generation(capacity: u32, generation: u32) -> Self {
+        let mut slab = Self::new(capacity);
+        for slot in &mut slab.slots {
+            slot.generation = (generation & GENERATION_MASK).max(1);
+        }
+        slab
+    }
+
+    /// Takes this very slot; false if it is taken or out of range. Walks the free list: for boot.
+    pub fn occupy(&mut self, index: u32, value: T) -> bool {
+        let Some(at) = self.free.iter().position(|free| *free == index) else { return false };
+        self.free.remove(at);
+        self.slots[index as usize].value = Some(value);
+        true
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()

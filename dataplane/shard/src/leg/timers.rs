@@ -1,0 +1,57 @@
+//! A leg's own deadlines: an enum and a table; the transactions bring their own.
+
+use base::Mono;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Timer {
+    /// A new call that the controlplane has not taken: 503.
+    Hold,
+    /// An incoming call that stays unanswered: 480.
+    Setup,
+    /// An outgoing call that rings too long: CANCEL.
+    Ring,
+    /// The end of the call, whoever pays.
+    Limit,
+    /// Usage written to the cell, media timeout, RTCP: once a second while it stands.
+    Meter,
+    /// The refresher is silent: BYE (RFC 4028).
+    Session,
+}
+
+const TIMERS: usize = 6;
+
+pub(crate) const ALL: [Timer; TIMERS] =
+    [Timer::Hold, Timer::Setup, Timer::Ring, Timer::Limit, Timer::Meter, Timer::Session];
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines([Mono; TIMERS]);
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self([Mono::NEVER; TIMERS])
+    }
+}
+
+impl Deadlines {
+    pub(crate) fn set(&mut self, timer: Timer, at: Mono) {
+        self.0[timer as usize] = at;
+    }
+
+    pub(crate) fn clear(&mut self, timer: Timer) {
+        self.set(timer, Mono::NEVER);
+    }
+
+    /// The timer is due; it is cleared.
+    pub(crate) fn take(&mut self, timer: Timer, now: Mono) -> bool {
+        let due = self.0[timer as usize] <= now;
+        if due {
+            self.clear(timer);
+        }
+        due
+    }
+
+    pub(crate) fn next(&self) -> Mono {
+        self.0.into_iter().min().unwrap_or(Mono::NEVER)
+    }
+}

@@ -1,0 +1,133 @@
+//! What a shard is told at birth: derived from the configuration by whoever makes the shard, never
+//! changed afterwards.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use base::{HashKey, ShardId};
+use sip::token::Key;
+
+/// A shard's plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub shard: ShardId,
+    /// Shards of this dataplane, at least 1.
+    pub shards: u8,
+    pub listeners: Vec<ListenerPlan>,
+    pub media: Vec<MediaPlan>,
+    pub limits: Limits,
+    pub timers: Timers,
+    pub guard: GuardPlan,
+    pub keys: Keys,
+    /// Seed of everything random that is no secret.
+    pub seed: u64,
+}
+
+/// A SIP listener (one socket of it per shard).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerPlan {
+    /// What Via and Contact say.
+    pub advertised: SocketAddr,
+    /// Index of the media address of its calls.
+    pub media: u8,
+}
+
+/// A media address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaPlan {
+    /// What SDP says.
+    pub advertised: IpAddr,
+    /// First ports of this shard's blocks of 256.
+    pub blocks: Vec<u16>,
+}
+
+/// Sizes, per shard. They sum to [`Limits::footprint`], printed at boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub legs: u32,
+    pub transactions: u32,
+    /// Bytes for dialogs, descriptions and messages kept for retransmission.
+    pub arena_bytes: usize,
+    /// Bytes for events that wait for the ring.
+    pub event_bytes: usize,
+    /// Bytes for messages that wait for one other shard.
+    pub handoff_bytes: usize,
+    /// Media ports kept open and unused, per media address.
+    pub spare_ports: u16,
+}
+
+/// Times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// RFC 3261 T1.
+    pub t1: Duration,
+    /// How long a new call waits for the controlplane.
+    pub hold: Duration,
+    /// Without media in this time an answered leg is ended; zero for never.
+    pub media_timeout: Duration,
+    /// Session-Expires we ask for; zero for none (RFC 4028).
+    pub session: Duration,
+}
+
+/// Rates at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardPlan {
+    /// Messages per second from one source outside dialogs, 0 for no limit.
+    pub source_rate: u32,
+    pub source_burst: u32,
+    /// New calls per second, 0 for no limit.
+    pub call_rate: u32,
+}
+
+/// Secrets of this run, shared by its shards.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// Signs tags and branches.
+    pub token: Key,
+    /// Places calls on shards.
+    pub placement: Key,
+    /// Hashes tables that strangers feed.
+    pub table: HashKey,
+}
+
+impl Limits {
+    /// For so many legs; everything else in proportion.
+    #[must_use]
+    pub fn for_legs(legs: u32, transactions: u32) -> Self {
+        let (legs_bytes, messages) = (legs as usize * 3_072, transactions as usize * 1_024);
+        Self {
+            legs,
+            transactions,
+            arena_bytes: legs_bytes + messages,
+            // Every leg's closing event, and a second of others.
+            event_bytes: legs as usize * CLOSING_BYTES + (1 << 20),
+            handoff_bytes: 1 << 20,
+            spare_ports: 64,
+        }
+    }
+
+    /// Bytes taken at birth, about.
+    #[must_use]
+    pub fn footprint(&self, shards: u8) -> usize {
+        let per_leg = size_of::<crate::leg::Leg>() + size_of::<crate::join::Stream>() + 64;
+        self.legs as usize * per_leg
+            + self.transactions as usize * (size_of::<crate::signal::ServerTransaction>() + 48)
+            + self.arena_bytes
+            + self.event_bytes
+            + self.handoff_bytes * usize::from(shards)
+    }
+}
+
+/// Room kept in the event queue for the last words of a leg.
+pub(crate) const CLOSING_BYTES: usize = 1_024;
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            t1: Duration::from_millis(500),
+            hold: Duration::from_secs(2),
+            media_timeout: Duration::from_secs(60),
+            session: Duration::ZERO,
+        }
+    }
+}
