@@ -27,18 +27,29 @@ fn main() {
     let legs = numbers.next().unwrap_or(2000) & !1;
     let packets = numbers.next().unwrap_or(1_000_000);
     let burst = numbers.next().unwrap_or(64).min(legs);
-    net::cpu::raise_nofile(legs as u64 * 2 + 1024).expect("descriptors");
+    net::cpu::raise_nofile(legs as u64 * 7 + 1024).expect("descriptors");
     if let Some(core) = net::cpu::allowed().last() {
         net::cpu::pin(*core).expect("pinning");
     }
-    println!(
-        "legs {legs}, packets {packets}, burst {burst}, {PAYLOAD_BYTES} bytes, CPU ns/packet:"
-    );
-    for round in 0..3 {
-        let epoll = run(&mut Epoll::new(), legs, packets, burst);
-        let bare = run(&mut Bare::new(legs), legs, packets, burst);
-        let driver = run(&mut Driven::new(legs), legs, packets, burst);
-        println!("round {round}: epoll {epoll:.0}  bare ring {bare:.0}  driver {driver:.0}");
+    println!("legs {legs} each, packets {packets}, burst {burst}, {PAYLOAD_BYTES} bytes");
+    let mut lanes = [
+        Lane::new("epoll", Box::new(Epoll::new()), legs),
+        Lane::new("bare ring", Box::new(Bare::new(legs)), legs),
+        Lane::new("driver", Box::new(Driven::new(legs)), legs),
+    ];
+    for round in 0..4 {
+        // In turns, so that what disturbs the machine disturbs all of them.
+        for _ in 0..packets / burst {
+            for lane in &mut lanes {
+                lane.turn(burst);
+            }
+        }
+        print!("round {round}, CPU ns/packet:");
+        for lane in &mut lanes {
+            print!("  {} {:.0}", lane.name, lane.spent as f64 / lane.relayed as f64);
+            (lane.spent, lane.relayed) = (0, 0);
+        }
+        println!();
     }
 }
 
@@ -50,42 +61,48 @@ trait Relay {
     fn turn(&mut self) -> usize;
 }
 
-/// CPU nanoseconds per relayed packet.
-fn run(relay: &mut dyn Relay, legs: usize, packets: usize, burst: usize) -> f64 {
-    let peers: Vec<Socket> = (0..legs).map(|_| bound()).collect();
-    for peer in &peers {
-        let local = relay.add(address(peer));
-        peer.connect(&local.into()).expect("connecting a peer");
-        peer.set_nonblocking(true).expect("non-blocking");
+/// A relay with its peers, and what it has cost so far.
+struct Lane {
+    name: &'static str,
+    relay: Box<dyn Relay>,
+    peers: Vec<Socket>,
+    next: usize,
+    spent: u64,
+    relayed: usize,
+}
+
+impl Lane {
+    fn new(name: &'static str, mut relay: Box<dyn Relay>, legs: usize) -> Self {
+        let peers: Vec<Socket> = (0..legs).map(|_| bound()).collect();
+        for peer in &peers {
+            let local = relay.add(address(peer));
+            peer.connect(&local.into()).expect("connecting a peer");
+            peer.set_nonblocking(true).expect("non-blocking");
+        }
+        relay.turn();
+        Self { name, relay, peers, next: 0, spent: 0, relayed: 0 }
     }
-    relay.turn();
-    let payload = [0x80; PAYLOAD_BYTES];
-    let (mut relayed, mut spent, mut next) = (0, 0, 0);
-    let mut warm = packets / 10;
-    while relayed < packets {
+
+    fn turn(&mut self, burst: usize) {
+        let payload = [0x80; PAYLOAD_BYTES];
+        let legs = self.peers.len();
         for _ in 0..burst {
             // 7919 is prime: consecutive packets belong to legs far apart.
-            next = (next + 7919) % legs;
-            peers[next].send(&payload).expect("sending");
+            self.next = (self.next + 7919) % legs;
+            self.peers[self.next].send(&payload).expect("sending");
         }
         let before = cpu_nanos();
         let mut left = burst;
         for _ in 0..burst * 2 {
-            left -= relay.turn().min(left);
+            left -= self.relay.turn().min(left);
             if left == 0 {
                 break;
             }
         }
-        let took = cpu_nanos() - before;
-        if warm > 0 {
-            warm = warm.saturating_sub(burst);
-        } else {
-            spent += took;
-            relayed += burst - left;
-        }
-        drain(&peers, next, burst, legs);
+        self.spent += cpu_nanos() - before;
+        self.relayed += burst - left;
+        drain(&self.peers, self.next, burst, legs);
     }
-    spent as f64 / relayed as f64
 }
 
 fn drain(peers: &[Socket], last: usize, burst: usize, legs: usize) {
