@@ -11,18 +11,17 @@
 //! that depends on it, so that a successor goes on from what was written.
 #![forbid(unsafe_code)]
 
-// The methods, all with `now` passed in (bodies follow):
-//   Director::new(settings: Settings, seed: [u64; 4]) -> Director
-//   Director::restore(settings, seed, now: Now, book: Book) -> Director
-//   handle_event(now, shard: ShardId, event: &wire::Event<'_>)
-//   handle_http(now, HttpReply)      handle_resolved(now, Resolved)
-//   handle_api(now, ApiCall)         handle_stored(now, StoreId, Stored)
-//   handle_tick(now)                 deadline() -> Mono
-//   poll_output() -> Option<Output>
-
+mod director;
+mod live;
 pub mod model;
 pub mod port;
+mod rng;
+mod script;
 pub mod settings;
 pub mod stamp;
+mod uri;
+mod verb;
+mod web;
 
+pub use director::{Director, Stats};
 pub use settings::{Book, Limits, Settings};

@@ -22,6 +22,6 @@ pub use sid::{
 pub use usage::{Cdr, UsageRow};
 // For crates above, which do not see the wire.
 pub use wire::event::MediaSummary;
-pub use wire::{Service, UsageKey};
 pub use wire::event::{Cause, Direction, Party};
 pub use wire::table::Network;
+pub use wire::{Service, UsageKey};

@@ -36,7 +36,8 @@ pub struct HttpRequest {
     pub connect_ms: u32,
     pub read_ms: u32,
     pub total_ms: u32,
-    /// Bytes of body to read at most; a longer one is [`HttpError::TooLarge`].
+    /// Bytes of body to read at most; a longer one is [`HttpError::TooLarge`]. Of no meaning for a
+    /// callback, whose body is not looked at.
     pub body_max: usize,
 }
 

@@ -1,0 +1,275 @@
+//! API requests on live calls: create, redirect, complete, cancel.
+
+use std::time::Duration;
+
+use base::{CallId, LegId, Now};
+use wire::event::Cause;
+
+use super::originate::NewLeg;
+use super::{Director, Timer};
+use crate::live::{Ending, Start};
+use crate::model::{AccountSid, AccountStatus, Hook, StatusHook};
+use crate::port::{
+    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
+    UpdateCall,
+};
+use crate::script::{Script, Wait};
+use crate::uri::{self, SipUri};
+use crate::verb::dial::Target;
+use crate::web;
+
+/// How long an answer to `Status=completed` waits for the call's end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a call is to run, once looked up.
+struct Plan {
+    start: Start,
+    fallback: Option<Hook>,
+    status: Option<StatusHook>,
+}
+
+impl Director {
+    /// A request of the API.
+    pub fn handle_api(&mut self, now: Now, request: ApiCall) {
+        let ApiCall { id, account, what } = request;
+        match what {
+            ApiRequest::CreateCall(create) => {
+                if let Err(error) = self.create_call(now, id, account, *create) {
+                    self.reply(id, Err(error));
+                }
+            }
+            ApiRequest::UpdateCall { call, update } => {
+                if let Err(error) = self.update_call(now, id, account, call, *update) {
+                    self.reply(id, Err(error));
+                }
+            }
+            ApiRequest::Put { entity, create } => self.api_put(id, account, *entity, create),
+            ApiRequest::Delete(key) => self.api_delete(id, account, key),
+        }
+        self.settle(now);
+    }
+
+    fn create_call(
+        &mut self,
+        now: Now,
+        id: ApiId,
+        account: AccountSid,
+        create: CreateCall,
+    ) -> Result<(), ApiError> {
+        let status = self.directory.account(account).map(|account| account.status);
+        match status {
+            Some(AccountStatus::Active) => {}
+            Some(_) => return Err(error(403, 20_005, "the account is not active")),
+            None => return Err(error(404, 20_404, "the requested resource was not found")),
+        }
+        let target = if SipUri::parse(&create.to).is_some() {
+            Target::Sip(create.to.clone())
+        } else if let Some(number) = uri::number(&create.to) {
+            Target::Number(number)
+        } else {
+            let message = format!("{:?} is neither a sip: URI nor a phone number", create.to);
+            return Err(error(400, 21_211, message));
+        };
+        let caller = create.caller_id.unwrap_or(create.from);
+        let bad = |c: char| c.is_control() || matches!(c, '<' | '>' | '"');
+        if caller.is_empty() || caller.len() > 256 || caller.contains(bad) {
+            return Err(error(400, 21_212, format!("{caller:?} cannot be a caller")));
+        }
+        let timeout = bounded("Timeout", create.timeout.unwrap_or(60), 1..=600)?;
+        let limit = bounded("TimeLimit", create.time_limit.unwrap_or(14_400), 1..=86_400)?;
+        let plan = self.plan(account, create.instructions)?;
+        if let Some(hook) = &create.status {
+            check_url(&hook.hook.url)?;
+        }
+        let way = self
+            .way(account, &target)
+            .map_err(|refused| error(400, refused.code, refused.message))?;
+        self.reserve(now, account).map_err(|reason| error(429, 20_429, reason))?;
+        let call = CallId(self.rng.wide());
+        let shard = self.any_shard();
+        let leg = NewLeg {
+            call,
+            account,
+            parent: None,
+            peer: LegId::NONE,
+            shard,
+            to: create.to,
+            caller,
+            caller_name: String::new(),
+            ring_ms: timeout * 1_000,
+            limit_ms: limit * 1_000,
+            pass_progress: false,
+            bridge: false,
+            status: create.status.or(plan.status),
+        };
+        self.make_leg(now, leg, way);
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.start = Some(plan.start);
+            live.fallback = plan.fallback;
+            let row = Box::new(live.row.clone());
+            self.reply_when_stored(id, ApiDone::Call(row));
+        }
+        Ok(())
+    }
+
+    fn update_call(
+        &mut self,
+        now: Now,
+        id: ApiId,
+        account: AccountSid,
+        call: CallId,
+        update: UpdateCall,
+    ) -> Result<(), ApiError> {
+        let missing = || error(404, 20_404, "the requested resource was not found");
+        let live = self.calls.get(&call).filter(|live| live.row.account == account);
+        let live = live.ok_or_else(missing)?;
+        let not_in_progress = || error(400, 21_220, "the call is not in progress");
+        if live.is_over() {
+            return Err(not_in_progress());
+        }
+        let dialled = live.row.parent.is_some();
+        if update.complete || update.cancel {
+            if !update.complete && live.is_answered() {
+                return Err(error(400, 21_220, "the call was answered; it can only be completed"));
+            }
+            self.end_by_api(now, id, call);
+            return Ok(());
+        }
+        if dialled && update.instructions.is_some() {
+            let message = "a dialled leg has no instructions of its own yet; redirect its parent";
+            return Err(error(400, 21_220, message));
+        }
+        let plan = update.instructions.map(|it| self.plan(account, it)).transpose()?;
+        if let Some(hook) = &update.status {
+            check_url(&hook.hook.url)?;
+        }
+        if let Some(seconds) = update.time_limit {
+            let seconds = bounded("TimeLimit", seconds, 1..=86_400)?;
+            self.limit(call, seconds * 1_000);
+        }
+        let Some(live) = self.calls.get_mut(&call) else {
+            return Err(missing());
+        };
+        if update.status.is_some() {
+            live.status = update.status;
+        }
+        self.touch(call);
+        if let Some(plan) = plan {
+            self.redirect(now, call, plan);
+        }
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.touch_row(now.wall);
+            let row = Box::new(live.row.clone());
+            self.reply_when_stored(id, ApiDone::Call(row));
+        }
+        Ok(())
+    }
+
+    /// Answered when the call's end is durable, or with the row as it is after [`END_PATIENCE`].
+    fn end_by_api(&mut self, now: Now, id: ApiId, call: CallId) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        live.volatile.api_waits.push(id);
+        let cause = if live.is_answered() { Cause::Normal } else { Cause::Canceled };
+        let rejects = live.outgoing.is_none() && !live.is_answered();
+        let ending = if rejects {
+            let reason = "Temporarily Unavailable".to_owned();
+            Ending::Reject { code: 480, reason, retry_after: 0, cause }
+        } else {
+            Ending::Hangup(cause)
+        };
+        self.after(now, END_PATIENCE, Timer::ApiWait(id, call));
+        self.end_leg(call, ending);
+        self.never_was(now, call, crate::model::CallStatus::Canceled);
+    }
+
+    fn limit(&mut self, call: CallId, remaining_ms: u32) {
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.limit_ms = remaining_ms;
+            if live.is_answered() {
+                let shard = live.shard;
+                self.command(shard, OwnedCommand::Limit { call, remaining_ms });
+            }
+        }
+    }
+
+    /// Leaves what runs, goes on elsewhere. A leg that is not answered yet begins there when it is.
+    fn redirect(&mut self, now: Now, call: CallId, plan: Plan) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if plan.fallback.is_some() {
+            live.fallback = plan.fallback;
+        }
+        live.start = Some(plan.start);
+        if live.outgoing.is_some() && !live.is_answered() {
+            return;
+        }
+        self.abandon(now, call);
+        self.start_script(now, call);
+    }
+
+    /// Begins what waits to begin.
+    pub(super) fn start_script(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        match live.start.take() {
+            Some(Start::Ask(hook)) => {
+                live.script.get_or_insert_with(Script::default).wait = Wait::Ready;
+                self.start_fetch(now, call, hook, Vec::new(), None);
+            }
+            Some(Start::Run(document)) => self.run_document(now, call, document, String::new()),
+            None => {}
+        }
+    }
+
+    fn plan(&self, account: AccountSid, what: Instructions) -> Result<Plan, ApiError> {
+        match what {
+            Instructions::Url { hook, fallback } => {
+                check_url(&hook.url)?;
+                fallback.as_ref().map_or(Ok(()), |hook| check_url(&hook.url))?;
+                Ok(Plan { start: Start::Ask(hook), fallback, status: None })
+            }
+            Instructions::Twiml(document) => {
+                let bytes_max = self.settings.limits.document_bytes;
+                crate::script::parse(&document, bytes_max).map_err(|bad| {
+                    let message = format!("Twiml, line {}: {}", bad.line, bad.message);
+                    error(400, 12_100, message)
+                })?;
+                Ok(Plan { start: Start::Run(document), fallback: None, status: None })
+            }
+            Instructions::Application(sid) => {
+                let application = self.directory.application(sid);
+                let application = application.filter(|it| it.account == account);
+                let config = application.map(|application| application.config.clone());
+                let config = config.ok_or_else(|| error(404, 20_404, "no such application"))?;
+                let Some(voice) = config.voice else {
+                    return Err(error(400, 21_205, "the application has no voice URL"));
+                };
+                let (fallback, status) = (config.voice_fallback, config.status_callback);
+                Ok(Plan { start: Start::Ask(voice), fallback, status })
+            }
+        }
+    }
+}
+
+fn error(status: u16, code: u32, message: impl Into<String>) -> ApiError {
+    ApiError { status, code, message: message.into() }
+}
+
+fn check_url(url: &str) -> Result<(), ApiError> {
+    match web::authority(url) {
+        Some(_) => Ok(()),
+        None => Err(error(400, 21_205, format!("{url:?} is not an http or https URL"))),
+    }
+}
+
+fn bounded(name: &str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<u32, ApiError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (low, high) = (range.start(), range.end());
+    Err(error(400, 20_001, format!("{name} is {value}, {low} to {high} is allowed")))
+}

@@ -1,0 +1,327 @@
+//! Callbacks: per-call order, at least once, each with a token that stays the same over its attempts.
+//!
+//! A call's queue sends its first callback and goes on only when that was answered or given up. Requests to
+//! one host of one account share an [`Endpoint`]: a bounded number at a time, and a breaker that
+//! opens after repeated failures, so that a dead host costs nobody else anything.
+//!
+//! ```text
+//!   queued --> due, endpoint has room --> under way --2xx--> delivered, next
+//!     ^                                       |
+//!     +------ backoff with jitter <-----------+--4xx, attempts exhausted--> dead letter, next
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use base::{CallId, Mono, Now};
+
+use super::fetch::Request;
+use super::{Director, Timer, Trouble};
+use crate::live::Callback;
+use crate::model::{AccountSid, CallEvent, DeadLetter, Hook};
+use crate::port::{HttpAnswer, HttpError, HttpKind, Record};
+use crate::{stamp, web};
+
+pub(super) type EndpointKey = (AccountSid, String);
+
+/// One host of one account.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Endpoint {
+    number: u64,
+    under_way: u32,
+    /// One after the other.
+    failures: u32,
+    /// Nothing is sent before, and then one at a time until it is answered.
+    open_until: Option<Mono>,
+    /// Calls whose callback is due.
+    line: VecDeque<CallId>,
+}
+
+const FAILURES_TO_OPEN: u32 = 5;
+const OPEN_FOR: Duration = Duration::from_secs(10);
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// Callbacks waiting for one call.
+const PER_CALL_MAX: usize = 64;
+
+impl Director {
+    /// A call event happened: its followers are told, if they asked for it.
+    pub(super) fn tell_event(&mut self, now: Now, call: CallId, event: CallEvent) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let follower = live.status.clone().filter(|hook| hook.events.has(event));
+        let application = live.event_application.clone().filter(|hook| hook.events.has(event));
+        if follower.is_none() && application.is_none() {
+            return;
+        }
+        let sequence = live.sequence;
+        live.sequence += 1;
+        self.touch(call);
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let mut params = self.call_params(live);
+        let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
+        put("Timestamp", stamp::rfc2822(now.wall));
+        put("CallbackSource", "call-progress-events".to_owned());
+        put("SequenceNumber", sequence.to_string());
+        if event == CallEvent::Completed {
+            let seconds = live.row.duration.unwrap_or(0);
+            put("CallDuration", seconds.to_string());
+            put("Duration", seconds.div_ceil(60).to_string());
+        }
+        let over = live.is_over();
+        if let Some(follower) = follower {
+            self.enqueue(now, call, &follower.hook, params.clone());
+        }
+        if let Some(application) = application {
+            if over {
+                self.enqueue(now, call, &application.hook, params);
+            } else {
+                self.send_event_application(now, call, &application.hook, params);
+            }
+        }
+    }
+
+    /// Tells a URL what it would have been asked, had the call still stood.
+    pub(super) fn tell(
+        &mut self,
+        now: Now,
+        call: CallId,
+        hook: &Hook,
+        extra: Vec<(String, String)>,
+    ) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let mut params = self.call_params(live);
+        params.extend(extra);
+        self.enqueue(now, call, hook, params);
+    }
+
+    fn enqueue(&mut self, now: Now, call: CallId, hook: &Hook, params: Vec<(String, String)>) {
+        let token = self.rng.token();
+        let full = self.callbacks_waiting >= self.settings.limits.callbacks;
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let callback = Callback {
+            url: hook.url.clone(),
+            method: hook.method,
+            params,
+            token,
+            attempts: 0,
+            due: now.wall,
+        };
+        if full || live.callbacks.len() >= PER_CALL_MAX {
+            let account = live.row.account;
+            self.dead_letter(now, account, call, callback, "too many callbacks are waiting");
+            return;
+        }
+        live.callbacks.push_back(callback);
+        self.callbacks_waiting += 1;
+        self.touch(call);
+        self.try_callback(now, call);
+    }
+
+    /// Sends the first callback of a call, if it is due and its endpoint has room.
+    pub(super) fn try_callback(&mut self, now: Now, call: CallId) {
+        let per_host = self.settings.limits.callbacks_per_host;
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.volatile.callback.is_some() || live.volatile.in_line {
+            return;
+        }
+        let Some(callback) = live.callbacks.front() else {
+            return;
+        };
+        if callback.due > now.wall {
+            let at = Self::mono_of(now, callback.due);
+            self.at(at, Timer::Callback(call));
+            return;
+        }
+        let Some(host) = web::authority(&callback.url) else {
+            self.callback_over(now, call, Some("not an http or https URL"));
+            return;
+        };
+        let key = (live.row.account, host);
+        self.last_id += 1;
+        let number = self.last_id;
+        let endpoint = self
+            .endpoints
+            .entry(key.clone())
+            .or_insert_with(|| Endpoint { number, ..Endpoint::default() });
+        let closed = match endpoint.open_until {
+            None => endpoint.under_way < per_host,
+            Some(until) => now.mono >= until && endpoint.under_way == 0,
+        };
+        if !closed {
+            endpoint.line.push_back(call);
+            live.volatile.in_line = true;
+            return;
+        }
+        endpoint.under_way += 1;
+        let hook = Hook { url: callback.url.clone(), method: callback.method };
+        let (params, token) = (callback.params.clone(), callback.token.clone());
+        let request = Request { kind: HttpKind::Callback, hook: &hook, params, token };
+        let id = self.send_callback(now, call, request, key);
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.volatile.callback = Some(id);
+        }
+    }
+
+    pub(super) fn callback_answered(
+        &mut self,
+        now: Now,
+        call: CallId,
+        key: EndpointKey,
+        result: &Result<HttpAnswer, HttpError>,
+    ) {
+        let (fine, again, error) = match result {
+            Ok(answer) if answer.status < 400 => (true, false, String::new()),
+            Ok(answer) => {
+                let again = answer.status >= 500 || matches!(answer.status, 408 | 429);
+                (false, again, format!("HTTP status {}", answer.status))
+            }
+            Err(error) => {
+                let again = !matches!(error, HttpError::Forbidden | HttpError::BadUrl);
+                (false, again, error.name().to_owned())
+            }
+        };
+        self.endpoint_answered(now, &key, fine || !again);
+        let attempts_max = self.settings.limits.callback_attempts;
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        live.volatile.callback = None;
+        if fine {
+            self.callback_over(now, call, None);
+            return;
+        }
+        let Some(callback) = live.callbacks.front_mut() else {
+            return;
+        };
+        callback.attempts += 1;
+        if again && callback.attempts < attempts_max {
+            let doubled = BACKOFF_FIRST.saturating_mul(1 << (callback.attempts - 1).min(16));
+            let pause = self.rng.jitter(doubled.min(BACKOFF_MAX));
+            callback.due = now.later(pause).wall;
+            self.stats.callbacks_retried += 1;
+            self.touch(call);
+            self.after(now, pause, Timer::Callback(call));
+        } else {
+            self.callback_over(now, call, Some(&error));
+        }
+    }
+
+    /// The first callback of a call was delivered, or is given up for `error`.
+    fn callback_over(&mut self, now: Now, call: CallId, error: Option<&str>) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let Some(callback) = live.callbacks.pop_front() else {
+            return;
+        };
+        let account = live.row.account;
+        self.callbacks_waiting = self.callbacks_waiting.saturating_sub(1);
+        match error {
+            None => self.stats.callbacks_delivered += 1,
+            Some(error) => self.dead_letter(now, account, call, callback, error),
+        }
+        self.touch(call);
+        self.try_callback(now, call);
+    }
+
+    fn dead_letter(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        call: CallId,
+        callback: Callback,
+        error: &str,
+    ) {
+        self.stats.callbacks_dead += 1;
+        let trouble = Trouble {
+            call: Some(call),
+            warning: true,
+            code: 11_200,
+            reason: "callback-dead",
+            message: format!("callback given up after {} attempts: {error}", callback.attempts),
+            url: Some(callback.url.clone()),
+            method: Some(callback.method),
+        };
+        self.alert(now, account, trouble);
+        self.records.push(Record::DeadLetter(Box::new(DeadLetter {
+            account,
+            call,
+            at: now.wall,
+            idempotency_token: callback.token,
+            url: callback.url,
+            method: callback.method,
+            params: callback.params,
+            attempts: callback.attempts,
+            error: error.to_owned(),
+        })));
+    }
+
+    /// One request to it is over. `alive`: the host answered something.
+    fn endpoint_answered(&mut self, now: Now, key: &EndpointKey, alive: bool) {
+        let Some(endpoint) = self.endpoints.get_mut(key) else {
+            return;
+        };
+        endpoint.under_way = endpoint.under_way.saturating_sub(1);
+        if alive {
+            endpoint.failures = 0;
+            endpoint.open_until = None;
+        } else {
+            endpoint.failures += 1;
+            if endpoint.failures >= FAILURES_TO_OPEN {
+                let until = now.mono + OPEN_FOR;
+                endpoint.open_until = Some(until);
+                let number = endpoint.number;
+                self.at(until, Timer::Endpoint(number));
+                return;
+            }
+        }
+        self.serve_line(now, key);
+    }
+
+    pub(super) fn wake_endpoint(&mut self, now: Now, number: u64) {
+        let key = self.endpoints.iter().find(|(_, it)| it.number == number).map(|(key, _)| key);
+        if let Some(key) = key.cloned() {
+            self.serve_line(now, &key);
+        }
+    }
+
+    /// Lets those in line go on, as many as have room.
+    fn serve_line(&mut self, now: Now, key: &EndpointKey) {
+        let per_host = self.settings.limits.callbacks_per_host;
+        while let Some(endpoint) = self.endpoints.get_mut(key) {
+            let room = match endpoint.open_until {
+                None => endpoint.under_way < per_host,
+                Some(until) => now.mono >= until && endpoint.under_way == 0,
+            };
+            if !room {
+                return;
+            }
+            let Some(call) = endpoint.line.pop_front() else {
+                let rested = endpoint.open_until.is_some() || endpoint.failures == 0;
+                if endpoint.under_way == 0 && rested {
+                    self.endpoints.remove(key);
+                }
+                return;
+            };
+            if let Some(live) = self.calls.get_mut(&call) {
+                live.volatile.in_line = false;
+            }
+            self.try_callback(now, call);
+        }
+    }
+
+    /// A call's queue has gone with it.
+    pub(super) fn recount_callbacks(&mut self) {
+        self.callbacks_waiting = self.calls.values().map(|live| live.callbacks.len()).sum();
+    }
+}

@@ -1,0 +1,342 @@
+//! The end of a leg: its CDR, its usage, its charges, all in one durable write; then the shard may use
+//! the leg's cell again. Told twice, a leg yields the same rows, which the store knows by their keys.
+
+use base::{CallId, LegId, Now, ShardId};
+use wire::event::{Cause, Direction, Party, Summary};
+use wire::{Usage, UsageKey};
+
+use super::{After, Director, Timer};
+use crate::live::{Live, Outgoing};
+use crate::model::{
+    CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos, UsageRow,
+};
+use crate::port::{ApiDone, ApiId, Record};
+use crate::script::Input;
+
+/// Why a leg is over, as far as its call shows it.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    cause: Cause,
+    code: u16,
+    by: Party,
+    direction: Direction,
+    answered: bool,
+}
+
+impl Director {
+    pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
+        self.write_usage(summary);
+        let release = After::Release { shard, epoch: summary.epoch, leg: summary.leg };
+        self.afters.push(release);
+        let call = summary.call;
+        let first = match self.calls.get(&call) {
+            Some(live) => !live.is_over(),
+            None => {
+                self.write_stranger(now, summary);
+                return;
+            }
+        };
+        let price = self.write_cdr(summary);
+        if !first {
+            return;
+        }
+        let end = End {
+            cause: summary.cause,
+            code: summary.code,
+            by: summary.by,
+            direction: summary.direction,
+            answered: summary.answered.0 > 0,
+        };
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.leg = summary.leg;
+            live.shard = shard;
+            live.facts.sip_call_id = summary.call_id.to_owned();
+            if end.answered {
+                live.row.answer_time.get_or_insert(summary.answered);
+            }
+            live.row.end_time = Some(summary.ended);
+            live.row.price = price;
+            finish_row(live, end, now);
+        }
+        self.call_over(now, call);
+    }
+
+    /// A call that no shard will tell the end of: it was never made, or its leg is lost.
+    pub(super) fn over_without_leg(
+        &mut self,
+        now: Now,
+        call: CallId,
+        status: CallStatus,
+        cause: Cause,
+        code: u16,
+    ) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.is_over() {
+            return;
+        }
+        let row = &mut live.row;
+        row.status = status;
+        row.cause = Some(cause);
+        row.sip_code = code;
+        row.end_time = Some(now.wall);
+        row.duration = Some(0);
+        live.touch_row(now.wall);
+        self.call_over(now, call);
+    }
+
+    /// A leg is dropped whose INVITE was never asked for.
+    pub(super) fn never_was(&mut self, now: Now, call: CallId, status: CallStatus) {
+        let unsent = |outgoing: &Outgoing| !outgoing.sent;
+        if self.calls.get(&call).is_some_and(|live| live.outgoing.as_ref().is_some_and(unsent)) {
+            self.over_without_leg(now, call, status, Cause::Canceled, 0);
+        }
+    }
+
+    /// Everybody who waits for the end of a call is told.
+    fn call_over(&mut self, now: Now, call: CallId) {
+        self.stats.calls_ended += 1;
+        self.touch(call);
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let account = live.row.account;
+        let fetch = live.volatile.fetch.take();
+        let event_fetch = live.volatile.event_fetch.take();
+        let waits = std::mem::take(&mut live.volatile.api_waits);
+        let row = live.row.clone();
+        for id in fetch.into_iter().chain(event_fetch) {
+            self.forget_http(id);
+        }
+        if let Some(load) = self.loads.get_mut(&account) {
+            load.legs = load.legs.saturating_sub(1);
+        }
+        for id in waits {
+            self.reply_when_stored(id, ApiDone::Call(Box::new(row.clone())));
+        }
+        self.inbox.push_back((call, Input::Gone));
+        if let Some(parent) = row.parent {
+            self.inbox.push_back((
+                parent,
+                Input::ChildEnded {
+                    call,
+                    status: row.status,
+                    code: row.sip_code,
+                    seconds: row.duration.unwrap_or(0),
+                },
+            ));
+        }
+        // The script's last words come before the call's end, in its followers' order.
+        self.run_inbox(now);
+        self.tell_event(now, call, CallEvent::Completed);
+        self.touch(call);
+    }
+
+    /// One row per segment, one charge per row where there is a price.
+    fn write_usage(&mut self, summary: &Summary<'_>) {
+        let node = self.settings.node;
+        let account = self.account_of(summary);
+        for usage in &summary.usage {
+            let key = usage_key(node, summary, usage);
+            let micros = usage.micros();
+            let at = if usage.start.0 > 0 { usage.start } else { summary.ended };
+            self.records.push(Record::Usage(UsageRow {
+                key,
+                account,
+                call: summary.call,
+                at,
+                start: usage.start,
+                last: usage.last,
+                count: usage.count,
+                micros,
+                seconds: micros.div_ceil(1_000_000),
+                bytes: usage.bytes,
+            }));
+            let Some(account) = account else { continue };
+            let Some(price) = self.directory.price(account, usage.service) else { continue };
+            let (quantity, charge) = price.charge(micros, usage.count);
+            if charge.0 == 0 {
+                continue;
+            }
+            let (amount, currency) = (Nanos(-charge.0), price.currency);
+            let call = summary.call;
+            let entry = LedgerEntry { key, account, call, at, amount, currency, quantity };
+            self.records.push(Record::Ledger(entry));
+        }
+    }
+
+    /// What the whole leg costs; None where nothing has a price.
+    fn price_of(&self, summary: &Summary<'_>) -> Option<(Nanos, Currency)> {
+        let account = self.account_of(summary)?;
+        let mut total: Option<(Nanos, Currency)> = None;
+        for usage in &summary.usage {
+            let Some(price) = self.directory.price(account, usage.service) else { continue };
+            let charge = Nanos(-price.charge(usage.micros(), usage.count).1.0);
+            let sum = total.map_or(Nanos(0), |(sum, _)| sum);
+            total = Some((sum.checked_add(charge)?, price.currency));
+        }
+        total
+    }
+
+    fn account_of(&self, summary: &Summary<'_>) -> Option<crate::model::AccountSid> {
+        match self.calls.get(&summary.call) {
+            Some(live) => Some(live.row.account),
+            None => self.directory.account_by_number(summary.account).map(|account| account.sid),
+        }
+    }
+
+    fn write_cdr(&mut self, summary: &Summary<'_>) -> Option<Nanos> {
+        let live = self.calls.get(&summary.call);
+        let price = self.price_of(summary).map(|(price, _)| price);
+        let parent = live.map_or(Some(summary.parent), |live| live.row.parent);
+        self.records.push(Record::Cdr(Box::new(Cdr {
+            node: self.settings.node,
+            epoch: summary.epoch,
+            leg: summary.leg,
+            call: summary.call,
+            parent: parent.filter(|parent| *parent != CallId::NONE),
+            account: self.account_of(summary),
+            direction: summary.direction,
+            from: summary.from.to_owned(),
+            to: summary.to.to_owned(),
+            remote: summary.remote,
+            sip_call_id: summary.call_id.to_owned(),
+            created: summary.created,
+            answered: Some(summary.answered).filter(|at| at.0 > 0),
+            ended: summary.ended,
+            code: summary.code,
+            cause: summary.cause,
+            by: summary.by,
+            reason: live.and_then(|live| live.reason.clone()),
+            media: summary.media,
+            price,
+        })));
+        price
+    }
+
+    /// A leg we have no state of: refused before it was anybody's, routed by the dataplane alone, or told
+    /// again after its call was finished. The row yields to a better one.
+    fn write_stranger(&mut self, now: Now, summary: &Summary<'_>) {
+        let price = self.write_cdr(summary);
+        let Some(account) = self.account_of(summary) else {
+            return;
+        };
+        let end = End {
+            cause: summary.cause,
+            code: summary.code,
+            by: summary.by,
+            direction: summary.direction,
+            answered: summary.answered.0 > 0,
+        };
+        let parent = Some(summary.parent).filter(|parent| *parent != CallId::NONE);
+        let mut row = CallRow {
+            sid: summary.call,
+            account,
+            parent,
+            date_created: summary.created,
+            date_updated: now.wall,
+            to: summary.to.to_owned(),
+            from: summary.from.to_owned(),
+            direction: match (summary.direction, parent) {
+                (Direction::Inbound, _) => CallDirection::Inbound,
+                (Direction::Outbound, None) => CallDirection::OutboundApi,
+                (Direction::Outbound, Some(_)) => CallDirection::OutboundDial,
+            },
+            start_time: Some(summary.created),
+            answer_time: Some(summary.answered).filter(|at| at.0 > 0),
+            end_time: Some(summary.ended),
+            price,
+            price_unit: self.directory.currency(account),
+            cause: Some(summary.cause),
+            sip_code: summary.code,
+            ..CallRow::default()
+        };
+        row.status = final_status(end, false);
+        row.duration = Some(seconds(&row));
+        self.records.push(Record::CallIfAbsent(Box::new(row)));
+    }
+
+    pub(super) fn api_wait_over(&mut self, id: ApiId, call: CallId) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let waits = &mut live.volatile.api_waits;
+        if let Some(at) = waits.iter().position(|waiting| *waiting == id) {
+            waits.remove(at);
+            let row = Box::new(live.row.clone());
+            self.reply(id, Ok(ApiDone::Call(row)));
+        }
+    }
+
+    /// No shard knows it, and nobody told its end.
+    pub(super) fn orphan(&mut self, now: Now, call: CallId) {
+        if self.calls.get(&call).is_some_and(|live| !live.is_over() && live.leg == LegId::NONE) {
+            self.lost(now, call);
+        }
+    }
+
+    pub(super) fn lost(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let (account, answered) = (live.row.account, live.is_answered());
+        let status = if answered { CallStatus::Completed } else { CallStatus::Failed };
+        let message = "a call's leg is in no shard and its end was never told".to_owned();
+        self.notice(Some(account), Some(call), true, message);
+        self.over_without_leg(now, call, status, Cause::Internal, 0);
+    }
+
+    pub(super) fn watch_orphan(&mut self, now: Now, call: CallId) {
+        self.after(now, super::ORPHAN_AFTER, Timer::Orphan(call));
+    }
+}
+
+fn usage_key(node: u32, summary: &Summary<'_>, usage: &Usage) -> UsageKey {
+    UsageKey {
+        node,
+        epoch: summary.epoch,
+        leg: summary.leg,
+        service: usage.service,
+        segment: usage.segment,
+    }
+}
+
+fn finish_row(live: &mut Live, end: End, now: Now) {
+    let dropped = matches!(live.ending, Some(crate::live::Ending::Hangup(_)));
+    live.row.status = final_status(end, dropped);
+    live.row.cause = Some(end.cause);
+    live.row.sip_code = end.code;
+    live.row.duration = Some(seconds(&live.row));
+    live.touch_row(now.wall);
+}
+
+/// Answer to end, to the nearest second.
+fn seconds(row: &CallRow) -> u32 {
+    let (Some(answered), Some(ended)) = (row.answer_time, row.end_time) else {
+        return 0;
+    };
+    u32::try_from((ended.micros_since(answered) + 500_000) / 1_000_000).unwrap_or(u32::MAX)
+}
+
+/// `dropped`: we asked for the end ourselves.
+fn final_status(end: End, dropped: bool) -> CallStatus {
+    if end.answered {
+        return CallStatus::Completed;
+    }
+    let outbound = end.direction == Direction::Outbound;
+    match end.cause {
+        Cause::Busy => CallStatus::Busy,
+        Cause::NoAnswer => CallStatus::NoAnswer,
+        Cause::Canceled | Cause::OtherAnswered => CallStatus::Canceled,
+        // Hung up before an answer.
+        Cause::Normal if outbound && (dropped || end.by != Party::Remote) => CallStatus::Canceled,
+        Cause::Normal => CallStatus::Completed,
+        Cause::Rejected if outbound => match end.code {
+            486 | 600 | 603 => CallStatus::Busy,
+            408 | 480 | 487 => CallStatus::NoAnswer,
+            _ => CallStatus::Failed,
+        },
+        _ => CallStatus::Failed,
+    }
+}

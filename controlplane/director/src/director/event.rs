@@ -1,0 +1,117 @@
+//! What shards tell. Every event may come again after a restart; each is taken once.
+
+use base::{CallId, LegId, Now, ShardId, Wall};
+use wire::Event;
+
+use super::Director;
+use crate::model::{CallEvent, CallStatus};
+use crate::script::Input;
+
+impl Director {
+    /// A shard told something.
+    pub fn handle_event(&mut self, now: Now, shard: ShardId, event: &Event<'_>) {
+        match *event {
+            Event::Incoming(ref incoming) => self.on_incoming(now, shard, incoming),
+            Event::Dialed { call, leg, at } => self.on_dialed(now, call, leg, at),
+            Event::Progress { call, leg, at, .. } => self.on_progress(now, call, leg, at),
+            Event::Answered { call, leg, at } => self.on_answered(now, call, leg, at),
+            Event::Joined { call, peer, at } => self.on_joined(now, call, peer, at),
+            // A leg alone hears silence; its script goes on when the other leg's end is told.
+            Event::Parted { .. } => {}
+            // No verb here listens to digits.
+            Event::Digit { .. } => {}
+            Event::Ended(ref summary) => self.on_ended(now, shard, summary),
+            Event::Unknown { call } => {
+                if let Some(live) = self.calls.get(&call)
+                    && !live.is_over()
+                {
+                    self.watch_unknown(now, call);
+                }
+            }
+            Event::Refused { source, code, cause, uri, .. } => {
+                let cause = cause.name();
+                let message = format!("refused {uri} from {source} with {code}: {cause}");
+                self.notice(None, None, false, message);
+            }
+        }
+        self.settle(now);
+    }
+
+    fn on_dialed(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
+        self.learn_leg(call, leg);
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.set_status(CallStatus::Initiated, now.wall) {
+            live.row.start_time = Some(at);
+            let waited = at.micros_since(live.row.date_created) / 1_000;
+            live.row.queue_time_ms = u32::try_from(waited).unwrap_or(u32::MAX);
+            self.touch(call);
+            self.tell_event(now, call, CallEvent::Initiated);
+        }
+    }
+
+    fn on_progress(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
+        self.on_dialed(now, call, leg, at);
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.set_status(CallStatus::Ringing, now.wall) {
+            self.touch(call);
+            self.tell_event(now, call, CallEvent::Ringing);
+        }
+    }
+
+    pub(super) fn on_answered(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
+        if self.calls.get(&call).is_some_and(|live| live.outgoing.is_some()) {
+            self.on_dialed(now, call, leg, at);
+        }
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if !live.set_status(CallStatus::InProgress, now.wall) {
+            return;
+        }
+        live.row.answer_time = Some(at);
+        let parent = live.row.parent;
+        let leaving = live.ending.is_some();
+        self.touch(call);
+        self.tell_event(now, call, CallEvent::Answered);
+        match parent {
+            Some(parent) => self.inbox.push_back((parent, Input::ChildAnswered { call })),
+            None if leaving => {}
+            None => {
+                self.start_script(now, call);
+                self.inbox.push_back((call, Input::Answered));
+            }
+        }
+    }
+
+    /// The join tells of the called side's answer too, should its own event have been lost.
+    fn on_joined(&mut self, now: Now, call: CallId, peer: CallId, at: Wall) {
+        for call in [call, peer] {
+            if let Some(leg) = self.calls.get(&call).map(|live| live.leg) {
+                self.on_answered(now, call, leg, at);
+            }
+        }
+    }
+
+    fn learn_leg(&mut self, call: CallId, leg: LegId) {
+        if let Some(live) = self.calls.get_mut(&call)
+            && live.leg != leg
+            && leg != LegId::NONE
+        {
+            live.leg = leg;
+            live.shard = leg.shard();
+            self.touch(call);
+        }
+    }
+
+    /// The shard does not have the call; its end is usually on the way.
+    fn watch_unknown(&mut self, now: Now, call: CallId) {
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.leg = LegId::NONE;
+        }
+        self.watch_orphan(now, call);
+    }
+}

@@ -1,0 +1,431 @@
+//! Asking applications for instructions: primary URL, retries as its fragment says, fallback URL with
+//! ErrorCode and ErrorUrl, and at last the default. A request under way is part of the call's log, so
+//! that a successor sends it again with the same token.
+
+use base::{CallId, Mono, Now};
+
+use super::callback::EndpointKey;
+use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
+use crate::live::Live;
+use crate::model::{CallStatus, Hook};
+use crate::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
+use crate::script::{Fetch, Script, Wait};
+use crate::web::{self, Policy};
+
+/// A request that the HTTP client has.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    call: CallId,
+    purpose: Purpose,
+    guard: (Mono, u64),
+}
+
+#[derive(Clone, Debug)]
+enum Purpose {
+    Instructions,
+    /// An event application was told; its answer is executed.
+    Event {
+        url: String,
+    },
+    Callback(EndpointKey),
+}
+
+/// What is sent, beside what the call says of itself.
+pub(super) struct Request<'a> {
+    pub(super) kind: HttpKind,
+    pub(super) hook: &'a Hook,
+    pub(super) params: Vec<(String, String)>,
+    pub(super) token: String,
+}
+
+impl Director {
+    /// Waits for a document from `hook`. `token` is given where the request may have been sent before.
+    pub(super) fn start_fetch(
+        &mut self,
+        now: Now,
+        call: CallId,
+        hook: Hook,
+        params: Vec<(String, String)>,
+        token: Option<String>,
+    ) {
+        let token = token.unwrap_or_else(|| self.rng.token());
+        let documents_max = self.settings.limits.documents_per_call;
+        let fallback = self.fallback_of(call);
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let script = live.script.get_or_insert_with(Script::default);
+        if script.documents >= documents_max {
+            self.fetch_alert(now, call, 12_400, "documents-per-call", &hook);
+            self.give_up(now, call, "documents-per-call");
+            return;
+        }
+        script.wait = Wait::Fetch(Fetch { hook, params, token, fallback, attempt: 0 });
+        self.touch(call);
+        self.send_fetch(now, call);
+    }
+
+    /// Sends the request that the script waits for.
+    pub(super) fn send_fetch(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let Some(Wait::Fetch(fetch)) = live.script.as_ref().map(|script| &script.wait) else {
+            return;
+        };
+        let mut params = self.call_params(live);
+        params.extend(fetch.params.iter().cloned());
+        let request = Request {
+            kind: HttpKind::Instructions,
+            hook: &fetch.hook.clone(),
+            params,
+            token: fetch.token.clone(),
+        };
+        self.stats.fetches += 1;
+        let id = self.send(now, call, request, Purpose::Instructions);
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.volatile.fetch = Some(id);
+        }
+    }
+
+    /// Tells the event application; its answer will be executed.
+    pub(super) fn send_event_application(
+        &mut self,
+        now: Now,
+        call: CallId,
+        hook: &Hook,
+        params: Vec<(String, String)>,
+    ) {
+        let token = self.rng.token();
+        let purpose = Purpose::Event { url: web::split(&hook.url, self.policy()).0 };
+        let request = Request { kind: HttpKind::Instructions, hook, params, token };
+        let id = self.send(now, call, request, purpose);
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.volatile.event_fetch = Some(id);
+        }
+    }
+
+    pub(super) fn send_callback(
+        &mut self,
+        now: Now,
+        call: CallId,
+        request: Request<'_>,
+        endpoint: EndpointKey,
+    ) -> HttpId {
+        self.send(now, call, request, Purpose::Callback(endpoint))
+    }
+
+    fn send(&mut self, now: Now, call: CallId, request: Request<'_>, purpose: Purpose) -> HttpId {
+        let id = HttpId(self.fresh_id());
+        let (url, policy) = web::split(&request.hook.url, self.policy());
+        let patience = u64::from(policy.total_ms.saturating_add(HTTP_GRACE_MS));
+        let patience = std::time::Duration::from_millis(patience);
+        let guard = self.after(now, patience, Timer::Http(id));
+        self.http.insert(id, InFlight { call, purpose, guard });
+        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        let auth_token = self.directory.auth_token(account);
+        self.effects.push(crate::port::Output::Http(HttpRequest {
+            id,
+            account,
+            auth_token,
+            call,
+            kind: request.kind,
+            url,
+            method: request.hook.method,
+            params: request.params,
+            idempotency_token: request.token,
+            connect_ms: policy.connect_ms,
+            read_ms: policy.read_ms,
+            total_ms: policy.total_ms,
+            body_max: match request.kind {
+                HttpKind::Instructions => self.settings.limits.document_bytes,
+                HttpKind::Callback => 0,
+            },
+        }));
+        id
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::new(self.settings.webhook_connect_ms, self.settings.webhook_total_ms.min(15_000))
+    }
+
+    pub(super) fn on_http(&mut self, now: Now, reply: HttpReply) {
+        let Some(flight) = self.http.remove(&reply.id) else {
+            return;
+        };
+        self.timers.remove(&flight.guard);
+        let call = flight.call;
+        match flight.purpose {
+            Purpose::Callback(endpoint) => {
+                self.callback_answered(now, call, endpoint, &reply.result);
+            }
+            Purpose::Instructions => {
+                let Some(live) = self.calls.get_mut(&call) else {
+                    return;
+                };
+                live.volatile.fetch = None;
+                match document(&reply.result) {
+                    Ok(text) => self.take_document(now, call, text),
+                    Err(failure) => self.fetch_failed(now, call, &failure),
+                }
+            }
+            Purpose::Event { url } => {
+                if let Some(live) = self.calls.get_mut(&call) {
+                    live.volatile.event_fetch = None;
+                }
+                self.event_application_answered(now, call, url, &reply.result);
+            }
+        }
+    }
+
+    /// The client never answered: as if it had said so.
+    pub(super) fn http_is_silent(&mut self, now: Now, id: HttpId) {
+        self.on_http(now, HttpReply { id, result: Err(HttpError::Timeout) });
+    }
+
+    /// Whatever comes of it does not matter any more.
+    pub(super) fn forget_http(&mut self, id: HttpId) {
+        if let Some(flight) = self.http.remove(&id) {
+            self.timers.remove(&flight.guard);
+        }
+    }
+
+    fn take_document(&mut self, now: Now, call: CallId, text: String) {
+        let policy = self.policy();
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let over = live.is_over();
+        let Some(Wait::Fetch(fetch)) = live.script.as_mut().map(|it| std::mem::take(&mut it.wait))
+        else {
+            return;
+        };
+        if over {
+            if let Some(script) = live.script.as_mut() {
+                script.wait = Wait::Over;
+            }
+            self.touch(call);
+            return;
+        }
+        let parsed = crate::script::parse(&text, self.settings.limits.document_bytes);
+        let base = web::split(&fetch.hook.url, policy).0;
+        if let Err(error) = &parsed
+            && fetch.fallback.is_some()
+        {
+            let code = 12_100;
+            let message = format!("line {}: {}", error.line, error.message);
+            if let Some(script) = live.script.as_mut() {
+                script.wait = Wait::Fetch(fetch);
+            }
+            self.fetch_failed(
+                now,
+                call,
+                &Failure { code, reason: "document", message, retry: None },
+            );
+            return;
+        }
+        if let Some(script) = live.script.as_mut() {
+            script.base.clone_from(&base);
+        }
+        self.run_document(now, call, text, base);
+    }
+
+    /// Retry, fallback, or the default.
+    fn fetch_failed(&mut self, now: Now, call: CallId, failure: &Failure) {
+        let policy = self.policy();
+        let token = self.rng.token();
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let Some(Wait::Fetch(fetch)) = live.script.as_mut().map(|script| &mut script.wait) else {
+            return;
+        };
+        let (_, policy) = web::split(&fetch.hook.url, policy);
+        if failure.retry.is_some_and(|retry| retry.allowed(&policy))
+            && fetch.attempt < policy.retries
+        {
+            fetch.attempt += 1;
+            self.touch(call);
+            self.send_fetch(now, call);
+            return;
+        }
+        let failed = fetch.hook.clone();
+        let next = fetch.fallback.take();
+        if let Some(fallback) = next.clone() {
+            let set = |params: &mut Vec<(String, String)>, name: &str, value: String| {
+                params.push((name.to_owned(), value));
+            };
+            set(&mut fetch.params, "ErrorCode", failure.code.to_string());
+            set(&mut fetch.params, "ErrorUrl", failed.url.clone());
+            fetch.hook = fallback;
+            fetch.attempt = 0;
+            fetch.token = token;
+        }
+        self.stats.fetches_failed += 1;
+        self.touch(call);
+        self.alert_failure(now, call, failure, &failed);
+        if next.is_some() {
+            self.send_fetch(now, call);
+        } else {
+            self.give_up(now, call, failure.reason);
+        }
+    }
+
+    fn event_application_answered(
+        &mut self,
+        now: Now,
+        call: CallId,
+        url: String,
+        result: &Result<HttpAnswer, HttpError>,
+    ) {
+        match document(result) {
+            Ok(text) => {
+                let bytes_max = self.settings.limits.document_bytes;
+                let has_verbs = crate::script::parse(&text, bytes_max)
+                    .map_or(true, |program| !program.verbs.is_empty());
+                let alive = self.calls.get(&call).is_some_and(|live| !live.is_over());
+                if has_verbs && alive {
+                    self.abandon(now, call);
+                    self.run_document(now, call, text, url);
+                }
+            }
+            Err(failure) => self.alert_failure(now, call, &failure, &Hook::post(url)),
+        }
+    }
+
+    pub(super) fn fetch_alert(
+        &mut self,
+        now: Now,
+        call: CallId,
+        code: u32,
+        reason: &'static str,
+        hook: &Hook,
+    ) {
+        let message = format!("{}: {reason}", hook.url);
+        self.alert_failure(now, call, &Failure { code, reason, message, retry: None }, hook);
+    }
+
+    fn alert_failure(&mut self, now: Now, call: CallId, failure: &Failure, hook: &Hook) {
+        let Some(account) = self.calls.get(&call).map(|live| live.row.account) else {
+            return;
+        };
+        self.alert(
+            now,
+            account,
+            Trouble {
+                call: Some(call),
+                warning: false,
+                code: failure.code,
+                reason: failure.reason,
+                message: failure.message.clone(),
+                url: Some(hook.url.clone()),
+                method: Some(hook.method),
+            },
+        );
+    }
+
+    /// What every request says of its call.
+    pub(super) fn call_params(&self, live: &Live) -> Vec<(String, String)> {
+        let row = &live.row;
+        let mut params = Vec::with_capacity(24);
+        let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
+        put("CallSid", row.sid.to_string());
+        put("AccountSid", row.account.to_string());
+        put("From", row.from.clone());
+        put("To", row.to.clone());
+        put("Caller", row.from.clone());
+        put("Called", row.to.clone());
+        put("CallStatus", row.status.name().to_owned());
+        put("ApiVersion", "2010-04-01".to_owned());
+        // Applications know two directions of dialled legs only by the resource, not by the parameter.
+        put("Direction", row.direction.name().to_owned());
+        let optional = [
+            ("ForwardedFrom", row.forwarded_from.clone()),
+            ("CallerName", row.caller_name.clone()),
+            ("ParentCallSid", row.parent.map(|parent| parent.to_string())),
+            ("SipDomain", live.facts.domain.clone()),
+            ("SipDomainSid", live.facts.domain_sid.clone()),
+            ("SipSourceIp", live.facts.source.map(|source| source.ip().to_string())),
+            ("SipCallId", Some(live.facts.sip_call_id.clone()).filter(|id| !id.is_empty())),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                put(name, value);
+            }
+        }
+        for (name, value) in &live.facts.headers {
+            put(&format!("SipHeader_{name}"), value.clone());
+        }
+        if row.status.is_final() && row.status != CallStatus::Completed && row.sip_code > 0 {
+            put("SipResponseCode", row.sip_code.to_string());
+        }
+        params
+    }
+}
+
+/// Why there is no document.
+struct Failure {
+    code: u32,
+    reason: &'static str,
+    message: String,
+    retry: Option<Retry>,
+}
+
+#[derive(Clone, Copy)]
+enum Retry {
+    Connect,
+    Read,
+    Status4xx,
+    Status5xx,
+}
+
+impl Retry {
+    fn allowed(self, policy: &Policy) -> bool {
+        match self {
+            Self::Connect => policy.retry_connect,
+            Self::Read => policy.retry_read,
+            Self::Status4xx => policy.retry_4xx,
+            Self::Status5xx => policy.retry_5xx,
+        }
+    }
+}
+
+/// The text of an answer that can be a document; an empty one is an empty document.
+fn document(result: &Result<HttpAnswer, HttpError>) -> Result<String, Failure> {
+    let fail = |code, reason, message, retry| Err(Failure { code, reason, message, retry });
+    let answer = match result {
+        Ok(answer) => answer,
+        Err(error) => {
+            let (code, retry) = match error {
+                HttpError::Resolve => (11_210, Some(Retry::Connect)),
+                HttpError::Connect => (11_205, Some(Retry::Connect)),
+                HttpError::Tls => (11_237, Some(Retry::Connect)),
+                HttpError::Forbidden => (11_200, None),
+                HttpError::Timeout | HttpError::Protocol => (11_200, Some(Retry::Read)),
+                HttpError::TooLarge => (11_750, None),
+                HttpError::BadUrl => (11_100, None),
+            };
+            return fail(code, error.name(), format!("no answer: {}", error.name()), retry);
+        }
+    };
+    if !(200..300).contains(&answer.status) {
+        let retry = match answer.status {
+            400..500 => Some(Retry::Status4xx),
+            500.. => Some(Retry::Status5xx),
+            _ => None,
+        };
+        return fail(11_200, "http-status", format!("HTTP status {}", answer.status), retry);
+    }
+    let kind = answer.content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let body = &answer.body;
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok("<Response/>".to_owned());
+    }
+    if !matches!(kind.as_str(), "" | "text/xml" | "application/xml" | "text/html" | "text/plain") {
+        return fail(12_300, "content-type", format!("content type {kind:?} is not XML"), None);
+    }
+    match String::from_utf8(body.clone()) {
+        Ok(text) => Ok(text),
+        Err(_) => fail(12_100, "document", "the document is not UTF-8".to_owned(), None),
+    }
+}

@@ -1,0 +1,240 @@
+//! An INVITE came in: whose is it, may it, what is to be run. Nothing is spent on a call before the
+//! account is known and agrees; each refusal has a reason that the tenant can read.
+
+use base::{CallId, Now, ShardId};
+use wire::event::{Cause, Incoming};
+
+use super::{Bucket, Director, Trouble};
+use crate::live::{Facts, Live, Volatile};
+use crate::model::{
+    AccountSid, AccountStatus, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
+};
+use crate::port::OwnedCommand;
+use crate::uri::{self, SipUri};
+
+/// How long a call may stay unanswered while its application decides and dials.
+pub(super) const SETUP_MS: u32 = 600_000;
+const HEADERS_MAX: usize = 64;
+
+/// The endpoint that was called.
+struct Place {
+    account: AccountSid,
+    config: VoiceConfig,
+    number: Option<NumberSid>,
+    domain: Option<(String, String)>,
+    /// The source is in the endpoint's list.
+    welcome: bool,
+    rule: &'static str,
+}
+
+/// Why a call is not taken.
+struct Refusal {
+    code: u16,
+    cause: Cause,
+    phrase: &'static str,
+    retry_after: u32,
+    /// Machine-readable, with the code applications know.
+    reason: &'static str,
+    error: u32,
+}
+
+impl Director {
+    pub(super) fn on_incoming(&mut self, now: Now, shard: ShardId, incoming: &Incoming<'_>) {
+        if self.calls.contains_key(&incoming.call) {
+            return self.resume(now, incoming.call);
+        }
+        self.stats.calls_incoming += 1;
+        let Some(place) = self.place(incoming) else {
+            let message = format!("no number or domain for {}", incoming.uri);
+            self.notice(None, Some(incoming.call), false, message);
+            let refusal = Refusal::new(404, Cause::NoRoute, "Not Found", "no-endpoint", 0);
+            return self.refuse_call(shard, incoming.call, &refusal);
+        };
+        if let Err(refusal) = self.admit(now, &place) {
+            let trouble = Trouble {
+                call: Some(incoming.call),
+                code: refusal.error,
+                reason: refusal.reason,
+                message: format!(
+                    "call from {} ({}) to {} refused with {}: {}",
+                    incoming.from, incoming.source, incoming.uri, refusal.code, refusal.reason
+                ),
+                ..Trouble::default()
+            };
+            self.alert(now, place.account, trouble);
+            return self.refuse_call(shard, incoming.call, &refusal);
+        }
+        self.take(now, shard, incoming, place);
+    }
+
+    fn refuse_call(&mut self, shard: ShardId, call: CallId, refusal: &Refusal) {
+        self.stats.calls_refused += 1;
+        let &Refusal { code, cause, phrase, retry_after, .. } = refusal;
+        let reason = phrase.to_owned();
+        self.command(shard, OwnedCommand::Reject { call, code, reason, retry_after, cause });
+    }
+
+    /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a number.
+    fn place(&self, incoming: &Incoming<'_>) -> Option<Place> {
+        let uri = SipUri::parse(incoming.uri)?;
+        let source = incoming.source.ip();
+        if let Some(domain) = self.directory.domain(uri.host) {
+            return Some(Place {
+                account: domain.account,
+                config: self.directory.config(&domain.config, domain.application).clone(),
+                number: None,
+                domain: Some((domain.domain_name.clone(), domain.sid.to_string())),
+                welcome: domain.sources.iter().any(|network| network.contains(source)),
+                rule: "domain-source-refused",
+            });
+        }
+        let user = uri::unescape(uri.user.split(';').next()?)?;
+        let number = self.directory.number(&uri::number(&user)?)?;
+        let account = self.directory.account(number.account)?;
+        Some(Place {
+            account: number.account,
+            config: self.directory.config(&number.config, number.application).clone(),
+            number: Some(number.sid),
+            domain: None,
+            welcome: account.sources.iter().any(|network| network.contains(source)),
+            rule: "account-source-refused",
+        })
+    }
+
+    fn admit(&mut self, now: Now, place: &Place) -> Result<(), Refusal> {
+        let active = self
+            .directory
+            .account(place.account)
+            .is_some_and(|account| account.status == AccountStatus::Active);
+        if !place.welcome {
+            return Err(Refusal::new(403, Cause::Forbidden, "Forbidden", place.rule, 32_201));
+        }
+        if !active {
+            let reason = "account-not-active";
+            return Err(Refusal::new(403, Cause::Forbidden, "Forbidden", reason, 10_001));
+        }
+        if place.config.voice.is_none() {
+            return Err(Refusal::new(404, Cause::NoRoute, "Not Found", "no-voice-url", 21_205));
+        }
+        self.reserve(now, place.account).map_err(|reason| {
+            let phrase = "Service Unavailable";
+            let refusal = Refusal::new(503, Cause::Overload, phrase, reason, 10_004);
+            Refusal { retry_after: 1, ..refusal }
+        })
+    }
+
+    /// Counts one more leg of the account, if it may have one.
+    pub(super) fn reserve(&mut self, now: Now, account: AccountSid) -> Result<(), &'static str> {
+        if self.store_sick {
+            return Err("store-not-writing");
+        }
+        if self.calls.len() >= self.settings.limits.calls {
+            return Err("node-calls");
+        }
+        let own = self.directory.account(account).map(|it| it.limits).unwrap_or_default();
+        let limits = &self.settings.limits;
+        let or = |own: u32, default: u32| if own > 0 { own } else { default };
+        let legs_max = or(own.calls_max, limits.account_calls);
+        let rate = or(own.calls_per_second, limits.account_calls_per_second);
+        let load = self.loads.entry(account).or_default();
+        if load.legs >= legs_max {
+            return Err("account-calls");
+        }
+        if !Bucket::take(&mut load.calls, now.mono, rate) {
+            return Err("account-calls-per-second");
+        }
+        load.legs += 1;
+        Ok(())
+    }
+
+    /// Accepted at once, which stops the shard's hold; then the application is asked.
+    fn take(&mut self, now: Now, shard: ShardId, incoming: &Incoming<'_>, place: Place) {
+        let call = incoming.call;
+        let account = place.account;
+        let number = self.directory.account(account).map_or(0, |account| account.number);
+        let VoiceConfig { voice, voice_fallback, status_callback, event_application } =
+            place.config;
+        let Some(voice) = voice else {
+            return;
+        };
+        let by_number = place.domain.is_none();
+        let (domain, domain_sid) = place.domain.unzip();
+        let row = CallRow {
+            sid: call,
+            account,
+            date_created: incoming.at,
+            date_updated: now.wall,
+            to: party(if by_number { incoming.uri } else { incoming.to }, by_number),
+            from: party(incoming.from, by_number),
+            caller_name: Some(incoming.from_name.to_owned()).filter(|name| !name.is_empty()),
+            phone_number: place.number,
+            status: CallStatus::Ringing,
+            direction: CallDirection::Inbound,
+            start_time: Some(incoming.at),
+            price_unit: self.directory.currency(account),
+            ..CallRow::default()
+        };
+        let live = Live {
+            row,
+            number,
+            shard,
+            leg: incoming.leg,
+            facts: Facts {
+                sip_call_id: incoming.call_id.to_owned(),
+                source: Some(incoming.source),
+                domain,
+                domain_sid,
+                headers: headers(incoming.headers),
+            },
+            outgoing: None,
+            status: status_callback,
+            event_application,
+            fallback: voice_fallback,
+            start: None,
+            script: None,
+            ending: None,
+            reason: None,
+            limit_ms: 0,
+            sequence: 0,
+            callbacks: std::collections::VecDeque::new(),
+            volatile: Volatile { row_changed: true, ..Volatile::default() },
+        };
+        self.calls.insert(call, live);
+        self.touch(call);
+        self.command(shard, OwnedCommand::Accept { call, account: number, setup_ms: SETUP_MS });
+        self.start_fetch(now, call, voice, Vec::new(), None);
+    }
+}
+
+impl Refusal {
+    fn new(
+        code: u16,
+        cause: Cause,
+        phrase: &'static str,
+        reason: &'static str,
+        error: u32,
+    ) -> Self {
+        Self { code, cause, phrase, retry_after: 0, reason, error }
+    }
+}
+
+/// A party as applications see it: the number where the call goes by number and the URI has one, else the URI.
+fn party(text: &str, by_number: bool) -> String {
+    let Some(uri) = SipUri::parse(text) else {
+        return text.to_owned();
+    };
+    let user = uri.user.split(';').next().unwrap_or("");
+    match uri::unescape(user).and_then(|user| uri::number(&user)) {
+        Some(number) if by_number => number,
+        _ => uri.plain(),
+    }
+}
+
+/// `Name: value` lines.
+fn headers(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .take(HEADERS_MAX)
+        .collect()
+}

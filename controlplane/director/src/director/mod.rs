@@ -1,0 +1,406 @@
+//! The director itself: its parts, its inputs, and the one place where what it decided leaves.
+//!
+//! Every `handle_*` is one mutation. While it runs, records, commands and requests are collected; [`Director::settle`]
+//! then emits one write with the state of every call that changed, and after it what depends on
+//! that state. A successor that reads the writes therefore knows at least what was commanded.
+
+mod api;
+mod callback;
+mod ending;
+mod entity;
+mod event;
+mod fetch;
+mod incoming;
+mod originate;
+mod restore;
+mod steps;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base::{CallId, Mono, Now, ShardId, Wall};
+
+use crate::live::Live;
+use crate::model::{AccountSid, Alert, AlertLevel, AlertSid, Method};
+use crate::port::{
+    ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
+    Resolved, ScriptLog, StoreId, StoreWrite, Stored,
+};
+use crate::rng::Rng;
+use crate::script::Input;
+use crate::settings::Settings;
+
+use callback::{Endpoint, EndpointKey};
+use entity::Directory;
+use fetch::InFlight;
+
+/// The controlplane as one value.
+#[derive(Debug)]
+pub struct Director {
+    settings: Settings,
+    rng: Rng,
+    directory: Directory,
+    calls: BTreeMap<CallId, Live>,
+    loads: BTreeMap<AccountSid, Load>,
+    timers: BTreeMap<(Mono, u64), Timer>,
+    http: BTreeMap<HttpId, InFlight>,
+    resolves: BTreeMap<u64, (CallId, usize)>,
+    endpoints: BTreeMap<EndpointKey, Endpoint>,
+    stored: BTreeMap<StoreId, Waiting>,
+    callbacks_waiting: usize,
+    /// The store refused a write: no new calls until it takes one again.
+    store_sick: bool,
+    last_id: u64,
+    next_shard: ShardId,
+    stats: Stats,
+    // Collected during one mutation, emptied by `settle`.
+    dirty: Vec<CallId>,
+    records: Vec<Record>,
+    afters: Vec<After>,
+    effects: Vec<Output>,
+    inbox: VecDeque<(CallId, Input)>,
+    out: VecDeque<Output>,
+}
+
+/// Counters for metrics; they only grow, but for the gauges named so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub calls_incoming: u64,
+    pub calls_refused: u64,
+    pub calls_originated: u64,
+    pub calls_ended: u64,
+    pub fetches: u64,
+    pub fetches_failed: u64,
+    pub callbacks_delivered: u64,
+    pub callbacks_retried: u64,
+    pub callbacks_dead: u64,
+    pub alerts_dropped: u64,
+    /// Gauge.
+    pub calls_live: usize,
+    /// Gauge.
+    pub callbacks_waiting: usize,
+}
+
+/// An account's live numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    legs: u32,
+    calls: Bucket,
+    alerts: Bucket,
+}
+
+/// A token bucket: `rate` a second, and at most as many at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// Thousandths of tokens taken and not refilled yet.
+    taken_milli: u64,
+    at: Mono,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// Wakes a script.
+    Script(CallId),
+    /// The callback in front may be tried (again).
+    Callback(CallId),
+    /// The endpoint's breaker may let one through.
+    Endpoint(u64),
+    /// No answer from the HTTP client at all.
+    Http(HttpId),
+    Resolve(u64),
+    Store(StoreId),
+    ApiWait(ApiId, CallId),
+    /// A leg nobody heard of again.
+    Orphan(CallId),
+}
+
+/// What waits for a write to be durable.
+#[derive(Clone, Debug)]
+struct Waiting {
+    records: Vec<Record>,
+    afters: Vec<After>,
+}
+
+#[derive(Clone, Debug)]
+enum After {
+    Release { shard: ShardId, epoch: u32, leg: base::LegId },
+    Reply { id: ApiId, result: ApiResult },
+}
+
+/// How long the HTTP client may stay silent beyond a request's own limit.
+const HTTP_GRACE_MS: u32 = 5_000;
+const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+const ORPHAN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Director {
+    /// An empty one. `seed`: from the system's randomness; the simulation gives its own.
+    #[must_use]
+    pub fn new(settings: Settings, seed: [u64; 4]) -> Self {
+        Self {
+            settings,
+            rng: Rng::new(seed),
+            directory: Directory::default(),
+            calls: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            http: BTreeMap::new(),
+            resolves: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            stored: BTreeMap::new(),
+            callbacks_waiting: 0,
+            store_sick: false,
+            last_id: 0,
+            next_shard: 0,
+            stats: Stats::default(),
+            dirty: Vec::new(),
+            records: Vec::new(),
+            afters: Vec::new(),
+            effects: Vec::new(),
+            inbox: VecDeque::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next; None when nothing is left until the next input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When `handle_tick` is wanted at the latest; [`Mono::NEVER`] for not at all.
+    #[must_use]
+    pub fn deadline(&self) -> Mono {
+        self.timers.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at)
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            calls_live: self.calls.len(),
+            callbacks_waiting: self.callbacks_waiting,
+            ..self.stats
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_tick(&mut self, now: Now) {
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > now.mono {
+                break;
+            }
+            let timer = entry.remove();
+            self.on_timer(now, timer);
+            self.run_inbox(now);
+        }
+        self.settle(now);
+    }
+
+    /// An application answered, or did not.
+    pub fn handle_http(&mut self, now: Now, reply: HttpReply) {
+        self.on_http(now, reply);
+        self.settle(now);
+    }
+
+    /// Addresses of a host.
+    pub fn handle_resolved(&mut self, now: Now, resolved: Resolved) {
+        self.on_resolved(now, resolved.id, resolved.targets);
+        self.settle(now);
+    }
+
+    /// A write is durable, or was refused. Refused ones are offered again every second; until one is
+    /// taken, new calls are refused (DESIGN.md section 7, money path).
+    pub fn handle_stored(&mut self, now: Now, id: StoreId, result: Stored) {
+        match result {
+            Ok(()) => {
+                self.store_sick = false;
+                let afters = self.stored.remove(&id).map_or_else(Vec::new, |it| it.afters);
+                for after in afters {
+                    self.out.push_back(match after {
+                        After::Release { shard, epoch, leg } => {
+                            Output::Command { shard, command: OwnedCommand::Release { epoch, leg } }
+                        }
+                        After::Reply { id, result } => Output::ApiReply { id, result },
+                    });
+                }
+            }
+            Err(error) => {
+                self.store_sick = true;
+                if self.stored.contains_key(&id) {
+                    self.notice(None, None, true, format!("the store refused a write: {error}"));
+                    self.after(now, STORE_RETRY, Timer::Store(id));
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    fn on_timer(&mut self, now: Now, timer: Timer) {
+        match timer {
+            Timer::Script(call) => {
+                if let Some(live) = self.calls.get_mut(&call)
+                    && live.volatile.wake.is_some_and(|at| at <= now.mono)
+                {
+                    live.volatile.wake = None;
+                    self.inbox.push_back((call, Input::Timer));
+                }
+            }
+            Timer::Callback(call) => self.try_callback(now, call),
+            Timer::Endpoint(endpoint) => self.wake_endpoint(now, endpoint),
+            Timer::Http(id) => self.http_is_silent(now, id),
+            Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
+            Timer::Store(id) => {
+                if let Some(waiting) = self.stored.get(&id) {
+                    let write = StoreWrite { id: Some(id), records: waiting.records.clone() };
+                    self.effects.push(Output::Store(write));
+                }
+            }
+            Timer::ApiWait(id, call) => self.api_wait_over(id, call),
+            Timer::Orphan(call) => self.orphan(now, call),
+        }
+    }
+
+    /// One write, then what depends on it.
+    fn settle(&mut self, now: Now) {
+        self.run_inbox(now);
+        for call in std::mem::take(&mut self.dirty) {
+            self.log_call(call);
+        }
+        let records = std::mem::take(&mut self.records);
+        let afters = std::mem::take(&mut self.afters);
+        if !records.is_empty() || !afters.is_empty() {
+            let id = if afters.is_empty() {
+                None
+            } else {
+                let id = StoreId(self.fresh_id());
+                self.stored.insert(id, Waiting { records: records.clone(), afters });
+                Some(id)
+            };
+            self.out.push_back(Output::Store(StoreWrite { id, records }));
+        }
+        self.out.extend(self.effects.drain(..));
+    }
+
+    /// Writes a call's state, or that it has none any more.
+    fn log_call(&mut self, call: CallId) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        live.volatile.dirty = false;
+        if std::mem::take(&mut live.volatile.row_changed) {
+            self.records.push(Record::Call(Box::new(live.row.clone())));
+        }
+        let done = live.is_over() && live.callbacks.is_empty() && !live.is_dialling();
+        // A value of our own types always has a JSON form; without one the call is merely not resumed.
+        let state = if done { None } else { serde_json::to_vec(live).ok() };
+        self.records.push(Record::Script(ScriptLog { call, state }));
+        if done {
+            self.calls.remove(&call);
+        }
+    }
+
+    /// The call's state is to be written at the end of this mutation.
+    fn touch(&mut self, call: CallId) {
+        if let Some(live) = self.calls.get_mut(&call)
+            && !std::mem::replace(&mut live.volatile.dirty, true)
+        {
+            self.dirty.push(call);
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn at(&mut self, at: Mono, timer: Timer) -> (Mono, u64) {
+        let key = (at, self.fresh_id());
+        self.timers.insert(key, timer);
+        key
+    }
+
+    fn after(&mut self, now: Now, span: std::time::Duration, timer: Timer) -> (Mono, u64) {
+        self.at(now.mono + span, timer)
+    }
+
+    /// The moment of the monotonic clock at which the wall clock will show `at`.
+    fn mono_of(now: Now, at: Wall) -> Mono {
+        now.mono + std::time::Duration::from_micros(at.micros_since(now.wall))
+    }
+
+    fn command(&mut self, shard: ShardId, command: OwnedCommand) {
+        self.effects.push(Output::Command { shard, command });
+    }
+
+    fn notice(
+        &mut self,
+        account: Option<AccountSid>,
+        call: Option<CallId>,
+        error: bool,
+        message: String,
+    ) {
+        self.effects.push(Output::Notice(Notice { account, call, error, message }));
+    }
+
+    fn reply(&mut self, id: ApiId, result: ApiResult) {
+        self.effects.push(Output::ApiReply { id, result });
+    }
+
+    fn refuse(&mut self, id: ApiId, status: u16, code: u32, message: impl Into<String>) {
+        self.reply(id, Err(ApiError { status, code, message: message.into() }));
+    }
+
+    fn reply_when_stored(&mut self, id: ApiId, done: ApiDone) {
+        self.afters.push(After::Reply { id, result: Ok(done) });
+    }
+
+    /// Tells the tenant, within its rate.
+    fn alert(&mut self, now: Now, account: AccountSid, trouble: Trouble<'_>) {
+        let rate = self.settings.limits.alerts_per_second;
+        if !self.loads.entry(account).or_default().alerts.take(now.mono, rate) {
+            self.stats.alerts_dropped += 1;
+            return;
+        }
+        let sid = AlertSid(self.rng.wide());
+        self.records.push(Record::Alert(Box::new(Alert {
+            sid,
+            account,
+            call: trouble.call,
+            at: now.wall,
+            level: if trouble.warning { AlertLevel::Warning } else { AlertLevel::Error },
+            code: trouble.code,
+            reason: trouble.reason.to_owned(),
+            message: trouble.message,
+            url: trouble.url,
+            method: trouble.method,
+        })));
+    }
+}
+
+/// What an alert says.
+#[derive(Debug, Default)]
+struct Trouble<'a> {
+    call: Option<CallId>,
+    warning: bool,
+    code: u32,
+    reason: &'a str,
+    message: String,
+    url: Option<String>,
+    method: Option<Method>,
+}
+
+impl Bucket {
+    /// One token, if there is one; `rate` 0 has none.
+    fn take(&mut self, now: Mono, rate: u32) -> bool {
+        let rate = u64::from(rate);
+        let millis = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let refilled = millis.saturating_mul(rate);
+        // What is less than a millisecond stays for the next look.
+        if millis > 0 {
+            self.taken_milli = self.taken_milli.saturating_sub(refilled);
+            self.at = now;
+        }
+        if self.taken_milli + 1_000 > rate * 1_000 {
+            return false;
+        }
+        self.taken_milli += 1_000;
+        true
+    }
+}

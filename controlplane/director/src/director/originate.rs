@@ -1,0 +1,393 @@
+//! Legs of ours: for a dial's targets and for the API. A number goes by an outbound route, a SIP URI to its
+//! host; addresses chosen by tenants are held against the target policy, before and after a look-up.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::{CallId, LegId, Now, ShardId};
+use wire::command::{Originate, Targets};
+use wire::event::Cause;
+
+use super::{Director, Timer};
+use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
+use crate::model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook};
+use crate::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
+use crate::script::Problem;
+use crate::uri::{self, SipUri};
+use crate::verb::dial::{ChildSpec, Target};
+
+/// How long a host is looked up.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
+const HEADER_BYTES_MAX: usize = 2_048;
+const SIP_PORT: u16 = 5060;
+
+/// Why a target cannot be called.
+#[derive(Debug)]
+pub(super) struct Undialable {
+    pub(super) code: u32,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// Where a leg goes, before look-ups.
+#[derive(Debug)]
+pub(super) struct Way {
+    uri: String,
+    headers: String,
+    targets: Vec<TargetHost>,
+    trusted: bool,
+}
+
+/// A leg to be made, whoever wants it.
+pub(super) struct NewLeg {
+    pub(super) call: CallId,
+    pub(super) account: AccountSid,
+    pub(super) parent: Option<CallId>,
+    pub(super) peer: LegId,
+    pub(super) shard: ShardId,
+    pub(super) to: String,
+    pub(super) caller: String,
+    pub(super) caller_name: String,
+    pub(super) ring_ms: u32,
+    pub(super) limit_ms: u32,
+    pub(super) pass_progress: bool,
+    pub(super) bridge: bool,
+    pub(super) status: Option<StatusHook>,
+}
+
+impl Director {
+    /// A leg for one target of a dial.
+    pub(super) fn spawn(&mut self, now: Now, parent: CallId, spec: ChildSpec) {
+        let Some(caller) = self.calls.get(&parent) else {
+            return;
+        };
+        let account = caller.row.account;
+        let (peer, shard) = (caller.leg, caller.shard);
+        let caller_name = caller.row.caller_name.clone().unwrap_or_default();
+        let way = self.way(account, &spec.target);
+        let admitted = match way {
+            Ok(way) => self.reserve(now, account).map(|()| way).map_err(|reason| Undialable {
+                code: 10_004,
+                reason,
+                message: format!("a leg to {} was refused: {reason}", name(&spec.target)),
+            }),
+            Err(error) => Err(error),
+        };
+        let leg = NewLeg {
+            call: spec.call,
+            account,
+            parent: Some(parent),
+            peer,
+            shard,
+            to: name(&spec.target),
+            caller: spec.caller,
+            caller_name,
+            ring_ms: spec.ring_ms,
+            limit_ms: spec.limit_ms,
+            pass_progress: spec.pass_progress,
+            bridge: true,
+            status: spec.status,
+        };
+        match admitted {
+            Ok(way) => self.make_leg(now, leg, way),
+            Err(error) => {
+                let Undialable { code, reason, message } = error;
+                self.problem(now, parent, Problem { code, reason, message }, false);
+                self.failed_leg(now, leg, reason);
+            }
+        }
+    }
+
+    /// Makes the call and asks for its addresses, or for the leg at once.
+    pub(super) fn make_leg(&mut self, now: Now, leg: NewLeg, way: Way) {
+        self.stats.calls_originated += 1;
+        let call = leg.call;
+        let live = self.new_live(now, leg, Some(way));
+        self.calls.insert(call, live);
+        self.touch(call);
+        self.look_up(now, call);
+    }
+
+    /// A call that never was, for the record.
+    fn failed_leg(&mut self, now: Now, leg: NewLeg, reason: &str) {
+        let call = leg.call;
+        let account = leg.account;
+        let mut live = self.new_live(now, leg, None);
+        live.reason = Some(reason.to_owned());
+        self.calls.insert(call, live);
+        // It holds no place, but its end gives one back.
+        self.loads.entry(account).or_default().legs += 1;
+        self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
+    }
+
+    fn new_live(&self, now: Now, leg: NewLeg, way: Option<Way>) -> Live {
+        let account = self.directory.account(leg.account);
+        let way = way.unwrap_or(Way {
+            uri: String::new(),
+            headers: String::new(),
+            targets: Vec::new(),
+            trusted: false,
+        });
+        let row = CallRow {
+            sid: leg.call,
+            account: leg.account,
+            parent: leg.parent,
+            date_created: now.wall,
+            date_updated: now.wall,
+            to: leg.to,
+            from: leg.caller.clone(),
+            caller_name: Some(leg.caller_name.clone()).filter(|name| !name.is_empty()),
+            status: CallStatus::Queued,
+            direction: if leg.parent.is_some() {
+                CallDirection::OutboundDial
+            } else {
+                CallDirection::OutboundApi
+            },
+            price_unit: self.directory.currency(leg.account),
+            ..CallRow::default()
+        };
+        Live {
+            row,
+            number: account.map_or(0, |account| account.number),
+            shard: leg.shard,
+            leg: LegId::NONE,
+            facts: Facts::default(),
+            outgoing: Some(Outgoing {
+                peer: leg.peer,
+                uri: way.uri,
+                from: self.from_uri(&leg.caller),
+                from_name: leg.caller_name,
+                headers: way.headers,
+                ring_ms: leg.ring_ms.max(1_000),
+                pass_progress: leg.pass_progress,
+                bridge: leg.bridge,
+                targets: way.targets,
+                trusted: way.trusted,
+                sent: false,
+            }),
+            status: leg.status,
+            event_application: None,
+            fallback: None,
+            start: None,
+            script: None,
+            ending: None,
+            reason: None,
+            limit_ms: leg.limit_ms,
+            sequence: 0,
+            callbacks: VecDeque::new(),
+            volatile: Volatile { row_changed: true, ..Volatile::default() },
+        }
+    }
+
+    /// Where a target is reached, or why it is not.
+    pub(super) fn way(&self, account: AccountSid, target: &Target) -> Result<Way, Undialable> {
+        match target {
+            Target::Number(number) => self.number_way(account, number),
+            Target::Sip(text) => self.sip_way(text),
+        }
+    }
+
+    fn number_way(&self, account: AccountSid, number: &str) -> Result<Way, Undialable> {
+        let Some(route) = self.directory.route(account, number) else {
+            return Err(Undialable {
+                code: 13_224,
+                reason: "no-outbound-route",
+                message: format!("no outbound route leads to {number}"),
+            });
+        };
+        let strip = usize::from(route.strip).min(number.len());
+        let user = format!("{}{}", route.prepend, &number[strip..]);
+        let first = route.targets.first().map_or("", String::as_str);
+        let host = if route.host.is_empty() { first } else { route.host.as_str() };
+        let targets = route.targets.iter().filter_map(|target| {
+            let (host, port) = uri::host_and_port(target)?;
+            Some(TargetHost { host: host.to_owned(), port, found: None })
+        });
+        Ok(Way {
+            uri: format!("sip:{}@{host}", uri::escape_user(&user)),
+            headers: String::new(),
+            targets: targets.collect(),
+            trusted: true,
+        })
+    }
+
+    fn sip_way(&self, text: &str) -> Result<Way, Undialable> {
+        let bad = |reason, message| Err(Undialable { code: 13_224, reason, message });
+        let Some(uri) = SipUri::parse(text) else {
+            return bad("sip-uri", format!("{text:?} is no SIP URI"));
+        };
+        let transport = uri.param("transport").unwrap_or("udp");
+        if uri.secure || !transport.eq_ignore_ascii_case("udp") {
+            return bad("transport", format!("{text}: only sip: over UDP is supported yet"));
+        }
+        if let Ok(address) = uri.host.parse::<IpAddr>()
+            && let Some(kind) = uri::target_refused(address, &self.settings.target_allow)
+        {
+            return bad("target-refused", format!("{text}: {kind} addresses may not be called"));
+        }
+        let Some(headers) = headers(uri.headers) else {
+            return bad("sip-headers", format!("{text}: a header may not be sent"));
+        };
+        let target = TargetHost { host: uri.host.to_owned(), port: uri.port, found: None };
+        Ok(Way { uri: uri.plain(), headers, targets: vec![target], trusted: false })
+    }
+
+    /// From of a leg: a SIP URI as it is, anything else as a user of ours.
+    fn from_uri(&self, caller: &str) -> String {
+        match SipUri::parse(caller) {
+            Some(uri) => uri.plain(),
+            None => format!("sip:{}@{}", uri::escape_user(caller), self.settings.sip_host),
+        }
+    }
+
+    /// Finds the addresses of a leg's targets; asks for the names among them.
+    pub(super) fn look_up(&mut self, now: Now, call: CallId) {
+        let Some(outgoing) = self.calls.get_mut(&call).and_then(|live| live.outgoing.as_mut())
+        else {
+            return;
+        };
+        let mut unknown = Vec::new();
+        for (at, target) in outgoing.targets.iter_mut().enumerate() {
+            if target.found.is_some() {
+                continue;
+            }
+            match target.host.parse::<IpAddr>() {
+                Ok(address) => {
+                    let port = target.port.unwrap_or(SIP_PORT);
+                    target.found = Some(vec![SocketAddr::new(address, port)]);
+                }
+                Err(_) => unknown.push((at, target.host.clone(), target.port)),
+            }
+        }
+        if unknown.is_empty() {
+            return self.originate(now, call);
+        }
+        for (at, host, port) in unknown {
+            let id = self.fresh_id();
+            self.resolves.insert(id, (call, at));
+            self.after(now, RESOLVE_PATIENCE, Timer::Resolve(id));
+            self.effects.push(Output::Resolve(Resolve { id, host, port }));
+        }
+    }
+
+    pub(super) fn on_resolved(&mut self, now: Now, id: u64, found: Vec<SocketAddr>) {
+        let Some((call, at)) = self.resolves.remove(&id) else {
+            return;
+        };
+        let allow = self.settings.target_allow.clone();
+        let Some(live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
+            return;
+        };
+        let Some(outgoing) = live.outgoing.as_mut().filter(|outgoing| !outgoing.sent) else {
+            return;
+        };
+        let trusted = outgoing.trusted;
+        let fine = |to: &SocketAddr| trusted || uri::target_refused(to.ip(), &allow).is_none();
+        if let Some(target) = outgoing.targets.get_mut(at) {
+            target.found = Some(found.into_iter().filter(fine).collect());
+        }
+        self.touch(call);
+        self.originate(now, call);
+    }
+
+    /// Sends the INVITE once every target's addresses are there; without any, the leg has failed.
+    pub(super) fn originate(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
+            return;
+        };
+        let Some(outgoing) = live.outgoing.as_mut() else {
+            return;
+        };
+        let mut targets = Targets::new();
+        for target in &outgoing.targets {
+            let Some(found) = &target.found else {
+                return;
+            };
+            for address in found {
+                if targets.try_push(*address).is_err() {
+                    break;
+                }
+            }
+        }
+        if targets.is_empty() {
+            let (account, to) = (live.row.account, live.row.to.clone());
+            let parent = live.row.parent.unwrap_or(call);
+            live.reason = Some("target-unresolved".to_owned());
+            let message = format!("{to}: no address that may be called");
+            let problem = Problem { code: 13_224, reason: "target-unresolved", message };
+            debug_assert!(self.directory.account(account).is_some());
+            self.problem(now, parent, problem, false);
+            self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
+            return;
+        }
+        outgoing.sent = true;
+        let command = OwnedCommand::Originate(Box::new(OwnedOriginate {
+            call,
+            account: live.number,
+            parent: live.row.parent.unwrap_or(CallId::NONE),
+            peer: outgoing.peer,
+            listener: Originate::ANY_LISTENER,
+            targets,
+            uri: outgoing.uri.clone(),
+            from: outgoing.from.clone(),
+            from_name: outgoing.from_name.clone(),
+            headers: outgoing.headers.clone(),
+            ring_ms: outgoing.ring_ms,
+            limit_ms: live.limit_ms,
+            pass_progress: outgoing.pass_progress,
+            bridge: outgoing.bridge,
+        }));
+        let shard = live.shard;
+        self.touch(call);
+        self.command(shard, command);
+    }
+
+    /// The next shard in turn, for a call of its own.
+    pub(super) fn any_shard(&mut self) -> ShardId {
+        let shard = self.next_shard % self.settings.shards.max(1);
+        self.next_shard = shard.wrapping_add(1);
+        shard
+    }
+}
+
+fn name(target: &Target) -> String {
+    match target {
+        Target::Number(number) => number.clone(),
+        Target::Sip(text) => match SipUri::parse(text) {
+            Some(uri) => uri.plain(),
+            None => text.clone(),
+        },
+    }
+}
+
+/// Header lines from a URI's headers: `X-*` and User-to-User alone, nothing that could start another line.
+fn headers(text: &str) -> Option<String> {
+    let mut lines = String::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=')?;
+        let (name, value) = (uri::unescape(name)?, uri::unescape(value)?);
+        let token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let ours = name.get(..2).is_some_and(|head| head.eq_ignore_ascii_case("x-"));
+        let allowed = ours || name.eq_ignore_ascii_case("User-to-User");
+        if !token || !allowed || value.contains(|c: char| c.is_control()) {
+            return None;
+        }
+        lines.push_str(&format!("{name}: {value}\r\n"));
+    }
+    (lines.len() <= HEADER_BYTES_MAX).then_some(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_headers_leave() {
+        assert_eq!(headers("").as_deref(), Some(""));
+        assert_eq!(headers("X-A=1&x-b=a%20b").as_deref(), Some("X-A: 1\r\nx-b: a b\r\n"));
+        for bad in ["Via=x", "X-A=1%0d%0aVia:%20x", "X-A%0d=1", "X-A", "Route=%3Csip:x%3E"] {
+            assert_eq!(headers(bad), None, "{bad}");
+        }
+    }
+}

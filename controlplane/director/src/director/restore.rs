@@ -1,0 +1,151 @@
+//! Going on after a death. Each call's last logged state is read back; what it had asked of a shard, of an
+//! application or of the resolver is asked again: commands name their call and a shard takes them
+//! once, requests carry the token they had. Calls whose legs are gone end when their end is told.
+
+use base::{CallId, LegId, Mono, Now, Wall};
+
+use super::entity::Directory;
+use super::{Director, Timer};
+use crate::live::Live;
+use crate::model::CallStatus;
+use crate::port::{OwnedCommand, ScriptLog};
+use crate::script::{self, Wait};
+use crate::settings::{Book, Settings};
+
+impl Director {
+    /// One that goes on from what was written. Feed it the events not yet released and the closed cells
+    /// afterwards; what was told before is taken for known.
+    #[must_use]
+    pub fn restore(settings: Settings, seed: [u64; 4], now: Now, book: Book) -> Self {
+        let mut director = Self::new(settings, seed);
+        director.directory = Directory::load(&book);
+        for log in &book.scripts {
+            director.read_back(log);
+        }
+        director.recount_callbacks();
+        let mut answered = Vec::new();
+        for standing in &book.standing {
+            if let Some(live) = director.calls.get_mut(&standing.call)
+                && !live.is_over()
+            {
+                live.leg = standing.leg;
+                live.shard = standing.leg.shard();
+                if standing.answered.0 > 0 && !live.is_answered() {
+                    answered.push(*standing);
+                }
+            }
+        }
+        let calls: Vec<CallId> = director.calls.keys().copied().collect();
+        for call in calls {
+            director.resume(now, call);
+            let standing = book.standing.iter().any(|standing| standing.call == call);
+            if !standing {
+                director.after(now, super::ORPHAN_AFTER, Timer::Orphan(call));
+            }
+        }
+        for standing in answered {
+            director.on_answered(now, standing.call, standing.leg, standing.answered);
+        }
+        director.settle(now);
+        director
+    }
+
+    fn read_back(&mut self, log: &ScriptLog) {
+        let Some(bytes) = &log.state else {
+            return;
+        };
+        match serde_json::from_slice::<Live>(bytes) {
+            Ok(mut live) => {
+                if let Some(script) = live.script.as_mut() {
+                    let bytes_max = self.settings.limits.document_bytes;
+                    script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
+                }
+                if !live.is_over() {
+                    self.loads.entry(live.row.account).or_default().legs += 1;
+                }
+                self.calls.insert(live.call(), live);
+            }
+            Err(error) => {
+                let message = format!("the logged state of {} is unreadable: {error}", log.call);
+                self.notice(None, Some(log.call), true, message);
+            }
+        }
+    }
+
+    /// Asks again for what the call waits for.
+    pub(super) fn resume(&mut self, now: Now, call: CallId) {
+        self.try_callback(now, call);
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        if live.is_over() {
+            return;
+        }
+        let shard = live.shard;
+        if live.outgoing.is_some() {
+            self.resume_outgoing(now, call);
+        } else if live.row.status == CallStatus::Ringing && live.ending.is_none() {
+            let account = live.number;
+            let setup_ms = super::incoming::SETUP_MS;
+            self.command(shard, OwnedCommand::Accept { call, account, setup_ms });
+        }
+        self.resume_script(now, call);
+        self.send_ending(call);
+    }
+
+    fn resume_outgoing(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let Some(outgoing) = &live.outgoing else {
+            return;
+        };
+        if !outgoing.sent {
+            self.look_up(now, call);
+        } else if live.leg == LegId::NONE && live.ending.is_none() {
+            self.originate(now, call);
+        }
+    }
+
+    fn resume_script(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        if live.ending.is_some() {
+            return;
+        }
+        let (shard, limit_ms, answered) = (live.shard, live.limit_ms, live.is_answered());
+        let Some(script) = &live.script else {
+            return;
+        };
+        match &script.wait {
+            Wait::Fetch(_) if live.volatile.fetch.is_none() => self.send_fetch(now, call),
+            Wait::Fetch(_) | Wait::Over => {}
+            Wait::Ready => self.inbox.push_back((call, script::Input::Begin)),
+            Wait::Pause(state) => match state.until() {
+                Some(until) => self.wake_script(now, call, until),
+                None if !answered => {
+                    self.command(shard, OwnedCommand::Answer { call, limit_ms });
+                }
+                None => self.inbox.push_back((call, script::Input::Answered)),
+            },
+            Wait::Dial(state) => {
+                let rings = state.rings();
+                if rings && !answered {
+                    self.command(shard, OwnedCommand::Answer { call, limit_ms });
+                }
+                if rings {
+                    self.command(shard, OwnedCommand::Ringback { call, on: true });
+                }
+            }
+        }
+    }
+
+    fn wake_script(&mut self, now: Now, call: CallId, until: Wall) {
+        let at: Mono = Self::mono_of(now, until);
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.volatile.wake = Some(at);
+        }
+        self.at(at, Timer::Script(call));
+    }
+}

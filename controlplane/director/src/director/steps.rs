@@ -1,0 +1,242 @@
+//! Stepping scripts: inputs wait in the inbox, effects are applied, until nothing moves any more.
+
+use base::{CallId, Now};
+use wire::event::Cause;
+
+use super::{Director, Timer, Trouble};
+use crate::live::Ending;
+use crate::model::{CallStatus, Hook};
+use crate::port::OwnedCommand;
+use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
+
+/// How often scripts may be stepped within one mutation, for all calls together.
+const STEPS_MAX: usize = 100_000;
+
+impl Director {
+    pub(super) fn run_inbox(&mut self, now: Now) {
+        for _ in 0..STEPS_MAX {
+            let Some((call, input)) = self.inbox.pop_front() else {
+                return;
+            };
+            self.step(now, call, input);
+        }
+        self.notice(None, None, true, "scripts went round in circles; the rest waits".to_owned());
+    }
+
+    /// Runs a document from its first verb.
+    pub(super) fn run_document(&mut self, now: Now, call: CallId, document: String, base: String) {
+        let bytes_max = self.settings.limits.document_bytes;
+        let parsed = script::parse(&document, bytes_max);
+        match parsed {
+            Ok(mut program) => {
+                for problem in std::mem::take(&mut program.problems) {
+                    self.problem(now, call, problem, true);
+                }
+                if let Some(live) = self.calls.get_mut(&call) {
+                    let before = live.script.take().unwrap_or_default();
+                    live.script = Some(Script {
+                        document,
+                        base,
+                        at: 0,
+                        wait: Wait::Ready,
+                        documents: before.documents + 1,
+                        dialled: before.dialled,
+                        program,
+                    });
+                    self.inbox.push_back((call, Input::Begin));
+                }
+            }
+            Err(error) => {
+                let message = format!("line {}: {}", error.line, error.message);
+                self.problem(
+                    now,
+                    call,
+                    Problem { code: 12_100, reason: "document", message },
+                    false,
+                );
+                self.give_up(now, call, "document");
+            }
+        }
+        self.touch(call);
+    }
+
+    fn step(&mut self, now: Now, call: CallId, input: Input) {
+        let dial_targets_max = self.settings.limits.dial_targets;
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let view = View {
+            now: now.wall,
+            answered: live.is_answered(),
+            inbound: live.outgoing.is_none(),
+            gone: live.is_over(),
+            from: live.row.from.clone(),
+            dial_targets_max,
+        };
+        let Some(script) = live.script.as_mut() else {
+            return;
+        };
+        let effects = script::drive(script, input, &view, &mut self.rng);
+        self.touch(call);
+        for effect in effects {
+            self.apply(now, call, effect);
+        }
+    }
+
+    fn apply(&mut self, now: Now, call: CallId, effect: Effect) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let shard = live.shard;
+        match effect {
+            Effect::Answer => {
+                let limit_ms = live.limit_ms;
+                self.command(shard, OwnedCommand::Answer { call, limit_ms });
+            }
+            Effect::Ringback(on) if !live.is_over() => {
+                self.command(shard, OwnedCommand::Ringback { call, on });
+            }
+            Effect::Ringback(_) => {}
+            Effect::Reject { code, reason, cause } => {
+                let reason = reason.to_owned();
+                self.end_leg(call, Ending::Reject { code, reason, retry_after: 0, cause });
+            }
+            Effect::Hangup(cause) => self.hang_up(call, cause),
+            Effect::Spawn(spec) => self.spawn(now, call, spec),
+            Effect::Drop { call: child, cause } => {
+                self.end_leg(child, Ending::Hangup(cause));
+                self.never_was(now, child, CallStatus::Canceled);
+            }
+            Effect::Fetch { hook, params } => self.start_fetch(now, call, hook, params, None),
+            Effect::Tell { hook, params } => self.tell(now, call, &hook, params),
+            Effect::Wake(at) => {
+                let at = Self::mono_of(now, at);
+                live.volatile.wake = Some(at);
+                self.at(at, Timer::Script(call));
+            }
+            Effect::Problem(problem) => self.problem(now, call, problem, false),
+        }
+    }
+
+    /// The script's end: BYE, or for a call never answered the final response that tells the caller
+    /// what its dial came to.
+    fn hang_up(&mut self, call: CallId, cause: Cause) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let unanswered = live.outgoing.is_none() && !live.is_answered();
+        let dialled = live.script.as_ref().and_then(|script| script.dialled);
+        let ending = match dialled {
+            Some((status, code)) if unanswered => {
+                let (code, reason, cause) = match (status, code) {
+                    (CallStatus::Busy, _) => (486, "Busy Here", Cause::Busy),
+                    (CallStatus::NoAnswer, _) => (480, "Temporarily Unavailable", Cause::NoAnswer),
+                    (_, 404 | 484 | 604) => (404, "Not Found", Cause::NotFound),
+                    _ => (503, "Service Unavailable", Cause::Unreachable),
+                };
+                Ending::Reject { code, reason: reason.to_owned(), retry_after: 0, cause }
+            }
+            _ => Ending::Hangup(cause),
+        };
+        self.end_leg(call, ending);
+    }
+
+    /// Asks the shard to end a leg, once.
+    pub(super) fn end_leg(&mut self, call: CallId, ending: Ending) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.is_over() || live.ending.is_some() {
+            return;
+        }
+        live.ending = Some(ending);
+        self.touch(call);
+        self.send_ending(call);
+    }
+
+    pub(super) fn send_ending(&mut self, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let command = match live.ending.clone() {
+            Some(Ending::Hangup(cause)) => OwnedCommand::Hangup { call, cause },
+            Some(Ending::Reject { code, reason, retry_after, cause }) => {
+                OwnedCommand::Reject { call, code, reason, retry_after, cause }
+            }
+            None => return,
+        };
+        // A leg whose targets are still looked up was never asked for.
+        if live.outgoing.as_ref().is_none_or(|it| it.sent) {
+            let shard = live.shard;
+            self.command(shard, command);
+        }
+    }
+
+    /// The application failed for good: a new call is refused, an answered one hung up.
+    pub(super) fn give_up(&mut self, now: Now, call: CallId, reason: &str) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        live.reason.get_or_insert_with(|| format!("application: {reason}"));
+        let inbound = live.outgoing.is_none();
+        let answered = live.is_answered();
+        let over = live.is_over();
+        if let Some(script) = live.script.as_mut() {
+            script.wait = Wait::Over;
+        }
+        self.touch(call);
+        if over {
+            return;
+        }
+        if inbound && !answered {
+            let text = "Application Error".to_owned();
+            let cause = Cause::Rejected;
+            self.end_leg(call, Ending::Reject { code: 500, reason: text, retry_after: 0, cause });
+        } else {
+            self.end_leg(call, Ending::Hangup(Cause::Normal));
+        }
+        self.run_inbox(now);
+    }
+
+    /// Something in a document that was left aside or failed.
+    pub(super) fn problem(&mut self, now: Now, call: CallId, problem: Problem, warning: bool) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let account = live.row.account;
+        let url = live.script.as_ref().map(|it| it.base.clone()).filter(|base| !base.is_empty());
+        let Problem { code, reason, message } = problem;
+        let trouble =
+            Trouble { call: Some(call), warning, code, reason, message, url, method: None };
+        self.alert(now, account, trouble);
+    }
+
+    /// Leaves what the script does: its dialled legs are dropped, its waits forgotten.
+    pub(super) fn abandon(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        live.volatile.wake = None;
+        let fetch = live.volatile.fetch.take();
+        let mut effects = Vec::new();
+        if let Some(script) = live.script.as_mut()
+            && let Wait::Dial(state) = std::mem::take(&mut script.wait)
+        {
+            if state.rings() {
+                effects.push(Effect::Ringback(false));
+            }
+            state.drop_all(Cause::Normal, &mut effects);
+        }
+        if let Some(id) = fetch {
+            self.forget_http(id);
+        }
+        for effect in effects {
+            self.apply(now, call, effect);
+        }
+    }
+
+    /// What a hook's answer goes on with when there is no document: nothing but the call's own fallback.
+    pub(super) fn fallback_of(&self, call: CallId) -> Option<Hook> {
+        self.calls.get(&call)?.fallback.clone()
+    }
+}

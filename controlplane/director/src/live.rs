@@ -1,0 +1,155 @@
+//! A live call: everything a successor needs of it, as one plain value that is logged whole at each step.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use base::{CallId, LegId, Mono, ShardId, Wall};
+use serde::{Deserialize, Serialize};
+use wire::event::Cause;
+
+use crate::model::{CallRow, CallStatus, Hook, Method, StatusHook};
+use crate::port::{ApiId, HttpId};
+use crate::script::{Script, Wait};
+
+/// One leg's call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Live {
+    pub(crate) row: CallRow,
+    /// The account's number on the wire.
+    pub(crate) number: u64,
+    pub(crate) shard: ShardId,
+    /// NONE until the shard told it.
+    pub(crate) leg: LegId,
+    pub(crate) facts: Facts,
+    /// What was asked of a shard, or will be once its targets are resolved.
+    pub(crate) outgoing: Option<Outgoing>,
+    pub(crate) status: Option<StatusHook>,
+    pub(crate) event_application: Option<StatusHook>,
+    pub(crate) fallback: Option<Hook>,
+    /// What begins when a leg of the API's is answered.
+    pub(crate) start: Option<Start>,
+    pub(crate) script: Option<Script>,
+    /// How we asked for its end.
+    pub(crate) ending: Option<Ending>,
+    /// What refused or failed it, where we know more than the shard.
+    pub(crate) reason: Option<String>,
+    pub(crate) limit_ms: u32,
+    /// Told of so far.
+    pub(crate) sequence: u32,
+    pub(crate) callbacks: VecDeque<Callback>,
+    #[serde(skip)]
+    pub(crate) volatile: Volatile,
+}
+
+/// What dies with the process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Volatile {
+    /// The row differs from what was written.
+    pub(crate) row_changed: bool,
+    pub(crate) dirty: bool,
+    pub(crate) fetch: Option<HttpId>,
+    pub(crate) event_fetch: Option<HttpId>,
+    pub(crate) callback: Option<HttpId>,
+    /// The callback waits in its endpoint's line.
+    pub(crate) in_line: bool,
+    /// When the script is to be woken.
+    pub(crate) wake: Option<Mono>,
+    /// API requests that are answered when the call has ended.
+    pub(crate) api_waits: Vec<ApiId>,
+}
+
+/// What applications are told of a leg beside its row.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) sip_call_id: String,
+    pub(crate) source: Option<SocketAddr>,
+    pub(crate) domain: Option<String>,
+    pub(crate) domain_sid: Option<String>,
+    /// X-* headers.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+/// A leg of ours before and after its INVITE.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Outgoing {
+    /// The leg it is dialled for.
+    pub(crate) peer: LegId,
+    pub(crate) uri: String,
+    pub(crate) from: String,
+    pub(crate) from_name: String,
+    pub(crate) headers: String,
+    pub(crate) ring_ms: u32,
+    pub(crate) pass_progress: bool,
+    pub(crate) bridge: bool,
+    pub(crate) targets: Vec<TargetHost>,
+    /// The operator's own route: the target policy for tenants does not apply.
+    pub(crate) trusted: bool,
+    /// The shard was asked, or is about to be: this state is written first.
+    pub(crate) sent: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TargetHost {
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// None until looked up.
+    pub(crate) found: Option<Vec<SocketAddr>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ending {
+    Hangup(Cause),
+    Reject { code: u16, reason: String, retry_after: u32, cause: Cause },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Start {
+    Ask(Hook),
+    Run(String),
+}
+
+/// A callback waiting for its turn. The one in front is the one under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Callback {
+    pub(crate) url: String,
+    pub(crate) method: Method,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) token: String,
+    pub(crate) attempts: u32,
+    /// Not before.
+    pub(crate) due: Wall,
+}
+
+impl Live {
+    pub(crate) fn call(&self) -> CallId {
+        self.row.sid
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.row.answer_time.is_some()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.row.status.is_final()
+    }
+
+    /// Its script still waits to hear what became of the legs it dialled.
+    pub(crate) fn is_dialling(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| matches!(script.wait, Wait::Dial(_)))
+    }
+
+    /// Moves forward only.
+    pub(crate) fn set_status(&mut self, status: CallStatus, now: Wall) -> bool {
+        if self.row.status >= status || self.is_over() {
+            return false;
+        }
+        self.row.status = status;
+        self.touch_row(now);
+        true
+    }
+
+    pub(crate) fn touch_row(&mut self, now: Wall) {
+        self.row.date_updated = now;
+        self.volatile.row_changed = true;
+    }
+}

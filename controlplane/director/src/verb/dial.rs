@@ -1,0 +1,351 @@
+//! `<Dial>`: connects the call with another party. Several targets ring at once; the first that answers
+//! wins, the others are cancelled. Without `answerOnBridge` the caller is answered at once and hears
+//! ringback tone; with it, the caller hears what the called side sends and is answered with it.
+//!
+//! ```text
+//!   begin -> children ring -+- one answers: winner, others dropped -> winner ends -> completed
+//!                           +- all end unanswered -> busy | no-answer | failed | canceled
+//! ```
+//! Then `action` is asked with DialCallStatus, or the next verb begins.
+
+use base::CallId;
+use serde::{Deserialize, Serialize};
+use wire::event::Cause;
+
+use super::{Step, flag, method, number, unknown_attributes};
+use crate::model::{CallStatus, Events, Hook, Method, StatusHook};
+use crate::rng::Rng;
+use crate::script::{Effect, Element, Input, Problem, View, Wait};
+use crate::{uri, web};
+
+const ATTRIBUTES: [&str; 6] =
+    ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge"];
+const NOUN_ATTRIBUTES: [&str; 5] =
+    ["statusCallback", "statusCallbackEvent", "statusCallbackMethod", "username", "password"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dial {
+    targets: Vec<Noun>,
+    /// Seconds, 5-600.
+    timeout: u32,
+    /// Seconds, 1-86,400.
+    time_limit: u32,
+    caller_id: Option<String>,
+    action: Option<(String, Method)>,
+    answer_on_bridge: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Noun {
+    target: Target,
+    status: Option<(String, Method, Events)>,
+}
+
+/// Whom to call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Target {
+    Number(String),
+    /// As written, with parameters and headers.
+    Sip(String),
+}
+
+/// A leg to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ChildSpec {
+    pub(crate) call: CallId,
+    pub(crate) target: Target,
+    pub(crate) caller: String,
+    pub(crate) ring_ms: u32,
+    pub(crate) limit_ms: u32,
+    pub(crate) pass_progress: bool,
+    pub(crate) status: Option<StatusHook>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DialState {
+    pub(crate) children: Vec<Child>,
+    winner: Option<CallId>,
+    /// The caller hears ringback tone from us.
+    ringback: bool,
+    done: Option<(CallStatus, u16)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Child {
+    pub(crate) call: CallId,
+    ended: Option<(CallStatus, u16)>,
+}
+
+impl Dial {
+    pub(super) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Self {
+        unknown_attributes(element, &ATTRIBUTES, problems);
+        let mut targets = Vec::new();
+        if element.children.is_empty() && !element.text.is_empty() {
+            targets.extend(Noun::number(element, problems));
+        }
+        for child in &element.children {
+            targets.extend(Noun::parse(child, problems));
+        }
+        if targets.is_empty() {
+            let message = format!("line {}: <Dial> has nobody to call", element.line);
+            problems.push(Problem { code: 12_200, reason: "dial-no-target", message });
+        }
+        let action_method = method(element, "method", problems);
+        Self {
+            targets,
+            timeout: number(element, "timeout", 30, 5..=600, problems),
+            time_limit: number(element, "timeLimit", 14_400, 1..=86_400, problems),
+            caller_id: element.attribute("callerId").map(str::to_owned).filter(|id| !id.is_empty()),
+            action: element.attribute("action").map(|url| (url.to_owned(), action_method)),
+            answer_on_bridge: flag(element, "answerOnBridge", problems),
+        }
+    }
+
+    pub(super) fn begin(
+        &self,
+        base: &str,
+        view: &View,
+        rng: &mut Rng,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
+        let ringback = !self.answer_on_bridge;
+        let mut state = DialState { children: Vec::new(), winner: None, ringback, done: None };
+        if self.targets.is_empty() {
+            return self.finish(&mut state, base, 0, effects);
+        }
+        if ringback {
+            if !view.answered {
+                effects.push(Effect::Answer);
+            }
+            effects.push(Effect::Ringback(true));
+        }
+        if self.targets.len() > view.dial_targets_max {
+            let message = format!(
+                "<Dial> names {} targets; the first {} are called",
+                self.targets.len(),
+                view.dial_targets_max
+            );
+            effects.push(Effect::Problem(Problem {
+                code: 13_221,
+                reason: "dial-targets",
+                message,
+            }));
+        }
+        for noun in self.targets.iter().take(view.dial_targets_max) {
+            let call = CallId(rng.wide());
+            state.children.push(Child { call, ended: None });
+            effects.push(Effect::Spawn(ChildSpec {
+                call,
+                target: noun.target.clone(),
+                caller: self.caller_id.clone().unwrap_or_else(|| view.from.clone()),
+                ring_ms: self.timeout * 1_000,
+                limit_ms: self.time_limit * 1_000,
+                pass_progress: self.answer_on_bridge && self.targets.len() == 1,
+                status: noun.status_hook(base),
+            }));
+        }
+        Step::Wait(Wait::Dial(state))
+    }
+
+    pub(crate) fn on(
+        &self,
+        state: &mut DialState,
+        base: &str,
+        input: &Input,
+        _view: &View,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
+        match *input {
+            Input::ChildAnswered { call } => {
+                state.answered(call, effects);
+                Step::Stay
+            }
+            Input::ChildEnded { call, status, code, seconds } => {
+                let Some(child) = state.children.iter_mut().find(|child| child.call == call) else {
+                    return Step::Stay;
+                };
+                child.ended.get_or_insert((status, code));
+                if state.winner == Some(call) || state.is_over() {
+                    return self.finish(state, base, seconds, effects);
+                }
+                Step::Stay
+            }
+            // The shard ends what was dialled for a leg that is gone; what it never saw, we drop.
+            Input::Gone => {
+                state.drop_all(Cause::Canceled, effects);
+                Step::Stay
+            }
+            Input::Begin | Input::Answered | Input::Timer => Step::Stay,
+        }
+    }
+
+    fn finish(
+        &self,
+        state: &mut DialState,
+        base: &str,
+        seconds: u32,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
+        let (status, code) = state.result();
+        state.done = Some((status, code));
+        if state.winner.is_none() && state.ringback && !state.children.is_empty() {
+            effects.push(Effect::Ringback(false));
+        }
+        let Some((action, method)) = &self.action else {
+            return Step::Next;
+        };
+        let Some(url) = web::resolve(base, action) else {
+            let message = format!("<Dial action={action:?}> is no http or https URL");
+            effects.push(Effect::Problem(Problem { code: 11_100, reason: "url", message }));
+            return Step::Next;
+        };
+        let mut params = vec![("DialCallStatus".to_owned(), status.name().to_owned())];
+        if let Some(call) = state.winner.or(state.children.last().map(|child| child.call)) {
+            params.push(("DialCallSid".to_owned(), call.to_string()));
+        }
+        if state.winner.is_some() {
+            params.push(("DialCallDuration".to_owned(), seconds.to_string()));
+        }
+        params.push(("DialBridged".to_owned(), state.winner.is_some().to_string()));
+        if code > 0 {
+            params.push(("DialSipResponseCode".to_owned(), code.to_string()));
+        }
+        Step::Fetch { hook: Hook { url, method: *method }, params }
+    }
+}
+
+impl DialState {
+    /// What the dial came to, once it is over.
+    pub(crate) fn outcome(&self) -> Option<(CallStatus, u16)> {
+        self.done
+    }
+
+    /// A successor gives the caller ringback tone again.
+    pub(crate) fn rings(&self) -> bool {
+        self.ringback && self.winner.is_none()
+    }
+
+    /// Nobody is called any more: the script goes elsewhere.
+    pub(crate) fn drop_all(&self, cause: Cause, effects: &mut Vec<Effect>) {
+        for child in self.children.iter().filter(|child| child.ended.is_none()) {
+            effects.push(Effect::Drop { call: child.call, cause });
+        }
+    }
+
+    fn answered(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        if !self.children.iter().any(|child| child.call == call) {
+            return;
+        }
+        match self.winner {
+            Some(winner) if winner == call => return,
+            Some(_) => {
+                effects.push(Effect::Drop { call, cause: Cause::OtherAnswered });
+                return;
+            }
+            None => self.winner = Some(call),
+        }
+        if self.ringback {
+            effects.push(Effect::Ringback(false));
+        }
+        for child in &self.children {
+            if child.call != call && child.ended.is_none() {
+                effects.push(Effect::Drop { call: child.call, cause: Cause::OtherAnswered });
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.winner.is_none() && self.children.iter().all(|child| child.ended.is_some())
+    }
+
+    /// The winner's end, or the best of what the others came to.
+    fn result(&self) -> (CallStatus, u16) {
+        let ends = || self.children.iter().filter_map(|child| child.ended);
+        if let Some(winner) = self.winner {
+            let end = self.children.iter().find(|child| child.call == winner);
+            return (CallStatus::Completed, end.and_then(|child| child.ended).map_or(0, |e| e.1));
+        }
+        for status in [CallStatus::Busy, CallStatus::NoAnswer, CallStatus::Canceled] {
+            if let Some(end) = ends().find(|end| end.0 == status) {
+                return end;
+            }
+        }
+        (CallStatus::Failed, ends().map(|end| end.1).max().unwrap_or(0))
+    }
+}
+
+impl Noun {
+    fn parse(element: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
+        match element.name.as_str() {
+            "Number" => Self::number(element, problems),
+            "Sip" => {
+                unknown_attributes(element, &NOUN_ATTRIBUTES, problems);
+                if element.attribute("username").is_some() {
+                    let message = format!(
+                        "line {}: <Sip username>: digest towards the called side is not supported \
+                         yet; the call is tried without",
+                        element.line
+                    );
+                    problems.push(Problem { code: 12_200, reason: "sip-credentials", message });
+                }
+                let text = element.text.clone();
+                if uri::SipUri::parse(&text).is_none() {
+                    let message = format!("line {}: <Sip>{text}</Sip> is no URI", element.line);
+                    problems.push(Problem { code: 13_224, reason: "dial-sip-uri", message });
+                    return None;
+                }
+                let status = status(element, problems);
+                Some(Self { target: Target::Sip(text), status })
+            }
+            name => {
+                let message = format!(
+                    "line {}: <Dial><{name}> is not supported yet; it is skipped",
+                    element.line
+                );
+                problems.push(Problem { code: 12_200, reason: "noun-not-supported", message });
+                None
+            }
+        }
+    }
+
+    /// Text of `<Number>` or of `<Dial>` itself.
+    fn number(element: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
+        let noun = element.name == "Number";
+        if noun {
+            unknown_attributes(element, &NOUN_ATTRIBUTES, problems);
+        }
+        match uri::number(&element.text) {
+            Some(number) => {
+                let status = if noun { status(element, problems) } else { None };
+                Some(Self { target: Target::Number(number), status })
+            }
+            None => {
+                let message =
+                    format!("line {}: {:?} is no phone number", element.line, element.text);
+                problems.push(Problem { code: 13_223, reason: "dial-number", message });
+                None
+            }
+        }
+    }
+
+    fn status_hook(&self, base: &str) -> Option<StatusHook> {
+        let (url, method, events) = self.status.as_ref()?;
+        let url = web::resolve(base, url)?;
+        Some(StatusHook { hook: Hook { url, method: *method }, events: *events })
+    }
+}
+
+fn status(element: &Element, problems: &mut Vec<Problem>) -> Option<(String, Method, Events)> {
+    let url = element.attribute("statusCallback").filter(|url| !url.is_empty())?.to_owned();
+    let names = element.attribute("statusCallbackEvent").unwrap_or("");
+    let events = Events::parse(names).unwrap_or_else(|| {
+        problems.push(super::bad_attribute(
+            element,
+            "statusCallbackEvent",
+            names,
+            "initiated, ringing, answered, completed are the events; completed is taken",
+        ));
+        Events::default()
+    });
+    Some((url, method(element, "statusCallbackMethod", problems), events))
+}

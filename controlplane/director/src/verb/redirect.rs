@@ -1,0 +1,32 @@
+//! `<Redirect>`: goes on with another document.
+
+use super::{Step, method, unknown_attributes};
+use crate::model::{Hook, Method};
+use crate::script::{Effect, Element, Problem};
+use crate::web;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Redirect {
+    url: String,
+    method: Method,
+}
+
+impl Redirect {
+    pub(super) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Self {
+        unknown_attributes(element, &["method"], problems);
+        Self { url: element.text.clone(), method: method(element, "method", problems) }
+    }
+
+    pub(super) fn begin(&self, base: &str, effects: &mut Vec<Effect>) -> Step {
+        match web::resolve(base, &self.url) {
+            Some(url) => {
+                Step::Fetch { hook: Hook { url, method: self.method }, params: Vec::new() }
+            }
+            None => {
+                let message = format!("<Redirect>: {:?} is no http or https URL", self.url);
+                effects.push(Effect::Problem(Problem { code: 11_100, reason: "url", message }));
+                Step::Next
+            }
+        }
+    }
+}

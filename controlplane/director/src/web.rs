@@ -1,0 +1,176 @@
+//! URLs of applications: joining relative ones, and the connection overrides in their fragment
+//! (`#rc=2&rp=5xx,ct&ct=2000&rt=5000&tt=10000`). The fragment is neither sent nor signed.
+
+/// How a request is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// More attempts after the first, at once: `rc`, 0-5.
+    pub(crate) retries: u8,
+    /// What is worth another attempt: `rp`.
+    pub(crate) retry_connect: bool,
+    pub(crate) retry_read: bool,
+    pub(crate) retry_4xx: bool,
+    pub(crate) retry_5xx: bool,
+    pub(crate) connect_ms: u32,
+    pub(crate) read_ms: u32,
+    pub(crate) total_ms: u32,
+}
+
+impl Policy {
+    pub(crate) fn new(connect_ms: u32, total_ms: u32) -> Self {
+        Self {
+            retries: 1,
+            retry_connect: true,
+            retry_read: false,
+            retry_4xx: false,
+            retry_5xx: false,
+            connect_ms,
+            read_ms: total_ms,
+            total_ms,
+        }
+    }
+
+    /// Takes the fragment's overrides; what is out of range or unknown is left aside.
+    fn apply(&mut self, fragment: &str) {
+        for pair in fragment.split(['&', ',']) {
+            let (key, value) = pair.split_once('=').unwrap_or(("", pair));
+            let number = value.parse::<u32>().ok();
+            match (key, number) {
+                ("rc", Some(count @ 0..=5)) => self.retries = u8::try_from(count).unwrap_or(0),
+                ("ct", Some(ms @ 100..=10_000)) => self.connect_ms = ms,
+                ("rt", Some(ms @ 100..=15_000)) => self.read_ms = ms,
+                ("tt", Some(ms @ 100..=15_000)) => self.total_ms = ms,
+                ("rp", _) => {
+                    self.retry_connect = false;
+                    self.retry_for(value);
+                }
+                // `rp=4xx,5xx`: the list goes on after a comma.
+                ("", _) => self.retry_for(value),
+                _ => {}
+            }
+        }
+    }
+
+    fn retry_for(&mut self, what: &str) {
+        let all = what == "all";
+        self.retry_connect |= all || what == "ct";
+        self.retry_read |= all || what == "rt";
+        self.retry_4xx |= all || what == "4xx";
+        self.retry_5xx |= all || what == "5xx";
+    }
+}
+
+/// The URL without its fragment, and how to try it.
+pub(crate) fn split(url: &str, mut policy: Policy) -> (String, Policy) {
+    match url.split_once('#') {
+        Some((plain, fragment)) => {
+            policy.apply(fragment);
+            (plain.to_owned(), policy)
+        }
+        None => (url.to_owned(), policy),
+    }
+}
+
+/// `host[:port]` of an absolute http(s) URL, lower case; None if it is none.
+pub(crate) fn authority(url: &str) -> Option<String> {
+    let rest = strip(url, "http://").or_else(|| strip(url, "https://"))?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority = rest[..end].rsplit('@').next().unwrap_or("");
+    let broken = url.contains(|c: char| c.is_control() || c.is_whitespace());
+    (!authority.is_empty() && !authority.starts_with(':') && !broken && url.len() <= 4_000)
+        .then(|| authority.to_ascii_lowercase())
+}
+
+/// `reference` seen from `base` (RFC 3986 section 5.2, http and https only); None where that is no URL.
+pub(crate) fn resolve(base: &str, reference: &str) -> Option<String> {
+    let reference = reference.trim();
+    if authority(reference).is_some() {
+        return Some(reference.to_owned());
+    }
+    let base = base.split('#').next().unwrap_or("");
+    authority(base)?;
+    let scheme_end = base.find("//")? + 2;
+    let path_start = base[scheme_end..].find(['/', '?']).map_or(base.len(), |at| at + scheme_end);
+    let (root, path) = base.split_at(path_start);
+    let path = path.split('?').next().unwrap_or("");
+    let joined = if reference.is_empty() {
+        return Some(base.to_owned());
+    } else if let Some(rest) = reference.strip_prefix("//") {
+        format!("{}{rest}", &base[..scheme_end])
+    } else if reference.starts_with('/') {
+        format!("{root}{}", normal(reference))
+    } else if reference.starts_with('?') {
+        format!("{root}{path}{reference}")
+    } else {
+        let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
+        format!("{root}{}", normal(&format!("{folder}{reference}")))
+    };
+    authority(&joined).map(|_| joined)
+}
+
+/// Removes `.` and `..` of an absolute path; query and fragment stay.
+fn normal(path: &str) -> String {
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    let (path, rest) = path.split_at(end);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path[1..].split('/') {
+        match part {
+            "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let slash = if path.ends_with("/.") || path.ends_with("/..") { "/" } else { "" };
+    format!("/{}{slash}{rest}", parts.join("/"))
+}
+
+fn strip<'a>(url: &'a str, prefix: &str) -> Option<&'a str> {
+    let head = url.get(..prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then(|| &url[prefix.len()..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_joined() {
+        let base = "http://app.test:8000/voice/start?x=1#rc=2";
+        for (reference, joined) in [
+            ("https://b/c", "https://b/c"),
+            ("/next", "http://app.test:8000/next"),
+            ("next?d=1", "http://app.test:8000/voice/next?d=1"),
+            ("../up", "http://app.test:8000/up"),
+            ("./same", "http://app.test:8000/voice/same"),
+            ("?y=2", "http://app.test:8000/voice/start?y=2"),
+            ("//other/p", "http://other/p"),
+            ("", "http://app.test:8000/voice/start?x=1"),
+        ] {
+            assert_eq!(resolve(base, reference).as_deref(), Some(joined), "{reference}");
+        }
+        assert_eq!(resolve("http://a", "b").as_deref(), Some("http://a/b"));
+        assert_eq!(resolve("", "b"), None);
+        assert_eq!(resolve("ftp://a/", "b"), None);
+    }
+
+    #[test]
+    fn fragments_override_the_connection() {
+        let (url, policy) =
+            split("http://a/b?c#rc=3&rp=4xx,rt&ct=250&rt=99&tt=9000", Policy::new(3_000, 15_000));
+        assert_eq!(url, "http://a/b?c");
+        assert_eq!((policy.retries, policy.connect_ms, policy.total_ms), (3, 250, 9_000));
+        assert_eq!(policy.read_ms, 15_000, "99 is out of range");
+        assert!(policy.retry_4xx && policy.retry_read);
+        assert!(!policy.retry_connect && !policy.retry_5xx);
+    }
+
+    #[test]
+    fn authorities() {
+        assert_eq!(authority("HTTP://User@A.Test:80/x").as_deref(), Some("a.test:80"));
+        for bad in ["", "http://", "http:///x", "file:///etc", "http://a b/", "http://a/\r\nX: y"] {
+            assert_eq!(authority(bad), None, "{bad}");
+        }
+    }
+}
