@@ -185,6 +185,10 @@ impl<'a> Message<'a> {
         }
         at = next;
         loop {
+            if let Some(next) = self.plain_field(at) {
+                at = next;
+                continue;
+            }
             let Some((line, next)) = field_at(self.bytes, at) else {
                 fault.get_or_insert(Cause::Truncated);
                 self.body = (to_u16(self.bytes.len()), to_u16(self.bytes.len()));
@@ -214,18 +218,25 @@ impl<'a> Message<'a> {
             return self.status_line(line);
         }
         let Some(space) = memchr::memchr(b' ', line) else { return false };
-        let method = &line[..space];
-        if !crate::lex::is_token_text(method) {
+        let method = Method::of(&line[..space]);
+        if let Method::Other(text) = method
+            && !crate::lex::is_token_text(text)
+        {
             return false;
         }
         let rest = &line[space + 1..];
         let Some(end) = memchr::memrchr(b' ', rest) else { return false };
         let (uri, version) = (&rest[..end], &rest[end + 1..]);
-        self.start = Start::Request { method: Method::of(method), uri };
-        let sip = is_version(version);
-        // "SIP/7.0" is another version, "HTTP/1.1" or nothing at all is no SIP.
-        self.version_ok = !sip || version.eq_ignore_ascii_case(b"SIP/2.0");
-        sip && !uri.is_empty() && !uri.iter().any(|&c| is_lws(c))
+        self.start = Start::Request { method, uri };
+        if version != b"SIP/2.0" {
+            let sip = is_version(version);
+            // "SIP/7.0" is another version, "HTTP/1.1" or nothing at all is no SIP.
+            self.version_ok = !sip || version.eq_ignore_ascii_case(b"SIP/2.0");
+            if !sip {
+                return false;
+            }
+        }
+        !uri.is_empty() && memchr::memchr2(b' ', b'\t', uri).is_none()
     }
 
     fn status_line(&mut self, line: &'a [u8]) -> bool {
@@ -241,29 +252,53 @@ impl<'a> Message<'a> {
         is_version(version)
     }
 
+    /// Takes a header field of the form that nearly all have into the index: a known name, its colon at once, one line
+    /// that ends with CR LF. Everything else is `None` and goes the long way, which alone decides what is malformed.
+    #[inline]
+    fn plain_field(&mut self, at: usize) -> Option<usize> {
+        let rest = self.bytes.get(at..)?;
+        let words = words(rest.first_chunk()?);
+        let colon = first_colon(words);
+        let name = Name::of_words(words, colon);
+        if name == Name::Other {
+            return None;
+        }
+        let end = colon + line_end(rest.get(colon..)?)?;
+        let Some([b'\r', b'\n', behind]) = rest.get(end..end + 3) else { return None };
+        if matches!(behind, b' ' | b'\t') {
+            return None;
+        }
+        let (from, to) = trimmed(rest, colon + 1, end);
+        let slot = Slot {
+            name,
+            name_len: u8::try_from(colon).ok()?,
+            name_at: to_u16(at),
+            value_at: to_u16(at + from),
+            value_len: to_u16(to - from),
+        };
+        if self.slots.is_full() {
+            return None;
+        }
+        self.slots.push(slot);
+        let first = &mut self.first[name as usize];
+        if *first == 0 {
+            *first = u8::try_from(self.slots.len()).unwrap_or(0);
+        }
+        Some(at + end + 2)
+    }
+
     /// Takes the header field in `at..end` into the index.
     #[inline]
     fn field(&mut self, at: usize, end: usize) -> Result<(), Cause> {
         let line = &self.bytes[at..end];
-        let (name, name_len, colon) = self.name_at(at, line).ok_or(Cause::HeaderLine)?;
-        let mut value = line.get(colon + 1..).unwrap_or_default();
-        while let [first, rest @ ..] = value
-            && is_lws(*first)
-        {
-            value = rest;
-        }
-        let value_at = end - value.len();
-        while let [rest @ .., last] = value
-            && is_lws(*last)
-        {
-            value = rest;
-        }
+        let (name, name_len, colon) = spelled_out(line).ok_or(Cause::HeaderLine)?;
+        let (from, to) = trimmed(line, colon + 1, line.len());
         let slot = Slot {
             name,
             name_len,
             name_at: to_u16(at),
-            value_at: to_u16(value_at),
-            value_len: to_u16(value.len()),
+            value_at: to_u16(at + from),
+            value_len: to_u16(to - from),
         };
         self.slots.try_push(slot).map_err(|_| Cause::TooManyHeaders)?;
         let first = &mut self.first[name as usize];
@@ -271,22 +306,6 @@ impl<'a> Message<'a> {
             *first = u8::try_from(self.slots.len()).unwrap_or(0);
         }
         Ok(())
-    }
-
-    /// Name of the field that begins at `at`: what it is, its length, where its colon stands in `line`.
-    #[inline]
-    fn name_at(&self, at: usize, line: &[u8]) -> Option<(Name, u8, usize)> {
-        if let Some(block) = self.bytes.get(at..).and_then(|b| b.first_chunk()) {
-            let words = words(block);
-            let colon = first_colon(words);
-            if colon < line.len() {
-                let name = Name::of_words(words, colon);
-                if name != Name::Other {
-                    return Some((name, u8::try_from(colon).ok()?, colon));
-                }
-            }
-        }
-        spelled_out(line)
     }
 
     fn declared_length(&self) -> Result<Option<usize>, Cause> {
@@ -705,6 +724,18 @@ fn is_version(text: &[u8]) -> bool {
         && parts.next().is_none()
 }
 
+/// `from..to` without white space at either end.
+#[inline]
+fn trimmed(text: &[u8], mut from: usize, mut to: usize) -> (usize, usize) {
+    while from < to && text.get(from).is_some_and(|&c| is_lws(c)) {
+        from += 1;
+    }
+    while from < to && text.get(to - 1).is_some_and(|&c| is_lws(c)) {
+        to -= 1;
+    }
+    (from, to)
+}
+
 /// The name of a field that is unknown, followed by white space, or at the very end of the message.
 #[cold]
 fn spelled_out(line: &[u8]) -> Option<(Name, u8, usize)> {
@@ -762,7 +793,7 @@ pub(crate) fn line_at(bytes: &[u8], at: usize) -> Option<(Line, usize)> {
     let mut bad = false;
     let mut from = at;
     loop {
-        let hit = line_end(bytes, from)?;
+        let hit = from + line_end(bytes.get(from..)?)?;
         if bytes[hit] == b'\n' {
             return Some((Line { end: hit, bad }, hit + 1));
         }
@@ -774,13 +805,12 @@ pub(crate) fn line_at(bytes: &[u8], at: usize) -> Option<(Line, usize)> {
     }
 }
 
-/// The first CR or LF at or behind `at`. Lines are short: eight bytes at a time, inlined, beats a call of `memchr2`.
+/// The first CR or LF. Lines are short: eight bytes at a time, inlined, beats a call of `memchr2`.
 #[inline]
-fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let rest = bytes.get(at..)?;
+fn line_end(bytes: &[u8]) -> Option<usize> {
     let ends = |c: &u8| matches!(c, b'\r' | b'\n');
     let mut from = 0;
-    for chunk in rest.chunks_exact(8) {
+    for chunk in bytes.chunks_exact(8) {
         let word = chunk.first_chunk().map_or(0, |c| u64::from_le_bytes(*c));
         // The lowest byte below 14; bytes above it may be marked falsely, none below.
         let low = word.wrapping_sub(ONES * 14) & !word & HIGH;
@@ -790,8 +820,10 @@ fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
         }
         from += 8;
     }
-    let rest = rest.get(from..)?;
-    rest.iter().position(ends).map(|found| at + from + found)
+    if bytes.get(from).is_some_and(ends) {
+        return Some(from);
+    }
+    bytes.get(from..)?.iter().position(ends).map(|found| from + found)
 }
 
 /// The header field that begins at `at`: its line and the folded lines behind it. An empty line is never folded.
