@@ -21,8 +21,8 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Reads one address that fills `value`; `None` when the syntax is broken. The URI's own syntax is
-    /// checked by [`NameAddr::uri`].
+    /// Reads one address that fills `value`; `None` when the syntax is broken. The URI's own syntax
+    /// is checked by [`NameAddr::uri`].
     #[must_use]
     #[inline]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
@@ -97,8 +97,8 @@ impl<'a> NameAddr<'a> {
     }
 }
 
-/// Bare words of a display name. RFC 3261 allows tokens only; carriers send dots, commas and UTF-8 too, and
-/// RFC 4475 section 3.1.2.15 lets a receiver take them (they go out quoted).
+/// Bare words of a display name. RFC 3261 allows tokens only; carriers send dots, commas and UTF-8
+/// too, and RFC 4475 section 3.1.2.15 lets a receiver take them (they go out quoted).
 fn words(text: &[u8]) -> bool {
     text.iter().all(|&c| is_token(c) || is_lws(c) || c >= 0x80 || b",()/&@:$".contains(&c))
 }

@@ -1,8 +1,8 @@
-//! Whether a message that parsed may be processed: the checks of a UAS core in the order of RFC 3261 section 8.2
-//! and of a UAC on a response (8.1.3.3).
+//! Whether a message that parsed may be processed: the checks of a UAS core in the order of RFC
+//! 3261 section 8.2 and of a UAC on a response (8.1.3.3).
 //!
-//! [`validate_request`] holds what every server asks; [`Core::check`] adds what depends on the server: methods,
-//! extensions, content types.
+//! [`validate_request`] holds what every server asks; [`Core::check`] adds what depends on the
+//! server: methods, extensions, content types.
 
 use crate::lex::is_token_text;
 use crate::message::{Bad, Message};
@@ -134,11 +134,11 @@ pub struct Core<'a> {
 }
 
 impl Core<'_> {
-    /// [`validate_request`], then methods (8.2.1), extensions (8.2.2.3), content (8.2.3), Accept (13.3.1).
+    /// [`validate_request`], then methods (8.2.1), extensions (8.2.2.3), content (8.2.3), Accept
+    /// (13.3.1).
     ///
-    /// # Errors
-    /// [`Refusal`] with 400, 405, 406, 415, 416, 420, 483, 501 or 505. With 405 goes Allow, with 415 Accept,
-    /// with 420 Unsupported, which the caller writes.
+    /// # Errors [`Refusal`] with 400, 405, 406, 415, 416, 420, 483, 501 or 505. With 405 goes
+    /// Allow, with 415 Accept, with 420 Unsupported, which the caller writes.
     pub fn check(&self, request: &Message<'_>) -> Result<(), Refusal> {
         validate_request(request)?;
         let Some(method) = request.method() else {
@@ -256,7 +256,8 @@ fn contacts(message: &Message<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Absent is legal from RFC 2543. Used up is only of interest where a request could go on: out of dialog.
+/// Absent is legal from RFC 2543. Used up is only of interest where a request could go on: out of
+/// dialog.
 fn max_forwards(request: &Message<'_>, method: Method<'_>) -> Result<(), Refusal> {
     if !request.has(Name::MaxForwards) {
         return Ok(());

@@ -1,14 +1,16 @@
-//! Dialogs (RFC 3261 section 12): identity, sequence numbers, route set, target, and the requests inside.
+//! Dialogs (RFC 3261 section 12): identity, sequence numbers, route set, target, and the requests
+//! inside.
 //!
-//! A [`Dialog`] is a small value of numbers and ranges; its text (Call-ID, tags, addresses, routes, target) is one
-//! contiguous block that the caller lends from its own arena and passes back to every method:
+//! A [`Dialog`] is a small value of numbers and ranges; its text (Call-ID, tags, addresses, routes,
+//! target) is one contiguous block that the caller lends from its own arena and passes back to
+//! every method:
 //!
 //! ```text
-//!  | Call-ID | local tag | remote tag | local addr | remote addr | routes <..>, <..> | target ... room |
+//!  | Call-ID | local tag | remote tag | local | remote | routes <..>, <..> | target ... room |
 //! ```
 //!
-//! The target stands last, so that a target refresh (re-INVITE, UPDATE) rewrites it in place. Bytes of a block that do not
-//! fit its dialog (a damaged leg record) read as empty text; nothing panics.
+//! The target stands last, so that a target refresh (re-INVITE, UPDATE) rewrites it in place. Bytes
+//! of a block that do not fit its dialog (a damaged leg record) read as empty text; nothing panics.
 
 use arrayvec::ArrayVec;
 
@@ -123,8 +125,8 @@ impl<'a> DialogId<'a> {
 
 impl Dialog {
     /// The dialog that a 101-299 response to our INVITE (SUBSCRIBE, REFER) makes: section 12.1.2.
-    /// Also takes the place of an early dialog when its 2xx comes: pass the same block, then restore
-    /// `local_cseq` if requests were sent in between.
+    /// Also takes the place of an early dialog when its 2xx comes: pass the same block, then
+    /// restore `local_cseq` if requests were sent in between.
     ///
     /// # Errors
     /// [`DialogError`]. A response without Contact uses the request-URI, as RFC 2543 peers expect.
@@ -161,8 +163,8 @@ impl Dialog {
         })
     }
 
-    /// The dialog that our response with `local_tag` to this request makes: section 12.1.1. It is early until
-    /// `confirmed` is set. `local_cseq` is what our first own request counts from.
+    /// The dialog that our response with `local_tag` to this request makes: section 12.1.1. It is
+    /// early until `confirmed` is set. `local_cseq` is what our first own request counts from.
     ///
     /// # Errors
     /// [`DialogError`]. A request without Contact uses the From URI.
@@ -242,7 +244,8 @@ impl Dialog {
         self.first_route(text).map_or_else(|| self.target(text), |route| route.uri)
     }
 
-    /// Takes a new remote target from a target refresh (re-INVITE, UPDATE, or their 2xx): section 12.2.
+    /// Takes a new remote target from a target refresh (re-INVITE, UPDATE, or their 2xx): section
+    /// 12.2.
     ///
     /// # Errors
     /// [`DialogError`] when the Contact is broken or does not fit; the old target stays.
@@ -257,9 +260,10 @@ impl Dialog {
         Ok(())
     }
 
-    /// Begins a request inside the dialog and counts CSeq up (not for ACK, which repeats the INVITE's number:
-    /// [`Dialog::ack`]): request line, Via, Route, Max-Forwards, From, To, Call-ID, CSeq. The caller adds Contact and
-    /// body and finishes. A broken block comes out of `finish` as an error.
+    /// Begins a request inside the dialog and counts CSeq up (not for ACK, which repeats the
+    /// INVITE's number: [`Dialog::ack`]): request line, Via, Route, Max-Forwards, From, To,
+    /// Call-ID, CSeq. The caller adds Contact and body and finishes. A broken block comes out of
+    /// `finish` as an error.
     pub fn request<'o>(
         &mut self,
         text: &[u8],
@@ -283,8 +287,8 @@ impl Dialog {
         self.write(text, out, Method::Ack, cseq, via)
     }
 
-    /// Section 12.2.1.1: a loose first route leaves the target in the request line; a strict one takes its place there
-    /// and the target goes to the end of Route.
+    /// Section 12.2.1.1: a loose first route leaves the target in the request line; a strict one
+    /// takes its place there and the target goes to the end of Route.
     fn write<'o>(
         &self,
         text: &[u8],
@@ -322,12 +326,12 @@ impl Dialog {
             .cseq(cseq, method)
     }
 
-    /// Checks a request that claims to be in this dialog and takes its CSeq number (section 12.2.2). The caller has
-    /// found the dialog by its id and absorbed retransmissions in the transaction.
+    /// Checks a request that claims to be in this dialog and takes its CSeq number (section
+    /// 12.2.2). The caller has found the dialog by its id and absorbed retransmissions in the
+    /// transaction.
     ///
-    /// # Errors
-    /// [`Refusal`]: 481 when tags or Call-ID are others, 500 when the CSeq number is not above the last (an ACK
-    /// and a CANCEL repeat the INVITE's).
+    /// # Errors [`Refusal`]: 481 when tags or Call-ID are others, 500 when the CSeq number is not
+    /// above the last (an ACK and a CANCEL repeat the INVITE's).
     pub fn check_request(&mut self, text: &[u8], request: &Message<'_>) -> Result<(), Refusal> {
         let id = self.id(text);
         let claimed = DialogId::of_request(request);

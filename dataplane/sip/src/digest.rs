@@ -1,8 +1,9 @@
 //! Digest authentication (RFC 3261 section 22, RFC 7616, RFC 8760): MD5 and SHA-256, qop=auth.
 //!
-//! Both sides work from HA1 = H(user:realm:password), so that no password is kept here. Nonces are made without state:
-//! the time and a keyed hash over (time, source, realm); they live 60 s (THREATS.md), after which the right answer
-//! is a new challenge with `stale=true`. Replays within the life are the caller's to catch by `nc`.
+//! Both sides work from HA1 = H(user:realm:password), so that no password is kept here. Nonces are
+//! made without state: the time and a keyed hash over (time, source, realm); they live 60 s
+//! (THREATS.md), after which the right answer is a new challenge with `stale=true`. Replays within
+//! the life are the caller's to catch by `nc`.
 
 use core::hash::Hasher;
 use core::net::IpAddr;
@@ -205,7 +206,8 @@ impl<'a> Challenge<'a> {
         Some(Self { realm: realm?, nonce: nonce?, ..challenge })
     }
 
-    /// Writes the challenge. With several algorithms the preferred one goes first (RFC 8760 section 2.3).
+    /// Writes the challenge. With several algorithms the preferred one goes first (RFC 8760 section
+    /// 2.3).
     #[must_use]
     pub fn write<'b>(&self, writer: Writer<'b>, name: Name) -> Writer<'b> {
         let stale: &[u8] = if self.stale { b",stale=true" } else { b"" };
@@ -231,8 +233,9 @@ impl<'a> Challenge<'a> {
         writer.header(name, &parts)
     }
 
-    /// Writes our answer: an Authorization (Proxy-Authorization) header for a request with this method and URI.
-    /// `nc` counts the uses of the nonce from 1; `cnonce` is the caller's random text.
+    /// Writes our answer: an Authorization (Proxy-Authorization) header for a request with this
+    /// method and URI. `nc` counts the uses of the nonce from 1; `cnonce` is the caller's random
+    /// text.
     #[must_use]
     pub fn answer<'b>(&self, writer: Writer<'b>, name: Name, with: &Answer<'_>) -> Writer<'b> {
         let count = Hash::of(&with.nc.to_be_bytes());
@@ -291,8 +294,8 @@ pub struct Answer<'a> {
 }
 
 impl<'a> Credentials<'a> {
-    /// Reads credentials; `None` for another scheme, an unknown algorithm or qop, or a missing field
-    /// (the server then challenges as if there were none).
+    /// Reads credentials; `None` for another scheme, an unknown algorithm or qop, or a missing
+    /// field (the server then challenges as if there were none).
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let mut credentials = Self {
@@ -331,7 +334,8 @@ impl<'a> Credentials<'a> {
         complete.then_some(credentials)
     }
 
-    /// The response fits HA1 (hexadecimal, of this algorithm). Takes the same time for every wrong one.
+    /// The response fits HA1 (hexadecimal, of this algorithm). Takes the same time for every wrong
+    /// one.
     #[must_use]
     pub fn verify(&self, ha1: &[u8], method: Method<'_>) -> bool {
         let question = Question { nonce: self.nonce, qop: self.qop, method, uri: self.uri };

@@ -1,14 +1,15 @@
-//! Message boundaries in a byte stream: TCP, TLS (RFC 3261 sections 7.5 and 18.3). WebSocket needs none of
-//! this: one frame is one message (RFC 7118).
+//! Message boundaries in a byte stream: TCP, TLS (RFC 3261 sections 7.5 and 18.3). WebSocket needs
+//! none of this: one frame is one message (RFC 7118).
 //!
-//! [`next`] looks at what has arrived and says: a whole message of so many bytes, a keep-alive, wait, or close. It
-//! reads lines with the same functions as the parser, so that both agree on where a header section ends, and
-//! believes a Content-Length only when there is exactly one meaning (THREATS.md: smuggling): two that differ, one
-//! that is no number or beyond the limit closes the connection after a 400.
+//! [`next`] looks at what has arrived and says: a whole message of so many bytes, a keep-alive,
+//! wait, or close. It reads lines with the same functions as the parser, so that both agree on
+//! where a header section ends, and believes a Content-Length only when there is exactly one
+//! meaning (THREATS.md: smuggling): two that differ, one that is no number or beyond the limit
+//! closes the connection after a 400.
 
 use crate::lex::{is_token, number, trim};
 use crate::limits::MESSAGE_BYTES_MAX;
-use crate::message::{field_at, line_at};
+use crate::lines::{field_at, line_at};
 use crate::name::Name;
 
 /// What stands at the front of a stream.
@@ -16,8 +17,8 @@ use crate::name::Name;
 pub enum Framed {
     /// The first `n` bytes are one message.
     Message(usize),
-    /// The first `n` bytes are line ends between messages. Two of them are a ping (RFC 5626 section 3.5.1):
-    /// answer with CR LF.
+    /// The first `n` bytes are line ends between messages. Two of them are a ping (RFC 5626 section
+    /// 3.5.1): answer with CR LF.
     KeepAlive {
         /// Bytes to discard.
         len: usize,
@@ -26,7 +27,8 @@ pub enum Framed {
     },
     /// More bytes are needed.
     Partial,
-    /// The stream cannot be read on: answer 400 from the first `head` bytes if they hold a request, then close.
+    /// The stream cannot be read on: answer 400 from the first `head` bytes if they hold a request,
+    /// then close.
     Broken {
         /// Why.
         fault: Fault,

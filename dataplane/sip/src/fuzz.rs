@@ -1,5 +1,6 @@
-//! Entry points for fuzzers: arbitrary bytes in, every public reader run over them, invariants asserted. They panic only
-//! for a bug. Plain functions, so that libFuzzer shims, the seeded mutation test and the simulation share them.
+//! Entry points for fuzzers: arbitrary bytes in, every public reader run over them, invariants
+//! asserted. They panic only for a bug. Plain functions, so that libFuzzer shims, the seeded
+//! mutation test and the simulation share them.
 
 use crate::check::{validate_request, validate_response};
 use crate::dialog::{Dialog, DialogId};

@@ -1,8 +1,10 @@
-//! Keys of transactions: keyed hashes, so that a table holds 16 bytes and no peer can choose collisions.
+//! Keys of transactions: keyed hashes, so that a table holds 16 bytes and no peer can choose
+//! collisions.
 //!
-//! A server transaction is found by branch, sent-by and method, an ACK by those of its INVITE (RFC 3261 section 17.2.3);
-//! a request without the magic cookie by the RFC 2543 rules. A client transaction is found by branch and CSeq method
-//! (17.1.3). The merged-request key (8.2.2.2) names the request however it came.
+//! A server transaction is found by branch, sent-by and method, an ACK by those of its INVITE (RFC
+//! 3261 section 17.2.3); a request without the magic cookie by the RFC 2543 rules. A client
+//! transaction is found by branch and CSeq method (17.1.3). The merged-request key (8.2.2.2) names
+//! the request however it came.
 
 use core::hash::Hasher;
 
@@ -55,8 +57,8 @@ impl TransactionKey {
         Self::server_2543(request, &via, method, hash)
     }
 
-    /// Section 17.2.3, second half. To's tag is left out: a UAS without state cannot know which one its
-    /// answer carried, and Call-ID, CSeq, From tag and Via already tell transactions apart.
+    /// Section 17.2.3, second half. To's tag is left out: a UAS without state cannot know which one
+    /// its answer carried, and Call-ID, CSeq, From tag and Via already tell transactions apart.
     fn server_2543(
         request: &Message<'_>,
         via: &Via<'_>,
@@ -93,7 +95,8 @@ impl TransactionKey {
         hash.finish()
     }
 
-    /// Key under which the same request is known when it came by several ways: From tag, Call-ID, CSeq.
+    /// Key under which the same request is known when it came by several ways: From tag, Call-ID,
+    /// CSeq.
     ///
     /// # Errors
     /// [`Bad`] for a header that the key needs.

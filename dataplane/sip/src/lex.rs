@@ -1,7 +1,8 @@
 //! Character classes and the cursor every header parser is written with.
 //!
-//! Header values keep their folding: `CR LF WSP` inside a value is white space. The index has already
-//! made sure that a CR or LF inside a value is part of a fold, so white space here is four bytes.
+//! Header values keep their folding: `CR LF WSP` inside a value is white space. The index has
+//! already made sure that a CR or LF inside a value is part of a fold, so white space here is four
+//! bytes.
 
 const TOKEN: u8 = 1;
 const LWS: u8 = 2;

@@ -1,9 +1,9 @@
 //! SIP: zero-copy parser and writer, transactions, dialogs, digest (RFC 3261).
 //!
-//! The crate is values and functions: bytes and `now` in, bytes and answers out. Nothing here allocates,
-//! reads a clock or knows a socket. A message is read with [`Message::parse`] and borrowed from the datagram;
-//! it is written with [`Writer`] into the caller's buffer. Transactions ([`txn`]) are values without storage:
-//! the bytes they retransmit are the caller's.
+//! The crate is values and functions: bytes and `now` in, bytes and answers out. Nothing here
+//! allocates, reads a clock or knows a socket. A message is read with [`Message::parse`] and
+//! borrowed from the datagram; it is written with [`Writer`] into the caller's buffer. Transactions
+//! ([`txn`]) are values without storage: the bytes they retransmit are the caller's.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod fuzz;
 pub mod key;
 pub mod lex;
 pub mod limits;
+mod lines;
 pub mod message;
 pub mod method;
 pub mod name;

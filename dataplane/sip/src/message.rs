@@ -1,20 +1,21 @@
 //! A whole SIP message, indexed but not copied.
 //!
-//! [`Message::parse`] walks the datagram once: start line, then one slot (name, offsets) for each header field,
-//! folds included, then the body by Content-Length. Nothing is allocated; a slot is eight bytes. Typed values
-//! (Via, From, CSeq, ...) are read from a slot when asked for.
+//! [`Message::parse`] walks the datagram once: start line, then one slot (name, offsets) for each
+//! header field, folds included, then the body by Content-Length. Nothing is allocated; a slot is
+//! eight bytes. Typed values (Via, From, CSeq, ...) are read from a slot when asked for.
 //!
-//! A message that cannot be taken is [`Malformed`]: the cause, and what was indexed all the same, so that a server
-//! can answer with a 400 that carries the sender's Via, From, To, Call-ID and CSeq (RFC 3261 section 8.2.6),
-//! or knows that there is nobody to answer.
+//! A message that cannot be taken is [`Malformed`]: the cause, and what was indexed all the same,
+//! so that a server can answer with a 400 that carries the sender's Via, From, To, Call-ID and CSeq
+//! (RFC 3261 section 8.2.6), or knows that there is nobody to answer.
 
 use arrayvec::ArrayVec;
 
 use crate::addr::NameAddr;
-use crate::lex::{Cursor, is_lws, is_token, number, number_u32, trim};
+use crate::lex::{Cursor, is_token, number, number_u32, trim};
 use crate::limits::{HEADERS_MAX, MESSAGE_BYTES_MAX};
+use crate::lines::{field_at, first_colon, line_at, line_end, trimmed};
 use crate::method::Method;
-use crate::name::{NAME_BYTES_MAX, Name, Words, words};
+use crate::name::{Name, words};
 use crate::params::{List, Params};
 use crate::uri::{BadUri, Uri};
 use crate::via::Via;
@@ -141,8 +142,8 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads one datagram (or one framed message of a stream). Bytes behind Content-Length are not part of it;
-    /// without Content-Length the rest is the body (RFC 3261 section 18.3).
+    /// Reads one datagram (or one framed message of a stream). Bytes behind Content-Length are not
+    /// part of it; without Content-Length the rest is the body (RFC 3261 section 18.3).
     ///
     /// # Errors
     /// [`Malformed`], see [`Cause`].
@@ -252,8 +253,9 @@ impl<'a> Message<'a> {
         is_version(version)
     }
 
-    /// Takes a header field of the form that nearly all have into the index: a known name, its colon at once, one line
-    /// that ends with CR LF. Everything else is `None` and goes the long way, which alone decides what is malformed.
+    /// Takes a header field of the form that nearly all have into the index: a known name, its
+    /// colon at once, one line that ends with CR LF. Everything else is `None` and goes the long
+    /// way, which alone decides what is malformed.
     #[inline]
     fn plain_field(&mut self, at: usize) -> Option<usize> {
         let rest = self.bytes.get(at..)?;
@@ -542,7 +544,8 @@ impl<'a> Message<'a> {
         NameAddr::parse(first).ok_or(Bad::Syntax(Name::Contact))
     }
 
-    /// All addresses of a list header (Contact, Route, Record-Route, Path, P-Asserted-Identity, Diversion, ...).
+    /// All addresses of a list header (Contact, Route, Record-Route, Path, P-Asserted-Identity,
+    /// Diversion, ...).
     pub fn addresses(&self, name: Name) -> impl Iterator<Item = Result<NameAddr<'a>, Bad>> + '_ {
         self.values(name).map(move |v| NameAddr::parse(v).ok_or(Bad::Syntax(name)))
     }
@@ -663,14 +666,15 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Malformed<'a> {
-    /// What could be indexed. Good for [`crate::reply::reply_to`] and for captures, not for anything else.
+    /// What could be indexed. Good for [`crate::reply::reply_to`] and for captures, not for
+    /// anything else.
     #[must_use]
     pub const fn partial(&self) -> &Message<'a> {
         &self.partial
     }
 
-    /// The status to answer with, or `None` when the message must be dropped in silence: it is a response,
-    /// an ACK, a keep-alive, or has no Via to answer along.
+    /// The status to answer with, or `None` when the message must be dropped in silence: it is a
+    /// response, an ACK, a keep-alive, or has no Via to answer along.
     #[must_use]
     pub fn answer(&self) -> Option<u16> {
         let method = self.partial.method()?;
@@ -724,18 +728,6 @@ fn is_version(text: &[u8]) -> bool {
         && parts.next().is_none()
 }
 
-/// `from..to` without white space at either end.
-#[inline]
-fn trimmed(text: &[u8], mut from: usize, mut to: usize) -> (usize, usize) {
-    while from < to && text.get(from).is_some_and(|&c| is_lws(c)) {
-        from += 1;
-    }
-    while from < to && text.get(to - 1).is_some_and(|&c| is_lws(c)) {
-        to -= 1;
-    }
-    (from, to)
-}
-
 /// The name of a field that is unknown, followed by white space, or at the very end of the message.
 #[cold]
 fn spelled_out(line: &[u8]) -> Option<(Name, u8, usize)> {
@@ -750,90 +742,7 @@ fn spelled_out(line: &[u8]) -> Option<(Name, u8, usize)> {
     Some((Name::of(&line[..name_len]), u8::try_from(name_len).ok()?, colon))
 }
 
-/// One in each byte, and the top bit of each byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = ONES << 7;
-
-/// Where the first colon stands in these words; [`NAME_BYTES_MAX`] when there is none.
-#[inline]
-fn first_colon(words: Words) -> usize {
-    let hit = |word: u64| {
-        let differing = word ^ (ONES * b':' as u64);
-        let hit = differing.wrapping_sub(ONES) & !differing & HIGH;
-        hit.trailing_zeros() as usize / 8
-    };
-    // A word without a colon counts eight.
-    let (first, second, third) = (hit(words.0), hit(words.1), hit(words.2));
-    if first < 8 {
-        return first;
-    }
-    if second < 8 {
-        return 8 + second;
-    }
-    if third < 8 {
-        return 16 + third;
-    }
-    NAME_BYTES_MAX
-}
-
 #[inline]
 fn to_u16(n: usize) -> u16 {
     u16::try_from(n).unwrap_or(u16::MAX)
-}
-
-/// A line without its end; `bad` when a CR stands inside.
-pub(crate) struct Line {
-    pub(crate) end: usize,
-    pub(crate) bad: bool,
-}
-
-/// The physical line that begins at `at`, and where the next begins. Lines end with CR LF; a bare LF is taken too.
-#[inline]
-pub(crate) fn line_at(bytes: &[u8], at: usize) -> Option<(Line, usize)> {
-    let mut bad = false;
-    let mut from = at;
-    loop {
-        let hit = from + line_end(bytes.get(from..)?)?;
-        if bytes[hit] == b'\n' {
-            return Some((Line { end: hit, bad }, hit + 1));
-        }
-        if bytes.get(hit + 1) == Some(&b'\n') {
-            return Some((Line { end: hit, bad }, hit + 2));
-        }
-        bad = true;
-        from = hit + 1;
-    }
-}
-
-/// The first CR or LF. Lines are short: eight bytes at a time, inlined, beats a call of `memchr2`.
-#[inline]
-fn line_end(bytes: &[u8]) -> Option<usize> {
-    let ends = |c: &u8| matches!(c, b'\r' | b'\n');
-    let mut from = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let word = chunk.first_chunk().map_or(0, |c| u64::from_le_bytes(*c));
-        // The lowest byte below 14; bytes above it may be marked falsely, none below.
-        let low = word.wrapping_sub(ONES * 14) & !word & HIGH;
-        if low != 0 {
-            from += low.trailing_zeros() as usize / 8;
-            break;
-        }
-        from += 8;
-    }
-    if bytes.get(from).is_some_and(ends) {
-        return Some(from);
-    }
-    bytes.get(from..)?.iter().position(ends).map(|found| from + found)
-}
-
-/// The header field that begins at `at`: its line and the folded lines behind it. An empty line is never folded.
-#[inline]
-pub(crate) fn field_at(bytes: &[u8], at: usize) -> Option<(Line, usize)> {
-    let (mut line, mut next) = line_at(bytes, at)?;
-    while matches!(bytes.get(next), Some(b' ' | b'\t')) && line.end > at {
-        let (more, after) = line_at(bytes, next)?;
-        line = Line { end: more.end, bad: line.bad || more.bad };
-        next = after;
-    }
-    Some((line, next))
 }

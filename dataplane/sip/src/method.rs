@@ -1,4 +1,5 @@
-//! Request methods (RFC 3261, 3262, 3265, 3311, 3428, 3515, 3903, 6086). Case matters (section 7.1).
+//! Request methods (RFC 3261, 3262, 3265, 3311, 3428, 3515, 3903, 6086). Case matters (section
+//! 7.1).
 
 use core::fmt;
 

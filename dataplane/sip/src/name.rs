@@ -1,7 +1,9 @@
-//! Header names, normalised once at parse (THREATS.md: header-name confusion). Every spelling of a known
-//! name, compact and long, in any case, becomes one [`Name`]; everything else is [`Name::Other`] and keeps its text.
+//! Header names, normalised once at parse (THREATS.md: header-name confusion). Every spelling of a
+//! known name, compact and long, in any case, becomes one [`Name`]; everything else is
+//! [`Name::Other`] and keeps its text.
 //!
-//! A name is looked up as three machine words, folded to lower case, in a hash table that the compiler builds.
+//! A name is looked up as three machine words, folded to lower case, in a hash table that the
+//! compiler builds.
 
 macro_rules! names {
     ($($variant:ident $text:literal $(, $compact:literal)?;)*) => {
@@ -207,8 +209,9 @@ pub(crate) const NAME_BYTES_MAX: usize = 24;
 #[derive(Clone, Copy)]
 pub(crate) struct Words(pub(crate) u64, pub(crate) u64, pub(crate) u64);
 
-/// Sets the bit that tells lower from upper case. All known names are letters, digits and hyphens, and no other token
-/// character folds to one of those, so this compares without case and without false matches.
+/// Sets the bit that tells lower from upper case. All known names are letters, digits and hyphens,
+/// and no other token character folds to one of those, so this compares without case and without
+/// false matches.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
 const SLOTS: usize = 512;

@@ -53,7 +53,8 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The next `;name[=value]` at the cursor: `Some(None)` when there is no semicolon, `None` on broken syntax.
+/// The next `;name[=value]` at the cursor: `Some(None)` when there is no semicolon, `None` on
+/// broken syntax.
 #[expect(clippy::option_option, reason = "absent and broken are different answers")]
 #[inline]
 pub(crate) fn next_param<'a>(cursor: &mut Cursor<'a>) -> Option<Option<Param<'a>>> {

@@ -1,5 +1,5 @@
-//! Messages that follow from a received one: responses (RFC 3261 section 8.2.6, RFC 3581), the ACK of a refused
-//! INVITE (17.1.1.3) and CANCEL (9.1).
+//! Messages that follow from a received one: responses (RFC 3261 section 8.2.6, RFC 3581), the ACK
+//! of a refused INVITE (17.1.1.3) and CANCEL (9.1).
 
 use core::net::SocketAddr;
 
@@ -33,9 +33,10 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// Begins the response to `request`: status line, Vias, From, To, Call-ID, CSeq, for 101 to 299 Record-Route,
-/// for 100 Timestamp. The caller adds its own headers and finishes. Headers that the request lacks or that are
-/// broken are left out or copied as they are, so it serves [`crate::Malformed::partial`] too.
+/// Begins the response to `request`: status line, Vias, From, To, Call-ID, CSeq, for 101 to 299
+/// Record-Route, for 100 Timestamp. The caller adds its own headers and finishes. Headers that the
+/// request lacks or that are broken are left out or copied as they are, so it serves
+/// [`crate::Malformed::partial`] too.
 #[must_use]
 pub fn reply_to<'b>(out: &'b mut [u8], request: &Message<'_>, reply: &Reply<'_>) -> Writer<'b> {
     let mut writer = Writer::new(out).status_line(reply.code, reply.reason);
@@ -75,8 +76,9 @@ pub fn reply_to<'b>(out: &'b mut [u8], request: &Message<'_>, reply: &Reply<'_>)
     writer
 }
 
-/// The first Via header with `received` and `rport` of its top value set from `source` (RFC 3581 section 4:
-/// both when `rport` was asked for; else `received` when the sent-by differs, RFC 3261 section 18.2.1).
+/// The first Via header with `received` and `rport` of its top value set from `source` (RFC 3581
+/// section 4: both when `rport` was asked for; else `received` when the sent-by differs, RFC 3261
+/// section 18.2.1).
 fn top_via(writer: &mut Writer<'_>, value: &[u8], source: SocketAddr) {
     let mut list = List::new(value);
     let top = list.next().unwrap_or_default();
@@ -144,8 +146,8 @@ impl From<WriteError> for Derive {
     }
 }
 
-/// The ACK for a 300-699 response: same request-URI, top Via, From, Call-ID, Route and CSeq number as the
-/// INVITE, To of the response (section 17.1.1.3).
+/// The ACK for a 300-699 response: same request-URI, top Via, From, Call-ID, Route and CSeq number
+/// as the INVITE, To of the response (section 17.1.1.3).
 ///
 /// # Errors
 /// [`Derive`].

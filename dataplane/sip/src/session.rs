@@ -72,15 +72,16 @@ impl SessionExpires {
         self.seconds / 2
     }
 
-    /// Seconds after which the other side hangs up: the interval less the smaller of 32 and a third of it (section 10).
+    /// Seconds after which the other side hangs up: the interval less the smaller of 32 and a third
+    /// of it (section 10).
     #[must_use]
     pub const fn expire_after(&self) -> u32 {
         let third = self.seconds / 3;
         self.seconds - if third < 32 { third } else { 32 }
     }
 
-    /// The answer of a UAS to this offer (section 9): `None` to let the session run without a timer is not
-    /// expressed here; an interval below `min_se` is a 422 with Min-SE.
+    /// The answer of a UAS to this offer (section 9): `None` to let the session run without a timer
+    /// is not expressed here; an interval below `min_se` is a 422 with Min-SE.
     ///
     /// # Errors
     /// The Min-SE to put into the 422.

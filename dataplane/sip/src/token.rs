@@ -1,8 +1,10 @@
-//! Tags and branches of our own that say which shard and which leg wrote them (DESIGN.md section 4).
+//! Tags and branches of our own that say which shard and which leg wrote them (DESIGN.md section
+//! 4).
 //!
-//! A token is the leg's 64-bit id (shard number in the top 8 bits, as in `LegId`) and a 32-bit MAC over kind, id and
-//! a caller's distinguisher, in base32: 20 characters. A branch has the magic cookie in front. A token that was not made
-//! with our key reads as `None`; one guess in 2^32 passes, and then names a leg whose tags do not match.
+//! A token is the leg's 64-bit id (shard number in the top 8 bits, as in `LegId`) and a 32-bit MAC
+//! over kind, id and a caller's distinguisher, in base32: 20 characters. A branch has the magic
+//! cookie in front. A token that was not made with our key reads as `None`; one guess in 2^32
+//! passes, and then names a leg whose tags do not match.
 
 use core::hash::Hasher;
 

@@ -1,7 +1,7 @@
 //! URIs: sip, sips and tel (RFC 3261 section 19.1, RFC 3966), borrowed from the message.
 //!
-//! [`Uri::parse`] checks the whole text once, so that the accessors cannot fail. A scheme we do not speak
-//! is not an error here: it is [`Scheme::Other`] with everything after the colon in `opaque`
+//! [`Uri::parse`] checks the whole text once, so that the accessors cannot fail. A scheme we do not
+//! speak is not an error here: it is [`Scheme::Other`] with everything after the colon in `opaque`
 //! (the server answers 416, section 8.2.2.1).
 
 use core::fmt;
@@ -128,8 +128,8 @@ impl fmt::Display for Host<'_> {
 impl<'a> Uri<'a> {
     /// Reads a URI that fills `raw`.
     ///
-    /// # Errors
-    /// [`BadUri`] when a sip, sips or tel URI breaks RFC 3261 section 25.1 / RFC 3966, or when there is no scheme.
+    /// # Errors [`BadUri`] when a sip, sips or tel URI breaks RFC 3261 section 25.1 / RFC 3966, or
+    /// when there is no scheme.
     #[inline]
     pub fn parse(raw: &'a [u8]) -> Result<Self, BadUri> {
         let colon = match raw {
@@ -279,7 +279,8 @@ impl<'a> Uri<'a> {
         })
     }
 
-    /// Equality of RFC 3261 section 19.1.4 (for `tel`, RFC 3966 section 4: visual separators ignored).
+    /// Equality of RFC 3261 section 19.1.4 (for `tel`, RFC 3966 section 4: visual separators
+    /// ignored).
     #[must_use]
     pub fn same(&self, other: &Uri<'_>) -> bool {
         if self.scheme != other.scheme || self.raw == other.raw {
@@ -345,8 +346,9 @@ impl<'a> UriParams<'a> {
         self.get(name).is_some()
     }
 
-    /// A parameter in both must match; `user`, `ttl`, `method` and `maddr` (all of them when `strict`) must
-    /// not be in one only. `transport` may be in one only (RFC 3261 section 19.1.4 examples).
+    /// A parameter in both must match; `user`, `ttl`, `method` and `maddr` (all of them when
+    /// `strict`) must not be in one only. `transport` may be in one only (RFC 3261 section 19.1.4
+    /// examples).
     fn same(self, other: UriParams<'_>, strict: bool) -> bool {
         let must = |name: &[u8]| {
             strict
@@ -375,7 +377,8 @@ pub fn unescape<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
     Some(&out[..len])
 }
 
-/// Writes `text` into `out` as a user part: what may not stand there becomes `%XX`; `None` when it does not fit.
+/// Writes `text` into `out` as a user part: what may not stand there becomes `%XX`; `None` when it
+/// does not fit.
 #[must_use]
 pub fn escape_user<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";

@@ -170,8 +170,8 @@ impl<'a> Via<'a> {
             .filter(|b| b.len() > MAGIC.len() && b[..MAGIC.len()].eq_ignore_ascii_case(MAGIC))
     }
 
-    /// Where a response goes by the Via alone (RFC 3261 section 18.2.2, RFC 3581 section 4), `None` where
-    /// a name would have to be resolved.
+    /// Where a response goes by the Via alone (RFC 3261 section 18.2.2, RFC 3581 section 4), `None`
+    /// where a name would have to be resolved.
     #[must_use]
     pub fn response_address(&self) -> Option<core::net::SocketAddr> {
         let default =

@@ -1,8 +1,9 @@
 //! Writing messages into the caller's buffer.
 //!
-//! A [`Writer`] appends; its methods chain, and the first thing that goes wrong (no room, a line end smuggled into a
-//! value, a name that is no token) sticks and comes out of [`Writer::finish`]. So a message is written without an
-//! error check per line, and a message that is not right never leaves.
+//! A [`Writer`] appends; its methods chain, and the first thing that goes wrong (no room, a line
+//! end smuggled into a value, a name that is no token) sticks and comes out of [`Writer::finish`].
+//! So a message is written without an error check per line, and a message that is not right never
+//! leaves.
 //!
 //! ```
 //! use sip::{Method, Name, Writer};

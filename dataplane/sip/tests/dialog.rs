@@ -13,8 +13,10 @@ fn via(branch: &[u8]) -> ViaOut<'_> {
 
 fn invite(routes: &str) -> String {
     format!(
-        "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\n{routes}\
-         From: \"Alice \\\"A\\\"\" <sip:alice@example.com>;tag=a1\r\nTo: Bob <sip:bob@example.com>\r\n\
+        "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\n\
+        {routes}\
+         From: \"Alice \\\"A\\\"\" <sip:alice@example.com>;tag=a1\r\n\
+         To: Bob <sip:bob@example.com>\r\n\
          Call-ID: c1\r\nCSeq: 10 INVITE\r\nContact: <sip:alice@10.0.0.1:5070;transport=udp>\r\n\
          Content-Length: 0\r\n\r\n"
     )

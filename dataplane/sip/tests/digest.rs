@@ -78,7 +78,8 @@ fn what_is_no_digest_is_none() {
         &b"NoOneKnowsThisScheme opaque-data=here"[..],
         b"Digest username=\"a\"",
         b"Digest username=\"a\",realm=\"r\",nonce=\"n\",uri=\"u\",response=\"x\",qop=auth",
-        b"Digest username=\"a\",realm=\"r\",nonce=\"n\",uri=\"u\",response=\"x\",algorithm=AKAv1-MD5",
+        b"Digest username=\"a\",realm=\"r\",nonce=\"n\",uri=\"u\",response=\"x\",\
+        algorithm=AKAv1-MD5",
         b"Digest username=\"a,realm",
         b"Digest",
         b"",

@@ -1,4 +1,5 @@
-//! Mutated torture messages: no panic, and whatever we answer we can read ourselves. Seeded, so that a failure repeats.
+//! Mutated torture messages: no panic, and whatever we answer we can read ourselves. Seeded, so
+//! that a failure repeats.
 
 mod vectors;
 
@@ -24,13 +25,17 @@ const SEEDS: [&[u8]; 2] = [
       Via: SIP/2.0/TLS 10.0.0.1:5062;branch=z9hG4bKx;rport;received=::1\r\n ;z=\"1;2\", SIP/2.0/TCP o;branch=z9hG4bKy\r\n\
       Record-Route: <sip:p1;lr>, <sip:p2>\r\nRoute: \"x,y\" <sip:p2;lr>\r\nMax-Forwards: 5\r\n\
       f: \"A \\\"B\\\"\" <sips:a@example.com>;tag=1\r\nt: <tel:+1-201-555;phone-context=x>\r\n\
-      i: c1@h\r\nCSeq: 7 INVITE\r\nm: <sip:a@10.0.0.1>;q=0.5\r\nx: 1800;refresher=uac\r\nMin-SE: 90\r\n\
+      i: c1@h\r\nCSeq: 7 INVITE\r\nm: <sip:a@10.0.0.1>;q=0.5\r\nx: 1800;refresher=uac\r\n\
+      Min-SE: 90\r\n\
       RAck: 1 7 INVITE\r\nReplaces: c;to-tag=1;from-tag=2;early-only\r\n\
-      Authorization: Digest username=\"u\",realm=\"r\",nonce=\"n\",uri=\"sip:b\",response=\"00\",qop=auth,nc=00000001,cnonce=\"c\"\r\n\
-      WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", stale=TRUE, algorithm=SHA-256, qop=\"auth,auth-int\"\r\n\
+      Authorization: Digest username=\"u\",realm=\"r\",nonce=\"n\",uri=\"sip:b\",response=\"00\",\
+      qop=auth,nc=00000001,cnonce=\"c\"\r\n\
+      WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", stale=TRUE, algorithm=SHA-256, qop=\"auth,\
+      auth-int\"\r\n\
       c: application/sdp\r\nl: 4\r\n\r\nv=0\n",
     b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\n\
-      To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:e@f>\r\nContent-Length: 0\r\n\r\n",
+      To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:e@f>\r\n\
+      Content-Length: 0\r\n\r\n",
 ];
 
 const DICTIONARY: [&[u8]; 18] = [

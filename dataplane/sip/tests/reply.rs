@@ -34,7 +34,8 @@ fn a_reply_copies_what_the_rfc_says_and_fills_the_via() {
 
 #[test]
 fn received_stands_only_where_it_must() {
-    let plain = b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1;received=6.6.6.6\r\n\r\n";
+    let plain = b"OPTIONS sip:a SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1;received=6.6.6.6\r\n\r\n";
     let request = Message::parse(plain).unwrap();
     let mut out = [0; 512];
     for (source, expected) in [

@@ -1,7 +1,9 @@
-//! RFC 4475: the 49 torture messages, each with the verdict of its own text, at the level of parser and UAS core.
+//! RFC 4475: the 49 torture messages, each with the verdict of its own text, at the level of parser
+//! and UAS core.
 //!
-//! Verdicts that need more than one message's syntax (401 for `regaut01`, 404 for unknown users) are the shard's to give;
-//! here those messages are accepted. Where the RFC names two conducts, ours is the one it calls always reasonable.
+//! Verdicts that need more than one message's syntax (401 for `regaut01`, 404 for unknown users)
+//! are the shard's to give; here those messages are accepted. Where the RFC names two conducts,
+//! ours is the one it calls always reasonable.
 
 mod vectors;
 

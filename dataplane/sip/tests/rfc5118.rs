@@ -115,7 +115,8 @@ fn section_4_9_mapped_addresses() {
 fn section_4_10_two_colons_and_the_three_of_the_old_grammar() {
     for uri in ["sip:user@[2001:db8::192.0.2.1]", "sip:user@[2001:db8:::192.0.2.1]"] {
         let text = format!(
-            "OPTIONS {uri} SIP/2.0\r\n{TAIL}Via: {VIA}\r\nCSeq: 689 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            "OPTIONS {uri} SIP/2.0\r\n{TAIL}Via: {VIA}\r\nCSeq: 689 OPTIONS\r\n\
+            Content-Length: 0\r\n\r\n"
         );
         let message = Message::parse(text.as_bytes()).unwrap();
         assert_eq!(validate_request(&message), Ok(()));

@@ -1,6 +1,6 @@
-//! What the cores repeat end to end, outside any transaction: a 2xx to INVITE until its ACK comes (RFC 3261
-//! section 13.3.1.4), a reliable provisional response until its PRACK comes (RFC 3262 section 3), and the ACK
-//! for every 2xx that comes again (section 13.2.2.4).
+//! What the cores repeat end to end, outside any transaction: a 2xx to INVITE until its ACK comes
+//! (RFC 3261 section 13.3.1.4), a reliable provisional response until its PRACK comes (RFC 3262
+//! section 3), and the ACK for every 2xx that comes again (section 13.2.2.4).
 
 use core::fmt;
 
@@ -28,7 +28,8 @@ const STATES: [State; 3] = [State::Waiting, State::Acknowledged, State::Terminat
 const EVENTS: [Event; 3] = [Event::Acknowledge, Event::Resend, Event::GiveUp];
 
 /// A 2xx to INVITE (or a reliable 1xx) that goes out until it is acknowledged, over any transport.
-/// On [`Actions::TIMEOUT`] the user ends the session with BYE (for a 1xx: refuses the INVITE with a 5xx).
+/// On [`Actions::TIMEOUT`] the user ends the session with BYE (for a 1xx: refuses the INVITE with a
+/// 5xx).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted2xx {
     clocks: Clocks,

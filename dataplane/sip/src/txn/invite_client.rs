@@ -96,7 +96,8 @@ impl InviteClient {
         self.state
     }
 
-    /// A response with this status came. A repeated 2xx is passed too: the user sends its ACK again.
+    /// A response with this status came. A repeated 2xx is passed too: the user sends its ACK
+    /// again.
     pub fn handle_response(&mut self, code: u16, now: Mono, timers: &Timers) -> Actions {
         let event = match code {
             ..200 => Event::Provisional,
@@ -123,7 +124,8 @@ impl InviteClient {
         self.apply(event, now, timers)
     }
 
-    /// A CANCEL has been sent: without a final response within 64 * T1 the transaction times out (section 9.1).
+    /// A CANCEL has been sent: without a final response within 64 * T1 the transaction times out
+    /// (section 9.1).
     pub fn cancel_sent(&mut self, now: Mono, timers: &Timers) {
         if self.state == State::Proceeding {
             self.clocks.end_at = now + timers.give_up();

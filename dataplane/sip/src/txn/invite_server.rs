@@ -88,7 +88,8 @@ const fn step(state: State, event: Event) -> Option<(State, Actions)> {
 }
 
 impl InviteServer {
-    /// The INVITE came. The user sends 100 Trying at once, or within 200 ms if it has nothing better.
+    /// The INVITE came. The user sends 100 Trying at once, or within 200 ms if it has nothing
+    /// better.
     #[must_use]
     pub const fn new(reliable: bool) -> Self {
         Self { clocks: Clocks::OFF, state: State::Proceeding, reliable }

@@ -1,11 +1,13 @@
-//! Transactions: the four machines of RFC 3261 section 17 with the Accepted state of RFC 6026, and the two repetitions
-//! that belong to no transaction (a 2xx until its ACK, an ACK for each repeated 2xx).
+//! Transactions: the four machines of RFC 3261 section 17 with the Accepted state of RFC 6026, and
+//! the two repetitions that belong to no transaction (a 2xx until its ACK, an ACK for each repeated
+//! 2xx).
 //!
-//! A machine is a value of at most 48 bytes without storage. It is told what arrived, what the user (the transaction
-//! user, TU) sends, and that time has passed; it answers with [`Actions`] and has one [`deadline`](invite_client::InviteClient::deadline).
-//! The bytes that it may want sent again are its owner's. Each module holds one event table, `step`: state and
-//! event in, next state and actions out; what is not in the table changes nothing. Timers are named as in the RFC's
-//! table 4; their lengths come from [`Timers`], which the owner passes in.
+//! A machine is a value of at most 48 bytes without storage. It is told what arrived, what the user
+//! (the transaction user, TU) sends, and that time has passed; it answers with [`Actions`] and has
+//! one [`deadline`](invite_client::InviteClient::deadline). The bytes that it may want sent again
+//! are its owner's. Each module holds one event table, `step`: state and event in, next state and
+//! actions out; what is not in the table changes nothing. Timers are named as in the RFC's table 4;
+//! their lengths come from [`Timers`], which the owner passes in.
 
 pub mod accepted;
 pub mod client;
