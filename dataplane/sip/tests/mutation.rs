@@ -22,7 +22,8 @@ impl Rng {
 
 const SEEDS: [&[u8]; 2] = [
     b"INVITE sip:b@[2001:db8::1]:5070;transport=tcp;lr?a=b SIP/2.0\r\n\
-      Via: SIP/2.0/TLS 10.0.0.1:5062;branch=z9hG4bKx;rport;received=::1\r\n ;z=\"1;2\", SIP/2.0/TCP o;branch=z9hG4bKy\r\n\
+      Via: SIP/2.0/TLS 10.0.0.1:5062;branch=z9hG4bKx;rport;\
+      received=::1\r\n ;z=\"1;2\", SIP/2.0/TCP o;branch=z9hG4bKy\r\n\
       Record-Route: <sip:p1;lr>, <sip:p2>\r\nRoute: \"x,y\" <sip:p2;lr>\r\nMax-Forwards: 5\r\n\
       f: \"A \\\"B\\\"\" <sips:a@example.com>;tag=1\r\nt: <tel:+1-201-555;phone-context=x>\r\n\
       i: c1@h\r\nCSeq: 7 INVITE\r\nm: <sip:a@10.0.0.1>;q=0.5\r\nx: 1800;refresher=uac\r\n\

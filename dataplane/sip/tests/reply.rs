@@ -3,7 +3,8 @@
 use sip::{Message, Name, Reply, Rport, ack_for_non_2xx, cancel_for, reply_to};
 
 const INVITE: &[u8] = b"INVITE sip:b@example.com SIP/2.0\r\n\
-    Via: SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKx;rport\r\n ;z=\"1;2\", SIP/2.0/TCP other;branch=z9hG4bKy\r\n\
+    Via: SIP/2.0/UDP 10.0.0.1:5062;branch=z9hG4bKx;rport\r\n ;z=\"1;2\", \
+    SIP/2.0/TCP other;branch=z9hG4bKy\r\n\
     v: SIP/2.0/UDP third\r\n\
     Record-Route: <sip:p1;lr>\r\nRoute: <sip:p2;lr>\r\n\
     Max-Forwards: 5\r\nFrom: <sip:a@example.com>;tag=1\r\nTo: <sip:b@example.com>\r\n\
