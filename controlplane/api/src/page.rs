@@ -13,7 +13,7 @@ use crate::problem::Problem;
 /// Rows of a page unless PageSize says otherwise.
 const SIZE_DEFAULT: usize = 50;
 /// Rows of a page at most; more are cut down to it.
-pub const SIZE_MAX: usize = 1_000;
+pub(crate) const SIZE_MAX: usize = 1_000;
 
 /// Which page was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

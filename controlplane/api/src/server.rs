@@ -144,6 +144,7 @@ pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(answer)
         .with_state(shared)
 }

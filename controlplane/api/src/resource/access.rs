@@ -31,7 +31,8 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     match Verb::of(context, rest)? {
         Verb::List => list(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(owner(context, sid).await?.show(context))),
-        Verb::Create | Verb::Update(_) | Verb::Delete(_) => Err(fixed()),
+        Verb::Update(sid) | Verb::Delete(sid) => owner(context, sid).await.and(Err(fixed())),
+        Verb::Create => Err(fixed()),
     }
 }
 

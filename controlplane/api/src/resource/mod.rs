@@ -176,11 +176,6 @@ fn date_or_null(at: Option<Wall>) -> Value {
     at.map_or(Value::Null, date)
 }
 
-/// An empty text is null in the API.
-fn text_or_null(text: &str) -> Value {
-    if text.is_empty() { Value::Null } else { text.into() }
-}
-
 fn call_sid(context: &Context<'_>, sid: &str) -> Result<CallId, Problem> {
     sid.parse().map_err(|_| context.not_found())
 }

@@ -61,8 +61,11 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
         _ => return Err(context.not_found()),
     };
     let asked = (day(context, "StartDate", today)?, day(context, "EndDate", today)?);
-    let first = fixed.map(|fixed| fixed.0).or(asked.0).unwrap_or(Day::of(0));
+    let first = fixed.map(|fixed| fixed.0).or(asked.0).unwrap_or_else(|| Day::of(0));
     let last = fixed.map(|fixed| fixed.1).or(asked.1).unwrap_or(today);
+    if first > last {
+        return Err(Problem::bad_parameter("StartDate", "after EndDate"));
+    }
     let (from, to) = (Wall(first.start_s() * 1_000_000), Wall(last.next().start_s() * 1_000_000));
     let days = read(context.backend().usage(context.account.sid, from, to).await)?;
     let first = match (fixed.is_some() || asked.0.is_some(), days.first()) {
@@ -148,15 +151,15 @@ fn month_end(day: Day) -> Day {
 impl Sum {
     fn add(&mut self, day: &UsageDay) {
         let leg = matches!(day.service, Service::SipIngress | Service::SipEgress);
-        let price = match self.category {
+        let ours = match self.category {
             "totalprice" => true,
-            "calls" if leg => true,
-            category if category == day.service.name() => true,
-            _ => return,
+            "calls" => leg,
+            category => category == day.service.name(),
         };
-        if price {
-            self.price = Nanos(self.price.0.saturating_add(day.price.0));
+        if !ours {
+            return;
         }
+        self.price = Nanos(self.price.0.saturating_add(day.price.0));
         if self.category != "totalprice" {
             self.count += day.count;
             self.micros += day.micros;
@@ -193,7 +196,7 @@ fn show(context: &Context<'_>, list: &str, sum: &Sum) -> Value {
         "description": sum.category,
         "count": if total { Value::Null } else { sum.count.to_string().into() },
         "count_unit": count_unit,
-        "usage": if total { price.clone() } else { sum.seconds.to_string() },
+        "usage": if total { price.as_str().to_owned() } else { sum.seconds.to_string() },
         "usage_unit": usage_unit,
         "usage_exact": if total { Value::Null } else { micros_as_seconds(sum.micros).into() },
         "bytes": sum.bytes.to_string(),

@@ -143,7 +143,7 @@ fn as_written(
     let authority = uri.authority()?;
     let agrees = authority.host().eq_ignore_ascii_case(&host.to_string())
         && authority.port_u16().unwrap_or(if secure { 443 } else { 80 }) == port;
-    if !agrees || text.contains('\\') {
+    if !agrees || !text.is_ascii() || text.contains('\\') {
         return None;
     }
     let written = authority.as_str().rsplit('@').next()?.to_owned();
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(target("http://example.com/a b").signed(), "http://example.com/a%20b");
         assert_eq!(
             target("http://example.com\\@evil.test/").host,
-            Host::Domain("example.com".into())
+            Host::Domain("example.com".to_owned())
         );
         assert_eq!(target("http://0x7f.1/x").signed(), "http://127.0.0.1/x");
         assert_eq!(target("http://b\u{fc}cher.example/").signed(), "http://xn--bcher-kva.example/");
