@@ -156,7 +156,7 @@ impl Director {
             outgoing: Some(Outgoing {
                 peer: leg.peer,
                 uri: way.uri,
-                from: self.from_uri(&leg.caller),
+                from: self.caller_uri(&leg.caller),
                 from_name: leg.caller_name,
                 headers: way.headers,
                 ring_ms: leg.ring_ms.max(1_000),
@@ -234,7 +234,7 @@ impl Director {
     }
 
     /// From of a leg: a SIP URI as it is, anything else as a user of ours.
-    fn from_uri(&self, caller: &str) -> String {
+    fn caller_uri(&self, caller: &str) -> String {
         match SipUri::parse(caller) {
             Some(uri) => uri.plain(),
             None => format!("sip:{}@{}", uri::escape_user(caller), self.settings.sip_host),

@@ -200,7 +200,7 @@ impl Dial {
             return Step::Next;
         };
         let mut params = vec![("DialCallStatus".to_owned(), status.name().to_owned())];
-        if let Some(call) = state.winner.or(state.children.last().map(|child| child.call)) {
+        if let Some(call) = state.winner.or_else(|| state.children.last().map(|it| it.call)) {
             params.push(("DialCallSid".to_owned(), call.to_string()));
         }
         if state.winner.is_some() {

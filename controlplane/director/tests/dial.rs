@@ -1,0 +1,228 @@
+//! `Dial`: a second leg, one answer, one end, one action.
+
+mod world;
+
+use base::CallId;
+use director::port::{HttpKind, OwnedCommand, OwnedOriginate};
+use wire::event::Cause;
+use world::{World, param, status, xml};
+
+fn app(document: &'static str) -> World {
+    World::new(move |request| match request.url.as_str() {
+        "http://app.test/voice" => xml(document),
+        "http://app.test/done" => xml("<Response><Hangup/></Response>"),
+        _ => status(204),
+    })
+}
+
+fn originated(world: &World) -> Vec<&OwnedOriginate> {
+    world
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            OwnedCommand::Originate(originate) => Some(originate.as_ref()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn events(world: &World, call: CallId) -> Vec<String> {
+    let of = |name: &str| {
+        let mine = move |it: &&&director::port::HttpRequest| {
+            it.kind == HttpKind::Callback && param(it, "CallSid") == call.to_string()
+        };
+        world.asked(name).iter().filter(mine).map(|it| param(it, "CallStatus").to_owned()).collect()
+    };
+    of("")
+}
+
+#[test]
+fn a_call_is_connected_and_its_end_asks_the_action() {
+    let mut world = app("<Response><Dial action=\"/done\" timeout=\"20\" timeLimit=\"600\">\
+         <Sip statusCallback=\"/child\" statusCallbackEvent=\"initiated ringing answered completed\">\
+         sip:ok@127.0.0.1:5080?X-Order=7</Sip></Dial></Response>");
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(3_000);
+    let order = originated(&world)[0].clone();
+    assert_eq!((order.uri.as_str(), order.parent), ("sip:ok@127.0.0.1:5080", call));
+    assert_eq!(order.targets.as_slice(), ["127.0.0.1:5080".parse().unwrap()]);
+    assert_eq!((order.ring_ms, order.limit_ms), (20_000, 600_000));
+    assert_eq!(order.headers, "X-Order: 7\r\n");
+    assert!(order.bridge && !order.pass_progress);
+    let child = world.children_of(call)[0];
+    world.bye_in(child, 10_000);
+    world.run(60_000);
+
+    let action = world.asked("/done")[0];
+    assert_eq!(param(action, "DialCallStatus"), "completed");
+    assert_eq!(param(action, "DialCallSid"), child.to_string());
+    assert_eq!(param(action, "DialBridged"), "true");
+    let seconds: u32 = param(action, "DialCallDuration").parse().unwrap();
+    assert_eq!(Some(seconds), world.store.calls[&child].duration);
+    assert_eq!(world.store.calls[&child].parent, Some(call));
+    assert_eq!(world.store.calls[&child].direction.name(), "outbound-dial");
+    assert_eq!(world.status_of(call), "completed");
+    assert_eq!(events(&world, child), ["initiated", "ringing", "in-progress", "completed"]);
+    assert_eq!(events(&world, call), ["in-progress", "completed"]);
+    let sequences: Vec<_> =
+        world.asked("/child").iter().map(|it| param(it, "SequenceNumber").to_owned()).collect();
+    assert_eq!(sequences, ["0", "1", "2", "3"]);
+    assert_eq!(world.store.usage.len(), 4, "ingress, egress and both sides' relay");
+    assert_eq!(world.store.ledger.len(), 2);
+    world.assert_clean();
+}
+
+#[test]
+fn outcomes_reach_the_action() {
+    for (target, dial, sip) in [
+        ("<Sip>sip:busy@127.0.0.1</Sip>", "busy", "486"),
+        ("<Sip>sip:ring@127.0.0.1</Sip>", "no-answer", "487"),
+        ("<Sip>sip:ok@10.0.0.1;transport=tls</Sip>", "failed", "404"),
+        ("<Sip>sip:ok@169.254.169.254</Sip>", "failed", "404"),
+        ("<Sip>sip:ok@nowhere.test</Sip>", "failed", "404"),
+        ("<Number>+4420</Number>", "failed", "404"),
+        ("+4420", "failed", "404"),
+        ("<Sip>nonsense</Sip>", "failed", ""),
+        ("<Client>alice</Client>", "failed", ""),
+    ] {
+        let document =
+            format!("<Response><Dial timeout=\"5\" action=\"/done\">{target}</Dial></Response>");
+        let mut world = World::new(move |request| match request.url.as_str() {
+            "http://app.test/voice" => xml(&document),
+            "http://app.test/done" => xml("<Response><Hangup/></Response>"),
+            _ => status(204),
+        });
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(60_000);
+        let action = world.asked("/done")[0];
+        assert_eq!(param(action, "DialCallStatus"), dial, "{target}");
+        assert_eq!(param(action, "DialSipResponseCode"), sip, "{target}");
+        assert!(world.store.calls[&call].status.is_final());
+        if sip == "404" || sip.is_empty() {
+            assert!(!world.store.alerts.is_empty(), "{target}");
+        }
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn numbers_go_by_the_longest_route_and_names_are_looked_up() {
+    let mut world = app("<Response><Dial callerId=\"+1777\">+1 555 0199</Dial></Response>")
+        .with_book(|book| {
+            let mut route = book.routes[0].clone();
+            route.sid.0 = 2;
+            route.prefix = "+1555".to_owned();
+            route.targets = vec!["carrier.test".to_owned(), "192.0.2.7:5062".to_owned()];
+            route.strip = 2;
+            route.prepend = "00".to_owned();
+            book.routes.push(route);
+        });
+    world.names.insert("carrier.test".to_owned(), vec!["192.0.2.5:5060".parse().unwrap()]);
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    let order = originated(&world)[0].clone();
+    assert_eq!(order.uri, "sip:005550199@carrier.test");
+    assert_eq!(order.from, "sip:+1777@127.0.0.1:5060");
+    let targets: Vec<_> = order.targets.iter().map(ToString::to_string).collect();
+    assert_eq!(targets, ["192.0.2.5:5060", "192.0.2.7:5062"]);
+    world.bye_in(call, 5_000);
+    world.run(20_000);
+    world.assert_clean();
+}
+
+#[test]
+fn names_that_lead_inside_are_refused() {
+    let mut world = app("<Response><Dial><Sip>sip:ok@rebind.test</Sip></Dial></Response>");
+    let inside = ["[::1]:5060", "169.254.169.254:5060", "[::ffff:10.0.0.1]:5060"];
+    let inside = inside.iter().map(|text| text.parse().unwrap()).collect();
+    world.names.insert("rebind.test".to_owned(), inside);
+    world.call_in("sip:bob@demo.test");
+    world.run(10_000);
+    assert!(originated(&world).is_empty());
+    assert_eq!(world.store.alerts[0].reason, "target-unresolved");
+    world.assert_clean();
+}
+
+#[test]
+fn several_ring_and_the_first_answer_wins() {
+    let mut world = app(
+        "<Response><Dial action=\"/done\"><Sip>sip:ring@127.0.0.1</Sip><Sip>sip:ok@127.0.0.1</Sip>\
+         <Sip>sip:busy@127.0.0.1</Sip></Dial></Response>",
+    );
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(3_000);
+    assert_eq!(originated(&world).len(), 3);
+    let ends =
+        |world: &World, cause| world.store.cdrs.values().filter(|cdr| cdr.cause == cause).count();
+    assert_eq!((ends(&world, Cause::OtherAnswered), ends(&world, Cause::Busy)), (1, 1));
+    world.bye_in(call, 5_000);
+    world.run(60_000);
+    let told = world.asked("/done")[0];
+    assert_eq!(told.kind, HttpKind::Callback, "the caller is gone: told, not asked");
+    assert_eq!(param(told, "DialCallStatus"), "completed");
+    assert_eq!(param(told, "CallStatus"), "completed");
+    world.assert_clean();
+}
+
+#[test]
+fn answer_on_bridge_leaves_the_caller_unanswered_and_passes_the_outcome() {
+    for (user, code, cause, end) in
+        [("busy", 486, Cause::Busy, "busy"), ("ring", 480, Cause::NoAnswer, "no-answer")]
+    {
+        let document = format!(
+            "<Response><Dial answerOnBridge=\"true\" timeout=\"6\">\
+             <Sip>sip:{user}@127.0.0.1</Sip></Dial></Response>"
+        );
+        let mut world = World::new(move |request| match request.url.as_str() {
+            "http://app.test/voice" => xml(&document),
+            _ => status(204),
+        });
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(30_000);
+        assert!(originated(&world)[0].pass_progress);
+        assert!(!world.commands.iter().any(|it| matches!(it, OwnedCommand::Answer { .. })));
+        let reject = world.commands.iter().find_map(|it| match it {
+            OwnedCommand::Reject { code, cause, .. } => Some((*code, *cause)),
+            _ => None,
+        });
+        assert_eq!(reject, Some((code, cause)));
+        assert_eq!(world.status_of(call), end);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn without_action_the_next_verb_runs() {
+    let mut world =
+        app("<Response><Dial><Sip>sip:drop@127.0.0.1</Sip></Dial><Pause length=\"3\"/></Response>");
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(30_000);
+    assert!(world.asked("/done").is_empty());
+    assert_eq!(world.store.calls[&call].duration, Some(7));
+    world.assert_clean();
+}
+
+#[test]
+fn the_caller_gives_up_while_it_rings() {
+    let mut world = app("<Response><Dial answerOnBridge=\"true\" action=\"/done\">\
+         <Sip>sip:ring@127.0.0.1</Sip></Dial></Response>");
+    let call = world.call_in("sip:bob@demo.test");
+    world.cancel_in(call, 2_000);
+    world.run(60_000);
+    assert_eq!(world.status_of(call), "canceled");
+    assert_eq!(world.status_of(world.children_of(call)[0]), "canceled");
+    assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "canceled");
+    world.assert_clean();
+}
+
+#[test]
+fn the_time_limit_ends_the_dialled_leg() {
+    let mut world =
+        app("<Response><Dial timeLimit=\"5\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>");
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(60_000);
+    let child = world.children_of(call)[0];
+    assert_eq!(world.store.calls[&child].duration, Some(5));
+    assert_eq!(world.store.calls[&child].cause, Some(Cause::TimeLimit));
+    world.assert_clean();
+}

@@ -1,0 +1,727 @@
+//! A world around one director, in virtual time: shards that make legs of what they are told, applications
+//! that answer what a test says, a store that keeps what is written, and crashes.
+//!
+//! Called parties are chosen by the user of the URI: `ok*` rings 1 s and answers, `busy*` refuses with 486,
+//! `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s.
+#![allow(dead_code, reason = "each test file uses its own part of the world")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base::{CallId, LegId, Mono, Now, Wall};
+use director::model::{
+    Account, AccountSid, Cdr, Currency, DomainSid, Hook, LedgerEntry, Nanos, NumberSid,
+    OutboundRoute, PhoneNumber, Price, PriceUnit, RouteSid, SipDomain, StatusHook, UsageRow,
+    VoiceConfig,
+};
+use director::model::{Alert, CallRow, DeadLetter, Events};
+use director::port::{
+    ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
+    OwnedCommand, Record, Resolved, Standing, StoreId,
+};
+use director::{Book, Director, Settings};
+use wire::event::{Cause, Direction, Incoming, Party, Summary};
+use wire::table::Network;
+use wire::{Event, Service, Usage};
+
+pub const ACCOUNT: AccountSid = AccountSid(0xac);
+pub const ACCOUNT_NUMBER: u64 = 7;
+const START_US: u64 = 1_800_000_000_000_000;
+
+/// What an application makes of a request: milliseconds until the answer, and the answer.
+pub type Answer = (u64, Result<HttpAnswer, HttpError>);
+pub type Application = Box<dyn FnMut(&HttpRequest) -> Answer>;
+
+pub struct World {
+    pub director: Director,
+    settings: Settings,
+    book: Book,
+    pub now: Now,
+    pub legs: BTreeMap<CallId, Leg>,
+    next_leg: u32,
+    /// What happens when, in order; equal moments in order of their making.
+    agenda: BTreeMap<(u64, u64), Happening>,
+    last: u64,
+    application: Application,
+    pub requests: Vec<(Mono, HttpRequest)>,
+    pub commands: Vec<OwnedCommand>,
+    pub replies: Vec<(ApiId, ApiResult)>,
+    pub released: BTreeSet<LegId>,
+    pub store: Store,
+    /// Addresses that names resolve to.
+    pub names: BTreeMap<String, Vec<SocketAddr>>,
+    /// Outputs handled so far, and at which one the process dies.
+    pub outputs: usize,
+    pub crash_at: Option<usize>,
+    unreleased: VecDeque<(u8, OwnedEvent)>,
+    pub store_fails: bool,
+}
+
+/// What was written, as a store would keep it.
+#[derive(Default)]
+pub struct Store {
+    pub calls: BTreeMap<CallId, CallRow>,
+    pub cdrs: BTreeMap<(u32, LegId), Cdr>,
+    pub usage: BTreeMap<(LegId, Service, u16), UsageRow>,
+    pub ledger: BTreeMap<(LegId, Service, u16), LedgerEntry>,
+    pub alerts: Vec<Alert>,
+    pub dead: Vec<DeadLetter>,
+    pub scripts: BTreeMap<CallId, director::port::ScriptLog>,
+    pub writes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Leg {
+    pub id: LegId,
+    pub call: CallId,
+    pub parent: CallId,
+    pub peer: Option<CallId>,
+    pub bridge: bool,
+    pub account: u64,
+    pub direction: Direction,
+    pub from: String,
+    pub to: String,
+    pub headers: String,
+    pub created: Wall,
+    pub answered: Wall,
+    pub joined: Wall,
+    pub ended: bool,
+    pub end: Option<(Wall, Party, Cause, u16)>,
+    pub limit_ms: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Event(u8, OwnedEvent),
+    Reply(HttpReply),
+    Stored(StoreId),
+    Resolved(Resolved),
+    /// The called party answers.
+    PickUp(CallId),
+    /// The leg ends, if it still stands.
+    End {
+        call: CallId,
+        by: Party,
+        cause: Cause,
+        code: u16,
+        unanswered_only: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum OwnedEvent {
+    Incoming { call: CallId, leg: LegId, at: Wall, uri: String, source: SocketAddr },
+    Dialed { call: CallId, leg: LegId, at: Wall },
+    Progress { call: CallId, leg: LegId, at: Wall },
+    Answered { call: CallId, leg: LegId, at: Wall },
+    Joined { call: CallId, peer: CallId, at: Wall },
+    Ended { leg: Box<Leg>, at: Wall, by: Party, cause: Cause, code: u16 },
+}
+
+pub fn xml(body: &str) -> Answer {
+    let content_type = "text/xml; charset=utf-8".to_owned();
+    (20, Ok(HttpAnswer { status: 200, content_type, body: body.as_bytes().to_vec() }))
+}
+
+pub fn status(status: u16) -> Answer {
+    (20, Ok(HttpAnswer { status, ..HttpAnswer::default() }))
+}
+
+pub fn param<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
+    request.params.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+}
+
+impl World {
+    /// One account, the domain `demo.test` and the number +15550100, both asking `http://app.test/voice`, told at
+    /// `http://app.test/status`; loopback is welcome; everything that starts with `+1` goes to 192.0.2.9.
+    pub fn new(application: impl FnMut(&HttpRequest) -> Answer + 'static) -> Self {
+        let book = book();
+        let settings = Settings {
+            shards: 3,
+            target_allow: vec!["127.0.0.0/8".parse().unwrap()],
+            ..Settings::default()
+        };
+        let now = Now { mono: Mono(1_000_000_000), wall: Wall(START_US) };
+        let director = Director::restore(settings.clone(), [1, 2, 3, 4], now, book.clone());
+        Self {
+            director,
+            settings,
+            book,
+            now,
+            legs: BTreeMap::new(),
+            next_leg: 0,
+            agenda: BTreeMap::new(),
+            last: 1_000,
+            application: Box::new(application),
+            requests: Vec::new(),
+            commands: Vec::new(),
+            replies: Vec::new(),
+            released: BTreeSet::new(),
+            store: Store::default(),
+            names: BTreeMap::new(),
+            outputs: 0,
+            crash_at: None,
+            unreleased: VecDeque::new(),
+            store_fails: false,
+        }
+    }
+
+    /// With another configuration.
+    pub fn with_book(mut self, change: impl FnOnce(&mut Book)) -> Self {
+        change(&mut self.book);
+        self.director =
+            Director::restore(self.settings.clone(), [1, 2, 3, 4], self.now, self.book.clone());
+        self
+    }
+
+    pub fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self.with_book(|_| {})
+    }
+
+    /// An INVITE comes in now, from 127.0.0.1.
+    pub fn call_in(&mut self, uri: &str) -> CallId {
+        self.call_in_from(uri, "127.0.0.1:5070")
+    }
+
+    pub fn call_in_from(&mut self, uri: &str, source: &str) -> CallId {
+        self.next_leg += 1;
+        let call = CallId(0xca11 << 64 | u128::from(self.next_leg));
+        let leg = self.new_leg(call, CallId::NONE, Direction::Inbound);
+        let (id, at) = (leg.id, self.now.wall);
+        self.legs.insert(call, Leg { to: uri.to_owned(), ..leg });
+        let source = source.parse().unwrap();
+        let uri = uri.to_owned();
+        self.event(0, OwnedEvent::Incoming { call, leg: id, at, uri, source });
+        call
+    }
+
+    /// The far end of a leg hangs up in `after` milliseconds.
+    pub fn bye_in(&mut self, call: CallId, after: u64) {
+        let by = Party::Remote;
+        let end =
+            Happening::End { call, by, cause: Cause::Normal, code: 200, unanswered_only: false };
+        self.plan(after, end);
+    }
+
+    /// The caller gives up in `after` milliseconds, if nobody answered.
+    pub fn cancel_in(&mut self, call: CallId, after: u64) {
+        let by = Party::Remote;
+        let cause = Cause::Canceled;
+        self.plan(after, Happening::End { call, by, cause, code: 487, unanswered_only: true });
+    }
+
+    pub fn api(&mut self, what: director::port::ApiRequest) -> ApiId {
+        self.last += 1;
+        let id = ApiId(self.last);
+        let call = director::port::ApiCall { id, account: ACCOUNT, what };
+        self.director.handle_api(self.now, call);
+        self.drain();
+        id
+    }
+
+    pub fn reply(&self, id: ApiId) -> Option<&ApiResult> {
+        self.replies.iter().find(|(reply, _)| *reply == id).map(|(_, result)| result)
+    }
+
+    /// Lets `millis` pass.
+    pub fn run(&mut self, millis: u64) {
+        let end = self.now.mono + Duration::from_millis(millis);
+        loop {
+            self.drain();
+            let next = self.agenda.first_key_value().map_or(Mono::NEVER, |((at, _), _)| Mono(*at));
+            let at = next.min(self.director.deadline());
+            if at > end {
+                let rest = end.since(self.now.mono);
+                self.now = self.now.later(rest);
+                return;
+            }
+            self.now = self.now.later(at.since(self.now.mono));
+            if next <= at {
+                let (_, happening) = self.agenda.pop_first().unwrap();
+                self.happen(happening);
+            } else {
+                self.director.handle_tick(self.now);
+            }
+        }
+    }
+
+    pub fn status_of(&self, call: CallId) -> &'static str {
+        self.store.calls.get(&call).map_or("-", |row| row.status.name())
+    }
+
+    pub fn children_of(&self, call: CallId) -> Vec<CallId> {
+        self.legs.values().filter(|leg| leg.parent == call).map(|leg| leg.call).collect()
+    }
+
+    /// Requests to a path, in order.
+    pub fn asked(&self, path: &str) -> Vec<&HttpRequest> {
+        self.requests.iter().map(|(_, it)| it).filter(|it| it.url.contains(path)).collect()
+    }
+
+    /// Every leg has one CDR and was released; nothing is left of any call.
+    pub fn assert_clean(&self) {
+        assert_eq!(self.store.cdrs.len(), self.legs.len(), "one CDR per leg");
+        for leg in self.legs.values() {
+            assert!(leg.ended, "{:?} stands", leg.call);
+            assert!(self.released.contains(&leg.id), "{:?} is not released", leg.call);
+        }
+        let left: Vec<_> = self.store.scripts.values().filter(|log| log.state.is_some()).collect();
+        assert!(left.is_empty(), "state of {} calls is left", left.len());
+        assert_eq!(self.director.stats().calls_live, 0);
+    }
+
+    fn plan(&mut self, after: u64, happening: Happening) {
+        self.last += 1;
+        let at = self.now.mono + Duration::from_millis(after);
+        self.agenda.insert((at.0, self.last), happening);
+    }
+
+    fn event(&mut self, after: u64, event: OwnedEvent) {
+        self.plan(after, Happening::Event(0, event));
+    }
+
+    fn new_leg(&mut self, call: CallId, parent: CallId, direction: Direction) -> Leg {
+        self.next_leg += 1;
+        Leg {
+            id: LegId::new(0, 1, self.next_leg),
+            call,
+            parent,
+            peer: None,
+            bridge: false,
+            account: 0,
+            direction,
+            from: "sip:alice@caller.test".to_owned(),
+            to: String::new(),
+            headers: String::new(),
+            created: self.now.wall,
+            answered: Wall(0),
+            joined: Wall(0),
+            ended: false,
+            end: None,
+            limit_ms: 0,
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Event(shard, event) => {
+                self.unreleased.push_back((shard, event.clone()));
+                self.tell(shard, &event);
+            }
+            Happening::Reply(reply) => self.director.handle_http(self.now, reply),
+            Happening::Stored(id) => {
+                let result = if self.store_fails { Err("disk".to_owned()) } else { Ok(()) };
+                self.director.handle_stored(self.now, id, result);
+            }
+            Happening::Resolved(resolved) => self.director.handle_resolved(self.now, resolved),
+            Happening::PickUp(call) => self.pick_up(call),
+            Happening::End { call, by, cause, code, unanswered_only } => {
+                let answered = self.legs.get(&call).is_some_and(|leg| leg.answered.0 > 0);
+                if !(unanswered_only && answered) {
+                    self.end(call, by, cause, code);
+                }
+            }
+        }
+        self.drain();
+        if self.crash_at.is_none() || self.outputs < self.crash_at.unwrap_or(0) {
+            // What was told before is durable with what came of it; a few stay, to be told again.
+            while self.unreleased.len() > 3 {
+                self.unreleased.pop_front();
+            }
+        }
+    }
+
+    fn tell(&mut self, shard: u8, event: &OwnedEvent) {
+        let now = self.now;
+        let director = &mut self.director;
+        match *event {
+            OwnedEvent::Incoming { call, leg, at, ref uri, source } => {
+                let incoming = Incoming {
+                    call,
+                    leg,
+                    at,
+                    listener: 0,
+                    source,
+                    uri,
+                    from: "sip:alice@caller.test",
+                    from_name: "Alice",
+                    to: uri,
+                    call_id: "sip-call-id",
+                    headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
+                };
+                director.handle_event(now, shard, &Event::Incoming(incoming));
+            }
+            OwnedEvent::Dialed { call, leg, at } => {
+                director.handle_event(now, shard, &Event::Dialed { call, leg, at });
+            }
+            OwnedEvent::Progress { call, leg, at } => {
+                let event = Event::Progress { call, leg, at, code: 180, media: false };
+                director.handle_event(now, shard, &event);
+            }
+            OwnedEvent::Answered { call, leg, at } => {
+                director.handle_event(now, shard, &Event::Answered { call, leg, at });
+            }
+            OwnedEvent::Joined { call, peer, at } => {
+                director.handle_event(now, shard, &Event::Joined { call, peer, at });
+            }
+            OwnedEvent::Ended { ref leg, at, by, cause, code } => {
+                let summary = summary(leg, at, by, cause, code);
+                director.handle_event(now, shard, &Event::Ended(summary));
+            }
+        }
+    }
+
+    /// Does what the director wants, until it wants nothing or dies.
+    pub fn drain(&mut self) {
+        while let Some(output) = self.director.poll_output() {
+            self.outputs += 1;
+            self.do_output(output);
+            if self.crash_at == Some(self.outputs) {
+                self.crash_at = None;
+                self.crash();
+            }
+        }
+    }
+
+    fn do_output(&mut self, output: Output) {
+        match output {
+            Output::Command { command, .. } => {
+                self.commands.push(command.clone());
+                self.obey(command);
+            }
+            Output::Http(request) => {
+                let (after, result) = (self.application)(&request);
+                let reply = HttpReply { id: request.id, result };
+                self.requests.push((self.now.mono, request));
+                if after < 60_000 {
+                    self.plan(after, Happening::Reply(reply));
+                }
+            }
+            Output::Resolve(resolve) => {
+                let targets = self.names.get(&resolve.host).cloned().unwrap_or_default();
+                self.plan(5, Happening::Resolved(Resolved { id: resolve.id, targets }));
+            }
+            Output::Store(write) => {
+                self.store.writes += 1;
+                if !(self.store_fails && write.id.is_some()) {
+                    for record in write.records {
+                        self.store.keep(record);
+                    }
+                }
+                if let Some(id) = write.id {
+                    self.plan(2, Happening::Stored(id));
+                }
+            }
+            Output::ApiReply { id, result } => self.replies.push((id, result)),
+            Output::Notice(_) => {}
+        }
+    }
+
+    /// `kill -9`, and a successor at once.
+    pub fn crash(&mut self) {
+        self.agenda.retain(|_, it| {
+            !matches!(it, Happening::Reply(_) | Happening::Stored(_) | Happening::Resolved(_))
+        });
+        let standing = self.legs.values().filter(|leg| !leg.ended).map(|leg| Standing {
+            call: leg.call,
+            leg: leg.id,
+            epoch: 1,
+            answered: leg.answered,
+        });
+        let mut book = self.book.clone();
+        book.standing = standing.collect();
+        book.scripts = self.store.scripts.values().cloned().collect();
+        self.director = Director::restore(self.settings.clone(), [9, 9, 9, 9], self.now, book);
+        // The ring's unreleased events come again, before anything new.
+        let again: Vec<_> = self.unreleased.iter().cloned().collect();
+        for (at, (shard, event)) in again.into_iter().enumerate() {
+            self.agenda.insert((self.now.mono.0, at as u64), Happening::Event(shard, event));
+        }
+        self.unreleased.clear();
+        // Cells that are closed and not released are read as if their end were told.
+        let closed: Vec<_> = self
+            .legs
+            .values()
+            .filter(|leg| leg.ended && !self.released.contains(&leg.id))
+            .cloned()
+            .collect();
+        for leg in closed {
+            if let Some((at, by, cause, code)) = leg.end {
+                self.event(0, OwnedEvent::Ended { leg: Box::new(leg), at, by, cause, code });
+            }
+        }
+    }
+
+    fn obey(&mut self, command: OwnedCommand) {
+        match command {
+            OwnedCommand::Accept { call, account, .. } => {
+                self.legs.get_mut(&call).unwrap().account = account;
+            }
+            OwnedCommand::Answer { call, limit_ms } => self.answer(call, limit_ms),
+            OwnedCommand::Reject { call, code, cause, .. } => {
+                if self.legs.get(&call).is_some_and(|leg| leg.answered.0 == 0) {
+                    self.end(call, Party::Application, cause, code);
+                }
+            }
+            OwnedCommand::Hangup { call, cause } => {
+                self.end(call, Party::Application, cause, 0);
+            }
+            OwnedCommand::Originate(originate) => self.originate(*originate),
+            OwnedCommand::Release { leg, .. } => {
+                self.released.insert(leg);
+            }
+            OwnedCommand::Join { .. }
+            | OwnedCommand::Part { .. }
+            | OwnedCommand::Ringback { .. }
+            | OwnedCommand::Limit { .. } => {}
+        }
+    }
+
+    fn originate(&mut self, order: director::port::OwnedOriginate) {
+        // A call that exists is not made again.
+        if self.legs.contains_key(&order.call) {
+            return;
+        }
+        let call = order.call;
+        let mut leg = self.new_leg(call, order.parent, Direction::Outbound);
+        leg.account = order.account;
+        leg.from = order.from;
+        leg.to.clone_from(&order.uri);
+        leg.headers = order.headers;
+        leg.bridge = order.bridge;
+        leg.limit_ms = order.limit_ms;
+        leg.peer = self.legs.values().find(|it| it.id == order.peer).map(|it| it.call);
+        let (id, at) = (leg.id, self.now.wall);
+        let peer_gone = leg.peer.is_some_and(|peer| self.legs[&peer].ended);
+        self.legs.insert(call, leg);
+        self.event(0, OwnedEvent::Dialed { call, leg: id, at });
+        if peer_gone {
+            self.plan(
+                0,
+                Happening::End {
+                    call,
+                    by: Party::Peer,
+                    cause: Cause::Canceled,
+                    code: 0,
+                    unanswered_only: false,
+                },
+            );
+            return;
+        }
+        let user = order.uri.trim_start_matches("sip:");
+        if user.starts_with("busy") {
+            let (by, cause) = (Party::Remote, Cause::Busy);
+            let end = Happening::End { call, by, cause, code: 486, unanswered_only: true };
+            return self.plan(500, end);
+        }
+        self.event(100, OwnedEvent::Progress { call, leg: id, at });
+        if !user.starts_with("ring") {
+            self.plan(1_000, Happening::PickUp(call));
+        }
+        if user.starts_with("drop") {
+            self.bye_in(call, 4_000);
+        }
+        let (by, cause) = (Party::Switch, Cause::NoAnswer);
+        let end = Happening::End { call, by, cause, code: 487, unanswered_only: true };
+        self.plan(u64::from(order.ring_ms), end);
+    }
+
+    fn pick_up(&mut self, call: CallId) {
+        let Some(leg) = self.legs.get(&call).filter(|leg| !leg.ended) else {
+            return;
+        };
+        let (peer, bridge) = (leg.peer, leg.bridge);
+        self.answer(call, leg.limit_ms);
+        if let Some(peer) = peer
+            && bridge
+            && !self.legs[&peer].ended
+        {
+            self.answer(peer, 0);
+            let at = self.now.wall;
+            for side in [call, peer] {
+                self.legs.get_mut(&side).unwrap().joined = at;
+            }
+            self.event(0, OwnedEvent::Joined { call, peer, at });
+        }
+    }
+
+    fn answer(&mut self, call: CallId, limit_ms: u32) {
+        let at = self.now.wall;
+        let Some(leg) = self.legs.get_mut(&call).filter(|leg| !leg.ended && leg.answered.0 == 0)
+        else {
+            return;
+        };
+        leg.answered = at;
+        let id = leg.id;
+        self.event(0, OwnedEvent::Answered { call, leg: id, at });
+        if limit_ms > 0 {
+            self.plan(
+                u64::from(limit_ms),
+                Happening::End {
+                    call,
+                    by: Party::Switch,
+                    cause: Cause::TimeLimit,
+                    code: 0,
+                    unanswered_only: false,
+                },
+            );
+        }
+    }
+
+    fn end(&mut self, call: CallId, by: Party, cause: Cause, code: u16) {
+        let at = self.now.wall;
+        let Some(leg) = self.legs.get_mut(&call).filter(|leg| !leg.ended) else {
+            return;
+        };
+        leg.ended = true;
+        leg.end = Some((at, by, cause, code));
+        let leg = Box::new(leg.clone());
+        self.event(0, OwnedEvent::Ended { leg, at, by, cause, code });
+        let dialled: Vec<_> =
+            self.legs.values().filter(|leg| leg.peer == Some(call)).map(|leg| leg.call).collect();
+        for child in dialled {
+            let answered = self.legs[&child].answered.0 > 0;
+            let cause = if answered { Cause::Normal } else { Cause::Canceled };
+            self.end(child, Party::Peer, cause, 0);
+        }
+    }
+}
+
+impl Store {
+    fn keep(&mut self, record: Record) {
+        match record {
+            Record::Call(row) => {
+                self.calls.insert(row.sid, *row);
+            }
+            Record::CallIfAbsent(row) => {
+                self.calls.entry(row.sid).or_insert(*row);
+            }
+            Record::Cdr(cdr) => {
+                self.cdrs.entry((cdr.epoch, cdr.leg)).or_insert(*cdr);
+            }
+            Record::Usage(row) => {
+                let key = (row.key.leg, row.key.service, row.key.segment);
+                self.usage.entry(key).or_insert(row);
+            }
+            Record::Ledger(entry) => {
+                let key = (entry.key.leg, entry.key.service, entry.key.segment);
+                self.ledger.entry(key).or_insert(entry);
+            }
+            Record::Alert(alert) => self.alerts.push(*alert),
+            Record::DeadLetter(letter) => self.dead.push(*letter),
+            Record::Script(log) => {
+                self.scripts.insert(log.call, log);
+            }
+            Record::Put(_) | Record::Delete(_) => {}
+        }
+    }
+}
+
+fn summary(leg: &Leg, at: Wall, by: Party, cause: Cause, code: u16) -> Summary<'_> {
+    let service = match leg.direction {
+        Direction::Inbound => Service::SipIngress,
+        Direction::Outbound => Service::SipEgress,
+    };
+    let segment = |service, segment, start: Wall, count| Usage {
+        service,
+        segment,
+        open: false,
+        start,
+        last: if start.0 > 0 { at } else { Wall(0) },
+        count,
+        bytes: 0,
+    };
+    let mut usage = arrayvec::ArrayVec::new();
+    usage.push(segment(service, 0, leg.answered, 1));
+    if leg.joined.0 > 0 {
+        usage.push(segment(Service::MediaRelay, 1, leg.joined, 50));
+    }
+    Summary {
+        epoch: 1,
+        leg: leg.id,
+        call: leg.call,
+        parent: leg.parent,
+        account: leg.account,
+        direction: leg.direction,
+        from: &leg.from,
+        to: &leg.to,
+        remote: "127.0.0.1:5070".parse().unwrap(),
+        call_id: "sip-call-id",
+        created: leg.created,
+        answered: leg.answered,
+        ended: at,
+        code,
+        cause,
+        by,
+        media: None,
+        usage,
+    }
+}
+
+fn book() -> Book {
+    let network = |text: &str| text.parse::<Network>().unwrap();
+    let sources = vec![network("127.0.0.0/8"), network("::1/128")];
+    let config = VoiceConfig {
+        voice: Some(Hook::post("http://app.test/voice")),
+        voice_fallback: None,
+        status_callback: Some(StatusHook {
+            hook: Hook::post("http://app.test/status"),
+            events: Events::ALL,
+        }),
+        event_application: None,
+    };
+    let price = |service| Price {
+        account: None,
+        service,
+        unit: PriceUnit::Minute,
+        price: Nanos(6_000_000),
+        currency: Currency::USD,
+        minimum_s: 0,
+        increment_s: 1,
+    };
+    Book {
+        accounts: vec![Account {
+            sid: ACCOUNT,
+            number: ACCOUNT_NUMBER,
+            auth_token: "token".into(),
+            parent: ACCOUNT,
+            sources: sources.clone(),
+            ..Account::default()
+        }],
+        numbers: vec![PhoneNumber {
+            sid: NumberSid(1),
+            account: ACCOUNT,
+            number: "+15550100".to_owned(),
+            config: config.clone(),
+            ..PhoneNumber::default()
+        }],
+        domains: vec![SipDomain {
+            sid: DomainSid(1),
+            account: ACCOUNT,
+            domain_name: "demo.test".to_owned(),
+            config,
+            sources,
+            ..SipDomain::default()
+        }],
+        routes: vec![OutboundRoute {
+            sid: RouteSid(1),
+            prefix: "+1".to_owned(),
+            targets: vec!["192.0.2.9:5060".to_owned()],
+            ..OutboundRoute::default()
+        }],
+        prices: vec![price(Service::SipIngress), price(Service::SipEgress)],
+        ..Book::default()
+    }
+}
+
+/// Requests that only tell.
+pub fn is_callback(request: &HttpRequest) -> bool {
+    request.kind == HttpKind::Callback
+}
+
+/// For tests that answer themselves.
+pub fn http_reply(id: HttpId, result: Result<HttpAnswer, HttpError>) -> HttpReply {
+    HttpReply { id, result }
+}
