@@ -7,5 +7,10 @@
     reason = "the bans keep clocks and sockets out of the planes; tools is one of the places they are for"
 )]
 
+pub mod check;
 pub mod clock;
+pub mod app;
 pub mod load;
+pub mod sign;
+pub mod system;
+pub mod up;

@@ -83,6 +83,7 @@ pub(crate) struct Call {
     pub(crate) answer_ns: u64,
     pub(crate) leg: Option<u32>,
     pub(crate) ended_wall: u64,
+    pub(crate) talked_ns: u64,
     pub(crate) sdp: Vec<u8>,
     /// The callee's 200 and 487, written while the INVITE was at hand.
     pub(crate) accepted: Vec<u8>,
@@ -110,6 +111,7 @@ impl Call {
             answer_ns: 0,
             leg: None,
             ended_wall: 0,
+            talked_ns: 0,
             sdp: Vec::new(),
             accepted: Vec::new(),
             terminated: Vec::new(),
@@ -132,6 +134,7 @@ impl Call {
         self.answer_ns = 0;
         self.leg = None;
         self.ended_wall = 0;
+        self.talked_ns = 0;
         self.sdp.clear();
         self.accepted.clear();
         self.terminated.clear();
@@ -189,6 +192,7 @@ impl Agent {
             call.ended_wall = wall();
             if call.answer_ns > 0 {
                 let talked = now.saturating_sub(call.answer_ns);
+                call.talked_ns = talked;
                 self.totals.talk_ns += u128::from(talked);
                 self.totals.talk_s_ceil += talked.div_ceil(S);
             }
@@ -271,10 +275,12 @@ impl Agent {
 
     pub(crate) fn close_media(&mut self, slot: u32) {
         let call = self.call(slot);
-        let (leg, ended, answered) = (call.leg.take(), call.ended_wall, call.answer_ns > 0);
+        let (leg, ended, talked) = (call.leg.take(), call.ended_wall, call.talked_ns);
+        let answered = call.answer_ns > 0;
         let record = leg.and_then(|leg| self.media.close(leg));
         if let Some(mut record) = record.filter(|_| answered) {
             record.ended_ns = ended;
+            record.talked_ns = talked;
             self.records.push(record);
         }
     }

@@ -359,6 +359,7 @@ impl Leg {
             delay_mean_ns: self.delay_sum.checked_div(self.delay_count).unwrap_or(0),
             sources: self.receiver.sources(),
             ended_ns: 0,
+            talked_ns: 0,
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct LegRecord {
     pub(crate) sources: u16,
     /// When the call ended for this leg (BYE sent or received), real-time clock; 0 if it did not.
     pub(crate) ended_ns: u64,
+    /// From answer to end.
+    pub(crate) talked_ns: u64,
 }
 
 /// One direction of one call, told from both ends.
@@ -106,6 +108,7 @@ mod tests {
             delay_mean_ns: 0,
             sources: 1,
             ended_ns: 0,
+            talked_ns: 0,
         }
     }
 

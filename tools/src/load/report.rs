@@ -9,6 +9,12 @@ use serde::Serialize;
 
 use super::agent::Outcome;
 use super::record::{LegRecord, judge};
+use crate::clock::MS;
+
+/// A leg that lived no longer may have heard nothing.
+const SHORT_NS: u64 = 200 * MS;
+/// The same where the peer is a stranger who may start later.
+const LATE_NS: u64 = 1_000 * MS;
 
 /// Quality of all streams of one direction. Times are milliseconds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -67,6 +73,10 @@ pub struct Signalling {
     pub retransmissions_heard: u64,
     pub unparsed: u64,
     pub unknown_dialog: u64,
+    pub packets_sent: u64,
+    pub packets_received: u64,
+    /// Packets that came for a port without a call.
+    pub packets_stray: u64,
     pub talk_seconds: f64,
     /// Talk time with each call rounded up to whole seconds.
     pub talk_seconds_ceil: u64,
@@ -166,6 +176,10 @@ fn own_limits(name: &str, role: &Outcome, rate: f64, limits: &mut Vec<String>) {
     if role.totals.missed > (rate * 0.01).max(1.0) {
         limits.push(format!("{name}: {:.0} calls were not placed in time", role.totals.missed));
     }
+    let refused: u64 = role.records.iter().map(|leg| leg.send_errors).sum();
+    if refused > 0 {
+        limits.push(format!("{name}: the kernel refused {refused} RTP packets"));
+    }
     if role.sip_send_errors > 0 {
         limits.push(format!("{name}: the kernel refused {} SIP messages", role.sip_send_errors));
     }
@@ -195,6 +209,9 @@ fn signalling(role: &Outcome) -> Signalling {
         retransmissions_heard: totals.retransmissions_heard,
         unparsed: totals.unparsed,
         unknown_dialog: totals.unknown_dialog,
+        packets_sent: role.sent,
+        packets_received: role.received,
+        packets_stray: role.stray,
         talk_seconds,
         talk_seconds_ceil: totals.talk_s_ceil,
         setup_p50_ms: at(&totals.setup_us, 0.5),
@@ -213,6 +230,9 @@ fn signalling(role: &Outcome) -> Signalling {
 fn direction(name: &'static str, ear: &Outcome, mouth: Option<&Outcome>) -> Direction {
     let spoken: HashMap<u32, &LegRecord> =
         mouth.iter().flat_map(|m| &m.records).map(|leg| (leg.stream, leg)).collect();
+    let listeners: HashMap<u32, &LegRecord> =
+        mouth.iter().flat_map(|m| &m.records).map(|leg| (leg.heard, leg)).collect();
+    let both = mouth.is_some();
     let mut all = Direction { name, mos_min: f64::MAX, ..Direction::default() };
     let mut jitter_us = 0;
     let mut heard_streams = Vec::with_capacity(ear.records.len());
@@ -221,7 +241,7 @@ fn direction(name: &'static str, ear: &Outcome, mouth: Option<&Outcome>) -> Dire
         all.foreign += leg.foreign;
         all.rtcp += leg.rtcp;
         if leg.heard == 0 {
-            all.silent += 1;
+            all.silent += u64::from(is_silence(leg, listeners.get(&leg.stream).copied(), both));
             continue;
         }
         heard_streams.push(leg.heard);
@@ -247,6 +267,15 @@ fn direction(name: &'static str, ear: &Outcome, mouth: Option<&Outcome>) -> Dire
     }
     finish(&mut all, jitter_us, &ear.delay);
     all
+}
+
+/// Whether a leg that heard nothing should have: its peer (who heard it) spoke, or there was time for a peer to.
+fn is_silence(leg: &LegRecord, peer: Option<&LegRecord>, both: bool) -> bool {
+    match peer {
+        Some(peer) => peer.sent > 2,
+        None if both => leg.talked_ns > SHORT_NS,
+        None => leg.talked_ns > LATE_NS,
+    }
 }
 
 fn finish(all: &mut Direction, jitter_us: u64, delay: &Histogram<u64>) {
