@@ -119,7 +119,7 @@ pub fn watchdog_interval() -> Option<Duration> {
 }
 
 /// The descriptors that the manager passed, with their names ("unknown" where it gave none), each made
-/// CLOEXEC. LISTEN_PID must be us.
+/// CLOEXEC. LISTEN_PID must be us, or unset: a manager that does not fork by itself cannot know it.
 ///
 /// # Safety
 ///
@@ -130,6 +130,17 @@ pub unsafe fn take_descriptors() -> Vec<(String, OwnedFd)> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     // SAFETY: the caller's promise.
     unsafe { take(LISTEN_FDS_START, count, &names) }
+}
+
+/// [`take_descriptors`], for `main`'s first line. The first call gets them, every later one gets none.
+pub fn inherited() -> Vec<(String, OwnedFd)> {
+    static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if TAKEN.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        return Vec::new();
+    }
+    // SAFETY: LISTEN_FDS is the manager's word that it passed these descriptors to us for the taking,
+    // and nothing of this process can have opened one of them: they were open before it began.
+    unsafe { take_descriptors() }
 }
 
 /// # Safety
@@ -151,8 +162,7 @@ unsafe fn take(start: RawFd, count: RawFd, names: &str) -> Vec<(String, OwnedFd)
 }
 
 fn is_for_us(variable: &str) -> bool {
-    env::var(variable)
-        .map_or(variable == "WATCHDOG_PID", |pid| pid.parse() == Ok(std::process::id()))
+    env::var(variable).ok().is_none_or(|pid| pid.parse() == Ok(std::process::id()))
 }
 
 fn check_name(name: &str) -> io::Result<()> {

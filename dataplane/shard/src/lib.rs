@@ -43,6 +43,7 @@ use base::{
 };
 use wire::cell::CellWriter;
 use wire::counter::{Counter, Counters};
+use wire::event::{Cause, Party};
 use wire::region::Region;
 use wire::table::Table;
 
@@ -246,6 +247,36 @@ impl<'m> Shard<'m> {
             self.housekeeping(now);
         }
         self.drain_local(&mut io);
+    }
+
+    /// The process is about to stop: no new calls, and those that stand are ended properly.
+    pub fn handle_stop(&mut self, now: Now, frames: &mut dyn Frames) {
+        let mut io = Io { now, frames };
+        self.draining = true;
+        for index in 0..self.plan.limits.legs {
+            if self.legs.get(index).is_some_and(|leg| !leg.is_over()) {
+                self.guarded(&mut io, index, |shard, io| {
+                    shard.hang_up(io, index, Cause::Restart, Party::Switch);
+                });
+            }
+        }
+        self.drain_local(&mut io);
+    }
+
+    /// No leg has anything under way: every BYE and CANCEL is answered.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.legs.iter().all(|(_, leg)| leg.is_over() && leg.is_quiet())
+    }
+
+    /// One turn of the loop.
+    pub fn count_breath(&mut self) {
+        self.counters.count(Counter::BreathTaken);
+    }
+
+    /// What the driver counted since it was last asked.
+    pub fn count_driver(&mut self, counter: Counter, amount: u64) {
+        self.counters.add(counter, amount);
     }
 
     /// The next datagram to send.

@@ -1,0 +1,361 @@
+//! A shard's thread: inhale a batch, think, exhale a batch.
+//!
+//! ```text
+//!   inhale   one io_uring_enter: submit what was queued, reap datagrams, read the clock once
+//!   think    commands, handoffs of other shards, the batch, flow reports, deadlines
+//!   exhale   datagrams and flows to the ring's queue, events and handoffs to their rings
+//! ```
+//!
+//! It sleeps only when nothing waits and after it has said so in every ring that others write for it;
+//! they ring its doorbell then, and only then.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use base::{Mono, Received};
+use crossbeam_queue::ArrayQueue;
+use net::{Driver, DriverPlan};
+use shard::Shard;
+use shard::plan::Plan;
+use wire::counter::Counter;
+use wire::region::{Region, Side};
+use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
+
+use crate::link::Attached;
+use crate::park::Bells;
+use crate::{Failure, STOP_MAX};
+
+/// Words of a ring between two shards (1 MiB).
+const RING_WORDS: usize = 1 << 17;
+/// Messages of one kind taken in one breath.
+const BATCH: usize = 256;
+/// How often what is rare is looked at: a new controlplane, a new table, our epoch.
+const RARE: core::time::Duration = core::time::Duration::from_millis(20);
+
+/// All that a shard's thread is born with.
+pub(crate) struct Life {
+    pub(crate) plan: Plan,
+    pub(crate) driver: DriverPlan,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) region: &'static [AtomicU64],
+    pub(crate) epoch: u32,
+    pub(crate) fresh: bool,
+    pub(crate) sockets: Vec<UdpSocket>,
+    pub(crate) bells: Arc<Bells>,
+    pub(crate) team: Member,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+/// The rings between shards.
+pub(crate) struct Team {
+    shards: u8,
+    /// `rings[from][to]`
+    rings: Vec<Vec<&'static [AtomicU64]>>,
+    attach: Vec<Arc<ArrayQueue<Attached>>>,
+}
+
+/// One shard's ends of them.
+pub(crate) struct Member {
+    /// By receiving shard; the own place is empty.
+    to: Vec<Option<Producer<'static>>>,
+    from: Vec<Consumer<'static>>,
+    attach: Arc<ArrayQueue<Attached>>,
+}
+
+/// The controlplane's side, once it is there.
+struct Controller {
+    events: Producer<'static>,
+    commands: Consumer<'static>,
+    region: Region<'static>,
+    table_seen: u64,
+}
+
+impl Team {
+    pub(crate) fn new(shards: u8) -> Self {
+        let ring = || -> &'static [AtomicU64] {
+            // Lives as long as the process; both ends are threads of it.
+            Box::leak((0..RING_WORDS + 32).map(|_| AtomicU64::new(0)).collect())
+        };
+        let rings = (0..shards).map(|_| (0..shards).map(|_| ring()).collect()).collect();
+        let attach = (0..shards).map(|_| Arc::new(ArrayQueue::new(1))).collect();
+        Self { shards, rings, attach }
+    }
+
+    pub(crate) fn attach_queues(&self) -> Vec<Arc<ArrayQueue<Attached>>> {
+        self.attach.clone()
+    }
+
+    pub(crate) fn member(&self, shard: u8) -> Member {
+        let me = usize::from(shard);
+        let others = || (0..usize::from(self.shards)).filter(move |other| *other != me);
+        let mut to: Vec<Option<Producer<'static>>> = (0..self.shards).map(|_| None).collect();
+        for other in others() {
+            let (slots, cursors) = ends(self.rings[me][other]);
+            to[other] = Some(Producer::join(slots, cursors));
+        }
+        let from = others().map(|other| {
+            let (slots, cursors) = ends(self.rings[other][me]);
+            Consumer::join(slots, cursors)
+        });
+        Member { to, from: from.collect(), attach: Arc::clone(&self.attach[me]) }
+    }
+}
+
+/// A ring in plain memory: the control words on cache lines of their own, then the slots.
+fn ends(words: &'static [AtomicU64]) -> (Slots<'static>, Cursors<'static>) {
+    let slots = Slots { head: &words[0], words: &words[32..] };
+    (slots, Cursors { read: &words[8], released: &words[16], sleeping: &words[24] })
+}
+
+impl Life {
+    pub(crate) fn live(self) {
+        let shard = self.plan.shard;
+        if let Err(error) = self.run() {
+            tracing::error!(shard, "{error}");
+            // The supervisor restarts the process; a shard alone cannot be.
+            std::process::exit(70);
+        }
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        if let Some(cpu) = self.cpu {
+            net::cpu::pin(cpu)?;
+        }
+        let mut driver = Driver::new(&self.driver)?;
+        driver.enable()?;
+        for (index, socket) in (0_u8..).zip(self.sockets) {
+            driver.add_listener(index, socket)?;
+        }
+        driver.watch(&self.bells.shards[usize::from(self.plan.shard)], 0)?;
+        let region = Region::open(self.region, Side::Dataplane)?;
+        let now = net::sample();
+        let shard = Shard::new(self.plan, region, now);
+        let mut breath = Breathing {
+            shard,
+            driver,
+            region,
+            epoch: self.epoch,
+            fresh: self.fresh,
+            bells: self.bells,
+            team: self.team,
+            controller: None,
+            received: Vec::with_capacity(4_096),
+            buffer: vec![0; RECORD_BYTES_MAX],
+            rare_at: now.mono,
+            transmit_failures: 0,
+        };
+        let mut stopping: Option<Mono> = None;
+        loop {
+            let now = breath.turn()?;
+            if self.stop.load(Ordering::Relaxed) && stopping.is_none() {
+                stopping = Some(now.mono + STOP_MAX);
+                breath.shard.handle_stop(now, breath.driver.pool_mut());
+                breath.exhale();
+            }
+            if stopping.is_some_and(|end| breath.shard.is_quiet() || now.mono >= end) {
+                breath.exhale();
+                breath.driver.flush();
+                return Ok(());
+            }
+        }
+    }
+}
+
+struct Breathing {
+    shard: Shard<'static>,
+    driver: Driver,
+    region: Region<'static>,
+    epoch: u32,
+    fresh: bool,
+    bells: Arc<Bells>,
+    team: Member,
+    controller: Option<Controller>,
+    received: Vec<Received>,
+    buffer: Vec<u8>,
+    rare_at: Mono,
+    transmit_failures: u64,
+}
+
+impl Breathing {
+    fn turn(&mut self) -> Result<base::Now, Failure> {
+        let sleep = self.prepare_sleep();
+        let deadline = self.shard.deadline();
+        let breath = self.driver.breathe(deadline, sleep, &mut self.received);
+        if sleep {
+            self.wake();
+        }
+        let now = breath.now;
+        self.shard.count_breath();
+        self.take_commands(now);
+        self.take_handoffs(now);
+        if !self.received.is_empty() {
+            let pool = self.driver.pool_mut();
+            self.shard.handle_datagrams(now, &self.received, pool);
+        }
+        while let Some(report) = self.driver.poll_report() {
+            self.shard.handle_flow_report(report);
+        }
+        if now.mono >= self.shard.deadline() {
+            self.shard.handle_tick(now, self.driver.pool_mut());
+        }
+        self.exhale();
+        if now.mono >= self.rare_at {
+            self.rare_at = now.mono + RARE;
+            self.rare(now)?;
+        }
+        Ok(now)
+    }
+
+    fn take_commands(&mut self, now: base::Now) {
+        let Some(controller) = self.controller.as_mut() else { return };
+        for _ in 0..BATCH {
+            match controller.commands.pop(&mut self.buffer) {
+                Ok(Some(command)) => {
+                    self.shard.handle_command(now, command, self.driver.pool_mut());
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    let words = controller.commands.skip_to_head();
+                    tracing::error!(
+                        words,
+                        "the commands ring was damaged; what stood there is lost"
+                    );
+                    break;
+                }
+            }
+        }
+        // A command is done when it is read: nothing of it has to outlive us.
+        let position = controller.commands.position();
+        controller.commands.release(position);
+    }
+
+    fn take_handoffs(&mut self, now: base::Now) {
+        for from in &mut self.team.from {
+            for _ in 0..BATCH {
+                match from.pop(&mut self.buffer) {
+                    Ok(Some(message)) => {
+                        self.shard.handle_handoff(now, message, self.driver.pool_mut());
+                    }
+                    Ok(None) => break,
+                    Err(_) => {
+                        from.skip_to_head();
+                        break;
+                    }
+                }
+            }
+            let position = from.position();
+            from.release(position);
+        }
+    }
+
+    fn exhale(&mut self) {
+        while let Some(transmit) = self.shard.poll_transmit() {
+            self.driver.transmit(transmit);
+        }
+        while let Some(flow) = self.shard.poll_flow() {
+            self.driver.flow(flow);
+        }
+        self.push_events();
+        self.push_handoffs();
+    }
+
+    fn push_events(&mut self) {
+        let Some(controller) = self.controller.as_mut() else { return };
+        while let Some(event) = self.shard.poll_event() {
+            // A full ring: the shard keeps it, and admits fewer calls while it keeps many.
+            if controller.events.push(event).is_err() {
+                break;
+            }
+            self.shard.event_taken();
+        }
+        if controller.events.publish() {
+            self.bells.controlplane.ring();
+        }
+    }
+
+    fn push_handoffs(&mut self) {
+        for (to, ring) in (0_u8..).zip(&mut self.team.to) {
+            let Some(ring) = ring else { continue };
+            while let Some(message) = self.shard.poll_handoff(to) {
+                if ring.push(message).is_err() {
+                    break;
+                }
+                self.shard.handoff_taken(to);
+            }
+            if ring.publish() {
+                self.bells.shards[usize::from(to)].ring();
+            }
+        }
+    }
+
+    /// Says in every ring that we sleep. False if something waits already.
+    fn prepare_sleep(&mut self) -> bool {
+        let mut quiet = self.team.attach.is_empty();
+        for from in &mut self.team.from {
+            quiet &= from.prepare_sleep();
+        }
+        if let Some(controller) = self.controller.as_mut() {
+            quiet &= controller.commands.prepare_sleep();
+        }
+        if !quiet {
+            self.wake();
+        }
+        quiet
+    }
+
+    fn wake(&mut self) {
+        for from in &mut self.team.from {
+            from.wake();
+        }
+        if let Some(controller) = self.controller.as_mut() {
+            controller.commands.wake();
+        }
+    }
+
+    fn rare(&mut self, now: base::Now) -> Result<(), Failure> {
+        if self.region.epoch() != self.epoch {
+            return Err("another process has taken over this region".into());
+        }
+        if let Some(words) = self.team.attach.pop() {
+            self.attach(words)?;
+        }
+        let failures = self.driver.counters();
+        let failures = failures.send_would_block
+            + failures.send_icmp_error
+            + failures.send_too_long
+            + failures.send_denied
+            + failures.send_error
+            + failures.send_queue_full
+            + failures.send_no_local;
+        let new = failures - self.transmit_failures;
+        self.transmit_failures = failures;
+        self.shard.count_driver(Counter::DiscardTransmit, new);
+        let Some(controller) = self.controller.as_mut() else { return Ok(()) };
+        let Some(area) = controller.region.table() else { return Ok(()) };
+        match wire::table::read(area, &mut controller.table_seen) {
+            Ok(Some(table)) => {
+                tracing::info!(routes = table.routes.len(), "published table applied");
+                self.shard.handle_table(now, table);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!("the published table was refused: {error}"),
+        }
+        Ok(())
+    }
+
+    /// A controlplane has come (again): its cursors for our events, its commands for us.
+    fn attach(&mut self, words: Attached) -> Result<(), Failure> {
+        let theirs = Region::open(words, Side::Controlplane)?;
+        let mut commands = Consumer::join(theirs.slots(), self.region.cursors());
+        if self.fresh && self.controller.is_none() {
+            // Commands of before our time were for our predecessor.
+            commands.skip_to_head();
+            let position = commands.position();
+            commands.release(position);
+        }
+        let events = Producer::join(self.region.slots(), theirs.cursors());
+        self.controller = Some(Controller { events, commands, region: theirs, table_seen: 0 });
+        Ok(())
+    }
+}

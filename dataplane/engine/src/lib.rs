@@ -1,1 +1,0 @@
-//! tandem-dataplane: config, plan, regions, threads, the breath loop

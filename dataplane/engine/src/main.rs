@@ -1,0 +1,197 @@
+//! `tandem-dataplane`: configuration -> plan -> regions -> listeners -> one thread per shard -> link.
+//!
+//! ```text
+//!   main            reads, checks, opens everything that needs privileges, starts the threads;
+//!                   then feeds the service manager's watchdog while every shard's pulse is fresh
+//!   link thread     waits for the controlplane, exchanges descriptors, tells the shards
+//!   shard threads   breathe (see `breath`), and touch nothing that another thread touches
+//! ```
+#![forbid(unsafe_code)]
+
+mod breath;
+mod link;
+mod park;
+mod plan;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wire::config::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often the main thread looks at the shards.
+const WATCH: Duration = Duration::from_millis(200);
+/// A shard whose pulse is older than this is stuck.
+const PULSE_MAX: Duration = Duration::from_secs(3);
+/// What a stop waits for calls to be ended properly.
+const STOP_MAX: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    // Before anything else opens a descriptor.
+    let inherited = net::notify::inherited();
+    let (config, text) = match configuration() {
+        Ok(config) => config,
+        Err(message) => {
+            eprintln!("tandem-dataplane: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    start_log(&config);
+    match run(&config, &text, inherited) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn run(
+    config: &Config,
+    config_path: &Path,
+    inherited: Vec<(String, std::os::fd::OwnedFd)>,
+) -> Result<(), Failure> {
+    let notify = net::notify::Notify::from_env()?;
+    let plan = plan::EnginePlan::new(config)?;
+    tracing::info!(
+        config = %config_path.display(),
+        shards = plan.shards,
+        legs = plan.limits.legs,
+        footprint_mib = plan.footprint() >> 20,
+        "starting"
+    );
+    let parked = park::Parked::open(&plan, inherited, &notify)?;
+    let listeners = parked.listeners;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let bells = Arc::new(parked.bells);
+    let team = breath::Team::new(plan.shards);
+    let mut threads = Vec::new();
+    for (shard, sockets) in (0..plan.shards).zip(listeners) {
+        let life = breath::Life {
+            plan: plan.for_shard(shard),
+            driver: plan.driver(),
+            cpu: plan.cpu(shard),
+            region: parked.regions[usize::from(shard)].words,
+            epoch: parked.epoch,
+            fresh: parked.regions[usize::from(shard)].fresh,
+            sockets,
+            bells: Arc::clone(&bells),
+            team: team.member(shard),
+            stop: Arc::clone(&stop),
+        };
+        let builder = std::thread::Builder::new().name(format!("shard-{shard}"));
+        threads.push(builder.spawn(move || life.live())?);
+    }
+    let attach = team.attach_queues();
+    let lobby = link::Lobby::new(&plan, &parked.regions, parked.epoch, Arc::clone(&bells), attach)?;
+    std::thread::Builder::new().name("link".to_owned()).spawn(move || lobby.serve())?;
+    let pulses: Vec<_> = parked.regions.iter().map(|region| region.words).collect();
+    watch(&notify, &pulses, &stop, &threads)?;
+    tracing::info!("stopping");
+    notify.stopping()?;
+    bells.shards.iter().for_each(net::Doorbell::ring);
+    for thread in threads {
+        if thread.join().is_err() {
+            return Err("a shard failed while stopping".into());
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the stop; feeds the watchdog only while every shard breathes.
+fn watch(
+    notify: &net::notify::Notify,
+    regions: &[&'static [std::sync::atomic::AtomicU64]],
+    stop: &AtomicBool,
+    threads: &[std::thread::JoinHandle<()>],
+) -> Result<(), Failure> {
+    let mut ready = false;
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::park_timeout(WATCH);
+        if threads.iter().any(std::thread::JoinHandle::is_finished) {
+            return Err("a shard ended by a fault of ours; restarting".into());
+        }
+        let now = net::clock::mono();
+        let fresh = regions.iter().all(|words| {
+            let Ok(region) = wire::region::Region::open(words, wire::region::Side::Dataplane)
+            else {
+                return false;
+            };
+            let pulse = base::Mono(region.pulse().load(Ordering::Relaxed));
+            pulse.0 != 0 && now.since(pulse) < PULSE_MAX
+        });
+        if fresh && !ready {
+            ready = true;
+            notify.ready()?;
+            tracing::info!("ready");
+        }
+        if fresh {
+            notify.watchdog()?;
+        } else if ready {
+            tracing::error!("a shard's pulse is stale; the watchdog is not fed");
+        }
+    }
+    Ok(())
+}
+
+/// `--config FILE` (default: the built-in configuration), `--data-dir DIR`.
+fn configuration() -> Result<(Config, PathBuf), String> {
+    let mut path = None;
+    let mut data_dir = None;
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().map(PathBuf::from);
+        match argument.to_str() {
+            Some("--config") => path = value(),
+            Some("--data-dir") => data_dir = value(),
+            Some("--version") => {
+                println!("tandem-dataplane {}", env!("CARGO_PKG_VERSION"));
+                std::process::exit(0);
+            }
+            Some("--help" | "-h") => {
+                println!("usage: tandem-dataplane [--config FILE] [--data-dir DIR]");
+                std::process::exit(0);
+            }
+            _ => return Err(format!("unknown argument {}; see --help", argument.display())),
+        }
+    }
+    let text = match &path {
+        Some(path) => std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+        None => String::new(),
+    };
+    let path = path.unwrap_or_default();
+    let mut config =
+        wire::config::load(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    if let Some(data_dir) = data_dir {
+        config.node.data_dir = data_dir;
+    }
+    Ok((config, path))
+}
+
+fn start_log(config: &Config) {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let json = match config.log.format.as_str() {
+        "json" => true,
+        "text" => false,
+        _ => !std::io::stderr().is_terminal(),
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_target(false).init();
+    }
+}

@@ -1,0 +1,154 @@
+//! What outlives this process: regions, doorbells and SIP sockets, parked with the service manager under
+//! a name and taken back by the successor. What is not there yet is made and parked.
+
+use std::collections::HashMap;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use net::notify::Notify;
+use net::{Doorbell, listen};
+use wire::mapping;
+use wire::region::{Region, Side, Sizes};
+
+use crate::Failure;
+use crate::plan::EnginePlan;
+
+/// Everything parked, in our hands.
+pub(crate) struct Parked {
+    pub(crate) regions: Vec<ParkedRegion>,
+    pub(crate) bells: Bells,
+    /// Per shard, in the order of the listeners.
+    pub(crate) listeners: Vec<Vec<UdpSocket>>,
+    /// This life's epoch, the same in all regions.
+    pub(crate) epoch: u32,
+}
+
+/// One shard's region.
+pub(crate) struct ParkedRegion {
+    pub(crate) fd: OwnedFd,
+    pub(crate) words: &'static [AtomicU64],
+    /// Made in this life: nothing of an earlier one is in it.
+    pub(crate) fresh: bool,
+}
+
+/// Doorbells: one per shard, one for the controlplane.
+#[derive(Debug)]
+pub(crate) struct Bells {
+    pub(crate) shards: Vec<Doorbell>,
+    pub(crate) controlplane: Doorbell,
+}
+
+impl Parked {
+    pub(crate) fn open(
+        plan: &EnginePlan,
+        inherited: Vec<(String, OwnedFd)>,
+        notify: &Notify,
+    ) -> Result<Self, Failure> {
+        let mut inherited: HashMap<String, OwnedFd> = inherited.into_iter().collect();
+        let mut take = |name: &str| inherited.remove(name);
+        let mut regions = Vec::new();
+        for shard in 0..plan.shards {
+            let name = format!("dp-region-{shard}");
+            regions.push(region(&name, take(&name), plan.sizes, notify)?);
+        }
+        let epoch = raise_epoch(&regions)?;
+        let mut bell = |name: &str| -> Result<Doorbell, Failure> {
+            if let Some(fd) = take(name) {
+                return Ok(Doorbell::from_fd(fd));
+            }
+            let bell = Doorbell::new()?;
+            notify.store(name, &[bell.as_fd()])?;
+            Ok(bell)
+        };
+        let shards = (0..plan.shards).map(|shard| bell(&format!("dp-bell-{shard}")));
+        let shards = shards.collect::<Result<_, _>>()?;
+        let bells = Bells { shards, controlplane: bell("cp-bell")? };
+        let listeners = sockets(plan, &mut take, notify)?;
+        if !inherited.is_empty() {
+            tracing::warn!(names = ?inherited.keys(), "parked descriptors that nobody asks for");
+        }
+        Ok(Self { regions, bells, listeners, epoch })
+    }
+}
+
+fn region(
+    name: &str,
+    parked: Option<OwnedFd>,
+    sizes: Sizes,
+    notify: &Notify,
+) -> Result<ParkedRegion, Failure> {
+    if let Some(fd) = parked {
+        let words = mapping::map_shared(&fd, true)?;
+        match Region::open(words, Side::Dataplane) {
+            Ok(region) if region.sizes().legs >= sizes.legs => {
+                tracing::info!(name, epoch = region.epoch(), "region of a predecessor taken over");
+                return Ok(ParkedRegion { fd, words, fresh: false });
+            }
+            // Its cells are money: stop rather than lose them.
+            Ok(region) => {
+                return Err(format!(
+                    "the parked region {name} has {} leg slots, `dataplane.limits.legs` asks for {}: \
+                     set it back, or stop the service once so that the region is given up",
+                    region.sizes().legs,
+                    sizes.legs
+                )
+                .into());
+            }
+            Err(error) => return Err(format!("the parked region {name}: {error}").into()),
+        }
+    }
+    let fd = mapping::create_sealed(name, sizes.words(Side::Dataplane))?;
+    let words = mapping::map_shared(&fd, true)?;
+    let _ = Region::create(words, Side::Dataplane, sizes, 0);
+    notify.store(name, &[fd.as_fd()])?;
+    Ok(ParkedRegion { fd, words, fresh: true })
+}
+
+/// Above every epoch of this node: seconds since 1970, or one more than a region's.
+fn raise_epoch(regions: &[ParkedRegion]) -> Result<u32, Failure> {
+    let seconds = u32::try_from(net::sample().wall.seconds())?;
+    let mut epoch = seconds;
+    for region in regions {
+        let old = Region::open(region.words, Side::Dataplane)?.epoch();
+        epoch = epoch.max(old.saturating_add(1));
+    }
+    for region in regions {
+        let _ = Region::succeed(region.words, Side::Dataplane, epoch)?;
+        let opened = Region::open(region.words, Side::Dataplane)?;
+        opened.pid().store(u64::from(std::process::id()), Ordering::Relaxed);
+        opened.pulse().store(0, Ordering::Relaxed);
+    }
+    Ok(epoch)
+}
+
+fn sockets(
+    plan: &EnginePlan,
+    take: &mut impl FnMut(&str) -> Option<OwnedFd>,
+    notify: &Notify,
+) -> Result<Vec<Vec<UdpSocket>>, Failure> {
+    let mut by_shard: Vec<Vec<UdpSocket>> = (0..plan.shards).map(|_| Vec::new()).collect();
+    for (index, address) in plan.listeners.iter().enumerate() {
+        let name = |shard: u8| format!("sip-{shard}-{index}");
+        let parked: Vec<UdpSocket> = (0..plan.shards)
+            .filter_map(|shard| take(&name(shard)).map(UdpSocket::from))
+            .filter(|socket| socket.local_addr().is_ok_and(|local| local == *address))
+            .collect();
+        let sockets = if parked.len() == usize::from(plan.shards) {
+            parked
+        } else {
+            // Another number of shards or another address: the old group is given up whole.
+            drop(parked);
+            let listening = listen::Listener::new(*address).open(usize::from(plan.shards))?;
+            tracing::info!(%address, spread = ?listening.spread, "SIP listener");
+            for (shard, socket) in (0_u8..).zip(&listening.sockets) {
+                notify.store(&name(shard), &[socket.as_fd()])?;
+            }
+            listening.sockets
+        };
+        for (list, socket) in by_shard.iter_mut().zip(sockets) {
+            list.push(socket);
+        }
+    }
+    Ok(by_shard)
+}

@@ -1,0 +1,259 @@
+//! From the configuration as written to the plan as lived: what is relative becomes absolute, what is
+//! shared is dealt out, what cannot work is said.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base::HashKey;
+use net::driver::MediaAddress;
+use net::{DriverPlan, PoolPlan};
+use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
+use wire::config::Config;
+use wire::region::Sizes;
+
+use crate::Failure;
+
+/// Ports of a block (DESIGN.md section 4).
+const BLOCK: u16 = 256;
+
+/// The whole process's plan.
+#[derive(Debug)]
+pub(crate) struct EnginePlan {
+    pub(crate) shards: u8,
+    pub(crate) node: u32,
+    pub(crate) limits: Limits,
+    pub(crate) sizes: Sizes,
+    pub(crate) runtime_dir: PathBuf,
+    pub(crate) listeners: Vec<SocketAddr>,
+    spin_us: u32,
+    frames: (u32, u32),
+    pin: bool,
+    cpus: Vec<usize>,
+    listener_plans: Vec<ListenerPlan>,
+    addresses: Vec<MediaAddress>,
+    /// Per media address: what SDP says, and the first ports of all its blocks.
+    media: Vec<(IpAddr, Vec<u16>)>,
+    timers: Timers,
+    guard: GuardPlan,
+    keys: Keys,
+    seed: u64,
+}
+
+impl EnginePlan {
+    pub(crate) fn new(config: &Config) -> Result<Self, Failure> {
+        let plane = &config.dataplane;
+        let cpus = net::cpu::allowed();
+        let shards = match plane.shards {
+            0 => u8::try_from(net::cpu::shards_default()).unwrap_or(1).clamp(1, 64),
+            shards => shards,
+        };
+        let media: Vec<_> = plane
+            .media
+            .iter()
+            .map(|media| (media.advertised.unwrap_or(media.bind), blocks(media.ports)))
+            .collect();
+        for (media, (_, blocks)) in plane.media.iter().zip(&media) {
+            if blocks.len() < usize::from(shards) {
+                let [first, last] = media.ports;
+                return Err(format!(
+                    "media `{}`: ports {first}-{last} hold {} whole blocks of {BLOCK} (a block starts \
+                     at a multiple of {BLOCK}), {shards} shards need one each: widen `ports` or lower \
+                     `shards`",
+                    media.name,
+                    blocks.len()
+                )
+                .into());
+            }
+        }
+        let limits = Limits::for_legs(plane.limits.legs, plane.limits.transactions);
+        let runtime_dir = if config.node.runtime_dir.as_os_str().is_empty() {
+            config.node.data_dir.join("run")
+        } else {
+            config.node.runtime_dir.clone()
+        };
+        Ok(Self {
+            shards,
+            node: config.node.id,
+            limits,
+            sizes: Sizes::for_legs(limits.legs),
+            runtime_dir,
+            listeners: plane.listener.iter().map(|listener| listener.bind).collect(),
+            spin_us: plane.spin_us,
+            frames: (plane.limits.frames, plane.limits.large_frames),
+            // With fewer cores than shards, pinning would only make them wait for each other.
+            pin: plane.pin && usize::from(shards) < cpus.len(),
+            cpus,
+            listener_plans: listener_plans(config)?,
+            addresses: plane
+                .media
+                .iter()
+                .map(|media| MediaAddress { bind: media.bind, device: None })
+                .collect(),
+            media,
+            timers: Timers {
+                t1: Duration::from_millis(u64::from(plane.timers.t1_ms)),
+                hold: Duration::from_millis(u64::from(plane.timers.hold_ms)),
+                media_timeout: Duration::from_secs(u64::from(plane.timers.media_timeout_s)),
+                session: Duration::from_secs(u64::from(plane.timers.session_s)),
+            },
+            guard: GuardPlan {
+                source_rate: plane.guard.source_rate,
+                source_burst: plane.guard.source_burst,
+                call_rate: plane.guard.call_rate,
+            },
+            keys: keys()?,
+            seed: random_u64()?,
+        })
+    }
+
+    pub(crate) fn for_shard(&self, shard: u8) -> Plan {
+        let mine = |blocks: &Vec<u16>| {
+            let every = usize::from(self.shards);
+            blocks.iter().skip(usize::from(shard)).step_by(every).copied().collect()
+        };
+        Plan {
+            shard,
+            shards: self.shards,
+            listeners: self.listener_plans.clone(),
+            media: self
+                .media
+                .iter()
+                .map(|(advertised, blocks)| MediaPlan {
+                    advertised: *advertised,
+                    blocks: mine(blocks),
+                })
+                .collect(),
+            limits: self.limits,
+            timers: self.timers,
+            guard: self.guard,
+            keys: self.keys,
+            seed: self.seed,
+        }
+    }
+
+    pub(crate) fn driver(&self) -> DriverPlan {
+        let (small, large) = self.frames;
+        let blocks: usize = self.media.iter().map(|(_, blocks)| blocks.len()).sum();
+        let ports = blocks.div_ceil(usize::from(self.shards)) * usize::from(BLOCK);
+        // Two ports per leg, and the spares.
+        let wanted = self.limits.legs as usize * 2 + 1_024;
+        let ports = u32::try_from(ports.min(wanted)).unwrap_or(u32::MAX);
+        let plan = DriverPlan::for_ports(ports, self.addresses.clone());
+        let pool = PoolPlan {
+            small_receive: (small / 4 * 3).clamp(256, 32_768),
+            small_own: (small / 4).max(256),
+            large_receive: (large / 2).clamp(64, 32_768),
+            large_own: (large / 2).max(64),
+            ..plan.pool
+        };
+        DriverPlan { pool, spin_us: self.spin_us, ..plan }
+    }
+
+    pub(crate) fn cpu(&self, shard: u8) -> Option<usize> {
+        if !self.pin {
+            return None;
+        }
+        // Core 0 is left to the system and the controlplane, where there is more than one.
+        let at = (usize::from(shard) + 1) % self.cpus.len();
+        self.cpus.get(at).copied()
+    }
+
+    /// Bytes taken at boot by all shards, about.
+    pub(crate) fn footprint(&self) -> usize {
+        let (small, large) = self.frames;
+        let frames =
+            small as usize * base::frame::SMALL_BYTES + large as usize * base::frame::LARGE_BYTES;
+        let region = self.sizes.words(wire::region::Side::Dataplane) * 8;
+        usize::from(self.shards) * (self.limits.footprint(self.shards) + frames + region)
+    }
+}
+
+fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
+    let plane = &config.dataplane;
+    let plan = |listener: &wire::config::Listener| {
+        let advertised = listener.advertised.unwrap_or(listener.bind);
+        if advertised.ip().is_unspecified() {
+            return Err(format!(
+                "listener `{}` is bound to every address: say in `advertised` which one Via and \
+                 Contact shall name",
+                listener.name
+            )
+            .into());
+        }
+        let fits = |media: &wire::config::Media| {
+            if listener.media.is_empty() {
+                media.bind.is_ipv4() == advertised.is_ipv4()
+            } else {
+                media.name == listener.media
+            }
+        };
+        let media = plane.media.iter().position(fits).ok_or_else(|| {
+            Failure::from(format!(
+                "listener `{}` has no media address of its family",
+                listener.name
+            ))
+        })?;
+        Ok(ListenerPlan { advertised, media: u8::try_from(media)? })
+    };
+    plane.listener.iter().map(plan).collect()
+}
+
+/// First ports of the whole blocks in a range.
+fn blocks([first, last]: [u16; 2]) -> Vec<u16> {
+    let first = u32::from(first).next_multiple_of(u32::from(BLOCK));
+    let end = u32::from(last) + 1;
+    (first..end)
+        .step_by(usize::from(BLOCK))
+        .filter(|block| block + u32::from(BLOCK) <= end)
+        .filter_map(|block| u16::try_from(block).ok())
+        .collect()
+}
+
+fn keys() -> Result<Keys, Failure> {
+    let mut token = [0; 16];
+    let mut placement = [0; 16];
+    getrandom::fill(&mut token)?;
+    getrandom::fill(&mut placement)?;
+    Ok(Keys {
+        token: sip::token::Key(token),
+        placement: sip::token::Key(placement),
+        table: HashKey([random_u64()?, random_u64()?]),
+    })
+}
+
+fn random_u64() -> Result<u64, Failure> {
+    Ok(getrandom::u64()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_whole_and_aligned() {
+        assert_eq!(blocks([20_000, 20_600]), [20_224]);
+        assert_eq!(blocks([20_224, 20_479]), [20_224]);
+        assert_eq!(blocks([20_225, 20_479]), Vec::<u16>::new());
+        assert_eq!(blocks([65_000, 65_535]), [65_024, 65_280]);
+    }
+
+    #[test]
+    fn blocks_are_dealt_out_once_each() {
+        let mut config = Config::default();
+        config.dataplane.shards = 3;
+        let plan = EnginePlan::new(&config).unwrap();
+        let mut all: Vec<u16> =
+            (0..3).flat_map(|shard| plan.for_shard(shard).media[0].blocks.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, blocks(config.dataplane.media[0].ports));
+    }
+
+    #[test]
+    fn a_wildcard_listener_must_say_what_it_is() {
+        let mut config = Config::default();
+        config.dataplane.listener[0].bind = "0.0.0.0:5060".parse().unwrap();
+        let error = EnginePlan::new(&config).unwrap_err();
+        assert!(error.to_string().contains("advertised"), "{error}");
+    }
+}
