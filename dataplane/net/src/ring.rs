@@ -18,6 +18,7 @@ use crate::error::NetError;
 /// Operations the ring may perform, with the reason for each. Everything else completes with EACCES.
 pub(crate) const OPERATIONS: &[(u8, &str)] = &[
     (opcode::RecvMsgMulti::CODE, "datagrams with their source"),
+    (opcode::RecvMulti::CODE, "datagrams of a locked port, whose source is known"),
     (opcode::Send::CODE, "datagrams, with or without an address"),
     (opcode::PollAdd::CODE, "doorbells"),
     (opcode::AsyncCancel::CODE, "a port that closes or changes its use"),

@@ -95,6 +95,37 @@ fn what_was_sent_before_a_new_lock_goes_to_the_old_remote() {
     assert_eq!(second.receive().0, b"two");
 }
 
+/// The armed receive changes in the middle of the stream: nothing is lost, doubled or taken for
+/// another's.
+#[test]
+fn locking_and_relocking_under_traffic_keeps_every_datagram_with_its_sender() {
+    let mut world = World::new();
+    let local = world.open(0);
+    let peers = [Peer::new("127.0.0.1:0"), Peer::new("127.0.0.1:0")];
+    for round in 0..200_u8 {
+        let (friend, stranger) = (&peers[usize::from(round % 2)], &peers[usize::from(!round % 2)]);
+        stranger.send(&[255], local);
+        friend.send(&[1, round], local);
+        world.lock(0, local, friend.address());
+        friend.send(&[2, round], local);
+        stranger.send(&[255], local);
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            world.driver.breathe(Mono::NEVER, true, &mut world.received);
+            for got in world.received.clone() {
+                assert_eq!(got.source, friend.address());
+                seen.push(world.driver.pool().bytes(got.frame).to_vec());
+            }
+            world.free_all();
+            if seen.len() == 1 {
+                friend.send(&[2, round], local);
+            }
+        }
+        assert_eq!(seen.last().unwrap(), &[2, round]);
+    }
+    assert_eq!(world.buffers_out(), 0);
+}
+
 #[test]
 fn ten_thousand_paced_datagrams_all_arrive() {
     let mut world = World::new();

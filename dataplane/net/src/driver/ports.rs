@@ -25,6 +25,8 @@ pub(super) struct Slot {
     pub(super) port: MediaPort,
     /// connect(2) has been done: plain sends go to `remote`.
     pub(super) connected: bool,
+    /// The armed receive is the plain one: all that is queued comes from `remote`.
+    pub(super) plain: bool,
     /// Whom the port talks with, if it is locked.
     pub(super) remote: Option<SocketAddr>,
 }
@@ -48,6 +50,7 @@ impl Ports {
             generation: 0,
             port: MediaPort { address: 0, port: 0 },
             connected: false,
+            plain: false,
             remote: None,
         });
         Self {
@@ -97,6 +100,7 @@ impl Ports {
         slot.generation = (slot.generation + 1) & GENERATION_MASK;
         slot.port = port;
         slot.connected = false;
+        slot.plain = false;
         slot.remote = None;
         self.tables[usize::from(port.address)][usize::from(port.port)] = place + 1;
         Ok(place)
@@ -109,6 +113,7 @@ impl Ports {
         let port = slot.port;
         slot.generation = (slot.generation + 1) & GENERATION_MASK;
         slot.connected = false;
+        slot.plain = false;
         slot.remote = None;
         self.tables[usize::from(port.address)][usize::from(port.port)] = 0;
         slot.socket.take()
@@ -137,8 +142,27 @@ impl Ports {
             let _ = connect(slot, &RawAddress::UNSPECIFIED);
         }
         slot.connected = false;
+        slot.plain = false;
         slot.generation = (slot.generation + 1) & GENERATION_MASK;
         drain(slot)
+    }
+
+    /// A locked port gets another remote: what its plain receive still brings is of the old one.
+    pub(super) fn leave_plain(&mut self, place: u32) {
+        let slot = &mut self.slots[place as usize];
+        slot.plain = false;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+    }
+
+    /// Whether a connected port's queue holds nothing from before it was connected: then every
+    /// datagram to come is of its remote. Marks it so.
+    pub(super) fn settle(&mut self, place: u32) -> bool {
+        let slot = &mut self.slots[place as usize];
+        if slot.connected && !slot.plain && is_empty(slot) {
+            slot.plain = true;
+            return true;
+        }
+        false
     }
 }
 
@@ -180,6 +204,14 @@ fn connect(slot: &Slot, to: &RawAddress) -> io::Result<()> {
     // SAFETY: `to` holds `len` valid bytes for the duration of the call.
     let done = unsafe { libc::connect(socket.as_raw_fd(), to.as_ptr(), to.len()) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn is_empty(slot: &Slot) -> bool {
+    let Some(socket) = &slot.socket else { return false };
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: no bytes are written: the buffer has length zero.
+    let got = unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags) };
+    got < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
 /// Receives into nothing until the queue is empty. Bounded by what a socket buffer can hold, so that

@@ -5,10 +5,12 @@
 //! ```text
 //!   namelen u32, controllen u32, payloadlen u32, flags u32 | source address, 32 bytes | datagram
 //! ```
+//!
+//! A multishot Recv writes the datagram there and nothing else.
 
 use std::net::SocketAddr;
 
-use base::frame::HEADROOM;
+use base::frame::{HEADROOM, SMALL_BYTES};
 use base::{Frame, Local, Mono, Received};
 use io_uring::cqueue;
 
@@ -24,7 +26,7 @@ const PRELUDE: usize = 16;
 /// Where the datagram starts, from where the kernel starts.
 const DATAGRAM: usize = PRELUDE + sockaddr::SPACE;
 
-const _: () = assert!(Pool::receive_offset() + DATAGRAM >= HEADROOM);
+const _: () = assert!(Pool::receive_offset() >= HEADROOM);
 
 impl Driver {
     /// Takes completions until `received` is full or none is left; gives the doorbell bits.
@@ -37,7 +39,7 @@ impl Driver {
             let tag = Tag(completion.user_data());
             let (result, flags) = (completion.result(), completion.flags());
             match tag.kind() {
-                kind::MEDIA_RECEIVE | kind::LISTENER_RECEIVE => {
+                kind::MEDIA_RECEIVE | kind::PLAIN_RECEIVE | kind::LISTENER_RECEIVE => {
                     if let Some(id) = cqueue::buffer_select(flags) {
                         received.extend(arrived(pool, ports, counters, tag, id, result));
                     }
@@ -84,7 +86,8 @@ impl Driver {
         let (mut small, mut large) = self.pool.receivable();
         for _ in 0..self.starved.len() {
             let Some(tag) = self.starved.pop_front() else { break };
-            let buffers = if tag.kind() == kind::MEDIA_RECEIVE { &mut small } else { &mut large };
+            let buffers =
+                if tag.kind() == kind::LISTENER_RECEIVE { &mut large } else { &mut small };
             if *buffers == 0 {
                 self.starved.push_back(tag);
             } else {
@@ -100,6 +103,13 @@ impl Driver {
         while let Some(tag) = self.ended.pop() {
             self.arm_again(tag);
         }
+        for index in (0..self.unsettled.len()).rev() {
+            let place = self.unsettled[index];
+            let slot = self.ports.slot(place);
+            if !slot.connected || slot.plain || self.settle(place) {
+                self.unsettled.swap_remove(index);
+            }
+        }
         if self.failed.is_empty() {
             return;
         }
@@ -114,9 +124,12 @@ impl Driver {
     }
 
     fn arm_again(&mut self, tag: Tag) {
-        let is_media = tag.kind() == kind::MEDIA_RECEIVE;
-        if is_media && self.ports.current(tag.index(), tag.generation()).is_none() {
-            return;
+        // Of a media port only what is armed now: not an earlier use's, not the other operation.
+        if matches!(tag.kind(), kind::MEDIA_RECEIVE | kind::PLAIN_RECEIVE) {
+            let is_open = self.ports.current(tag.index(), tag.generation()).is_some();
+            if !is_open || tag != self.media_tag(tag.index()) {
+                return;
+            }
         }
         self.counters.receive_rearmed += 1;
         self.arm(tag);
@@ -135,36 +148,80 @@ fn arrived(
     id: u16,
     result: i32,
 ) -> Option<Received> {
-    let is_media = tag.kind() == kind::MEDIA_RECEIVE;
-    let index = pool.take(if is_media { GROUP_SMALL } else { GROUP_LARGE }, id)?;
+    let kind = tag.kind();
+    let group = if kind == kind::LISTENER_RECEIVE { GROUP_LARGE } else { GROUP_SMALL };
+    let index = pool.take(group, id)?;
     let written = usize::try_from(result).unwrap_or(0);
-    let parsed = parse(pool.kernel_bytes(index, written), index);
-    let Some((frame, source, is_truncated)) = parsed else {
+    let accepted = match kind {
+        kind::PLAIN_RECEIVE => plain(ports, counters, tag, index, written),
+        _ => message(pool, ports, counters, tag, index, written),
+    };
+    match &accepted {
+        Some(received) => {
+            counters.receive_packets += 1;
+            counters.receive_bytes += u64::from(received.frame.len);
+        }
+        None => pool.give_back(index),
+    }
+    accepted
+}
+
+/// What a plain Recv brought: the datagram alone, from the port's remote.
+#[inline]
+fn plain(
+    ports: &Ports,
+    counters: &mut Counters,
+    tag: Tag,
+    index: u32,
+    written: usize,
+) -> Option<Received> {
+    let current = ports.current(tag.index(), tag.generation());
+    let Some((slot, source)) = current.and_then(|slot| Some((slot, slot.remote?))) else {
+        counters.receive_late += 1;
+        return None;
+    };
+    if written >= SMALL_BYTES - Pool::receive_offset() {
+        // Plain receives do not say what was cut off: a full buffer counts as cut.
+        counters.receive_truncated += 1;
+        return None;
+    }
+    let start = u16::try_from(Pool::receive_offset()).ok()?;
+    let frame = Frame { index, start, len: u16::try_from(written).ok()? };
+    Some(Received { frame, at: Local::Media(slot.port), source })
+}
+
+/// What a RecvMsg brought.
+#[inline]
+fn message(
+    pool: &Pool,
+    ports: &Ports,
+    counters: &mut Counters,
+    tag: Tag,
+    index: u32,
+    written: usize,
+) -> Option<Received> {
+    let Some((frame, source, is_truncated)) = parse(pool.kernel_bytes(index, written), index)
+    else {
         counters.receive_unreadable += 1;
-        pool.give_back(index);
         return None;
     };
-    let at = match is_media {
-        false => Some(Local::Listener(tag.index().to_le_bytes()[0])),
-        true => match ports.current(tag.index(), tag.generation()) {
-            None => {
-                counters.receive_late += 1;
-                None
-            }
-            Some(slot) if slot.remote.is_some_and(|remote| !is_same(remote, source)) => {
-                counters.receive_stray += 1;
-                None
-            }
-            Some(slot) => Some(Local::Media(slot.port)),
-        },
+    let at = if tag.kind() == kind::LISTENER_RECEIVE {
+        Local::Listener(tag.index().to_le_bytes()[0])
+    } else {
+        let Some(slot) = ports.current(tag.index(), tag.generation()) else {
+            counters.receive_late += 1;
+            return None;
+        };
+        if slot.remote.is_some_and(|remote| !is_same(remote, source)) {
+            counters.receive_stray += 1;
+            return None;
+        }
+        Local::Media(slot.port)
     };
-    counters.receive_truncated += u64::from(at.is_some() && is_truncated);
-    let Some(at) = at.filter(|_| !is_truncated) else {
-        pool.give_back(index);
+    if is_truncated {
+        counters.receive_truncated += 1;
         return None;
-    };
-    counters.receive_packets += 1;
-    counters.receive_bytes += u64::from(frame.len);
+    }
     Some(Received { frame, at, source })
 }
 

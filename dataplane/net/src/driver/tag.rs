@@ -11,6 +11,8 @@ pub(super) mod kind {
     pub(in crate::driver) const BELL: u8 = 3;
     pub(in crate::driver) const SEND: u8 = 4;
     pub(in crate::driver) const CANCEL: u8 = 5;
+    /// A media port whose every queued datagram is known to be of its remote.
+    pub(in crate::driver) const PLAIN_RECEIVE: u8 = 6;
 }
 
 impl Tag {
