@@ -54,10 +54,14 @@ pub fn main(args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let shards = crate::up::shards(&config);
-    let ports: u32 = config.dataplane.media.iter().map(|m| u32::from(m.ports[1] - m.ports[0]) + 1).sum();
+    let ports: u32 =
+        config.dataplane.media.iter().map(|m| u32::from(m.ports[1] - m.ports[0]) + 1).sum();
     println!("{}: right", args.file.display());
     println!("  shards       {shards} on this machine");
-    println!("  legs         {} in all", u64::from(config.dataplane.limits.legs) * u64::from(shards));
+    println!(
+        "  legs         {} in all",
+        u64::from(config.dataplane.limits.legs) * u64::from(shards)
+    );
     println!("  media ports  {ports}");
     for listener in &config.dataplane.listener {
         println!("  SIP          {} ({})", listener.bind, listener.name);

@@ -7,10 +7,14 @@
     reason = "the bans keep clocks and sockets out of the planes; tools is one of the places they are for"
 )]
 
+pub mod app;
 pub mod check;
 pub mod clock;
-pub mod app;
+pub mod ctl;
+pub mod demo;
+pub mod doctor;
 pub mod load;
+pub mod rest;
 pub mod sign;
 pub mod system;
 pub mod up;

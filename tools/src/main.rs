@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{app, check, load, up};
+use tools::{app, check, ctl, demo, doctor, load, up};
 
 #[derive(Debug, Parser)]
 #[command(name = "tandem", version, about = "Runs, drives and examines the Tandem voice switch")]
@@ -16,6 +16,12 @@ struct Cli {
 enum Command {
     /// Start the switch and keep it up
     Up(up::Args),
+    /// Place calls through a running switch and check the bill
+    Demo(demo::Args),
+    /// Look at and act on a running switch
+    Ctl(ctl::Args),
+    /// Is this machine fit?
+    Doctor(doctor::Args),
     /// Check a configuration file
     Check(check::Args),
     /// Place and answer SIP calls with RTP, and judge what comes through
@@ -28,6 +34,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::Up(args) => up::main(args),
+        Command::Demo(args) => demo::main(args),
+        Command::Ctl(args) => ctl::main(args),
+        Command::Doctor(args) => doctor::main(args),
         Command::Check(args) => check::main(args),
         Command::Load(args) => load::main(args),
         Command::App(args) => app::main(args),

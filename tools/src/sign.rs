@@ -89,7 +89,10 @@ mod tests {
         let text = to_form(&[("A b", "+1 & 50 %"), ("C", "")]);
         assert_eq!(text, "A%20b=%2B1%20%26%2050%20%25&C=");
         let back = form(&text);
-        assert_eq!(back, [("A b".to_owned(), "+1 & 50 %".to_owned()), ("C".to_owned(), String::new())]);
+        assert_eq!(
+            back,
+            [("A b".to_owned(), "+1 & 50 %".to_owned()), ("C".to_owned(), String::new())]
+        );
         assert_eq!(form("a=x+y&b"), [("a".into(), "x y".into()), ("b".into(), String::new())]);
         assert_eq!(unescape("%zz%4"), "%zz%4");
     }

@@ -114,8 +114,11 @@ fn supported(ring: &IoUring) -> Finding {
         ("TIMEOUT", opcode::Timeout::CODE),
         ("MSG_RING", opcode::MsgRingData::CODE),
     ];
-    let missing: Vec<&str> =
-        wanted.iter().filter(|(_, code)| !probe.is_supported(*code)).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(_, code)| !probe.is_supported(*code))
+        .map(|(name, _)| *name)
+        .collect();
     if missing.is_empty() {
         return Finding::ok("io_uring", "single issuer, deferred work, all operations");
     }
@@ -248,7 +251,8 @@ pub fn port_free(protocol: Protocol, address: SocketAddr) -> Result<(), String> 
     let port = address.port();
     Err(match error.kind() {
         io::ErrorKind::AddrInUse => {
-            let holder = holder(protocol, port).map_or_else(String::new, |who| format!(" by {who}"));
+            let holder =
+                holder(protocol, port).map_or_else(String::new, |who| format!(" by {who}"));
             format!("{} {address} is in use{holder}", protocol.text())
         }
         io::ErrorKind::PermissionDenied => format!(
@@ -256,7 +260,9 @@ pub fn port_free(protocol: Protocol, address: SocketAddr) -> Result<(), String> 
              CAP_NET_BIND_SERVICE",
             protocol.text()
         ),
-        io::ErrorKind::AddrNotAvailable => format!("{} is no address of this machine", address.ip()),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{} is no address of this machine", address.ip())
+        }
         _ => format!("{} {address} cannot be bound: {error}", protocol.text()),
     })
 }
@@ -299,7 +305,8 @@ fn inodes_on(text: &str, port: u16, protocol: Protocol) -> Vec<String> {
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let listens = protocol == Protocol::Udp || fields.get(3) == Some(&"0A");
-            (fields.get(1)?.ends_with(&wanted) && listens).then(|| (*fields.get(9)?).to_owned().into())?
+            (fields.get(1)?.ends_with(&wanted) && listens)
+                .then(|| (*fields.get(9)?).to_owned().into())?
         })
         .collect()
 }

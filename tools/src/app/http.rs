@@ -42,8 +42,12 @@ impl Request {
             let (name, value) = text.split_once(':').context("no header line")?;
             headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut request =
-            Self { method: method.to_owned(), target: target.to_owned(), headers, body: String::new() };
+        let mut request = Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers,
+            body: String::new(),
+        };
         request.body = request.read_body(stream)?;
         Ok(Some(request))
     }
@@ -53,7 +57,8 @@ impl Request {
         if self.header("transfer-encoding").is_some_and(|coding| coding.contains("chunked")) {
             loop {
                 let size = line(stream)?;
-                let size = u64::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)?;
+                let size =
+                    u64::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)?;
                 if size == 0 {
                     line(stream)?;
                     break;

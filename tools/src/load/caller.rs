@@ -127,8 +127,8 @@ impl Agent {
                 .field(Name::UserAgent, b"tandem-load");
             for line in headers {
                 let (name, value) = line.split_once(':').unwrap_or((line, ""));
-                writer = writer
-                    .header_text(name.trim().as_bytes(), &[value.trim().as_bytes().into()]);
+                writer =
+                    writer.header_text(name.trim().as_bytes(), &[value.trim().as_bytes().into()]);
             }
             writer.content(b"application/sdp", &call.sdp).finish().map_or(0, <[u8]>::len)
         });

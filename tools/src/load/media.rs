@@ -283,13 +283,8 @@ impl Leg {
         let Some((head, body)) = packet.split_first_chunk_mut::<12>() else { return false };
         rtp::write_header(head, &fields);
         let sent_ns = wall();
-        let payload = Payload {
-            run,
-            stream: self.stream,
-            echo: self.echo,
-            sequence: self.sequence,
-            sent_ns,
-        };
+        let payload =
+            Payload { run, stream: self.stream, echo: self.echo, sequence: self.sequence, sent_ns };
         let Ok(body) = body.try_into() else { return false };
         payload.write(body);
         self.rtp_sequence = self.rtp_sequence.wrapping_add(1);

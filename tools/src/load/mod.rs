@@ -166,10 +166,7 @@ fn missed(args: &Args, report: &Report) -> Vec<String> {
         missed.push(format!("{:.3} % lost, more than {most} %", report.loss_percent_max()));
     }
     if report.faults() > 0 {
-        missed.push(format!(
-            "{} packets or legs corrupt, mixed up or silent",
-            report.faults()
-        ));
+        missed.push(format!("{} packets or legs corrupt, mixed up or silent", report.faults()));
     }
     if !args.no_rtp && report.answered() > 0 && report.directions.is_empty() {
         missed.push("no stream was heard".to_owned());
@@ -236,7 +233,8 @@ fn local_ip_to(target: SocketAddr) -> Result<IpAddr> {
 /// A number that names this run; not 0.
 #[must_use]
 pub fn new_run() -> u32 {
-    let mixed = crate::clock::wall().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id());
+    let mixed =
+        crate::clock::wall().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id());
     u32::try_from(mixed >> 33).unwrap_or(0) | 1
 }
 
@@ -263,9 +261,7 @@ pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Report> {
     let caller = spawn("caller", false, caller)?;
     watch(&plan, &shared, stop, &[&caller, &callee]);
     let join = |thread: Thread| -> Result<Option<Outcome>> {
-        thread
-            .map(|thread| thread.join().map_err(|_| anyhow!("the load thread died"))?)
-            .transpose()
+        thread.map(|thread| thread.join().map_err(|_| anyhow!("the load thread died"))?).transpose()
     };
     // The callee must not outlive a caller that failed.
     let caller = join(caller).inspect_err(|_| shared.stop());

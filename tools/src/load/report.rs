@@ -307,11 +307,7 @@ pub fn render(report: &Report) -> String {
             render_role(&mut text, name, role);
         }
     }
-    let _ = writeln!(
-        text,
-        "ran {:.1} s, {:.1} calls/s",
-        report.elapsed_s, report.calls_per_second
-    );
+    let _ = writeln!(text, "ran {:.1} s, {:.1} calls/s", report.elapsed_s, report.calls_per_second);
     if !report.directions.is_empty() {
         let _ = writeln!(text, "{}", quality_table(&report.directions));
     }

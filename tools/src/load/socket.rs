@@ -120,9 +120,7 @@ impl SipSocket {
             inbox.bytes.chunks_exact_mut(SIP_BYTES_MAX).map(|b| [IoSliceMut::new(b)]).collect();
         let fd = self.socket.as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT;
-        let Ok(messages) =
-            recvmmsg(fd, &mut inbox.headers, slices.iter_mut(), flags, None)
-        else {
+        let Ok(messages) = recvmmsg(fd, &mut inbox.headers, slices.iter_mut(), flags, None) else {
             return false;
         };
         for message in messages {
@@ -149,7 +147,8 @@ impl SipSocket {
         if self.drop_per_10k == 0 {
             return false;
         }
-        self.dice = self.dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.dice =
+            self.dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         (self.dice >> 33) % 10_000 < u64::from(self.drop_per_10k)
     }
 }

@@ -61,7 +61,9 @@ impl Wheel {
             return None;
         }
         let ticks = (horizon / MS).min(TICKS as u64);
-        (self.next..self.next + ticks).find(|tick| !self.ticks[index(*tick)].is_empty()).map(|t| t * MS)
+        (self.next..self.next + ticks)
+            .find(|tick| !self.ticks[index(*tick)].is_empty())
+            .map(|t| t * MS)
     }
 }
 

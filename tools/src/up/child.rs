@@ -115,9 +115,7 @@ impl Child {
         }
         if self.store.len() > 0 {
             let names = self.store.names();
-            command
-                .env("LISTEN_FDS", self.store.len().to_string())
-                .env("LISTEN_FDNAMES", names);
+            command.env("LISTEN_FDS", self.store.len().to_string()).env("LISTEN_FDNAMES", names);
             let copies = self.store.copies()?;
             let mappings = copies
                 .into_iter()
@@ -210,7 +208,8 @@ impl Child {
     pub(crate) fn last_words(&self, lines: usize) -> String {
         let Some(log) = &self.spec.log else { return String::new() };
         let text = std::fs::read(log).unwrap_or_default();
-        let from = usize::try_from(self.log_from).unwrap_or(0).max(text.len().saturating_sub(16_384));
+        let from =
+            usize::try_from(self.log_from).unwrap_or(0).max(text.len().saturating_sub(16_384));
         let text = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")

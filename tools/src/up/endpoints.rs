@@ -42,7 +42,10 @@ impl Endpoints {
     pub fn read(data_dir: &Path) -> Result<Self> {
         let path = data_dir.join(FILE);
         let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("{} cannot be read: is `tandem up` running on this data directory?", path.display())
+            format!(
+                "{} cannot be read: is `tandem up` running on this data directory?",
+                path.display()
+            )
         })?;
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))
     }

@@ -134,7 +134,8 @@ fn configuration(args: &Args) -> Result<Config> {
         config.dataplane.shards = shards;
     }
     if args.demo {
-        for list in [&mut config.controlplane.webhook_allow, &mut config.controlplane.target_allow] {
+        for list in [&mut config.controlplane.webhook_allow, &mut config.controlplane.target_allow]
+        {
             for network in ["127.0.0.0/8", "::1/128"] {
                 if !list.iter().any(|known| known == network) {
                     list.push(network.to_owned());
@@ -285,12 +286,17 @@ impl Supervisor {
         }
         if let Some(status) = child.reap(now) {
             let words = child.last_words(12);
-            eprintln!("{name} ended: {status}{}", if words.is_empty() { "" } else { "; its last words:" });
+            eprintln!(
+                "{name} ended: {status}{}",
+                if words.is_empty() { "" } else { "; its last words:" }
+            );
             if !words.is_empty() {
                 eprintln!("{words}");
             }
             if !child.was_ready && child.starts >= FRUITLESS_STARTS_MAX {
-                bail!("{name} does not start: it ended {FRUITLESS_STARTS_MAX} times before it was ready");
+                bail!(
+                    "{name} does not start: it ended {FRUITLESS_STARTS_MAX} times before it was ready"
+                );
             }
             self.publish()?;
         }

@@ -16,7 +16,10 @@ use crate::system::{self, Finding, Level, Protocol};
 pub(crate) fn lock(data_dir: &Path) -> Result<File> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     made.with_context(|| {
-        format!("data directory {} cannot be made: choose another with --data-dir", data_dir.display())
+        format!(
+            "data directory {} cannot be made: choose another with --data-dir",
+            data_dir.display()
+        )
     })?;
     let path = data_dir.join("lock");
     let file = fs::OpenOptions::new()
