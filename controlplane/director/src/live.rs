@@ -54,6 +54,8 @@ pub(crate) struct Volatile {
     pub(crate) in_line: bool,
     /// When the script is to be woken.
     pub(crate) wake: Option<Mono>,
+    /// No shard was heard of it since it was looked for.
+    pub(crate) missing: bool,
     /// API requests that are answered when the call has ended.
     pub(crate) api_waits: Vec<ApiId>,
 }

@@ -44,7 +44,7 @@ fn the_application_is_asked_with_the_standard_parameters() {
     ));
     assert_eq!(world.status_of(call), "completed");
     let row = &world.store.calls[&call];
-    assert_eq!((row.duration, row.price.map(|p| p.to_string())), (Some(2), Some("-0.0003".into())));
+    assert_eq!((row.duration, row.price.map(|p| p.to_string())), (Some(2), Some("-0.0002".into())));
     world.assert_clean();
 }
 

@@ -1,7 +1,7 @@
 //! The end of a leg: its CDR, its usage, its charges, all in one durable write; then the shard may use
 //! the leg's cell again. Told twice, a leg yields the same rows, which the store knows by their keys.
 
-use base::{CallId, LegId, Now, ShardId};
+use base::{CallId, Now, ShardId};
 use wire::event::{Cause, Direction, Party, Summary};
 use wire::{Usage, UsageKey};
 
@@ -10,7 +10,7 @@ use crate::live::{Live, Outgoing};
 use crate::model::{
     CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos, UsageRow,
 };
-use crate::port::{ApiDone, ApiId, Record};
+use crate::port::{ApiDone, ApiId, OwnedCommand, Record};
 use crate::script::Input;
 
 /// Why a leg is over, as far as its call shows it.
@@ -271,23 +271,25 @@ impl Director {
 
     /// No shard knows it, and nobody told its end.
     pub(super) fn orphan(&mut self, now: Now, call: CallId) {
-        if self.calls.get(&call).is_some_and(|live| !live.is_over() && live.leg == LegId::NONE) {
-            self.lost(now, call);
-        }
-    }
-
-    pub(super) fn lost(&mut self, now: Now, call: CallId) {
-        let Some(live) = self.calls.get(&call) else {
+        let missing = |live: &&Live| !live.is_over() && live.volatile.missing;
+        let Some(live) = self.calls.get(&call).filter(missing) else {
             return;
         };
         let (account, answered) = (live.row.account, live.is_answered());
         let status = if answered { CallStatus::Completed } else { CallStatus::Failed };
+        // Should it stand after all, nobody would ever end it.
+        let shard = live.shard;
+        self.command(shard, OwnedCommand::Hangup { call, cause: Cause::Internal });
         let message = "a call's leg is in no shard and its end was never told".to_owned();
         self.notice(Some(account), Some(call), true, message);
         self.over_without_leg(now, call, status, Cause::Internal, 0);
     }
 
+    /// Gives the shards some time to speak of a call that they may not have.
     pub(super) fn watch_orphan(&mut self, now: Now, call: CallId) {
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.volatile.missing = true;
+        }
         self.after(now, super::ORPHAN_AFTER, Timer::Orphan(call));
     }
 }

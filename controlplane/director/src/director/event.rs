@@ -63,6 +63,7 @@ impl Director {
     }
 
     pub(super) fn on_answered(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
+        self.learn_leg(call, leg);
         if self.calls.get(&call).is_some_and(|live| live.outgoing.is_some()) {
             self.on_dialed(now, call, leg, at);
         }
@@ -97,10 +98,12 @@ impl Director {
     }
 
     fn learn_leg(&mut self, call: CallId, leg: LegId) {
-        if let Some(live) = self.calls.get_mut(&call)
-            && live.leg != leg
-            && leg != LegId::NONE
-        {
+        let Some(live) = self.calls.get_mut(&call).filter(|_| leg != LegId::NONE) else {
+            return;
+        };
+        // An old event told again is no news of a leg.
+        if live.leg != leg {
+            live.volatile.missing = false;
             live.leg = leg;
             live.shard = leg.shard();
             self.touch(call);
@@ -109,9 +112,6 @@ impl Director {
 
     /// The shard does not have the call; its end is usually on the way.
     fn watch_unknown(&mut self, now: Now, call: CallId) {
-        if let Some(live) = self.calls.get_mut(&call) {
-            live.leg = LegId::NONE;
-        }
         self.watch_orphan(now, call);
     }
 }

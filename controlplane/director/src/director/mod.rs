@@ -248,8 +248,8 @@ impl Director {
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
             Timer::Store(id) => {
                 if let Some(waiting) = self.stored.get(&id) {
-                    let write = StoreWrite { id: Some(id), records: waiting.records.clone() };
-                    self.effects.push(Output::Store(write));
+                    let records = waiting.records.iter().map(|it| self.renewed(it)).collect();
+                    self.effects.push(Output::Store(StoreWrite { id: Some(id), records }));
                 }
             }
             Timer::ApiWait(id, call) => self.api_wait_over(id, call),
@@ -293,6 +293,23 @@ impl Director {
         self.records.push(Record::Script(ScriptLog { call, state }));
         if done {
             self.calls.remove(&call);
+        }
+    }
+
+    /// A record that is offered again must not undo what was written since.
+    fn renewed(&self, record: &Record) -> Record {
+        match record {
+            Record::Script(log) => {
+                let live = self.calls.get(&log.call);
+                let state = live.and_then(|live| serde_json::to_vec(live).ok());
+                Record::Script(ScriptLog { call: log.call, state })
+            }
+            Record::Call(row) if row.status.is_final() => Record::Call(row.clone()),
+            Record::Call(row) => match self.calls.get(&row.sid) {
+                Some(live) => Record::Call(Box::new(live.row.clone())),
+                None => Record::CallIfAbsent(row.clone()),
+            },
+            other => other.clone(),
         }
     }
 

@@ -2,6 +2,8 @@
 //! application or of the resolver is asked again: commands name their call and a shard takes them
 //! once, requests carry the token they had. Calls whose legs are gone end when their end is told.
 
+use std::collections::BTreeSet;
+
 use base::{CallId, LegId, Mono, Now, Wall};
 
 use super::entity::Directory;
@@ -35,12 +37,12 @@ impl Director {
                 }
             }
         }
+        let standing: BTreeSet<CallId> = book.standing.iter().map(|leg| leg.call).collect();
         let calls: Vec<CallId> = director.calls.keys().copied().collect();
         for call in calls {
             director.resume(now, call);
-            let standing = book.standing.iter().any(|standing| standing.call == call);
-            if !standing {
-                director.after(now, super::ORPHAN_AFTER, Timer::Orphan(call));
+            if !standing.contains(&call) {
+                director.watch_orphan(now, call);
             }
         }
         for standing in answered {

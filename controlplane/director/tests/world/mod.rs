@@ -25,70 +25,71 @@ use wire::event::{Cause, Direction, Incoming, Party, Summary};
 use wire::table::Network;
 use wire::{Event, Service, Usage};
 
-pub const ACCOUNT: AccountSid = AccountSid(0xac);
-pub const ACCOUNT_NUMBER: u64 = 7;
+pub(crate) const ACCOUNT: AccountSid = AccountSid(0xac);
+pub(crate) const ACCOUNT_NUMBER: u64 = 7;
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What an application makes of a request: milliseconds until the answer, and the answer.
-pub type Answer = (u64, Result<HttpAnswer, HttpError>);
-pub type Application = Box<dyn FnMut(&HttpRequest) -> Answer>;
+pub(crate) type Answer = (u64, Result<HttpAnswer, HttpError>);
+pub(crate) type Application = Box<dyn FnMut(&HttpRequest) -> Answer>;
 
-pub struct World {
-    pub director: Director,
+pub(crate) struct World {
+    pub(crate) director: Director,
     settings: Settings,
     book: Book,
-    pub now: Now,
-    pub legs: BTreeMap<CallId, Leg>,
+    pub(crate) now: Now,
+    pub(crate) legs: BTreeMap<CallId, Leg>,
     next_leg: u32,
     /// What happens when, in order; equal moments in order of their making.
     agenda: BTreeMap<(u64, u64), Happening>,
     last: u64,
     application: Application,
-    pub requests: Vec<(Mono, HttpRequest)>,
-    pub commands: Vec<OwnedCommand>,
-    pub replies: Vec<(ApiId, ApiResult)>,
-    pub released: BTreeSet<LegId>,
-    pub store: Store,
+    pub(crate) requests: Vec<(Mono, HttpRequest)>,
+    pub(crate) commands: Vec<OwnedCommand>,
+    pub(crate) replies: Vec<(ApiId, ApiResult)>,
+    pub(crate) released: BTreeSet<LegId>,
+    pub(crate) store: Store,
     /// Addresses that names resolve to.
-    pub names: BTreeMap<String, Vec<SocketAddr>>,
+    pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
     /// Outputs handled so far, and at which one the process dies.
-    pub outputs: usize,
-    pub crash_at: Option<usize>,
+    pub(crate) outputs: usize,
+    pub(crate) crash_at: Option<usize>,
+    pub(crate) crash_every: Option<usize>,
     unreleased: VecDeque<(u8, OwnedEvent)>,
-    pub store_fails: bool,
+    pub(crate) store_fails: bool,
 }
 
 /// What was written, as a store would keep it.
 #[derive(Default)]
-pub struct Store {
-    pub calls: BTreeMap<CallId, CallRow>,
-    pub cdrs: BTreeMap<(u32, LegId), Cdr>,
-    pub usage: BTreeMap<(LegId, Service, u16), UsageRow>,
-    pub ledger: BTreeMap<(LegId, Service, u16), LedgerEntry>,
-    pub alerts: Vec<Alert>,
-    pub dead: Vec<DeadLetter>,
-    pub scripts: BTreeMap<CallId, director::port::ScriptLog>,
-    pub writes: usize,
+pub(crate) struct Store {
+    pub(crate) calls: BTreeMap<CallId, CallRow>,
+    pub(crate) cdrs: BTreeMap<(u32, LegId), Cdr>,
+    pub(crate) usage: BTreeMap<(LegId, Service, u16), UsageRow>,
+    pub(crate) ledger: BTreeMap<(LegId, Service, u16), LedgerEntry>,
+    pub(crate) alerts: Vec<Alert>,
+    pub(crate) dead: Vec<DeadLetter>,
+    pub(crate) scripts: BTreeMap<CallId, director::port::ScriptLog>,
+    pub(crate) writes: usize,
 }
 
 #[derive(Clone, Debug)]
-pub struct Leg {
-    pub id: LegId,
-    pub call: CallId,
-    pub parent: CallId,
-    pub peer: Option<CallId>,
-    pub bridge: bool,
-    pub account: u64,
-    pub direction: Direction,
-    pub from: String,
-    pub to: String,
-    pub headers: String,
-    pub created: Wall,
-    pub answered: Wall,
-    pub joined: Wall,
-    pub ended: bool,
-    pub end: Option<(Wall, Party, Cause, u16)>,
-    pub limit_ms: u32,
+pub(crate) struct Leg {
+    pub(crate) id: LegId,
+    pub(crate) call: CallId,
+    pub(crate) parent: CallId,
+    pub(crate) peer: Option<CallId>,
+    pub(crate) bridge: bool,
+    pub(crate) account: u64,
+    pub(crate) direction: Direction,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) headers: String,
+    pub(crate) created: Wall,
+    pub(crate) answered: Wall,
+    pub(crate) joined: Wall,
+    pub(crate) ended: bool,
+    pub(crate) end: Option<(Wall, Party, Cause, u16)>,
+    pub(crate) limit_ms: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -110,7 +111,7 @@ enum Happening {
 }
 
 #[derive(Clone, Debug)]
-pub enum OwnedEvent {
+pub(crate) enum OwnedEvent {
     Incoming { call: CallId, leg: LegId, at: Wall, uri: String, source: SocketAddr },
     Dialed { call: CallId, leg: LegId, at: Wall },
     Progress { call: CallId, leg: LegId, at: Wall },
@@ -119,23 +120,23 @@ pub enum OwnedEvent {
     Ended { leg: Box<Leg>, at: Wall, by: Party, cause: Cause, code: u16 },
 }
 
-pub fn xml(body: &str) -> Answer {
+pub(crate) fn xml(body: &str) -> Answer {
     let content_type = "text/xml; charset=utf-8".to_owned();
     (20, Ok(HttpAnswer { status: 200, content_type, body: body.as_bytes().to_vec() }))
 }
 
-pub fn status(status: u16) -> Answer {
+pub(crate) fn status(status: u16) -> Answer {
     (20, Ok(HttpAnswer { status, ..HttpAnswer::default() }))
 }
 
-pub fn param<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
+pub(crate) fn param<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
     request.params.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
 }
 
 impl World {
     /// One account, the domain `demo.test` and the number +15550100, both asking `http://app.test/voice`, told at
     /// `http://app.test/status`; loopback is welcome; everything that starts with `+1` goes to 192.0.2.9.
-    pub fn new(application: impl FnMut(&HttpRequest) -> Answer + 'static) -> Self {
+    pub(crate) fn new(application: impl FnMut(&HttpRequest) -> Answer + 'static) -> Self {
         let book = book();
         let settings = Settings {
             shards: 3,
@@ -162,30 +163,31 @@ impl World {
             names: BTreeMap::new(),
             outputs: 0,
             crash_at: None,
+            crash_every: None,
             unreleased: VecDeque::new(),
             store_fails: false,
         }
     }
 
     /// With another configuration.
-    pub fn with_book(mut self, change: impl FnOnce(&mut Book)) -> Self {
+    pub(crate) fn with_book(mut self, change: impl FnOnce(&mut Book)) -> Self {
         change(&mut self.book);
         self.director =
             Director::restore(self.settings.clone(), [1, 2, 3, 4], self.now, self.book.clone());
         self
     }
 
-    pub fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self.with_book(|_| {})
     }
 
     /// An INVITE comes in now, from 127.0.0.1.
-    pub fn call_in(&mut self, uri: &str) -> CallId {
+    pub(crate) fn call_in(&mut self, uri: &str) -> CallId {
         self.call_in_from(uri, "127.0.0.1:5070")
     }
 
-    pub fn call_in_from(&mut self, uri: &str, source: &str) -> CallId {
+    pub(crate) fn call_in_from(&mut self, uri: &str, source: &str) -> CallId {
         self.next_leg += 1;
         let call = CallId(0xca11 << 64 | u128::from(self.next_leg));
         let leg = self.new_leg(call, CallId::NONE, Direction::Inbound);
@@ -198,7 +200,7 @@ impl World {
     }
 
     /// The far end of a leg hangs up in `after` milliseconds.
-    pub fn bye_in(&mut self, call: CallId, after: u64) {
+    pub(crate) fn bye_in(&mut self, call: CallId, after: u64) {
         let by = Party::Remote;
         let end =
             Happening::End { call, by, cause: Cause::Normal, code: 200, unanswered_only: false };
@@ -206,13 +208,13 @@ impl World {
     }
 
     /// The caller gives up in `after` milliseconds, if nobody answered.
-    pub fn cancel_in(&mut self, call: CallId, after: u64) {
+    pub(crate) fn cancel_in(&mut self, call: CallId, after: u64) {
         let by = Party::Remote;
         let cause = Cause::Canceled;
         self.plan(after, Happening::End { call, by, cause, code: 487, unanswered_only: true });
     }
 
-    pub fn api(&mut self, what: director::port::ApiRequest) -> ApiId {
+    pub(crate) fn api(&mut self, what: director::port::ApiRequest) -> ApiId {
         self.last += 1;
         let id = ApiId(self.last);
         let call = director::port::ApiCall { id, account: ACCOUNT, what };
@@ -221,12 +223,12 @@ impl World {
         id
     }
 
-    pub fn reply(&self, id: ApiId) -> Option<&ApiResult> {
+    pub(crate) fn reply(&self, id: ApiId) -> Option<&ApiResult> {
         self.replies.iter().find(|(reply, _)| *reply == id).map(|(_, result)| result)
     }
 
     /// Lets `millis` pass.
-    pub fn run(&mut self, millis: u64) {
+    pub(crate) fn run(&mut self, millis: u64) {
         let end = self.now.mono + Duration::from_millis(millis);
         loop {
             self.drain();
@@ -247,21 +249,21 @@ impl World {
         }
     }
 
-    pub fn status_of(&self, call: CallId) -> &'static str {
+    pub(crate) fn status_of(&self, call: CallId) -> &'static str {
         self.store.calls.get(&call).map_or("-", |row| row.status.name())
     }
 
-    pub fn children_of(&self, call: CallId) -> Vec<CallId> {
+    pub(crate) fn children_of(&self, call: CallId) -> Vec<CallId> {
         self.legs.values().filter(|leg| leg.parent == call).map(|leg| leg.call).collect()
     }
 
     /// Requests to a path, in order.
-    pub fn asked(&self, path: &str) -> Vec<&HttpRequest> {
+    pub(crate) fn asked(&self, path: &str) -> Vec<&HttpRequest> {
         self.requests.iter().map(|(_, it)| it).filter(|it| it.url.contains(path)).collect()
     }
 
     /// Every leg has one CDR and was released; nothing is left of any call.
-    pub fn assert_clean(&self) {
+    pub(crate) fn assert_clean(&self) {
         assert_eq!(self.store.cdrs.len(), self.legs.len(), "one CDR per leg");
         for leg in self.legs.values() {
             assert!(leg.ended, "{:?} stands", leg.call);
@@ -325,11 +327,9 @@ impl World {
             }
         }
         self.drain();
-        if self.crash_at.is_none() || self.outputs < self.crash_at.unwrap_or(0) {
-            // What was told before is durable with what came of it; a few stay, to be told again.
-            while self.unreleased.len() > 3 {
-                self.unreleased.pop_front();
-            }
+        // What was told before is durable with what came of it; a few stay, to be told again.
+        while self.unreleased.len() > 3 {
+            self.unreleased.pop_front();
         }
     }
 
@@ -374,11 +374,12 @@ impl World {
     }
 
     /// Does what the director wants, until it wants nothing or dies.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Some(output) = self.director.poll_output() {
             self.outputs += 1;
             self.do_output(output);
-            if self.crash_at == Some(self.outputs) {
+            let again = self.crash_every.is_some_and(|every| self.outputs.is_multiple_of(every));
+            if self.crash_at == Some(self.outputs) || again {
                 self.crash_at = None;
                 self.crash();
             }
@@ -420,7 +421,7 @@ impl World {
     }
 
     /// `kill -9`, and a successor at once.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.agenda.retain(|_, it| {
             !matches!(it, Happening::Reply(_) | Happening::Stored(_) | Happening::Resolved(_))
         });
@@ -717,11 +718,11 @@ fn book() -> Book {
 }
 
 /// Requests that only tell.
-pub fn is_callback(request: &HttpRequest) -> bool {
+pub(crate) fn is_callback(request: &HttpRequest) -> bool {
     request.kind == HttpKind::Callback
 }
 
 /// For tests that answer themselves.
-pub fn http_reply(id: HttpId, result: Result<HttpAnswer, HttpError>) -> HttpReply {
+pub(crate) fn http_reply(id: HttpId, result: Result<HttpAnswer, HttpError>) -> HttpReply {
     HttpReply { id, result }
 }

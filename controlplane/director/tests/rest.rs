@@ -1,0 +1,278 @@
+//! Calls of the API: created, run when answered, redirected, completed, cancelled; and what is configured by it.
+
+mod world;
+
+use base::CallId;
+use director::model::{
+    Account, AccountSid, Application, ApplicationSid, DomainSid, Events, Hook, NumberSid,
+    PhoneNumber, SipDomain, StatusHook, VoiceConfig,
+};
+use director::port::{
+    ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Entity, EntityKey, Instructions,
+    OwnedCommand, UpdateCall,
+};
+use world::{ACCOUNT, World, param, status, xml};
+
+fn create(to: &str, instructions: Instructions) -> ApiRequest {
+    ApiRequest::CreateCall(Box::new(CreateCall {
+        to: to.to_owned(),
+        from: "+15550100".to_owned(),
+        instructions,
+        status: Some(StatusHook {
+            hook: Hook::post("http://app.test/status"),
+            events: Events::ALL,
+        }),
+        timeout: None,
+        time_limit: None,
+        caller_id: None,
+    }))
+}
+
+fn twiml(text: &str) -> Instructions {
+    Instructions::Twiml(text.to_owned())
+}
+
+fn created(world: &World, id: ApiId) -> CallId {
+    match world.reply(id) {
+        Some(Ok(ApiDone::Call(row))) => row.sid,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(world: &World, id: ApiId) -> &ApiError {
+    match world.reply(id) {
+        Some(Err(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn update(call: CallId, update: UpdateCall) -> ApiRequest {
+    ApiRequest::UpdateCall { call, update: Box::new(update) }
+}
+
+#[test]
+fn a_created_call_runs_its_document_when_answered() {
+    let mut world = World::new(|_| status(200));
+    let id =
+        world.api(create("sip:ok@127.0.0.1", twiml("<Response><Pause length=\"4\"/></Response>")));
+    assert!(world.reply(id).is_none(), "answered when it is durable");
+    world.run(10);
+    let call = created(&world, id);
+    world.run(30_000);
+    let statuses: Vec<_> =
+        world.asked("/status").iter().map(|it| param(it, "CallStatus").to_owned()).collect();
+    assert_eq!(statuses, ["initiated", "ringing", "in-progress", "completed"]);
+    let last = *world.asked("/status").last().unwrap();
+    assert_eq!((param(last, "CallDuration"), param(last, "SequenceNumber")), ("4", "3"));
+    assert_eq!(param(last, "CallbackSource"), "call-progress-events");
+    assert!(param(last, "Timestamp").ends_with("+0000"));
+    let row = &world.store.calls[&call];
+    assert_eq!((row.duration, row.direction.name()), (Some(4), "outbound-api"));
+    world.assert_clean();
+}
+
+#[test]
+fn a_url_and_an_application_are_asked_when_answered() {
+    let hook = Hook::post("http://app.test/out");
+    let url = Instructions::Url { hook, fallback: None };
+    for instructions in [url, Instructions::Application(ApplicationSid(5))] {
+        let mut world = World::new(|request| match request.url.as_str() {
+            "http://app.test/out" => xml("<Response><Hangup/></Response>"),
+            _ => status(200),
+        })
+        .with_book(|book| {
+            book.applications.push(Application {
+                sid: ApplicationSid(5),
+                account: ACCOUNT,
+                config: VoiceConfig {
+                    voice: Some(Hook::post("http://app.test/out")),
+                    ..VoiceConfig::default()
+                },
+                ..Application::default()
+            });
+        });
+        let id = world.api(create("sip:ok@127.0.0.1", instructions));
+        world.run(20_000);
+        let asked = world.asked("/out")[0];
+        assert_eq!(param(asked, "CallStatus"), "in-progress");
+        assert_eq!(param(asked, "Direction"), "outbound-api");
+        assert_eq!(world.status_of(created(&world, id)), "completed");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn outcomes_of_created_calls() {
+    for (to, end) in [
+        ("sip:busy@127.0.0.1", "busy"),
+        ("sip:ring@127.0.0.1", "no-answer"),
+        ("sip:ok@unknown.test", "failed"),
+    ] {
+        let mut world = World::new(|_| status(200));
+        let id = world.api(create(to, twiml("<Response/>")));
+        world.run(100_000);
+        assert_eq!(world.status_of(created(&world, id)), end);
+        let last = *world.asked("/status").last().unwrap();
+        assert_eq!(param(last, "CallStatus"), end);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn what_cannot_be_created_is_refused_with_its_code() {
+    for (to, instructions, http, code) in [
+        ("bob", twiml("<Response/>"), 400, 21_211),
+        ("sip:ok@169.254.169.254", twiml("<Response/>"), 400, 13_224),
+        ("+4420", twiml("<Response/>"), 400, 13_224),
+        ("sip:ok@127.0.0.1", twiml("<Response>"), 400, 12_100),
+        ("sip:ok@127.0.0.1", Instructions::Application(ApplicationSid(9)), 404, 20_404),
+        (
+            "sip:ok@127.0.0.1",
+            Instructions::Url { hook: Hook::post("ftp://x"), fallback: None },
+            400,
+            21_205,
+        ),
+    ] {
+        let mut world = World::new(|_| status(200));
+        let id = world.api(create(to, instructions));
+        let error = refused(&world, id);
+        assert_eq!((error.status, error.code), (http, code), "{to}: {}", error.message);
+        world.run(1_000);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_redirect_leaves_the_dial_and_goes_on_elsewhere() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Dial action=\"/no\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
+        }
+        "http://app.test/elsewhere" => xml("<Response><Pause length=\"2\"/></Response>"),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    let hook = Hook::post("http://app.test/elsewhere");
+    let instructions = Some(Instructions::Url { hook, fallback: None });
+    let id = world.api(update(call, UpdateCall { instructions, ..UpdateCall::default() }));
+    world.run(20_000);
+    assert!(world.reply(id).is_some_and(Result::is_ok));
+    assert_eq!(world.status_of(world.children_of(call)[0]), "completed");
+    assert!(world.asked("/no").is_empty());
+    assert_eq!(world.asked("/elsewhere").len(), 1);
+    assert_eq!(world.status_of(call), "completed");
+    world.assert_clean();
+}
+
+#[test]
+fn completing_answers_with_the_end() {
+    let mut world = World::new(|_| xml("<Response><Pause length=\"600\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(3_000);
+    let complete = UpdateCall { complete: true, ..UpdateCall::default() };
+    let id = world.api(update(call, complete.clone()));
+    world.run(3_000);
+    let Some(Ok(ApiDone::Call(row))) = world.reply(id) else { panic!("no row") };
+    assert_eq!(row.status.name(), "completed");
+    let id = world.api(update(call, complete));
+    assert_eq!(refused(&world, id).status, 404, "the live state is gone; the API knows the row");
+    world.assert_clean();
+}
+
+#[test]
+fn cancelling_is_for_calls_without_an_answer() {
+    let mut world = World::new(|_| status(200));
+    let cancel = || UpdateCall { cancel: true, ..UpdateCall::default() };
+    let ringing = world.api(create("sip:ring@127.0.0.1", twiml("<Response/>")));
+    let answered =
+        world.api(create("sip:ok@127.0.0.1", twiml("<Response><Pause length=\"9\"/></Response>")));
+    world.run(3_000);
+    let (ringing, answered) = (created(&world, ringing), created(&world, answered));
+    let id = world.api(update(answered, cancel()));
+    assert_eq!(refused(&world, id).code, 21_220);
+    let id = world.api(update(ringing, cancel()));
+    world.run(20_000);
+    assert!(world.reply(id).is_some_and(Result::is_ok));
+    assert_eq!(world.status_of(ringing), "canceled");
+    assert_eq!(world.status_of(answered), "completed");
+    world.assert_clean();
+}
+
+#[test]
+fn a_foreign_call_does_not_exist() {
+    let mut world = World::new(|_| xml("<Response><Pause length=\"5\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    let what = update(call, UpdateCall { complete: true, ..UpdateCall::default() });
+    let id = ApiId(1);
+    let request = director::port::ApiCall { id, account: AccountSid(0xbad), what };
+    world.director.handle_api(world.now, request);
+    world.drain();
+    assert_eq!(refused(&world, id).status, 404);
+    world.run(20_000);
+    world.assert_clean();
+}
+
+#[test]
+fn what_is_configured_takes_effect_and_is_unique() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://new.test/voice" => xml("<Response><Reject reason=\"busy\"/></Response>"),
+        _ => status(200),
+    });
+    let domain = |sid, name: &str| ApiRequest::Put {
+        entity: Box::new(Entity::SipDomain(SipDomain {
+            sid: DomainSid(sid),
+            account: ACCOUNT,
+            domain_name: name.to_owned(),
+            config: VoiceConfig {
+                voice: Some(Hook::post("http://new.test/voice")),
+                ..VoiceConfig::default()
+            },
+            sources: vec!["127.0.0.0/8".parse().unwrap()],
+            ..SipDomain::default()
+        })),
+        create: true,
+    };
+    let id = world.api(domain(9, "new.test"));
+    world.run(10);
+    assert!(matches!(world.reply(id), Some(Ok(ApiDone::Entity(_)))));
+    let call = world.call_in("sip:x@new.test");
+    world.run(1_000);
+    assert_eq!(world.status_of(call), "busy");
+    for (request, code) in [
+        (domain(10, "new.test"), 21_231),
+        (domain(10, "New.test"), 21_232),
+        (domain(9, "other.test"), 20_409),
+    ] {
+        let id = world.api(request);
+        assert_eq!(refused(&world, id).code, code);
+    }
+    let number = PhoneNumber {
+        sid: NumberSid(77),
+        account: ACCOUNT,
+        number: "15550100".to_owned(),
+        ..PhoneNumber::default()
+    };
+    let put = ApiRequest::Put { entity: Box::new(Entity::PhoneNumber(number)), create: true };
+    let id = world.api(put);
+    assert_eq!(refused(&world, id).code, 21_422, "the same number without its plus");
+    let id = world.api(ApiRequest::Delete(EntityKey::SipDomain(DomainSid(9))));
+    world.run(10);
+    assert!(matches!(world.reply(id), Some(Ok(ApiDone::Deleted))));
+    world.call_in("sip:x@new.test");
+    world.run(1_000);
+    assert!(world.commands.iter().any(|it| matches!(it, OwnedCommand::Reject { code: 404, .. })));
+}
+
+#[test]
+fn accounts_get_the_next_number() {
+    let mut world = World::new(|_| status(200));
+    let sub = Account { sid: AccountSid(0xad), parent: ACCOUNT, ..Account::default() };
+    let put = ApiRequest::Put { entity: Box::new(Entity::Account(sub)), create: true };
+    let id = world.api(put);
+    world.run(10);
+    let Some(Ok(ApiDone::Entity(entity))) = world.reply(id) else { panic!("refused") };
+    let Entity::Account(account) = entity.as_ref() else { panic!("no account") };
+    assert_eq!(account.number, world::ACCOUNT_NUMBER + 1);
+}

@@ -1,0 +1,215 @@
+//! `kill -9` at every step: a director that goes on from what was written comes to the same end.
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use base::CallId;
+use director::model::{Events, Hook, StatusHook};
+use director::port::{ApiRequest, CreateCall, HttpKind, Instructions, OwnedCommand};
+use wire::event::Cause;
+use world::{Answer, World, param, status, xml};
+
+type Scenario = fn(&mut World) -> Vec<CallId>;
+
+const DOCUMENT: &str = "<Response><Pause length=\"1\"/><Dial action=\"/done\" timeout=\"9\">\
+    <Sip statusCallback=\"/child\" statusCallbackEvent=\"initiated ringing answered completed\">\
+    sip:USER@127.0.0.1</Sip><Sip>sip:ring@callee.test</Sip></Dial></Response>";
+
+fn application(request: &director::port::HttpRequest) -> Answer {
+    match request.url.as_str() {
+        "http://app.test/voice" => {
+            let user = if param(request, "To").contains("busy") { "busy" } else { "drop" };
+            xml(&DOCUMENT.replace("USER", user))
+        }
+        "http://app.test/done" if request.kind == HttpKind::Instructions => {
+            xml("<Response><Pause length=\"1\"/><Hangup/></Response>")
+        }
+        _ => status(200),
+    }
+}
+
+fn dial(world: &mut World) -> Vec<CallId> {
+    vec![world.call_in("sip:bob@demo.test")]
+}
+
+fn dial_in_vain(world: &mut World) -> Vec<CallId> {
+    vec![world.call_in("sip:busy@demo.test")]
+}
+
+fn caller_leaves(world: &mut World) -> Vec<CallId> {
+    let call = world.call_in("sip:bob@demo.test");
+    world.bye_in(call, 4_500);
+    vec![call]
+}
+
+fn created(world: &mut World) -> Vec<CallId> {
+    world.api(ApiRequest::CreateCall(Box::new(CreateCall {
+        to: "sip:ok@callee.test".to_owned(),
+        from: "+15550100".to_owned(),
+        instructions: Instructions::Url {
+            hook: Hook::post("http://app.test/voice"),
+            fallback: None,
+        },
+        status: Some(StatusHook {
+            hook: Hook::post("http://app.test/status"),
+            events: Events::ALL,
+        }),
+        timeout: None,
+        time_limit: None,
+        caller_id: None,
+    })));
+    Vec::new()
+}
+
+fn played(scenario: Scenario, crash_at: Option<usize>) -> World {
+    let mut world = World::new(application);
+    world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
+    world.crash_at = crash_at;
+    scenario(&mut world);
+    world.run(200_000);
+    world
+}
+
+/// What matters of the CDRs: who, which way, how it ended, whether it talked.
+fn story(world: &World) -> Vec<(String, String, Cause, bool)> {
+    let mut story: Vec<_> = (world.store.cdrs.values())
+        .map(|cdr| {
+            let answered = cdr.answered.is_some();
+            (format!("{:?}", cdr.direction), cdr.to.clone(), cdr.cause, answered)
+        })
+        .collect();
+    story.sort_by_key(|it| format!("{it:?}"));
+    story
+}
+
+/// Events by call as their followers saw them, repetitions of one token taken once.
+fn told(world: &World, path: &str) -> BTreeMap<String, Vec<String>> {
+    let mut seen: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for request in world.asked(path) {
+        let line = seen.entry(param(request, "CallSid").to_owned()).or_default();
+        let token = request.idempotency_token.clone();
+        if !line.iter().any(|(known, _)| *known == token) {
+            line.push((token, param(request, "CallStatus").to_owned()));
+        }
+    }
+    let names = |line: Vec<(String, String)>| line.into_iter().map(|(_, name)| name).collect();
+    seen.into_iter().map(|(call, line)| (call, names(line))).collect()
+}
+
+fn survives(scenario: Scenario) {
+    let calm = played(scenario, None);
+    calm.assert_clean();
+    assert!(calm.outputs > 15);
+    for crash_at in 1..=calm.outputs {
+        let world = played(scenario, Some(crash_at));
+        // A call whose creation was not written yet never was.
+        if world.store.calls.is_empty() && world.legs.is_empty() {
+            continue;
+        }
+        assert_eq!(story(&world), story(&calm), "killed after output {crash_at}");
+        world.assert_clean();
+        for path in ["/child", "/status"] {
+            let values = |world: &World| {
+                let mut lines: Vec<_> = told(world, path).into_values().collect();
+                lines.sort();
+                lines
+            };
+            assert_eq!(values(&world), values(&calm), "{path}, killed after output {crash_at}");
+        }
+        let rows = |world: &World| {
+            let mut rows: Vec<_> =
+                world.store.calls.values().map(|row| (row.to.clone(), row.status)).collect();
+            rows.sort_by_key(|row| format!("{row:?}"));
+            rows
+        };
+        assert_eq!(rows(&world), rows(&calm), "killed after output {crash_at}");
+        let total =
+            |world: &World| world.store.ledger.values().filter(|it| it.amount.0 >= 0).count();
+        assert_eq!(total(&world), 0);
+    }
+}
+
+#[test]
+fn a_dialled_call_survives_every_step() {
+    survives(dial);
+}
+
+#[test]
+fn an_unanswered_dial_survives_every_step() {
+    survives(dial_in_vain);
+}
+
+#[test]
+fn a_caller_who_leaves_survives_every_step() {
+    survives(caller_leaves);
+}
+
+#[test]
+fn a_created_call_survives_every_step() {
+    survives(created);
+}
+
+#[test]
+fn dying_again_and_again_comes_to_the_same_end() {
+    for scenario in [dial as Scenario, dial_in_vain, caller_leaves] {
+        let calm = played(scenario, None);
+        for every in 12..40 {
+            let mut world = World::new(application);
+            world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
+            world.crash_every = Some(every);
+            scenario(&mut world);
+            world.run(200_000);
+            assert_eq!(story(&world), story(&calm), "killed every {every} outputs");
+            world.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_webhook_in_flight_is_sent_again_with_its_token() {
+    let mut world = World::new(|request| match request.kind {
+        HttpKind::Instructions => (5_000, xml("<Response><Reject/></Response>").1),
+        HttpKind::Callback => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    world.crash();
+    world.run(20_000);
+    let asked = world.asked("/voice");
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[0].idempotency_token, asked[1].idempotency_token);
+    assert_eq!(world.status_of(call), "failed");
+    assert!(world.commands.iter().any(|it| matches!(it, OwnedCommand::Reject { code: 603, .. })));
+    world.assert_clean();
+}
+
+#[test]
+fn ends_told_twice_give_the_same_rows() {
+    let mut world = World::new(application);
+    world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(100_000);
+    let (cdrs, usage) = (world.store.cdrs.len(), world.store.usage.len());
+    let row = world.store.calls[&call].clone();
+    let told = world.asked("/status").len();
+    world.released.clear();
+    world.crash();
+    world.run(10_000);
+    assert_eq!((world.store.cdrs.len(), world.store.usage.len()), (cdrs, usage));
+    assert_eq!(world.store.calls[&call], row, "a poorer row does not take its place");
+    assert_eq!(world.asked("/status").len(), told);
+    world.assert_clean();
+}
+
+#[test]
+fn a_call_whose_leg_is_lost_is_ended() {
+    let mut world = World::new(|_| xml("<Response><Pause length=\"600\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    world.legs.clear();
+    world.crash();
+    world.run(100_000);
+    assert!(world.store.calls[&call].status.is_final());
+    assert_eq!(world.director.stats().calls_live, 0);
+}
