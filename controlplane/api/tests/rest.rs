@@ -15,6 +15,7 @@ use director::model::AccountSid;
 use fake::{Fake, MAIN, STRANGER, SUB, token};
 use http::{Request, Response, header};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
 /// Somebody with credentials, and the server.
@@ -501,4 +502,29 @@ async fn requests_have_bounds() {
     assert_error(&client.get("Nothing.json").await, 404, 20_404);
     assert_error(&client.get("/2008-08-01/Accounts.json").await, 404, 20_404);
     assert_eq!(client.ask("HEAD", "Calls.json", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_server_keeps_connections_and_stops_when_told() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let server = api::serve(listener, Arc::new(Fake::new()), Options::default(), stopped);
+    let server = tokio::spawn(server);
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+    for path in ["/healthz", "/metrics", "/2010-04-01/Accounts.json"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        let wanted: &[u8] = if path.ends_with("json") { b"HTTP/1.1 401" } else { b"HTTP/1.1 200" };
+        assert_eq!(answer, wanted);
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"ok\n") && !rest.ends_with(b"test 1\n") && !rest.ends_with(b"}") {
+            rest.push(stream.read_u8().await.expect("the rest"));
+        }
+    }
+    stop.send(true).expect("a server");
+    server.await.expect("a stop");
+    assert_eq!(stream.read(&mut [0; 1]).await.expect("an end"), 0);
 }

@@ -153,10 +153,21 @@ const PATHS: [&str; 30] = [
     "/%2e%2e/{sid}",
 ];
 
-/// A sid that exists, one that does not, or none at all.
-fn sid(random: &mut Random, seen: &[String]) -> String {
-    if !seen.is_empty() && !random.one_in(4) {
-        return seen[random.below(seen.len())].clone();
+/// The letters of the sids that a path takes first.
+const KINDS: [(&str, &str); 5] = [
+    ("/Calls/", "CA"),
+    ("/Applications/", "AP"),
+    ("/IncomingPhoneNumbers/", "PN"),
+    ("/Keys/", "SK"),
+    ("/SIP/Domains/", "SD"),
+];
+
+/// A sid that exists (of the path's kind, mostly), one that does not, or none at all.
+fn sid(random: &mut Random, seen: &[String], path: &str) -> String {
+    let kind = KINDS.iter().find(|(name, _)| path.contains(name)).map_or("", |(_, kind)| kind);
+    let fitting: Vec<&String> = seen.iter().filter(|sid| sid.starts_with(kind)).collect();
+    if !fitting.is_empty() && !random.one_in(4) {
+        return fitting[random.below(fitting.len())].clone();
     }
     match random.below(4) {
         0 => format!("CA{:032x}", random.next()),
@@ -170,7 +181,7 @@ fn form(random: &mut Random, seen: &[String]) -> String {
     let mut serializer = url::form_urlencoded::Serializer::new(String::new());
     for _ in 0..random.below(8) {
         let value =
-            if random.one_in(6) { sid(random, seen) } else { random.pick(&VALUES).to_owned() };
+            if random.one_in(6) { sid(random, seen, "") } else { random.pick(&VALUES).to_owned() };
         serializer.append_pair(random.pick(&NAMES), &value);
     }
     if random.one_in(2) {
@@ -192,7 +203,7 @@ fn request(random: &mut Random, seen: &[String]) -> Request<Body> {
     let account = random.pick(&[&MAIN, &MAIN, &MAIN, &SUB, &STRANGER]);
     let mut path = format!("/2010-04-01/Accounts/{account}{}", random.pick(&PATHS));
     while let Some(at) = path.find("{sid}") {
-        path.replace_range(at..at + 5, &sid(random, seen));
+        path.replace_range(at..at + 5, &sid(random, seen, &path));
     }
     if random.one_in(40) {
         path = random

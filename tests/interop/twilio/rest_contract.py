@@ -19,7 +19,7 @@ import time
 import traceback
 from datetime import datetime, timedelta, timezone
 
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
 
 PAUSE = "<Response><Pause length='60'/></Response>"
@@ -56,14 +56,21 @@ class World:
             time.sleep(0.1)
 
 
-def refused(status, code, function, *args, **kwargs):
+def refused(http_status, code, function, *args, **kwargs):
+    """The library raises TwilioRestException for instances; for lists a TwilioException with the response in it."""
     try:
         function(*args, **kwargs)
     except TwilioRestException as error:
-        assert (error.status, error.code) == (status, code), f"{error.status}/{error.code}: {error.msg}"
+        got = (error.status, error.code)
+        assert got == (http_status, code), f"{got}: {error.msg}"
         assert error.msg and error.uri
-        return error
-    raise AssertionError(f"not refused: wanted {status}/{code}")
+        return
+    except TwilioException as error:
+        response = error.args[1]
+        got = (response.status_code, json.loads(response.text)["code"])
+        assert got == (http_status, code), f"{got}: {response.text}"
+        return
+    raise AssertionError(f"not refused: wanted {http_status}/{code}")
 
 
 @check
