@@ -1,1 +1,21 @@
-//! The simulated world: phones, networks, tenants' web servers, in virtual time
+//! The simulated world: the shards as they are, phones, a network that loses and reorders, tenants' web
+//! servers, and the director, in virtual time from one seed. No I/O, no clock, no thread: a seed is a
+//! whole history, and the same seed is the same history.
+//!
+//! Used by `tests/sim` (many seeds, invariants), `tests/scenario` (one behaviour a file) and benches.
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod heap;
+pub mod memory;
+pub mod network;
+pub mod phone;
+pub mod plane;
+pub mod trace;
+pub mod world;
+
+pub use control::{Control, Manual, Told};
+pub use network::{Datagram, Fate, Network, Weather};
+pub use phone::{Action, Agent, Dial, Manner, PhoneCall};
+pub use plane::{Plane, PlaneSetup};
+pub use world::{CallRef, DAWN, Setup, World};

@@ -1,0 +1,153 @@
+//! What scenarios share: a world with a static route, and a call through it.
+
+use std::time::Duration;
+
+use wire::event::Summary;
+use wire::table::{StaticRoute, Table};
+use world::{CallRef, Dial, Manner, Manual, Setup, World};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A route from every phone to these agents.
+pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
+    StaticRoute {
+        account: 7,
+        domain: String::new(),
+        prefix: String::new(),
+        sources: vec!["10.1.0.0/16".parse().unwrap()],
+        targets: targets.iter().map(|agent| world.address(*agent)).collect(),
+        host: String::new(),
+        strip: 0,
+        prepend: String::new(),
+        rate_max: 0,
+        calls_max: 0,
+        ring_s: 30,
+    }
+}
+
+/// A world whose static route leads to callees with these manners; agent 0 is the caller.
+pub(crate) fn routed(setup: &Setup, caller: Manner, callees: Vec<Manner>) -> World {
+    let mut world = World::new(setup);
+    world.agent(caller);
+    let callees: Vec<usize> = callees.into_iter().map(|manner| world.agent(manner)).collect();
+    let table = Table { routes: vec![route_to(&world, &callees)] };
+    publish(&mut world, &table);
+    world.control = Some(Box::new(Manual::new(&world.plane)));
+    world
+}
+
+pub(crate) fn publish(world: &mut World, table: &Table) {
+    for regions in &world.plane.regions {
+        wire::table::publish(regions.controlplane().table().unwrap(), table).unwrap();
+    }
+    world.run_for(ms(200));
+}
+
+/// What agent 0 dials for a conversation.
+pub(crate) fn to(group: u32) -> Dial {
+    Dial {
+        to: format!("sip:g{group}@example.com"),
+        from: format!("sip:c{group}@phones.example"),
+        group,
+        stream: group * 2,
+        ..Dial::default()
+    }
+}
+
+pub(crate) fn dial(world: &mut World, group: u32) -> CallRef {
+    world.dial(0, &to(group))
+}
+
+pub(crate) fn manual(world: &mut World) -> &mut Manual {
+    let control = world.control.as_mut().unwrap().any();
+    control.downcast_mut::<Manual>().unwrap()
+}
+
+/// A summary with its text, as far as scenarios look at it.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) call: base::CallId,
+    pub(crate) parent: base::CallId,
+    pub(crate) inbound: bool,
+    pub(crate) account: u64,
+    pub(crate) code: u16,
+    pub(crate) cause: wire::event::Cause,
+    pub(crate) by: wire::Party,
+    /// Milliseconds from answer to end; 0 if never answered.
+    pub(crate) billed_ms: u64,
+    pub(crate) relay_ms: u64,
+    pub(crate) relayed: u64,
+    pub(crate) media: Option<wire::event::MediaSummary>,
+    pub(crate) shard: u8,
+}
+
+/// Every leg's end so far, in order.
+pub(crate) fn ends(world: &mut World) -> Vec<End> {
+    let told = &manual(world).told;
+    let end = |told: &world::Told| match told.event() {
+        wire::Event::Ended(summary) => Some(end_of(told.shard, &summary)),
+        _ => None,
+    };
+    told.iter().filter_map(end).collect()
+}
+
+fn end_of(shard: u8, summary: &Summary<'_>) -> End {
+    let of = |relay: bool| {
+        let is = |usage: &&wire::Usage| (usage.service == wire::Service::MediaRelay) == relay;
+        summary.usage.iter().find(is).copied()
+    };
+    End {
+        call: summary.call,
+        parent: summary.parent,
+        inbound: summary.direction == wire::event::Direction::Inbound,
+        account: summary.account,
+        code: summary.code,
+        cause: summary.cause,
+        by: summary.by,
+        billed_ms: of(false).map_or(0, |usage| usage.micros() / 1_000),
+        relay_ms: of(true).map_or(0, |usage| usage.micros() / 1_000),
+        relayed: of(true).map_or(0, |usage| usage.count),
+        media: summary.media,
+        shard,
+    }
+}
+
+/// Names of the events told so far.
+pub(crate) fn told(world: &mut World) -> Vec<&'static str> {
+    manual(world).told.iter().map(|told| name(&told.event())).collect()
+}
+
+pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
+    match event {
+        wire::Event::Incoming(_) => "incoming",
+        wire::Event::Dialed { .. } => "dialed",
+        wire::Event::Progress { .. } => "progress",
+        wire::Event::Answered { .. } => "answered",
+        wire::Event::Joined { .. } => "joined",
+        wire::Event::Parted { .. } => "parted",
+        wire::Event::Digit { .. } => "digit",
+        wire::Event::Ended(_) => "ended",
+        wire::Event::Unknown { .. } => "unknown",
+        wire::Event::Refused { .. } => "refused",
+    }
+}
+
+/// Waits until all transactions have run out, then nothing may be left of anything.
+pub(crate) fn nothing_left(world: &mut World) {
+    world.run_for(Duration::from_secs(80));
+    let left = world.plane.leftovers();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(world.faults.is_empty(), "{:?}", world.faults);
+}
+
+/// How much of the other side's voice a phone heard.
+pub(crate) fn heard(world: &World, at: CallRef, stream: u32) -> u64 {
+    let call = world.call(at);
+    let heard = call.media.as_ref().map(|media| &media.heard);
+    let stream = heard.and_then(|heard| heard.streams.get(&(call.group, stream)));
+    stream.map_or(0, |stream| stream.packets)
+}

@@ -1,0 +1,96 @@
+//! Frames in plain memory, with a book of who has been given what: a frame that is freed twice, or
+//! touched after it was freed, is a fault of the shard and panics here.
+
+use base::frame::{HEADROOM, LARGE_BYTES, SMALL_BYTES};
+use base::{Frame, Frames};
+
+/// One shard's frames.
+#[derive(Debug)]
+pub struct Heap {
+    frames: Vec<Vec<u8>>,
+    taken: Vec<bool>,
+    free: [Vec<u32>; 2],
+    made: [usize; 2],
+    limits: [usize; 2],
+    /// Frames out now.
+    out: usize,
+}
+
+impl Heap {
+    /// At most so many small and large frames.
+    #[must_use]
+    pub fn new(small: usize, large: usize) -> Self {
+        let free = [Vec::with_capacity(small), Vec::with_capacity(large)];
+        let limits = [small, large];
+        Self { frames: Vec::new(), taken: Vec::new(), free, made: [0; 2], limits, out: 0 }
+    }
+
+    /// Frames that are neither free nor transmitted.
+    #[must_use]
+    pub fn out(&self) -> usize {
+        self.out
+    }
+
+    /// A frame with these bytes, as a receiver would hand it over. None when all are in use.
+    pub fn receive(&mut self, bytes: &[u8]) -> Option<Frame> {
+        let frame = self.alloc(bytes.len())?.resized(bytes.len());
+        self.bytes_mut(frame).copy_from_slice(bytes);
+        Some(frame)
+    }
+
+    /// Makes all frames now, so that nothing is allocated later.
+    pub fn fill(&mut self) {
+        for kind in 0..2 {
+            while self.made[kind] < self.limits[kind] {
+                let index = self.make(kind);
+                self.taken[index as usize] = false;
+                self.free[kind].push(index);
+            }
+        }
+    }
+
+    fn make(&mut self, kind: usize) -> u32 {
+        self.made[kind] += 1;
+        self.frames.push(vec![0; if kind == 0 { SMALL_BYTES } else { LARGE_BYTES }]);
+        self.taken.push(true);
+        u32::try_from(self.frames.len() - 1).unwrap_or(u32::MAX)
+    }
+}
+
+impl Frames for Heap {
+    fn bytes(&self, frame: Frame) -> &[u8] {
+        assert!(self.taken[frame.index as usize], "a freed frame is read");
+        let start = usize::from(frame.start);
+        &self.frames[frame.index as usize][start..start + usize::from(frame.len)]
+    }
+
+    fn bytes_mut(&mut self, frame: Frame) -> &mut [u8] {
+        assert!(self.taken[frame.index as usize], "a freed frame is written");
+        let start = usize::from(frame.start);
+        &mut self.frames[frame.index as usize][start..start + usize::from(frame.len)]
+    }
+
+    fn alloc(&mut self, len: usize) -> Option<Frame> {
+        let kind = usize::from(len > SMALL_BYTES - HEADROOM);
+        if len > LARGE_BYTES - HEADROOM {
+            return None;
+        }
+        let index = match self.free[kind].pop() {
+            Some(index) => index,
+            None if self.made[kind] < self.limits[kind] => self.make(kind),
+            None => return None,
+        };
+        self.taken[index as usize] = true;
+        self.out += 1;
+        let start = u16::try_from(HEADROOM).unwrap_or(0);
+        Some(Frame { index, start, len: u16::try_from(len).unwrap_or(0) })
+    }
+
+    fn free(&mut self, frame: Frame) {
+        let index = frame.index as usize;
+        assert!(core::mem::take(&mut self.taken[index]), "frame {index} is freed twice");
+        let kind = usize::from(self.frames[index].len() == LARGE_BYTES);
+        self.free[kind].push(frame.index);
+        self.out -= 1;
+    }
+}

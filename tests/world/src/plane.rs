@@ -1,0 +1,424 @@
+//! The dataplane of the world: several shards over regions in memory, driven as the engine drives
+//! them: datagrams, commands, handoffs and reports in, transmissions, events and handoffs out. SIP
+//! datagrams fall on any shard (one carrier is one 4-tuple), so that hand-over is the rule.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::{Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received};
+use shard::Shard;
+use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
+use wire::region::{Region, Side, Sizes};
+use wire::ring::{Consumer, Producer};
+
+use crate::heap::Heap;
+use crate::memory::Memory;
+use crate::network::Datagram;
+
+/// How the dataplane of a world is built.
+#[derive(Clone, Debug)]
+pub struct PlaneSetup {
+    pub shards: u8,
+    pub legs: u32,
+    pub transactions: u32,
+    pub timers: Timers,
+    pub guard: GuardPlan,
+    /// Ports kept open per shard and address.
+    pub spare_ports: u16,
+    /// Blocks of 256 ports per shard.
+    pub blocks: u16,
+    /// Ports that somebody else has: opening them is refused.
+    pub foreign_ports: Vec<u16>,
+    /// Locked ports take datagrams of their remote only, as connected sockets do.
+    pub connected: bool,
+    pub seed: u64,
+    /// Small and large frames per shard.
+    pub frames: (usize, usize),
+    /// Words of the events and commands rings.
+    pub ring_words: (usize, usize),
+}
+
+impl Default for PlaneSetup {
+    fn default() -> Self {
+        Self {
+            shards: 3,
+            legs: 64,
+            transactions: 256,
+            timers: Timers::default(),
+            guard: GuardPlan { source_rate: 0, source_burst: 0, call_rate: 0 },
+            spare_ports: 16,
+            blocks: 1,
+            foreign_ports: Vec::new(),
+            connected: true,
+            seed: 1,
+            frames: (1_024, 256),
+            ring_words: (1 << 15, 1 << 14),
+        }
+    }
+}
+
+/// The switch's only SIP listener.
+#[must_use]
+pub fn listener() -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], 5_060))
+}
+
+/// The switch's only media address.
+#[must_use]
+pub fn media_host() -> IpAddr {
+    IpAddr::from([10, 0, 0, 1])
+}
+
+const FIRST_PORT: u16 = 0x4000;
+const EPOCH: u32 = 1_000;
+
+/// The shared memory of one shard, both sides.
+#[derive(Debug)]
+pub struct Regions {
+    dataplane: Memory,
+    controlplane: Memory,
+}
+
+impl Regions {
+    fn new(sizes: Sizes) -> Self {
+        let dataplane = Memory::new(sizes.words(Side::Dataplane));
+        let controlplane = Memory::new(sizes.words(Side::Controlplane));
+        let _ = Region::create(dataplane.words(), Side::Dataplane, sizes, EPOCH);
+        let _ = Region::create(controlplane.words(), Side::Controlplane, sizes, EPOCH);
+        Self { dataplane, controlplane }
+    }
+
+    #[must_use]
+    pub fn dataplane(&self) -> Region<'static> {
+        open(&self.dataplane, Side::Dataplane)
+    }
+
+    #[must_use]
+    pub fn controlplane(&self) -> Region<'static> {
+        open(&self.controlplane, Side::Controlplane)
+    }
+
+    /// Raises the epoch: a new controlplane has come.
+    #[must_use]
+    pub fn succeed_controlplane(&self) -> Region<'static> {
+        Region::succeed(self.controlplane.words(), Side::Controlplane, 0)
+            .unwrap_or_else(|error| panic!("a region of ours: {error}"))
+    }
+}
+
+fn open(memory: &Memory, side: Side) -> Region<'static> {
+    Region::open(memory.words(), side).unwrap_or_else(|error| panic!("a region of ours: {error}"))
+}
+
+/// One shard with what surrounds it.
+pub struct Lane {
+    pub shard: Box<Shard<'static>>,
+    pub heap: Heap,
+    events: Producer<'static>,
+    commands: Consumer<'static>,
+    table: Region<'static>,
+    table_seen: u64,
+    inbox: Vec<Received>,
+    open: BTreeMap<u16, Option<SocketAddr>>,
+}
+
+/// All shards.
+pub struct Plane {
+    pub setup: PlaneSetup,
+    pub regions: Vec<Regions>,
+    /// Empty while the process is dead.
+    pub lanes: Vec<Lane>,
+    pub keys: Keys,
+    /// Flow wishes seen, for invariants.
+    pub ports_open_peak: usize,
+    scratch: Vec<u8>,
+}
+
+impl Plane {
+    #[must_use]
+    pub fn new(setup: PlaneSetup, now: Now) -> Self {
+        let (event_words, command_words) = setup.ring_words;
+        let sizes = Sizes { legs: setup.legs, event_words, command_words };
+        let regions = (0..setup.shards).map(|_| Regions::new(sizes)).collect();
+        let seed = setup.seed.to_le_bytes();
+        let key = |salt: u8| {
+            let mut key = [salt; 16];
+            key[..8].copy_from_slice(&seed);
+            sip::token::Key(key)
+        };
+        let keys = Keys { token: key(1), placement: key(2), table: HashKey([setup.seed, 3]) };
+        let scratch = vec![0; wire::MESSAGE_BYTES_MAX];
+        let lanes = Vec::new();
+        let mut plane = Self { setup, regions, lanes, keys, ports_open_peak: 0, scratch };
+        plane.boot(now);
+        plane
+    }
+
+    /// A new process over the regions as they are.
+    pub fn boot(&mut self, now: Now) {
+        self.lanes = (0..self.setup.shards).map(|index| self.lane(index, now)).collect();
+    }
+
+    /// The process dies: nothing of it is left but the regions.
+    pub fn kill(&mut self) {
+        for regions in &self.regions {
+            let epoch = regions.dataplane().epoch();
+            let _ = Region::succeed(regions.dataplane.words(), Side::Dataplane, epoch);
+        }
+        self.lanes.clear();
+    }
+
+    fn plan(&self, index: u8) -> Plan {
+        let setup = &self.setup;
+        let first =
+            |block: u16| FIRST_PORT + (block * u16::from(setup.shards) + u16::from(index)) * 0x100;
+        Plan {
+            shard: index,
+            shards: setup.shards,
+            listeners: vec![ListenerPlan { advertised: listener(), media: 0 }],
+            media: vec![MediaPlan {
+                advertised: media_host(),
+                blocks: (0..setup.blocks).map(first).collect(),
+            }],
+            limits: Limits {
+                spare_ports: setup.spare_ports,
+                ..Limits::for_legs(setup.legs, setup.transactions)
+            },
+            timers: setup.timers,
+            guard: setup.guard,
+            keys: self.keys,
+            seed: setup.seed,
+        }
+    }
+
+    fn lane(&self, index: u8, now: Now) -> Lane {
+        let regions = &self.regions[usize::from(index)];
+        let (ours, theirs) = (regions.dataplane(), regions.controlplane());
+        let (small, large) = self.setup.frames;
+        Lane {
+            shard: Box::new(Shard::new(self.plan(index), ours, now)),
+            heap: Heap::new(small, large),
+            events: Producer::join(ours.slots(), theirs.cursors()),
+            commands: Consumer::join(theirs.slots(), ours.cursors()),
+            table: theirs,
+            table_seen: 0,
+            inbox: Vec::new(),
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// The shard that a Call-ID places a new call on.
+    #[must_use]
+    pub fn place(&self, call_id: &[u8]) -> u8 {
+        let bucket = sip::key::call_hash(call_id, &self.keys.placement) % 4_096;
+        u8::try_from(bucket % u64::from(self.setup.shards)).unwrap_or(0)
+    }
+
+    /// A datagram arrives at one of our addresses. False: nobody is there.
+    pub fn receive(&mut self, datagram: &Datagram) -> bool {
+        let at = if datagram.to == listener() {
+            Local::Listener(0)
+        } else {
+            Local::Media(MediaPort { address: 0, port: datagram.to.port() })
+        };
+        let connected = self.setup.connected;
+        let lane = match at {
+            // The kernel's choice: anything but the owner, as a rule.
+            Local::Listener(_) => {
+                let key = HashKey([self.setup.seed, 9]);
+                let hash = key.hash(&[&datagram.from.port().to_be_bytes(), &datagram.bytes]);
+                let lanes = self.lanes.len() as u64;
+                let at = usize::try_from(hash.checked_rem(lanes).unwrap_or(0)).unwrap_or(0);
+                self.lanes.get_mut(at)
+            }
+            Local::Media(port) => self.lanes.iter_mut().find(|lane| {
+                lane.open.get(&port.port).is_some_and(|remote| {
+                    !connected || remote.is_none_or(|remote| remote == datagram.from)
+                })
+            }),
+        };
+        let Some(lane) = lane else { return false };
+        let Some(frame) = lane.heap.receive(&datagram.bytes) else { return false };
+        lane.inbox.push(Received { frame, at, source: datagram.from });
+        true
+    }
+
+    /// When the next shard wants to be called.
+    #[must_use]
+    pub fn deadline(&self) -> Mono {
+        self.lanes.iter().map(|lane| lane.shard.deadline()).min().unwrap_or(Mono::NEVER)
+    }
+
+    /// One turn of every shard, until nothing moves any more; what they send goes into `out`.
+    ///
+    /// # Panics
+    /// If a shard never comes to rest.
+    pub fn breathe(&mut self, now: Now, out: &mut Vec<Datagram>) {
+        for _ in 0..1_000 {
+            let mut moved = false;
+            for index in 0..self.lanes.len() {
+                moved |= self.lanes[index].inhale(now, &mut self.scratch);
+                moved |= self.hand_over(now, index);
+                moved |= self.lanes[index].flows(&self.setup.foreign_ports);
+                moved |= self.lanes[index].exhale(now, out);
+            }
+            if !moved {
+                let open = self.lanes.iter().map(|lane| lane.open.len()).sum();
+                self.ports_open_peak = self.ports_open_peak.max(open);
+                return;
+            }
+        }
+        panic!("the shards never come to rest at {:?}", now.mono);
+    }
+
+    /// What is still held by legs, transactions, ports, texts or frames; empty when all is over and released.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for lane in &self.lanes {
+            let shard = &lane.shard;
+            let counts = [
+                ("leg", shard.legs()),
+                ("port", shard.ports_used()),
+                ("transaction", shard.transactions()),
+                ("arena byte", shard.arena_used()),
+                ("frame", lane.heap.out()),
+            ];
+            let held = counts.into_iter().filter(|(_, count)| *count > 0);
+            left.extend(held.map(|(what, count)| format!("shard {}: {count} {what}", shard.id())));
+        }
+        left
+    }
+
+    /// What other shards have for this one.
+    fn hand_over(&mut self, now: Now, to: usize) -> bool {
+        let id = u8::try_from(to).unwrap_or(0);
+        let mut moved = false;
+        for from in 0..self.lanes.len() {
+            while let Some(bytes) = self.lanes[from].shard.poll_handoff(id) {
+                let len = bytes.len();
+                if self.scratch.len() < len {
+                    self.scratch.resize(len, 0);
+                }
+                self.scratch[..len].copy_from_slice(bytes);
+                self.lanes[from].shard.handoff_taken(id);
+                let lane = &mut self.lanes[to];
+                lane.shard.handle_handoff(now, &self.scratch[..len], &mut lane.heap);
+                moved = true;
+            }
+        }
+        moved
+    }
+}
+
+impl Lane {
+    fn inhale(&mut self, now: Now, scratch: &mut [u8]) -> bool {
+        let mut moved = false;
+        if !self.inbox.is_empty() {
+            let batch = core::mem::take(&mut self.inbox);
+            self.shard.handle_datagrams(now, &batch, &mut self.heap);
+            self.inbox = batch;
+            self.inbox.clear();
+            moved = true;
+        }
+        while let Ok(Some(command)) = self.commands.pop(scratch) {
+            self.shard.handle_command(now, command, &mut self.heap);
+            moved = true;
+        }
+        self.commands.release(self.commands.position());
+        if let Some(area) = self.table.table()
+            && let Ok(Some(table)) = wire::table::read(area, &mut self.table_seen)
+        {
+            self.shard.handle_table(now, table);
+            moved = true;
+        }
+        if self.shard.deadline() <= now.mono {
+            self.shard.handle_tick(now, &mut self.heap);
+            let next = self.shard.deadline();
+            assert!(next > now.mono, "a shard wants to be called again at once: {next:?} {now:?}");
+            moved = true;
+        }
+        moved
+    }
+
+    fn flows(&mut self, foreign: &[u16]) -> bool {
+        let mut moved = false;
+        while let Some(flow) = self.shard.poll_flow() {
+            moved = true;
+            match flow {
+                Flow::Open { port } if foreign.contains(&port.port) => {
+                    self.shard.handle_flow_report(FlowReport::Refused { port, errno: 98 });
+                }
+                Flow::Open { port } => {
+                    let before = self.open.insert(port.port, None);
+                    assert!(before.is_none(), "port {} is opened twice", port.port);
+                    self.shard.handle_flow_report(FlowReport::Opened { port, path: Path::Socket });
+                }
+                Flow::Lock { port, remote } => {
+                    let open = self.open.get_mut(&port.port);
+                    *open.unwrap_or_else(|| panic!("port {} is not open", port.port)) =
+                        Some(remote);
+                }
+                Flow::Unlock { port } => {
+                    let open = self.open.get_mut(&port.port);
+                    *open.unwrap_or_else(|| panic!("port {} is not open", port.port)) = None;
+                }
+                Flow::Close { port } => {
+                    assert!(self.open.remove(&port.port).is_some(), "a closed port is closed");
+                }
+            }
+        }
+        moved
+    }
+
+    fn exhale(&mut self, _now: Now, out: &mut Vec<Datagram>) -> bool {
+        let mut moved = false;
+        while let Some(transmit) = self.shard.poll_transmit() {
+            let from = match transmit.from {
+                Local::Listener(_) => listener(),
+                Local::Media(port) => {
+                    assert!(self.open.contains_key(&port.port), "sent from a closed port");
+                    SocketAddr::new(media_host(), port.port)
+                }
+            };
+            let bytes = self.heap.bytes(transmit.frame).to_vec();
+            self.heap.free(transmit.frame);
+            out.push(Datagram { from, to: transmit.to, bytes });
+            moved = true;
+        }
+        while let Some(event) = self.shard.poll_event() {
+            if self.events.push(event).is_err() {
+                break;
+            }
+            self.shard.event_taken();
+            moved = true;
+        }
+        self.events.publish();
+        moved
+    }
+
+    /// Media ports that are open now.
+    #[must_use]
+    pub fn open_ports(&self) -> usize {
+        self.open.len()
+    }
+}
+
+/// Timers with everything at its default but the media timeout.
+#[must_use]
+pub fn timers_with_media_timeout(media_timeout: Duration) -> Timers {
+    Timers { media_timeout, ..Timers::default() }
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").field("lanes", &self.lanes.len()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("shard", &self.shard.id()).finish_non_exhaustive()
+    }
+}

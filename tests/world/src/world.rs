@@ -1,0 +1,312 @@
+//! The world: one clock, one network, the dataplane, the phones, and who stands in for the controlplane.
+//!
+//! ```text
+//!   phones <--> network <--> plane (shards over regions) <== rings ==> control (director, or a test)
+//! ```
+//!
+//! One loop: the next moment at which anything is due becomes now, everything due happens, the shards
+//! breathe until nothing moves, and so on. Nothing else moves time, so a seed is a whole history.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::{Mono, Now, Prng, Wall};
+
+use crate::control::Control;
+use crate::network::{Datagram, Network, Weather, is_sip};
+use crate::phone::{Action, Agent, Dial, Manner, PhoneCall};
+use crate::plane::{Plane, PlaneSetup, listener, media_host};
+use crate::trace::Trace;
+
+/// A call of an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallRef {
+    pub agent: usize,
+    pub call: usize,
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub plane: PlaneSetup,
+    pub sip: Weather,
+    pub media: Weather,
+}
+
+impl Setup {
+    /// Clear weather, three shards.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let plane = PlaneSetup { seed, ..PlaneSetup::default() };
+        Self { seed, plane, sip: Weather::CLEAR, media: Weather::CLEAR }
+    }
+}
+
+/// Everything.
+pub struct World {
+    pub now: Now,
+    pub network: Network,
+    pub plane: Plane,
+    pub agents: Vec<Agent>,
+    pub control: Option<Box<dyn Control>>,
+    pub trace: Trace,
+    pub random: Prng,
+    /// Broken promises found while the world ran.
+    pub faults: Vec<String>,
+    /// Datagrams that came to an address where nobody is.
+    pub unheard: u64,
+    out: Vec<Datagram>,
+}
+
+/// The first moment of every world: monotonic 1,000 s, 2026-01-01T00:00:00Z.
+pub const DAWN: Now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_767_225_600_000_000) };
+
+impl World {
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
+        let plane = Plane::new(setup.plane.clone(), DAWN);
+        let mut world = Self {
+            now: DAWN,
+            network: Network::new(setup.seed ^ 0x6e65_7477, setup.sip, setup.media),
+            plane,
+            agents: Vec::new(),
+            control: None,
+            trace: Trace::from_env(),
+            random: Prng::new(setup.seed),
+            faults: Vec::new(),
+            unheard: 0,
+            out: Vec::new(),
+        };
+        world.settle();
+        world
+    }
+
+    /// Another phone, at an address of its own.
+    pub fn agent(&mut self, manner: Manner) -> usize {
+        let index = u16::try_from(self.agents.len() + 1).unwrap_or(u16::MAX);
+        let [high, low] = index.to_be_bytes();
+        let sip = SocketAddr::from(([10, 1, high, low], 5_060));
+        let seed = self.random.u64();
+        self.agents.push(Agent::new(sip, manner, seed));
+        self.agents.len() - 1
+    }
+
+    /// Dials from an agent through the switch.
+    pub fn dial(&mut self, agent: usize, dial: &Dial) -> CallRef {
+        let mut out = core::mem::take(&mut self.out);
+        let call = self.agents[agent].dial(self.now, listener(), dial, &mut out);
+        self.out = out;
+        self.flush();
+        CallRef { agent, call }
+    }
+
+    /// A Call-ID that places a new call on this shard.
+    pub fn call_id_for(&mut self, shard: u8) -> String {
+        loop {
+            let call_id = format!("{:016x}@world", self.random.u64());
+            if self.plane.place(call_id.as_bytes()) == shard {
+                return call_id;
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn call(&self, at: CallRef) -> &PhoneCall {
+        &self.agents[at.agent].calls[at.call]
+    }
+
+    pub fn call_mut(&mut self, at: CallRef) -> &mut PhoneCall {
+        &mut self.agents[at.agent].calls[at.call]
+    }
+
+    /// The phone does something now.
+    pub fn act(&mut self, at: CallRef, action: Action) {
+        let now = self.now;
+        self.call_mut(at).act(now, action);
+        self.settle();
+    }
+
+    /// Puts a datagram on the network as if a phone had sent it.
+    pub fn inject(&mut self, datagram: Datagram) {
+        self.network.send(self.now.mono, datagram);
+    }
+
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.now.mono.since(DAWN.mono)
+    }
+
+    /// Runs for so long.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now.mono + time;
+        self.run_until(end);
+    }
+
+    /// Runs to this moment.
+    pub fn run_until(&mut self, end: Mono) {
+        loop {
+            let next = self.deadline();
+            if next > end {
+                break;
+            }
+            self.advance(next);
+            self.settle();
+        }
+        self.advance(end);
+    }
+
+    /// Runs until it holds, at most so long. Whether it holds.
+    pub fn run_while(&mut self, most: Duration, mut go_on: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now.mono + most;
+        while go_on(self) {
+            let next = self.deadline();
+            if next > end {
+                self.advance(end);
+                return !go_on(self);
+            }
+            self.advance(next);
+            self.settle();
+        }
+        true
+    }
+
+    fn advance(&mut self, to: Mono) {
+        let micros = u64::try_from(to.since(DAWN.mono).as_micros()).unwrap_or(u64::MAX);
+        self.now = Now { mono: to, wall: Wall(DAWN.wall.0 + micros) };
+    }
+
+    fn deadline(&self) -> Mono {
+        let agents = self.agents.iter().map(Agent::deadline).min().unwrap_or(Mono::NEVER);
+        let control = self.control.as_ref().map_or(Mono::NEVER, |control| control.deadline());
+        agents.min(control).min(self.network.deadline()).min(self.plane.deadline())
+    }
+
+    /// Lets everything happen that is due now.
+    pub fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.deliver();
+            self.tick_agents();
+            self.breathe();
+            let commanded = self.run_control();
+            self.flush();
+            if !commanded && self.deadline() > self.now.mono {
+                return;
+            }
+        }
+        panic!("the world never comes to rest at {:?}", self.now.mono);
+    }
+
+    fn deliver(&mut self) {
+        while let Some(datagram) = self.network.arrive(self.now.mono) {
+            self.trace.datagram(self.now.mono, &datagram);
+            if datagram.to == listener() || datagram.to.ip() == media_host() {
+                let heard = self.plane.receive(&datagram);
+                self.unheard += u64::from(!heard);
+            } else {
+                self.deliver_to_agent(&datagram);
+            }
+        }
+    }
+
+    fn deliver_to_agent(&mut self, datagram: &Datagram) {
+        let mut out = core::mem::take(&mut self.out);
+        let now = self.now;
+        let agent = self.agents.iter_mut().find(|agent| agent.media_host == datagram.to.ip());
+        match agent.filter(|agent| !agent.dead) {
+            Some(agent) if datagram.to == agent.sip => agent.handle_sip(now, datagram, &mut out),
+            Some(agent) => agent.handle_media(now, datagram),
+            None => self.unheard += 1,
+        }
+        self.out = out;
+    }
+
+    fn tick_agents(&mut self) {
+        let mut out = core::mem::take(&mut self.out);
+        for agent in &mut self.agents {
+            if agent.deadline() <= self.now.mono {
+                agent.handle_tick(self.now, &mut out);
+            }
+        }
+        self.out = out;
+    }
+
+    fn breathe(&mut self) {
+        let mut sent = Vec::new();
+        self.plane.breathe(self.now, &mut sent);
+        for datagram in &sent {
+            self.check_sent(datagram);
+        }
+        self.out.append(&mut sent);
+    }
+
+    /// Media goes only where a phone asked for it (or speaks from, behind a NAT).
+    fn check_sent(&mut self, datagram: &Datagram) {
+        if is_sip(&datagram.bytes) {
+            return;
+        }
+        let asked = self.agents.iter().flat_map(|agent| &agent.calls).any(|call| {
+            let media = call.media_address();
+            let port = datagram.to.port();
+            let nat = call.manner.nat_port.is_some_and(|nat| nat == port || nat + 1 == port);
+            media.ip() == datagram.to.ip() && (port & !1 == media.port() || nat)
+        });
+        if !asked {
+            self.faults.push(format!("media to {} that nobody asked for", datagram.to));
+        }
+    }
+
+    fn run_control(&mut self) -> bool {
+        let (now, trace) = (self.now, self.trace);
+        match &mut self.control {
+            Some(control) => control.run(now, &self.plane, trace, &mut self.faults),
+            None => false,
+        }
+    }
+
+    fn flush(&mut self) {
+        for datagram in self.out.drain(..) {
+            self.network.send(self.now.mono, datagram);
+        }
+    }
+
+    /// The dataplane process dies and its successor comes `after` later.
+    pub fn restart_plane(&mut self, after: Duration) {
+        self.plane.kill();
+        self.run_for(after);
+        self.plane.boot(self.now);
+        if let Some(control) = &mut self.control {
+            control.plane_restarted(&self.plane);
+        }
+        self.settle();
+    }
+
+    /// The call at an agent that belongs to this conversation.
+    #[must_use]
+    pub fn callee_of(&self, group: u32) -> Option<CallRef> {
+        self.agents.iter().enumerate().find_map(|(agent, entry)| {
+            let is =
+                |call: &PhoneCall| call.group == group && call.who == crate::phone::Who::Callee;
+            let call = entry.calls.iter().position(is)?;
+            Some(CallRef { agent, call })
+        })
+    }
+
+    /// SIP address of an agent.
+    #[must_use]
+    pub fn address(&self, agent: usize) -> SocketAddr {
+        self.agents[agent].sip
+    }
+
+    /// Host of an agent.
+    #[must_use]
+    pub fn host(&self, agent: usize) -> IpAddr {
+        self.agents[agent].sip.ip()
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("now", &self.now).finish_non_exhaustive()
+    }
+}
