@@ -1,7 +1,7 @@
 //! The end of a leg: its CDR, its usage, its charges, all in one durable write; then the shard may use
 //! the leg's cell again. Told twice, a leg yields the same rows, which the store knows by their keys.
 
-use base::{CallId, Now, ShardId};
+use base::{CallId, LegId, Now, ShardId};
 use wire::event::{Cause, Direction, Party, Summary};
 use wire::{Usage, UsageKey};
 
@@ -26,8 +26,11 @@ struct End {
 impl Director {
     pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
         self.write_usage(summary);
-        let release = After::Release { shard, epoch: summary.epoch, leg: summary.leg };
-        self.afters.push(release);
+        // A leg that could not even be made has no cell to release and no CDR, only its call's row.
+        if summary.leg != LegId::NONE {
+            let release = After::Release { shard, epoch: summary.epoch, leg: summary.leg };
+            self.afters.push(release);
+        }
         let call = summary.call;
         let first = match self.calls.get(&call) {
             Some(live) => !live.is_over(),
@@ -189,6 +192,9 @@ impl Director {
     fn write_cdr(&mut self, summary: &Summary<'_>) -> Option<Nanos> {
         let live = self.calls.get(&summary.call);
         let price = self.price_of(summary).map(|(price, _)| price);
+        if summary.leg == LegId::NONE {
+            return price;
+        }
         let parent = live.map_or(Some(summary.parent), |live| live.row.parent);
         self.records.push(Record::Cdr(Box::new(Cdr {
             node: self.settings.node,

@@ -225,3 +225,122 @@ fn begin(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES_MAX: usize = 64 * 1024;
+
+    /// Documents, how many verbs they have, and why anything in them was left aside.
+    const DOCUMENTS: [(&str, usize, &[&str]); 16] = [
+        ("<Response/>", 0, &[]),
+        ("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Hangup/></Response>\n", 1, &[]),
+        ("\u{feff}<Response><!-- c --><Pause length=\"3\"/><Hangup/></Response>", 2, &[]),
+        ("<Response><Dial>+15550100</Dial></Response>", 1, &[]),
+        ("<Response><Dial>\n  <Number>+1 555-0100</Number>\n</Dial></Response>", 1, &[]),
+        ("<Response><Dial><Sip><![CDATA[sip:a@b?X-A=1&X-B=2]]></Sip></Dial></Response>", 1, &[]),
+        ("<Response><Dial><Sip>sip:a@b?X-A=1&amp;X-B=2</Sip></Dial></Response>", 1, &[]),
+        (
+            "<Response><Dial><Sip username=\"u\" password=\"p\">sip:a@b</Sip></Dial></Response>",
+            1,
+            &["sip-credentials"],
+        ),
+        ("<Response><Dial/></Response>", 1, &["dial-no-target"]),
+        (
+            "<Response><Dial><Number>alice</Number></Dial></Response>",
+            1,
+            &["dial-number", "dial-no-target"],
+        ),
+        (
+            "<Response><Dial timeout=\"9999\" record=\"true\">1</Dial></Response>",
+            1,
+            &["attribute", "attribute"],
+        ),
+        (
+            "<Response><Dial answerOnBridge=\"yes\" hangupOnStar=\"true\">1</Dial></Response>",
+            1,
+            &["attribute", "attribute"],
+        ),
+        (
+            "<Response><Dial><Conference>room</Conference></Dial></Response>",
+            1,
+            &["noun-not-supported", "dial-no-target"],
+        ),
+        (
+            "<Response><Say>hi</Say><Play>x</Play><Gather/><Record/><Enqueue/></Response>",
+            0,
+            &[
+                "verb-not-supported",
+                "verb-not-supported",
+                "verb-not-supported",
+                "verb-not-supported",
+                "verb-not-supported",
+            ],
+        ),
+        (
+            "<Response><dial>1</dial><Redirect method=\"PUT\">/a</Redirect></Response>",
+            1,
+            &["verb-unknown", "attribute"],
+        ),
+        ("<Response><Reject reason=\"tired\"/></Response>", 1, &["attribute"]),
+    ];
+
+    #[test]
+    fn documents_are_read() {
+        for (document, verbs, reasons) in DOCUMENTS {
+            let program =
+                parse(document, BYTES_MAX).unwrap_or_else(|bad| panic!("{document}: {bad:?}"));
+            let told: Vec<_> = program.problems.iter().map(|problem| problem.reason).collect();
+            assert_eq!((program.verbs.len(), told.as_slice()), (verbs, reasons), "{document}");
+        }
+    }
+
+    #[test]
+    fn hostile_documents_are_refused() {
+        let deep = format!("<Response>{}{}</Response>", "<a>".repeat(20), "</a>".repeat(20));
+        let many = format!("<Response>{}</Response>", "<Hangup/>".repeat(2_000));
+        let long = format!("<Response>{}</Response>", " ".repeat(BYTES_MAX));
+        for document in [
+            "",
+            "<Response>",
+            "</Response>",
+            "<Response></Dial></Response>",
+            "<Response/><Response/>",
+            "<Response/>trailing",
+            "<Response><Dial a=1/></Response>",
+            "<Response><Dial a=\"1\" a=\"2\"/></Response>",
+            "<!DOCTYPE x SYSTEM \"file:///etc/passwd\"><Response/>",
+            "<!DOCTYPE x [<!ENTITY a \"&b;&b;\">]><Response>&a;</Response>",
+            "<Response>&a;</Response>",
+            "<Response><Dial action=\"&a;\"/></Response>",
+            "<Response>&#0;</Response>",
+            &deep,
+            &many,
+            &long,
+        ] {
+            assert!(parse(document, BYTES_MAX).is_err(), "{document:.80}");
+        }
+    }
+
+    #[test]
+    fn damaged_documents_do_no_harm() {
+        let mut rng = Rng::new([5, 6, 7, 8]);
+        let below = |rng: &mut Rng, limit: usize| {
+            usize::try_from(rng.next() % limit.max(1) as u64).unwrap_or(0)
+        };
+        for _ in 0..20_000 {
+            let (document, ..) = DOCUMENTS[below(&mut rng, DOCUMENTS.len())];
+            let mut bytes = document.as_bytes().to_vec();
+            for _ in 0..=below(&mut rng, 4) {
+                let at = below(&mut rng, bytes.len());
+                match rng.next() % 3 {
+                    0 => bytes[at] = b"<>&\"'/;#x \n"[below(&mut rng, 11)],
+                    1 => bytes.truncate(at.max(1)),
+                    _ => bytes.insert(at, b"<>&\"'/;#x \n"[below(&mut rng, 11)]),
+                }
+            }
+            let _ = parse(&String::from_utf8_lossy(&bytes), BYTES_MAX);
+        }
+    }
+}
