@@ -1,5 +1,5 @@
-//! The two clocks, as numbers. Durations come from the monotonic one; send stamps inside packets come from the
-//! real-time one, because the kernel stamps received packets with it.
+//! The two clocks, as numbers. Durations come from the monotonic one; send stamps inside packets
+//! come from the real-time one, because the kernel stamps received packets with it.
 
 use rustix::time::{ClockId, clock_gettime};
 

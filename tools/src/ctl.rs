@@ -28,7 +28,8 @@ pub enum Command {
     Account,
     /// Calls, newest first
     Calls {
-        /// Only with this status: queued, ringing, in-progress, completed, busy, failed, no-answer, canceled
+        /// Only with this status: queued, ringing, in-progress, completed, busy, failed, no-answer,
+        /// canceled
         #[arg(long)]
         status: Option<String>,
         /// At most so many

@@ -25,8 +25,8 @@ use crate::up::Endpoints;
 
 /// How long the bill may take after the last BYE.
 const SETTLED_MAX: u64 = 20 * S;
-/// How far the switch's and the load tool's idea of one leg's talk time may be apart, seconds: each stamps the same
-/// two messages, once sent and once received.
+/// How far the switch's and the load tool's idea of one leg's talk time may be apart, seconds: each
+/// stamps the same two messages, once sent and once received.
 const LEG_TOLERANCE_S: f64 = 0.1;
 
 /// Arguments of `tandem demo`.
@@ -72,7 +72,7 @@ pub fn main(args: &Args) -> Result<bool> {
     let callee = SocketAddr::new(target.ip(), free_port(Protocol::Udp, target.ip())?);
     let service = Service {
         document: dial(&format!("sip:callee@{callee}")),
-        token: Some(endpoints.auth_token.clone()),
+        token: Some(endpoints.auth_token),
         ..Service::default()
     };
     let app = App::start(SocketAddr::new(target.ip(), 0), service)?;
@@ -261,7 +261,7 @@ fn leg(rest: &Rest, call: &Value) -> Result<Leg> {
     }
     let facts = rest.get(&format!("Calls/{sid}/Usage.json"), &[])?;
     let mut ledger = BTreeMap::new();
-    for fact in facts["usage"].as_array().into_iter().flatten() {
+    for fact in facts["usage_rows"].as_array().into_iter().flatten() {
         let category = fact["category"].as_str().unwrap_or("-").to_owned();
         *ledger.entry(category).or_insert(0.0) += number_of(&fact["usage_exact"]);
     }

@@ -1,4 +1,5 @@
-//! `tandem doctor`: is this machine fit for the switch? One line per thing, and what to do about it.
+//! `tandem doctor`: is this machine fit for the switch? One line per thing, and what to do about
+//! it.
 
 use std::fs;
 use std::path::PathBuf;

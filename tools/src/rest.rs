@@ -56,7 +56,8 @@ impl Rest {
         if path.starts_with('.') { self.account.clone() } else { format!("{}/", self.account) }
     }
 
-    /// GET of a resource below the account (`Calls.json`), of the account itself (`.json`), or of a whole path.
+    /// GET of a resource below the account (`Calls.json`), of the account itself (`.json`), or of a
+    /// whole path.
     ///
     /// # Errors
     /// The API cannot be reached, or refuses: with its own words.
@@ -120,6 +121,6 @@ fn read(url: &str, answer: Answer) -> Result<Value> {
     if (200..300).contains(&status) {
         return Ok(value);
     }
-    let message = value["message"].as_str().unwrap_or(text.trim());
+    let message = value["message"].as_str().unwrap_or_else(|| text.trim());
     bail!("{url}: {status} {} {message}", value["code"])
 }

@@ -1,4 +1,5 @@
-//! X-Twilio-Signature: HMAC-SHA1, keyed by the account's token, over the URL and the sorted form fields.
+//! X-Twilio-Signature: HMAC-SHA1, keyed by the account's token, over the URL and the sorted form
+//! fields.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

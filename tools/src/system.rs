@@ -1,4 +1,5 @@
-//! What the machine allows: kernel, io_uring, limits, ports. `up` asks before it starts anything, `doctor` shows all.
+//! What the machine allows: kernel, io_uring, limits, ports. `up` asks before it starts anything,
+//! `doctor` shows all.
 
 use std::fmt;
 use std::fs;

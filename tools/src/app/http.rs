@@ -1,4 +1,5 @@
-//! As much HTTP/1.1 as a webhook needs: requests with Content-Length or chunks, keep-alive, no more.
+//! As much HTTP/1.1 as a webhook needs: requests with Content-Length or chunks, keep-alive, no
+//! more.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

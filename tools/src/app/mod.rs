@@ -1,5 +1,5 @@
-//! `tandem app`: a small application server, for the demo and for tests. It gives one TwiML document to whoever asks
-//! and takes status callbacks, checks signatures, and counts both.
+//! `tandem app`: a small application server, for the demo and for tests. It gives one TwiML
+//! document to whoever asks and takes status callbacks, checks signatures, and counts both.
 //!
 //! ```text
 //!   POST /voice   -> the document        (any path but those below)
@@ -68,7 +68,8 @@ pub struct Counts {
     progress: BTreeMap<String, u8>,
 }
 
-/// An application server that runs in threads of this process until it is dropped (its threads end with the process).
+/// An application server that runs in threads of this process until it is dropped (its threads end
+/// with the process).
 #[derive(Debug)]
 pub struct App {
     pub address: SocketAddr,

@@ -1,6 +1,8 @@
-//! One role (caller or callee) on one thread: a loop over its SIP socket, its RTP sockets, timers and pacing.
+//! One role (caller or callee) on one thread: a loop over its SIP socket, its RTP sockets, timers
+//! and pacing.
 //!
-//! Nothing else shares its data, so the loop takes no lock. RTP that is due goes out between any two batches.
+//! Nothing else shares its data, so the loop takes no lock. RTP that is due goes out between any
+//! two batches.
 
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -361,7 +363,8 @@ impl Agent {
         }
     }
 
-    /// The caller is through: what the switch left standing at the callee is ended, and after that given up.
+    /// The caller is through: what the switch left standing at the callee is ended, and after that
+    /// given up.
     fn wind_up(&mut self) {
         if !self.is_callee || self.live == 0 || !self.shared.caller_done.load(Ordering::Acquire) {
             return;

@@ -1,4 +1,5 @@
-//! One call as one role sees it, and what both roles do with it: BYE, requests inside the dialog, the end.
+//! One call as one role sees it, and what both roles do with it: BYE, requests inside the dialog,
+//! the end.
 
 use std::net::SocketAddr;
 

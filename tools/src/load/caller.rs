@@ -17,7 +17,8 @@ use super::dialog::{Dialog, describe, media_of, set};
 use super::plan::Hangup;
 use crate::clock::MS;
 
-/// How often INVITEs leave at most within one look at the clock: a burst would measure our own queue.
+/// How often INVITEs leave at most within one look at the clock: a burst would measure our own
+/// queue.
 const BURST_MAX: u32 = 256;
 
 impl Agent {
@@ -310,7 +311,8 @@ impl Agent {
     }
 }
 
-/// ACK of a refusal, or CANCEL: the INVITE's request-URI, branch and CSeq number (RFC 3261 sections 9.1, 17.1.1.3).
+/// ACK of a refusal, or CANCEL: the INVITE's request-URI, branch and CSeq number (RFC 3261 sections
+/// 9.1, 17.1.1.3).
 fn of_invite(
     out: &mut [u8],
     method: Method<'_>,

@@ -1,7 +1,8 @@
 //! The names of one call as a user agent keeps them, and the requests it writes with them.
 //!
-//! The tool keeps its own, small call machines instead of the switch's transaction layer: a fault shared by both
-//! ends would not be seen by a test. Parser and writer are the switch's; its interop tests judge those.
+//! The tool keeps its own, small call machines instead of the switch's transaction layer: a fault
+//! shared by both ends would not be seen by a test. Parser and writer are the switch's; its interop
+//! tests judge those.
 
 use std::net::SocketAddr;
 
@@ -42,8 +43,8 @@ impl Dialog {
         self.hop = None;
     }
 
-    /// Takes the remote target and, when it makes the dialog, the route set from a message. The caller's route set
-    /// is the recorded one backwards (RFC 3261 section 12.1.2).
+    /// Takes the remote target and, when it makes the dialog, the route set from a message. The
+    /// caller's route set is the recorded one backwards (RFC 3261 section 12.1.2).
     pub(crate) fn learn(&mut self, message: &Message<'_>, reverse: bool, source: SocketAddr) {
         if let Ok(contact) = message.contact() {
             set(&mut self.target, contact.uri);

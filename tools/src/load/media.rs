@@ -1,8 +1,8 @@
 //! RTP of all legs of one role: paced sending, receiving, and the account of each leg.
 //!
-//! Sending is paced by a ring of 160 slots of 125 us, one turn each 20 ms. A leg sits in one slot for its life, so
-//! its packets leave 20 ms apart to within the thread's own lateness, which is measured against the slot's due
-//! time: a load tool must know when it is itself the jitter.
+//! Sending is paced by a ring of 160 slots of 125 us, one turn each 20 ms. A leg sits in one slot
+//! for its life, so its packets leave 20 ms apart to within the thread's own lateness, which is
+//! measured against the slot's due time: a load tool must know when it is itself the jitter.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -6,9 +6,10 @@
 //!        +---------- accounts of legs, matched by content -----+
 //! ```
 //!
-//! Both roles run in one process (the callee's account then tells what became of the caller's last packet), or apart
-//! with `--uac` and `--uas`. Every packet says which stream it is of, its number and when it was sent, so that loss,
-//! copies, order, mixed-up calls and one-way delay are seen through the switch, whatever it does with RTP headers.
+//! Both roles run in one process (the callee's account then tells what became of the caller's last
+//! packet), or apart with `--uac` and `--uas`. Every packet says which stream it is of, its number
+//! and when it was sent, so that loss, copies, order, mixed-up calls and one-way delay are seen
+//! through the switch, whatever it does with RTP headers.
 
 mod agent;
 mod call;
@@ -52,7 +53,8 @@ pub struct Args {
     /// From URI; {n} is the number of the call
     #[arg(long, default_value = "sip:+15550001@tandem-load")]
     pub from: String,
-    /// Address (and port) of the caller; default: as the callee's or the target's family on loopback
+    /// Address (and port) of the caller; default: as the callee's or the target's family on
+    /// loopback
     #[arg(long)]
     pub bind: Option<SocketAddr>,
     /// SIP address of the callee in this process

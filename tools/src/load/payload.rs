@@ -1,14 +1,15 @@
-//! What a test packet says. The 160 bytes of a 20 ms PCMU packet carry, instead of sound, who sent it, when, and
-//! the whole of it under a checksum:
+//! What a test packet says. The 160 bytes of a 20 ms PCMU packet carry, instead of sound, who sent
+//! it, when, and the whole of it under a checksum:
 //!
 //! ```text
 //!  0     4     8       12      16      20          28                     156   160
 //!  | magic | run | stream | echo | sequence | sent (ns) | filler by sequence | CRC |
 //! ```
 //!
-//! `stream` names the sending leg, `echo` the stream that the sender hears (0 before it hears any). So the receiver
-//! knows end to end, whatever stands between: is this my peer's voice and nobody else's, whole, in order, once,
-//! and how old. Bytes pass a relay unchanged; behind a transcoder every packet counts as corrupt.
+//! `stream` names the sending leg, `echo` the stream that the sender hears (0 before it hears any).
+//! So the receiver knows end to end, whatever stands between: is this my peer's voice and nobody
+//! else's, whole, in order, once, and how old. Bytes pass a relay unchanged; behind a transcoder
+//! every packet counts as corrupt.
 
 /// Bytes of a 20 ms packet of G.711.
 pub(crate) const PAYLOAD_BYTES: usize = 160;
@@ -18,7 +19,8 @@ const FILLER_AT: usize = 28;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Payload {
-    /// Chosen at random per run, so that two load tools on one box do not take each other's packets.
+    /// Chosen at random per run, so that two load tools on one box do not take each other's
+    /// packets.
     pub(crate) run: u32,
     pub(crate) stream: u32,
     pub(crate) echo: u32,

@@ -52,8 +52,8 @@ pub(crate) struct Heard {
     pub(crate) mos: f64,
 }
 
-/// Judges what `ear` heard of `mouth`. Without the mouth's account what was lost behind the last packet heard
-/// cannot be known.
+/// Judges what `ear` heard of `mouth`. Without the mouth's account what was lost behind the last
+/// packet heard cannot be known.
 pub(crate) fn judge(ear: &LegRecord, mouth: Option<&LegRecord>) -> Heard {
     let gaps = u64::from(ear.next).saturating_sub(ear.unique);
     let (mut lost, mut cut) = (gaps, 0);

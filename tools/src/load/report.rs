@@ -116,7 +116,8 @@ impl Report {
         self.front().map_or(0, |role| role.attempted)
     }
 
-    /// Worst loss of the directions, percent; a direction in which nothing was heard at all counts 100.
+    /// Worst loss of the directions, percent; a direction in which nothing was heard at all counts
+    /// 100.
     #[must_use]
     pub fn loss_percent_max(&self) -> f64 {
         self.directions.iter().map(|d| d.loss_percent).fold(0.0, f64::max)
@@ -269,7 +270,8 @@ fn direction(name: &'static str, ear: &Outcome, mouth: Option<&Outcome>) -> Dire
     all
 }
 
-/// Whether a leg that heard nothing should have: its peer (who heard it) spoke, or there was time for a peer to.
+/// Whether a leg that heard nothing should have: its peer (who heard it) spoke, or there was time
+/// for a peer to.
 fn is_silence(leg: &LegRecord, peer: Option<&LegRecord>, both: bool) -> bool {
     match peer {
         Some(peer) => peer.sent > 2,

@@ -1,4 +1,5 @@
-//! Sockets: SIP datagrams in batches (recvmmsg, sendmmsg), RTP one by one with the kernel's receive stamp.
+//! Sockets: SIP datagrams in batches (recvmmsg, sendmmsg), RTP one by one with the kernel's receive
+//! stamp.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -35,7 +36,8 @@ pub(crate) struct SipSocket {
     dice: u64,
 }
 
-/// Where a batch is received into; apart from the socket, so that messages can be answered while they are borrowed.
+/// Where a batch is received into; apart from the socket, so that messages can be answered while
+/// they are borrowed.
 pub(crate) struct Inbox {
     bytes: Vec<u8>,
     lens: Vec<(usize, SocketAddr)>,
@@ -86,7 +88,8 @@ impl SipSocket {
         }
     }
 
-    /// Hands what is queued to the kernel. What it does not take is lost, as on any network, and counted.
+    /// Hands what is queued to the kernel. What it does not take is lost, as on any network, and
+    /// counted.
     pub(crate) fn flush(&mut self) {
         let count = self.out_to.len();
         let mut from = 0;
@@ -191,12 +194,12 @@ impl RtpSocket {
         self.socket.send_to(bytes, to).is_ok()
     }
 
-    /// One datagram: its length, its sender, and when the kernel received it (real-time clock, nanoseconds;
-    /// 0 where the kernel did not say).
+    /// One datagram: its length, its sender, and when the kernel received it (real-time clock,
+    /// nanoseconds; 0 where the kernel did not say).
     pub(crate) fn receive(
         &self,
         buffer: &mut [u8],
-        control: &mut Vec<u8>,
+        control: &mut [u8],
     ) -> Option<(usize, SocketAddr, u64)> {
         let mut slices = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(

@@ -1,5 +1,6 @@
-//! What one direction of one call received, judged by content: the numbers inside the payload are the sender's own
-//! and pass a switch unchanged, whatever it does with RTP sequence numbers and SSRCs.
+//! What one direction of one call received, judged by content: the numbers inside the payload are
+//! the sender's own and pass a switch unchanged, whatever it does with RTP sequence numbers and
+//! SSRCs.
 
 const WINDOW: u32 = 1_024;
 const WORDS: usize = WINDOW as usize / 64;

@@ -1,5 +1,6 @@
-//! Timers of calls: a wheel of one-millisecond ticks. An entry is never removed; the owner compares what fired with
-//! what it waits for, so that cancelling costs nothing and a call may move its deadlines as it likes.
+//! Timers of calls: a wheel of one-millisecond ticks. An entry is never removed; the owner compares
+//! what fired with what it waits for, so that cancelling costs nothing and a call may move its
+//! deadlines as it likes.
 
 use crate::clock::MS;
 

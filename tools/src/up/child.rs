@@ -4,8 +4,8 @@
 //!   Waiting --back-off over--> Starting --READY--> Up --exit or watchdog--> Waiting
 //! ```
 //!
-//! A child has its own process group and its own log file, so that neither the terminal's Ctrl-C nor our own death
-//! reaches it: the switch outlives its supervisor.
+//! A child has its own process group and its own log file, so that neither the terminal's Ctrl-C
+//! nor our own death reaches it: the switch outlives its supervisor.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;

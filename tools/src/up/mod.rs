@@ -1,7 +1,8 @@
-//! `tandem up`: starts both processes, keeps what they park, brings back what dies, and says where everything is.
+//! `tandem up`: starts both processes, keeps what they park, brings back what dies, and says where
+//! everything is.
 //!
-//! One thread, one poll: the children's notify sockets, their pidfds, and the signals. The children do not depend on
-//! it: they go on when it dies, and only a clean stop ends them.
+//! One thread, one poll: the children's notify sockets, their pidfds, and the signals. The children
+//! do not depend on it: they go on when it dies, and only a clean stop ends them.
 
 mod child;
 mod endpoints;
@@ -53,7 +54,8 @@ pub struct Args {
     /// Shards, one thread each; default: cores less one
     #[arg(long)]
     pub shards: Option<u8>,
-    /// Allow webhooks and SIP targets on loopback, and take other ports where the usual ones are busy
+    /// Allow webhooks and SIP targets on loopback, and take other ports where the usual ones are
+    /// busy
     #[arg(long)]
     pub demo: bool,
     /// End the processes that an earlier supervisor left behind, then start
@@ -162,7 +164,8 @@ fn choose_free_ports(config: &mut Config) -> Result<()> {
     Ok(())
 }
 
-/// Processes without a supervisor hold the ports and the regions: they end first, or we do not start.
+/// Processes without a supervisor hold the ports and the regions: they end first, or we do not
+/// start.
 fn end_orphans(data_dir: &Path, replace: bool) -> Result<()> {
     let left = preflight::orphans(data_dir);
     if left.is_empty() {

@@ -1,5 +1,5 @@
-//! The supervisor's end of the notify protocol (sd_notify(3)): a datagram socket per child, lines of `KEY=value`, and
-//! descriptors to be kept for the child's next life.
+//! The supervisor's end of the notify protocol (sd_notify(3)): a datagram socket per child, lines
+//! of `KEY=value`, and descriptors to be kept for the child's next life.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;

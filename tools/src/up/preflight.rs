@@ -1,5 +1,5 @@
-//! Before anything is started: everything that would make a child die with a riddle is looked at here, and said with
-//! its cause and its cure.
+//! Before anything is started: everything that would make a child die with a riddle is looked at
+//! here, and said with its cause and its cure.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
