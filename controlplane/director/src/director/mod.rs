@@ -59,6 +59,8 @@ pub struct Director {
     effects: Vec<Output>,
     inbox: VecDeque<(CallId, Input)>,
     out: VecDeque<Output>,
+    /// Where states are written before they are copied at their size.
+    scratch: Vec<u8>,
 }
 
 /// Counters for metrics; they only grow, but for the gauges named so.
@@ -157,6 +159,7 @@ impl Director {
             effects: Vec::new(),
             inbox: VecDeque::new(),
             out: VecDeque::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -289,7 +292,9 @@ impl Director {
         }
         let done = live.is_over() && live.callbacks.is_empty() && !live.is_dialling();
         // A value of our own types always has a JSON form; without one the call is merely not resumed.
-        let state = if done { None } else { serde_json::to_vec(live).ok() };
+        self.scratch.clear();
+        let whole = !done && serde_json::to_writer(&mut self.scratch, live).is_ok();
+        let state = whole.then(|| self.scratch.clone());
         self.records.push(Record::Script(ScriptLog { call, state }));
         if done {
             self.calls.remove(&call);
