@@ -297,7 +297,6 @@ impl Shard<'_> {
             self.counters.count(Counter::RefusedOverload);
             return Err((503, Cause::Overload));
         }
-        self.route_calls[at] += 1;
         Ok(u16::try_from(at).ok())
     }
 

@@ -86,8 +86,14 @@ impl Shard<'_> {
         let frame = dialog_reply(io.frames, message, datagram.source, code, |writer| writer);
         match frame {
             Some(frame) => self.send_in_transaction(io, transaction, code, frame),
-            None => self.counters.count(Counter::DiscardNoFrame),
+            None => self.unanswerable(transaction),
         }
+    }
+
+    /// Nothing to write the answer into: the request's repetition finds a fresh transaction.
+    fn unanswerable(&mut self, transaction: u32) {
+        self.counters.count(Counter::DiscardNoFrame);
+        self.end_transaction(transaction);
     }
 
     /// A re-INVITE: answered here; the other leg only learns of new payload types.
@@ -161,9 +167,10 @@ impl Shard<'_> {
         let transaction =
             key.ok().and_then(|key| self.begin_transaction(datagram, message, (key, None), id));
         let (Some(frame), Some(transaction)) = (frame, transaction) else {
-            self.counters.count(Counter::DiscardNoRoom);
-            if let Some(frame) = frame {
-                self.drop_frame(io.frames, frame);
+            match (frame, transaction) {
+                (Some(frame), _) => self.drop_frame(io.frames, frame),
+                (None, Some(transaction)) => self.unanswerable(transaction),
+                (None, None) => self.counters.count(Counter::DiscardNoRoom),
             }
             return;
         };
@@ -416,8 +423,13 @@ impl Shard<'_> {
             self.put(listener, remote, frame);
         }
         if actions.has(Actions::TIMEOUT) {
-            if let Some(leg) = self.legs.get_mut(index) {
-                leg.accepted = None;
+            let Some(leg) = self.legs.get_mut(index) else { return };
+            leg.accepted = None;
+            self.arena.free(&mut leg.accepted_text);
+            if leg.is_over() {
+                // It ended while its 2xx waited: the BYE that waited with it goes now (RFC 3261 section 15).
+                self.send_bye(io, index);
+                return self.settle(io.now, index);
             }
             self.hang_up(io, index, Cause::NoAck, Party::Switch);
         }
@@ -480,7 +492,7 @@ impl Shard<'_> {
         self.set_play(now.mono, index, Play::Nothing);
         let stream = &mut self.streams[index as usize];
         if stream.hears != Hears::Nobody {
-            stream.hears = Hears::Nobody;
+            stream.part();
         }
         let port = stream.port;
         *stream = Stream::idle();

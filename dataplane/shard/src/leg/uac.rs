@@ -197,7 +197,9 @@ impl Shard<'_> {
         }
         let body = if message.is_sdp() { message.body() } else { b"" };
         if let Err(cause) = self.take_answer(io, index, body) {
-            return self.hang_up(io, index, cause, Party::Switch);
+            // Answered for its far end, and useless: BYE, not CANCEL.
+            self.send_bye(io, index);
+            return self.finish(io, index, cause, Party::Switch);
         }
         self.stand(io, index, body);
     }

@@ -114,6 +114,9 @@ impl Shard<'_> {
             leg.route = route;
             leg.session_s = session;
         }
+        if let Some(count) = route.and_then(|at| self.route_calls.get_mut(usize::from(at))) {
+            *count += 1;
+        }
         Ok(index)
     }
 
@@ -201,8 +204,9 @@ impl Shard<'_> {
         let deadline = leg.deadline();
         if let Some(route) = leg.route {
             leg.deadlines.clear(Timer::Hold);
-            self.follow_route(io, index, route);
-            return;
+            let deadline = leg.deadline();
+            self.touch(index, io.now, deadline);
+            return self.follow_route(io, index, route);
         }
         let (call, id, listener, remote) = (leg.call, leg.id, leg.listener, leg.remote);
         let mut extra = [0; 8_192];
