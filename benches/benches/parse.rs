@@ -77,8 +77,18 @@ fn main() {
     assert_eq!(our_allocations, 0, "parsing allocates nothing");
     let (mut tandem, mut rsip) = (benches::Rounds::default(), benches::Rounds::default());
     for _ in 0..40 {
-        tandem.push(benches::time(1, 20_000, || { black_box(ours(black_box(bytes))); }).min());
-        rsip.push(benches::time(1, 2_000, || { black_box(theirs(black_box(bytes))); }).min());
+        tandem.push(
+            benches::time(1, 20_000, || {
+                black_box(ours(black_box(bytes)));
+            })
+            .min(),
+        );
+        rsip.push(
+            benches::time(1, 2_000, || {
+                black_box(theirs(black_box(bytes)));
+            })
+            .min(),
+        );
     }
     println!("parse: INVITE of {} bytes, indexed, six headers typed; ns per message", bytes.len());
     println!("{:<12}{:>10}{:>10}{:>14}", "", "min", "median", "allocations");

@@ -153,13 +153,7 @@ fn rate(pair: &Pair) -> f64 {
 
 fn report(name: &str, hops: &[u64], rate: f64) {
     let at = |share: f64| hops[((hops.len() - 1) as f64 * share) as usize];
-    println!(
-        "{name:<12}{:>10}{:>10}{:>10}{:>12.1}",
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        rate / 1e6
-    );
+    println!("{name:<12}{:>10}{:>10}{:>10}{:>12.1}", at(0.5), at(0.99), at(0.999), rate / 1e6);
 }
 
 fn threads(cores: (usize, usize)) -> io::Result<(Vec<u64>, f64)> {
@@ -211,7 +205,11 @@ fn child(role: u64) -> io::Result<()> {
         control: open(io::stdout().as_fd(), Side::Controlplane)?,
     };
     let (events, commands) = (pair.events().1, pair.commands().0);
-    if role == 1 { echo(events, commands) } else { drain(events, commands) }
+    if role == 1 {
+        echo(events, commands)
+    } else {
+        drain(events, commands)
+    }
     Ok(())
 }
 

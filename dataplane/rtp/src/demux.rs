@@ -19,6 +19,7 @@ pub enum PacketKind {
 /// RTCP packet types 192..=223 are RTP payload types 64..=95 with the marker bit, which nobody may
 /// use on a shared port (RFC 5761 section 4).
 #[must_use]
+#[inline]
 pub fn classify(datagram: &[u8]) -> PacketKind {
     let [first, second, ..] = *datagram else { return PacketKind::Unknown };
     match first {

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 /// Timestamp units that pass in `time` at `clock_hz`, modulo 2^32 as timestamps are.
 #[must_use]
+#[inline]
 pub fn ticks(time: Duration, clock_hz: u32) -> u32 {
     let whole = time.as_secs().wrapping_mul(u64::from(clock_hz));
     let part = u64::from(time.subsec_nanos()) * u64::from(clock_hz) / 1_000_000_000;

@@ -125,7 +125,8 @@ impl<'m> Shard<'m> {
             leg_timers: Wheel::new(limits.legs),
             play_timers: Wheel::new(limits.legs),
             transactions: Slab::new(limits.transactions),
-            transaction_keys: IndexMap::new(limits.transactions as usize),
+            // An INVITE has two keys: its own, and the one that finds it when it comes by another way.
+            transaction_keys: IndexMap::new(limits.transactions as usize * 2),
             transaction_timers: Wheel::new(limits.transactions),
             ports: Ports::new(&plan.media, limits.spare_ports),
             guard: Guard::new(plan.guard, plan.keys.table),
@@ -186,6 +187,7 @@ impl<'m> Shard<'m> {
     /// A batch of datagrams. Every frame is transmitted, handed over or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
         let mut io = Io { now, frames };
+        self.warm(batch);
         for received in batch {
             self.demux(&mut io, received);
         }
@@ -245,6 +247,8 @@ impl<'m> Shard<'m> {
         }
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now);
+        } else if now.mono >= self.ports.deadline() {
+            self.ports.refill(now.mono, &mut self.flows);
         }
         self.drain_local(&mut io);
     }

@@ -19,10 +19,38 @@ use crate::handoff::{Formats, Handoff, formats_of, plan_of};
 use crate::join::{Admitted, Hears, Stream, admit};
 use crate::{Io, Shard};
 
+/// What became of a packet that may pass.
+enum Passed {
+    /// It leaves in its own frame.
+    Sent,
+    /// It leaves as a copy; the frame is free.
+    Copied,
+}
+
 /// Time between packets of our own making.
 const PACKET: core::time::Duration = core::time::Duration::from_millis(20);
 
 impl Shard<'_> {
+    /// Fetches what the media packets of a batch will touch, side by side: with thousands of legs
+    /// every packet is of another one, and its lines are in no near cache.
+    #[inline]
+    pub(crate) fn warm(&self, batch: &[Received]) {
+        let mut sum = 0_u64;
+        let leg_of = |received: &Received| match received.at {
+            Local::Media(port) => self.ports.owner(port),
+            Local::Listener(_) => None,
+        };
+        for leg in batch.iter().filter_map(leg_of) {
+            sum = sum.wrapping_add(self.streams[leg as usize].warm_in());
+        }
+        for leg in batch.iter().filter_map(leg_of) {
+            if let Hears::Here(other) = self.streams[leg as usize].hears {
+                sum = sum.wrapping_add(self.streams[other as usize].warm_out());
+            }
+        }
+        core::hint::black_box(sum);
+    }
+
     /// A datagram on a media port.
     #[inline]
     pub(crate) fn media(&mut self, io: &mut Io<'_>, received: &Received, port: MediaPort) {
@@ -30,75 +58,91 @@ impl Shard<'_> {
         let Some(leg) = self.ports.owner(port) else {
             return discard(&mut self.counters, io.frames, frame, Counter::DiscardRtpPort);
         };
-        let reason = match rtp::classify(io.frames.bytes(frame)) {
+        let packet = io.frames.bytes_mut(frame);
+        let outcome = match rtp::classify(packet) {
             PacketKind::Rtp if port.port & 1 == 0 => {
-                return self.rtp(io, leg, frame, received.source);
+                self.counters.count(Counter::RtpReceived);
+                match admit(&mut self.streams[leg as usize], received.source, packet, io.now.mono) {
+                    Ok(admitted) if admitted.is_plain() => {
+                        self.streams[leg as usize].heard_wall = io.now.wall;
+                        self.relay(io.now, leg, frame, packet, &admitted)
+                    }
+                    Ok(admitted) => self.unusual(io, leg, received, &admitted),
+                    Err(reason) => Err(reason),
+                }
             }
             PacketKind::Rtcp => {
                 self.rtcp(io, leg, frame, received.source);
                 io.frames.free(frame);
                 return;
             }
-            PacketKind::Stun | PacketKind::Dtls => Counter::DiscardStunDtls,
-            _ => Counter::DiscardRtpMalformed,
+            PacketKind::Stun | PacketKind::Dtls => Err(Counter::DiscardStunDtls),
+            _ => Err(Counter::DiscardRtpMalformed),
         };
-        discard(&mut self.counters, io.frames, frame, reason);
+        match outcome {
+            Ok(Passed::Sent) => {}
+            Ok(Passed::Copied) => io.frames.free(frame),
+            Err(reason) => discard(&mut self.counters, io.frames, frame, reason),
+        }
     }
 
-    fn rtp(&mut self, io: &mut Io<'_>, leg: u32, frame: Frame, source: SocketAddr) {
-        let now = io.now.mono;
+    /// A packet that says more than its sound: a new source, a lock, a digit.
+    #[cold]
+    fn unusual(
+        &mut self,
+        io: &mut Io<'_>,
+        leg: u32,
+        received: &Received,
+        admitted: &Admitted,
+    ) -> Result<Passed, Counter> {
         let stream = &mut self.streams[leg as usize];
-        self.counters.count(Counter::RtpReceived);
-        let admitted = match admit(stream, source, io.frames.bytes(frame), now) {
-            Ok(admitted) => admitted,
-            Err(reason) => return discard(&mut self.counters, io.frames, frame, reason),
-        };
         stream.heard_wall = io.now.wall;
         if admitted.locked {
-            self.flows.push_back(base::Flow::Lock { port: stream.port, remote: source });
+            let flow = base::Flow::Lock { port: stream.port, remote: received.source };
+            self.flows.push_back(flow);
         }
         if admitted.starts && stream.receiver.sources() > 1 {
             self.counters.count(Counter::SsrcTakenOver);
         }
         if admitted.digit {
-            self.digit(io, leg, frame, &admitted);
+            self.digit(io, leg, received.frame, admitted);
         }
-        if admitted.pt == u8::MAX {
-            let reason = match self.streams[leg as usize].hears {
+        if admitted.pt == sdp::PtMap::DROP {
+            return Err(match self.streams[leg as usize].hears {
                 Hears::Nobody => Counter::DiscardRtpUnjoined,
                 _ => Counter::DiscardRtpPayload,
-            };
-            return discard(&mut self.counters, io.frames, frame, reason);
+            });
         }
-        self.relay(io, leg, frame, &admitted);
+        let packet = io.frames.bytes_mut(received.frame);
+        self.relay(io.now, leg, received.frame, packet, admitted)
     }
 
-    fn relay(&mut self, io: &mut Io<'_>, leg: u32, frame: Frame, admitted: &Admitted) {
+    #[inline]
+    fn relay(
+        &mut self,
+        now: base::Now,
+        leg: u32,
+        frame: Frame,
+        packet: &mut [u8],
+        admitted: &Admitted,
+    ) -> Result<Passed, Counter> {
         let stream = &mut self.streams[leg as usize];
         stream.relayed += 1;
         stream.relayed_bytes += u64::from(admitted.header.payload_bytes());
         match stream.hears {
             Hears::Here(other) => {
-                rtp::set_payload_type(io.frames.bytes_mut(frame), admitted.pt);
-                self.send_rtp(io, other, frame, &admitted.header, admitted.pt, admitted.starts);
+                let Admitted { header, pt, starts, .. } = admitted;
+                self.send_rtp(now.mono, other, (frame, packet), header, *pt, *starts)
             }
             Hears::Far(to) => {
-                let bytes = io.frames.bytes_mut(frame);
-                rtp::set_payload_type(bytes, admitted.pt);
-                let handoff = Handoff::Media { to, starts: admitted.starts, bytes };
+                rtp::set_payload_type(packet, admitted.pt);
+                let handoff = Handoff::Media { to, starts: admitted.starts, bytes: packet };
                 let queue = &mut self.handoffs[usize::from(to.shard())];
-                let most = bytes.len() + 64;
+                let most = packet.len() + 64;
                 let pushed = queue.push_with(most, |out| wire::encode(&handoff, out).ok());
-                if pushed {
-                    io.frames.free(frame);
-                } else {
-                    let reason = Counter::DiscardHandoffFull;
-                    discard(&mut self.counters, io.frames, frame, reason);
-                }
+                if pushed { Ok(Passed::Copied) } else { Err(Counter::DiscardHandoffFull) }
             }
-            Hears::Nobody => {
-                discard(&mut self.counters, io.frames, frame, Counter::DiscardRtpUnjoined);
-            }
+            Hears::Nobody => Err(Counter::DiscardRtpUnjoined),
         }
     }
 
@@ -106,29 +150,29 @@ impl Shard<'_> {
     #[inline]
     fn send_rtp(
         &mut self,
-        io: &mut Io<'_>,
+        now: Mono,
         leg: u32,
-        frame: Frame,
+        (frame, packet): (Frame, &mut [u8]),
         header: &rtp::Header,
         pt: u8,
         starts: bool,
-    ) {
+    ) -> Result<Passed, Counter> {
         let stream = &mut self.streams[leg as usize];
         if !stream.on || !stream.wants() {
-            return discard(&mut self.counters, io.frames, frame, Counter::DiscardRtpHold);
+            return Err(Counter::DiscardRtpHold);
         }
         if starts {
             stream.sender.switch_source();
         }
         let payload = header.payload_bytes();
-        let Some(stamped) = stream.sender.stamp(header.seq, header.timestamp, payload, io.now.mono)
-        else {
-            return discard(&mut self.counters, io.frames, frame, Counter::DiscardRtpSequence);
+        let Some(stamped) = stream.sender.stamp(header.seq, header.timestamp, payload, now) else {
+            return Err(Counter::DiscardRtpSequence);
         };
-        rtp::rewrite(io.frames.bytes_mut(frame), &stamped.rewrite(header.marker, pt));
+        rtp::rewrite(packet, &stamped.rewrite(header.marker, pt));
         let from = Local::Media(stream.port);
         self.transmits.push_back(Transmit { frame, from, to: stream.target });
         self.counters.count(Counter::RtpRelayed);
+        Ok(Passed::Sent)
     }
 
     /// A packet that another shard received for a leg of ours.
@@ -146,8 +190,12 @@ impl Shard<'_> {
             return;
         };
         let frame = frame.resized(bytes.len());
-        io.frames.bytes_mut(frame).copy_from_slice(bytes);
-        self.send_rtp(io, leg, frame, &header, header.pt, starts);
+        let packet = io.frames.bytes_mut(frame);
+        packet.copy_from_slice(bytes);
+        let sent = self.send_rtp(io.now.mono, leg, (frame, packet), &header, header.pt, starts);
+        if let Err(reason) = sent {
+            discard(&mut self.counters, io.frames, frame, reason);
+        }
     }
 
     fn digit(&mut self, io: &mut Io<'_>, leg: u32, frame: Frame, admitted: &Admitted) {
@@ -214,7 +262,8 @@ impl Shard<'_> {
             self.play_timers.cancel(leg);
         } else if was == Play::Nothing {
             stream.sender.switch_source();
-            self.play_timers.set(leg, now + PACKET);
+            stream.play_at = now + PACKET;
+            self.play_timers.set(leg, stream.play_at);
         }
     }
 
@@ -222,15 +271,18 @@ impl Shard<'_> {
     pub(crate) fn play(&mut self, io: &mut Io<'_>, leg: u32) {
         let stream = &mut self.streams[leg as usize];
         let play = stream.play;
-        if play == Play::Nothing || !stream.on {
+        if play == Play::Nothing {
             return;
         }
-        self.play_timers.set(leg, io.now.mono + PACKET);
+        // The wheel is coarser than a packet's clock: the next one is due by the clock, not by the wheel.
+        let next = stream.play_at + PACKET;
+        stream.play_at = if next > io.now.mono { next } else { io.now.mono + PACKET };
+        self.play_timers.set(leg, stream.play_at);
         if let Play::Ringback(at) = play {
             stream.play = Play::Ringback(at + 1);
         }
         let Some(format) = stream.plan.audio().copied().filter(Tones::speaks) else { return };
-        if !stream.wants() {
+        if !stream.on || !stream.wants() {
             return;
         }
         let len = FIXED_HEADER_BYTES + SAMPLES;
@@ -271,8 +323,7 @@ impl Shard<'_> {
         };
         self.set_play(now, leg, Play::Nothing);
         let stream = &mut self.streams[leg as usize];
-        stream.hears = hears;
-        stream.map = sdp::pt_map(&stream.plan, &plan_of(formats));
+        stream.join(hears, plan_of(formats));
         // Another source feeds this leg's outgoing stream from now on.
         stream.sender.switch_source();
     }
@@ -280,7 +331,7 @@ impl Shard<'_> {
     /// Nobody hears this leg's far end any more.
     pub(crate) fn disconnect(&mut self, leg: u32) {
         let stream = &mut self.streams[leg as usize];
-        stream.hears = Hears::Nobody;
+        stream.part();
         stream.sender.switch_source();
     }
 

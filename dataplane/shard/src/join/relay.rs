@@ -6,19 +6,28 @@ use base::Mono;
 use rtp::Header;
 use wire::counter::Counter;
 
-use super::stream::{Hears, Latch, Stream};
+use super::stream::{Latch, Stream};
 
 /// A packet that may pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Admitted {
     pub(crate) header: Header,
-    /// The outgoing payload type.
+    /// The outgoing payload type; [`PtMap::DROP`] where nobody hears it or the other leg does not
+    /// speak it: it is heard here (digits), not there.
     pub(crate) pt: u8,
     /// The outgoing stream must be tied to new numbers first.
     pub(crate) starts: bool,
     pub(crate) locked: bool,
     /// It carries a digit (RFC 4733).
     pub(crate) digit: bool,
+}
+
+impl Admitted {
+    /// Nothing but sound that goes on.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !(self.locked || self.starts || self.digit) && self.pt != sdp::PtMap::DROP
+    }
 }
 
 /// Takes one RTP packet of the far end into account.
@@ -30,12 +39,11 @@ pub(crate) fn admit(
     now: Mono,
 ) -> Result<Admitted, Counter> {
     let Ok(header) = Header::parse(packet) else { return Err(Counter::DiscardRtpMalformed) };
-    if !stream.plan.direction.receives() {
+    if !stream.receives() {
         return Err(Counter::DiscardRtpHold);
     }
     // Payload types outside the answer are dropped before anything is learned from the packet.
-    let format = stream.plan.received(header.pt);
-    let Some(digit) = format.map(|format| format.codec.is_telephone_event()) else {
+    let Some((pt, digit)) = stream.passes.find(header.pt) else {
         return Err(Counter::DiscardRtpPayload);
     };
     let (may, locked) = stream.may_speak(source, now);
@@ -54,13 +62,5 @@ pub(crate) fn admit(
     }
     stream.heard = now;
     let starts = verdict.is_new_source();
-    let admitted = |pt| Admitted { header, pt, starts, locked, digit };
-    match stream.hears {
-        Hears::Nobody => Ok(admitted(u8::MAX)),
-        _ => match stream.map.map(header.pt) {
-            Some(pt) => Ok(admitted(pt)),
-            // The other leg does not speak it: heard here (digits), not there.
-            None => Ok(admitted(u8::MAX)),
-        },
-    }
+    Ok(Admitted { header, pt, starts, locked, digit })
 }

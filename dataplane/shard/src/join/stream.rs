@@ -6,6 +6,7 @@ use core::time::Duration;
 use base::{LegId, MediaPort, Mono, Path, Wall};
 use rtp::telephone_event::Detector;
 use rtp::{Probation, Receiver, Sender, Ssrc};
+use sdp::limits::PLAN_FORMATS_MAX;
 use sdp::{Plan, PtMap};
 use wire::event::MediaSummary;
 
@@ -42,35 +43,82 @@ pub(crate) enum Latch {
     Locked(SocketAddr),
 }
 
+/// What becomes of a payload type of the far end: the plan and the join's map in one look, because
+/// every packet asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passes {
+    /// Received, and as what it goes on; [`PtMap::DROP`] if it goes nowhere.
+    pairs: [(u8, u8); PLAN_FORMATS_MAX],
+    /// Bit per pair: it carries digits (RFC 4733).
+    digits: u16,
+    count: u8,
+}
+
+impl Passes {
+    fn new(plan: &Plan, map: &PtMap, joined: bool) -> Self {
+        let mut passes = Self::default();
+        for (at, format) in plan.formats().iter().enumerate() {
+            let pt = format.receive_pt;
+            let to = map.map(pt).filter(|_| joined).unwrap_or(PtMap::DROP);
+            passes.pairs[at] = (pt, to);
+            passes.digits |= u16::from(format.codec.is_telephone_event()) << at;
+            passes.count += 1;
+        }
+        passes
+    }
+
+    /// As what `pt` goes on, and whether it carries digits; None outside the answer.
+    #[inline]
+    pub(crate) fn find(&self, pt: u8) -> Option<(u8, bool)> {
+        let pairs = self.pairs.get(..usize::from(self.count))?;
+        let at = pairs.iter().position(|pair| pair.0 == pt)?;
+        Some((pairs[at].1, self.digits >> at & 1 == 1))
+    }
+}
+
 /// A leg's stream. Lives at the leg's index, kept apart from the leg because packets touch only this.
+///
+/// The order of the fields is the order of cache lines: a relayed packet touches two lines of the
+/// stream it leaves by and four of the one it came in by, whatever else a stream holds.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Stream {
-    pub(crate) on: bool,
-    pub(crate) port: MediaPort,
-    pub(crate) path: Path,
+    // Leaving.
+    pub(crate) sender: Sender,
     /// Where RTP goes.
     pub(crate) target: SocketAddr,
-    pub(crate) target_rtcp: SocketAddr,
+    pub(crate) port: MediaPort,
+    pub(crate) on: bool,
+    /// The plan's direction, for packets.
+    sends: bool,
+    receives: bool,
+    pub(crate) path: Path,
+    pub(crate) relayed_bytes: u64,
+    // Coming in.
     pub(crate) latch: Latch,
-    /// The host that signals for this leg.
-    pub(crate) signalling: IpAddr,
-    pub(crate) plan: Plan,
-    pub(crate) receiver: Receiver,
-    pub(crate) sender: Sender,
-    pub(crate) rtcp: rtp::rtcp::Peer,
-    pub(crate) digits: Detector,
     pub(crate) hears: Hears,
-    pub(crate) map: PtMap,
-    pub(crate) play: Play,
-    /// Number and timestamp of the next packet of our own making.
-    pub(crate) play_seq: u16,
-    pub(crate) play_timestamp: u32,
+    /// Taken from the far end and relayed.
+    pub(crate) relayed: u64,
     /// Last packet taken from the far end, and when billing last saw media.
     pub(crate) heard: Mono,
     pub(crate) heard_wall: Wall,
-    /// Taken from the far end and relayed.
-    pub(crate) relayed: u64,
-    pub(crate) relayed_bytes: u64,
+    pub(crate) passes: Passes,
+    pub(crate) receiver: Receiver,
+    // Everything else.
+    pub(crate) target_rtcp: SocketAddr,
+    /// The host that signals for this leg.
+    pub(crate) signalling: IpAddr,
+    pub(crate) plan: Plan,
+    pub(crate) rtcp: rtp::rtcp::Peer,
+    pub(crate) digits: Detector,
+    /// The formats of whoever hears it: with our own they say what passes, whichever changes.
+    listener: Plan,
+    pub(crate) play: Play,
+    /// When the next packet of our own making is due: exactly, so that a tone keeps the wall's time.
+    pub(crate) play_at: Mono,
+    /// Number and timestamp of the next packet of our own making.
+    pub(crate) play_seq: u16,
+    pub(crate) play_timestamp: u32,
     pub(crate) rtcp_at: Mono,
     /// Packets sent when the last report was written: an SR needs news.
     pub(crate) reported: u64,
@@ -81,30 +129,75 @@ impl Stream {
     pub(crate) fn idle() -> Self {
         let plan = Plan::default();
         Self {
-            on: false,
-            port: MediaPort { address: 0, port: 0 },
-            path: Path::Socket,
-            target: plan.remote_rtp,
-            target_rtcp: plan.remote_rtcp,
-            latch: Latch::Open,
-            signalling: plan.remote_rtp.ip(),
-            plan,
-            receiver: Receiver::new(8_000, Probation::None),
             sender: Sender::new(Ssrc(0), 0, 0, 8_000),
-            rtcp: rtp::rtcp::Peer::default(),
-            digits: Detector::new(8_000),
+            target: plan.remote_rtp,
+            port: MediaPort { address: 0, port: 0 },
+            on: false,
+            sends: false,
+            receives: false,
+            path: Path::Socket,
+            relayed_bytes: 0,
+            latch: Latch::Open,
             hears: Hears::Nobody,
-            map: PtMap::default(),
-            play: Play::Nothing,
-            play_seq: 0,
-            play_timestamp: 0,
+            relayed: 0,
             heard: Mono(0),
             heard_wall: Wall(0),
-            relayed: 0,
-            relayed_bytes: 0,
+            passes: Passes::default(),
+            receiver: Receiver::new(8_000, Probation::None),
+            target_rtcp: plan.remote_rtcp,
+            signalling: plan.remote_rtp.ip(),
+            plan,
+            rtcp: rtp::rtcp::Peer::default(),
+            digits: Detector::new(8_000),
+            listener: Plan::default(),
+            play: Play::Nothing,
+            play_at: Mono::NEVER,
+            play_seq: 0,
+            play_timestamp: 0,
             rtcp_at: Mono::NEVER,
             reported: 0,
         }
+    }
+
+    /// Who hears the far end from now on, and in which formats.
+    pub(crate) fn join(&mut self, hears: Hears, listener: Plan) {
+        self.hears = hears;
+        self.listener = listener;
+        self.plan_packets();
+    }
+
+    /// Nobody hears the far end any more.
+    pub(crate) fn part(&mut self) {
+        self.hears = Hears::Nobody;
+        self.plan_packets();
+    }
+
+    /// What packets ask of the plan, where they find it.
+    fn plan_packets(&mut self) {
+        let map = sdp::pt_map(&self.plan, &self.listener);
+        self.passes = Passes::new(&self.plan, &map, self.hears != Hears::Nobody);
+        self.sends = self.plan.direction.sends();
+        self.receives = self.plan.direction.receives();
+    }
+
+    /// Whether the far end may speak.
+    #[inline]
+    pub(crate) fn receives(&self) -> bool {
+        self.receives
+    }
+
+    /// Reads a word of every line that a packet coming in will touch, so that they are fetched side
+    /// by side before they are needed one after the other.
+    #[inline]
+    pub(crate) fn warm_in(&self) -> u64 {
+        let hears = u64::from(self.hears == Hears::Nobody);
+        hears + self.relayed + self.receiver.packets() + u64::from(self.receiver.sources())
+    }
+
+    /// The same for a packet that leaves.
+    #[inline]
+    pub(crate) fn warm_out(&self) -> u64 {
+        self.sender.packets() + u64::from(self.on)
     }
 
     /// The far end's description is known or has changed: where to send, what may come.
@@ -120,6 +213,7 @@ impl Stream {
             self.receiver.set_clock(clock);
         }
         self.plan = plan;
+        self.plan_packets();
         self.heard = now;
         self.on = true;
     }
@@ -175,7 +269,7 @@ impl Stream {
     /// Whether the far end wants to hear us.
     #[inline]
     pub(crate) fn wants(&self) -> bool {
-        self.plan.direction.sends() && self.target.port() != 0
+        self.sends && self.target.port() != 0
     }
 
     pub(crate) fn summary(&self) -> MediaSummary {
