@@ -225,12 +225,17 @@ impl Director {
             return;
         };
         let account = live.row.account;
+        let over = live.is_over();
         self.callbacks_waiting = self.callbacks_waiting.saturating_sub(1);
         match error {
             None => self.stats.callbacks_delivered += 1,
             Some(error) => self.dead_letter(now, account, call, callback, error),
         }
-        self.touch(call);
+        // A delivery is written with the call's next step: a successor that does not know of it
+        // tells again, with the same token.
+        if over || error.is_some() {
+            self.touch(call);
+        }
         self.try_callback(now, call);
     }
 
