@@ -1,5 +1,5 @@
-//! Signs seeded random webhooks and a few chosen ones, one JSON line each, for a validator of a client
-//! library to judge (tests/interop/twilio/signature.py).
+//! Signs seeded random webhooks and a few chosen ones, one JSON line each, for a validator of a
+//! client library to judge (tests/interop/twilio/signature.py).
 
 use api::webhook::signature;
 use serde_json::json;

@@ -1,6 +1,6 @@
-//! Who asks. HTTP Basic with an AccountSid and its token, or an API key's sid and its secret. The tenant
-//! comes from the credential; the path only chooses among what that tenant may address. An unknown user
-//! costs the same comparison as a known one.
+//! Who asks. HTTP Basic with an AccountSid and its token, or an API key's sid and its secret. The
+//! tenant comes from the credential; the path only chooses among what that tenant may address. An
+//! unknown user costs the same comparison as a known one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,8 +30,8 @@ pub(crate) async fn authenticate(
     }
 }
 
-/// The account that the path names, if `login` may address it: its own, or a sub-account of its own.
-/// Whatever else there may be does not exist for this login.
+/// The account that the path names, if `login` may address it: its own, or a sub-account of its
+/// own. Whatever else there may be does not exist for this login.
 pub(crate) async fn authorize(
     backend: &dyn Backend,
     login: &Login,

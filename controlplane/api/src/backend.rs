@@ -1,5 +1,6 @@
-//! What the API needs of the rest of the controlplane. The daemon implements it: reads go to the store
-//! (or to a cache of it), [`Backend::submit`] goes to the director and comes back when the write is durable.
+//! What the API needs of the rest of the controlplane. The daemon implements it: reads go to the
+//! store (or to a cache of it), [`Backend::submit`] goes to the director and comes back when the
+//! write is durable.
 //!
 //! Nothing here decides who may see what: the API authenticates, authorises the path's account and
 //! compares the account of every row it shows. Reads by sid therefore answer whoever's row it is.
@@ -18,18 +19,19 @@ use director::port::{ApiRequest, ApiResult, Entity, EntityKey};
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The rest of the controlplane, as the API sees it. Every method may be called at any time from any task
-/// and must not block its thread.
+/// The rest of the controlplane, as the API sees it. Every method may be called at any time from
+/// any task and must not block its thread.
 pub trait Backend: Send + Sync + 'static {
     /// Now, UTC.
     fn now(&self) -> Wall;
 
-    /// Who logs in as `username` (an AccountSid or an API key's sid, as it came) and what secret that one must
-    /// know. The API compares, in constant time. `None`: nobody.
+    /// Who logs in as `username` (an AccountSid or an API key's sid, as it came) and what secret
+    /// that one must know. The API compares, in constant time. `None`: nobody.
     fn login<'a>(&'a self, username: &'a str) -> Answer<'a, Read<Option<Login>>>;
 
-    /// Hands a request for `account` to the director. Ends with its answer, or with 503 (code 20503) when the
-    /// director is not there; if the caller goes away first, the request is still carried out.
+    /// Hands a request for `account` to the director. Ends with its answer, or with 503 (code
+    /// 20503) when the director is not there; if the caller goes away first, the request is still
+    /// carried out.
     fn submit(&self, account: AccountSid, what: ApiRequest) -> Answer<'_, ApiResult>;
 
     /// One configured thing by its key, whoever's it is.
@@ -44,8 +46,8 @@ pub trait Backend: Send + Sync + 'static {
     /// A page of an account's calls, newest first (by date_created, then sid).
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>>;
 
-    /// Takes an ended call out of [`Backend::call`] and [`Backend::calls`]; its CDR and usage stay. `None`: this
-    /// backend keeps every call visible, and DELETE on a call is refused.
+    /// Takes an ended call out of [`Backend::call`] and [`Backend::calls`]; its CDR and usage stay.
+    /// `None`: this backend keeps every call visible, and DELETE on a call is refused.
     fn hide_call(&self, _sid: CallId) -> Answer<'_, Option<Read<()>>> {
         Box::pin(async { None })
     }
@@ -56,7 +58,8 @@ pub trait Backend: Send + Sync + 'static {
     /// The usage rows of a call, by micro-service and segment.
     fn usage_of_call(&self, call: CallId) -> Answer<'_, Read<Vec<UsageRow>>>;
 
-    /// Usage and charges by UTC day and micro-service, for days that start in `from..to`, oldest first.
+    /// Usage and charges by UTC day and micro-service, for days that start in `from..to`, oldest
+    /// first.
     fn usage(&self, account: AccountSid, from: Wall, to: Wall) -> Answer<'_, Read<Vec<UsageDay>>>;
 
     /// One alert, whoever's it is.
@@ -87,7 +90,8 @@ pub struct Login {
     pub key: bool,
 }
 
-/// A place in a list that is ordered newest first: by moment, then by sid's number, both descending.
+/// A place in a list that is ordered newest first: by moment, then by sid's number, both
+/// descending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     pub at: Wall,

@@ -42,7 +42,8 @@ impl Day {
         (era * 146_097 + in_era).saturating_sub(719_468) * DAY_S
     }
 
-    /// `YYYY-MM-DD`; `None` for anything else and for days that do not exist or are not in 1970-9999.
+    /// `YYYY-MM-DD`; `None` for anything else and for days that do not exist or are not in
+    /// 1970-9999.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
@@ -87,8 +88,9 @@ impl Day {
     }
 }
 
-/// A filter's moment: `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM:SSZ`, with a space for the T, with a fraction or without the Z.
-/// The second value is the length of what was named, in microseconds: a day or a second.
+/// A filter's moment: `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM:SSZ`, with a space for the T, with a fraction
+/// or without the Z. The second value is the length of what was named, in microseconds: a day or a
+/// second.
 #[must_use]
 pub fn parse_moment(text: &str) -> Option<(Wall, u64)> {
     let day = Day::parse(text.get(..10)?)?;

@@ -1,5 +1,5 @@
-//! Parameters of a request: `application/x-www-form-urlencoded` from the query or the body, CamelCase
-//! names, repeated names for lists, `StartTime<` and `StartTime>` for filters.
+//! Parameters of a request: `application/x-www-form-urlencoded` from the query or the body,
+//! CamelCase names, repeated names for lists, `StartTime<` and `StartTime>` for filters.
 
 use core::ops::RangeInclusive;
 
@@ -20,8 +20,8 @@ pub struct Form {
 
 impl Form {
     /// # Errors
-    /// 413 for more bytes than [`FORM_BYTES_MAX`], 400 for more parameters than [`PARAMS_MAX`] or text that
-    /// is not UTF-8.
+    /// 413 for more bytes than [`FORM_BYTES_MAX`], 400 for more parameters than [`PARAMS_MAX`] or
+    /// text that is not UTF-8.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         if bytes.len() > FORM_BYTES_MAX {
             return Err(too_large());

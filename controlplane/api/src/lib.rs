@@ -1,5 +1,5 @@
-//! HTTP in and out: the REST API of 2010-04-01 for applications and operators, and the webhooks that
-//! ask applications what to do. I/O is allowed here; the state is behind [`Backend`].
+//! HTTP in and out: the REST API of 2010-04-01 for applications and operators, and the webhooks
+//! that ask applications what to do. I/O is allowed here; the state is behind [`Backend`].
 #![forbid(unsafe_code)]
 
 mod auth;

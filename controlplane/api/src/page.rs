@@ -1,6 +1,7 @@
-//! Pages of 2010-04-01: one array under the resource's name and the meta keys, nothing else at the top
-//! level (the clients refuse any other key). A page's place is a cursor inside PageToken, so that rows
-//! that arrive while a client turns pages neither repeat nor go missing; `Page` only counts.
+//! Pages of 2010-04-01: one array under the resource's name and the meta keys, nothing else at the
+//! top level (the clients refuse any other key). A page's place is a cursor inside PageToken, so
+//! that rows that arrive while a client turns pages neither repeat nor go missing; `Page` only
+//! counts.
 
 use base::Wall;
 use serde_json::{Map, Value, json};

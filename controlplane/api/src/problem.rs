@@ -1,5 +1,5 @@
-//! What the API says when it refuses: an HTTP status and `{code, message, more_info, status}` with the
-//! numbers of Twilio's error dictionary, which the helper libraries map to their exceptions.
+//! What the API says when it refuses: an HTTP status and `{code, message, more_info, status}` with
+//! the numbers of Twilio's error dictionary, which the helper libraries map to their exceptions.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};

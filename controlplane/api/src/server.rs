@@ -1,13 +1,13 @@
 //! The HTTP server: connections within bounds, one dispatch from path to resource.
 //!
 //! ```text
-//!   connection -> head within 10 s -> body within 10 s and 64 KiB -> credentials -> account of the path -> resource
+//!   connection -> head within 10 s -> body within 10 s and 64 KiB
+//!              -> credentials -> account of the path -> resource
 //! ```
 //!
 //! Every refusal is a [`Problem`]; nothing that a client sends is a server error.
 
 use core::fmt;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,8 +79,8 @@ pub(crate) enum Reply {
 /// What a resource's handler gives.
 pub(crate) type Outcome = Result<Reply, Problem>;
 
-/// Answers requests from `listener` until `stop` turns true or its sender goes; then lets the requests
-/// under way end. Runs inside a tokio runtime.
+/// Answers requests from `listener` until `stop` turns true or its sender goes; then lets the
+/// requests under way end. Runs inside a tokio runtime.
 pub async fn serve(
     listener: TcpListener,
     backend: Arc<dyn Backend>,
@@ -110,7 +110,7 @@ pub async fn serve(
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(peer));
                 let answer = app.clone().oneshot(request);
-                async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+                async move { answer.await.map(|response: Response| response) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -149,8 +149,8 @@ pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
         .with_state(shared)
 }
 
-/// The operator's figures: for this machine and the networks named in the options, not for whoever a proxy
-/// on this machine speaks for.
+/// The operator's figures: for this machine and the networks named in the options, not for whoever
+/// a proxy on this machine speaks for.
 async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
@@ -240,8 +240,8 @@ impl Context<'_> {
         Problem::not_found(self.path)
     }
 
-    /// Held from reading a thing until its changed form is stored: updates of one account's things do not
-    /// undo each other.
+    /// Held from reading a thing until its changed form is stored: updates of one account's things
+    /// do not undo each other.
     pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         let stripe = usize::try_from(self.account.sid.0 % STRIPES as u128).unwrap_or_default();
         self.shared.stripes[stripe].lock().await

@@ -1,4 +1,5 @@
-//! Nothing that a client sends is a server error: seeded random requests, most of them nearly right.
+//! Nothing that a client sends is a server error: seeded random requests, most of them nearly
+//! right.
 
 mod fake;
 

@@ -1,5 +1,5 @@
-//! The webhook client against an application on loopback: what is sent and signed, what is followed, kept
-//! and bounded. Where addresses are refused is `webhook_ssrf.rs`.
+//! The webhook client against an application on loopback: what is sent and signed, what is
+//! followed, kept and bounded. Where addresses are refused is `webhook_ssrf.rs`.
 
 mod application;
 
@@ -138,7 +138,8 @@ async fn connections_are_kept_per_tenant() {
     assert_eq!(app.connections(), 2);
 }
 
-/// The server cuts a kept connection instead of answering again on it: the request goes out on a new one.
+/// The server cuts a kept connection instead of answering again on it: the request goes out on a
+/// new one.
 #[tokio::test]
 async fn a_connection_closed_meanwhile_costs_nothing() {
     let app = Application::start().await;
@@ -150,7 +151,8 @@ async fn a_connection_closed_meanwhile_costs_nothing() {
     assert_eq!((app.connections(), app.seen().len()), (4, 7));
 }
 
-/// One tenant's stuck host holds up neither the tenant's other hosts nor other tenants' requests to it.
+/// One tenant's stuck host holds up neither the tenant's other hosts nor other tenants' requests to
+/// it.
 #[tokio::test]
 async fn a_dead_host_starves_nobody_else() {
     let (dead, alive) = (Application::start().await, Application::start().await);

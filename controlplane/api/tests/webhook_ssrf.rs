@@ -1,5 +1,5 @@
-//! THREATS.md, SSRF: no spelling of a forbidden address, no name, no redirect and no second answer of a name
-//! server takes a webhook where the policy does not let it.
+//! THREATS.md, SSRF: no spelling of a forbidden address, no name, no redirect and no second answer
+//! of a name server takes a webhook where the policy does not let it.
 
 mod application;
 
@@ -175,8 +175,8 @@ async fn a_name_for_a_forbidden_address_is_refused() {
     }
 }
 
-/// A name that is harmless when it is checked and not when it is connected to: there is one lookup per
-/// connection, and what it gave is both checked and connected to.
+/// A name that is harmless when it is checked and not when it is connected to: there is one lookup
+/// per connection, and what it gave is both checked and connected to.
 #[tokio::test]
 async fn a_name_that_changes_its_mind_gains_nothing() {
     let app = Application::start().await;

@@ -1,6 +1,7 @@
-//! IP access control lists. A list is not a thing of its own here: every SIP domain has exactly one, with
-//! the domain's number in its sid, and the account has one for its phone numbers. Its addresses are
-//! the networks that calls are taken from. Mappings therefore exist already and cannot be undone.
+//! IP access control lists. A list is not a thing of its own here: every SIP domain has exactly
+//! one, with the domain's number in its sid, and the account has one for its phone numbers. Its
+//! addresses are the networks that calls are taken from. Mappings therefore exist already and
+//! cannot be undone.
 
 use std::net::IpAddr;
 
@@ -31,7 +32,9 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     match Verb::of(context, rest)? {
         Verb::List => list(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(owner(context, sid).await?.show(context))),
-        Verb::Update(sid) | Verb::Delete(sid) => owner(context, sid).await.and(Err(fixed())),
+        Verb::Update(sid) | Verb::Delete(sid) => {
+            owner(context, sid).await.and_then(|_| Err(fixed()))
+        }
         Verb::Create => Err(fixed()),
     }
 }
@@ -67,8 +70,8 @@ pub(super) async fn mappings(context: &Context<'_>, domain: &SipDomain, rest: &[
 }
 
 fn fixed() -> Problem {
-    let message = "Every SIP domain has one list of its own (AL and the domain's 32 digits), mapped for \
-                   good; change its IpAddresses";
+    let message = "Every SIP domain has one list of its own (AL and the domain's 32 digits), \
+                   mapped for good; change its IpAddresses";
     Problem::new(400, 20_001, message)
 }
 

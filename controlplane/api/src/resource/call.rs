@@ -23,8 +23,8 @@ const TIMEOUT_S_MAX: u64 = 600;
 const TIME_LIMIT_S_MAX: u64 = 86_400;
 
 /// Parameters that would change the call in ways that are not built yet. What only tunes one of
-/// them (RecordingTrack, MachineDetectionTimeout, …) and what is informative (CallReason, CallToken,
-/// ClientNotificationUrl, Trim) is accepted and has no effect.
+/// them (RecordingTrack, MachineDetectionTimeout, …) and what is informative (CallReason,
+/// CallToken, ClientNotificationUrl, Trim) is accepted and has no effect.
 const UNSUPPORTED: [&str; 9] = [
     "Record",
     "SendDigits",

@@ -1,4 +1,5 @@
-//! SIP domains: which application answers for `sip:anything@domain`, and from where calls are taken.
+//! SIP domains: which application answers for `sip:anything@domain`, and from where calls are
+//! taken.
 
 use director::model::{DomainSid, Network, SipDomain};
 use director::port::{Entity, EntityKey};

@@ -1,5 +1,5 @@
-//! The resources of 2010-04-01, one file each: a file knows its paths below the account, its parameters
-//! and its JSON, nothing else. A new resource is a new file and a line in [`dispatch`].
+//! The resources of 2010-04-01, one file each: a file knows its paths below the account, its
+//! parameters and its JSON, nothing else. A new resource is a new file and a line in [`dispatch`].
 
 mod access;
 mod account;

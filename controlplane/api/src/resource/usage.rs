@@ -1,5 +1,5 @@
-//! Usage: sums over days by category, and the facts below one call. A category is a micro-service; two
-//! more are sums of others: `calls` (legs, both ways) and `totalprice`.
+//! Usage: sums over days by category, and the facts below one call. A category is a micro-service;
+//! two more are sums of others: `calls` (legs, both ways) and `totalprice`.
 
 use base::Wall;
 use director::model::{AccountSid, Cdr, Currency, Direction, Nanos, Party, Service, UsageRow};

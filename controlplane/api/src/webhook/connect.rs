@@ -1,6 +1,6 @@
-//! Our own connector: name -> addresses -> every address checked -> a connection to one of the checked
-//! addresses -> TLS under the name. Nothing is resolved twice, so a name that answers differently a
-//! second time gains nothing, and no proxy or environment has a say.
+//! Our own connector: name -> addresses -> every address checked -> a connection to one of the
+//! checked addresses -> TLS under the name. Nothing is resolved twice, so a name that answers
+//! differently a second time gains nothing, and no proxy or environment has a say.
 
 use std::future::Future;
 use std::io;
@@ -61,8 +61,8 @@ impl Connector {
         Self { policy, resolver, tls: TlsConnector::from(Arc::new(config)) }
     }
 
-    /// Every address of the target, all of them allowed. One forbidden address refuses the name: it is an
-    /// attempt, or a mistake that would make calls fail now and then.
+    /// Every address of the target, all of them allowed. One forbidden address refuses the name: it
+    /// is an attempt, or a mistake that would make calls fail now and then.
     async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
         let found = match &target.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],

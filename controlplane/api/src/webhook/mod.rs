@@ -1,14 +1,15 @@
 //! Webhooks out: the client that asks tenants' applications what to do.
 //!
 //! ```text
-//!  HttpRequest -> gate of (tenant, host) -> pooled or new connection -> signed request
-//!                                                 |  resolve, check, connect, TLS      |
-//!                                                 +------ redirect: the same again <---+-> HttpReply
+//!  HttpRequest -> gate of (tenant, host) -> connection -> signed request -> HttpReply
+//!                        ^               (pooled, or resolve, check, connect, TLS)
+//!                        +---- redirect: the same again, checked again ----+
 //! ```
 //!
-//! The tenant chooses the URL, so the client trusts nothing it meets: addresses are checked where they
-//! are connected to ([`policy`]), answers are bounded in time and size, one tenant's dead host takes
-//! nothing from another tenant or another host. The caller decides about retries and fallback URLs.
+//! The tenant chooses the URL, so the client trusts nothing it meets: addresses are checked where
+//! they are connected to ([`policy`]), answers are bounded in time and size, one tenant's dead host
+//! takes nothing from another tenant or another host. The caller decides about retries and fallback
+//! URLs.
 
 mod connect;
 pub mod policy;
@@ -96,8 +97,8 @@ struct Exchange {
 }
 
 impl WebhookClient {
-    /// A client with the host's resolver and root certificates. `per_host`: requests of one tenant under
-    /// way to one host, at least 1.
+    /// A client with the host's resolver and root certificates. `per_host`: requests of one tenant
+    /// under way to one host, at least 1.
     #[must_use]
     pub fn new(policy: Policy, per_host: usize) -> Self {
         Self::with(policy, per_host, Arc::new(SystemResolver), native_roots())
@@ -166,15 +167,16 @@ impl Inner {
                 params = &[];
             }
             target = next;
-            // The rest of a redirect's body is not worth reading: one that is not at its end closes.
+            // The rest of a redirect's body is not worth reading: one that is not at its end
+            // closes.
             let _ = self.body(request, exchange).await;
         }
         Err(Failure::Redirects)
     }
 
-    /// One request on one connection. A pooled connection that fails before the answer's first byte may
-    /// just have been closed by the server: then the request goes out again on a new one, under the
-    /// same idempotency token.
+    /// One request on one connection. A pooled connection that fails before the answer's first byte
+    /// may just have been closed by the server: then the request goes out again on a new one, under
+    /// the same idempotency token.
     async fn ask(
         &self,
         request: &HttpRequest,

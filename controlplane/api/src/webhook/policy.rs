@@ -1,9 +1,11 @@
-//! Where webhooks may go. A tenant chooses the URL, so every address is checked in the form in which it
-//! will be connected to, after name resolution, and at each redirect again (THREATS.md, SSRF).
+//! Where webhooks may go. A tenant chooses the URL, so every address is checked in the form in
+//! which it will be connected to, after name resolution, and at each redirect again (THREATS.md,
+//! SSRF).
 //!
-//! The rule is an allow rule: IPv4 outside the special-purpose registries (RFC 6890) and IPv6 inside
-//! 2000::/3 without the prefixes that carry an IPv4 address or mean something local. The deployment may
-//! open networks by name; the control address stays shut even in them, unless it is named itself.
+//! The rule is an allow rule: IPv4 outside the special-purpose registries (RFC 6890) and IPv6
+//! inside 2000::/3 without the prefixes that carry an IPv4 address or mean something local. The
+//! deployment may open networks by name; the control address stays shut even in them, unless it is
+//! named itself.
 
 use core::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -53,9 +55,9 @@ pub enum Forbidden {
 }
 
 impl Policy {
-    /// `allow`: networks (`10.0.0.0/8`), addresses or single sockets (`127.0.0.1:8080`) that are open although
-    /// the rule refuses them. `own`: the addresses this switch is controlled by; only a socket in `allow`
-    /// opens one of them.
+    /// `allow`: networks (`10.0.0.0/8`), addresses or single sockets (`127.0.0.1:8080`) that are
+    /// open although the rule refuses them. `own`: the addresses this switch is controlled by; only
+    /// a socket in `allow` opens one of them.
     ///
     /// # Errors
     /// [`BadNetwork`] with the first entry that cannot be read.
@@ -129,8 +131,8 @@ fn check_v6(address: Ipv6Addr) -> Result<(), Forbidden> {
     if address.is_loopback() {
         return Err(Forbidden::Loopback);
     }
-    let embeds = s[..6] == [0; 6]                           // IPv4-compatible (RFC 4291 section 2.5.5.1)
-        || s[..5] == [0; 5] && s[5] == 0xffff               // IPv4-mapped (section 2.5.5.2)
+    let embeds = s[..6] == [0; 6]                           // IPv4-compatible (RFC 4291)
+        || s[..5] == [0; 5] && s[5] == 0xffff               // IPv4-mapped (RFC 4291)
         || s[..4] == [0; 4] && s[4] == 0xffff && s[5] == 0  // IPv4-translated (RFC 2765)
         || s[0] == 0x64 && s[1] == 0xff9b                   // NAT64 (RFC 6052, RFC 8215)
         || s[0] == 0x2002                                   // 6to4 (RFC 3056)
@@ -151,8 +153,8 @@ fn check_v6(address: Ipv6Addr) -> Result<(), Forbidden> {
     Err(reason)
 }
 
-/// Port 0 and the ports of services that answer to bytes inside an HTTP request (the Fetch standard's
-/// list of bad ports): mail, shells, SIP, printers, IRC.
+/// Port 0 and the ports of services that answer to bytes inside an HTTP request (the Fetch
+/// standard's list of bad ports): mail, shells, SIP, printers, IRC.
 fn is_bad_port(port: u16) -> bool {
     const BAD: [u16; 82] = [
         0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95,

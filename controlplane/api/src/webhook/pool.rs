@@ -1,5 +1,6 @@
-//! Idle connections, kept per (tenant, scheme, host, port): a connection that one tenant's credentials
-//! opened never carries another tenant's request. Bounded per key and in total; the oldest goes first.
+//! Idle connections, kept per (tenant, scheme, host, port): a connection that one tenant's
+//! credentials opened never carries another tenant's request. Bounded per key and in total; the
+//! oldest goes first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,8 +88,8 @@ impl Pool {
     }
 }
 
-/// Bounds how many requests of one tenant are under way to one host, so that a dead host costs its own
-/// tenant's requests to it and nobody else's.
+/// Bounds how many requests of one tenant are under way to one host, so that a dead host costs its
+/// own tenant's requests to it and nobody else's.
 pub(super) struct Gates {
     permits: usize,
     gates: Mutex<HashMap<(u128, String), Arc<Semaphore>>>,

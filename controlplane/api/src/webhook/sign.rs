@@ -1,12 +1,13 @@
-//! X-Twilio-Signature: HMAC-SHA1 under the account's token over the URL followed by every parameter's
-//! name and value, names sorted, each value of a name once and sorted too (CONTRACTS.md section 2).
+//! X-Twilio-Signature: HMAC-SHA1 under the account's token over the URL followed by every
+//! parameter's name and value, names sorted, each value of a name once and sorted too (CONTRACTS.md
+//! section 2).
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The signature's text. `url` is the one the application sees: with its query, without fragment and
-/// userinfo. `params` are the form's; empty for GET and for bodies that are no forms.
+/// The signature's text. `url` is the one the application sees: with its query, without fragment
+/// and userinfo. `params` are the form's; empty for GET and for bodies that are no forms.
 #[must_use]
 pub fn signature(token: &str, url: &str, params: &[(String, String)]) -> String {
     let mut sorted: Vec<(&str, &str)> =

@@ -1,7 +1,7 @@
-//! A webhook's URL taken apart: what is resolved and connected to, what stands in the request, what is
-//! signed. One parser (WHATWG, crate `url`) decides the host in all its spellings; the path goes out as
-//! the tenant wrote it wherever that is a legal request target, so that the signature over the
-//! configured URL and the application's view of its own URL agree.
+//! A webhook's URL taken apart: what is resolved and connected to, what stands in the request, what
+//! is signed. One parser (WHATWG, crate `url`) decides the host in all its spellings; the path goes
+//! out as the tenant wrote it wherever that is a legal request target, so that the signature over
+//! the configured URL and the application's view of its own URL agree.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,7 +40,8 @@ impl Target {
         Self::from_url(Url::parse(text).map_err(|_| BadUrl)?, text)
     }
 
-    /// Where `location` of a redirect leads. Credentials stay behind unless host and port stay the same.
+    /// Where `location` of a redirect leads. Credentials stay behind unless host and port stay the
+    /// same.
     pub(crate) fn redirect(&self, location: &str) -> Result<Self, BadUrl> {
         if location.len() > URL_BYTES_MAX {
             return Err(BadUrl);
@@ -130,8 +131,8 @@ fn percent_decode(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Authority and path exactly as the tenant wrote them, if the simple reading of the text names the same
-/// host and port as the parser that decides where we connect to.
+/// Authority and path exactly as the tenant wrote them, if the simple reading of the text names the
+/// same host and port as the parser that decides where we connect to.
 fn as_written(
     text: &str,
     host: &Host<String>,

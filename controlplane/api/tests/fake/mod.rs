@@ -1,5 +1,6 @@
-//! A controlplane in memory behind the API: it keeps what is put, plays calls that are answered at once
-//! and end when told to, and refuses what the director refuses. Its clock moves a second per look.
+//! A controlplane in memory behind the API: it keeps what is put, plays calls that are answered at
+//! once and end when told to, and refuses what the director refuses. Its clock moves a second per
+//! look.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
