@@ -1,4 +1,5 @@
 //! `tandem`: runs, drives and examines the switch.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -23,7 +23,6 @@ pub const NONCE_LIFE_SECONDS: u64 = 60;
 
 /// Hash algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Algorithm {
     Md5,
     Sha256,

@@ -5,7 +5,6 @@ use core::fmt;
 
 /// A request method; extension methods keep their text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Method<'a> {
     Invite,
     Ack,

@@ -10,7 +10,6 @@ macro_rules! names {
         /// A header field's name. Compact forms are the same name (RFC 3261 section 7.3.3).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        #[allow(missing_docs)]
         pub enum Name { Other, $($variant),* }
 
         /// Canonical text by number; the first is for `Other`.

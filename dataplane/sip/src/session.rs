@@ -11,7 +11,6 @@ pub const MIN_SE_SECONDS: u32 = 90;
 
 /// Who sends the refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Refresher {
     Uac,
     Uas,

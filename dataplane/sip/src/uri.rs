@@ -11,7 +11,6 @@ use crate::lex::{hex, is_hex, is_host, is_param, is_token, is_user, number};
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Scheme {
     Sip,
     Sips,

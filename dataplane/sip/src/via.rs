@@ -8,7 +8,6 @@ use crate::uri::Host;
 
 /// Transport named by a Via or a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Transport {
     Udp,
     Tcp,

@@ -10,7 +10,6 @@ use super::{Actions, Clocks, Due, Timers, dump_table};
 
 /// States of a response that wants to be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum State {
     Waiting,
     Acknowledged,

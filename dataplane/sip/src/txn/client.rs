@@ -20,7 +20,6 @@ use super::{Actions, Clocks, Due, Timers, dump_table};
 
 /// States of figure 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum State {
     Trying,
     Proceeding,

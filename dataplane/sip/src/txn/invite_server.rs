@@ -21,7 +21,6 @@ use super::{Actions, Clocks, Due, Timers, dump_table};
 
 /// States of RFC 6026 figure 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum State {
     Proceeding,
     Accepted,

@@ -1,0 +1,75 @@
+//! Every reason for a discard or a refusal, every cause and every verb is named by some test.
+
+use std::path::Path;
+
+use wire::counter::Counter;
+
+use crate::judge;
+use crate::source;
+
+/// Reasons that no test of the ordinary run can bring about: reason, why.
+const EXCEPTIONS: &[(&str, &str)] = &[];
+
+/// The text of all tests but these.
+fn tests() -> String {
+    let mut text = String::new();
+    for file in source::files() {
+        let path = Path::new(&file.path);
+        let is_code =
+            path.extension().is_some_and(|extension| extension == "rs" || extension == "py");
+        if !is_code || file.path.starts_with("tests/tidy/") {
+            continue;
+        }
+        let Ok(content) = core::str::from_utf8(&file.bytes) else { continue };
+        let is_test = file.path.starts_with("tests/")
+            || file.path.contains("/tests/")
+            || file.path.ends_with("/tests.rs")
+            || file.path.ends_with("_tests.rs");
+        let inner = content.find("#[cfg(test)]").map(|at| &content[at..]);
+        if let Some(part) = if is_test { Some(content) } else { inner } {
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+fn is_excused(name: &str) -> bool {
+    EXCEPTIONS.iter().any(|(known, _)| *known == name)
+}
+
+#[test]
+fn every_discard_and_refusal_is_named_by_a_test() {
+    let tests = tests();
+    let mut findings = Vec::new();
+    for counter in Counter::ALL {
+        let (variant, metric) = (format!("{counter:?}"), counter.name());
+        if !(metric.starts_with("discard_") || metric.starts_with("refuse_")) {
+            continue;
+        }
+        let named = source::words(&tests, &variant).next().is_some() || tests.contains(metric);
+        if !named && !is_excused(metric) {
+            findings.push(format!("Counter::{variant} ({metric}): no test makes it happen"));
+        }
+    }
+    judge("reasons", &findings);
+}
+
+#[test]
+fn every_verb_is_named_by_a_test() {
+    let tests = tests();
+    let folder = source::root().join("controlplane/director/src/verb");
+    let mut findings = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the verbs").flatten() {
+        let path = entry.path();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if stem == "mod" {
+            continue;
+        }
+        let (first, rest) = stem.split_at(1);
+        let verb = format!("<{}{rest}", first.to_uppercase());
+        if !tests.contains(&verb) {
+            findings.push(format!("{verb}>: no test runs a document with it"));
+        }
+    }
+    judge("verbs", &findings);
+}
