@@ -158,7 +158,16 @@ fn check_controlplane(config: &Config) -> Result<(), Fault> {
     if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
         return Err((at("public_url"), "must begin with http:// or https://".to_owned()));
     }
-    networks(&at("webhook_allow"), &plane.webhook_allow)?;
+    // Single sockets too: the demo's application, and not all of its host.
+    let is_socket = |text: &&String| text.parse::<core::net::SocketAddr>().is_ok();
+    if let Some((index, _)) = plane.webhook_allow.iter().enumerate().find(|(_, text)| {
+        !is_socket(text) && text.parse::<Network>().is_err()
+    }) {
+        let mut path = at("webhook_allow");
+        path.push(At(index));
+        let message = "must be a network (10.0.0.0/8), an address or address:port".to_owned();
+        return Err((path, message));
+    }
     networks(&at("target_allow"), &plane.target_allow)
 }
 
@@ -275,6 +284,7 @@ mod tests {
         assert!(text.starts_with("line 4, column 9: `dataplane.media[0].ports` must be"), "{text}");
         let text = error("[controlplane]\nwebhook_allow = [\"127.0.0.0/8\", \"ten\"]\n");
         assert!(text.starts_with("line 2, column 33: `controlplane.webhook_allow[1]`"), "{text}");
+        assert!(load("[controlplane]\nwebhook_allow = [\"127.0.0.1:9000\"]\n").is_ok());
         assert!(error("[dataplane]\nshards = 65\n").contains("must be at most 64"));
         assert!(error("[node]\nid = 0\n").contains("must be at least 1"));
         assert!(error("[log]\nformat = \"xml\"\n").contains("`auto`, `json` or `text`"));

@@ -330,7 +330,7 @@ fn alerts_and_dead_letters_are_listed_newest_first() {
     };
     let all = world.store.alerts(&query).unwrap();
     assert_eq!(all.iter().map(|alert| alert.sid.0).collect::<Vec<_>>(), [2, 1]);
-    let errors = AlertQuery { level: Some(AlertLevel::Error), ..query.clone() };
+    let errors = AlertQuery { level: Some(AlertLevel::Error), ..query };
     assert_eq!(world.store.alerts(&errors).unwrap()[0].sid.0, 1);
     let of_call = AlertQuery { call: Some(CallId(2)), ..query };
     assert_eq!(world.store.alerts(&of_call).unwrap().len(), 1);

@@ -1,0 +1,340 @@
+//! Boot: configuration, key, journal, store, first tenant, API, link, runtime; and the end of all that.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use api::{Options, Policy, WebhookClient};
+use base::Mono;
+use clap::Parser;
+use director::Director;
+use director::port::{Entity, Record, StoreWrite};
+use rustix::fs::{FlockOperation, flock};
+use store::journal::SEGMENT_BYTES;
+use store::{Folder, Journal, Sqlite, Store, Vault, entry};
+use tokio::sync::{oneshot, watch};
+use wire::config::Config;
+
+use crate::backend::Local;
+use crate::bell;
+use crate::clock;
+use crate::directory::Directory;
+use crate::facts::Facts;
+use crate::inbox::{Inbox, Input};
+use crate::link;
+use crate::logging;
+use crate::metrics::Gauges;
+use crate::notify::{self, Notify};
+use crate::outside::{Replies, World};
+use crate::plan::{self, Places};
+use crate::runtime::{Exit, Next, Runtime, Start};
+use crate::{sweep, tenant};
+
+/// How long READY=1 waits for the dataplane: it is usually started at the same time.
+const DATAPLANE_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest the runtime sleeps.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// How long a predecessor may take to go.
+const PREDECESSOR_PATIENCE: Duration = Duration::from_secs(10);
+/// Webhook requests of one tenant under way to one host.
+const REQUESTS_PER_HOST: usize = 256;
+
+/// The Tandem controlplane: accounts, scripts, API, store.
+#[derive(Debug, Parser)]
+#[command(name = "tandem-controlplane", version)]
+struct Arguments {
+    /// The configuration, TOML. Without it everything has its default.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// In place of `node.data_dir`.
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+}
+
+/// What is open before anything runs.
+struct Opened {
+    facts: Facts,
+    store: Arc<dyn Store>,
+    directory: Arc<Directory>,
+}
+
+/// The program.
+///
+/// # Errors
+/// What kept it from starting, or ended it out of order.
+pub fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let mut config = read_config(arguments.config.as_deref())?;
+    if let Some(data_dir) = arguments.data_dir {
+        config.node.data_dir = data_dir;
+    }
+    logging::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("starting tokio")?;
+    let outcome = runtime.block_on(run(config));
+    // Requests under way were given their time; what still blocks is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+/// # Errors
+/// If the file cannot be read, or with line and column what is wrong in it.
+pub fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    wire::config::load(&text).with_context(|| format!("{}", path.display()))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let notify = Arc::new(Notify::from_env().context("NOTIFY_SOCKET")?);
+    let places = Places::of(&config);
+    make_private(&places.data_dir)?;
+    make_private(&places.runtime_dir)?;
+    let _lock = lock(&places.data_dir)?;
+    let inbox = Arc::new(Inbox::new().context("making a doorbell")?);
+    let opened = open(&config, &places, &inbox)?;
+    let (gauges, replies) = (Arc::new(Gauges::default()), Arc::new(Replies::default()));
+
+    let http = config.controlplane.http;
+    let listener = tokio::net::TcpListener::bind(http).await.with_context(|| {
+        format!(
+            "the API cannot listen on {http} (`ss -ltnp 'sport = :{}'` names who has it)",
+            http.port()
+        )
+    })?;
+    let policy = Policy::new(&config.controlplane.webhook_allow, &[http])
+        .map_err(|error| anyhow::anyhow!("controlplane.webhook_allow: {}", error.0))?;
+    let client = WebhookClient::new(policy, REQUESTS_PER_HOST);
+    let handle = tokio::runtime::Handle::current();
+    let world = World::new(handle, client, Arc::clone(&inbox), Arc::clone(&replies));
+
+    let Opened { facts, store, directory } = opened;
+    let start = starter(config.clone(), Arc::clone(&store));
+    let shown = Arc::clone(&gauges);
+    let runtime = Runtime::new(start, facts, Arc::clone(&directory), shown, Box::new(world));
+    let (attached, dataplane) = oneshot::channel();
+    let exited = spawn(runtime, Arc::clone(&inbox), Arc::clone(&notify), attached)?;
+    let node = config.node.id;
+    let epoch = u32::try_from(clock::sample().wall.seconds()).unwrap_or(u32::MAX);
+    link::spawn(places.link(), node, epoch, Arc::clone(&notify), Arc::clone(&inbox))
+        .context("starting the link")?;
+
+    let next = AtomicU64::new(1);
+    let inbox_of_api = Arc::clone(&inbox);
+    let backend = Local { store, directory, inbox: inbox_of_api, replies, gauges, next };
+    let (stop, stopped) = watch::channel(false);
+    let server = tokio::spawn(api::serve(listener, Arc::new(backend), Options::default(), stopped));
+    tell_ready(&notify, dataplane).await;
+    let exit = wait_for_end(&inbox, exited).await;
+    notify.stopping();
+    stop.send_replace(true);
+    let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
+    match exit? {
+        Exit::Stopped => Ok(()),
+        Exit::Succeeded => bail!("another controlplane has taken over"),
+        Exit::Restart(why) => bail!("restart needed: {why}"),
+    }
+}
+
+/// READY=1 once the dataplane is attached, or after a while without it: the API answers all the same.
+async fn tell_ready(notify: &Notify, dataplane: oneshot::Receiver<()>) {
+    notify.status("waiting for the dataplane");
+    if tokio::time::timeout(DATAPLANE_PATIENCE, dataplane).await.is_ok() {
+        notify.status("serving");
+    }
+    notify.ready();
+    tracing::info!("ready");
+}
+
+/// Ends with the runtime, which a signal asks to stop.
+async fn wait_for_end(inbox: &Inbox, mut exited: oneshot::Receiver<Exit>) -> anyhow::Result<Exit> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            exit = &mut exited => return exit.context("the runtime thread died"),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        inbox.tell(Input::Stop);
+    }
+}
+
+/// The runtime on a thread of its own. Told through the channels: the first attachment, the end.
+fn spawn(
+    mut runtime: Runtime,
+    inbox: Arc<Inbox>,
+    notify: Arc<Notify>,
+    attached: oneshot::Sender<()>,
+) -> anyhow::Result<oneshot::Receiver<Exit>> {
+    let (ended, exited) = oneshot::channel();
+    let watchdog = notify::watchdog_interval().map(|interval| interval / 3);
+    let mut attached = Some(attached);
+    let mut fed = Mono(0);
+    let body = move || {
+        let exit = loop {
+            let now = clock::sample();
+            let next = runtime.turn(now, inbox.take());
+            if runtime.is_attached()
+                && let Some(attached) = attached.take()
+            {
+                let _ = attached.send(());
+            }
+            // Fed by turns that were really taken: a runtime that hangs is not alive.
+            if watchdog.is_some_and(|every| now.mono.since(fed) >= every) {
+                fed = now.mono;
+                notify.watchdog();
+            }
+            match next {
+                Next::Exit(exit) => break exit,
+                Next::Again => {}
+                Next::Sleep(until) => {
+                    let most = watchdog.unwrap_or(SLEEP_MAX).min(SLEEP_MAX);
+                    sleep(&mut runtime, &inbox, until.since(now.mono).min(most));
+                }
+            }
+        };
+        // Syncs the journal and says so before the process ends.
+        drop(runtime);
+        let _ = ended.send(exit);
+    };
+    std::thread::Builder::new().name("runtime".to_owned()).spawn(body).context("the runtime")?;
+    Ok(exited)
+}
+
+/// Until a shard rings, something is told, or the time has passed.
+fn sleep(runtime: &mut Runtime, inbox: &Inbox, time: Duration) {
+    if inbox.prepare_sleep() && runtime.prepare_sleep() {
+        match runtime.bell() {
+            Some(bell) => bell::wait(&[inbox.bell(), bell], time),
+            None => bell::wait(&[inbox.bell()], time),
+        }
+    }
+    inbox.wake();
+    runtime.wake();
+}
+
+/// The director begins with what the store knows and what stands in the shards.
+fn starter(config: Config, store: Arc<dyn Store>) -> Start {
+    Box::new(move |now, attachment| {
+        let shards = u8::try_from(attachment.shards.len()).context("more than 255 shards")?;
+        store.settle()?;
+        let mut book = store.book()?;
+        let standing = attachment.shards.iter().flat_map(|shard| sweep::standing(&shard.theirs));
+        book.standing = standing.collect();
+        tracing::info!(
+            accounts = book.accounts.len(),
+            scripts = book.scripts.len(),
+            standing = book.standing.len(),
+            "the director starts"
+        );
+        let table = plan::table(&config, &book.accounts)?;
+        let settings = plan::settings(&config, shards)?;
+        let seed = tenant::random::<32>()?;
+        let (words, _) = seed.as_chunks::<8>();
+        let mut seed = [0; 4];
+        for (word, bytes) in seed.iter_mut().zip(words) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Ok((Director::restore(settings, seed, now, book), table))
+    })
+}
+
+/// Key, journal, store; what the journal has and the store has not is applied; a first tenant if there is none.
+fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<Opened> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let vault = Arc::new(Vault::open(&places.data_dir, credentials.as_deref())?);
+    let progress = |inbox: &Arc<Inbox>| {
+        let inbox = Arc::clone(inbox);
+        Box::new(move || inbox.tell(Input::Progress))
+    };
+    let folder = Folder::open(&places.journal()).context("opening the journal")?;
+    let (journal, replay) =
+        Journal::open(folder, SEGMENT_BYTES, progress(inbox)).context("opening the journal")?;
+    if replay.torn_bytes > 0 {
+        tracing::info!(bytes = replay.torn_bytes, "the journal's torn tail was cut off");
+    }
+    if replay.lost > 0 {
+        tracing::error!(
+            records = replay.lost,
+            "the journal is damaged: acknowledged records are gone"
+        );
+    }
+    let (path, end) = (places.database(), journal.durable());
+    let store = Sqlite::open(&path, Arc::clone(&vault), end, progress(inbox))
+        .with_context(|| format!("opening {}", path.display()))?;
+    let committed = store.committed();
+    let mut applied = 0;
+    for (position, bytes) in replay.records.iter().filter(|(position, _)| *position > committed) {
+        match entry::decode(bytes, &vault) {
+            Ok(write) => {
+                store.submit(*position, write);
+                applied += 1;
+            }
+            Err(error) => tracing::error!(position, %error, "a journal record is left out"),
+        }
+    }
+    store.settle().context("applying the journal to the store")?;
+    if applied > 0 {
+        tracing::info!(records = applied, "applied from the journal");
+    }
+    let store: Arc<dyn Store> = Arc::new(store);
+    let mut facts = Facts::new(journal, Arc::clone(&store), vault);
+    enrol(config, places, &mut facts, &*store)?;
+    let directory = Arc::new(Directory::new(&store.book()?));
+    Ok(Opened { facts, store, directory })
+}
+
+fn enrol(
+    config: &Config,
+    places: &Places,
+    facts: &mut Facts,
+    store: &dyn Store,
+) -> anyhow::Result<()> {
+    let mut accounts = store.book()?.accounts;
+    let name = &config.controlplane.first_account;
+    if accounts.is_empty() && !name.is_empty() {
+        let account = tenant::first_account(name, clock::sample().wall)?;
+        let put = Record::Put(Box::new(Entity::Account(account.clone())));
+        facts.write(StoreWrite { id: None, records: vec![put] });
+        facts.flush();
+        store.settle().context("storing the first account")?;
+        tracing::info!(account = %account.sid, "the first account was made");
+        accounts.push(account);
+    }
+    // A trunk that bills nobody is told at boot, not at the first dataplane.
+    plan::table(config, &accounts)?;
+    let Some(account) = tenant::first_of(&accounts) else { return Ok(()) };
+    let (api, sip) = (plan::api_base(config), plan::sip_address(config).to_string());
+    tenant::tell(&places.runtime_dir, account, &api, &sip)
+        .with_context(|| format!("writing {}", tenant::FILE))
+}
+
+fn make_private(path: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("making the directory {}", path.display()))
+}
+
+/// One controlplane per data directory; a predecessor that is still going is waited for.
+fn lock(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("controlplane.lock");
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+    let begin = clock::sample().mono;
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if clock::sample().mono.since(begin) > PREDECESSOR_PATIENCE {
+            bail!("{} is in use by another tandem-controlplane", data_dir.display());
+        }
+        bell::wait(&[], Duration::from_millis(20));
+    }
+    Ok(file)
+}

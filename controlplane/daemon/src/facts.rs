@@ -1,0 +1,118 @@
+//! Facts on their way to being durable and readable: director -> journal -> store.
+//!
+//! ```text
+//!   write: encode, append     flush: write(2), then to the store's queue
+//!   durable: answers the writes that wait for it, moves the rings' released cursors
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use director::port::{StoreId, StoreWrite, Stored};
+use store::{Journal, Position, Store, Vault, entry};
+
+/// The journal with the store behind it.
+pub struct Facts {
+    journal: Journal,
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    /// Appended, not yet flushed.
+    fresh: Vec<(Position, StoreWrite)>,
+    /// Flushed or not, waiting to be durable, in order.
+    waiting: VecDeque<(Position, StoreId)>,
+    /// Refused at once.
+    refused: Vec<(StoreId, String)>,
+    last: Position,
+}
+
+impl Facts {
+    #[must_use]
+    pub fn new(journal: Journal, store: Arc<dyn Store>, vault: Arc<Vault>) -> Self {
+        let last = journal.durable();
+        Self {
+            journal,
+            store,
+            vault,
+            fresh: Vec::new(),
+            waiting: VecDeque::new(),
+            refused: Vec::new(),
+            last,
+        }
+    }
+
+    /// Takes a write.
+    pub fn write(&mut self, write: StoreWrite) {
+        let taken = entry::encode(&write, &self.vault)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| self.journal.append(&bytes).map_err(|error| error.to_string()));
+        match taken {
+            Ok(position) => {
+                self.last = position;
+                self.waiting.extend(write.id.map(|id| (position, id)));
+                self.fresh.push((position, write));
+            }
+            Err(error) => match write.id {
+                Some(id) => self.refused.push((id, error)),
+                None => tracing::error!(error, "a write is lost"),
+            },
+        }
+    }
+
+    /// Puts everything taken out of this process's hands: what depends on it may leave now.
+    pub fn flush(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        // A failure is answered by `stored`, to everyone who waits.
+        let _ = self.journal.flush();
+        for (position, write) in self.fresh.drain(..) {
+            self.store.submit(position, write);
+        }
+    }
+
+    /// The writes whose fate is known now.
+    pub fn stored(&mut self) -> Vec<(StoreId, Stored)> {
+        let refused = self.refused.drain(..);
+        let mut stored: Vec<_> = refused.map(|(id, error)| (id, Err(error))).collect();
+        let durable = self.journal.durable();
+        while let Some((_, id)) = self.waiting.pop_front_if(|(position, _)| *position <= durable) {
+            stored.push((id, Ok(())));
+        }
+        if !self.waiting.is_empty()
+            && let Some(failure) = self.journal.failure()
+        {
+            let failed = self.waiting.drain(..);
+            stored.extend(failed.map(|(_, id)| (id, Err(failure.clone()))));
+        }
+        stored
+    }
+
+    /// The position of the last write taken.
+    #[must_use]
+    pub fn last(&self) -> Position {
+        self.last
+    }
+
+    #[must_use]
+    pub fn durable(&self) -> Position {
+        self.journal.durable()
+    }
+
+    /// Why nothing is acknowledged any more, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.journal.failure()
+    }
+
+    /// What the store has committed need not be kept.
+    pub fn release(&mut self) {
+        self.journal.release(self.store.committed());
+    }
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts").field("last", &self.last).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,144 @@
+//! What the runtime has others do: webhooks, names, answers to the API.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use api::WebhookClient;
+use director::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve, Resolved};
+use hickory_resolver::TokioResolver;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::inbox::{Inbox, Input};
+
+/// The port of a SIP host without one (RFC 3261 section 19.1.2).
+const SIP_PORT: u16 = 5060;
+/// Addresses that a look-up gives at most.
+const ADDRESSES_MAX: usize = 16;
+
+/// Where the director's effects go that are neither commands nor writes. Nothing here blocks.
+pub trait Outside: Send {
+    fn http(&mut self, request: HttpRequest);
+    fn resolve(&mut self, resolve: Resolve);
+    fn reply(&mut self, id: ApiId, result: ApiResult);
+    fn notice(&mut self, notice: Notice);
+}
+
+/// API requests under way.
+#[derive(Debug, Default)]
+pub struct Replies(Mutex<HashMap<ApiId, oneshot::Sender<ApiResult>>>);
+
+impl Replies {
+    pub fn expect(&self, id: ApiId) -> oneshot::Receiver<ApiResult> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        receiver
+    }
+
+    pub fn answer(&self, id: ApiId, result: ApiResult) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        // Whoever asked may have gone; the request was carried out all the same.
+        if let Some(sender) = sender {
+            let _ = sender.send(result);
+        }
+    }
+}
+
+/// The real outside, on tokio.
+#[derive(Debug)]
+pub struct World {
+    handle: Handle,
+    client: WebhookClient,
+    resolver: Option<TokioResolver>,
+    inbox: Arc<Inbox>,
+    replies: Arc<Replies>,
+}
+
+impl World {
+    #[must_use]
+    pub fn new(
+        handle: Handle,
+        client: WebhookClient,
+        inbox: Arc<Inbox>,
+        replies: Arc<Replies>,
+    ) -> Self {
+        let resolver = match TokioResolver::builder_tokio() {
+            Ok(builder) => Some(builder.build()),
+            Err(error) => {
+                tracing::warn!(%error, "no name servers configured: SRV records are not looked up");
+                None
+            }
+        };
+        Self { handle, client, resolver, inbox, replies }
+    }
+}
+
+impl Outside for World {
+    fn http(&mut self, request: HttpRequest) {
+        let (client, inbox) = (self.client.clone(), Arc::clone(&self.inbox));
+        self.handle.spawn(async move {
+            let reply = client.send(&request).await;
+            inbox.tell(Input::Http(reply));
+        });
+    }
+
+    fn resolve(&mut self, resolve: Resolve) {
+        let (resolver, inbox) = (self.resolver.clone(), Arc::clone(&self.inbox));
+        self.handle.spawn(async move {
+            let targets = look_up(resolver.as_ref(), &resolve.host, resolve.port).await;
+            inbox.tell(Input::Resolved(Resolved { id: resolve.id, targets }));
+        });
+    }
+
+    fn reply(&mut self, id: ApiId, result: ApiResult) {
+        self.replies.answer(id, result);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let Notice { account, call, error, message } = notice;
+        let account = account.map(|account| account.to_string());
+        let call = call.map(|call| call.to_string());
+        if error {
+            tracing::warn!(account, call, "{message}");
+        } else {
+            tracing::info!(account, call, "{message}");
+        }
+    }
+}
+
+/// Without a port the SRV records of `_sip._udp` come first (RFC 3263 section 4.2), by priority and
+/// falling weight; then the host itself.
+async fn look_up(
+    resolver: Option<&TokioResolver>,
+    host: &str,
+    port: Option<u16>,
+) -> Vec<SocketAddr> {
+    let mut targets = Vec::new();
+    if let (Some(resolver), None) = (resolver, port)
+        && let Ok(found) = resolver.srv_lookup(format!("_sip._udp.{host}.")).await
+    {
+        let mut services: Vec<_> = found.iter().collect();
+        services.sort_by_key(|srv| (srv.priority(), u16::MAX - srv.weight()));
+        for srv in services {
+            targets.extend(addresses(&srv.target().to_utf8(), srv.port()).await);
+        }
+    }
+    if targets.is_empty() {
+        targets = addresses(host, port.unwrap_or(SIP_PORT)).await;
+    }
+    targets.truncate(ADDRESSES_MAX);
+    targets
+}
+
+/// By the host's own resolver, so that /etc/hosts counts.
+async fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
+    let host = host.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']');
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            tracing::debug!(host, %error, "no address");
+            Vec::new()
+        }
+    }
+}

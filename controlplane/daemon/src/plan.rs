@@ -1,0 +1,117 @@
+//! From the configuration to what the parts are told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use director::model::Account;
+use director::{Limits, Settings};
+use wire::config::Config;
+use wire::table::{Network, StaticRoute, Table};
+
+/// Where things lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    pub data_dir: PathBuf,
+    pub runtime_dir: PathBuf,
+}
+
+impl Places {
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let data_dir = config.node.data_dir.clone();
+        let runtime_dir = if config.node.runtime_dir.as_os_str().is_empty() {
+            data_dir.join("run")
+        } else {
+            config.node.runtime_dir.clone()
+        };
+        Self { data_dir, runtime_dir }
+    }
+
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.data_dir.join("tandem.db")
+    }
+
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.data_dir.join("journal")
+    }
+
+    #[must_use]
+    pub fn link(&self) -> PathBuf {
+        self.runtime_dir.join("link.sock")
+    }
+}
+
+/// What the director is told.
+///
+/// # Errors
+/// If a network of the configuration cannot be read.
+pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
+    let plane = &config.controlplane;
+    let target_allow = plane.target_allow.iter().map(|text| text.parse::<Network>());
+    Ok(Settings {
+        node: config.node.id,
+        shards,
+        sip_host: sip_address(config).to_string(),
+        target_allow: target_allow.collect::<Result<_, _>>().context("target_allow")?,
+        webhook_connect_ms: plane.webhook_connect_ms,
+        webhook_total_ms: plane.webhook_total_ms,
+        limits: Limits::default(),
+    })
+}
+
+/// Where phones and carriers reach us: the first listener as it is advertised.
+#[must_use]
+pub fn sip_address(config: &Config) -> SocketAddr {
+    config.dataplane.listener.first().map_or_else(
+        || SocketAddr::from(([127, 0, 0, 1], 5060)),
+        |listener| listener.advertised.unwrap_or(listener.bind),
+    )
+}
+
+/// Where clients reach the API.
+#[must_use]
+pub fn api_base(config: &Config) -> String {
+    let plane = &config.controlplane;
+    if plane.public_url.is_empty() {
+        format!("http://{}", plane.http)
+    } else {
+        plane.public_url.trim_end_matches('/').to_owned()
+    }
+}
+
+/// The routes that the dataplane follows alone, in the order of the configuration.
+///
+/// # Errors
+/// If a trunk bills an account that does not exist.
+pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
+    let mut routes = Vec::new();
+    for trunk in &config.trunk {
+        let account = if trunk.account.is_empty() {
+            accounts.iter().min_by_key(|account| account.number)
+        } else {
+            accounts.iter().find(|account| account.sid.to_string() == trunk.account)
+        };
+        let account = account
+            .with_context(|| format!("trunk `{}`: no account `{}`", trunk.name, trunk.account))?;
+        let sources = trunk.sources.iter().map(|text| text.parse::<Network>());
+        routes.push(StaticRoute {
+            account: account.number,
+            domain: trunk.domain.to_ascii_lowercase(),
+            prefix: trunk.prefix.clone(),
+            sources: sources
+                .collect::<Result<_, _>>()
+                .with_context(|| format!("trunk `{}`", trunk.name))?,
+            targets: trunk.targets.clone(),
+            host: trunk.host.clone(),
+            strip: trunk.strip,
+            prepend: trunk.prepend.clone(),
+            rate_max: trunk.rate_max,
+            calls_max: trunk.calls_max,
+            ring_s: trunk.ring_s,
+        });
+    }
+    Ok(Table { routes })
+}

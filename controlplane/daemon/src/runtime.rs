@@ -1,0 +1,405 @@
+//! The runtime: the thread that owns the director. A turn takes what was told, lets the director decide, and
+//! lets out what it decided in the order that keeps a successor right: writes first, then what depends on them.
+//!
+//! ```text
+//!   inbox, rings, time -> director -> outputs
+//!     StoreWrite          -> journal (appended), at the end of the turn flushed
+//!     Command, Http, ..   -> after the flush
+//!   journal durable       -> handle_stored, ring cursors released
+//! ```
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use base::{CallId, Mono, Now, ShardId};
+use director::Director;
+use director::port::{ApiError, Output, OwnedCommand};
+use wire::Event;
+use wire::ring::RECORD_BYTES_MAX;
+use wire::table::{self, Table};
+
+use crate::bell::Bell;
+use crate::directory::Directory;
+use crate::ends::Ends;
+use crate::facts::Facts;
+use crate::inbox::Input;
+use crate::link::Attachment;
+use crate::metrics::Gauges;
+use crate::outside::Outside;
+use crate::sweep;
+
+/// Events taken from one shard in one turn.
+const EVENTS_PER_TURN: usize = 256;
+/// Between looks at the cells.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Between attempts to push commands into a full ring.
+const RETRY_EVERY: Duration = Duration::from_millis(1);
+
+/// Makes the director when the first dataplane is there: what stands in its shards is part of its book.
+pub type Start = Box<dyn FnMut(Now, &Attachment) -> anyhow::Result<(Director, Table)> + Send>;
+
+/// The director and everything it is connected to.
+pub struct Runtime {
+    start: Start,
+    director: Option<Director>,
+    facts: Facts,
+    directory: Arc<Directory>,
+    gauges: Arc<Gauges>,
+    outside: Box<dyn Outside>,
+    shards: Vec<Ends>,
+    /// Rung by the shards; none until the first attachment.
+    bell: Option<Bell>,
+    commands: Vec<(ShardId, OwnedCommand)>,
+    effects: Vec<Output>,
+    /// Calls whose commands were given up.
+    failed: Vec<CallId>,
+    sweep_at: Mono,
+    buffer: Vec<u8>,
+    /// New calls were shut off because nothing is durable any more.
+    shut: bool,
+}
+
+/// What a turn says about the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is more to do at once.
+    Again,
+    /// Nothing to do before this moment, unless woken.
+    Sleep(Mono),
+    /// The thread ends, and the process with it.
+    Exit(Exit),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// As told.
+    Stopped,
+    /// Somebody else has joined our regions.
+    Succeeded,
+    /// To start again is the way on: the dataplane's memory is another one.
+    Restart(&'static str),
+}
+
+impl Runtime {
+    #[must_use]
+    pub fn new(
+        start: Start,
+        facts: Facts,
+        directory: Arc<Directory>,
+        gauges: Arc<Gauges>,
+        outside: Box<dyn Outside>,
+    ) -> Self {
+        Self {
+            start,
+            director: None,
+            facts,
+            directory,
+            gauges,
+            outside,
+            shards: Vec::new(),
+            bell: None,
+            commands: Vec::new(),
+            effects: Vec::new(),
+            failed: Vec::new(),
+            sweep_at: Mono(0),
+            buffer: vec![0; RECORD_BYTES_MAX],
+            shut: false,
+        }
+    }
+
+    /// One turn.
+    pub fn turn(&mut self, now: Now, inputs: VecDeque<Input>) -> Next {
+        if self.shards.iter().any(Ends::is_succeeded) {
+            return Next::Exit(Exit::Succeeded);
+        }
+        let mut exit = None;
+        for input in inputs {
+            exit = self.take(now, input).or(exit);
+        }
+        let busy = self.think(now);
+        self.let_out(now);
+        self.settle(now);
+        self.publish_gauges(now);
+        match exit {
+            Some(exit) => Next::Exit(exit),
+            None if busy => Next::Again,
+            None => Next::Sleep(self.deadline(now.mono)),
+        }
+    }
+
+    /// Announces sleep to the shards. False if one of them has told something meanwhile.
+    pub fn prepare_sleep(&mut self) -> bool {
+        self.shards.iter_mut().all(Ends::prepare_sleep)
+    }
+
+    pub fn wake(&mut self) {
+        self.shards.iter_mut().for_each(Ends::wake);
+    }
+
+    /// Rung by the shards for us.
+    #[must_use]
+    pub fn bell(&self) -> Option<&Bell> {
+        self.bell.as_ref()
+    }
+
+    /// A dataplane was there once.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.director.is_some()
+    }
+
+    fn deadline(&self, now: Mono) -> Mono {
+        let director = self.director.as_ref().map_or(Mono::NEVER, Director::deadline);
+        let waiting = self.shards.iter().any(|ends| ends.waiting() > 0);
+        let retry = if waiting { now + RETRY_EVERY } else { Mono::NEVER };
+        director.min(self.sweep_at).min(retry)
+    }
+
+    fn take(&mut self, now: Now, input: Input) -> Option<Exit> {
+        match input {
+            Input::Http(reply) => self.with(|director| director.handle_http(now, reply)),
+            Input::Resolved(it) => self.with(|director| director.handle_resolved(now, it)),
+            Input::Api(call) if self.director.is_none() => {
+                self.outside.reply(call.id, Err(not_there()));
+            }
+            Input::Api(call) => self.with(|director| director.handle_api(now, call)),
+            Input::Progress | Input::Detached => {}
+            Input::Attached(attachment) => return self.attach(now, *attachment),
+            Input::Stop => return Some(Exit::Stopped),
+        }
+        None
+    }
+
+    /// One mutation, then what it decided is collected.
+    fn with(&mut self, change: impl FnOnce(&mut Director)) {
+        let Some(director) = &mut self.director else { return };
+        change(director);
+        while let Some(output) = director.poll_output() {
+            match output {
+                Output::Store(write) => {
+                    self.directory.learn(&write.records);
+                    self.facts.write(write);
+                }
+                Output::Command { shard, command } => self.commands.push((shard, command)),
+                other => self.effects.push(other),
+            }
+        }
+    }
+
+    fn attach(&mut self, now: Now, attachment: Attachment) -> Option<Exit> {
+        if !attachment.fresh && self.director.is_some() {
+            self.bell = Some(attachment.bell);
+            for (ends, memory) in self.shards.iter_mut().zip(attachment.shards) {
+                ends.memory.bell = memory.bell;
+            }
+            // Its events wait in the rings already.
+            return None;
+        }
+        if self.director.is_some() {
+            self.close_all(now);
+            return Some(Exit::Restart("the dataplane came back with other memory"));
+        }
+        let (director, table) = match (self.start)(now, &attachment) {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the director cannot start");
+                return Some(Exit::Restart("the director cannot start"));
+            }
+        };
+        self.director = Some(director);
+        self.bell = Some(attachment.bell);
+        self.shards = attachment.shards.into_iter().map(Ends::join).collect();
+        for ends in &mut self.shards {
+            publish_table(ends, &table);
+            // A predecessor may have shut new calls off.
+            ends.drain(now.mono, false);
+        }
+        let regions = self.shards.iter().map(|ends| (ends.memory.theirs, ends.memory.ours));
+        self.gauges.attach(regions.collect());
+        // What it decided in restoring.
+        self.with(|_| {});
+        None
+    }
+
+    /// The old dataplane's memory will not be written any more: every leg in it is over.
+    fn close_all(&mut self, now: Now) {
+        for shard in 0..self.shards.len() {
+            while self.read_events(now, shard) {}
+            let left = sweep::left_behind(&self.shards[shard].memory.theirs);
+            for index in left {
+                self.tell_end(now, shard, index);
+            }
+        }
+    }
+
+    /// True if there may be more at once.
+    fn think(&mut self, now: Now) -> bool {
+        for (id, result) in self.facts.stored() {
+            self.with(|director| director.handle_stored(now, id, result));
+        }
+        for call in core::mem::take(&mut self.failed) {
+            if call != CallId::NONE {
+                tracing::warn!(%call, "a command found no room and was given up");
+                let unknown = Event::Unknown { call };
+                self.with(|director| director.handle_event(now, 0, &unknown));
+            }
+        }
+        let mut busy = false;
+        for shard in 0..self.shards.len() {
+            busy |= self.read_events(now, shard);
+        }
+        if self.director.as_ref().is_some_and(|director| director.deadline() <= now.mono) {
+            self.with(|director| director.handle_tick(now));
+        }
+        if now.mono >= self.sweep_at {
+            self.sweep_at = now.mono + SWEEP_EVERY;
+            self.sweep(now);
+        }
+        busy
+    }
+
+    /// True if the budget ended before the events did.
+    fn read_events(&mut self, now: Now, shard: usize) -> bool {
+        let mut buffer = core::mem::take(&mut self.buffer);
+        let number = ShardId::try_from(shard).unwrap_or(ShardId::MAX);
+        let mut more = true;
+        for _ in 0..EVENTS_PER_TURN {
+            match self.shards[shard].pop(&mut buffer) {
+                Ok(None) => {
+                    more = false;
+                    break;
+                }
+                Ok(Some(bytes)) => match wire::decode::<Event<'_>>(bytes) {
+                    Ok(event) => {
+                        if let Event::Ended(summary) = &event {
+                            self.shards[shard].told(now.mono, summary.epoch, summary.leg);
+                        }
+                        self.gauges.event();
+                        self.with(|director| director.handle_event(now, number, &event));
+                    }
+                    Err(error) => {
+                        self.gauges.damage();
+                        tracing::error!(shard, %error, "an event cannot be read and is skipped");
+                    }
+                },
+                Err(_) => {
+                    self.gauges.damage();
+                    let words = self.shards[shard].skip();
+                    tracing::error!(
+                        shard,
+                        words,
+                        "the events ring is damaged: what was in it is skipped, its cells are swept"
+                    );
+                }
+            }
+        }
+        self.buffer = buffer;
+        more
+    }
+
+    fn sweep(&mut self, now: Now) {
+        for shard in 0..self.shards.len() {
+            let found = self.shards[shard].sweep(now.mono);
+            for index in found.untold {
+                self.tell_end(now, shard, index);
+            }
+            let number = ShardId::try_from(shard).unwrap_or(ShardId::MAX);
+            for (epoch, leg) in found.unreleased {
+                self.commands.push((number, OwnedCommand::Release { epoch, leg }));
+            }
+        }
+    }
+
+    /// Tells the director of an end from the cell and its record alone.
+    fn tell_end(&mut self, now: Now, shard: usize, index: u32) {
+        let region = self.shards[shard].memory.theirs;
+        let number = ShardId::try_from(shard).unwrap_or(ShardId::MAX);
+        sweep::with_summary(&region, index, |summary| {
+            tracing::info!(call = %summary.call, "a leg's end was found in its cell");
+            self.shards[shard].told(now.mono, summary.epoch, summary.leg);
+            let event = Event::Ended(summary.clone());
+            self.with(|director| director.handle_event(now, number, &event));
+        });
+    }
+
+    /// Writes leave the process first, then everything that may depend on them.
+    fn let_out(&mut self, now: Now) {
+        self.facts.flush();
+        for ends in &mut self.shards {
+            ends.mark(self.facts.last());
+        }
+        for (shard, command) in self.commands.drain(..) {
+            match self.shards.get_mut(usize::from(shard)) {
+                Some(ends) => ends.send(now.mono, &command, &mut self.failed),
+                None => tracing::error!(shard, "a command for a shard that is not there"),
+            }
+        }
+        for ends in &mut self.shards {
+            ends.publish(now.mono, &mut self.failed);
+        }
+        for effect in self.effects.drain(..) {
+            match effect {
+                Output::Http(request) => self.outside.http(request),
+                Output::Resolve(resolve) => self.outside.resolve(resolve),
+                Output::ApiReply { id, result } => self.outside.reply(id, result),
+                Output::Notice(notice) => self.outside.notice(notice),
+                Output::Store(_) | Output::Command { .. } => {}
+            }
+        }
+    }
+
+    /// What is durable is released, in the rings and in the journal.
+    fn settle(&mut self, now: Now) {
+        let durable = self.facts.durable();
+        let failure = self.facts.failure();
+        for ends in &mut self.shards {
+            // After a failure writes are refused: what led to them must stay in the ring.
+            if failure.is_none() {
+                ends.advance(durable);
+            }
+            ends.memory.ours.pulse().store(now.mono.0, Ordering::Relaxed);
+        }
+        self.facts.release();
+        if !self.shut
+            && let Some(failure) = failure
+        {
+            self.shut = true;
+            tracing::error!(failure, "nothing is durable any more: no new calls are taken");
+            for ends in &mut self.shards {
+                ends.drain(now.mono, true);
+                ends.publish(now.mono, &mut self.failed);
+            }
+        }
+    }
+
+    fn publish_gauges(&self, now: Now) {
+        let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
+        let waiting = self.shards.iter().map(Ends::waiting).sum();
+        self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
+    }
+}
+
+fn publish_table(ends: &Ends, table: &Table) {
+    let Some(area) = ends.memory.ours.table() else { return };
+    if let Err(error) = table::publish(area, table) {
+        tracing::error!(%error, "the static routes do not fit their table and are not published");
+    }
+}
+
+fn not_there() -> ApiError {
+    ApiError {
+        status: 503,
+        code: 20_503,
+        message: "The switch is starting and does not take requests yet".to_owned(),
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,443 @@
+//! The runtime against a dataplane made of plain memory: real rings, journal and database, virtual time.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base::{CallId, LegId, Mono, Now, Wall};
+use director::model::{Account, AccountSid, CallStatus};
+use director::port::{
+    ApiCall, ApiId, ApiRequest, ApiResult, Entity, HttpRequest, Notice, Record, Resolve, StoreWrite,
+};
+use director::{Director, Settings};
+use store::journal::SEGMENT_BYTES;
+use store::{Folder, Journal, Sqlite, Store, Vault, entry};
+use wire::cell::CellWriter;
+use wire::event::{Cause, Direction, Incoming, Party, Summary};
+use wire::record::{self, LegRecord};
+use wire::region::{Region, Side, Sizes};
+use wire::ring::{Consumer, Producer, RECORD_BYTES_MAX};
+use wire::table::Table;
+use wire::{Command, Event, Service, Usage};
+
+use crate::bell::{self, Bell};
+use crate::directory::Directory;
+use crate::facts::Facts;
+use crate::inbox::{Inbox, Input};
+use crate::link::{Attachment, Memory};
+use crate::metrics::Gauges;
+use crate::outside::Outside;
+use crate::runtime::{Exit, Next, Runtime};
+use crate::sweep;
+use crate::tenant;
+
+const ACCOUNT: AccountSid = AccountSid(0xac);
+const EPOCH: u32 = 7;
+
+/// One shard's memory, and the shard's ends of the rings.
+struct Shard {
+    theirs: Region<'static>,
+    ours: Region<'static>,
+    our_words: &'static [AtomicU64],
+    events: Producer<'static>,
+    commands: Consumer<'static>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Got {
+    Release { epoch: u32, leg: LegId },
+    Reject { call: CallId },
+    Drain(bool),
+    Other,
+}
+
+impl Shard {
+    fn new() -> Self {
+        let sizes = Sizes::for_legs(32);
+        let words = |side| -> &'static [AtomicU64] {
+            Vec::leak((0..sizes.words(side)).map(|_| AtomicU64::new(0)).collect())
+        };
+        let theirs = Region::create(words(Side::Dataplane), Side::Dataplane, sizes, EPOCH);
+        let our_words = words(Side::Controlplane);
+        let ours = Region::create(our_words, Side::Controlplane, sizes, 1);
+        let events = Producer::join(theirs.slots(), ours.cursors());
+        let commands = Consumer::join(ours.slots(), theirs.cursors());
+        Self { theirs, ours, our_words, events, commands }
+    }
+
+    fn tell(&mut self, event: &Event<'_>) {
+        let mut bytes = vec![0; RECORD_BYTES_MAX];
+        let len = wire::encode(event, &mut bytes).unwrap();
+        self.events.push(&bytes[..len]).unwrap();
+        self.events.publish();
+    }
+
+    fn heard(&mut self) -> Vec<Got> {
+        let mut bytes = vec![0; RECORD_BYTES_MAX];
+        let mut heard = Vec::new();
+        while let Some(record) = self.commands.pop(&mut bytes).unwrap() {
+            heard.push(match wire::decode(record).unwrap() {
+                Command::Release { epoch, leg } => Got::Release { epoch, leg },
+                Command::Reject { call, .. } => Got::Reject { call },
+                Command::Drain { on } => Got::Drain(on),
+                _ => Got::Other,
+            });
+        }
+        self.commands.release(self.commands.position());
+        heard
+    }
+
+    /// A leg that is over, in its cell and record.
+    fn close_leg(&self, leg: LegId, call: CallId) {
+        let cell = CellWriter::new(self.theirs.cell(leg.index()).unwrap());
+        cell.open(EPOCH, leg, call, 1);
+        cell.set_usage(&usage());
+        cell.close(Wall(9_000_000));
+        let fields = LegRecord {
+            leg,
+            call,
+            parent: CallId::NONE,
+            account: 1,
+            direction: Direction::Inbound,
+            from: "sip:a@example.com",
+            to: "sip:b@example.com",
+            remote: "192.0.2.1:5060".parse().unwrap(),
+            call_id: "id",
+            created: Wall(1_000_000),
+            answered: Wall(2_000_000),
+            ended: Wall(9_000_000),
+            code: 200,
+            cause: Cause::Normal,
+            by: Party::Remote,
+        };
+        record::write(self.theirs.record(leg.index()).unwrap(), EPOCH, &fields).unwrap();
+    }
+
+    fn attachment(&self, fresh: bool) -> Input {
+        let (theirs, ours) = (self.theirs, self.ours);
+        let memory = Memory { theirs, ours, epoch: ours.epoch(), bell: Bell::new().unwrap() };
+        let bell = Bell::new().unwrap();
+        Input::Attached(Box::new(Attachment { shards: vec![memory], bell, node: 1, pid: 1, fresh }))
+    }
+}
+
+fn usage() -> Usage {
+    Usage {
+        service: Service::SipIngress,
+        segment: 0,
+        open: false,
+        start: Wall(2_000_000),
+        last: Wall(9_000_000),
+        count: 1,
+        bytes: 0,
+    }
+}
+
+fn summary(leg: LegId, call: CallId) -> Summary<'static> {
+    Summary {
+        epoch: EPOCH,
+        leg,
+        call,
+        parent: CallId::NONE,
+        account: 1,
+        direction: Direction::Inbound,
+        from: "sip:a@example.com",
+        to: "sip:b@example.com",
+        remote: "192.0.2.1:5060".parse().unwrap(),
+        call_id: "id",
+        created: Wall(1_000_000),
+        answered: Wall(2_000_000),
+        ended: Wall(9_000_000),
+        code: 200,
+        cause: Cause::Normal,
+        by: Party::Remote,
+        media: None,
+        usage: [usage()].into_iter().collect(),
+    }
+}
+
+#[derive(Default)]
+struct Recorded {
+    replies: Vec<(ApiId, ApiResult)>,
+}
+
+struct Recorder(Arc<Mutex<Recorded>>);
+
+impl Outside for Recorder {
+    fn http(&mut self, _request: HttpRequest) {}
+    fn resolve(&mut self, _resolve: Resolve) {}
+    fn reply(&mut self, id: ApiId, result: ApiResult) {
+        self.0.lock().unwrap().replies.push((id, result));
+    }
+    fn notice(&mut self, _notice: Notice) {}
+}
+
+/// A life of the controlplane over a directory.
+struct Life {
+    runtime: Runtime,
+    store: Arc<dyn Store>,
+    inbox: Arc<Inbox>,
+    recorded: Arc<Mutex<Recorded>>,
+    gauges: Arc<Gauges>,
+    now: Now,
+}
+
+impl Life {
+    fn begin(path: &Path) -> Self {
+        let inbox = Arc::new(Inbox::new().unwrap());
+        let vault = Arc::new(Vault::from_key(&[1; 32]).unwrap());
+        let wake = |inbox: &Arc<Inbox>| {
+            let inbox = Arc::clone(inbox);
+            Box::new(move || inbox.tell(Input::Progress))
+        };
+        let folder = Folder::open(&path.join("journal")).unwrap();
+        let (journal, replay) = Journal::open(folder, SEGMENT_BYTES, wake(&inbox)).unwrap();
+        let end = journal.durable();
+        let db = path.join("tandem.db");
+        let store = Sqlite::open(&db, Arc::clone(&vault), end, wake(&inbox)).unwrap();
+        let committed = store.committed();
+        for (position, bytes) in replay.records.iter().filter(|(at, _)| *at > committed) {
+            store.submit(*position, entry::decode(bytes, &vault).unwrap());
+        }
+        let store: Arc<dyn Store> = Arc::new(store);
+        let mut facts = Facts::new(journal, Arc::clone(&store), vault);
+        if store.book().unwrap().accounts.is_empty() {
+            let account =
+                Account { sid: ACCOUNT, number: 1, parent: ACCOUNT, ..Account::default() };
+            let put = Record::Put(Box::new(Entity::Account(account)));
+            facts.write(StoreWrite { id: None, records: vec![put] });
+            facts.flush();
+        }
+        store.settle().unwrap();
+        let directory = Arc::new(Directory::new(&store.book().unwrap()));
+        let recorded = Arc::new(Mutex::new(Recorded::default()));
+        let gauges = Arc::new(Gauges::default());
+        let asked = Arc::clone(&store);
+        let start = Box::new(move |now, attachment: &Attachment| {
+            let mut book = asked.book()?;
+            for shard in &attachment.shards {
+                book.standing.extend(sweep::standing(&shard.theirs));
+            }
+            let director = Director::restore(Settings::default(), [1, 2, 3, 4], now, book);
+            Ok((director, Table::default()))
+        });
+        let outside = Box::new(Recorder(Arc::clone(&recorded)));
+        let runtime = Runtime::new(start, facts, directory, Arc::clone(&gauges), outside);
+        let now = Now { mono: Mono(1_000_000_000), wall: Wall(20_000_000) };
+        Self { runtime, store, inbox, recorded, gauges, now }
+    }
+
+    fn turn(&mut self, more: Option<Input>) -> Next {
+        let mut inputs: VecDeque<Input> = self.inbox.take();
+        inputs.extend(more);
+        self.runtime.turn(self.now, inputs)
+    }
+
+    /// Turns until `done`; in between it waits for the journal or the store to say something.
+    fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..1_000 {
+            self.turn(None);
+            if done(self) {
+                return;
+            }
+            if self.inbox.prepare_sleep() {
+                bell::wait(&[self.inbox.bell()], Duration::from_secs(10));
+            }
+            self.inbox.wake();
+        }
+        panic!("never done");
+    }
+
+    fn sweep_later(&mut self) {
+        self.now = self.now.later(Duration::from_secs(2));
+        self.turn(None);
+    }
+
+    fn rows(&self, call: CallId) -> (usize, usize) {
+        self.store.settle().unwrap();
+        let cdrs = self.store.cdrs(call).unwrap().len();
+        (cdrs, self.store.usage_of_call(call).unwrap().len())
+    }
+}
+
+#[test]
+fn an_end_is_durable_before_its_cell_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    assert_eq!(shard.heard(), [Got::Drain(false)]);
+    let (leg, call) = (LegId::new(0, 1, 4), CallId(44));
+    shard.tell(&Event::Ended(summary(leg, call)));
+    let mut heard = Vec::new();
+    life.until(|_| {
+        heard.extend(shard.heard());
+        !heard.is_empty()
+    });
+    assert_eq!(heard, [Got::Release { epoch: EPOCH, leg }]);
+    let cursors = shard.ours.cursors();
+    let head = shard.theirs.slots().head.load(Ordering::Relaxed);
+    life.turn(None);
+    assert_eq!(cursors.released.load(Ordering::Relaxed), head);
+    assert_eq!(life.rows(call), (1, 1));
+    let row = life.store.call(call).unwrap().unwrap();
+    assert_eq!((row.status, row.duration), (CallStatus::Completed, Some(7)));
+    let sums = life.store.sums(ACCOUNT).unwrap();
+    assert_eq!(
+        (sums[0].micros, sums[0].day_micros, sums[0].cdr_micros),
+        (7_000_000, 7_000_000, 7_000_000)
+    );
+    assert!(life.gauges.render(life.now, None).contains("tandem_runtime_event_take_event_total 1"));
+}
+
+#[test]
+fn what_a_predecessor_read_and_did_not_release_comes_again_and_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let calls: Vec<CallId> = (1..=20).map(CallId).collect();
+    for (index, call) in (0..).zip(&calls) {
+        shard.tell(&Event::Ended(summary(LegId::new(0, 1, index), *call)));
+    }
+    life.turn(None);
+    let released = shard.ours.cursors().released.load(Ordering::Relaxed);
+    drop(life);
+    // The cursor stands where the predecessor's last settled turn left it; everything behind it comes again.
+    shard.ours.cursors().released.store(released, Ordering::Relaxed);
+    let mut life = Life::begin(folder.path());
+    life.turn(Some(shard.attachment(true)));
+    let mut heard = Vec::new();
+    life.until(|_| {
+        heard.extend(shard.heard());
+        heard.iter().filter(|got| matches!(got, Got::Release { .. })).count() >= calls.len()
+    });
+    for call in calls {
+        assert_eq!(life.rows(call), (1, 1), "{call}");
+    }
+    assert_eq!(life.store.sums(ACCOUNT).unwrap()[0].day_rows, 20);
+}
+
+#[test]
+fn an_end_that_nobody_told_is_found_in_its_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 3, 9), CallId(99));
+    shard.close_leg(leg, call);
+    life.sweep_later();
+    assert_eq!(life.rows(call), (0, 0), "its event may be on the way");
+    life.sweep_later();
+    assert_eq!(life.rows(call), (1, 1));
+    life.sweep_later();
+    let cdr = life.store.cdrs(call).unwrap().remove(0);
+    assert_eq!((cdr.cause, cdr.to.as_str(), cdr.leg), (Cause::Normal, "sip:b@example.com", leg));
+    let mut heard = Vec::new();
+    life.until(|_| {
+        heard.extend(shard.heard());
+        heard.contains(&Got::Release { epoch: EPOCH, leg })
+    });
+    // The event comes after all: the same rows.
+    shard.tell(&Event::Ended(summary(leg, call)));
+    life.turn(None);
+    assert_eq!(life.rows(call), (1, 1));
+}
+
+#[test]
+fn a_damaged_ring_loses_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 2, 1), CallId(5));
+    shard.close_leg(leg, call);
+    shard.tell(&Event::Ended(summary(leg, call)));
+    shard.theirs.slots().words[0].store(u64::MAX, Ordering::Relaxed);
+    life.turn(None);
+    life.sweep_later();
+    life.sweep_later();
+    assert_eq!(life.rows(call), (1, 1));
+    let later = LegId::new(0, 2, 2);
+    shard.tell(&Event::Ended(summary(later, CallId(6))));
+    life.turn(None);
+    assert_eq!(life.rows(CallId(6)), (1, 1), "the ring goes on behind the damage");
+}
+
+#[test]
+fn a_call_to_nobody_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let call = CallId(8);
+    shard.tell(&Event::Incoming(Incoming {
+        call,
+        leg: LegId::new(0, 1, 1),
+        at: Wall(20_000_000),
+        listener: 0,
+        source: "127.0.0.1:5070".parse().unwrap(),
+        uri: "sip:nobody@example.com",
+        from: "sip:a@example.com",
+        from_name: "",
+        to: "sip:nobody@example.com",
+        call_id: "x",
+        headers: "",
+    }));
+    life.turn(None);
+    assert!(shard.heard().contains(&Got::Reject { call }));
+}
+
+#[test]
+fn the_api_is_answered_when_its_write_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    let key = director::model::ApiKey { account: ACCOUNT, ..director::model::ApiKey::default() };
+    let put = ApiRequest::Put { entity: Box::new(Entity::ApiKey(key)), create: true };
+    let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: put.clone() });
+    life.turn(Some(ask(1)));
+    assert_eq!(life.recorded.lock().unwrap().replies[0].1.as_ref().unwrap_err().status, 503);
+    life.turn(Some(shard.attachment(true)));
+    life.turn(Some(ask(2)));
+    life.until(|life| life.recorded.lock().unwrap().replies.len() == 2);
+    assert!(life.recorded.lock().unwrap().replies[1].1.is_ok());
+    drop(life);
+    assert_eq!(Life::begin(folder.path()).store.book().unwrap().api_keys.len(), 1);
+}
+
+#[test]
+fn a_dataplane_with_other_memory_closes_the_old_legs_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 1, 3), CallId(31));
+    let cell = CellWriter::new(shard.theirs.cell(leg.index()).unwrap());
+    cell.open(EPOCH, leg, call, 1);
+    cell.set_usage(&Usage { open: true, ..usage() });
+    // The same memory again: nothing happens.
+    assert!(!matches!(life.turn(Some(shard.attachment(false))), Next::Exit(_)));
+    let next = life.turn(Some(Shard::new().attachment(true)));
+    assert!(matches!(next, Next::Exit(Exit::Restart(_))));
+    assert_eq!(life.rows(call), (1, 1));
+    let cdr = life.store.cdrs(call).unwrap().remove(0);
+    assert_eq!((cdr.cause, cdr.ended), (Cause::Restart, Wall(9_000_000)));
+}
+
+#[test]
+fn who_is_succeeded_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    assert!(!matches!(life.turn(None), Next::Exit(_)));
+    Region::succeed(shard.our_words, Side::Controlplane, 2).unwrap();
+    assert_eq!(life.turn(None), Next::Exit(Exit::Succeeded));
+}
+
+#[test]
+fn a_signal_ends_the_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut life = Life::begin(folder.path());
+    assert_eq!(life.turn(Some(Input::Stop)), Next::Exit(Exit::Stopped));
+}
+
+#[test]
+fn random_bytes_differ() {
+    assert_ne!(tenant::random::<16>().unwrap(), tenant::random::<16>().unwrap());
+}
