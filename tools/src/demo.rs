@@ -97,7 +97,8 @@ pub fn main(args: &Args) -> Result<bool> {
     let after = usage(&rest)?;
     let counts = app.counts();
     println!(
-        "Application: {} documents, {} status callbacks {:?}, {} signatures right, {} wrong, {} out of order",
+        "Application: {} documents, {} status callbacks {:?}, {} signatures right, {} wrong, \
+         {} out of order",
         counts.documents,
         counts.callbacks,
         counts.statuses,
@@ -143,6 +144,10 @@ fn number(rest: &Rest, app: &App) -> Result<Number> {
             ("VoiceMethod", "POST"),
             ("StatusCallback", &status),
             ("StatusCallbackMethod", "POST"),
+            ("StatusCallbackEvent", "initiated"),
+            ("StatusCallbackEvent", "ringing"),
+            ("StatusCallbackEvent", "answered"),
+            ("StatusCallbackEvent", "completed"),
         ],
     )?;
     let sid = made["sid"].as_str().context("the API made a number without a sid")?.to_owned();
@@ -314,7 +319,7 @@ impl Bill {
                 format!("{:.3}", self.talked(inbound)),
                 format!("{whole:.0}"),
                 format!("{:.3} ({category})", self.booked(category)),
-                format!("{price}"),
+                format!("{:.4}", price.abs()),
                 if mos < f64::MAX { format!("{mos:.2}") } else { "-".to_owned() },
             ]);
         }

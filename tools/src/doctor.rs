@@ -97,7 +97,8 @@ fn container() -> Finding {
         Some(kind) => Finding::warn(
             "container",
             format!("runs inside {kind}"),
-            "io_uring, real-time limits and port ranges are the host's to allow; use the host's network for media",
+            "io_uring, real-time limits and port ranges are the host's to allow; use the host's \
+             network for media",
         ),
         None => Finding::ok("container", "none"),
     }
@@ -112,9 +113,7 @@ fn unprivileged_bpf() -> Option<Finding> {
     } else {
         Finding::warn(
             "BPF",
-            format!(
-                "kernel.unprivileged_bpf_disabled={off}: the kernel's own hash spreads SIP over shards"
-            ),
+            format!("kernel.unprivileged_bpf_disabled={off}: the kernel's own hash spreads SIP"),
             "harmless; give the dataplane CAP_BPF to spread by Call-ID",
         )
     })

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(
     clippy::disallowed_methods,
-    reason = "the bans keep clocks and sockets out of the planes; tools is one of the places they are for"
+    reason = "the bans keep clocks and sockets out of the planes; tools is a place they are for"
 )]
 
 pub mod app;

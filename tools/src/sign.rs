@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn the_published_vector_holds() {
         let fields = form(
-            "To=%2B18005551212&From=%2B14158675309&Digits=1234&Caller=%2B14158675309&CallSid=CA1234567890ABCDE",
+            "To=%2B18005551212&From=%2B14158675309&Digits=1234&Caller=%2B14158675309&\
+             CallSid=CA1234567890ABCDE",
         );
         let signed = signature("12345", "https://mycompany.com/myapp.php?foo=1&bar=2", &fields);
         assert_eq!(signed, "RSOYDt4T1cUTdK1PDd93/VVr8B8=");

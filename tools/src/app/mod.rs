@@ -278,7 +278,8 @@ mod tests {
             ask(
                 app.address,
                 &format!(
-                    "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX-Twilio-Signature: {signed}\r\n\
+                    "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+                     X-Twilio-Signature: {signed}\r\n\
                      Content-Length: {}\r\n\r\n{body}",
                     body.len()
                 ),

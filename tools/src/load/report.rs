@@ -167,7 +167,8 @@ fn own_limits(name: &str, role: &Outcome, rate: f64, limits: &mut Vec<String>) {
     let late = role.lateness.value_at_quantile(0.99);
     if !role.lateness.is_empty() && late > 5_000 {
         limits.push(format!(
-            "{name}: 1 % of its packets left more than {:.1} ms late: delay and jitter are partly its own",
+            "{name}: 1 % of its packets left more than {:.1} ms late: delay and jitter are partly \
+             its own",
             millis(late)
         ));
     }

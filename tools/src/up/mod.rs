@@ -175,7 +175,8 @@ fn end_orphans(data_dir: &Path, replace: bool) -> Result<()> {
     if !replace {
         let pids: Vec<String> = left.iter().map(|(_, pid)| pid.to_string()).collect();
         bail!(
-            "the earlier supervisor of {} died, and its {} still carry calls: end them with `kill {}`, or start \
+            "the earlier supervisor of {} died, and its {} still carry calls: end them with \
+             `kill {}`, or start \
              with --replace",
             data_dir.display(),
             list.join(" and "),
@@ -234,7 +235,8 @@ impl Supervisor {
             let binary = bin_dir.join(format!("tandem-{name}"));
             if !binary.exists() {
                 bail!(
-                    "{} is not there: build it (`cargo build --release`), or say where it is with --bin-dir",
+                    "{} is not there: build it (`cargo build --release`), or say where it is with \
+                     --bin-dir",
                     binary.display()
                 );
             }
@@ -298,7 +300,8 @@ impl Supervisor {
             }
             if !child.was_ready && child.starts >= FRUITLESS_STARTS_MAX {
                 bail!(
-                    "{name} does not start: it ended {FRUITLESS_STARTS_MAX} times before it was ready"
+                    "{name} does not start: it ended {FRUITLESS_STARTS_MAX} times before it was \
+                     ready"
                 );
             }
             self.publish()?;

@@ -22,18 +22,17 @@ pub(crate) fn lock(data_dir: &Path) -> Result<File> {
         )
     })?;
     let path = data_dir.join("lock");
-    let file = fs::OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| {
-            format!(
-                "data directory {} is not writable for this user: change its owner, or choose another with \
+    let file =
+        fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(
+            || {
+                format!(
+                    "data directory {} is not writable for this user: change its owner, or choose \
+                 another with \
                  --data-dir",
-                data_dir.display()
-            )
-        })?;
+                    data_dir.display()
+                )
+            },
+        )?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let by = Endpoints::read(data_dir)
             .map(|known| format!(" (pid {})", known.pids.supervisor))
@@ -75,7 +74,8 @@ pub(crate) fn runtime_dir(path: &Path) -> Result<()> {
     let longest = path.as_os_str().len() + "/notify-controlplane.sock".len();
     if longest > 107 {
         bail!(
-            "{} is too long a path for a socket (at most 107 bytes with the name): choose a shorter --data-dir, or \
+            "{} is too long a path for a socket (107 bytes with the name): choose a shorter \
+             --data-dir, or \
              set node.runtime_dir",
             path.display()
         );
