@@ -1,0 +1,114 @@
+//! baresip (Debian's baresip-core) as callee: a phone with a jitter buffer, a codec and an opinion on SDP.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use tests::bed::{Bed, Peer, Voice, Web, eventually, require, tone_share};
+
+use crate::sipp::{Plan, Sipp};
+
+const NUMBER: &str = "+15550200";
+
+/// A baresip that answers by itself: `sine@` plays a tone of 440 Hz, `echo@` says back what it hears.
+struct Phone {
+    peer: Peer,
+    control: SocketAddr,
+}
+
+impl Phone {
+    fn start(bed: &mut Bed, at: SocketAddr) -> Self {
+        let control = bed.ports.address();
+        let (first, last) = (bed.ports.one(), bed.ports.one() + 6);
+        let folder = bed.folder().join("baresip");
+        std::fs::create_dir_all(&folder).expect("a directory");
+        let modules: String = ["account", "g711", "ausine", "aubridge", "ctrl_tcp", "menu"]
+            .iter()
+            .map(|module| format!("module_app {module}.so\nmodule {module}.so\n"))
+            .collect();
+        let config = format!(
+            "poll_method epoll\nsip_listen {at}\nrtp_ports {first}-{last}\nnet_interface lo\n\
+             audio_player aubridge,loop\naudio_source aubridge,loop\naudio_alert aubridge,x\n\
+             audio_level no\nausrc_srate 8000\nauplay_srate 8000\nausrc_channels 1\n\
+             auplay_channels 1\nctrl_tcp_listen {control}\nmodule_path {}\n{modules}",
+            modules_path()
+        );
+        let accounts = format!(
+            "<sip:echo@{at}>;regint=0;answermode=auto;audio_codecs=pcmu/8000/1\n\
+             <sip:sine@{at}>;regint=0;answermode=auto;audio_codecs=pcmu/8000/1;\
+             audio_source=ausine,440;audio_player=aubridge,sink\n"
+        );
+        std::fs::write(folder.join("config"), config).expect("it is written");
+        std::fs::write(folder.join("accounts"), accounts).expect("it is written");
+        let mut command = Command::new("baresip");
+        command.arg("-4").arg("-v").arg("-f").arg(&folder);
+        let mut peer = Peer::start("baresip", &mut command, bed.folder());
+        eventually("baresip is ready", Duration::from_secs(15), || {
+            assert!(peer.is_running(), "baresip ended: {}", peer.said());
+            TcpStream::connect(control).ok()
+        });
+        Self { peer, control }
+    }
+
+    /// A command by ctrl_tcp: JSON in a netstring.
+    fn command(&self, name: &str) {
+        use std::io::Write as _;
+        let json = format!("{{\"command\":\"{name}\"}}");
+        let mut control = TcpStream::connect(self.control).expect("baresip takes commands");
+        write!(control, "{}:{json},", json.len()).expect("it is sent");
+    }
+}
+
+fn modules_path() -> String {
+    let known = ["/usr/lib/baresip/modules", "/usr/local/lib/baresip/modules"];
+    let there = known.iter().find(|path| std::path::Path::new(path).exists());
+    (*there.unwrap_or(&known[0])).to_owned()
+}
+
+/// SIPp's signalling and our voice as caller, baresip as callee.
+fn call(user: &str, scenario: Plan<'_>, hz: f64) -> (Bed, Phone, Sipp, Voice) {
+    let mut bed = Bed::start();
+    let at = bed.ports.address();
+    let phone = Phone::start(&mut bed, at);
+    let web = Web::dialling(&format!("sip:{user}@{at}"), "answerOnBridge=\"true\"");
+    let _ = bed.number(NUMBER, &web.url("/voice"), &web.url("/status"));
+    let voice = Voice::tone(bed.ports.address(), hz);
+    let caller = scenario.call(&mut bed, NUMBER, voice.address);
+    voice.send_to(caller.media());
+    (bed, phone, caller, voice)
+}
+
+#[test]
+fn baresip_says_back_what_it_hears() {
+    if !require("baresip") || !require("sipp") {
+        return;
+    }
+    let scenario = Plan::new("caller").talk(Duration::from_secs(5));
+    let (bed, _phone, caller, voice) = call("echo", scenario, 700.0);
+    // What came before the echo was silence: judge the last second and a half of three.
+    voice.wait_for(150);
+    let samples = voice.heard().samples;
+    let share = tone_share(&samples[samples.len() - 12_000..], 700.0);
+    assert!(share > 0.8, "our own tone comes back: {share:.3} of the energy is at 700 Hz");
+    caller.finish();
+    let calls = bed.ended(2);
+    assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
+}
+
+#[test]
+fn baresip_is_heard_and_hangs_up() {
+    if !require("baresip") || !require("sipp") {
+        return;
+    }
+    let (bed, phone, caller, voice) = call("sine", Plan::new("caller_hears_bye"), 700.0);
+    voice.wait_for(100);
+    phone.command("hangup");
+    caller.finish();
+    let heard = voice.heard();
+    let share = tone_share(&heard.samples[heard.samples.len() / 2..], 440.0);
+    assert!(share > 0.8, "baresip's tone arrives: {share:.3} of the energy is at 440 Hz");
+    assert_eq!(heard.ssrcs.len(), 1, "one stream");
+    let calls = bed.ended(2);
+    assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
+    assert!(phone.peer.said().contains("440"), "it was the tone that was asked for");
+}

@@ -1,0 +1,150 @@
+//! Running SIPp.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::bed::{Bed, Peer, eventually};
+
+use super::LIMIT;
+
+/// A running SIPp with one scenario.
+pub(crate) struct Sipp {
+    peer: Peer,
+    messages: PathBuf,
+    name: String,
+}
+
+/// How a SIPp is run.
+pub(crate) struct Plan<'a> {
+    /// File name in `scenario/`, without `.xml`.
+    scenario: &'a str,
+    /// What `__NAME__` in the scenario stands for.
+    replace: Vec<(&'a str, String)>,
+    arguments: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(scenario: &'a str) -> Self {
+        let replace = vec![("__RING__", "200".to_owned()), ("__LINGER__", "200".to_owned())];
+        Self { scenario, replace, arguments: Vec::new() }
+    }
+
+    /// Puts `value` for `name`.
+    pub(crate) fn with(mut self, name: &'a str, value: impl ToString) -> Self {
+        self.replace.insert(0, (name, value.to_string()));
+        self
+    }
+
+    pub(crate) fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Talk time of whoever hangs up.
+    pub(crate) fn talk(self, time: Duration) -> Self {
+        self.arguments(&["-d", &time.as_millis().to_string()])
+    }
+
+    /// Calls `user` at the switch; its SDP names `media`.
+    pub(crate) fn call(self, bed: &mut Bed, user: &str, media: SocketAddr) -> Sipp {
+        let at = bed.ports.address();
+        let target = bed.sip.to_string();
+        self.arguments(&["-s", user, &target]).start(bed, "caller", at, media)
+    }
+
+    /// Answers at `at`; its SDP names `media`.
+    pub(crate) fn answer(self, bed: &Bed, at: SocketAddr, media: SocketAddr) -> Sipp {
+        self.start(bed, "callee", at, media)
+    }
+
+    fn start(self, bed: &Bed, name: &str, at: SocketAddr, media: SocketAddr) -> Sipp {
+        let folder = bed.folder();
+        let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/sipp/scenario/");
+        let path = format!("{scenarios}{}.xml", self.scenario);
+        let mut text = std::fs::read_to_string(path).expect("the scenario");
+        for (name, value) in &self.replace {
+            text = text.replace(name, value);
+        }
+        let scenario = folder.join(format!("{name}.xml"));
+        std::fs::write(&scenario, text).expect("it is written");
+        let messages = folder.join(format!("{name}.messages"));
+        let mut command = Command::new("sipp");
+        command
+            .current_dir(folder)
+            .arg("-sf")
+            .arg(scenario)
+            .args(["-i", &at.ip().to_string(), "-p", &at.port().to_string()])
+            .args(["-m", "1", "-nostdin", "-timeout", "35s", "-timeout_error"])
+            .args(["-key", "rtp_port", &media.port().to_string()])
+            .args(["-trace_msg", "-message_file"])
+            .arg(&messages)
+            .args(["-trace_err", "-error_file"])
+            .arg(folder.join(format!("{name}.errors")))
+            .args(&self.arguments);
+        let peer = Peer::start(name, &mut command, folder);
+        let mut sipp = Sipp { peer, messages, name: name.to_owned() };
+        if name == "callee" {
+            sipp.wait_for_socket(at);
+        }
+        sipp
+    }
+}
+
+impl Sipp {
+    /// The callee must be there before the call is.
+    fn wait_for_socket(&mut self, at: SocketAddr) {
+        let mark = format!(":{:04X} ", at.port());
+        eventually("SIPp listens", Duration::from_secs(10), || {
+            assert!(self.peer.is_running(), "SIPp ended: {}", self.peer.said());
+            let sockets = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
+            sockets.contains(&mark).then_some(())
+        });
+    }
+
+    /// The scenario was played to its end.
+    #[track_caller]
+    pub(crate) fn finish(mut self) {
+        let status = self.peer.wait(LIMIT);
+        if !status.success() {
+            println!("--- messages of {}\n{}", self.name, self.text());
+            println!("--- SIPp says\n{}", self.peer.said());
+        }
+        assert!(status.success(), "the {} did not come to the scenario's end: {status}", self.name);
+    }
+
+    fn text(&self) -> String {
+        let bytes = std::fs::read(&self.messages).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Messages that SIPp received.
+    pub(crate) fn received(&self) -> Vec<String> {
+        let text = self.text();
+        let entries = text.split("-----------------------------------------------");
+        let received = entries
+            .filter(|entry| entry.lines().take(3).any(|line| line.contains("message received")));
+        received.map(str::to_owned).collect()
+    }
+
+    /// Received requests with this method, retransmissions included.
+    pub(crate) fn count(&self, method: &str) -> usize {
+        let first = format!("{method} sip:");
+        let is = |entry: &&String| entry.lines().any(|line| line.starts_with(&first));
+        self.received().iter().filter(is).count()
+    }
+
+    /// Where the switch wants media: of the last SDP received.
+    #[track_caller]
+    pub(crate) fn media(&self) -> SocketAddr {
+        eventually("the switch's SDP", Duration::from_secs(20), || {
+            self.received().iter().rev().find_map(|message| {
+                let line = |start: &str| message.lines().find_map(|l| l.strip_prefix(start));
+                let address = line("c=IN IP4 ")?.trim().parse().ok()?;
+                let port = line("m=audio ")?.split(' ').next()?.parse().ok()?;
+                Some(SocketAddr::new(address, port))
+            })
+        })
+    }
+}
