@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    start_log(&config);
+    let _writer = start_log(&config);
     match run(&config, &text, inherited) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -116,6 +116,7 @@ fn watch(
     threads: &[std::thread::JoinHandle<()>],
 ) -> Result<(), Failure> {
     let mut ready = false;
+    let mut stale = false;
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(WATCH);
         if threads.iter().any(std::thread::JoinHandle::is_finished) {
@@ -137,9 +138,10 @@ fn watch(
         }
         if fresh {
             notify.watchdog()?;
-        } else if ready {
+        } else if ready && !stale {
             tracing::error!("a shard's pulse is stale; the watchdog is not fed");
         }
+        stale = !fresh;
     }
     Ok(())
 }
@@ -179,7 +181,9 @@ fn configuration() -> Result<(Config, PathBuf), String> {
     Ok((config, path))
 }
 
-fn start_log(config: &Config) {
+/// Lines are written by a thread of their own: a disk that stalls must not hold up a shard. While the
+/// guard lives; what is still queued is written when it goes.
+fn start_log(config: &Config) -> tracing_appender::non_blocking::WorkerGuard {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -188,10 +192,12 @@ fn start_log(config: &Config) {
         "text" => false,
         _ => !std::io::stderr().is_terminal(),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     if json {
         log.json().init();
     } else {
         log.with_target(false).init();
     }
+    guard
 }
