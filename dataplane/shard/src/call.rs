@@ -26,7 +26,13 @@ impl Shard<'_> {
     pub(crate) fn command(&mut self, io: &mut Io<'_>, command: &Command<'_>) {
         let now = io.now;
         match command {
-            Command::Originate(originate) => return self.originate(io, originate),
+            Command::Originate(wish) => {
+                if let Err((code, cause)) = self.originate(io, wish) {
+                    // No slot, no cell: nothing was used, but the director must hear of it.
+                    self.tell_unmade(now, wish, code, cause);
+                }
+                return;
+            }
             Command::Release { epoch, leg } => return self.release(now, *epoch, *leg),
             Command::Drain { on } => {
                 self.draining = *on;
@@ -178,29 +184,24 @@ impl Shard<'_> {
         }
     }
 
-    /// A new outgoing leg for the controlplane.
-    fn originate(&mut self, io: &mut Io<'_>, wish: &Originate<'_>) {
+    /// A new outgoing leg. An error if it could not even be made; else it ends as every leg does.
+    fn originate(&mut self, io: &mut Io<'_>, wish: &Originate<'_>) -> Result<(), (u16, Cause)> {
         if self.leg_of_call(wish.call).is_some() || wish.call == CallId::NONE {
             self.counters.count(Counter::DiscardCommandMalformed);
-            return;
+            return Ok(());
         }
         let listener = match wish.listener {
             Originate::ANY_LISTENER => self.listener_for(wish.targets.first()),
             listener => listener,
         };
-        let (code, cause) = match self.admit(io.now, Direction::Outbound, listener) {
-            Ok(index) => {
-                if self.fill_outgoing(index, wish, listener).is_some() {
-                    return self.guarded(io, index, |shard, io| shard.dial(io, index));
-                }
-                // It has a slot and a cell: it ends as every leg does.
-                self.register(index, wish.call, wish.account);
-                return self.finish(io, index, Cause::Internal, Party::Switch);
-            }
-            Err(refused) => refused,
-        };
-        // No slot, no cell: nothing was used, but the director must hear of it.
-        self.tell_unmade(io.now, wish, code, cause);
+        let index = self.admit(io.now, Direction::Outbound, listener)?;
+        if self.fill_outgoing(index, wish, listener).is_some() {
+            self.guarded(io, index, |shard, io| shard.dial(io, index));
+        } else {
+            self.register(index, wish.call, wish.account);
+            self.finish(io, index, Cause::Internal, Party::Switch);
+        }
+        Ok(())
     }
 
     fn fill_outgoing(&mut self, index: u32, wish: &Originate<'_>, listener: u8) -> Option<()> {
@@ -338,7 +339,9 @@ impl Shard<'_> {
         });
         let listener = if fits { originate.listener } else { Originate::ANY_LISTENER };
         self.record(index);
-        self.originate(io, &Originate { listener, ..originate });
+        if let Err((code, cause)) = self.originate(io, &Originate { listener, ..originate }) {
+            self.refuse(io, index, &Answer::new(code, b""), (cause, Party::Switch));
+        }
     }
 
     /// Another leg says something to this one.

@@ -19,6 +19,10 @@
 //! A fault (panic) inside the handling of one message, timer or command ends the leg it was for, with
 //! its usage closed and its event told; what it had queued to send is taken back.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::needless_pass_by_ref_mut,
+    reason = "handlers take `Io` and the shard in one way, whether they send something or not"
+)]
 
 mod app;
 mod call;

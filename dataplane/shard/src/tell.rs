@@ -76,7 +76,7 @@ impl Shard<'_> {
             direction: wire::event::Direction::Outbound,
             from: cut(wish.from),
             to: cut(wish.uri),
-            remote: remote.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
+            remote: remote.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
             call_id: "",
             created: now.wall,
             answered: Wall(0),

@@ -212,6 +212,10 @@ impl Stream {
             self.sender.switch_clock(clock);
             self.receiver.set_clock(clock);
         }
+        if plan.direction.sends() && !self.sends {
+            // What was not sent while the far end held is no loss: the stream goes on where it stopped.
+            self.sender.switch_source();
+        }
         self.plan = plan;
         self.plan_packets();
         self.heard = now;

@@ -248,7 +248,8 @@ impl Shard<'_> {
     pub(crate) fn local(&self, index: u32, version: u32) -> sdp::Local {
         let stream = &self.streams[index as usize];
         let address = self.plan.media.get(usize::from(stream.port.address));
-        let address = address.map_or(core::net::IpAddr::from([0, 0, 0, 0]), |m| m.advertised);
+        let address = address
+            .map_or(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), |m| m.advertised);
         let id = self.legs.get(index).map_or(0, |leg| leg.id.0);
         sdp::Local {
             rtp: SocketAddr::new(address, stream.port.port),

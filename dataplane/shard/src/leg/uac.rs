@@ -136,12 +136,12 @@ impl Shard<'_> {
             return;
         }
         match code {
-            100 => self.cancel_if_wanted(io, index),
-            ..200 => {
+            ..=100 => self.cancel_if_wanted(io, index),
+            101..200 => {
                 self.provisional(io, index, code, message);
                 self.cancel_if_wanted(io, index);
             }
-            ..300 => self.answered(io, index, message),
+            200..300 => self.answered(io, index, message),
             _ => self.refused(io, index, code),
         }
     }
