@@ -1,10 +1,15 @@
 //! What scenarios share: a world with a static route, and a call through it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use base::{CallId, LegId};
+use wire::counter::Counter;
 use wire::event::Summary;
 use wire::table::{StaticRoute, Table};
-use world::{CallRef, Dial, Manner, Manual, Setup, World};
+use wire::{Command, Originate};
+use world::control::encode;
+use world::{CallRef, Datagram, Dial, Fate, Manner, Manual, Setup, World};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -150,4 +155,110 @@ pub(crate) fn heard(world: &World, at: CallRef, stream: u32) -> u64 {
     let heard = call.media.as_ref().map(|media| &media.heard);
     let stream = heard.and_then(|heard| heard.streams.get(&(call.group, stream)));
     stream.map_or(0, |stream| stream.packets)
+}
+
+/// A controlplane that takes each call and dials for it on the next shard, as a director would with
+/// `answerOnBridge`: the two legs of a call are never on one shard.
+pub(crate) fn bridged(setup: &Setup, caller: Manner, callee: Manner) -> World {
+    let mut world = World::new(setup);
+    world.agent(caller);
+    let callee = world.agent(callee);
+    let target = world.address(callee);
+    let shards = setup.plane.shards;
+    let mut made = 0_u128;
+    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        made += 1;
+        let accept = Command::Accept { call: incoming.call, account: 9, setup_ms: 60_000 };
+        commands.push((told.shard, encode(&accept)));
+        let wish = originate(CallId(made << 64 | made), target, incoming.uri);
+        let wish = Originate { peer: incoming.leg, parent: incoming.call, ..wish };
+        let shard = (told.shard + 1) % shards;
+        commands.push((shard, encode(&Command::Originate(wish))));
+    });
+    world.control = Some(Box::new(manual));
+    world
+}
+
+/// A controlplane that takes each call, answers it, and does no more.
+pub(crate) fn answered(setup: &Setup, caller: Manner) -> World {
+    let mut world = World::new(setup);
+    world.agent(caller);
+    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        let call = incoming.call;
+        let accept = Command::Accept { call, account: 9, setup_ms: 60_000 };
+        commands.push((told.shard, encode(&accept)));
+        commands.push((told.shard, encode(&Command::Answer { call, limit_ms: 0 })));
+    });
+    world.control = Some(Box::new(manual));
+    world
+}
+
+/// A leg to dial, with a bridge if it gets a peer.
+pub(crate) fn originate<'a>(call: CallId, target: SocketAddr, uri: &'a str) -> Originate<'a> {
+    Originate {
+        call,
+        account: 9,
+        parent: CallId::NONE,
+        peer: LegId::NONE,
+        listener: Originate::ANY_LISTENER,
+        targets: [target].into_iter().collect(),
+        uri,
+        from: "sip:switch@example.com",
+        from_name: "",
+        headers: "",
+        ring_ms: 30_000,
+        limit_ms: 0,
+        pass_progress: true,
+        bridge: true,
+    }
+}
+
+/// The incoming calls so far: shard, call and leg.
+pub(crate) fn incoming(world: &mut World) -> Vec<(u8, CallId, LegId)> {
+    let told = manual(world).told.iter();
+    let of = |told: &world::Told| match told.event() {
+        wire::Event::Incoming(incoming) => Some((told.shard, incoming.call, incoming.leg)),
+        _ => None,
+    };
+    told.filter_map(of).collect()
+}
+
+/// A counter of all shards together.
+pub(crate) fn count(world: &World, counter: Counter) -> u64 {
+    world.plane.lanes.iter().map(|lane| lane.shard.counters().get(counter)).sum()
+}
+
+/// The first line of a SIP datagram.
+pub(crate) fn first_line(bytes: &[u8]) -> &str {
+    let end = bytes.iter().position(|byte| *byte == b'\r').unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).unwrap_or("")
+}
+
+/// Loses the first `times` datagrams whose first line has all of these words and whose CSeq has `method`.
+pub(crate) fn lose(world: &mut World, times: u32, start: &'static str, method: &'static str) {
+    let mut left = times;
+    world.network.set_filter(move |_, datagram| {
+        let is = world::network::is_sip(&datagram.bytes)
+            && first_line(&datagram.bytes).starts_with(start)
+            && String::from_utf8_lossy(&datagram.bytes).contains(&format!(" {method}\r\n"));
+        if is && left > 0 {
+            left -= 1;
+            return Fate::Drop;
+        }
+        Fate::Pass
+    });
+}
+
+pub(crate) fn send(world: &mut World, shard: u8, command: &Command<'_>) {
+    manual(world).send(shard, command);
+    world.settle();
+}
+
+/// Plain text of a request that no phone would send.
+pub(crate) fn raw(world: &mut World, from: SocketAddr, text: &str) {
+    let bytes = text.replace('\n', "\r\n").into_bytes();
+    world.inject(Datagram { from, to: world::plane::listener(), bytes });
+    world.run_for(ms(50));
 }

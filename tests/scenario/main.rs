@@ -1,4 +1,20 @@
 //! Behaviours of the switch, one a file, in virtual time.
 
 mod common;
+
+mod apart;
+mod cancel;
+mod digits;
+mod early_media;
+mod fork;
+mod hold;
+mod late_offer;
+mod limits;
+mod media_rules;
+mod refusal;
+mod requests;
+mod restart;
+mod retransmission;
 mod static_call;
+mod timeouts;
+mod tones;

@@ -92,11 +92,13 @@ impl Wheel {
     pub fn pop(&mut self, now: Mono) -> Option<u32> {
         let target = now.0 >> TICK_SHIFT;
         loop {
-            let (level, slot, start) = self.first()?;
-            if start > target {
+            // Time passes for an empty wheel too: else what is set next would be placed by an old clock
+            // and look due before its time.
+            let due = self.first().filter(|(_, _, start)| *start <= target);
+            let Some((level, slot, start)) = due else {
                 self.now = self.now.max(target);
                 return None;
-            }
+            };
             self.now = self.now.max(start);
             let index = self.heads[level][slot];
             if level == 0 {

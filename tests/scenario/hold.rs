@@ -1,0 +1,72 @@
+//! Re-INVITE: hold and resume, a new offer while one is open, a re-INVITE without offer.
+
+use sdp::Direction;
+use world::{Action, Manner, Setup};
+
+use crate::common::{SECOND, bridged, dial, ends, heard, ms, nothing_left};
+
+#[test]
+fn a_held_call_is_silent_and_comes_back() {
+    let mut world =
+        bridged(&Setup::new(1), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    world.act(call, Action::Reinvite(Direction::Inactive));
+    world.run_for(ms(100));
+    assert_eq!(world.call(call).seen.answers, [("INVITE".to_owned(), 200)]);
+    assert_eq!(world.call(call).seen.answered_direction, Some(Direction::Inactive));
+    let (before_a, before_b) = (heard(&world, call, 3), heard(&world, callee, 2));
+    world.run_for(5 * SECOND);
+    assert_eq!(heard(&world, call, 3), before_a, "nothing to a held phone");
+    assert!(heard(&world, callee, 2) <= before_b, "nothing from a held phone");
+    world.act(call, Action::Reinvite(Direction::SendRecv));
+    world.run_for(2 * SECOND);
+    assert!(heard(&world, call, 3) >= before_a + 90, "sound is back");
+    assert!(heard(&world, callee, 2) >= before_b + 90);
+    let heard = &world.call(call).media.as_ref().unwrap().heard;
+    assert_eq!((heard.ssrcs.len(), heard.timestamp_backwards, heard.sequence_jumps), (1, 0, 0));
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    assert_eq!(ends(&mut world).len(), 2);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn sendonly_lets_the_holder_be_heard() {
+    let mut world =
+        bridged(&Setup::new(2), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(ms(100));
+    assert_eq!(world.call(call).seen.answered_direction, Some(Direction::RecvOnly));
+    let (before_a, before_b) = (heard(&world, call, 3), heard(&world, callee, 2));
+    world.run_for(2 * SECOND);
+    assert_eq!(heard(&world, call, 3), before_a);
+    assert!(heard(&world, callee, 2) >= before_b + 90);
+    world.act(callee, Action::HangUp);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_reinvite_without_offer_gets_ours() {
+    let mut world =
+        bridged(&Setup::new(3), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    world.act(call, Action::ReinviteEmpty);
+    world.run_for(2 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    assert_eq!(world.call(call).seen.answers, [("INVITE".to_owned(), 200)]);
+    let before = heard(&world, callee, 2);
+    world.run_for(2 * SECOND);
+    assert!(heard(&world, callee, 2) >= before + 90);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    assert_eq!(ends(&mut world).len(), 2);
+    nothing_left(&mut world);
+}

@@ -1,0 +1,171 @@
+//! What ends a call without anybody asking: silence, limits, sessions, the absence of a controlplane.
+
+use std::time::Duration;
+
+use base::CallId;
+use wire::Command;
+use wire::counter::Counter;
+use wire::event::{Cause, Party};
+use world::{Action, Dial, Manner, Setup};
+
+use crate::common::{
+    SECOND, answered, bridged, count, dial, ends, incoming, manual, ms, nothing_left, originate,
+    routed, send, to,
+};
+
+#[test]
+fn a_call_without_media_is_ended() {
+    let caller = Manner::default().after_answer(5 * SECOND, Action::Die);
+    let mut setup = Setup::new(1);
+    setup.plane.timers.media_timeout = 20 * SECOND;
+    let callee = Manner::default().after_answer(5 * SECOND, Action::Die);
+    let mut world = bridged(&setup, caller, callee);
+    dial(&mut world, 1);
+    world.run_for(40 * SECOND);
+    let ends = ends(&mut world);
+    assert_eq!(ends.len(), 2);
+    assert_eq!((ends[0].cause, ends[0].by), (Cause::MediaTimeout, Party::Switch));
+    assert!((24_000..27_000).contains(&ends[0].billed_ms), "{ends:?}");
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_held_call_is_not_taken_for_dead() {
+    let mut setup = Setup::new(2);
+    setup.plane.timers.media_timeout = 10 * SECOND;
+    let mut world = answered(&setup, Manner::default());
+    let call = dial(&mut world, 1);
+    world.run_for(2 * SECOND);
+    world.act(call, Action::Reinvite(sdp::Direction::Inactive));
+    world.run_for(60 * SECOND);
+    assert!(!world.call(call).is_over());
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    assert_eq!(ends(&mut world)[0].cause, Cause::Normal);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn limits_end_a_call_and_can_be_moved() {
+    let mut world = answered(&Setup::new(3), Manner::default());
+    let call = dial(&mut world, 1);
+    world.run_for(SECOND);
+    let (shard, id, _) = incoming(&mut world)[0];
+    send(&mut world, shard, &Command::Limit { call: id, remaining_ms: 3_000 });
+    world.run_for(2 * SECOND);
+    send(&mut world, shard, &Command::Limit { call: id, remaining_ms: 5_000 });
+    world.run_for(4 * SECOND);
+    assert!(!world.call(call).is_over());
+    world.run_for(2 * SECOND);
+    assert!(world.call(call).is_over());
+    let ends = ends(&mut world);
+    assert_eq!((ends[0].cause, ends[0].by), (Cause::TimeLimit, Party::Switch));
+    assert!(ends[0].billed_ms.abs_diff(8_000) < 200, "{ends:?}");
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_dialled_leg_has_its_own_limit() {
+    let mut world = answered(&Setup::new(4), Manner::default());
+    let callee = world.agent(Manner::default());
+    let target = world.address(callee);
+    let wish = originate(CallId(5), target, "sip:g9@x.example");
+    let wish = wire::Originate { limit_ms: 4_000, ..wish };
+    send(&mut world, 1, &Command::Originate(wish));
+    world.run_for(8 * SECOND);
+    let ends = ends(&mut world);
+    assert_eq!(ends[0].cause, Cause::TimeLimit);
+    assert!(ends[0].billed_ms.abs_diff(4_000) < 10, "{ends:?}");
+    nothing_left(&mut world);
+}
+
+#[test]
+fn without_a_controlplane_a_call_is_held_two_seconds_and_refused() {
+    let mut world = bridged(&Setup::new(5), Manner::default(), Manner::default());
+    manual(&mut world).dead = true;
+    let call = dial(&mut world, 1);
+    world.run_for(ms(1_900));
+    assert_eq!(
+        (world.call(call).seen.code, &world.call(call).seen.provisional[..]),
+        (0, &[100][..])
+    );
+    world.run_for(ms(300));
+    assert_eq!((world.call(call).seen.code, world.call(call).seen.retry_after), (503, Some(5)));
+    assert_eq!(count(&world, Counter::RefusedNoController), 1);
+    manual(&mut world).dead = false;
+    world.run_for(SECOND);
+    assert_eq!(ends(&mut world)[0].cause, Cause::NoController);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_controlplane_that_comes_back_in_time_takes_the_call() {
+    let mut world = bridged(&Setup::new(6), Manner::default(), Manner::default());
+    manual(&mut world).dead = true;
+    let call = dial(&mut world, 1);
+    world.run_for(ms(1_500));
+    manual(&mut world).dead = false;
+    world.run_for(3 * SECOND);
+    assert_eq!(world.call(call).seen.code, 200);
+    world.act(call, Action::HangUp);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn static_routes_need_no_controlplane() {
+    let mut world = routed(&Setup::new(7), Manner::default(), vec![Manner::default()]);
+    manual(&mut world).dead = true;
+    let call = dial(&mut world, 1);
+    world.run_for(5 * SECOND);
+    assert_eq!(world.call(call).seen.code, 200);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    manual(&mut world).dead = false;
+    world.run_for(SECOND);
+    assert_eq!(ends(&mut world).len(), 2);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_call_that_nobody_decides_about_is_given_up() {
+    let mut world = answered(&Setup::new(8), Manner::default());
+    let manual = world::Manual::new(&world.plane).with_reflex(|told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        let accept = Command::Accept { call: incoming.call, account: 9, setup_ms: 7_000 };
+        commands.push((told.shard, world::control::encode(&accept)));
+    });
+    world.control = Some(Box::new(manual));
+    let call = dial(&mut world, 1);
+    world.run_for(8 * SECOND);
+    assert_eq!(world.call(call).seen.code, 480);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_session_that_is_not_refreshed_ends_and_one_that_is_goes_on() {
+    let headers = vec!["Session-Expires: 90".to_owned(), "Supported: timer".to_owned()];
+    let dial = Dial { headers, ..to(1) };
+    let mut world = answered(&Setup::new(9), Manner::default());
+    let call = world.dial(0, &dial);
+    world.run_for(SECOND);
+    assert_eq!(world.call(call).seen.session_expires, Some(90));
+    for _ in 0..4 {
+        world.run_for(40 * SECOND);
+        assert!(!world.call(call).is_over());
+        world.act(call, Action::Update);
+    }
+    world.run_for(Duration::from_secs(100));
+    assert!(world.call(call).is_over());
+    assert_eq!(ends(&mut world)[0].cause, Cause::SessionExpired);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_session_too_short_is_refused() {
+    let dial = Dial { headers: vec!["Session-Expires: 60".to_owned()], ..to(1) };
+    let mut world = answered(&Setup::new(10), Manner::default());
+    let call = world.dial(0, &dial);
+    world.run_for(SECOND);
+    assert_eq!(world.call(call).seen.code, 422);
+    nothing_left(&mut world);
+}
