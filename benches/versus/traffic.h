@@ -1,0 +1,36 @@
+/* What the traffic programs in the kernel and their user share. */
+#ifndef TANDEM_TRAFFIC_H
+#define TANDEM_TRAFFIC_H
+
+/* Legs are numbered by the port the phone receives on: PORT_FIRST + 2 * leg. */
+#define PORT_FIRST 10000
+#define LEGS_MAX 8192
+#define RTP_BYTES 172
+#define HEADERS_BYTES (14 + 20 + 8)
+#define FRAME_BYTES (HEADERS_BYTES + RTP_BYTES)
+/* Latency histogram: buckets of 2^11 ns. */
+#define BUCKET_SHIFT 11
+#define BUCKETS 8192
+
+struct leg {
+	/* Where the phone is and where it sends; network byte order. */
+	__u32 source, target;
+	__u16 source_port, target_port;
+	__u16 ip_check;
+	__u16 seq;
+	/* Number of the next packet to send, and of the next to be heard from the other leg. */
+	__u32 next, expected;
+	__u32 heard;
+	__u32 out_seq;
+};
+
+struct control {
+	/* Legs in use: first .. first + count. */
+	__u32 first, count, next, interface;
+	__u8 from[6], to[6];
+	__u32 mark;
+	__u64 sent, received, late, lost, wrong_source, wrong_length, wrong_partner, wrong_sequence;
+	__u64 other, latency_sum;
+};
+
+#endif
