@@ -28,6 +28,8 @@ const PACKET_BYTES: usize = 12 + PAYLOAD_BYTES;
 const REST_NS: u64 = 500 * MS;
 /// Marks an epoll event as the SIP socket's.
 pub(crate) const SIP_EVENT: u64 = u64::MAX;
+/// Wrong packets that are shown.
+const SAMPLES_MAX: usize = 4;
 /// Send times kept per leg, to tell what was cut off by a hang-up.
 pub(crate) const TAIL: usize = 16;
 
@@ -78,8 +80,10 @@ pub(crate) struct Media {
     pub(crate) sending: usize,
     pub(crate) sent: u64,
     pub(crate) received: u64,
-    /// Packets for a socket without a call.
+    /// Packets for a socket without a call, or not from where the call's media come from.
     pub(crate) stray: u64,
+    /// The first packets that should not have come.
+    pub(crate) samples: Vec<String>,
     /// How late packets left, microseconds.
     pub(crate) lateness: Histogram<u64>,
     /// One-way delay, microseconds.
@@ -106,6 +110,7 @@ impl Media {
             sent: 0,
             received: 0,
             stray: 0,
+            samples: Vec::new(),
             lateness: Histogram::new_with_bounds(1, 60_000_000, 3)?,
             delay: Histogram::new_with_bounds(1, 60_000_000, 3)?,
         })
@@ -255,7 +260,7 @@ impl Media {
         let socket = usize::try_from(socket).unwrap_or(usize::MAX);
         let Some(readable) = self.sockets.get(socket) else { return };
         let mut buffer = [0; 2_048];
-        let Some((len, _, stamp)) = readable.receive(&mut buffer, &mut self.control) else {
+        let Some((len, source, stamp)) = readable.receive(&mut buffer, &mut self.control) else {
             return;
         };
         let arrival = if stamp == 0 { wall() } else { stamp };
@@ -263,9 +268,19 @@ impl Media {
             self.stray += 1;
             return;
         };
+        if source != leg.remote {
+            self.stray += 1;
+            return;
+        }
         self.received += 1;
+        let wrong = leg.corrupt + leg.foreign;
         if let Some(delay) = leg.hear(&buffer[..len], arrival) {
             self.delay.saturating_record(delay / 1_000);
+        }
+        if leg.corrupt + leg.foreign > wrong && self.samples.len() < SAMPLES_MAX {
+            let head: String = buffer[..len.min(48)].iter().map(|b| format!("{b:02x}")).collect();
+            self.samples
+                .push(format!("{len} bytes from {source} to stream {}: {head}", leg.stream));
         }
     }
 }

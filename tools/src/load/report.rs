@@ -75,8 +75,10 @@ pub struct Signalling {
     pub unknown_dialog: u64,
     pub packets_sent: u64,
     pub packets_received: u64,
-    /// Packets that came for a port without a call.
+    /// Packets that came for a port without a call, or not from the call's peer.
     pub packets_stray: u64,
+    /// The first packets whose content was changed or of another call.
+    pub wrong_packets: Vec<String>,
     pub talk_seconds: f64,
     /// Talk time with each call rounded up to whole seconds.
     pub talk_seconds_ceil: u64,
@@ -214,6 +216,7 @@ fn signalling(role: &Outcome) -> Signalling {
         packets_sent: role.sent,
         packets_received: role.received,
         packets_stray: role.stray,
+        wrong_packets: role.samples.clone(),
         talk_seconds,
         talk_seconds_ceil: totals.talk_s_ceil,
         setup_p50_ms: at(&totals.setup_us, 0.5),
@@ -314,6 +317,11 @@ pub fn render(report: &Report) -> String {
     if !report.directions.is_empty() {
         let _ = writeln!(text, "{}", quality_table(&report.directions));
     }
+    for packet in
+        [&report.caller, &report.callee].into_iter().flatten().flat_map(|r| &r.wrong_packets)
+    {
+        let _ = writeln!(text, "wrong packet: {packet}");
+    }
     for limit in &report.tool_limits {
         let _ = writeln!(text, "LIMIT OF THE TOOL ITSELF: {limit}");
     }
@@ -343,6 +351,7 @@ fn render_role(text: &mut String, name: &str, role: &Signalling) {
         ("retransmissions heard", role.retransmissions_heard),
         ("unreadable", role.unparsed),
         ("for no call of ours", role.unknown_dialog),
+        ("stray packets", role.packets_stray),
     ];
     for (what, count) in odd.iter().filter(|(_, count)| *count > 0) {
         let _ = write!(text, ", {count} {what}");
