@@ -13,7 +13,7 @@ use base::Mono;
 use clap::Parser;
 use director::Director;
 use director::port::{Entity, Record, StoreWrite};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, flock};
 use store::journal::SEGMENT_BYTES;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use tokio::sync::{oneshot, watch};
@@ -73,6 +73,8 @@ pub fn main() -> anyhow::Result<()> {
         config.node.data_dir = data_dir;
     }
     logging::init(&config.log)?;
+    // Nothing that is made here is for others: the database, its log, the journal.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -237,3 +237,71 @@ fn call_of(command: &OwnedCommand) -> CallId {
         OwnedCommand::Release { .. } => CallId::NONE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use wire::region::{Region, Side, Sizes};
+
+    use super::*;
+    use crate::bell::Bell;
+
+    fn ends() -> (Ends, Consumer<'static>) {
+        let sizes = Sizes { legs: 2, event_words: 1 << 13, command_words: 1 << 13 };
+        let region = |side| {
+            let words = Vec::leak((0..sizes.words(side)).map(|_| AtomicU64::new(0)).collect());
+            Region::create(words, side, sizes, 1)
+        };
+        let (theirs, ours) = (region(Side::Dataplane), region(Side::Controlplane));
+        let commands = Consumer::join(ours.slots(), theirs.cursors());
+        let memory = Memory { theirs, ours, epoch: 1, bell: Bell::new().unwrap() };
+        (Ends::join(memory), commands)
+    }
+
+    fn taken(commands: &mut Consumer<'static>) -> Vec<CallId> {
+        let mut bytes = vec![0; RECORD_BYTES_MAX];
+        let mut calls = Vec::new();
+        while let Some(bytes) = commands.pop(&mut bytes).unwrap() {
+            if let Ok(Command::Reject { call, .. }) = wire::decode(bytes) {
+                calls.push(call);
+            }
+        }
+        commands.release(commands.position());
+        calls
+    }
+
+    fn reject(call: u128) -> OwnedCommand {
+        OwnedCommand::Reject {
+            call: CallId(call),
+            code: 500,
+            reason: "x".repeat(4_000),
+            retry_after: 0,
+            cause: wire::event::Cause::Internal,
+        }
+    }
+
+    #[test]
+    fn commands_wait_for_room_in_order_and_fail_when_it_took_too_long() {
+        let (mut ends, mut commands) = ends();
+        let (now, mut failed) = (Mono(1), Vec::new());
+        for call in 1..=40 {
+            ends.send(now, &reject(call), &mut failed);
+        }
+        ends.publish(now, &mut failed);
+        assert!(ends.waiting() > 0 && failed.is_empty());
+        let mut calls = taken(&mut commands);
+        while ends.waiting() > 0 {
+            ends.publish(now, &mut failed);
+            calls.extend(taken(&mut commands));
+        }
+        assert_eq!(calls, (1..=40).map(CallId).collect::<Vec<_>>());
+        for call in 41..=80 {
+            ends.send(now, &reject(call), &mut failed);
+        }
+        let waiting = ends.waiting();
+        ends.publish(now + PATIENCE, &mut failed);
+        assert_eq!((ends.waiting(), failed.len()), (0, waiting));
+        assert_eq!(failed.last(), Some(&CallId(80)));
+    }
+}

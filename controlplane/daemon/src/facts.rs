@@ -10,11 +10,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use director::port::{StoreId, StoreWrite, Stored};
-use store::{Journal, Position, Store, Vault, entry};
+use store::journal::Medium;
+use store::{Folder, Journal, Position, Store, Vault, entry};
 
 /// The journal with the store behind it.
-pub struct Facts {
-    journal: Journal,
+pub struct Facts<M: Medium = Folder> {
+    journal: Journal<M>,
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
     /// Appended, not yet flushed.
@@ -26,9 +27,9 @@ pub struct Facts {
     last: Position,
 }
 
-impl Facts {
+impl<M: Medium> Facts<M> {
     #[must_use]
-    pub fn new(journal: Journal, store: Arc<dyn Store>, vault: Arc<Vault>) -> Self {
+    pub fn new(journal: Journal<M>, store: Arc<dyn Store>, vault: Arc<Vault>) -> Self {
         let last = journal.durable();
         Self {
             journal,
@@ -111,7 +112,7 @@ impl Facts {
     }
 }
 
-impl fmt::Debug for Facts {
+impl<M: Medium> fmt::Debug for Facts<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Facts").field("last", &self.last).finish_non_exhaustive()
     }

@@ -115,3 +115,41 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
     }
     Ok(Table { routes })
 }
+
+#[cfg(test)]
+mod tests {
+    use director::model::AccountSid;
+
+    use super::*;
+
+    const TRUNK: &str = "[[trunk]]\nname = \"t\"\nsources = [\"10.0.0.0/8\"]\n\
+        targets = [\"10.0.0.1:5060\"]\ndomain = \"Example.COM\"\n";
+
+    fn account(number: u64) -> Account {
+        Account { sid: AccountSid(u128::from(number)), number, ..Account::default() }
+    }
+
+    #[test]
+    fn a_trunk_bills_the_account_it_names_or_the_first() {
+        let accounts = [account(7), account(3)];
+        let config = wire::config::load(TRUNK).unwrap();
+        let routes = table(&config, &accounts).unwrap().routes;
+        assert_eq!((routes[0].account, routes[0].domain.as_str()), (3, "example.com"));
+        let named = format!("{TRUNK}account = \"{}\"\n", AccountSid(7));
+        let config = wire::config::load(&named).unwrap();
+        assert_eq!(table(&config, &accounts).unwrap().routes[0].account, 7);
+        let error = table(&config, &accounts[1..]).unwrap_err().to_string();
+        assert!(error.contains("trunk `t`"), "{error}");
+        assert!(table(&Config::default(), &[]).unwrap().routes.is_empty());
+    }
+
+    #[test]
+    fn addresses_are_those_that_others_see() {
+        let text = "[controlplane]\npublic_url = \"https://api.example.com/\"\n";
+        let config = wire::config::load(text).unwrap();
+        assert_eq!(api_base(&config), "https://api.example.com");
+        assert_eq!(api_base(&Config::default()), "http://127.0.0.1:8080");
+        assert_eq!(sip_address(&Config::default()).to_string(), "127.0.0.1:5060");
+        assert_eq!(Places::of(&Config::default()).link(), PathBuf::from("data/run/link.sock"));
+    }
+}

@@ -17,6 +17,8 @@ use std::time::Duration;
 use base::{CallId, Mono, Now, ShardId};
 use director::Director;
 use director::port::{ApiError, Output, OwnedCommand};
+use store::Folder;
+use store::journal::Medium;
 use wire::Event;
 use wire::ring::RECORD_BYTES_MAX;
 use wire::table::{self, Table};
@@ -43,10 +45,10 @@ const RETRY_EVERY: Duration = Duration::from_millis(1);
 pub type Start = Box<dyn FnMut(Now, &Attachment) -> anyhow::Result<(Director, Table)> + Send>;
 
 /// The director and everything it is connected to.
-pub struct Runtime {
+pub struct Runtime<M: Medium = Folder> {
     start: Start,
     director: Option<Director>,
-    facts: Facts,
+    facts: Facts<M>,
     directory: Arc<Directory>,
     gauges: Arc<Gauges>,
     outside: Box<dyn Outside>,
@@ -84,11 +86,11 @@ pub enum Exit {
     Restart(&'static str),
 }
 
-impl Runtime {
+impl<M: Medium> Runtime<M> {
     #[must_use]
     pub fn new(
         start: Start,
-        facts: Facts,
+        facts: Facts<M>,
         directory: Arc<Directory>,
         gauges: Arc<Gauges>,
         outside: Box<dyn Outside>,
@@ -398,7 +400,7 @@ fn not_there() -> ApiError {
     }
 }
 
-impl fmt::Debug for Runtime {
+impl<M: Medium> fmt::Debug for Runtime<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime").field("shards", &self.shards.len()).finish_non_exhaustive()
     }

@@ -79,7 +79,7 @@ fn summary<'r>(cell: &Cell, record: Option<&LegRecord<'r>>) -> Summary<'r> {
         direction: record.map_or(direction, |record| record.direction),
         from: record.map_or("", |record| record.from),
         to: record.map_or("", |record| record.to),
-        remote: record.map_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), |record| record.remote),
+        remote: record.map_or_else(nowhere, |record| record.remote),
         call_id: record.map_or("", |record| record.call_id),
         created,
         answered: record.map_or(Wall(0), |record| record.answered),
@@ -90,4 +90,8 @@ fn summary<'r>(cell: &Cell, record: Option<&LegRecord<'r>>) -> Summary<'r> {
         media: None,
         usage: cell.usage.iter().copied().collect(),
     }
+}
+
+fn nowhere() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
 }

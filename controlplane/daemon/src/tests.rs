@@ -1,8 +1,9 @@
 //! The runtime against a dataplane made of plain memory: real rings, journal and database, virtual time.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use director::port::{
     ApiCall, ApiId, ApiRequest, ApiResult, Entity, HttpRequest, Notice, Record, Resolve, StoreWrite,
 };
 use director::{Director, Settings};
-use store::journal::SEGMENT_BYTES;
+use store::journal::{Medium, SEGMENT_BYTES};
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use wire::cell::CellWriter;
 use wire::event::{Cause, Direction, Incoming, Party, Summary};
@@ -174,9 +175,42 @@ impl Outside for Recorder {
     fn notice(&mut self, _notice: Notice) {}
 }
 
+/// A disk whose fsync may begin to fail.
+#[derive(Debug)]
+struct Disk {
+    folder: Folder,
+    broken: Arc<AtomicBool>,
+}
+
+impl Medium for Disk {
+    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        self.folder.load()
+    }
+
+    fn create(&self, number: u64) -> io::Result<()> {
+        self.folder.create(number)
+    }
+
+    fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        self.folder.append(number, bytes)
+    }
+
+    fn sync(&self, number: u64) -> io::Result<()> {
+        match self.broken.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("EIO")),
+            false => self.folder.sync(number),
+        }
+    }
+
+    fn remove(&self, number: u64) -> io::Result<()> {
+        self.folder.remove(number)
+    }
+}
+
 /// A life of the controlplane over a directory.
 struct Life {
-    runtime: Runtime,
+    runtime: Runtime<Disk>,
+    broken: Arc<AtomicBool>,
     store: Arc<dyn Store>,
     inbox: Arc<Inbox>,
     recorded: Arc<Mutex<Recorded>>,
@@ -193,7 +227,9 @@ impl Life {
             Box::new(move || inbox.tell(Input::Progress))
         };
         let folder = Folder::open(&path.join("journal")).unwrap();
-        let (journal, replay) = Journal::open(folder, SEGMENT_BYTES, wake(&inbox)).unwrap();
+        let broken = Arc::new(AtomicBool::new(false));
+        let disk = Disk { folder, broken: Arc::clone(&broken) };
+        let (journal, replay) = Journal::open(disk, SEGMENT_BYTES, wake(&inbox)).unwrap();
         let end = journal.durable();
         let db = path.join("tandem.db");
         let store = Sqlite::open(&db, Arc::clone(&vault), end, wake(&inbox)).unwrap();
@@ -226,7 +262,7 @@ impl Life {
         let outside = Box::new(Recorder(Arc::clone(&recorded)));
         let runtime = Runtime::new(start, facts, directory, Arc::clone(&gauges), outside);
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(20_000_000) };
-        Self { runtime, store, inbox, recorded, gauges, now }
+        Self { runtime, broken, store, inbox, recorded, gauges, now }
     }
 
     fn turn(&mut self, more: Option<Input>) -> Next {
@@ -360,6 +396,46 @@ fn a_damaged_ring_loses_no_end() {
     shard.tell(&Event::Ended(summary(later, CallId(6))));
     life.turn(None);
     assert_eq!(life.rows(CallId(6)), (1, 1), "the ring goes on behind the damage");
+}
+
+#[test]
+fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    life.until(|life| {
+        life.turn(None);
+        life.runtime.is_attached()
+    });
+    shard.heard();
+    life.broken.store(true, Ordering::Relaxed);
+    let released = shard.ours.cursors().released.load(Ordering::Relaxed);
+    let (leg, call) = (LegId::new(0, 1, 4), CallId(44));
+    shard.tell(&Event::Ended(summary(leg, call)));
+    let mut heard = Vec::new();
+    life.until(|_| {
+        heard.extend(shard.heard());
+        !heard.is_empty()
+    });
+    assert_eq!(heard, [Got::Drain(true)]);
+    shard.tell(&Event::Ended(summary(LegId::new(0, 1, 5), CallId(45))));
+    for _ in 0..5 {
+        life.turn(None);
+    }
+    assert_eq!(shard.heard(), [], "no cell is released");
+    let cursors = shard.ours.cursors();
+    assert_eq!(cursors.released.load(Ordering::Relaxed), released, "the ring keeps its witnesses");
+    // Started again on a sound disk, everything is there once.
+    drop(life);
+    let mut life = Life::begin(folder.path());
+    life.turn(Some(shard.attachment(true)));
+    let mut heard = Vec::new();
+    life.until(|_| {
+        heard.extend(shard.heard());
+        heard.iter().filter(|got| matches!(got, Got::Release { .. })).count() == 2
+    });
+    assert_eq!(heard[0], Got::Drain(false));
+    assert_eq!((life.rows(call), life.rows(CallId(45))), ((1, 1), (1, 1)));
 }
 
 #[test]

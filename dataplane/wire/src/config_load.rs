@@ -160,9 +160,12 @@ fn check_controlplane(config: &Config) -> Result<(), Fault> {
     }
     // Single sockets too: the demo's application, and not all of its host.
     let is_socket = |text: &&String| text.parse::<core::net::SocketAddr>().is_ok();
-    if let Some((index, _)) = plane.webhook_allow.iter().enumerate().find(|(_, text)| {
-        !is_socket(text) && text.parse::<Network>().is_err()
-    }) {
+    if let Some((index, _)) = plane
+        .webhook_allow
+        .iter()
+        .enumerate()
+        .find(|(_, text)| !is_socket(text) && text.parse::<Network>().is_err())
+    {
         let mut path = at("webhook_allow");
         path.push(At(index));
         let message = "must be a network (10.0.0.0/8), an address or address:port".to_owned();
