@@ -55,7 +55,7 @@ fn the_validator_accepts_our_signatures() {
     let bed = Bed::start();
     let web = Web::start(|asked| {
         if asked.target.starts_with("/voice") {
-            "<Response><Reject/></Response>".to_owned()
+            "<Response><Reject reason=\"busy\"/></Response>".to_owned()
         } else {
             String::new()
         }

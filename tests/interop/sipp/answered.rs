@@ -84,6 +84,8 @@ fn what_sipp_echoes_comes_back_to_the_caller() {
     let mut bed = Bed::start();
     let (at, media) = (bed.ports.address(), bed.ports.address());
     let _web = tenant(&bed, at, "answerOnBridge=\"true\"");
+    // SIPp takes the ports behind its media port for RTCP and video.
+    let _video = bed.ports.one();
     let voice = Voice::numbered(bed.ports.address(), 7);
     let echo = ["-rtp_echo", "-mi", "127.0.0.1", "-mp", &media.port().to_string()];
     let callee = Plan::new("callee").arguments(&echo).answer(&bed, at, media);

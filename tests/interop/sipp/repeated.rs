@@ -10,7 +10,7 @@ use super::{Line, NUMBER, legs, tenant};
 const TALK: Duration = Duration::from_secs(2);
 
 #[test]
-fn an_invite_that_comes_three_times_is_one_call() {
+fn an_invite_that_comes_twice_is_one_call() {
     if !require("sipp") {
         return;
     }

@@ -244,7 +244,7 @@ impl Director {
                 let application = self.directory.application(sid);
                 let application = application.filter(|it| it.account == account);
                 let config = application.map(|application| application.config.clone());
-                let config = config.ok_or_else(|| error(404, 20_404, "no such application"))?;
+                let config = config.ok_or_else(|| error(400, 21_218, "no such application"))?;
                 let Some(voice) = config.voice else {
                     return Err(error(400, 21_205, "the application has no voice URL"));
                 };
