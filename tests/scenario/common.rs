@@ -75,8 +75,8 @@ pub(crate) fn manual(world: &mut World) -> &mut Manual {
 /// A summary with its text, as far as scenarios look at it.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
-    pub(crate) call: base::CallId,
-    pub(crate) parent: base::CallId,
+    pub(crate) call: CallId,
+    pub(crate) parent: CallId,
     pub(crate) inbound: bool,
     pub(crate) account: u64,
     pub(crate) code: u16,

@@ -5,12 +5,17 @@
 //! Used by `tests/sim` (many seeds, invariants), `tests/scenario` (one behaviour a file) and benches.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod control;
+pub mod directed;
 pub mod heap;
+pub mod ledger;
 pub mod memory;
 pub mod network;
 pub mod phone;
 pub mod plane;
+pub mod story;
+pub mod tenant;
 pub mod trace;
 pub mod world;
 

@@ -2,7 +2,7 @@
 //! the seed decides. A scenario may also look at every datagram and decide itself.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub struct Network {
     filter: Option<Filter>,
     /// Datagrams lost so far by weather or filter.
     pub lost: u64,
+    /// Call-IDs of which a SIP message was lost, late by more than the weather, or not heard.
+    pub troubled: BTreeSet<String>,
 }
 
 struct Flight {
@@ -75,7 +77,16 @@ impl Network {
     pub fn new(seed: u64, sip: Weather, media: Weather) -> Self {
         let flights = BinaryHeap::new();
         let random = Prng::new(seed);
-        Self { random, flights, sequence: 0, sip, media, filter: None, lost: 0 }
+        Self {
+            random,
+            flights,
+            sequence: 0,
+            sip,
+            media,
+            filter: None,
+            lost: 0,
+            troubled: BTreeSet::new(),
+        }
     }
 
     /// Looks at every datagram that is sent from now on.
@@ -96,6 +107,7 @@ impl Network {
         let lost = self.random.chance(u64::from(weather.loss), 1_000_000);
         if fate == Fate::Drop || lost {
             self.lost += 1;
+            self.trouble(&datagram);
             return;
         }
         let more = match fate {
@@ -109,6 +121,13 @@ impl Network {
         }
         let at = now + weather.delay + self.jitter(weather) + more;
         self.put(at, datagram);
+    }
+
+    /// The call of this message is not what it would have been without a loss.
+    pub fn trouble(&mut self, datagram: &Datagram) {
+        if let Some(call_id) = call_id(&datagram.bytes) {
+            self.troubled.insert(call_id);
+        }
     }
 
     fn put(&mut self, at: Mono, datagram: Datagram) {
@@ -145,6 +164,17 @@ impl Network {
 #[must_use]
 pub fn is_sip(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(u8::is_ascii_alphabetic)
+}
+
+/// The Call-ID of a SIP message.
+#[must_use]
+pub fn call_id(bytes: &[u8]) -> Option<String> {
+    if !is_sip(bytes) {
+        return None;
+    }
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let line = lines.find(|line| line.starts_with(b"Call-ID:"))?;
+    Some(String::from_utf8_lossy(&line[8..]).trim().to_owned())
 }
 
 impl PartialEq for Flight {

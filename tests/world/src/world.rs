@@ -7,6 +7,7 @@
 //! One loop: the next moment at which anything is due becomes now, everything due happens, the shards
 //! breathe until nothing moves, and so on. Nothing else moves time, so a seed is a whole history.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -57,6 +58,7 @@ pub struct World {
     /// Datagrams that came to an address where nobody is.
     pub unheard: u64,
     out: Vec<Datagram>,
+    hosts: BTreeMap<IpAddr, usize>,
 }
 
 /// The first moment of every world: monotonic 1,000 s, 2026-01-01T00:00:00Z.
@@ -77,6 +79,7 @@ impl World {
             faults: Vec::new(),
             unheard: 0,
             out: Vec::new(),
+            hosts: BTreeMap::new(),
         };
         world.settle();
         world
@@ -89,6 +92,7 @@ impl World {
         let sip = SocketAddr::from(([10, 1, high, low], 5_060));
         let seed = self.random.u64();
         self.agents.push(Agent::new(sip, manner, seed));
+        self.hosts.insert(sip.ip(), self.agents.len() - 1);
         self.agents.len() - 1
     }
 
@@ -201,8 +205,10 @@ impl World {
         while let Some(datagram) = self.network.arrive(self.now.mono) {
             self.trace.datagram(self.now.mono, &datagram);
             if datagram.to == listener() || datagram.to.ip() == media_host() {
-                let heard = self.plane.receive(&datagram);
-                self.unheard += u64::from(!heard);
+                if !self.plane.receive(&datagram) {
+                    self.unheard += 1;
+                    self.network.trouble(&datagram);
+                }
             } else {
                 self.deliver_to_agent(&datagram);
             }
@@ -212,7 +218,7 @@ impl World {
     fn deliver_to_agent(&mut self, datagram: &Datagram) {
         let mut out = core::mem::take(&mut self.out);
         let now = self.now;
-        let agent = self.agents.iter_mut().find(|agent| agent.media_host == datagram.to.ip());
+        let agent = self.hosts.get(&datagram.to.ip()).and_then(|at| self.agents.get_mut(*at));
         match agent.filter(|agent| !agent.dead) {
             Some(agent) if datagram.to == agent.sip => agent.handle_sip(now, datagram, &mut out),
             Some(agent) => agent.handle_media(now, datagram),
@@ -245,7 +251,8 @@ impl World {
         if is_sip(&datagram.bytes) {
             return;
         }
-        let asked = self.agents.iter().flat_map(|agent| &agent.calls).any(|call| {
+        let agent = self.hosts.get(&datagram.to.ip()).and_then(|at| self.agents.get(*at));
+        let asked = agent.iter().flat_map(|agent| &agent.calls).any(|call| {
             let media = call.media_address();
             let port = datagram.to.port();
             let nat = call.manner.nat_port.is_some_and(|nat| nat == port || nat + 1 == port);

@@ -141,6 +141,8 @@ pub struct PhoneCall {
     pub(super) accepted: Option<(Accepted2xx, Vec<u8>, SocketAddr)>,
     pub(super) todo: Vec<(Mono, Action)>,
     pub(super) cancel_wanted: bool,
+    /// It gave the call up: should it be answered all the same, it hangs up at once.
+    pub(super) gave_up: bool,
     pub(super) random: Prng,
     pub(super) dead: bool,
 }
@@ -181,6 +183,7 @@ impl PhoneCall {
             accepted: None,
             todo: Vec::new(),
             cancel_wanted: false,
+            gave_up: false,
             random,
             dead: false,
         }
@@ -323,6 +326,9 @@ impl PhoneCall {
         self.state = State::Up;
         self.seen.answered_at = Some(now.mono);
         self.start_media(now);
+        if self.gave_up {
+            return self.act(now, Action::HangUp);
+        }
         let actions = self.manner.on_answer.clone();
         self.schedule(now.mono, &actions);
     }

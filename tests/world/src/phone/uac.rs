@@ -145,6 +145,7 @@ impl PhoneCall {
         if !matches!(self.state, State::Trying | State::Ringing) {
             return;
         }
+        self.gave_up = true;
         let Some(invite) = self.invites.first_mut() else { return };
         if invite.machine.state() != sip::txn::invite_client::State::Proceeding {
             self.cancel_wanted = true;

@@ -1,0 +1,318 @@
+//! What must hold when a story is over, whatever happened in it (DESIGN.md section 10).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base::{CallId, Wall};
+use director::model::{CallStatus, Cdr, UsageRow};
+use wire::Service;
+use wire::event::Cause;
+
+use crate::directed::Directed;
+use crate::phone::{PhoneCall, Who};
+use crate::story::Story;
+use crate::world::DAWN;
+
+/// Every broken promise, one line each.
+#[must_use]
+pub fn check(story: &mut Story) -> Vec<String> {
+    let mut faults = std::mem::take(&mut story.world.faults);
+    let phones = phones(story);
+    let troubled = story.world.network.troubled.clone();
+    let (sip, media) = story.weather;
+    let slack = 2 * (sip.delay + sip.jitter) + Duration::from_millis(30);
+    let context = Context {
+        troubled,
+        slack,
+        clear_media: media.is_clear(),
+        deaths: story.plane_deaths.iter().map(|at| at.0).collect(),
+    };
+    faults.extend(story.world.plane.leftovers());
+    let directed = story.directed();
+    records(directed, &mut faults);
+    money(directed, &mut faults);
+    callbacks(directed, &mut faults);
+    one_cdr_per_leg(directed, &phones, &context, &mut faults);
+    billed_is_connected(directed, &phones, &context, &mut faults);
+    sound(&phones, &context, &mut faults);
+    faults
+}
+
+struct Context {
+    troubled: BTreeSet<String>,
+    slack: Duration,
+    clear_media: bool,
+    /// When the dataplane died, monotonic nanoseconds.
+    deaths: Vec<u64>,
+}
+
+/// What a phone saw, taken out of the world.
+struct Phone {
+    who: Who,
+    group: u32,
+    call_id: String,
+    code: u16,
+    provisional: usize,
+    answered: Option<u64>,
+    ended: Option<u64>,
+    over: bool,
+    packet: Duration,
+    heard: Option<crate::phone::Heard>,
+    names: (u32, u32),
+    held: bool,
+}
+
+impl Phone {
+    fn of(call: &PhoneCall) -> Self {
+        Self {
+            who: call.who,
+            group: call.group,
+            call_id: call.call_id.clone(),
+            code: call.seen.code,
+            provisional: call.seen.provisional.len(),
+            answered: call.seen.answered_at.map(|at| at.0),
+            ended: call.seen.ended_at.map(|at| at.0),
+            over: call.is_over(),
+            packet: call.manner.packet_every,
+            heard: call.media.as_ref().map(|media| media.heard.clone()),
+            names: (call.group, call.stream),
+            held: call.seen.answers.iter().any(|(method, _)| method == "INVITE"),
+        }
+    }
+
+    fn connected(&self) -> Duration {
+        match (self.answered, self.ended) {
+            (Some(answered), Some(ended)) => Duration::from_nanos(ended.saturating_sub(answered)),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn phones(story: &Story) -> Vec<Phone> {
+    story.world.agents.iter().flat_map(|agent| &agent.calls).map(Phone::of).collect()
+}
+
+/// Cells = events = rows; nothing lives on in the director or its log.
+fn records(directed: &Directed, faults: &mut Vec<String>) {
+    let ledger = &directed.ledger;
+    let written: BTreeSet<_> = ledger.cdrs.keys().copied().collect();
+    for missing in directed.ended.difference(&written) {
+        faults.push(format!("no CDR for the leg {missing:?} that has ended"));
+    }
+    for cdr in ledger.cdrs.values() {
+        let of_leg = |row: &&UsageRow| (row.key.epoch, row.key.leg) == (cdr.epoch, cdr.leg);
+        let rows = ledger.usage.values().filter(of_leg).count();
+        if rows == 0 {
+            faults.push(format!("a CDR without usage: {cdr:?}"));
+        }
+    }
+    for row in ledger.usage.values() {
+        if !ledger.cdrs.contains_key(&(row.key.epoch, row.key.leg)) {
+            faults.push(format!("usage of no leg: {row:?}"));
+        }
+    }
+    for call in ledger.scripts.keys() {
+        faults.push(format!("{call} is still in the script log"));
+    }
+    for row in ledger.calls.values() {
+        if row.status < CallStatus::Completed {
+            faults.push(format!("{} stands as {} for ever", row.sid, row.status.name()));
+        }
+    }
+    if let Some(director) = directed.director() {
+        let live = director.stats().calls_live;
+        if live > 0 {
+            faults.push(format!("{live} calls live on in the director"));
+        }
+    }
+    let mut by_call: BTreeMap<CallId, u32> = BTreeMap::new();
+    for cdr in ledger.cdrs.values() {
+        *by_call.entry(cdr.call).or_default() += 1;
+    }
+    for (call, count) in by_call.into_iter().filter(|(_, count)| *count > 1) {
+        faults.push(format!("{count} CDRs for {call}"));
+    }
+}
+
+/// One charge per priced row, equal to what its price makes of it; the CDR's price is their sum.
+fn money(directed: &Directed, faults: &mut Vec<String>) {
+    let ledger = &directed.ledger;
+    let price = |service: Service| {
+        ledger.entities.iter().find_map(|entity| match entity {
+            director::port::Entity::Price(price) if price.service == service => Some(price),
+            _ => None,
+        })
+    };
+    let mut sums: BTreeMap<_, i64> = BTreeMap::new();
+    for row in ledger.usage.values().filter(|row| row.account.is_some()) {
+        let Some(price) = price(row.key.service) else { continue };
+        let charge = price.charge(row.micros, row.count).1.0;
+        let booked = ledger.entries.get(&row.key).map_or(0, |entry| -entry.amount.0);
+        *sums.entry((row.key.epoch, row.key.leg)).or_default() -= charge;
+        if booked != charge {
+            faults.push(format!("charged {booked} for what costs {charge}: {row:?}"));
+        }
+        if row.micros != row.last.micros_since(row.start) && row.start.0 > 0 {
+            faults.push(format!("a row that does not add up: {row:?}"));
+        }
+    }
+    for cdr in ledger.cdrs.values().filter(|cdr| cdr.account.is_some()) {
+        let sum = sums.get(&(cdr.epoch, cdr.leg)).copied().unwrap_or(0);
+        if cdr.price.map(|price| price.0) != Some(sum) {
+            faults.push(format!("a CDR of {:?} whose rows cost {sum}", cdr.price));
+        }
+    }
+}
+
+/// Per call in order, the same token for the same news.
+fn callbacks(directed: &Directed, faults: &mut Vec<String>) {
+    for tenant in &directed.web.tenants {
+        let mut last: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
+        for heard in &tenant.callbacks {
+            if let Some((sequence, token)) = last.get(heard.call.as_str()) {
+                if heard.sequence < *sequence {
+                    faults.push(format!("told out of order: {heard:?} after {sequence}"));
+                }
+                if heard.sequence == *sequence && heard.token != *token {
+                    faults.push(format!("told twice with different tokens: {heard:?}"));
+                }
+            }
+            last.insert(&heard.call, (heard.sequence, &heard.token));
+        }
+    }
+}
+
+fn one_cdr_per_leg(
+    directed: &Directed,
+    phones: &[Phone],
+    context: &Context,
+    faults: &mut Vec<String>,
+) {
+    for phone in phones {
+        let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
+        let count = directed.ledger.cdrs.values().filter(is).count();
+        // A caller that heard nothing at all, or only a refusal without a leg, has none.
+        let reached = phone.who == Who::Callee || phone.provisional > 0;
+        // The same INVITE may reach the dataplane's successor once more.
+        let most = 1 + context.deaths.len();
+        if count > most || (reached && count == 0) {
+            let Phone { who, group, call_id, code, .. } = phone;
+            faults.push(format!("{count} CDRs for {who:?} of {group}, {call_id}, {code}"));
+        }
+        if !phone.over {
+            faults.push(format!("the {:?} of {} never came to an end", phone.who, phone.group));
+        }
+    }
+}
+
+fn billed_is_connected(
+    directed: &Directed,
+    phones: &[Phone],
+    context: &Context,
+    faults: &mut Vec<String>,
+) {
+    let ledger = &directed.ledger;
+    for phone in phones {
+        let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
+        let cdrs: Vec<&Cdr> = ledger.cdrs.values().filter(is).collect();
+        let [cdr] = cdrs[..] else { continue };
+        let of_leg = |row: &&UsageRow| {
+            (row.key.epoch, row.key.leg) == (cdr.epoch, cdr.leg)
+                && row.key.service != Service::MediaRelay
+        };
+        let billed: u64 = ledger.usage.values().filter(of_leg).map(|row| row.micros).sum();
+        let billed = Duration::from_micros(billed);
+        let connected = match cdr.cause {
+            // Until the last look at the living leg, at most 1.1 s before the death.
+            Cause::Restart => until_death(phone, context),
+            _ => phone.connected(),
+        };
+        let loss = context.troubled.contains(&phone.call_id);
+        // A lost BYE or ACK is found out after 32 s at the latest, then something else ends the call.
+        let allowed = if loss { Duration::from_secs(40) } else { context.slack };
+        let allowed = allowed + if cdr.cause == Cause::Restart { RESTART } else { Duration::ZERO };
+        if billed.abs_diff(connected) > allowed {
+            let Phone { who, group, .. } = phone;
+            faults.push(format!(
+                "{who:?} of {group} was connected {connected:?} and billed {billed:?}: {cdr:?}"
+            ));
+        }
+        let answered = cdr.answered.unwrap_or(Wall(0));
+        if cdr.ended < answered || cdr.ended < cdr.created {
+            faults.push(format!("a CDR that ends before it begins: {cdr:?}"));
+        }
+    }
+}
+
+const RESTART: Duration = Duration::from_millis(1_200);
+
+/// How long the phone was connected when the dataplane died.
+fn until_death(phone: &Phone, context: &Context) -> Duration {
+    let Some(answered) = phone.answered else { return Duration::ZERO };
+    let death = context.deaths.iter().copied().find(|death| *death >= answered);
+    death.map_or(Duration::ZERO, |death| Duration::from_nanos(death - answered))
+}
+
+/// Everybody heard their own conversation and nobody else's, whole and as one stream.
+fn sound(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
+    for phone in phones {
+        let Some(heard) = &phone.heard else { continue };
+        let (who, group) = (phone.who, phone.group);
+        let wrong = heard.streams.keys().any(|(of, _)| *of != group);
+        let own = heard.streams.contains_key(&phone.names);
+        if wrong || own {
+            faults.push(format!("{who:?} of {group} hears {:?}", heard.streams.keys()));
+        }
+        let broken = heard.damaged + heard.bad_payload_type + heard.foreign;
+        if broken > 0 || heard.ssrcs.len() > 1 {
+            faults.push(format!("{who:?} of {group} hears damage: {heard:?}"));
+        }
+        if context.clear_media && heard.timestamp_backwards > 0 {
+            faults.push(format!("{who:?} of {group}: time runs backwards in what it hears"));
+        }
+    }
+    for caller in phones.iter().filter(|phone| phone.who == Who::Caller && phone.answered.is_some())
+    {
+        let of_group = |phone: &&Phone| phone.who == Who::Callee && phone.group == caller.group;
+        let answered: Vec<&Phone> =
+            phones.iter().filter(of_group).filter(|phone| phone.answered.is_some()).collect();
+        if let [callee] = answered[..] {
+            both_heard(caller, callee, context, faults);
+        }
+    }
+}
+
+fn both_heard(caller: &Phone, callee: &Phone, context: &Context, faults: &mut Vec<String>) {
+    let (Some(a), Some(b)) = (caller.answered.zip(caller.ended), callee.answered.zip(callee.ended))
+    else {
+        return;
+    };
+    let mut end = a.1.min(b.1);
+    if let Some(death) = context.deaths.iter().find(|death| **death < end) {
+        end = *death;
+    }
+    let both = Duration::from_nanos(end.saturating_sub(a.0.max(b.0)));
+    let troubled =
+        context.troubled.contains(&caller.call_id) || context.troubled.contains(&callee.call_id);
+    if troubled || caller.held || both < Duration::from_secs(3) {
+        return;
+    }
+    let packets = u64::try_from(both.as_millis() / caller.packet.as_millis()).unwrap_or(0);
+    // In bad weather some are lost; in good weather only those at the edges.
+    let expected = match context.clear_media {
+        true => packets.saturating_sub(2 + packets / 50),
+        false if packets > 12 => packets / 2,
+        false => 0,
+    };
+    for (phone, other) in [(caller, callee), (callee, caller)] {
+        let stream = phone.heard.as_ref().and_then(|heard| heard.streams.get(&other.names));
+        let heard = stream.map_or(0, |stream| stream.packets);
+        if heard < expected {
+            let at = Duration::from_nanos(a.0.max(b.0).saturating_sub(DAWN.mono.0));
+            faults.push(format!(
+                "{:?} of {} heard {heard} of {packets} packets in {both:?} from {at:?}",
+                phone.who, phone.group
+            ));
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! A story: a whole world from one seed. Tenants with good and bad servers, calls that are answered,
+//! refused, cancelled and forgotten, networks that lose and reorder, processes that die.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use base::{Mono, Prng};
+use director::model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
+use director::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
+use wire::Service;
+
+use crate::directed::{Canary, Directed};
+use crate::network::Weather;
+use crate::phone::{Action, Dial, Manner};
+use crate::plane::PlaneSetup;
+use crate::tenant::{Server, Web};
+use crate::world::{CallRef, DAWN, Setup, World};
+
+/// How big and how bad.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    pub calls: u32,
+    /// Calls begin within this time.
+    pub within: Duration,
+    pub canary: Canary,
+}
+
+impl Scale {
+    /// Three to eight calls.
+    #[must_use]
+    pub fn small(seed: u64) -> Self {
+        let calls = 3 + u32::try_from(seed % 6).unwrap_or(0);
+        Self { calls, within: Duration::from_secs(10), canary: Canary::None }
+    }
+
+    /// A hundred calls.
+    #[must_use]
+    pub fn full() -> Self {
+        Self { calls: 100, within: Duration::from_secs(30), canary: Canary::None }
+    }
+}
+
+/// What happens to a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    ControlDies,
+    ControlComes,
+    PlaneDies,
+    PlaneComes,
+}
+
+/// One conversation of the story.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    pub group: u32,
+    pub tenant: usize,
+    pub at: Mono,
+    pub kind: &'static str,
+    /// The caller; None for a call of the API's.
+    pub caller: Option<usize>,
+    /// Agents that may be dialled.
+    pub callees: Vec<usize>,
+    pub call: Option<CallRef>,
+    begun: bool,
+    api: Option<CreateCall>,
+    domain: String,
+}
+
+/// A world and its script.
+#[derive(Debug)]
+pub struct Story {
+    pub seed: u64,
+    pub world: World,
+    pub conversations: Vec<Conversation>,
+    pub blows: Vec<(Mono, Blow)>,
+    pub weather: (Weather, Weather),
+    /// The dataplane died at these moments.
+    pub plane_deaths: Vec<Mono>,
+    next_blow: usize,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl Story {
+    #[must_use]
+    pub fn new(seed: u64, scale: Scale) -> Self {
+        let mut random = Prng::new(seed ^ 0x5707_7953);
+        let weather = weather(&mut random);
+        let plane = PlaneSetup {
+            seed,
+            legs: scale.calls.max(16) * 4,
+            transactions: scale.calls.max(16) * 8,
+            spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
+            frames: (4_096, 1_024),
+            ring_words: if scale.calls > 50 { (1 << 17, 1 << 16) } else { (1 << 15, 1 << 14) },
+            ..PlaneSetup::default()
+        };
+        let shards = plane.shards;
+        let mut world = World::new(&Setup { seed, plane, sip: weather.0, media: weather.1 });
+        let web = tenants(&mut random, seed);
+        let mut directed = Directed::new(shards, web, seed);
+        directed.canary = scale.canary;
+        directed.settings.limits.account_calls_per_second = 10_000;
+        let mut conversations = Vec::new();
+        for group in 1..=scale.calls {
+            let at = DAWN.mono + ms(500) + below(&mut random, scale.within);
+            let audio = group == 1 && seed % 16 == 0;
+            let story =
+                conversation(&mut world, &mut directed.web, &mut random, (group, at, audio));
+            conversations.push(story);
+        }
+        conversations.sort_by_key(|story| story.at);
+        configure(&mut directed, &mut world, &mut random);
+        directed.boot(world.now, &world.plane);
+        world.control = Some(Box::new(directed));
+        world.settle();
+        let blows = blows(&mut random, scale.within);
+        Self { seed, world, conversations, blows, weather, plane_deaths: Vec::new(), next_blow: 0 }
+    }
+
+    /// The director's side.
+    ///
+    /// # Panics
+    /// Never: a story's control is always [`Directed`].
+    pub fn directed(&mut self) -> &mut Directed {
+        let control = self.world.control.as_mut().and_then(|it| it.any().downcast_mut());
+        control.unwrap_or_else(|| panic!("a story has a director"))
+    }
+
+    /// Plays everything, to the last released leg.
+    pub fn play(&mut self) {
+        loop {
+            let call = self.conversations.iter().filter(|it| !it.begun).map(|it| it.at).min();
+            let blow = self.blows.get(self.next_blow).map(|(at, _)| *at);
+            let Some(next) = call.into_iter().chain(blow).min() else { break };
+            self.world.run_until(next);
+            self.begin(next);
+            self.strike(next);
+        }
+        self.wait(60 * SECOND, |story| story.calls_over());
+        self.end_all();
+        self.wait(10 * SECOND, |story| story.calls_over());
+        self.wait(150 * SECOND, Self::all_quiet);
+    }
+
+    fn begin(&mut self, now: Mono) {
+        for at in 0..self.conversations.len() {
+            let story = &mut self.conversations[at];
+            if story.begun || story.at > now {
+                continue;
+            }
+            story.begun = true;
+            let group = story.group;
+            if let Some(caller) = story.caller {
+                let dial = Dial {
+                    to: format!("sip:desk@{}", story.domain),
+                    from: format!("sip:c{group}@phones.example"),
+                    group,
+                    stream: group * 2,
+                    ..Dial::default()
+                };
+                story.call = Some(self.world.dial(caller, &dial));
+            } else if let Some(create) = story.api.clone() {
+                let tenant = story.tenant;
+                let directed = self.directed();
+                let account = directed.web.tenants[tenant].account.sid;
+                let what = ApiRequest::CreateCall(Box::new(create));
+                directed.api(ApiCall { id: ApiId(u64::from(group)), account, what });
+            }
+        }
+        self.world.settle();
+    }
+
+    fn strike(&mut self, now: Mono) {
+        while let Some((at, blow)) = self.blows.get(self.next_blow).copied() {
+            if at > now {
+                return;
+            }
+            self.next_blow += 1;
+            self.world.trace.line(now, || format!("*** {blow:?}"));
+            match blow {
+                Blow::ControlDies => self.directed().kill(),
+                Blow::ControlComes => {
+                    let mut control = self.world.control.take();
+                    let (now, plane) = (self.world.now, &self.world.plane);
+                    if let Some(directed) =
+                        control.as_mut().and_then(|it| it.any().downcast_mut::<Directed>())
+                    {
+                        directed.boot(now, plane);
+                    }
+                    self.world.control = control;
+                }
+                Blow::PlaneDies => {
+                    self.plane_deaths.push(now);
+                    self.world.plane.kill();
+                }
+                Blow::PlaneComes => self.world.plane.boot(self.world.now),
+            }
+            self.world.settle();
+        }
+    }
+
+    fn wait(&mut self, most: Duration, done: impl Fn(&mut Self) -> bool) {
+        let end = self.world.now.mono + most;
+        while self.world.now.mono < end && !done(self) {
+            self.world.run_for(SECOND);
+        }
+    }
+
+    fn calls_over(&self) -> bool {
+        self.world.agents.iter().flat_map(|agent| &agent.calls).all(|call| call.is_over())
+    }
+
+    fn all_quiet(&mut self) -> bool {
+        let directed = self.directed();
+        let live = directed.director().map_or(1, |director| director.stats().calls_live);
+        live == 0 && self.world.plane.leftovers().is_empty()
+    }
+
+    /// Whoever still talks or waits, stops.
+    fn end_all(&mut self) {
+        let now = self.world.now;
+        for call in self.world.agents.iter_mut().flat_map(|agent| &mut agent.calls) {
+            call.act(now, Action::HangUp);
+            call.act(now, Action::Cancel);
+        }
+        self.world.settle();
+    }
+
+    /// What the story is about, for a failed seed.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        let mut text = String::new();
+        let (sip, media) = self.weather;
+        let since = |at: Mono| at.since(DAWN.mono).as_secs_f64();
+        let _ = writeln!(text, "sip {sip:?}\nmedia {media:?}");
+        for (at, blow) in &self.blows {
+            let _ = writeln!(text, "{:>8.3} {blow:?}", since(*at));
+        }
+        for it in &self.conversations {
+            let (group, tenant, kind) = (it.group, it.tenant, it.kind);
+            let _ =
+                writeln!(text, "{:>8.3} conversation {group} of t{tenant}: {kind}", since(it.at));
+        }
+        text
+    }
+}
+
+fn below(random: &mut Prng, time: Duration) -> Duration {
+    Duration::from_micros(random.below(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+}
+
+fn weather(random: &mut Prng) -> (Weather, Weather) {
+    if random.chance(2, 5) {
+        return (Weather::CLEAR, Weather::CLEAR);
+    }
+    let ppm = |random: &mut Prng, most: u64| u32::try_from(random.below(most)).unwrap_or(0);
+    let delay = ms(1 + random.below(60));
+    let sip = Weather {
+        loss: ppm(random, 80_000),
+        duplicate: ppm(random, 30_000),
+        delay,
+        jitter: ms(random.below(40)),
+    };
+    let media = Weather {
+        loss: ppm(random, 80_000),
+        duplicate: ppm(random, 30_000),
+        delay,
+        jitter: ms(random.below(30)),
+    };
+    (sip, media)
+}
+
+fn tenants(random: &mut Prng, seed: u64) -> Web {
+    let mut web = Web::new(seed);
+    let any = |random: &mut Prng| {
+        let at = usize::try_from(random.below(Server::ALL.len() as u64)).unwrap_or(0);
+        Server::ALL[at]
+    };
+    web.tenant(Server::Fast, Server::Fast);
+    let second = if random.chance(1, 2) { Server::Fast } else { Server::Slow };
+    let callbacks = any(random);
+    web.tenant(second, callbacks);
+    let (documents, callbacks) = (any(random), any(random));
+    web.tenant(documents, callbacks);
+    web
+}
+
+fn configure(directed: &mut Directed, world: &mut World, random: &mut Prng) {
+    let mut entities = Vec::new();
+    for index in 0..directed.web.tenants.len() {
+        entities.push(Entity::Account(directed.web.tenants[index].account.clone()));
+        entities.push(Entity::SipDomain(directed.web.domain(index)));
+    }
+    let price = |service, unit, price| {
+        Entity::Price(Price {
+            account: None,
+            service,
+            unit,
+            price: Nanos(price),
+            currency: Currency(*b"USD"),
+            minimum_s: 1,
+            increment_s: 1,
+        })
+    };
+    entities.push(price(Service::SipIngress, PriceUnit::Minute, 5_000_000));
+    entities.push(price(Service::SipEgress, PriceUnit::Minute, 13_000_000));
+    entities.push(price(Service::MediaRelay, PriceUnit::Minute, 1_000_000));
+    // Numbers `+1000<group>` go to one gateway as `g<group>`.
+    let gateway = world.agent(Manner::answering(ms(500 + random.below(1_500))));
+    entities.push(Entity::Route(OutboundRoute {
+        sid: RouteSid(1),
+        prefix: "+1000".to_owned(),
+        strip: 5,
+        prepend: "g".to_owned(),
+        targets: vec![world.address(gateway).to_string()],
+        ..OutboundRoute::default()
+    }));
+    for entity in entities {
+        directed.ledger.put(entity);
+    }
+}
+
+fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
+    let mut blows = Vec::new();
+    let begin = DAWN.mono + SECOND;
+    if random.chance(1, 2) {
+        let mut at = begin;
+        for _ in 0..=random.below(2) {
+            at = at + below(random, within + 10 * SECOND);
+            blows.push((at, Blow::ControlDies));
+            let long = random.chance(1, 4);
+            at = at + ms(50) + below(random, if long { 10 * SECOND } else { 2 * SECOND });
+            blows.push((at, Blow::ControlComes));
+        }
+    }
+    if random.chance(1, 6) {
+        let at = begin + below(random, within + 10 * SECOND);
+        blows.push((at, Blow::PlaneDies));
+        blows.push((at + ms(100) + below(random, 2 * SECOND), Blow::PlaneComes));
+    }
+    blows.sort_by_key(|(at, _)| *at);
+    blows
+}
+
+fn caller(random: &mut Prng) -> Manner {
+    let mut manner = Manner::default();
+    match random.below(10) {
+        0 | 1 => manner = manner.after_dial(ms(random.below(5_000)), Action::Cancel),
+        2..7 => {
+            let after = ms(500 + random.below(25_000));
+            manner = manner.after_answer(after, Action::HangUp);
+        }
+        _ => {}
+    }
+    if random.chance(1, 8) {
+        let after = ms(1_000 + random.below(4_000));
+        manner = manner.after_answer(after, Action::Reinvite(sdp::Direction::SendRecv));
+    }
+    manner
+}
+
+fn callee(random: &mut Prng) -> Manner {
+    let ring = ms(20 + random.below(300));
+    let pick = ms(300 + random.below(4_000));
+    let on_ring = match random.below(14) {
+        0 => vec![(ring, Action::Ring), (pick, Action::Refuse(486))],
+        1 => vec![(ring, Action::Ring), (pick, Action::Refuse(603))],
+        2 => vec![(ms(10), Action::Refuse(404))],
+        3 => vec![(ring, Action::Ring)],
+        4 => return Manner::silent(),
+        5 => vec![(ms(50), Action::Refuse(503))],
+        6 => vec![(ring, Action::EarlyMedia), (pick, Action::Answer)],
+        7 => vec![(ms(0), Action::Answer)],
+        _ => vec![(ring, Action::Ring), (pick, Action::Answer)],
+    };
+    let mut manner = Manner { on_ring, ..Manner::default() };
+    if random.chance(2, 3) {
+        let after = ms(500 + random.below(25_000));
+        manner = manner.after_answer(after, Action::HangUp);
+    }
+    manner
+}
+
+const KINDS: [&str; 13] = [
+    "dial",
+    "dial on bridge",
+    "dial with action",
+    "reject",
+    "pause and dial",
+    "redirect to dial",
+    "hangup",
+    "dial two",
+    "dial two on bridge",
+    "empty",
+    "dial and go on",
+    "dial a number",
+    "by the api",
+];
+
+fn conversation(
+    world: &mut World,
+    web: &mut Web,
+    random: &mut Prng,
+    (group, at, audio): (u32, Mono, bool),
+) -> Conversation {
+    let tenant = usize::try_from(random.below(web.tenants.len() as u64)).unwrap_or(0);
+    web.owner.insert(group, tenant);
+    // Dialling is what most calls do.
+    let kind = if random.chance(2, 5) { random.below(2) } else { random.below(KINDS.len() as u64) };
+    let kind = KINDS[usize::try_from(kind).unwrap_or(0)];
+    let with_audio = |manner: Manner| if audio { manner.with_audio() } else { manner };
+    let callees: Vec<usize> = (0..2).map(|_| world.agent(with_audio(callee(random)))).collect();
+    let caller = (kind != "by the api").then(|| world.agent(with_audio(caller(random))));
+    let sip = |at: usize| format!("<Sip>sip:g{group}@{}</Sip>", world.address(callees[at]));
+    let domain = web.tenants[tenant].domain.clone();
+    let limit = 5 + random.below(20);
+    let action = format!("action=\"http://{domain}/after\"");
+    let dial = |attributes: &str, targets: &str| {
+        format!("<Response><Dial timeout=\"8\" timeLimit=\"{limit}\" {attributes}>{targets}</Dial>")
+    };
+    let bridge = "answerOnBridge=\"true\"";
+    let voice = match kind {
+        "dial on bridge" => dial(bridge, &sip(0)),
+        "dial with action" => dial(&action, &sip(0)),
+        "reject" => "<Response><Reject reason=\"busy\"/>".to_owned(),
+        "pause and dial" => {
+            format!("<Response><Pause length=\"2\"/>{}", &dial("", &sip(0))["<Response>".len()..])
+        }
+        "redirect to dial" => format!("<Response><Redirect>http://{domain}/next</Redirect>"),
+        "hangup" => "<Response><Hangup/>".to_owned(),
+        "dial two" => dial("", &(sip(0) + &sip(1))),
+        "dial two on bridge" => dial(bridge, &(sip(0) + &sip(1))),
+        "empty" => "<Response>".to_owned(),
+        "dial and go on" => dial("", &sip(0)) + "<Pause length=\"3\"/><Hangup/>",
+        "dial a number" => dial("", &format!("<Number>+1000{group}</Number>")),
+        _ => dial("", &sip(0)),
+    };
+    let documents = &mut web.tenants[tenant].documents;
+    documents.insert((group, "voice".to_owned()), voice + "</Response>");
+    documents.insert((group, "next".to_owned()), dial("", &sip(0)) + "</Response>");
+    let after = match random.below(3) {
+        0 => "<Response><Hangup/></Response>".to_owned(),
+        1 => "<Response><Pause length=\"2\"/></Response>".to_owned(),
+        _ => dial("", &sip(1)) + "</Response>",
+    };
+    documents.insert((group, "after".to_owned()), after);
+    let api = caller.is_none().then(|| CreateCall {
+        to: format!("sip:g{group}@{}", world.address(callees[0])),
+        from: format!("sip:c{group}@{domain}"),
+        instructions: Instructions::Twiml(dial("", &sip(1)) + "</Response>"),
+        status: None,
+        timeout: Some(10),
+        time_limit: Some(60),
+        caller_id: None,
+    });
+    Conversation { group, tenant, at, kind, caller, callees, call: None, begun: false, api, domain }
+}
