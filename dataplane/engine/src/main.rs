@@ -83,7 +83,6 @@ fn run(
             cpu: plan.cpu(shard),
             region: parked.regions[usize::from(shard)].words,
             epoch: parked.epoch,
-            fresh: parked.regions[usize::from(shard)].fresh,
             sockets,
             bells: Arc::clone(&bells),
             team: team.member(shard),
@@ -98,7 +97,7 @@ fn run(
     let pulses: Vec<_> = parked.regions.iter().map(|region| region.words).collect();
     watch(&notify, &pulses, &stop, &threads)?;
     tracing::info!("stopping");
-    notify.stopping()?;
+    tell(notify.stopping());
     bells.shards.iter().for_each(net::Doorbell::ring);
     for thread in threads {
         if thread.join().is_err() {
@@ -119,7 +118,9 @@ fn watch(
     let mut stale = false;
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(WATCH);
-        if threads.iter().any(std::thread::JoinHandle::is_finished) {
+        let ended = threads.iter().any(std::thread::JoinHandle::is_finished);
+        // A shard that was told to stop may be done before we look: that is no fault.
+        if ended && !stop.load(Ordering::Relaxed) {
             return Err("a shard ended by a fault of ours; restarting".into());
         }
         let now = net::clock::mono();
@@ -133,17 +134,24 @@ fn watch(
         });
         if fresh && !ready {
             ready = true;
-            notify.ready()?;
+            tell(notify.ready());
             tracing::info!("ready");
         }
         if fresh {
-            notify.watchdog()?;
+            tell(notify.watchdog());
         } else if ready && !stale {
             tracing::error!("a shard's pulse is stale; the watchdog is not fed");
         }
         stale = !fresh;
     }
     Ok(())
+}
+
+/// A service manager that is gone costs nothing: calls go on without it.
+fn tell(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::debug!("the service manager does not hear us: {error}");
+    }
 }
 
 /// `--config FILE` (default: the built-in configuration), `--data-dir DIR`.

@@ -248,13 +248,15 @@ impl Bed {
         std::fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default()
     }
 
-    /// Processes that were started for this bed and still run: they name its directory.
+    /// The two processes, where they still run: their command lines name the bed's directory.
     fn leftovers(&self) -> Vec<u32> {
         let mark = self.folder.path().to_string_lossy().into_owned();
         let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
         let of_ours = |pid: &u32| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(&mark) && *pid != std::process::id()
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let ours = ["/tandem-dataplane", "/tandem-controlplane"];
+            line.contains(&mark) && ours.iter().any(|name| line.contains(name))
         };
         let pid = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
         processes.flatten().filter_map(pid).filter(of_ours).collect()
