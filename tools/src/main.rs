@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tools::{app, check, ctl, demo, doctor, load, up};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(name = "tandem", version, about = "Runs, drives and examines the Tandem voice switch")]
 struct Cli {

@@ -101,10 +101,10 @@ impl Agent {
     }
 
     fn open_media(&mut self, slot: u32, request: &Message<'_>) -> bool {
-        let Some(remote) = media_of(request) else { return false };
         let serial = self.call(slot).serial;
         let mut port = 9;
         if self.plan.media {
+            let Some(remote) = media_of(request) else { return false };
             let stream = CALLEE_STREAM | (u32::try_from(serial & 0x3fff_ffff).unwrap_or(0) + 1);
             let Ok((leg, at)) = self.media.open(stream) else { return false };
             self.media.aim(leg, remote);
@@ -128,6 +128,9 @@ impl Agent {
             .finish();
         call.accepted.clear();
         call.accepted.extend_from_slice(written.unwrap_or_default());
+        if self.plan.ring == 0 && !self.plan.no_answer {
+            return;
+        }
         // 487 is written now as well: a CANCEL does not carry the INVITE's CSeq line.
         let reply = Reply::new(487, Some(&call.dialog.local_tag), Some(source));
         let written = reply_to(&mut out, request, &reply).finish();

@@ -218,10 +218,11 @@ impl Agent {
         self.disarm(slot, Timer::Again);
         self.disarm(slot, Timer::GiveUp);
         self.write_ack(slot, true, b"");
-        match (media_of(message), leg) {
-            (Some(remote), Some(leg)) => self.media.aim(leg, remote),
-            (None, Some(_)) => self.totals.without_sdp += 1,
-            _ => {}
+        if let Some(leg) = leg {
+            match media_of(message) {
+                Some(remote) => self.media.aim(leg, remote),
+                None => self.totals.without_sdp += 1,
+            }
         }
         if phase == Phase::Cancelling {
             // The answer crossed our CANCEL (RFC 3261 section 9.1): end it properly.
