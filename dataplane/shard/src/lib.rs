@@ -132,7 +132,7 @@ impl<'m> Shard<'m> {
             // An INVITE has two keys: its own, and the one that finds it when it comes by another way.
             transaction_keys: IndexMap::new(limits.transactions as usize * 2),
             transaction_timers: Wheel::new(limits.transactions),
-            ports: Ports::new(&plan.media, limits.spare_ports),
+            ports: Ports::new(&plan.media, limits.spare_ports, epoch),
             guard: Guard::new(plan.guard, plan.keys.table),
             tones: Tones::new(),
             table: Table::default(),

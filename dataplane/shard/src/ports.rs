@@ -43,8 +43,15 @@ const FOREIGN: u16 = u16::MAX;
 const PAIRS: usize = 128;
 
 impl Ports {
-    pub(crate) fn new(media: &[MediaPlan], spare_wanted: u16) -> Self {
-        let addresses = media.iter().map(Address::new).collect();
+    /// `epoch`: a successor begins with other ports than its predecessor did, because the far ends of
+    /// calls that died with it still send to theirs.
+    pub(crate) fn new(media: &[MediaPlan], spare_wanted: u16, epoch: u32) -> Self {
+        let mut addresses: Vec<Address> = media.iter().map(Address::new).collect();
+        for address in &mut addresses {
+            let turn = epoch as usize * usize::from(spare_wanted.max(1));
+            let pairs = address.closed.len().max(1);
+            address.closed.rotate_left(turn % pairs);
+        }
         Self { addresses, spare_wanted: usize::from(spare_wanted) }
     }
 
@@ -188,7 +195,7 @@ mod tests {
     fn ports() -> (Ports, VecDeque<Flow>) {
         let media =
             MediaPlan { advertised: IpAddr::V4(Ipv4Addr::LOCALHOST), blocks: vec![0x4000, 0x4200] };
-        (Ports::new(&[media], 2), VecDeque::new())
+        (Ports::new(&[media], 2, 0), VecDeque::new())
     }
 
     fn open_all(ports: &mut Ports, flows: &mut VecDeque<Flow>) {

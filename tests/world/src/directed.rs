@@ -67,6 +67,7 @@ pub struct Directed {
     scratch: Vec<u8>,
     api: Vec<ApiCall>,
     canary_done: bool,
+    kept: Option<LegId>,
 }
 
 impl Directed {
@@ -104,6 +105,7 @@ impl Directed {
             scratch: vec![0; wire::MESSAGE_BYTES_MAX],
             api: Vec::new(),
             canary_done: false,
+            kept: None,
         }
     }
 
@@ -291,17 +293,18 @@ impl Directed {
         let commanded = !commands.is_empty();
         for (shard, command) in commands {
             trace.line(now.mono, || format!("commands shard {shard}: {command:?}"));
-            let release = matches!(command, OwnedCommand::Release { .. });
-            if release && self.canary == Canary::KeepsALeg && !self.canary_done {
-                self.canary_done = true;
-                continue;
-            }
             self.send(shard, &command);
         }
         commanded
     }
 
     fn send(&mut self, shard: u8, command: &OwnedCommand) {
+        if let OwnedCommand::Release { leg, .. } = command
+            && self.canary == Canary::KeepsALeg
+            && *self.kept.get_or_insert(*leg) == *leg
+        {
+            return;
+        }
         let bytes = crate::control::encode(&command.view());
         let ends = &mut self.ends[usize::from(shard)];
         ends.commands.push(&bytes).unwrap_or_else(|_| panic!("a full commands ring"));

@@ -53,7 +53,8 @@ impl Server {
 pub struct Heard {
     pub call: String,
     pub status: String,
-    pub sequence: u32,
+    /// None for an `action` that is only told.
+    pub sequence: Option<u32>,
     pub token: String,
     /// The server said 200.
     pub taken: bool,
@@ -267,7 +268,7 @@ fn heard(request: &HttpRequest, taken: bool) -> Heard {
     Heard {
         call: text("CallSid"),
         status: text("CallStatus"),
-        sequence: text("SequenceNumber").parse().unwrap_or(0),
+        sequence: text("SequenceNumber").parse().ok(),
         token: request.idempotency_token.clone(),
         taken,
     }

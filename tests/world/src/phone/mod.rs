@@ -28,6 +28,8 @@ pub struct Agent {
     pub manner: Manner,
     pub calls: Vec<PhoneCall>,
     pub(crate) random: Prng,
+    /// Who it is in what it says, where that is not the conversation's callee.
+    pub voice: Option<u32>,
     /// Requests that belonged to no call.
     pub strays: u32,
     /// Off: it hears nothing and says nothing.
@@ -43,6 +45,7 @@ impl Agent {
             manner,
             calls: Vec::new(),
             random: Prng::new(seed),
+            voice: None,
             strays: 0,
             dead: false,
         }
@@ -88,6 +91,7 @@ impl Agent {
         }
         let mut call = self.fresh_call(Who::Callee, datagram.from);
         call.ring(now, datagram, message, out);
+        call.stream = self.voice.unwrap_or(call.stream);
         self.calls.push(call);
     }
 
