@@ -40,7 +40,6 @@ pub(crate) struct Life {
     pub(crate) cpu: Option<usize>,
     pub(crate) region: &'static [AtomicU64],
     pub(crate) epoch: u32,
-    pub(crate) fresh: bool,
     pub(crate) sockets: Vec<UdpSocket>,
     pub(crate) bells: Arc<Bells>,
     pub(crate) team: Member,
@@ -136,7 +135,6 @@ impl Life {
             driver,
             region,
             epoch: self.epoch,
-            fresh: self.fresh,
             bells: self.bells,
             team: self.team,
             controller: None,
@@ -167,7 +165,6 @@ struct Breathing {
     driver: Driver,
     region: Region<'static>,
     epoch: u32,
-    fresh: bool,
     bells: Arc<Bells>,
     team: Member,
     controller: Option<Controller>,
@@ -347,13 +344,7 @@ impl Breathing {
     /// A controlplane has come (again): its cursors for our events, its commands for us.
     fn attach(&mut self, words: Attached) -> Result<(), Failure> {
         let theirs = Region::open(words, Side::Controlplane)?;
-        let mut commands = Consumer::join(theirs.slots(), self.region.cursors());
-        if self.fresh && self.controller.is_none() {
-            // Commands of before our time were for our predecessor.
-            commands.skip_to_head();
-            let position = commands.position();
-            commands.release(position);
-        }
+        let commands = Consumer::join(theirs.slots(), self.region.cursors());
         let events = Producer::join(self.region.slots(), theirs.cursors());
         self.controller = Some(Controller { events, commands, region: theirs, table_seen: 0 });
         Ok(())

@@ -28,8 +28,6 @@ pub(crate) struct Parked {
 pub(crate) struct ParkedRegion {
     pub(crate) fd: OwnedFd,
     pub(crate) words: &'static [AtomicU64],
-    /// Made in this life: nothing of an earlier one is in it.
-    pub(crate) fresh: bool,
 }
 
 /// Doorbells: one per shard, one for the controlplane.
@@ -81,9 +79,9 @@ fn region(
     if let Some(fd) = parked {
         let words = mapping::map_shared(&fd, true)?;
         match Region::open(words, Side::Dataplane) {
-            Ok(region) if region.sizes().legs >= sizes.legs => {
+            Ok(region) if region.sizes() == sizes => {
                 tracing::info!(name, epoch = region.epoch(), "region of a predecessor taken over");
-                return Ok(ParkedRegion { fd, words, fresh: false });
+                return Ok(ParkedRegion { fd, words });
             }
             // Its cells are money: stop rather than lose them.
             Ok(region) => {
@@ -102,7 +100,7 @@ fn region(
     let words = mapping::map_shared(&fd, true)?;
     let _ = Region::create(words, Side::Dataplane, sizes, 0);
     notify.store(name, &[fd.as_fd()])?;
-    Ok(ParkedRegion { fd, words, fresh: true })
+    Ok(ParkedRegion { fd, words })
 }
 
 /// Above every epoch of this node: seconds since 1970, or one more than a region's.

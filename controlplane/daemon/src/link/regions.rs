@@ -152,6 +152,11 @@ fn fits(theirs: &Region<'_>, ours: &Region<'_>) -> bool {
     let sizes = theirs.sizes();
     let (events, taken) = (theirs.slots(), ours.cursors());
     let (commands, their_taken) = (ours.slots(), theirs.cursors());
+    let untouched = load(events.head) == 0 && load(their_taken.released) == 0;
+    if untouched {
+        // A new dataplane must not be given what was meant for another one.
+        return ours.sizes() == sizes && load(taken.released) == 0 && load(commands.head) == 0;
+    }
     ours.sizes() == sizes
         && within(load(events.head), load(taken.released), sizes.event_words)
         && within(load(commands.head), load(their_taken.released), sizes.command_words)
