@@ -16,6 +16,7 @@ mod call;
 mod callee;
 mod caller;
 mod dialog;
+mod kernel;
 mod media;
 mod payload;
 mod plan;
@@ -246,6 +247,7 @@ pub fn new_run() -> u32 {
 /// A socket cannot be had.
 pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Report> {
     raise_descriptor_limit();
+    let drops = kernel::Drops::now();
     let plan = Arc::new(plan);
     let shared = Arc::new(Shared::default());
     let callee = plan.callee.map(socket::bind_sip).transpose()?;
@@ -269,7 +271,9 @@ pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Report> {
     let caller = join(caller).inspect_err(|_| shared.stop());
     shared.caller_done.store(plan.calls_placed, Ordering::Release);
     let callee = join(callee)?;
-    Ok(report::build(caller?, callee, shared.limits(), plan.rate))
+    let mut limits = shared.limits();
+    limits.extend(drops.since());
+    Ok(report::build(caller?, callee, limits, plan.rate))
 }
 
 type Thread = Option<std::thread::JoinHandle<Result<Outcome>>>;
