@@ -12,8 +12,8 @@
 //! delivered. All contenders are up all the time, have their calls set up, and take turns at the same
 //! rate: the highest at which the first peer is clean.
 //!
-//! Everything measured runs at nice -20, so that other work on the machine disturbs little; the generator
-//! and the sink run under SCHED_FIFO on their core.
+//! Everything measured runs at nice -20 (`--realtime`: under SCHED_RR), so that other work on the
+//! machine disturbs little; the generator and the sink run under SCHED_FIFO on their core.
 #![forbid(unsafe_code)]
 
 mod bed;
@@ -41,6 +41,7 @@ struct Options {
     millis: u64,
     json: Option<String>,
     rate: Option<f64>,
+    realtime: bool,
 }
 
 fn main() -> ExitCode {
@@ -73,11 +74,13 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
         millis: 2_000,
         json: None,
         rate: None,
+        realtime: false,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| Failure::from(format!("{arg} needs a value")));
         match arg.as_str() {
             "--quick" => (options.rounds, options.millis) = (2, 1_000),
+            "--realtime" => options.realtime = true,
             "--rounds" => options.rounds = value()?.parse()?,
             "--calls" => options.calls = value()?.parse()?,
             "--rate" => options.rate = Some(value()?.parse()?),
@@ -99,7 +102,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
 fn measure() -> Result<(), Failure> {
     let parent: u32 = std::env::args().nth(2).unwrap_or_default().parse()?;
     let options = options(std::env::args().skip(3))?;
-    let mut bed = Bed::start(bed::Names::of(parent))?;
+    let mut bed = Bed::start(bed::Names::of(parent), options.realtime)?;
     let limit = bed.limit()?;
     println!("generator and sink alone: {:.0} k packets/s through an XDP reflector", limit / 1e3);
     let mut contenders: Vec<Box<dyn Contender>> = vec![Box::new(tandem::Tandem::start(&bed)?)];
@@ -166,7 +169,7 @@ fn peak(bed: &mut Bed, legs: (usize, usize), millis: u64) -> Result<f64, Failure
         Ok(false)
     };
     let (mut low, mut high) = (50_000.0, 100_000.0);
-    while clean(high)? && high < 4_000_000.0 {
+    while clean(high)? && high < 1_500_000.0 {
         (low, high) = (high, high * 1.5);
     }
     while high / low > 1.03 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use benches::peer::{describe, media_of};
 
 use crate::Failure;
-use crate::bed::{Bed, PEER, PHONES, phone};
+use crate::bed::{Bed, PEER, PHONES, phone, prefer};
 use crate::contender::{Contender, Process};
 
 const NG_PORT: u16 = 2_223;
@@ -49,6 +49,7 @@ impl Rtpengine {
             }
             std::thread::park_timeout(Duration::from_millis(200));
         }
+        prefer(started.process.0.id());
         started.before = started.process.resident();
         Ok(started)
     }

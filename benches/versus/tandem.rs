@@ -16,7 +16,7 @@ use wire::table::{StaticRoute, Table};
 use wire::{mapping, table};
 
 use crate::Failure;
-use crate::bed::{Bed, PHONES, TANDEM, phone};
+use crate::bed::{Bed, PHONES, TANDEM, phone, prefer};
 use crate::contender::{Contender, Process};
 
 const SIP_PORT: u16 = 5_060;
@@ -60,6 +60,7 @@ impl Tandem {
         let (switch, caller) = (at(TANDEM, SIP_PORT), at(PHONES, SIP_PORT));
         let callee = at(PHONES, CALLEE_PORT);
         let (callers, callees) = (socket(caller)?, socket(callee)?);
+        prefer(process.0.id());
         let before = process.resident();
         let phones = Phones::new(switch, caller, callee);
         Ok(Self { process, callers, callees, phones, before, after: before, _link: link })

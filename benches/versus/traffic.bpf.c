@@ -1,5 +1,5 @@
-/* Generator and sink. The generator is run by BPF_PROG_RUN in live-frame mode: each run makes the next
- * leg's packet and sends it out of the interface. The sink takes what comes back off the interface before
+/* Generator and sink. The generator is run by BPF_PROG_RUN in live-frame mode, without pause: each run makes
+ * the next leg's packet and sends it out of the interface, if one is due, and drops its frame if not. The sink takes what comes back off the interface before
  * the stack sees it, and checks it. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -51,6 +51,21 @@ struct packet {
 	struct rtp rtp;
 } __attribute__((packed));
 
+/* Whether a packet is due now. */
+static __always_inline int is_due(struct control *control, __u64 now)
+{
+	if (!control->start)
+		control->start = now;
+	__u64 due = (now - control->start) / RELEASE_NS * control->release_milli / 1000;
+	__u64 done = control->sent + control->skipped;
+	if (due > done + BURST_MAX) {
+		/* After a pause of the machine the burst would overrun any queue. */
+		control->skipped = due - BURST_MAX - control->sent;
+		control->cuts++;
+	}
+	return due > done;
+}
+
 SEC("xdp")
 int generate(struct xdp_md *context)
 {
@@ -60,6 +75,11 @@ int generate(struct xdp_md *context)
 
 	if (!control || (void *)(packet + 1) > (void *)(long)context->data_end)
 		return XDP_ABORTED;
+	__u64 now = bpf_ktime_get_ns();
+	if (!is_due(control, now)) {
+		control->idle++;
+		return XDP_DROP;
+	}
 	__u32 at = control->next + 1;
 	if (at >= control->count)
 		at = 0;
@@ -91,7 +111,7 @@ int generate(struct xdp_md *context)
 	packet->rtp.seq = bpf_htons((__u16)leg->next);
 	packet->rtp.timestamp = bpf_htonl(leg->next * 160);
 	packet->rtp.ssrc = bpf_htonl(0x1000 + index);
-	packet->rtp.at = bpf_ktime_get_ns();
+	packet->rtp.at = now;
 	packet->rtp.leg = index;
 	packet->rtp.number = leg->next;
 	packet->rtp.mark = control->mark;

@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,8 +35,8 @@
 
 #include "traffic.h"
 
-#define RELEASE_NS 131000ull
-#define BATCH_MAX 192
+/* Frames between two looks at whether the sink wants the core. */
+#define BATCH 64
 
 static int interface;
 
@@ -114,15 +115,20 @@ static void nap(__u64 until)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
 }
 
-static void release(int program, __u32 frames)
+static void generate_until_alarm(int program)
 {
 	static __u8 data[FRAME_BYTES];
 	struct xdp_md context = { .data_end = FRAME_BYTES, .ingress_ifindex = interface };
 	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data, .data_size_in = sizeof data,
-		    .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = frames,
-		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = frames);
-	if (bpf_prog_test_run_opts(program, &options))
+		    .ctx_in = &context, .ctx_size_in = sizeof context, .repeat = 0x7fffffff,
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = BATCH);
+	if (bpf_prog_test_run_opts(program, &options) && errno != EINTR)
 		fail("sending");
+}
+
+static void alarmed(int signal)
+{
+	(void)signal;
 }
 
 static double percentile(__u64 *latencies, __u64 total, double share)
@@ -138,43 +144,35 @@ static double percentile(__u64 *latencies, __u64 total, double share)
 
 static void run(int program, struct control *control, __u64 *latencies, double rate, __u64 millis)
 {
-	__u64 start, end, last, sent = 0, short_of = 0;
-	double busy;
+	struct itimerval timer = { .it_value = { millis / 1000, millis % 1000 * 1000 } };
+	__u64 start, end;
+	double share;
 
+	control->start = control->skipped = control->cuts = control->idle = 0;
+	control->release_milli = rate * RELEASE_NS / 1e6;
 	control->sent = control->received = control->late = control->lost = 0;
 	control->wrong_source = control->wrong_length = control->wrong_partner = 0;
 	control->wrong_sequence = control->other = control->latency_sum = 0;
 	memset(latencies, 0, BUCKETS * sizeof *latencies);
 	control->mark++;
-	start = last = now(CLOCK_MONOTONIC);
-	end = start + millis * 1000000ull;
-	busy = now(CLOCK_PROCESS_CPUTIME_ID);
-	while (last < end) {
-		__u64 due = (last - start) * rate / 1e9;
-		__u64 frames = due > sent ? due - sent : 0;
-		/* After a pause of the machine the burst would overrun any queue: it is spread. */
-		if (frames > BATCH_MAX) {
-			frames = BATCH_MAX;
-			short_of++;
-		}
-		if (frames)
-			release(program, frames);
-		sent += frames;
-		nap(last + RELEASE_NS);
-		last = now(CLOCK_MONOTONIC);
-	}
-	busy = now(CLOCK_PROCESS_CPUTIME_ID) - busy;
+	start = now(CLOCK_MONOTONIC);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	generate_until_alarm(program);
+	end = now(CLOCK_MONOTONIC);
+	if (end > start + millis * 1000000ull)
+		end = start + millis * 1000000ull;
+	share = control->sent / (double)(control->sent + control->idle + 1);
 	nap(now(CLOCK_MONOTONIC) + 100000000ull);
 	printf("{\"offered\":%.0f,\"seconds\":%.4f,\"sent\":%llu,\"received\":%llu,\"late\":%llu,"
 	       "\"wrong_source\":%llu,\"wrong_length\":%llu,\"wrong_partner\":%llu,"
 	       "\"wrong_sequence\":%llu,\"rtcp\":%llu,\"latency_mean_us\":%.1f,\"latency_p50_us\":%.1f,"
 	       "\"latency_p99_us\":%.1f,\"generator_busy\":%.3f,\"bursts_cut\":%llu}\n",
-	       rate, (last - start) / 1e9, control->sent, control->received, control->late,
+	       rate, (end - start) / 1e9, control->sent, control->received, control->late,
 	       control->wrong_source, control->wrong_length, control->wrong_partner,
 	       control->wrong_sequence, control->other,
 	       control->received ? control->latency_sum / 1e3 / control->received : 0.0,
 	       percentile(latencies, control->received, 0.5),
-	       percentile(latencies, control->received, 0.99), busy / (last - start), short_of);
+	       percentile(latencies, control->received, 0.99), share, control->cuts);
 	fflush(stdout);
 }
 
@@ -194,7 +192,8 @@ int main(int count, char **args)
 	if (count != 6)
 		fail("usage: traffic INTERFACE OWN_ADDRESS OWN_MAC PEER_MAC OBJECT");
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_TIMERSLACK, 1);
+	struct sigaction action = { .sa_handler = alarmed };
+	sigaction(SIGALRM, &action, NULL);
 	struct rlimit memory = { RLIM_INFINITY, RLIM_INFINITY };
 	setrlimit(RLIMIT_MEMLOCK, &memory);
 	struct bpf_object *object = bpf_object__open_file(args[5], NULL);
