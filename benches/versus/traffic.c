@@ -35,9 +35,6 @@
 
 #include "traffic.h"
 
-/* Frames between two looks at whether the sink wants the core. */
-#define BATCH 64
-
 static int interface;
 
 static void fail(const char *format, ...)

@@ -17,6 +17,11 @@
 /* ... and never more at once than a veth's ring holds. */
 #define BURST_MAX 220ull
 
+/* Frames between two looks at whether the sink wants the core, and looks at the clock of a frame with
+ * nothing to do. */
+#define BATCH 16
+#define LOOKS 64
+
 struct leg {
 	/* Where the phone is and where it sends; network byte order. */
 	__u32 source, target;
