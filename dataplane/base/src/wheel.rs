@@ -13,7 +13,7 @@ const LEVELS: usize = 5;
 const SLOTS: usize = 1 << LEVEL_SHIFT;
 const SLOT_MASK: u64 = SLOTS as u64 - 1;
 const NONE: u32 = u32::MAX;
-const HORIZON: u64 = (1 << 30) - 1;
+const HORIZON: u64 = (63 << 24) - 1;
 
 const _: () = assert!(LEVEL_SHIFT as usize * LEVELS == 30);
 

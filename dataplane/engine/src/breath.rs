@@ -315,7 +315,7 @@ impl Breathing {
             return Err("another process has taken over this region".into());
         }
         if let Some(words) = self.team.attach.pop() {
-            self.attach(words)?;
+            self.attach(words);
         }
         let failures = self.driver.counters();
         let failures = failures.send_would_block
@@ -342,11 +342,15 @@ impl Breathing {
     }
 
     /// A controlplane has come (again): its cursors for our events, its commands for us.
-    fn attach(&mut self, words: Attached) -> Result<(), Failure> {
-        let theirs = Region::open(words, Side::Controlplane)?;
+    fn attach(&mut self, words: Attached) {
+        // It was checked in the lobby; what has become of it since is the other process's doing, and no
+        // reason to stop.
+        let Ok(theirs) = Region::open(words, Side::Controlplane) else {
+            tracing::error!("the controlplane's region has changed its header; not attached");
+            return;
+        };
         let commands = Consumer::join(theirs.slots(), self.region.cursors());
         let events = Producer::join(self.region.slots(), theirs.cursors());
         self.controller = Some(Controller { events, commands, region: theirs, table_seen: 0 });
-        Ok(())
     }
 }

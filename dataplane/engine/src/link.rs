@@ -96,12 +96,16 @@ impl Lobby {
         if attach.descriptors.len() != self.regions.len() {
             return Err("Attach with another number of regions than shards".into());
         }
-        for (fd, queue) in attach.descriptors.iter().zip(&self.attach) {
+        let mut regions = Vec::new();
+        for fd in &attach.descriptors {
             let words = mapping::map_shared(fd, false)?;
             let region = Region::open(words, Side::Controlplane)?;
             if region.sizes() != self.sizes {
                 return Err("the controlplane's region has other sizes".into());
             }
+            regions.push(words);
+        }
+        for (words, queue) in regions.into_iter().zip(&self.attach) {
             queue.force_push(words);
         }
         self.bells.shards.iter().for_each(net::Doorbell::ring);

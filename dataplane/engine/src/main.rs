@@ -118,6 +118,9 @@ fn watch(
     let mut stale = false;
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(WATCH);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         let ended = threads.iter().any(std::thread::JoinHandle::is_finished);
         // A shard that was told to stop may be done before we look: that is no fault.
         if ended && !stop.load(Ordering::Relaxed) {

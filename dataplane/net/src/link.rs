@@ -17,7 +17,7 @@ use rustix::net::{
 use crate::error::NetError;
 
 /// Descriptors in one message at most (the kernel's SCM_MAX_FD is 253).
-pub const DESCRIPTORS_MAX: usize = 64;
+pub const DESCRIPTORS_MAX: usize = 253;
 
 /// The kernel wants at least a byte with descriptors, and an empty message means end of stream.
 const EMPTY: &str = "a link message has at least one byte";

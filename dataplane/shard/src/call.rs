@@ -169,7 +169,7 @@ impl Shard<'_> {
                 if plan.remote_rtp.ip().is_unspecified()
                     || may_send_to(plan.remote_rtp.ip(), ours) =>
             {
-                self.streams[index as usize].set_plan(plan, now.mono);
+                self.plan_stream(now.mono, index, plan);
                 true
             }
             _ => false,
@@ -189,6 +189,11 @@ impl Shard<'_> {
         if self.leg_of_call(wish.call).is_some() || wish.call == CallId::NONE {
             self.counters.count(Counter::DiscardCommandMalformed);
             return Ok(());
+        }
+        let known = usize::from(wish.listener) < self.plan.listeners.len();
+        if wish.listener != Originate::ANY_LISTENER && !known {
+            self.counters.count(Counter::DiscardCommandMalformed);
+            return Err((0, Cause::Internal));
         }
         let listener = match wish.listener {
             Originate::ANY_LISTENER => self.listener_for(wish.targets.first()),
@@ -558,6 +563,22 @@ impl Shard<'_> {
         let _ = peer;
     }
 
+    /// A join is over: what was relayed in it is billed to now, not to the end of the leg.
+    fn end_relay(&mut self, now: Now, index: u32) {
+        let Some(leg) = self.legs.get_mut(index).filter(|leg| !leg.relays.is_full()) else {
+            return;
+        };
+        let stream = &mut self.streams[index as usize];
+        let Some(usage) = crate::meter::relay(leg, stream, now.wall, false) else { return };
+        if let Some(cell) = self.region.cell(index).map(wire::cell::CellWriter::new) {
+            cell.set_usage(&usage);
+        }
+        leg.relays.push(usage);
+        leg.joined_at = base::Wall(0);
+        stream.relayed = 0;
+        stream.relayed_bytes = 0;
+    }
+
     /// This leg leaves its join.
     fn part(&mut self, now: Now, index: u32) {
         let Some(leg) = self.legs.get_mut(index) else { return };
@@ -567,6 +588,7 @@ impl Shard<'_> {
             return;
         }
         self.say(id, partner, &Say::Part);
+        self.end_relay(now, index);
         self.stand_alone(now.mono, index);
         self.tell(&Event::Parted { call, at: now.wall });
     }
@@ -575,6 +597,7 @@ impl Shard<'_> {
         let Some(leg) = self.legs.get_mut(index).filter(|leg| leg.partner == from) else { return };
         leg.partner = LegId::NONE;
         let call = leg.call;
+        self.end_relay(now, index);
         self.stand_alone(now.mono, index);
         self.tell(&Event::Parted { call, at: now.wall });
     }
@@ -603,7 +626,10 @@ impl Shard<'_> {
         }
         let hears = self.streams[index as usize].hears;
         let fed_by = hears == crate::join::Hears::Far(from)
-            || hears == crate::join::Hears::Here(from.index());
+            || (from.shard() == self.plan.shard && hears == crate::join::Hears::Here(from.index()));
+        if joined {
+            self.end_relay(io.now, index);
+        }
         if joined || fed_by {
             self.stand_alone(io.now.mono, index);
         }

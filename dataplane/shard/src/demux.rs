@@ -68,7 +68,9 @@ impl Shard<'_> {
             let message = Handoff::Sip { listener, source, bytes };
             let queue = &mut self.handoffs[usize::from(owner)];
             let most = bytes.len() + 64;
-            if !queue.push_with(most, |out| wire::encode(&message, out).ok()) {
+            // Legs' words to each other have the upper half to themselves.
+            let room = queue.used() < queue.capacity() / 2;
+            if !room || !queue.push_with(most, |out| wire::encode(&message, out).ok()) {
                 self.counters.count(Counter::DiscardHandoffFull);
             }
             return;

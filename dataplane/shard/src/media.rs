@@ -16,7 +16,7 @@ use crate::app::Play;
 use crate::app::tone::{SAMPLES, Tones};
 use crate::discard::discard;
 use crate::handoff::{Formats, Handoff, formats_of, plan_of};
-use crate::join::{Admitted, Hears, Stream, admit};
+use crate::join::{Admitted, Hears, Latch, Stream, admit};
 use crate::{Io, Shard};
 
 /// What became of a packet that may pass.
@@ -139,7 +139,9 @@ impl Shard<'_> {
                 let handoff = Handoff::Media { to, starts: admitted.starts, bytes: packet };
                 let queue = &mut self.handoffs[usize::from(to.shard())];
                 let most = packet.len() + 64;
-                let pushed = queue.push_with(most, |out| wire::encode(&handoff, out).ok());
+                // Legs' words to each other have the upper half to themselves.
+                let room = queue.used() < queue.capacity() / 2;
+                let pushed = room && queue.push_with(most, |out| wire::encode(&handoff, out).ok());
                 if pushed { Ok(Passed::Copied) } else { Err(Counter::DiscardHandoffFull) }
             }
             Hears::Nobody => Err(Counter::DiscardRtpUnjoined),
@@ -233,7 +235,7 @@ impl Shard<'_> {
             return;
         }
         stream.rtcp_at = now.mono + rtp::rtcp::interval(self.random.u64());
-        if stream.target_rtcp.port() == 0 {
+        if stream.target_rtcp.port() == 0 || stream.target_rtcp.ip().is_unspecified() {
             return;
         }
         let Some(frame) = io.frames.alloc(512) else {
@@ -326,6 +328,23 @@ impl Shard<'_> {
         stream.join(hears, plan_of(formats));
         // Another source feeds this leg's outgoing stream from now on.
         stream.sender.switch_source();
+    }
+
+    /// The far end's description is known or has changed. A port that was locked on the old address talks
+    /// with anyone again.
+    pub(crate) fn plan_stream(&mut self, now: Mono, leg: u32, mut plan: sdp::Plan) {
+        let ours = self.media_address(self.legs.get(leg).map_or(0, |leg| leg.listener));
+        if !crate::signal::may_send_to(plan.remote_rtcp.ip(), ours) {
+            // Reports go beside the media, or nowhere; never to a third party's choice of victim.
+            let port = plan.remote_rtp.port().saturating_add(1);
+            plan.remote_rtcp = SocketAddr::new(plan.remote_rtp.ip(), port);
+        }
+        let stream = &mut self.streams[leg as usize];
+        let was_locked = matches!(stream.latch, Latch::Locked(_));
+        stream.set_plan(plan, now);
+        if was_locked && stream.latch == Latch::Open {
+            self.flows.push_back(base::Flow::Unlock { port: stream.port });
+        }
     }
 
     /// Nobody hears this leg's far end any more.

@@ -21,7 +21,7 @@ pub(crate) fn signalling(leg: &Leg, last: Wall, open: bool) -> Usage {
 pub(crate) fn relay(leg: &Leg, stream: &Stream, last: Wall, open: bool) -> Option<Usage> {
     (leg.joined_at.0 != 0).then_some(Usage {
         service: Service::MediaRelay,
-        segment: 1,
+        segment: 1 + u16::try_from(leg.relays.len()).unwrap_or(0),
         open,
         start: leg.joined_at,
         last: last.max(leg.joined_at),

@@ -102,7 +102,7 @@ impl Limits {
             // Every leg's closing event, and a second of others.
             event_bytes: legs as usize * CLOSING_BYTES + (1 << 20),
             handoff_bytes: 1 << 20,
-            spare_ports: 64,
+            spare_ports: 512,
         }
     }
 

@@ -147,6 +147,13 @@ impl Ports {
 
     /// When the next resting pair wakes, if spares are short.
     pub(crate) fn deadline(&self) -> Mono {
+        let short = |address: &&Address| {
+            let coming = address.spare.len() + address.opening.len();
+            coming < self.spare_wanted && !address.closed.is_empty()
+        };
+        if self.addresses.iter().any(|address| short(&address)) {
+            return Mono(0);
+        }
         self.addresses
             .iter()
             .filter(|address| address.spare.len() < self.spare_wanted)

@@ -73,10 +73,14 @@ impl Shard<'_> {
         let Ok(key) = TransactionKey::server(message, &self.plan.keys.token) else {
             return self.answer_unless_ack(io, datagram, message, 400);
         };
-        if let Some(index) = self.transaction_by_key(key) {
-            return self.repeated(io, index, message);
-        }
         let method = message.method();
+        if let Some(index) = self.transaction_by_key(key) {
+            if self.repeated(io, index, message) {
+                // The ACK of a 2xx with its INVITE's branch (RFC 2543 peers do that).
+                self.ack(io, leg, message);
+            }
+            return;
+        }
         if method == Some(Method::Ack) {
             return self.ack(io, leg, message);
         }
@@ -125,10 +129,10 @@ impl Shard<'_> {
         }
     }
 
-    /// A retransmission, or the ACK of a refusal.
-    fn repeated(&mut self, io: &mut Io<'_>, index: u32, message: &Message<'_>) {
+    /// A retransmission, or the ACK of a refusal. True if it is an ACK for the leg.
+    fn repeated(&mut self, io: &mut Io<'_>, index: u32, message: &Message<'_>) -> bool {
         let timers = self.sip_timers();
-        let Some(transaction) = self.transactions.get_mut(index) else { return };
+        let Some(transaction) = self.transactions.get_mut(index) else { return false };
         let now = io.now.mono;
         let actions = match &mut transaction.machine {
             Machine::Invite(machine) if message.method() == Some(Method::Ack) => {
@@ -138,6 +142,7 @@ impl Shard<'_> {
             Machine::Other(machine) => machine.handle_request(now, &timers),
         };
         self.transaction_actions(io, index, actions);
+        actions.has(Actions::PASS) && message.method() == Some(Method::Ack)
     }
 
     fn cancel(&mut self, io: &mut Io<'_>, datagram: &Datagram<'_>, message: &Message<'_>) {
@@ -348,6 +353,11 @@ impl Shard<'_> {
         self.transmits.push_back(Transmit { frame, from: Local::Listener(listener), to });
     }
 
+    /// Where the responses of a transaction go.
+    pub(crate) fn transaction_to(&self, index: u32) -> Option<SocketAddr> {
+        self.transactions.get(index).map(|transaction| transaction.to)
+    }
+
     /// Drops a composed message.
     pub(crate) fn drop_frame(&mut self, frames: &mut dyn Frames, frame: Frame) {
         discard(&mut self.counters, frames, frame, Counter::DiscardNoRoom);
@@ -355,8 +365,13 @@ impl Shard<'_> {
 
     /// A leg is gone: its transaction answers retransmissions alone from now on.
     pub(crate) fn orphan_transaction(&mut self, index: u32) {
-        if let Some(transaction) = self.transactions.get_mut(index) {
-            transaction.leg = LegId::NONE;
+        let Some(transaction) = self.transactions.get_mut(index) else { return };
+        transaction.leg = LegId::NONE;
+        let unanswered = matches!(&transaction.machine, Machine::Invite(machine)
+            if machine.state() == sip::txn::invite_server::State::Proceeding);
+        if unanswered {
+            // No final response could be written: it has no timer of its own and would stand for ever.
+            self.end_transaction(index);
         }
     }
 
@@ -370,18 +385,17 @@ pub(crate) fn compose(
     frames: &mut dyn Frames,
     write: impl FnOnce(&mut [u8]) -> Option<usize>,
 ) -> Option<Frame> {
-    let frame = frames.alloc(MESSAGE_BYTES)?.resized(MESSAGE_BYTES);
-    match write(frames.bytes_mut(frame)) {
-        Some(len) => Some(frame.resized(len)),
-        None => {
-            frames.free(frame);
-            None
-        }
-    }
+    // Most messages fit a small buffer; the large ones are few.
+    let mut out = [0; MESSAGE_BYTES];
+    let len = write(&mut out)?;
+    frame_of(frames, &out[..len])
 }
 
 /// A frame with these bytes.
 pub(crate) fn frame_of(frames: &mut dyn Frames, bytes: &[u8]) -> Option<Frame> {
+    if bytes.is_empty() {
+        return None;
+    }
     let frame = frames.alloc(bytes.len())?.resized(bytes.len());
     frames.bytes_mut(frame).copy_from_slice(bytes);
     Some(frame)
@@ -409,7 +423,7 @@ pub(crate) fn may_send_to(address: IpAddr, ours: IpAddr) -> bool {
     let address = address.to_canonical();
     let special = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0,
-        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
+        IpAddr::V6(v6) => v6.is_unspecified() || v6.segments()[0] & 0xffc0 == 0xfe80,
     };
     let loopback = address.is_loopback() && !ours.is_loopback();
     !(special || loopback || address.is_multicast())

@@ -129,6 +129,7 @@ impl Shard<'_> {
         let stream = &self.streams[index as usize];
         let mut usage = arrayvec::ArrayVec::new();
         usage.push(meter::signalling(leg, now.wall, false));
+        usage.extend(leg.relays.iter().copied());
         usage.extend(meter::relay(leg, stream, now.wall, false));
         if let Some(cell) = self.region.cell(index).map(wire::cell::CellWriter::new) {
             for usage in &usage {

@@ -257,6 +257,11 @@ impl Stream {
                 self.latch = Latch::Learning { source, until, packets };
                 (packets <= LATCH_PACKETS, false)
             }
+            // The one being learned fell silent: the window opens anew.
+            Latch::Learning { until, .. } if now >= until => {
+                self.latch = Latch::Learning { source, until: now + LATCH_WINDOW, packets: 1 };
+                (true, false)
+            }
             _ => (false, false),
         }
     }

@@ -15,7 +15,7 @@ use super::{Answer, Leg, METER, State, Text};
 use crate::app::Play;
 use crate::demux::Datagram;
 use crate::handoff::Say;
-use crate::join::{Hears, Latch, Stream};
+use crate::join::{Hears, Stream};
 use crate::signal::{NONE, compose, contact, frame_of, may_send_to};
 use crate::{Io, Shard, call_hash};
 
@@ -127,8 +127,12 @@ impl Shard<'_> {
     ) {
         self.refresh_session(io.now, index, message);
         let offer = if message.is_sdp() { message.body() } else { b"" };
-        if offer.is_empty() || !self.legs.get(index).is_some_and(Leg::is_up) {
+        if !self.legs.get(index).is_some_and(Leg::is_up) {
             return self.answer_in_dialog(io, index, datagram, message, 200);
+        }
+        if offer.is_empty() {
+            // A refresh of session and target: the answer says what is in force (RFC 4028 section 9).
+            return self.accept_in_dialog(io, index, datagram, message, b"");
         }
         match self.renegotiate(io, index, offer) {
             Ok(answer) => self.accept_in_dialog(io, index, datagram, message, &answer),
@@ -162,7 +166,7 @@ impl Shard<'_> {
                 let session = SessionExpires { seconds: session, refresher: Some(Refresher::Uac) };
                 writer = session.write(writer);
             }
-            writer.content(b"application/sdp", sdp)
+            if sdp.is_empty() { writer } else { writer.content(b"application/sdp", sdp) }
         });
         let transaction =
             key.ok().and_then(|key| self.begin_transaction(datagram, message, (key, None), id));
@@ -178,7 +182,13 @@ impl Shard<'_> {
             if let Some(leg) = self.legs.get_mut(index) {
                 leg.offered_late = message.body().is_empty();
             }
-            self.accept(io, index, frame);
+            if !self.accept(io, index, frame) {
+                return self.drop_frame(io.frames, frame);
+            }
+            let to = self.transaction_to(transaction);
+            if let (Some(to), Some(leg)) = (to, self.legs.get_mut(index)) {
+                leg.accepted_to = to;
+            }
         }
         self.send_in_transaction(io, transaction, 200, frame);
     }
@@ -213,12 +223,7 @@ impl Shard<'_> {
         self.arena.free(&mut leg.remote_sdp);
         leg.remote_sdp = self.arena.store(offer).ok_or(500_u16)?;
         let (id, call, partner) = (leg.id, leg.call, leg.partner);
-        let stream = &mut self.streams[index as usize];
-        let locked = matches!(stream.latch, Latch::Locked(_));
-        stream.set_plan(plan, io.now.mono);
-        if locked && stream.latch == Latch::Open {
-            self.flows.push_back(base::Flow::Unlock { port: stream.port });
-        }
+        self.plan_stream(io.now.mono, index, plan);
         if partner != LegId::NONE {
             let formats = self.formats(index);
             self.say(id, partner, &Say::Joined { call, formats });
@@ -276,7 +281,7 @@ impl Shard<'_> {
         if !may_send_to(plan.remote_rtp.ip(), self.media_address(listener)) {
             return self.hang_up(io, index, Cause::Forbidden, Party::Switch);
         }
-        self.streams[index as usize].set_plan(plan, io.now.mono);
+        self.plan_stream(io.now.mono, index, plan);
         if partner != LegId::NONE {
             let formats = self.formats(index);
             self.say(id, partner, &Say::Joined { call, formats });
@@ -418,7 +423,7 @@ impl Shard<'_> {
         let Some(accepted) = leg.accepted.as_mut() else { return };
         let actions = accepted.handle_timeout(io.now.mono, &timers);
         if actions.has(Actions::RESEND) {
-            let (listener, remote) = (leg.listener, leg.remote);
+            let (listener, remote) = (leg.listener, leg.accepted_to);
             let frame = frame_of(io.frames, self.arena.get(&leg.accepted_text));
             self.counters.count(Counter::SipRetransmitted);
             self.put(listener, remote, frame);
@@ -492,11 +497,14 @@ impl Shard<'_> {
     fn silence(&mut self, now: Now, index: u32) {
         self.set_play(now.mono, index, Play::Nothing);
         let stream = &mut self.streams[index as usize];
-        if stream.hears != Hears::Nobody {
-            stream.part();
-        }
-        let port = stream.port;
+        let (port, hears) = (stream.port, stream.hears);
         *stream = Stream::idle();
+        if let Hears::Here(other) = hears
+            && self.streams[other as usize].hears == Hears::Here(index)
+        {
+            // Nobody may go on speaking into a slot that the next call will have.
+            self.disconnect(other);
+        }
         self.ports.give(port, now.mono, &mut self.flows);
     }
 

@@ -61,6 +61,9 @@ impl core::ops::Deref for Text {
 /// Legs that one leg may have dialled for it at a time.
 pub(crate) const CHILDREN_MAX: usize = 10;
 
+/// Closed relay segments a leg keeps; later joins go on in the last one.
+const RELAYS_MAX: usize = 3;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Arrived,
@@ -89,6 +92,8 @@ pub(crate) struct Leg {
     pub(crate) answered: Wall,
     /// When its media began to be relayed for money; 0 before.
     pub(crate) joined_at: Wall,
+    /// Relay segments of joins that are over.
+    pub(crate) relays: ArrayVec<wire::Usage, RELAYS_MAX>,
     pub(crate) ended: Wall,
     pub(crate) code: u16,
     pub(crate) cause: Cause,
@@ -111,6 +116,8 @@ pub(crate) struct Leg {
     /// A 2xx of ours that waits for its ACK, and its text.
     pub(crate) accepted: Option<Accepted2xx>,
     pub(crate) accepted_text: Stored,
+    /// Where it goes, as often as it goes (RFC 3261 section 13.3.1.4).
+    pub(crate) accepted_to: SocketAddr,
     pub(crate) invite_client: Option<InviteClient>,
     pub(crate) cancel_client: Option<Client>,
     pub(crate) bye_client: Option<Client>,
@@ -166,6 +173,7 @@ impl Leg {
             created: now,
             answered: Wall(0),
             joined_at: Wall(0),
+            relays: ArrayVec::new(),
             ended: Wall(0),
             code: 0,
             cause: Cause::Normal,
@@ -183,6 +191,7 @@ impl Leg {
             invite_server: NONE,
             accepted: None,
             accepted_text: Stored::default(),
+            accepted_to: SocketAddr::from(([0, 0, 0, 0], 0)),
             invite_client: None,
             cancel_client: None,
             bye_client: None,

@@ -417,7 +417,7 @@ impl Shard<'_> {
         if !may_send_to(plan.remote_rtp.ip(), self.media_address(listener)) {
             return Err(Cause::Forbidden);
         }
-        self.streams[index as usize].set_plan(plan, io.now.mono);
+        self.plan_stream(io.now.mono, index, plan);
         Ok(())
     }
 }
@@ -443,9 +443,8 @@ fn write_invite(
         .address(Name::To, b"", uri, None)
         .call_id(arena.get(&leg.call_id))
         .cseq(leg.invite_cseq, Method::Invite);
-    writer = contact(writer, ours)
-        .field(Name::Allow, crate::signal::ALLOW)
-        .field(Name::Supported, b"timer");
+    // No `timer` among what we support: we do not refresh, the far end may (RFC 4028 section 7.1).
+    writer = contact(writer, ours).field(Name::Allow, crate::signal::ALLOW);
     for line in arena.get(&leg.headers).split(|byte| *byte == b'\n') {
         let line = line.trim_ascii();
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
@@ -464,7 +463,8 @@ fn hop(uri: &[u8], last: SocketAddr) -> SocketAddr {
         core::net::IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
         core::net::IpAddr::V6(v6) => v6.is_loopback() || v6.segments()[0] & 0xfe00 == 0xfc00,
     };
-    let misleading = private(address.ip()) && !private(last.ip());
+    let misleading =
+        !may_send_to(address.ip(), last.ip()) || (private(address.ip()) && !private(last.ip()));
     let same_family = address.is_ipv4() == last.is_ipv4();
     if misleading || !same_family || address.port() == 0 { last } else { address }
 }

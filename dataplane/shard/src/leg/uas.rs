@@ -89,7 +89,14 @@ impl Shard<'_> {
             return Err((503, Cause::Overload));
         }
         let session = match session_expires(message) {
-            Ok(asked) => asked.seconds,
+            Ok(asked)
+                if message.lists(Name::Supported, b"timer")
+                    && asked.refresher != Some(Refresher::Uas) =>
+            {
+                asked.seconds
+            }
+            Ok(asked) if asked.seconds < sip::session::MIN_SE_SECONDS => asked.seconds,
+            Ok(_) => 0,
             Err(_) => 0,
         };
         if session != 0 && session < sip::session::MIN_SE_SECONDS {
@@ -230,18 +237,27 @@ impl Shard<'_> {
     }
 
     /// Sends a response to the leg's INVITE.
-    pub(crate) fn reply_invite(&mut self, io: &mut Io<'_>, index: u32, answer: &Answer<'_>) {
-        let Some(tag) = self.tag_of(index) else { return };
-        let Some(leg) = self.legs.get(index) else { return };
+    /// False if it could not be written.
+    pub(crate) fn reply_invite(
+        &mut self,
+        io: &mut Io<'_>,
+        index: u32,
+        answer: &Answer<'_>,
+    ) -> bool {
+        let Some(tag) = self.tag_of(index) else { return false };
+        let Some(leg) = self.legs.get(index) else { return false };
         let listener = usize::from(leg.listener);
-        let Some(listener) = self.plan.listeners.get(listener) else { return };
+        let Some(listener) = self.plan.listeners.get(listener) else { return false };
         let text = self.arena.get(&leg.invite_text);
         let ours = listener.advertised;
         let frame = invite_reply(io.frames, text, leg, ours, &tag, answer);
         let (transaction, code) = (leg.invite_server, answer.code);
         match frame {
             Some(frame) => self.send_reply(io, index, transaction, code, frame),
-            None => self.counters.count(Counter::DiscardNoFrame),
+            None => {
+                self.counters.count(Counter::DiscardNoFrame);
+                false
+            }
         }
     }
 
@@ -252,28 +268,35 @@ impl Shard<'_> {
         transaction: u32,
         code: u16,
         frame: Frame,
-    ) {
-        if (200..300).contains(&code) {
-            self.accept(io, index, frame);
+    ) -> bool {
+        if (200..300).contains(&code) && !self.accept(io, index, frame) {
+            self.drop_frame(io.frames, frame);
+            return false;
         }
+        let to = self.transaction_to(transaction);
         self.send_in_transaction(io, transaction, code, frame);
         if code >= 200
             && let Some(leg) = self.legs.get_mut(index)
         {
             leg.code = code;
+            leg.accepted_to = to.unwrap_or(leg.remote);
             self.arena.free(&mut leg.invite_text);
         }
+        true
     }
 
     /// A 2xx of ours is on its way: it is repeated until its ACK comes.
-    pub(crate) fn accept(&mut self, io: &mut Io<'_>, index: u32, frame: Frame) {
+    /// False if there is no room to keep it.
+    pub(crate) fn accept(&mut self, io: &mut Io<'_>, index: u32, frame: Frame) -> bool {
         let timers = self.sip_timers();
-        let Some(leg) = self.legs.get_mut(index) else { return };
+        let Some(leg) = self.legs.get_mut(index) else { return false };
         self.arena.free(&mut leg.accepted_text);
-        leg.accepted_text = self.arena.store(io.frames.bytes(frame)).unwrap_or_default();
+        let Some(stored) = self.arena.store(io.frames.bytes(frame)) else { return false };
+        leg.accepted_text = stored;
         leg.accepted = Some(Accepted2xx::new(io.now.mono, &timers));
         let deadline = leg.deadline();
         self.touch(index, io.now, deadline);
+        true
     }
 
     /// Answers an incoming leg with this description of ours.
@@ -283,6 +306,13 @@ impl Shard<'_> {
         if leg.local_sdp.is_empty() {
             leg.local_sdp = self.arena.store(local).unwrap_or_default();
         }
+        let sdp = Text::of(self.arena.get(&leg.local_sdp));
+        if sdp.is_empty() || !self.reply_invite(io, index, &Answer::new(200, &sdp)) {
+            // Nothing was sent: it is not answered, and nobody is billed.
+            let answer = Answer::new(500, b"");
+            return self.refuse(io, index, &answer, (Cause::Internal, Party::Switch));
+        }
+        let Some(leg) = self.legs.get_mut(index) else { return };
         leg.state = State::Answering;
         leg.offered_late = leg.remote_sdp.is_empty();
         leg.answered = now.wall;
@@ -293,12 +323,11 @@ impl Shard<'_> {
             let limit = Duration::from_millis(u64::from(leg.limit_ms));
             leg.deadlines.set(Timer::Limit, now.mono + limit);
         }
-        let (call, id) = (leg.call, leg.id);
-        let sdp = Text::of(self.arena.get(&leg.local_sdp));
-        self.reply_invite(io, index, &Answer::new(200, &sdp));
-        if let Some(dialog) = self.legs.get_mut(index).and_then(|leg| leg.dialog.as_mut()) {
+        if let Some(dialog) = leg.dialog.as_mut() {
             dialog.confirmed = true;
         }
+        let (call, id, deadline) = (leg.call, leg.id, leg.deadline());
+        self.touch(index, now, deadline);
         self.begin_metering(now, index);
         self.tell(&Event::Answered { call, leg: id, at: now.wall });
     }
