@@ -55,11 +55,19 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
         node: config.node.id,
         shards,
         sip_host: sip_address(config).to_string(),
+        own_hosts: own_sockets(config).map(|socket| socket.ip().to_string()).collect(),
+        own_sockets: own_sockets(config).collect(),
         target_allow: target_allow.collect::<Result<_, _>>().context("target_allow")?,
         webhook_connect_ms: plane.webhook_connect_ms,
         webhook_total_ms: plane.webhook_total_ms,
         limits: Limits::default(),
     })
+}
+
+/// Every address at which a listener is reached, as bound and as advertised.
+fn own_sockets(config: &Config) -> impl Iterator<Item = SocketAddr> + '_ {
+    let listeners = config.dataplane.listener.iter();
+    listeners.flat_map(|listener| [Some(listener.bind), listener.advertised]).flatten()
 }
 
 /// Where phones and carriers reach us: the first listener as it is advertised.

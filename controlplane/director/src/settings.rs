@@ -1,10 +1,13 @@
 //! What the director is told of its deployment, and the bounds it keeps.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde::{Deserialize, Serialize};
 use wire::table::Network;
 
 use crate::model::{Account, ApiKey, Application, OutboundRoute, PhoneNumber, Price, SipDomain};
 use crate::port::{ScriptLog, Standing};
+use crate::uri;
 
 /// The deployment, as the director sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +18,11 @@ pub struct Settings {
     pub shards: u8,
     /// `host` or `host:port` put into the From of legs whose caller is a number or a name.
     pub sip_host: String,
+    /// Names and addresses under which this switch itself is called, in lower case, without port: calls to them
+    /// go by number, and no tenant may hold one as a domain. The host of `sip_host` is one of them.
+    pub own_hosts: Vec<String>,
+    /// SIP sockets of ours, as they are reached: no leg of a tenant is sent to one.
+    pub own_sockets: Vec<SocketAddr>,
     /// Networks that tenants' SIP targets may be in although they are loopback, link-local or private to the host.
     pub target_allow: Vec<Network>,
     pub webhook_connect_ms: u32,
@@ -64,12 +72,24 @@ pub struct Book {
     pub standing: Vec<Standing>,
 }
 
+impl Settings {
+    /// Calls to this host go by number: it is an address, or a name of ours.
+    pub(crate) fn is_own_host(&self, host: &str) -> bool {
+        let own = uri::host_and_port(&self.sip_host).map_or("", |(host, _)| host);
+        host.parse::<IpAddr>().is_ok()
+            || host.eq_ignore_ascii_case(own)
+            || self.own_hosts.iter().any(|own| host.eq_ignore_ascii_case(own))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             node: 1,
             shards: 1,
             sip_host: "127.0.0.1:5060".to_owned(),
+            own_hosts: Vec::new(),
+            own_sockets: Vec::new(),
             target_allow: Vec::new(),
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,

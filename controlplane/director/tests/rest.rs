@@ -125,7 +125,7 @@ fn what_cannot_be_created_is_refused_with_its_code() {
         ("sip:ok@169.254.169.254", twiml("<Response/>"), 400, 13_224),
         ("+4420", twiml("<Response/>"), 400, 13_224),
         ("sip:ok@127.0.0.1", twiml("<Response>"), 400, 12_100),
-        ("sip:ok@127.0.0.1", Instructions::Application(ApplicationSid(9)), 404, 20_404),
+        ("sip:ok@127.0.0.1", Instructions::Application(ApplicationSid(9)), 400, 21_218),
         (
             "sip:ok@127.0.0.1",
             Instructions::Url { hook: Hook::post("ftp://x"), fallback: None },
@@ -263,6 +263,37 @@ fn what_is_configured_takes_effect_and_is_unique() {
     world.call_in("sip:x@new.test");
     world.run(1_000);
     assert!(world.commands.iter().any(|it| matches!(it, OwnedCommand::Reject { code: 404, .. })));
+}
+
+#[test]
+fn no_tenant_can_make_the_switchs_own_address_a_domain() {
+    let settings = |settings: &mut director::Settings| {
+        settings.sip_host = "SIP.demo.test:5060".to_owned();
+        settings.own_hosts = vec!["edge.demo.test".to_owned()];
+    };
+    let trap = |name: &str| SipDomain {
+        sid: DomainSid(66),
+        account: AccountSid(0xbad),
+        domain_name: name.to_owned(),
+        config: VoiceConfig {
+            voice: Some(Hook::post("http://thief.test/voice")),
+            ..VoiceConfig::default()
+        },
+        sources: vec!["0.0.0.0/0".parse().unwrap()],
+        ..SipDomain::default()
+    };
+    for host in ["127.0.0.1", "sip.demo.test", "edge.demo.test"] {
+        let mut world = World::new(|_| status(200)).with_settings(settings);
+        let entity = Box::new(Entity::SipDomain(SipDomain { account: ACCOUNT, ..trap(host) }));
+        let id = world.api(ApiRequest::Put { entity, create: true });
+        assert_eq!(refused(&world, id).code, 21_232, "{host}");
+        // One that is there from before catches nothing.
+        let mut world = world.with_book(|book| book.domains.push(trap(host)));
+        world.call_in(&format!("sip:+15550100@{host}"));
+        world.run(1_000);
+        assert_eq!(world.asked("http://thief.test").len(), 0, "{host}");
+        assert_eq!(world.asked("http://app.test/voice").len(), 1, "{host}");
+    }
 }
 
 #[test]

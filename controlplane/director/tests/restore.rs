@@ -213,3 +213,70 @@ fn a_call_whose_leg_is_lost_is_ended() {
     assert!(world.store.calls[&call].status.is_final());
     assert_eq!(world.director.stats().calls_live, 0);
 }
+
+#[test]
+fn a_leg_that_came_and_went_while_nobody_listened_is_not_dialled_again() {
+    let mut world = World::new(application);
+    world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
+    let _ = created(&mut world);
+    let originates = |world: &World| {
+        let own = |it: &&OwnedCommand| matches!(it, OwnedCommand::Originate(it) if it.parent == CallId::NONE);
+        world.commands.iter().filter(own).count()
+    };
+    // The command has left, nothing of the leg was told yet.
+    while originates(&world) == 0 {
+        world.run(1);
+        assert!(world.outputs < 100);
+    }
+    world.director = world.successor();
+    assert_eq!(originates(&world), 1);
+    world.drain();
+    assert_eq!(originates(&world), 1, "not before the rings had time to tell of it");
+    world.run(100_000);
+    assert_eq!(originates(&world), 1);
+    world.assert_clean();
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_dialled() {
+    let mut world = World::new(application);
+    let _ = created(&mut world);
+    // The look-up is under way; the node comes back two hours later.
+    world.now = world.now.later(std::time::Duration::from_secs(7_200));
+    world.crash();
+    world.run(30_000);
+    assert!(world.legs.is_empty());
+    assert!(world.store.calls.values().all(|row| row.status.name() == "failed"));
+    assert_eq!(world.store.calls.len(), 1);
+    world.assert_clean();
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_prolongs_no_pause() {
+    let mut world = World::new(|_| xml("<Response><Pause length=\"5\"/><Hangup/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    world.now.wall = base::Wall(world.now.wall.0 - 3_600_000_000);
+    world.run(6_000);
+    assert_eq!(world.status_of(call), "completed");
+    world.assert_clean();
+}
+
+#[test]
+fn many_calls_in_one_mutation_are_written_in_pieces() {
+    // 400 calls that all wait: for nobody, once their legs are lost.
+    let document =
+        format!("<Response><!--{}--><Pause length=\"600\"/></Response>", "x".repeat(9_000));
+    let mut world = World::new(move |_| xml(&document));
+    for _ in 0..400 {
+        world.call_in("sip:bob@demo.test");
+        world.run(100);
+    }
+    world.legs.clear();
+    world.crash();
+    world.run(100_000);
+    assert_eq!(world.director.stats().calls_live, 0);
+    assert!(world.store.calls.values().all(|row| row.status.is_final()));
+    assert!(world.store.largest < 512 * 1024, "{} bytes", world.store.largest);
+    assert!(world.store.scripts.values().all(|log| log.state.is_none()));
+}

@@ -49,7 +49,7 @@ fn dialled_by_uri_hung_up_by_the_callee() {
     let at = bed.ports.address();
     let web = tenant(&bed, at, "");
     let domain = [
-        ("DomainName", "127.0.0.1"),
+        ("DomainName", "office.example"),
         ("VoiceUrl", &web.url("/voice")),
         ("SourceNetwork", "127.0.0.0/8"),
     ];

@@ -124,7 +124,8 @@ pub(super) fn add_source(sources: &mut Vec<Network>, network: Network) -> Result
     Ok(())
 }
 
-/// A host name in lower case, or an address: what stands in the Request-URI without a port.
+/// A host name in lower case: what stands in the Request-URI without a port. No address: calls to one go by
+/// number, whoever's they are. Names of the switch itself are refused by the director, who knows them.
 fn domain_name(text: &str) -> Result<String, Problem> {
     let name = text.trim().to_ascii_lowercase();
     let label = |label: &str| {
@@ -133,7 +134,8 @@ fn domain_name(text: &str) -> Result<String, Problem> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if name.len() <= 253 && name.split('.').all(label) {
+    let address = name.parse::<std::net::IpAddr>().is_ok();
+    if name.len() <= 253 && !address && name.split('.').all(label) {
         return Ok(name);
     }
     let message = format!("DomainName is not a host name: {}", printable(text));

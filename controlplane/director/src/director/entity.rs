@@ -12,7 +12,7 @@ use crate::model::{
     KeySid, NumberSid, OutboundRoute, PhoneNumber, Price, RouteSid, Secret, SipDomain, VoiceConfig,
 };
 use crate::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
-use crate::settings::Book;
+use crate::settings::{Book, Settings};
 use wire::event::Cause;
 
 #[derive(Clone, Debug, Default)]
@@ -170,7 +170,7 @@ impl Directory {
     }
 
     /// Why an entity may not be stored as it is.
-    fn check(&self, entity: &Entity) -> Result<(), ApiError> {
+    fn check(&self, entity: &Entity, settings: &Settings) -> Result<(), ApiError> {
         let bad = |code, message: String| Err(ApiError { status: 400, code, message });
         let taken = |sid: Option<String>, own: String| sid.is_some_and(|sid| sid != own);
         match entity {
@@ -188,6 +188,10 @@ impl Directory {
                 let bare = crate::uri::host_and_port(name).is_some_and(|(_, port)| port.is_none());
                 if !bare || *name != name.to_ascii_lowercase() {
                     return bad(21_232, format!("{name:?} is not a host name in lower case"));
+                }
+                if settings.is_own_host(name) {
+                    let why = "an address or a name of this switch cannot be anybody's domain";
+                    return bad(21_232, format!("{name}: {why}"));
                 }
                 let holder = self.domain(name).map(|it| it.sid.to_string());
                 if taken(holder, it.sid.to_string()) {
@@ -231,7 +235,7 @@ impl Director {
         if holder.is_some_and(|owner| owner != entity.account()) {
             return self.refuse(id, 404, 20_404, "the requested resource was not found");
         }
-        if let Err(error) = self.directory.check(&entity) {
+        if let Err(error) = self.directory.check(&entity, &self.settings) {
             return self.reply(id, Err(error));
         }
         if let Entity::Account(it) = &mut entity {

@@ -10,6 +10,11 @@ use crate::script::Input;
 impl Director {
     /// A shard told something.
     pub fn handle_event(&mut self, now: Now, shard: ShardId, event: &Event<'_>) {
+        if let Some(replay) = &mut self.replay
+            && moment(event).is_some_and(|at| at < replay.since.wall)
+        {
+            replay.told = now.mono;
+        }
         match *event {
             Event::Incoming(ref incoming) => self.on_incoming(now, shard, incoming),
             Event::Dialed { call, leg, at } => self.on_dialed(now, call, leg, at),
@@ -113,5 +118,18 @@ impl Director {
     /// The shard does not have the call; its end is usually on the way.
     fn watch_unknown(&mut self, now: Now, call: CallId) {
         self.watch_orphan(now, call);
+    }
+}
+
+/// When it happened, where the event says so.
+fn moment(event: &Event<'_>) -> Option<Wall> {
+    match *event {
+        Event::Incoming(ref incoming) => Some(incoming.at),
+        Event::Dialed { at, .. }
+        | Event::Progress { at, .. }
+        | Event::Answered { at, .. }
+        | Event::Joined { at, .. } => Some(at),
+        Event::Ended(ref summary) => Some(summary.ended),
+        _ => None,
     }
 }

@@ -74,11 +74,15 @@ impl Director {
         self.command(shard, OwnedCommand::Reject { call, code, reason, retry_after, cause });
     }
 
-    /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a number.
+    /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a number. Where the
+    /// host is an address or a name of ours no domain counts: numbers belong to whoever has them, whatever
+    /// domains another tenant has made.
     fn place(&self, incoming: &Incoming<'_>) -> Option<Place> {
         let uri = SipUri::parse(incoming.uri)?;
         let source = incoming.source.ip();
-        if let Some(domain) = self.directory.domain(uri.host) {
+        if !self.settings.is_own_host(uri.host)
+            && let Some(domain) = self.directory.domain(uri.host)
+        {
             return Some(Place {
                 account: domain.account,
                 config: self.directory.config(&domain.config, domain.application).clone(),

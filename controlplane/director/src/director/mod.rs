@@ -46,9 +46,13 @@ pub struct Director {
     resolves: BTreeMap<u64, (CallId, usize)>,
     endpoints: BTreeMap<EndpointKey, Endpoint>,
     stored: BTreeMap<StoreId, Waiting>,
+    /// Writes that belong together, by the id of their last one.
+    groups: BTreeMap<StoreId, Group>,
     callbacks_waiting: usize,
     /// The store refused a write: no new calls until it takes one again.
     store_sick: bool,
+    /// What our predecessor's time still has to do with us; None once it has been over for long.
+    replay: Option<Replay>,
     last_id: u64,
     next_shard: ShardId,
     stats: Stats,
@@ -113,12 +117,34 @@ enum Timer {
     ApiWait(ApiId, CallId),
     /// A leg nobody heard of again.
     Orphan(CallId),
+    /// Nothing from before our time is told any more.
+    ReplayOver,
+    /// A leg that was asked for before a death, and nobody spoke of since.
+    Unspoken(CallId),
 }
 
-/// What waits for a write to be durable.
+/// A write that is not known to be durable yet.
 #[derive(Clone, Debug)]
 struct Waiting {
     records: Vec<Record>,
+    group: StoreId,
+}
+
+/// Rings tell a successor what they had told before, and what happened meanwhile.
+#[derive(Clone, Debug)]
+struct Replay {
+    /// When we began.
+    since: Now,
+    /// When the last event from before that was told.
+    told: Mono,
+    /// Calls whose legs stood then.
+    standing: std::collections::BTreeSet<CallId>,
+}
+
+/// What waits for writes to be durable, all of them.
+#[derive(Clone, Debug)]
+struct Group {
+    left: usize,
     afters: Vec<After>,
 }
 
@@ -131,6 +157,12 @@ enum After {
 /// How long the HTTP client may stay silent beyond a request's own limit.
 const HTTP_GRACE_MS: u32 = 5_000;
 const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a successor waits for the rings to tell of a leg that was asked for, before it asks once more.
+const UNSPOKEN_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
+/// How much longer than it may ring a leg waits to be asked for; then nobody wants it any more.
+const ASK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Bytes of one write, more or less: a quarter of what a journal's record may have.
+const WRITE_BYTES: usize = 256 * 1024;
 const ORPHAN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Director {
@@ -148,8 +180,10 @@ impl Director {
             resolves: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             stored: BTreeMap::new(),
+            groups: BTreeMap::new(),
             callbacks_waiting: 0,
             store_sick: false,
+            replay: None,
             last_id: 0,
             next_shard: 0,
             stats: Stats::default(),
@@ -214,8 +248,7 @@ impl Director {
         match result {
             Ok(()) => {
                 self.store_sick = false;
-                let afters = self.stored.remove(&id).map_or_else(Vec::new, |it| it.afters);
-                for after in afters {
+                for after in self.taken(id) {
                     self.out.push_back(match after {
                         After::Release { shard, epoch, leg } => {
                             Output::Command { shard, command: OwnedCommand::Release { epoch, leg } }
@@ -233,6 +266,21 @@ impl Director {
             }
         }
         self.settle(now);
+    }
+
+    /// A write is durable; what may happen now that it is.
+    fn taken(&mut self, id: StoreId) -> Vec<After> {
+        let Some(key) = self.stored.remove(&id).map(|waiting| waiting.group) else {
+            return Vec::new();
+        };
+        let left = self.groups.get_mut(&key).map_or(0, |group| {
+            group.left = group.left.saturating_sub(1);
+            group.left
+        });
+        if left > 0 {
+            return Vec::new();
+        }
+        self.groups.remove(&key).map_or_else(Vec::new, |group| group.afters)
     }
 
     fn on_timer(&mut self, now: Now, timer: Timer) {
@@ -257,10 +305,13 @@ impl Director {
             }
             Timer::ApiWait(id, call) => self.api_wait_over(id, call),
             Timer::Orphan(call) => self.orphan(now, call),
+            Timer::ReplayOver => self.replay = None,
+            Timer::Unspoken(call) => self.ask_again(now, call),
         }
     }
 
-    /// One write, then what depends on it.
+    /// What was written together, then what depends on it. More than a journal's record has room for leaves as
+    /// several writes; each record is good by itself, and what waits for durability waits for all of them.
     fn settle(&mut self, now: Now) {
         self.run_inbox(now);
         for call in std::mem::take(&mut self.dirty) {
@@ -269,16 +320,26 @@ impl Director {
         let records = std::mem::take(&mut self.records);
         let afters = std::mem::take(&mut self.afters);
         if !records.is_empty() || !afters.is_empty() {
-            let id = if afters.is_empty() {
-                None
-            } else {
-                let id = StoreId(self.fresh_id());
-                self.stored.insert(id, Waiting { records: records.clone(), afters });
-                Some(id)
-            };
-            self.out.push_back(Output::Store(StoreWrite { id, records }));
+            self.write(records, afters);
         }
         self.out.extend(self.effects.drain(..));
+    }
+
+    fn write(&mut self, records: Vec<Record>, afters: Vec<After>) {
+        let parts = parts(records);
+        if afters.is_empty() {
+            let writes = parts.into_iter().map(|records| StoreWrite { id: None, records });
+            self.out.extend(writes.map(Output::Store));
+            return;
+        }
+        let left = parts.len();
+        let ids: Vec<StoreId> = parts.iter().map(|_| StoreId(self.fresh_id())).collect();
+        let group = ids.last().copied().unwrap_or(StoreId(0));
+        for (id, records) in ids.into_iter().zip(parts) {
+            self.stored.insert(id, Waiting { records: records.clone(), group });
+            self.out.push_back(Output::Store(StoreWrite { id: Some(id), records }));
+        }
+        self.groups.insert(group, Group { left, afters });
     }
 
     /// Writes a call's state, or that it has none any more.
@@ -394,6 +455,24 @@ impl Director {
             method: trouble.method,
         })));
     }
+}
+
+/// Records in their order, as many together as surely fit into one write; at least one part.
+fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut parts = vec![Vec::new()];
+    let mut bytes = 0;
+    for record in records {
+        let more = record.weight();
+        if bytes > 0 && bytes + more > WRITE_BYTES {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(part) = parts.last_mut() {
+            part.push(record);
+        }
+    }
+    parts
 }
 
 /// What an alert says.

@@ -3,12 +3,14 @@
 //! once, requests carry the token they had. Calls whose legs are gone end when their end is told.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
+use wire::event::Cause;
 
 use super::entity::Directory;
-use super::{Director, Timer};
-use crate::live::Live;
+use super::{ASK_PATIENCE, Director, Replay, Timer, UNSPOKEN_AFTER};
+use crate::live::{Live, Outgoing};
 use crate::model::CallStatus;
 use crate::port::{OwnedCommand, ScriptLog};
 use crate::script::{self, Wait};
@@ -39,6 +41,8 @@ impl Director {
         }
         let standing: BTreeSet<CallId> = book.standing.iter().map(|leg| leg.call).collect();
         let calls: Vec<CallId> = director.calls.keys().copied().collect();
+        director.replay = Some(Replay { since: now, told: now.mono, standing: standing.clone() });
+        director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
         for call in calls {
             director.resume(now, call);
             if !standing.contains(&call) {
@@ -102,11 +106,43 @@ impl Director {
         let Some(outgoing) = &live.outgoing else {
             return;
         };
-        if !outgoing.sent {
+        if Self::too_late(now, live, outgoing) {
+            self.over_too_late(now, call);
+        } else if !outgoing.sent {
             self.look_up(now, call);
         } else if live.leg == LegId::NONE && live.ending.is_none() {
+            // Its INVITE may be out, and even be answered: what the shard told of it is still to be read. Asked
+            // for at once, a leg that has come and gone would be made a second time.
+            self.after(now, UNSPOKEN_AFTER, Timer::Unspoken(call));
+        }
+    }
+
+    /// The rings told nothing of a leg that our predecessor asked for: the command never left it.
+    pub(super) fn ask_again(&mut self, now: Now, call: CallId) {
+        if self.replay.as_ref().is_some_and(|replay| replay.told + UNSPOKEN_AFTER > now.mono) {
+            self.after(now, UNSPOKEN_AFTER, Timer::Unspoken(call));
+            return;
+        }
+        let Some(live) = self.calls.get(&call).filter(|live| !live.is_over()) else {
+            return;
+        };
+        if live.leg == LegId::NONE && live.ending.is_none() {
             self.originate(now, call);
         }
+    }
+
+    /// A leg without an INVITE so long after it was wanted is not dialled any more.
+    fn too_late(now: Now, live: &Live, outgoing: &Outgoing) -> bool {
+        let patience = ASK_PATIENCE + Duration::from_millis(u64::from(outgoing.ring_ms));
+        let waited = Duration::from_micros(now.wall.micros_since(live.row.date_created));
+        !outgoing.sent && waited > patience
+    }
+
+    fn over_too_late(&mut self, now: Now, call: CallId) {
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.reason = Some("too-late".to_owned());
+        }
+        self.over_without_leg(now, call, CallStatus::Failed, Cause::Internal, 0);
     }
 
     fn resume_script(&mut self, now: Now, call: CallId) {

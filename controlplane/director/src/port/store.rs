@@ -79,6 +79,34 @@ pub enum EntityKey {
 /// What came of a write with an id.
 pub type Stored = Result<(), String>;
 
+impl Record {
+    /// About how many bytes it is when written; rather too many than too few.
+    #[must_use]
+    pub(crate) fn weight(&self) -> usize {
+        let pairs = |pairs: &[(String, String)]| -> usize {
+            pairs.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
+        };
+        match self {
+            Self::Script(log) => 64 + log.state.as_ref().map_or(0, Vec::len),
+            Self::Call(row) | Self::CallIfAbsent(row) => {
+                512 + row.to.len()
+                    + row.from.len()
+                    + row.caller_name.as_ref().map_or(0, String::len)
+            }
+            Self::Cdr(cdr) => 1_024 + cdr.from.len() + cdr.to.len() + cdr.sip_call_id.len(),
+            Self::Usage(_) | Self::Ledger(_) | Self::Delete(_) => 256,
+            Self::Alert(alert) => {
+                512 + alert.message.len() + alert.url.as_ref().map_or(0, String::len)
+            }
+            Self::DeadLetter(letter) => {
+                512 + letter.url.len() + letter.error.len() + pairs(&letter.params)
+            }
+            // Some URLs, some networks.
+            Self::Put(_) => 64 * 1024,
+        }
+    }
+}
+
 impl Entity {
     #[must_use]
     pub fn key(&self) -> EntityKey {

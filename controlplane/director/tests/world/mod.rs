@@ -70,6 +70,8 @@ pub(crate) struct Store {
     pub(crate) dead: Vec<DeadLetter>,
     pub(crate) scripts: BTreeMap<CallId, director::port::ScriptLog>,
     pub(crate) writes: usize,
+    /// Bytes of the largest write.
+    pub(crate) largest: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -406,6 +408,8 @@ impl World {
             }
             Output::Store(write) => {
                 self.store.writes += 1;
+                let bytes: usize = write.records.iter().map(bytes).sum();
+                self.store.largest = self.store.largest.max(bytes);
                 if !(self.store_fails && write.id.is_some()) {
                     for record in write.records {
                         self.store.keep(record);
@@ -425,16 +429,7 @@ impl World {
         self.agenda.retain(|_, it| {
             !matches!(it, Happening::Reply(_) | Happening::Stored(_) | Happening::Resolved(_))
         });
-        let standing = self.legs.values().filter(|leg| !leg.ended).map(|leg| Standing {
-            call: leg.call,
-            leg: leg.id,
-            epoch: 1,
-            answered: leg.answered,
-        });
-        let mut book = self.book.clone();
-        book.standing = standing.collect();
-        book.scripts = self.store.scripts.values().cloned().collect();
-        self.director = Director::restore(self.settings.clone(), [9, 9, 9, 9], self.now, book);
+        self.director = self.successor();
         // The ring's unreleased events come again, before anything new.
         let again: Vec<_> = self.unreleased.iter().cloned().collect();
         for (at, (shard, event)) in again.into_iter().enumerate() {
@@ -453,6 +448,20 @@ impl World {
                 self.event(0, OwnedEvent::Ended { leg: Box::new(leg), at, by, cause, code });
             }
         }
+    }
+
+    /// One that goes on from what is written and stands.
+    pub(crate) fn successor(&self) -> Director {
+        let standing = self.legs.values().filter(|leg| !leg.ended).map(|leg| Standing {
+            call: leg.call,
+            leg: leg.id,
+            epoch: 1,
+            answered: leg.answered,
+        });
+        let mut book = self.book.clone();
+        book.standing = standing.collect();
+        book.scripts = self.store.scripts.values().cloned().collect();
+        Director::restore(self.settings.clone(), [9, 9, 9, 9], self.now, book)
     }
 
     fn obey(&mut self, command: OwnedCommand) {
@@ -617,6 +626,14 @@ impl Store {
             }
             Record::Put(_) | Record::Delete(_) => {}
         }
+    }
+}
+
+fn bytes(record: &Record) -> usize {
+    // Text is more than the journal's encoding ever takes.
+    match record {
+        Record::Script(log) => log.state.as_ref().map_or(0, Vec::len) + 32,
+        other => format!("{other:?}").len(),
     }
 }
 
