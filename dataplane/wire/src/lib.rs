@@ -28,6 +28,9 @@ pub mod mapping;
 pub mod record;
 pub mod region;
 pub mod ring;
+#[cfg(test)]
+mod ring_tests;
+mod sync;
 pub mod table;
 
 pub use cell::{Cell, CellState, Service, Usage, UsageKey};
