@@ -1,7 +1,7 @@
-//! A whole statically routed B2BUA call in the shard (GOALS.md P6): INVITE, 100, INVITE, 200, 200, ACK, ACK,
-//! BYE, 200, BYE, 200, two dialogs, media planned, metered, released. Phones and controlplane are played
-//! by the bench and not measured. Virtual time goes on at 1,000 calls/s, so that transactions expire, ports
-//! rest and counters are published within what is measured.
+//! A whole statically routed B2BUA call in the shard (GOALS.md P6): INVITE, 100, INVITE, 200, 200,
+//! ACK, ACK, BYE, 200, BYE, 200, two dialogs, media planned, metered, released. Phones and
+//! controlplane are played by the bench and not measured. Virtual time goes on at 1,000 calls/s, so
+//! that transactions expire, ports rest and counters are published within what is measured.
 
 use std::time::Duration;
 

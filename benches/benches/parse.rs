@@ -1,8 +1,9 @@
-//! SIP parsing (GOALS.md P5): an INVITE of about 800 bytes, all headers indexed, then Via, From, To,
-//! CSeq, Call-ID and Contact typed; beside it `rsip` with the same message and the same six headers.
+//! SIP parsing (GOALS.md P5): an INVITE of about 800 bytes, all headers indexed, then Via, From,
+//! To, CSeq, Call-ID and Contact typed; beside it `rsip` with the same message and the same six
+//! headers.
 //!
-//! `cargo bench -p benches --bench parse [-- --instructions N]`: with `--instructions` the message is
-//! parsed N times and nothing is measured, for callgrind (`benches/instructions`).
+//! `cargo bench -p benches --bench parse [-- --instructions N]`: with `--instructions` the message
+//! is parsed N times and nothing is measured, for callgrind (`benches/instructions`).
 
 use std::hint::black_box;
 

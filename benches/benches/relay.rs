@@ -1,7 +1,8 @@
-//! The shard alone, fed from memory (GOALS.md P4): statically routed calls are set up by real SIP, then
-//! RTP of 172 bytes goes round-robin over all legs in batches of 64, so that each packet is of another
-//! flow. Measured is everything the shard does: batch in, transmits out, ticks with their metering, RTCP and
-//! housekeeping. The frames' memory belongs to the bench and is warm, as a driver's ring is.
+//! The shard alone, fed from memory (GOALS.md P4): statically routed calls are set up by real SIP,
+//! then RTP of 172 bytes goes round-robin over all legs in batches of 64, so that each packet is of
+//! another flow. Measured is everything the shard does: batch in, transmits out, ticks with their
+//! metering, RTCP and housekeeping. The frames' memory belongs to the bench and is warm, as a
+//! driver's ring is.
 //!
 //! `cargo bench -p benches --bench relay [-- --legs N] [-- --instructions PACKETS]`: with
 //! `--instructions` nothing is measured, for callgrind (`benches/instructions`).

@@ -1,10 +1,10 @@
 //! The ring between the two processes (GOALS.md P8): what a hop takes between two pinned, awake
 //! threads and between two processes, and how many events a second go through.
 //!
-//! A hop is half of a round trip of a 64-byte record: one side pushes and publishes, the other, polling,
-//! pops and answers on a second ring. Two processes: this program runs itself again and gives it two sealed
-//! memfds as standard input and output, each mapped by both sides (one writer per page, as
-//! `wire::region` lays it out).
+//! A hop is half of a round trip of a 64-byte record: one side pushes and publishes, the other,
+//! polling, pops and answers on a second ring. Two processes: this program runs itself again and
+//! gives it two sealed memfds as standard input and output, each mapped by both sides (one writer
+//! per page, as `wire::region` lays it out).
 
 use std::io;
 use std::os::fd::AsFd;

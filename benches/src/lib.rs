@@ -2,8 +2,8 @@
 //! and a shard fed from memory ([`bed`]).
 //!
 //! Each target under `benches/` measures one stratum: `cargo bench -p benches --bench NAME`. The
-//! minimum of the rounds is the figure to compare, because such machines switch between two speeds for
-//! seconds at a time; the median is shown beside it.
+//! minimum of the rounds is the figure to compare, because such machines switch between two speeds
+//! for seconds at a time; the median is shown beside it.
 #![forbid(unsafe_code)]
 
 pub mod bed;

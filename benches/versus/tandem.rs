@@ -1,5 +1,5 @@
-//! This switch: `tandem-dataplane` as it is deployed. Calls follow a static route and are set up by SIP;
-//! this program plays the controlplane's small part (it publishes the route).
+//! This switch: `tandem-dataplane` as it is deployed. Calls follow a static route and are set up by
+//! SIP; this program plays the controlplane's small part (it publishes the route).
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,4 +1,5 @@
-//! baresip (Debian's baresip-core) as callee: a phone with a jitter buffer, a codec and an opinion on SDP.
+//! baresip (Debian's baresip-core) as callee: a phone with a jitter buffer, a codec and an opinion
+//! on SDP.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;

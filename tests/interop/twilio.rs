@@ -1,5 +1,5 @@
-//! The unmodified twilio-python: its client drives the REST API of a real switch, its validator judges our
-//! webhooks' signatures.
+//! The unmodified twilio-python: its client drives the REST API of a real switch, its validator
+//! judges our webhooks' signatures.
 
 use std::process::Command;
 use std::time::Duration;

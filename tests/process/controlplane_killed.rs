@@ -38,7 +38,8 @@ fn a_hundred_calls_stand_and_end_while_it_is_down() {
     report.expect_whole(u64::from(CALLS));
     let (lost, usual) = (report.lost(), control.lost());
     println!("lost {lost} of {}, control run {usual} of {}", report.received(), control.received());
-    // Noise of the machine: its own loss is 0.05-0.5 % (DESIGN.md section 10), and a loaded one's varies.
+    // Noise of the machine: its own loss is 0.05-0.5 % (DESIGN.md section 10), and a loaded one's
+    // varies.
     let noise = report.received() / 200 + usual / 2;
     assert!(lost <= usual + noise, "{lost} packets lost, {usual} without the kill");
     let books = Books::of(&bed, 200);

@@ -1,5 +1,5 @@
-//! `kill -9` of the dataplane. Standing calls are not carried over yet: each is ended once, billed to its last
-//! packet, with one CDR, and the next call works.
+//! `kill -9` of the dataplane. Standing calls are not carried over yet: each is ended once, billed
+//! to its last packet, with one CDR, and the next call works.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -36,8 +36,8 @@ fn sum_of_ledger_is_sum_of_cdrs_is_what_was_talked() {
         let record = record.expect("every category");
         assert_eq!(exact_us(&record["usage_exact"]), books.ledger_us(category), "{record}");
     }
-    // Every packet that a far end sent and we relayed is counted once: as many as the far ends heard, and those
-    // that were under way when the call ended.
+    // Every packet that a far end sent and we relayed is counted once: as many as the far ends
+    // heard, and those that were under way when the call ended.
     let counts = books.rows.iter().filter(|row| row["category"] == "media-relay");
     let relayed: u64 = counts
         .filter_map(|row| row["count"].as_str())

@@ -1,6 +1,6 @@
-//! Two real processes and their supervisor, started as a user starts them, killed as nobody likes it. What
-//! must hold is in DESIGN.md section 8 and SPECIFICATION.md; loss is judged against a control run without the
-//! event, because the machine itself loses packets.
+//! Two real processes and their supervisor, started as a user starts them, killed as nobody likes
+//! it. What must hold is in DESIGN.md section 8 and SPECIFICATION.md; loss is judged against a
+//! control run without the event, because the machine itself loses packets.
 #![expect(clippy::disallowed_methods, reason = "these tests stand outside: real clocks")]
 
 mod controlplane_killed;

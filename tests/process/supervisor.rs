@@ -1,4 +1,5 @@
-//! The supervisor: brings back what dies, later each time; stops in order; its own death costs no call.
+//! The supervisor: brings back what dies, later each time; stops in order; its own death costs no
+//! call.
 
 use std::process::Command;
 use std::time::{Duration, Instant};

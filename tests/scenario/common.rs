@@ -236,7 +236,8 @@ pub(crate) fn first_line(bytes: &[u8]) -> &str {
     std::str::from_utf8(&bytes[..end]).unwrap_or("")
 }
 
-/// Loses the first `times` datagrams whose first line has all of these words and whose CSeq has `method`.
+/// Loses the first `times` datagrams whose first line has all of these words and whose CSeq has
+/// `method`.
 pub(crate) fn lose(world: &mut World, times: u32, start: &'static str, method: &'static str) {
     let mut left = times;
     world.network.set_filter(move |_, datagram| {

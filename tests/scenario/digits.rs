@@ -1,5 +1,5 @@
-//! Digits reach the controlplane once each, by RFC 4733 and by INFO, alone and in a join, and the other
-//! phone hears them.
+//! Digits reach the controlplane once each, by RFC 4733 and by INFO, alone and in a join, and the
+//! other phone hears them.
 
 use world::{Action, Manner, Setup};
 

@@ -1,4 +1,5 @@
-//! 183 with a description: the caller hears the far end before it answers, and nothing is billed for it.
+//! 183 with a description: the caller hears the far end before it answers, and nothing is billed
+//! for it.
 
 use world::{Action, Manner, Setup};
 

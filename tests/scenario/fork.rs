@@ -1,4 +1,5 @@
-//! A second 2xx of another branch is acknowledged and ended; the first one stands (RFC 3261 section 13.2.2.4).
+//! A second 2xx of another branch is acknowledged and ended; the first one stands (RFC 3261 section
+//! 13.2.2.4).
 
 use world::{Action, Manner, Setup};
 

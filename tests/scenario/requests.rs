@@ -1,5 +1,5 @@
-//! Requests outside and inside of calls: OPTIONS, merged INVITEs, strangers, unknown dialogs, addresses
-//! that no media may go to.
+//! Requests outside and inside of calls: OPTIONS, merged INVITEs, strangers, unknown dialogs,
+//! addresses that no media may go to.
 
 use wire::counter::Counter;
 use wire::event::Cause;

@@ -1,4 +1,5 @@
-//! What ends a call without anybody asking: silence, limits, sessions, the absence of a controlplane.
+//! What ends a call without anybody asking: silence, limits, sessions, the absence of a
+//! controlplane.
 
 use std::time::Duration;
 

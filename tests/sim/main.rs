@@ -1,8 +1,8 @@
-//! The simulation: whole worlds from seeds. Three shards, the director, phones, tenants' web servers, bad
-//! networks, processes that die; afterwards everything of `world::check` must hold.
+//! The simulation: whole worlds from seeds. Three shards, the director, phones, tenants' web
+//! servers, bad networks, processes that die; afterwards everything of `world::check` must hold.
 //!
-//! `TANDEM_SEEDS=N` plays so many small worlds (default 1,000), `TANDEM_SEED=S` with the test `replay` plays one,
-//! `TANDEM_TRACE=1` tells what happens in it.
+//! `TANDEM_SEEDS=N` plays so many small worlds (default 1,000), `TANDEM_SEED=S` with the test
+//! `replay` plays one, `TANDEM_TRACE=1` tells what happens in it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

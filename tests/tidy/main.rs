@@ -1,7 +1,8 @@
 //! The repository's rules as tests: what a reviewer would have to remember, a machine remembers.
 //!
-//! Every finding names file, line, rule and cure; all findings of a rule are told at once. An exception
-//! is an entry with a reason beside the rule, and an entry that is no longer needed is a finding too.
+//! Every finding names file, line, rule and cure; all findings of a rule are told at once. An
+//! exception is an entry with a reason beside the rule, and an entry that is no longer needed is a
+//! finding too.
 
 mod arrows;
 mod banned;

@@ -1,5 +1,5 @@
-//! The tree as text: which files there are, and Rust files with comments and literals blanked, so that
-//! a rule about code is not broken by words.
+//! The tree as text: which files there are, and Rust files with comments and literals blanked, so
+//! that a rule about code is not broken by words.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Text that does not belong into the tree: machine paths, registries, secrets, binaries; and Markdown
-//! with one title.
+//! Text that does not belong into the tree: machine paths, registries, secrets, binaries; and
+//! Markdown with one title.
 
 use crate::judge;
 use crate::source;

@@ -1,6 +1,7 @@
-//! The wire's layout and encoding as a snapshot: `wire.snapshot` holds one value of each message, encoded. A change
-//! that shows here is a change of the contract: raise `WIRE_VERSION` (or `RECORD_VERSION`), then write the
-//! snapshot anew with `TANDEM_BLESS=1 cargo test -p tests --test tidy`.
+//! The wire's layout and encoding as a snapshot: `wire.snapshot` holds one value of each message,
+//! encoded. A change that shows here is a change of the contract: raise `WIRE_VERSION` (or
+//! `RECORD_VERSION`), then write the snapshot anew with `TANDEM_BLESS=1 cargo test -p tests --test
+//! tidy`.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};

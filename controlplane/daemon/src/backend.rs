@@ -1,4 +1,5 @@
-//! The API's questions, answered: configuration from memory, history from the store, changes by the director.
+//! The API's questions, answered: configuration from memory, history from the store, changes by the
+//! director.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -42,9 +42,9 @@ impl AsFd for Bell {
     }
 }
 
-/// Waits until one of the bells rings or `time` has passed, and clears them. The dataplane's bell is
-/// not ours alone to trust: if it was made blocking, reading it when it did not ring would hang, so
-/// only bells that poll says are readable are read.
+/// Waits until one of the bells rings or `time` has passed, and clears them. The dataplane's bell
+/// is not ours alone to trust: if it was made blocking, reading it when it did not ring would hang,
+/// so only bells that poll says are readable are read.
 pub fn wait(bells: &[&Bell], time: Duration) {
     let mut fds: Vec<PollFd<'_>> =
         bells.iter().map(|bell| PollFd::new(*bell, PollFlags::IN)).collect();

@@ -1,5 +1,5 @@
-//! Everything configured, in memory, for those who read it at every request: logins, lists of entities.
-//! The runtime keeps it as the writes pass by.
+//! Everything configured, in memory, for those who read it at every request: logins, lists of
+//! entities. The runtime keeps it as the writes pass by.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};

@@ -54,8 +54,8 @@ impl Inbox {
         core::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Announces sleep. False if something is there: do not sleep then. The lock orders this against
-    /// [`Inbox::tell`]: either it sees the announcement or we see what it told.
+    /// Announces sleep. False if something is there: do not sleep then. The lock orders this
+    /// against [`Inbox::tell`]: either it sees the announcement or we see what it told.
     #[must_use]
     pub fn prepare_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);

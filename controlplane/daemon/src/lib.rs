@@ -12,7 +12,8 @@
 //!                                     shards of the dataplane
 //! ```
 //!
-//! The runtime thread owns the director and both ends of every ring; everybody else leaves things in its inbox.
+//! The runtime thread owns the director and both ends of every ring; everybody else leaves things
+//! in its inbox.
 #![forbid(unsafe_code)]
 
 pub mod backend;

@@ -1,5 +1,5 @@
-//! The operator's figures, in the Prometheus text format: the shards' counters as they stand in their
-//! regions, the runtime's own, the store's.
+//! The operator's figures, in the Prometheus text format: the shards' counters as they stand in
+//! their regions, the runtime's own, the store's.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};

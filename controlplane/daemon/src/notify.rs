@@ -1,5 +1,5 @@
-//! The service manager's protocol (sd_notify(3), sd_listen_fds(3)), client side. Safe code only: parked
-//! memfds are opened again through /proc instead of being taken over by number.
+//! The service manager's protocol (sd_notify(3), sd_listen_fds(3)), client side. Safe code only:
+//! parked memfds are opened again through /proc instead of being taken over by number.
 
 use std::env;
 use std::io::{self, IoSlice};
@@ -94,7 +94,8 @@ pub fn watchdog_interval() -> Option<Duration> {
     (micros > 0 && is_for_us("WATCHDOG_PID")).then(|| Duration::from_micros(micros))
 }
 
-/// The parked descriptors whose names begin with `prefix`, as new read-write descriptors of the same files.
+/// The parked descriptors whose names begin with `prefix`, as new read-write descriptors of the
+/// same files.
 #[must_use]
 pub fn parked(prefix: &str) -> Vec<(String, OwnedFd)> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();

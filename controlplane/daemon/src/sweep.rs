@@ -24,7 +24,8 @@ pub fn standing(region: &Region<'_>) -> Vec<Standing> {
     standing
 }
 
-/// Every leg that is not free and whether it is closed: what is left of a dataplane that will not come back.
+/// Every leg that is not free and whether it is closed: what is left of a dataplane that will not
+/// come back.
 #[must_use]
 pub fn left_behind(region: &Region<'_>) -> Vec<u32> {
     let taken = |index: &u32| {
@@ -33,8 +34,8 @@ pub fn left_behind(region: &Region<'_>) -> Vec<u32> {
     (0..region.sizes().legs).filter(taken).collect()
 }
 
-/// Tells the end of the leg in a slot as its shard would have: from cell and record, without what only
-/// the shard knew (media quality). None if the slot is free or cannot be read.
+/// Tells the end of the leg in a slot as its shard would have: from cell and record, without what
+/// only the shard knew (media quality). None if the slot is free or cannot be read.
 pub fn with_summary<T>(
     region: &Region<'_>,
     index: u32,

@@ -1,5 +1,5 @@
-//! The first tenant: made when the store has none, and told to the operator in a file that only he can read.
-//! Its token is never in a log, an argument or the environment.
+//! The first tenant: made when the store has none, and told to the operator in a file that only he
+//! can read. Its token is never in a log, an argument or the environment.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -25,8 +25,8 @@ pub fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// A new main account with number 1. Calls to its numbers are taken from this machine only until its owner
-/// names the networks of his carriers.
+/// A new main account with number 1. Calls to its numbers are taken from this machine only until
+/// its owner names the networks of his carriers.
 ///
 /// # Errors
 /// As [`random`].

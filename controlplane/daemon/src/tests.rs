@@ -1,4 +1,5 @@
-//! The runtime against a dataplane made of plain memory: real rings, journal and database, virtual time.
+//! The runtime against a dataplane made of plain memory: real rings, journal and database, virtual
+//! time.
 
 use std::collections::VecDeque;
 use std::io;
@@ -339,7 +340,8 @@ fn what_a_predecessor_read_and_did_not_release_comes_again_and_counts_once() {
     life.turn(None);
     let released = shard.ours.cursors().released.load(Ordering::Relaxed);
     drop(life);
-    // The cursor stands where the predecessor's last settled turn left it; everything behind it comes again.
+    // The cursor stands where the predecessor's last settled turn left it; everything behind it
+    // comes again.
     shard.ours.cursors().released.store(released, Ordering::Relaxed);
     let mut life = Life::begin(folder.path());
     life.turn(Some(shard.attachment(true)));

@@ -5,10 +5,10 @@
 //!                                                                              | ApiReply | Resolve | Notice
 //! ```
 //!
-//! `handle_*` tells it what happened at `now`, [`Director::poll_output`] drains what it wants done, and
-//! [`Director::deadline`] says when it wants to hear of time next. It holds live state only: history
-//! is the store's, and every change of a live call leaves as a [`port::StoreWrite`] before the command
-//! that depends on it, so that a successor goes on from what was written.
+//! `handle_*` tells it what happened at `now`, [`Director::poll_output`] drains what it wants done,
+//! and [`Director::deadline`] says when it wants to hear of time next. It holds live state only:
+//! history is the store's, and every change of a live call leaves as a [`port::StoreWrite`] before
+//! the command that depends on it, so that a successor goes on from what was written.
 #![forbid(unsafe_code)]
 
 mod director;

@@ -1,5 +1,5 @@
-//! The director's own randomness: xoshiro256** (Blackman and Vigna), seeded at construction, so that a
-//! simulation repeats. For ids, idempotency tokens and jitter; secrets are made outside.
+//! The director's own randomness: xoshiro256** (Blackman and Vigna), seeded at construction, so
+//! that a simulation repeats. For ids, idempotency tokens and jitter; secrets are made outside.
 
 use std::time::Duration;
 

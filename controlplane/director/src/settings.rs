@@ -18,12 +18,14 @@ pub struct Settings {
     pub shards: u8,
     /// `host` or `host:port` put into the From of legs whose caller is a number or a name.
     pub sip_host: String,
-    /// Names and addresses under which this switch itself is called, in lower case, without port: calls to them
-    /// go by number, and no tenant may hold one as a domain. The host of `sip_host` is one of them.
+    /// Names and addresses under which this switch itself is called, in lower case, without port:
+    /// calls to them go by number, and no tenant may hold one as a domain. The host of `sip_host`
+    /// is one of them.
     pub own_hosts: Vec<String>,
     /// SIP sockets of ours, as they are reached: no leg of a tenant is sent to one.
     pub own_sockets: Vec<SocketAddr>,
-    /// Networks that tenants' SIP targets may be in although they are loopback, link-local or private to the host.
+    /// Networks that tenants' SIP targets may be in although they are loopback, link-local or
+    /// private to the host.
     pub target_allow: Vec<Network>,
     pub webhook_connect_ms: u32,
     /// At most 15,000.
@@ -38,7 +40,8 @@ pub struct Limits {
     pub calls: usize,
     /// Legs of one account at one time, where the account names no number.
     pub account_calls: u32,
-    /// New calls per second of one account, where the account names no number; the burst is as much again.
+    /// New calls per second of one account, where the account names no number; the burst is as much
+    /// again.
     pub account_calls_per_second: u32,
     /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
     pub callbacks: usize,

@@ -1,5 +1,6 @@
-//! Moments as text: RFC 2822 for the 2010-04-01 API and callbacks, RFC 3339 for v1 resources and logs, days for
-//! billing. UTC only; proleptic Gregorian (days from civil, after Howard Hinnant's published algorithm).
+//! Moments as text: RFC 2822 for the 2010-04-01 API and callbacks, RFC 3339 for v1 resources and
+//! logs, days for billing. UTC only; proleptic Gregorian (days from civil, after Howard Hinnant's
+//! published algorithm).
 
 use base::Wall;
 

@@ -1,5 +1,5 @@
-//! SIP URIs as the director needs them (RFC 3261 section 19.1), and which addresses tenants may have
-//! INVITEs sent to.
+//! SIP URIs as the director needs them (RFC 3261 section 19.1), and which addresses tenants may
+//! have INVITEs sent to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -96,7 +96,8 @@ pub(crate) fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     Some((host, port))
 }
 
-/// `+` and digits, or digits alone, 1-20 of them; visual separators are removed. None for anything else.
+/// `+` and digits, or digits alone, 1-20 of them; visual separators are removed. None for anything
+/// else.
 pub(crate) fn number(text: &str) -> Option<String> {
     let number: String =
         text.trim().chars().filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')')).collect();
@@ -134,8 +135,8 @@ pub(crate) fn unescape(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Why a tenant may not have an INVITE sent there; None if it may. IPv4 addresses hidden in IPv6 ones
-/// are judged as what they are.
+/// Why a tenant may not have an INVITE sent there; None if it may. IPv4 addresses hidden in IPv6
+/// ones are judged as what they are.
 pub(crate) fn target_refused(address: IpAddr, allow: &[Network]) -> Option<&'static str> {
     if allow.iter().any(|network| network.contains(address)) {
         return None;

@@ -81,7 +81,8 @@ pub(crate) fn authority(url: &str) -> Option<String> {
         .then(|| authority.to_ascii_lowercase())
 }
 
-/// `reference` seen from `base` (RFC 3986 section 5.2, http and https only); None where that is no URL.
+/// `reference` seen from `base` (RFC 3986 section 5.2, http and https only); None where that is no
+/// URL.
 pub(crate) fn resolve(base: &str, reference: &str) -> Option<String> {
     let reference = reference.trim();
     if authority(reference).is_some() {

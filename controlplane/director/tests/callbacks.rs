@@ -1,4 +1,5 @@
-//! Callbacks: in order per call, at least once, retried with the same token, never at another's cost.
+//! Callbacks: in order per call, at least once, retried with the same token, never at another's
+//! cost.
 
 mod world;
 

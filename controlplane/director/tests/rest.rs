@@ -1,4 +1,5 @@
-//! Calls of the API: created, run when answered, redirected, completed, cancelled; and what is configured by it.
+//! Calls of the API: created, run when answered, redirected, completed, cancelled; and what is
+//! configured by it.
 
 mod world;
 

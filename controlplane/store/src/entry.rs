@@ -1,5 +1,5 @@
-//! Store writes as journal records. What configures tenants carries secrets and is sealed; the rest is
-//! plain.
+//! Store writes as journal records. What configures tenants carries secrets and is sealed; the rest
+//! is plain.
 //!
 //! ```text
 //!   record: | 0 | postcard |        or        | 1 | sealed postcard |

@@ -6,8 +6,8 @@
 //!                                  committed = position -> journal segments are deleted
 //! ```
 //!
-//! The journal makes durable, the store makes readable; what the journal holds and the store does not is
-//! applied again at start. Every write may come twice.
+//! The journal makes durable, the store makes readable; what the journal holds and the store does
+//! not is applied again at start. Every write may come twice.
 #![forbid(unsafe_code)]
 
 pub mod entry;
@@ -26,8 +26,9 @@ pub use query::{AlertQuery, CallQuery, Cursor, Seek, Span, Status, Sum, UsageDay
 pub use sqlite::Sqlite;
 pub use vault::{Vault, VaultError};
 
-/// The questions that the director, the API and the operator ask. Reads block their thread (microseconds
-/// to milliseconds) and see everything that was committed; [`Store::settle`] first, to see one's own writes.
+/// The questions that the director, the API and the operator ask. Reads block their thread
+/// (microseconds to milliseconds) and see everything that was committed; [`Store::settle`] first,
+/// to see one's own writes.
 pub trait Store: Send + Sync {
     /// Queues a write with its position in the journal; positions grow.
     fn submit(&self, position: Position, write: StoreWrite);

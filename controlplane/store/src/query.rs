@@ -3,7 +3,8 @@
 use base::{CallId, Wall};
 use director::model::{AccountSid, AlertLevel, CallStatus, Currency, Nanos, Service};
 
-/// A place in a list that is ordered newest first: by moment, then by sid's number, both descending.
+/// A place in a list that is ordered newest first: by moment, then by sid's number, both
+/// descending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub at: Wall,
@@ -60,8 +61,8 @@ pub struct AlertQuery {
     pub window: Window,
 }
 
-/// What an account used of one micro-service on one UTC day, and what it was charged in one currency
-/// (the first one by code if there were several).
+/// What an account used of one micro-service on one UTC day, and what it was charged in one
+/// currency (the first one by code if there were several).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageDay {
     /// The day's first moment.

@@ -1,13 +1,14 @@
-//! Secrets that must be recovered (auth tokens sign webhooks, key secrets sign access tokens) are kept
-//! sealed: AES-256-GCM with a random nonce, bound to what they belong to, so that a sealed token moved
-//! to another row does not open.
+//! Secrets that must be recovered (auth tokens sign webhooks, key secrets sign access tokens) are
+//! kept sealed: AES-256-GCM with a random nonce, bound to what they belong to, so that a sealed
+//! token moved to another row does not open.
 //!
 //! ```text
 //!   sealed: | version 1 | nonce 12 | ciphertext | tag 16 |
 //! ```
 //!
-//! The key comes from the service manager's credential store, or from a file of mode 0600 that is made on
-//! first start. Without it the store's secrets are lost; with it and the database they are not secret.
+//! The key comes from the service manager's credential store, or from a file of mode 0600 that is
+//! made on first start. Without it the store's secrets are lost; with it and the database they are
+//! not secret.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

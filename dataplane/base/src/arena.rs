@@ -1,6 +1,7 @@
-//! Bytes of many lengths in memory taken once: power-of-two classes from 64 bytes to 64 KiB, each with
-//! a free list, cut from one block. Holds what outlives a datagram: dialog texts, SDP, messages kept for
-//! retransmission. Nothing is allocated after birth; what does not fit is refused.
+//! Bytes of many lengths in memory taken once: power-of-two classes from 64 bytes to 64 KiB, each
+//! with a free list, cut from one block. Holds what outlives a datagram: dialog texts, SDP,
+//! messages kept for retransmission. Nothing is allocated after birth; what does not fit is
+//! refused.
 
 use alloc::vec::Vec;
 
@@ -8,8 +9,8 @@ const SMALLEST_SHIFT: u32 = 6;
 const CLASSES: usize = 11;
 const NONE: u32 = u32::MAX;
 
-/// Bytes stored in an [`Arena`]. Give it back with [`Arena::free`]; it is not `Copy` so that this is
-/// done once.
+/// Bytes stored in an [`Arena`]. Give it back with [`Arena::free`]; it is not `Copy` so that this
+/// is done once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// In units of 64 bytes.

@@ -1,5 +1,5 @@
-//! Frames: packets named by where they lie, so that a received packet is rewritten in place and sent
-//! from the same buffer. The memory belongs to whoever implements [`Frames`] (`net` on a real
+//! Frames: packets named by where they lie, so that a received packet is rewritten in place and
+//! sent from the same buffer. The memory belongs to whoever implements [`Frames`] (`net` on a real
 //! machine, the simulated world in tests); everybody else passes [`Frame`]s around by value.
 //!
 //! ```text
@@ -7,7 +7,8 @@
 //!          0          start            start+len            capacity
 //! ```
 //!
-//! Ownership: whoever is handed a frame transmits it, hands it over, or frees it; exactly one of them.
+//! Ownership: whoever is handed a frame transmits it, hands it over, or frees it; exactly one of
+//! them.
 
 use core::net::SocketAddr;
 
@@ -75,7 +76,8 @@ pub struct Transmit {
     pub to: SocketAddr,
 }
 
-/// Which path carries a stream. Reported, never guessed (DESIGN.md section 4, "no silent fallback").
+/// Which path carries a stream. Reported, never guessed (DESIGN.md section 4, "no silent
+/// fallback").
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -87,7 +89,8 @@ pub enum Path {
     Socket = 3,
 }
 
-/// What the shard asks of the packet paths. One interface for all tiers: the shard never learns how.
+/// What the shard asks of the packet paths. One interface for all tiers: the shard never learns
+/// how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// Make the port receive. Answered by [`FlowReport::Opened`] or [`FlowReport::Refused`].

@@ -1,5 +1,5 @@
-//! A keyed hash (SipHash-1-3) for tables that strangers can feed and for short MACs on what we wrote
-//! ourselves.
+//! A keyed hash (SipHash-1-3) for tables that strangers can feed and for short MACs on what we
+//! wrote ourselves.
 
 use core::hash::Hasher;
 

@@ -1,11 +1,12 @@
-//! Ids. A call has one 128-bit id made by the side that creates it, printed `CA` + 32 hex digits and
-//! the same in the wire, the logs, the CDR and captures. A [`LegId`] names a slot of a shard for as
-//! long as one leg lives in it and never leaves the box.
+//! Ids. A call has one 128-bit id made by the side that creates it, printed `CA` + 32 hex digits
+//! and the same in the wire, the logs, the CDR and captures. A [`LegId`] names a slot of a shard
+//! for as long as one leg lives in it and never leaves the box.
 
 use core::fmt;
 use core::str::FromStr;
 
-/// A call (one leg of it, as the API counts calls: a dialled leg is a call of its own with a parent).
+/// A call (one leg of it, as the API counts calls: a dialled leg is a call of its own with a
+/// parent).
 #[derive(
     Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
 )]

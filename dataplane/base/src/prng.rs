@@ -1,5 +1,5 @@
-//! A seeded PRNG (xoshiro256**): the same seed gives the same run. Not for secrets: keys come from the
-//! system at boot.
+//! A seeded PRNG (xoshiro256**): the same seed gives the same run. Not for secrets: keys come from
+//! the system at boot.
 
 /// xoshiro256** by Blackman and Vigna, seeded by SplitMix64.
 #[derive(Clone, Debug)]

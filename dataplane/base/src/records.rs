@@ -1,4 +1,5 @@
-//! A bounded queue of byte records in memory taken once: what a value says until its driver drains it.
+//! A bounded queue of byte records in memory taken once: what a value says until its driver drains
+//! it.
 
 use alloc::vec::Vec;
 
@@ -43,7 +44,8 @@ impl Records {
         self.memory.len()
     }
 
-    /// Lets `write` fill up to `most` bytes; it says how many, or None to take nothing. False if there is no room.
+    /// Lets `write` fill up to `most` bytes; it says how many, or None to take nothing. False if
+    /// there is no room.
     pub fn push_with(
         &mut self,
         most: usize,

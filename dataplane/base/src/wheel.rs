@@ -1,5 +1,5 @@
-//! A hierarchical timer wheel over slab indices: each index has at most one deadline. Five levels of
-//! 64 slots of 2^20 ns (1.05 ms) to 2^44 ns; everything is a list through nodes made at birth.
+//! A hierarchical timer wheel over slab indices: each index has at most one deadline. Five levels
+//! of 64 slots of 2^20 ns (1.05 ms) to 2^44 ns; everything is a list through nodes made at birth.
 //!
 //! A timer never fires early and at most one tick late.
 
@@ -92,8 +92,8 @@ impl Wheel {
     pub fn pop(&mut self, now: Mono) -> Option<u32> {
         let target = now.0 >> TICK_SHIFT;
         loop {
-            // Time passes for an empty wheel too: else what is set next would be placed by an old clock
-            // and look due before its time.
+            // Time passes for an empty wheel too: else what is set next would be placed by an old
+            // clock and look due before its time.
             let due = self.first().filter(|(_, _, start)| *start <= target);
             let Some((level, slot, start)) = due else {
                 self.now = self.now.max(target);

@@ -6,8 +6,8 @@
 //!   exhale   datagrams and flows to the ring's queue, events and handoffs to their rings
 //! ```
 //!
-//! It sleeps only when nothing waits and after it has said so in every ring that others write for it;
-//! they ring its doorbell then, and only then.
+//! It sleeps only when nothing waits and after it has said so in every ring that others write for
+//! it; they ring its doorbell then, and only then.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -343,8 +343,8 @@ impl Breathing {
 
     /// A controlplane has come (again): its cursors for our events, its commands for us.
     fn attach(&mut self, words: Attached) {
-        // It was checked in the lobby; what has become of it since is the other process's doing, and no
-        // reason to stop.
+        // It was checked in the lobby; what has become of it since is the other process's doing,
+        // and no reason to stop.
         let Ok(theirs) = Region::open(words, Side::Controlplane) else {
             tracing::error!("the controlplane's region has changed its header; not attached");
             return;

@@ -1,5 +1,5 @@
-//! The lobby where the controlplane is met: descriptors are exchanged, then nobody talks here any more.
-//! The connection stays open so that each side sees the other's death.
+//! The lobby where the controlplane is met: descriptors are exchanged, then nobody talks here any
+//! more. The connection stays open so that each side sees the other's death.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;

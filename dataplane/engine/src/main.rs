@@ -1,4 +1,5 @@
-//! `tandem-dataplane`: configuration -> plan -> regions -> listeners -> one thread per shard -> link.
+//! `tandem-dataplane`: configuration -> plan -> regions -> listeners -> one thread per shard ->
+//! link.
 //!
 //! ```text
 //!   main            reads, checks, opens everything that needs privileges, starts the threads;
@@ -192,8 +193,8 @@ fn configuration() -> Result<(Config, PathBuf), String> {
     Ok((config, path))
 }
 
-/// Lines are written by a thread of their own: a disk that stalls must not hold up a shard. While the
-/// guard lives; what is still queued is written when it goes.
+/// Lines are written by a thread of their own: a disk that stalls must not hold up a shard. While
+/// the guard lives; what is still queued is written when it goes.
 fn start_log(config: &Config) -> tracing_appender::non_blocking::WorkerGuard {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log.level)

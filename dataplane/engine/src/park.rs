@@ -1,5 +1,5 @@
-//! What outlives this process: regions, doorbells and SIP sockets, parked with the service manager under
-//! a name and taken back by the successor. What is not there yet is made and parked.
+//! What outlives this process: regions, doorbells and SIP sockets, parked with the service manager
+//! under a name and taken back by the successor. What is not there yet is made and parked.
 
 use std::collections::HashMap;
 use std::net::UdpSocket;

@@ -1,5 +1,5 @@
-//! From the configuration as written to the plan as lived: what is relative becomes absolute, what is
-//! shared is dealt out, what cannot work is said.
+//! From the configuration as written to the plan as lived: what is relative becomes absolute, what
+//! is shared is dealt out, what cannot work is said.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

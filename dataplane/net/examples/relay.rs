@@ -2,11 +2,11 @@
 //!
 //! `cargo run --release -p net --example relay -- [legs] [packets] [burst]`
 //!
-//! Each leg is a connected socket; leg 2k relays to leg 2k+1 and back. One thread plays everything in
-//! turns: it sends a burst (not measured), relays it (measured), takes it in again (not measured).
-//! Measured is the thread's CPU time, so that other work on the machine disturbs little. On loopback
-//! a sender pays for the receiver's protocol work; the relay therefore pays for exactly one send and
-//! one receive path of the kernel per packet, as it does behind a NIC.
+//! Each leg is a connected socket; leg 2k relays to leg 2k+1 and back. One thread plays everything
+//! in turns: it sends a burst (not measured), relays it (measured), takes it in again (not
+//! measured). Measured is the thread's CPU time, so that other work on the machine disturbs little.
+//! On loopback a sender pays for the receiver's protocol work; the relay therefore pays for exactly
+//! one send and one receive path of the kernel per packet, as it does behind a NIC.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,7 +1,8 @@
 //! A ring of provided buffers: our stores, the kernel's loads. One per buffer group.
 //!
-//! Entry i is `{ address u64, length u32, id u16, reserved u16 }`; the reserved half-word of entry 0
-//! is the tail. We write entries, then move the tail with release; the kernel takes from its own head.
+//! Entry i is `{ address u64, length u32, id u16, reserved u16 }`; the reserved half-word of entry
+//! 0 is the tail. We write entries, then move the tail with release; the kernel takes from its own
+//! head.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};

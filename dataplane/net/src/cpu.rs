@@ -43,8 +43,8 @@ pub fn current() -> Option<usize> {
     usize::try_from(unsafe { libc::sched_getcpu() }).ok()
 }
 
-/// Raises the soft limit of descriptors to what is needed, and the hard limit too if we may. An error
-/// only if the limit stays below.
+/// Raises the soft limit of descriptors to what is needed, and the hard limit too if we may. An
+/// error only if the limit stays below.
 pub fn raise_nofile(needed: u64) -> Result<(), NetError> {
     let limit = nofile();
     if limit.rlim_cur >= needed {

@@ -1,7 +1,7 @@
 //! Doorbells: how a sleeping thread, perhaps of another process, is woken.
 //!
-//! A wake across cores costs microseconds, so a queue is polled each breath and the bell is rung only
-//! for a sleeper. Who sleeps says so in a word that both sides see. The race and its answer:
+//! A wake across cores costs microseconds, so a queue is polled each breath and the bell is rung
+//! only for a sleeper. Who sleeps says so in a word that both sides see. The race and its answer:
 //!
 //! ```text
 //!   consumer                         producer
@@ -11,11 +11,11 @@
 //!   sleeping = 0
 //! ```
 //!
-//! Either A comes before B in the one order of all SeqCst fences: then the producer sees `sleeping` and
-//! rings; or B comes before A: then the consumer sees the item and does not sleep. Without the fences
-//! both could read the old value, and the item would lie there until the next timer. The word has one
-//! writer (the consumer), as every shared page has; so a producer may ring more than once for one
-//! sleep, which costs a system call and is harmless.
+//! Either A comes before B in the one order of all SeqCst fences: then the producer sees `sleeping`
+//! and rings; or B comes before A: then the consumer sees the item and does not sleep. Without the
+//! fences both could read the old value, and the item would lie there until the next timer. The
+//! word has one writer (the consumer), as every shared page has; so a producer may ring more than
+//! once for one sleep, which costs a system call and is harmless.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -58,8 +58,8 @@ impl Doorbell {
         unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
-    /// Takes the rings since the last time; zero if there were none. For those who wait with poll(2):
-    /// a [`crate::Driver`] needs no reading.
+    /// Takes the rings since the last time; zero if there were none. For those who wait with
+    /// poll(2): a [`crate::Driver`] needs no reading.
     #[must_use]
     pub fn take(&self) -> u64 {
         let mut count = [0_u8; 8];
@@ -94,8 +94,8 @@ impl<'a> Sleeper<'a> {
         Self { word }
     }
 
-    /// The consumer is about to sleep: *after* this it looks at all its queues once more, and sleeps
-    /// only if they are empty.
+    /// The consumer is about to sleep: *after* this it looks at all its queues once more, and
+    /// sleeps only if they are empty.
     pub fn going_to_sleep(self) {
         self.word.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Errors of boot: each names the cause and the cure. After boot nothing here is returned; what goes
-//! wrong with a packet or a port is counted or reported.
+//! Errors of boot: each names the cause and the cure. After boot nothing here is returned; what
+//! goes wrong with a packet or a port is counted or reported.
 
 use std::io;
 use std::net::SocketAddr;

@@ -14,8 +14,8 @@
 //! and sends from them, so that a relayed packet is never copied by us.
 //!
 //! Everything else here is what a process needs once, at boot: SIP listeners ([`listen`]), pinning
-//! ([`cpu`]), what the machine can do ([`probe`]), the service manager ([`notify`]), the link to the
-//! other process ([`link`]) and sealed shared memory ([`memfd`]).
+//! ([`cpu`]), what the machine can do ([`probe`]), the service manager ([`notify`]), the link to
+//! the other process ([`link`]) and sealed shared memory ([`memfd`]).
 
 pub mod clock;
 pub mod cpu;

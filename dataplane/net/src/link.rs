@@ -1,8 +1,9 @@
-//! The link between the two processes: a Unix SEQPACKET socket that carries messages and descriptors.
+//! The link between the two processes: a Unix SEQPACKET socket that carries messages and
+//! descriptors.
 //!
-//! A message arrives whole, with the descriptors that were sent with it, or not at all. Who is at the
-//! other end is asked of the kernel (SO_PEERCRED), and its death is seen through a pidfd: exact, and
-//! not fooled by a process number used again.
+//! A message arrives whole, with the descriptors that were sent with it, or not at all. Who is at
+//! the other end is asked of the kernel (SO_PEERCRED), and its death is seen through a pidfd:
+//! exact, and not fooled by a process number used again.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -121,8 +122,8 @@ impl Link {
         Self { fd }
     }
 
-    /// Sends a message with descriptors; blocks while the other end's queue is full, unless the socket
-    /// is non-blocking.
+    /// Sends a message with descriptors; blocks while the other end's queue is full, unless the
+    /// socket is non-blocking.
     pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         if message.is_empty() || descriptors.len() > DESCRIPTORS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, EMPTY));
@@ -142,8 +143,9 @@ impl Link {
         }
     }
 
-    /// Receives a message with its descriptors (all CLOEXEC). One that does not fit into `buffer`, or
-    /// has more descriptors than [`DESCRIPTORS_MAX`], is an error and its descriptors are closed.
+    /// Receives a message with its descriptors (all CLOEXEC). One that does not fit into `buffer`,
+    /// or has more descriptors than [`DESCRIPTORS_MAX`], is an error and its descriptors are
+    /// closed.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Incoming> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -182,8 +184,8 @@ impl Link {
         })
     }
 
-    /// A descriptor of the peer's process: readable when it has exited. Of the kernel's own record of
-    /// the connection where it has one (SO_PEERPIDFD, Linux 6.5), else of the process number.
+    /// A descriptor of the peer's process: readable when it has exited. Of the kernel's own record
+    /// of the connection where it has one (SO_PEERPIDFD, Linux 6.5), else of the process number.
     pub fn peer_process(&self) -> Result<Process, NetError> {
         let mut fd: libc::c_int = -1;
         let mut len = libc::socklen_t::try_from(size_of_val(&fd)).unwrap_or(4);

@@ -7,8 +7,8 @@
 //! the two it is, is reported.
 //!
 //! Sharing an address is open to every process of the same user. Before the group is bound, the
-//! address is bound alone for a moment: so a second instance is told that the address is in use instead
-//! of silently taking half of the calls.
+//! address is bound alone for a moment: so a second instance is told that the address is in use
+//! instead of silently taking half of the calls.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -147,9 +147,9 @@ const SKF_NET_OFF: i32 = -0x10_0000;
 /// Multiplier of Fibonacci hashing: 2^32 divided by the golden ratio.
 const FIBONACCI: u32 = 0x9e37_79b1;
 
-/// A = hash(source address, source port) mod `count`, in classic BPF. For packets without IP options
-/// or extension headers the word after the fixed header is the two UDP ports; for others it is
-/// something else that is equal for equal peers.
+/// A = hash(source address, source port) mod `count`, in classic BPF. For packets without IP
+/// options or extension headers the word after the fixed header is the two UDP ports; for others it
+/// is something else that is equal for equal peers.
 fn program(is_ipv6: bool, count: u32) -> Vec<libc::sock_filter> {
     let words: &[i32] = if is_ipv6 { &[8, 12, 16, 20, 40] } else { &[12, 20] };
     let mut code = Vec::with_capacity(32);

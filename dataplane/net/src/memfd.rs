@@ -2,12 +2,12 @@
 //!
 //! A region is a memfd whose size can never change again (GROW, SHRINK) and whose seals can never
 //! change either (SEAL): a mapping of it cannot be pulled away under its user. It is *not* sealed
-//! against writing: one process writes it, and after a crash its successor does. Everybody else gets a
-//! descriptor opened read-only, and since the file's mode is 0600 and its owner the writer's user, a
-//! read-only descriptor cannot be turned into a writable one by another user.
+//! against writing: one process writes it, and after a crash its successor does. Everybody else
+//! gets a descriptor opened read-only, and since the file's mode is 0600 and its owner the writer's
+//! user, a read-only descriptor cannot be turned into a writable one by another user.
 //!
-//! What is mapped is handed out as atomic words, never as a reference to plain memory: another process
-//! may change it at any time, and atomics are how Rust says that.
+//! What is mapped is handed out as atomic words, never as a reference to plain memory: another
+//! process may change it at any time, and atomics are how Rust says that.
 
 use std::ffi::CStr;
 use std::fs::{File, Permissions};
@@ -58,8 +58,8 @@ impl Region {
         Ok(Self { fd: file.into(), bytes })
     }
 
-    /// A region that came from elsewhere. Refused unless it carries our seals: without them its sender
-    /// could shrink it and kill us with SIGBUS.
+    /// A region that came from elsewhere. Refused unless it carries our seals: without them its
+    /// sender could shrink it and kill us with SIGBUS.
     pub fn adopt(fd: OwnedFd) -> Result<Self, NetError> {
         // SAFETY: no pointers.
         let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };

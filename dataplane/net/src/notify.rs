@@ -1,8 +1,8 @@
 //! The service manager's protocol (sd_notify(3), sd_listen_fds(3)), spoken directly: a few lines of
 //! text on a datagram socket.
 //!
-//! `tandem up` speaks the other side of it. Descriptors are parked with `FDSTORE=1` under a name and
-//! come back to a successor as LISTEN_FDS with LISTEN_FDNAMES.
+//! `tandem up` speaks the other side of it. Descriptors are parked with `FDSTORE=1` under a name
+//! and come back to a successor as LISTEN_FDS with LISTEN_FDNAMES.
 
 use std::env;
 use std::io::{self, IoSlice};
@@ -82,8 +82,8 @@ impl Notify {
         self.send(&format!("MAINPID={pid}"), &[])
     }
 
-    /// Parks descriptors under `name` (no colon, no control characters). They are kept after our death
-    /// until removed, and are not watched for hang-ups.
+    /// Parks descriptors under `name` (no colon, no control characters). They are kept after our
+    /// death until removed, and are not watched for hang-ups.
     pub fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         check_name(name)?;
         self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), descriptors)
@@ -111,15 +111,17 @@ impl Notify {
     }
 }
 
-/// How often the manager wants to hear WATCHDOG=1, from WATCHDOG_USEC (and WATCHDOG_PID, if set, is us).
+/// How often the manager wants to hear WATCHDOG=1, from WATCHDOG_USEC (and WATCHDOG_PID, if set, is
+/// us).
 #[must_use]
 pub fn watchdog_interval() -> Option<Duration> {
     let micros = env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
     is_for_us("WATCHDOG_PID").then(|| Duration::from_micros(micros))
 }
 
-/// The descriptors that the manager passed, with their names ("unknown" where it gave none), each made
-/// CLOEXEC. LISTEN_PID must be us, or unset: a manager that does not fork by itself cannot know it.
+/// The descriptors that the manager passed, with their names ("unknown" where it gave none), each
+/// made CLOEXEC. LISTEN_PID must be us, or unset: a manager that does not fork by itself cannot
+/// know it.
 ///
 /// # Safety
 ///
@@ -132,14 +134,16 @@ pub unsafe fn take_descriptors() -> Vec<(String, OwnedFd)> {
     unsafe { take(LISTEN_FDS_START, count, &names) }
 }
 
-/// [`take_descriptors`], for `main`'s first line. The first call gets them, every later one gets none.
+/// [`take_descriptors`], for `main`'s first line. The first call gets them, every later one gets
+/// none.
 pub fn inherited() -> Vec<(String, OwnedFd)> {
     static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     if TAKEN.swap(true, std::sync::atomic::Ordering::SeqCst) {
         return Vec::new();
     }
-    // SAFETY: LISTEN_FDS is the manager's word that it passed these descriptors to us for the taking,
-    // and nothing of this process can have opened one of them: they were open before it began.
+    // SAFETY: LISTEN_FDS is the manager's word that it passed these descriptors to us for the
+    // taking, and nothing of this process can have opened one of them: they were open before it
+    // began.
     unsafe { take_descriptors() }
 }
 

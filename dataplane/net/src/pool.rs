@@ -346,7 +346,8 @@ impl Area {
         let len = bytes.max(1).next_multiple_of(4096);
         let prot = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of ours.
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing of
+        // ours.
         let start = unsafe { libc::mmap(ptr::null_mut(), len, prot, flags, -1, 0) };
         let start = match NonNull::new(start.cast::<u8>()) {
             Some(found) if start != libc::MAP_FAILED => found,

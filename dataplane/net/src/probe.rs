@@ -1,4 +1,5 @@
-//! What this machine can do: for `tandem doctor`, and for the texts of errors. Reads, never changes.
+//! What this machine can do: for `tandem doctor`, and for the texts of errors. Reads, never
+//! changes.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -25,8 +26,8 @@ pub struct Machine {
     pub local_ports: Option<RangeInclusive<u16>>,
     /// net.ipv4.ip_local_reserved_ports: ports taken out of that.
     pub reserved_ports: Vec<RangeInclusive<u16>>,
-    /// The kernel's clock source; anything but tsc, kvm-clock and arch_sys_counter makes each look at
-    /// the clock a system call.
+    /// The kernel's clock source; anything but tsc, kvm-clock and arch_sys_counter makes each look
+    /// at the clock a system call.
     pub clock_source: Option<String>,
     /// Cores this process may use.
     pub cores: Vec<usize>,

@@ -15,7 +15,8 @@ use io_uring::{IoUring, opcode, squeue};
 
 use crate::error::NetError;
 
-/// Operations the ring may perform, with the reason for each. Everything else completes with EACCES.
+/// Operations the ring may perform, with the reason for each. Everything else completes with
+/// EACCES.
 pub(crate) const OPERATIONS: &[(u8, &str)] = &[
     (opcode::RecvMsgMulti::CODE, "datagrams with their source"),
     (opcode::RecvMulti::CODE, "datagrams of a locked port, whose source is known"),

@@ -42,8 +42,8 @@ pub fn datagram(bytes: &[u8]) {
     }
 }
 
-/// Relays a stream described by `bytes`: four for the clock rate, then five a packet: sequence step, timestamp step, time step in
-/// ms, source, payload length.
+/// Relays a stream described by `bytes`: four for the clock rate, then five a packet: sequence
+/// step, timestamp step, time step in ms, source, payload length.
 ///
 /// # Panics
 /// When an accepted packet of a new source is numbered at or below an earlier one: that is the

@@ -1,6 +1,7 @@
-//! Whose datagram is it? Media by its port; SIP by what we wrote ourselves into it: our tag in To, our
-//! branch in the top Via. Both carry the shard under a MAC. Only a request without a tag of ours is
-//! placed, by a keyed hash of its Call-ID, so that its retransmissions and its CANCEL find the same shard.
+//! Whose datagram is it? Media by its port; SIP by what we wrote ourselves into it: our tag in To,
+//! our branch in the top Via. Both carry the shard under a MAC. Only a request without a tag of
+//! ours is placed, by a keyed hash of its Call-ID, so that its retransmissions and its CANCEL find
+//! the same shard.
 
 use base::{Local, Received};
 use core::net::SocketAddr;

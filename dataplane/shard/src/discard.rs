@@ -1,5 +1,5 @@
-//! No drop without a reason: the only way to give a received frame back unused is to say why, and the
-//! reason is the counter.
+//! No drop without a reason: the only way to give a received frame back unused is to say why, and
+//! the reason is the counter.
 
 use base::{Frame, Frames};
 use wire::counter::{Counter, Counters};

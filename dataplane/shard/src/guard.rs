@@ -1,7 +1,7 @@
 //! The guard at the door: token buckets per source (an IPv4 address or an IPv6 /64) and per shard,
-//! asked before a message is parsed further than its first line. The table is bounded and hashed with
-//! a secret; where two sources fall on one entry, the newcomer takes it over (with a full bucket), so
-//! that nobody can be starved on purpose.
+//! asked before a message is parsed further than its first line. The table is bounded and hashed
+//! with a secret; where two sources fall on one entry, the newcomer takes it over (with a full
+//! bucket), so that nobody can be starved on purpose.
 
 use core::net::{IpAddr, SocketAddr};
 

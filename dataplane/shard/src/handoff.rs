@@ -1,6 +1,7 @@
 //! What one shard hands to another: datagrams that came to the wrong one, frames of joins that span
 //! shards, and what the legs of one call say to each other. Legs of the same shard talk by the same
-//! messages through a queue to self, so that there is one way and the simulation exercises it always.
+//! messages through a queue to self, so that there is one way and the simulation exercises it
+//! always.
 //!
 //! The dialogue of two legs, A standing or ringing and B dialled for it:
 //!
@@ -37,7 +38,8 @@ pub enum Handoff<'a> {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Say<'a> {
     Want,
-    /// `sdp`: what A's far end last said. `allow`: payload types in force, all if not negotiated yet.
+    /// `sdp`: what A's far end last said. `allow`: payload types in force, all if not negotiated
+    /// yet.
     Offer {
         call: CallId,
         sdp: &'a [u8],

@@ -1,5 +1,5 @@
-//! The dataplane as one value: SIP, dialogs, media and metering of one shard, without clock, socket,
-//! thread or file.
+//! The dataplane as one value: SIP, dialogs, media and metering of one shard, without clock,
+//! socket, thread or file.
 //!
 //! ```text
 //!   handle_datagrams  --> demux --> media: stream -> join -> the other leg's stream
@@ -13,11 +13,12 @@
 //!   poll_transmit, poll_flow, poll_event, poll_handoff <-- what came of it
 //! ```
 //!
-//! One batch is one mutation: feed it, then drain every `poll_*` and ask [`Shard::deadline`]. A shard
-//! allocates nothing for packets and transactions; what it holds was taken at birth ([`plan::Limits`]).
+//! One batch is one mutation: feed it, then drain every `poll_*` and ask [`Shard::deadline`]. A
+//! shard allocates nothing for packets and transactions; what it holds was taken at birth
+//! ([`plan::Limits`]).
 //!
-//! A fault (panic) inside the handling of one message, timer or command ends the leg it was for, with
-//! its usage closed and its event told; what it had queued to send is taken back.
+//! A fault (panic) inside the handling of one message, timer or command ends the leg it was for,
+//! with its usage closed and its event told; what it had queued to send is taken back.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::needless_pass_by_ref_mut,
@@ -107,8 +108,8 @@ pub(crate) struct Io<'i> {
 }
 
 impl<'m> Shard<'m> {
-    /// A shard over its region, which must be at this run's epoch already. What the region holds of an
-    /// earlier run is ended: its cells closed at their last activity, each told once.
+    /// A shard over its region, which must be at this run's epoch already. What the region holds of
+    /// an earlier run is ended: its cells closed at their last activity, each told once.
     ///
     /// # Panics
     /// If the region has fewer leg slots than the plan says legs.
@@ -129,7 +130,8 @@ impl<'m> Shard<'m> {
             leg_timers: Wheel::new(limits.legs),
             play_timers: Wheel::new(limits.legs),
             transactions: Slab::new(limits.transactions),
-            // An INVITE has two keys: its own, and the one that finds it when it comes by another way.
+            // An INVITE has two keys: its own, and the one that finds it when it comes by another
+            // way.
             transaction_keys: IndexMap::new(limits.transactions as usize * 2),
             transaction_timers: Wheel::new(limits.transactions),
             ports: Ports::new(&plan.media, limits.spare_ports, epoch),

@@ -276,7 +276,8 @@ impl Shard<'_> {
         if play == Play::Nothing {
             return;
         }
-        // The wheel is coarser than a packet's clock: the next one is due by the clock, not by the wheel.
+        // The wheel is coarser than a packet's clock: the next one is due by the clock, not by the
+        // wheel.
         let next = stream.play_at + PACKET;
         stream.play_at = if next > io.now.mono { next } else { io.now.mono + PACKET };
         self.play_timers.set(leg, stream.play_at);
@@ -330,8 +331,8 @@ impl Shard<'_> {
         stream.sender.switch_source();
     }
 
-    /// The far end's description is known or has changed. A port that was locked on the old address talks
-    /// with anyone again.
+    /// The far end's description is known or has changed. A port that was locked on the old address
+    /// talks with anyone again.
     pub(crate) fn plan_stream(&mut self, now: Mono, leg: u32, mut plan: sdp::Plan) {
         let ours = self.media_address(self.legs.get(leg).map_or(0, |leg| leg.listener));
         if !crate::signal::may_send_to(plan.remote_rtcp.ip(), ours) {

@@ -1,6 +1,7 @@
-//! Media ports: pairs (even RTP, odd RTCP) out of the blocks that are this shard's. A few pairs are kept
-//! open and unused, so that a call gets its ports at once; a used pair rests before it is used again,
-//! oldest first (DESIGN.md section 4), so that stragglers of one call are never heard in the next.
+//! Media ports: pairs (even RTP, odd RTCP) out of the blocks that are this shard's. A few pairs are
+//! kept open and unused, so that a call gets its ports at once; a used pair rests before it is used
+//! again, oldest first (DESIGN.md section 4), so that stragglers of one call are never heard in the
+//! next.
 //!
 //! ```text
 //!   closed --(refill)--> opening --(both opened)--> spare --> used --> resting (>= 2 s) --> spare
@@ -43,8 +44,8 @@ const FOREIGN: u16 = u16::MAX;
 const PAIRS: usize = 128;
 
 impl Ports {
-    /// `epoch`: a successor begins with other ports than its predecessor did, because the far ends of
-    /// calls that died with it still send to theirs.
+    /// `epoch`: a successor begins with other ports than its predecessor did, because the far ends
+    /// of calls that died with it still send to theirs.
     pub(crate) fn new(media: &[MediaPlan], spare_wanted: u16, epoch: u32) -> Self {
         let mut addresses: Vec<Address> = media.iter().map(Address::new).collect();
         for address in &mut addresses {

@@ -1,12 +1,14 @@
-//! Usage cells: the fact behind every billed second. One cell per leg slot, written by the shard that
-//! owns the leg, read by the controlplane at any time, also after the writer's death.
+//! Usage cells: the fact behind every billed second. One cell per leg slot, written by the shard
+//! that owns the leg, read by the controlplane at any time, also after the writer's death.
 //!
-//! A cell is a seqlock: word 0 is odd while the shard writes. A writer that died in the middle leaves
-//! it odd; every word but word 0 is still a 64-bit atomic whole, and the fields that bill (start, last,
-//! counts) only ever grow, so that a reader that finds a dead writer takes what stands there.
+//! A cell is a seqlock: word 0 is odd while the shard writes. A writer that died in the middle
+//! leaves it odd; every word but word 0 is still a 64-bit atomic whole, and the fields that bill
+//! (start, last, counts) only ever grow, so that a reader that finds a dead writer takes what
+//! stands there.
 //!
-//! Order of facts: the cell is closed, then its event is published, then (after the journal's fsync and
-//! the store's commit) the controlplane releases it with `Command::Release`; only then is the slot used again.
+//! Order of facts: the cell is closed, then its event is published, then (after the journal's fsync
+//! and the store's commit) the controlplane releases it with `Command::Release`; only then is the
+//! slot used again.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -41,7 +43,8 @@ pub enum Service {
     SipIngress = 1,
     /// A leg that we dialled by SIP. Count: call attempts (1); usage: seconds from answer to end.
     SipEgress = 2,
-    /// Media relayed for a leg. Count: packets received and relayed; bytes: their payload bytes; usage: seconds joined.
+    /// Media relayed for a leg. Count: packets received and relayed; bytes: their payload bytes;
+    /// usage: seconds joined.
     MediaRelay = 3,
 }
 

@@ -47,7 +47,8 @@ pub enum Command<'a> {
         cause: Cause,
     },
     Originate(Originate<'a>),
-    /// Connects the media of two answered legs; `b` may be another shard's. Sent to the shard of `call`.
+    /// Connects the media of two answered legs; `b` may be another shard's. Sent to the shard of
+    /// `call`.
     Join {
         call: CallId,
         b: LegId,
@@ -84,7 +85,8 @@ pub struct Originate<'a> {
     pub call: CallId,
     pub account: u64,
     pub parent: CallId,
-    /// The leg this one is dialled for, whose offer it carries; `LegId::NONE` for a call of its own.
+    /// The leg this one is dialled for, whose offer it carries; `LegId::NONE` for a call of its
+    /// own.
     pub peer: LegId,
     /// Index of the SIP listener to send from; [`Originate::ANY_LISTENER`] picks by family.
     pub listener: u8,
@@ -102,8 +104,8 @@ pub struct Originate<'a> {
     pub limit_ms: u32,
     /// Provisional responses and early media go to the unanswered peer.
     pub pass_progress: bool,
-    /// On answer, answer the peer if it is not answered yet, and join the two. The peer's end always
-    /// ends this leg.
+    /// On answer, answer the peer if it is not answered yet, and join the two. The peer's end
+    /// always ends this leg.
     pub bridge: bool,
 }
 

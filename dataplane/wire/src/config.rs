@@ -1,5 +1,5 @@
-//! The configuration as written: one TOML file, read by both processes and by `tandem check`. Every key
-//! has a default; unknown keys are errors. Raw text here, derived plans where they are used.
+//! The configuration as written: one TOML file, read by both processes and by `tandem check`. Every
+//! key has a default; unknown keys are errors. Raw text here, derived plans where they are used.
 
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -91,7 +91,8 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guard {
-    /// SIP messages per second from one address (IPv4) or /64 (IPv6) outside dialogs; 0 for no limit.
+    /// SIP messages per second from one address (IPv4) or /64 (IPv6) outside dialogs; 0 for no
+    /// limit.
     pub source_rate: u32,
     /// Messages a source may send at once.
     pub source_burst: u32,
@@ -119,14 +120,16 @@ pub struct Controlplane {
     pub http: SocketAddr,
     /// The URL that clients reach the API by; empty for `http://<http>`.
     pub public_url: String,
-    /// Networks that webhooks may go to although they are private, loopback or link-local: default none.
+    /// Networks that webhooks may go to although they are private, loopback or link-local: default
+    /// none.
     pub webhook_allow: Vec<String>,
     /// Milliseconds for connecting to an application, and for its whole answer (at most 15,000).
     pub webhook_connect_ms: u32,
     pub webhook_total_ms: u32,
     /// Networks that SIP targets may be in although they are loopback or link-local: default none.
     pub target_allow: Vec<String>,
-    /// Tenants made on first start, if the store has none: the first account's name; empty for none.
+    /// Tenants made on first start, if the store has none: the first account's name; empty for
+    /// none.
     pub first_account: String,
 }
 

@@ -1,5 +1,5 @@
-//! Text to [`Config`]: one loader for both processes and the tools. What is wrong is said with line and
-//! column; an unknown key with the nearest known one; a value outside its range with the range.
+//! Text to [`Config`]: one loader for both processes and the tools. What is wrong is said with line
+//! and column; an unknown key with the nearest known one; a value outside its range with the range.
 
 use core::fmt;
 
@@ -14,8 +14,8 @@ const LEGS_MAX: u32 = 1 << 20;
 /// The most shards a LegId's eight bits and the parking of descriptors are laid out for.
 const SHARDS_MAX: u8 = 64;
 
-/// The text is no configuration. Lines and columns count from 1; both are 0 if the fault has no place
-/// in the text (a default that does not fit another value).
+/// The text is no configuration. Lines and columns count from 1; both are 0 if the fault has no
+/// place in the text (a default that does not fit another value).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub line: usize,

@@ -1,5 +1,5 @@
-//! Counters: one line here, and it appears in `tandem top` and in `/metrics` by itself. A shard counts
-//! in plain memory and publishes in housekeeping, never per packet.
+//! Counters: one line here, and it appears in `tandem top` and in `/metrics` by itself. A shard
+//! counts in plain memory and publishes in housekeeping, never per packet.
 //!
 //! Every discard is a counter and its name is the reason (DESIGN.md section 4).
 

@@ -1,4 +1,5 @@
-//! What a shard tells the controlplane. Text is borrowed from the ring's copy; nothing is allocated.
+//! What a shard tells the controlplane. Text is borrowed from the ring's copy; nothing is
+//! allocated.
 
 use core::net::SocketAddr;
 
@@ -163,7 +164,8 @@ pub struct MediaSummary {
     pub sent: u64,
     /// 0 if never measured.
     pub rtt_us: u32,
-    /// As the far end reports of what we sent, in 1/256 (RFC 3550 section 6.4.1); 0 if it never did.
+    /// As the far end reports of what we sent, in 1/256 (RFC 3550 section 6.4.1); 0 if it never
+    /// did.
     pub reported_loss: u8,
 }
 

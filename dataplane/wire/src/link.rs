@@ -1,6 +1,6 @@
-//! What the two processes say when they meet on the link socket (AF_UNIX, SEQPACKET, peer uid checked).
-//! Afterwards they talk through the regions only; the connection stays open so that each sees the
-//! other's death.
+//! What the two processes say when they meet on the link socket (AF_UNIX, SEQPACKET, peer uid
+//! checked). Afterwards they talk through the regions only; the connection stays open so that each
+//! sees the other's death.
 //!
 //! ```text
 //! controlplane                                   dataplane

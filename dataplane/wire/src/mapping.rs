@@ -1,8 +1,8 @@
-//! Shared memory for regions: a sealed memfd, mapped as 64-bit atomic words. The one place of this crate
-//! with `unsafe`: mapping memory has no safe form.
+//! Shared memory for regions: a sealed memfd, mapped as 64-bit atomic words. The one place of this
+//! crate with `unsafe`: mapping memory has no safe form.
 //!
-//! A mapping lives as long as the process. That is what regions need (parked, joined once, never given
-//! back), and it makes the words a plain `&'static [AtomicU64]`.
+//! A mapping lives as long as the process. That is what regions need (parked, joined once, never
+//! given back), and it makes the words a plain `&'static [AtomicU64]`.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-/// The seals every region carries: its size is final. FUTURE_WRITE is left open, it would lock out a
-/// successor.
+/// The seals every region carries: its size is final. FUTURE_WRITE is left open, it would lock out
+/// a successor.
 const SEALS: SealFlags = SealFlags::GROW.union(SealFlags::SHRINK).union(SealFlags::SEAL);
 
 /// A memfd of `words` zero words, mode 0600, sealed against growing and shrinking.
@@ -30,7 +30,8 @@ pub fn create_sealed(name: &str, words: usize) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Another descriptor of the same memory that can only be mapped for reading: what the other process gets.
+/// Another descriptor of the same memory that can only be mapped for reading: what the other
+/// process gets.
 ///
 /// # Errors
 /// What the system says; ENOENT without /proc.
@@ -39,12 +40,13 @@ pub fn reopen_readonly(fd: impl AsFd) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Maps the whole memfd for the rest of the process's life. With `writable` false a store to the words
-/// is a fault (SIGSEGV): the caller keeps to reading.
+/// Maps the whole memfd for the rest of the process's life. With `writable` false a store to the
+/// words is a fault (SIGSEGV): the caller keeps to reading.
 ///
 /// # Errors
-/// InvalidData if the descriptor is not sealed as [`create_sealed`] does (its owner could cut it off under
-/// us, and a read would be a fault) or is no whole number of words; else what the system says.
+/// InvalidData if the descriptor is not sealed as [`create_sealed`] does (its owner could cut it
+/// off under us, and a read would be a fault) or is no whole number of words; else what the system
+/// says.
 #[allow(unsafe_code)]
 pub fn map_shared(fd: impl AsFd, writable: bool) -> io::Result<&'static [AtomicU64]> {
     let seals = rustix::fs::fcntl_get_seals(&fd)?;
@@ -53,17 +55,17 @@ pub fn map_shared(fd: impl AsFd, writable: bool) -> io::Result<&'static [AtomicU
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a sealed region"));
     }
     let access = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-    // SAFETY: a new shared mapping at an address of the kernel's choice overlaps nothing. There is no
-    // safe call that maps a file.
+    // SAFETY: a new shared mapping at an address of the kernel's choice overlaps nothing. There is
+    // no safe call that maps a file.
     let start = unsafe {
         rustix::mm::mmap(core::ptr::null_mut(), bytes, access, MapFlags::SHARED, &fd, 0)?
     };
     let start: NonNull<c_void> =
         NonNull::new(start).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    // SAFETY: the mapping is page-aligned, `bytes` long, sealed against shrinking (so that every word
-    // stays backed) and never unmapped; atomics may be changed by other processes at any time, and are
-    // the only way anyone reaches these words. Memory that is mapped read-only is only loaded from,
-    // which is a plain 64-bit load on the platforms we build for.
+    // SAFETY: the mapping is page-aligned, `bytes` long, sealed against shrinking (so that every
+    // word stays backed) and never unmapped; atomics may be changed by other processes at any time,
+    // and are the only way anyone reaches these words. Memory that is mapped read-only is only
+    // loaded from, which is a plain 64-bit load on the platforms we build for.
     Ok(unsafe { core::slice::from_raw_parts(start.cast::<AtomicU64>().as_ptr(), bytes / 8) })
 }
 

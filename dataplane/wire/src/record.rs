@@ -1,5 +1,6 @@
-//! Leg records: what a successor needs to know of a leg. An envelope (length, version, epoch, sequence,
-//! CRC) around fields that are only ever appended: a binary reads its own version and the one before.
+//! Leg records: what a successor needs to know of a leg. An envelope (length, version, epoch,
+//! sequence, CRC) around fields that are only ever appended: a binary reads its own version and the
+//! one before.
 //!
 //! ```text
 //!  word 0: sequence (odd while written)      word 2: epoch

@@ -1,9 +1,10 @@
 //! Regions: the shared memory of one shard, one region written by each side. A region is a slice of
-//! 64-bit atomic words; who made it (a sealed memfd in production, a plain vector in the simulation)
-//! is not this crate's business. Parts start on page boundaries.
+//! 64-bit atomic words; who made it (a sealed memfd in production, a plain vector in the
+//! simulation) is not this crate's business. Parts start on page boundaries.
 //!
-//! A region outlives its writer. Whoever joins checks magic, version and layout exactly, then raises
-//! the epoch; a writer that finds a newer epoch than its own in its region has been succeeded and stops.
+//! A region outlives its writer. Whoever joins checks magic, version and layout exactly, then
+//! raises the epoch; a writer that finds a newer epoch than its own in its region has been
+//! succeeded and stops.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +14,8 @@ use crate::record::RECORD_WORDS;
 use crate::ring::{Cursors, Slots};
 use crate::table::TABLE_BYTES_MAX;
 
-/// Raised with every change of layout or of a message's encoding; the layout snapshot test holds it.
+/// Raised with every change of layout or of a message's encoding; the layout snapshot test holds
+/// it.
 pub const WIRE_VERSION: u32 = 1;
 
 const MAGIC: u64 = 0x5461_6e64_656d_5731;
@@ -116,7 +118,8 @@ impl Sizes {
     }
 }
 
-// Page 0: header. 1: counters. 2: this side's consumer cursors. 3: this side's producer head. 4: ring slots.
+// Page 0: header. 1: counters. 2: this side's consumer cursors. 3: this side's producer head. 4:
+// ring slots.
 const COUNTERS_AT: usize = PAGE_WORDS;
 const CURSORS_AT: usize = 2 * PAGE_WORDS;
 const HEAD_AT: usize = 3 * PAGE_WORDS;
@@ -148,8 +151,8 @@ pub fn layout_hash() -> u64 {
 }
 
 impl<'m> Region<'m> {
-    /// Lays out fresh memory (all zero words) and joins it at `epoch`. Usage keys carry the epoch, so it
-    /// must be above every earlier one of this node: callers pass seconds since 1970.
+    /// Lays out fresh memory (all zero words) and joins it at `epoch`. Usage keys carry the epoch,
+    /// so it must be above every earlier one of this node: callers pass seconds since 1970.
     ///
     /// # Panics
     /// If `words` is too short for `sizes`.
@@ -191,8 +194,8 @@ impl<'m> Region<'m> {
         Ok(Self { words, side, sizes })
     }
 
-    /// As [`Region::open`], as the new writer: the epoch is raised, at least to `epoch`, which fences the
-    /// predecessor off.
+    /// As [`Region::open`], as the new writer: the epoch is raised, at least to `epoch`, which
+    /// fences the predecessor off.
     ///
     /// # Errors
     /// See [`RegionError`].
@@ -231,7 +234,8 @@ impl<'m> Region<'m> {
         &self.words[COUNTERS_AT..COUNTERS_AT + COUNTERS]
     }
 
-    /// The slots of the ring this side produces: events of a dataplane region, commands of the other.
+    /// The slots of the ring this side produces: events of a dataplane region, commands of the
+    /// other.
     #[must_use]
     pub fn slots(&self) -> Slots<'m> {
         let len = match self.side {

@@ -16,8 +16,9 @@
 //! Two consumer cursors: `read` lets scripts go on at once; `released`, moved after the journal's
 //! fsync, is what the producer may overwrite. A consumer that comes back starts at `released`.
 //!
-//! A doorbell (eventfd) is rung only for a sleeper. The sleeper stores `sleeping = 1`, fences, looks
-//! once more, sleeps; the producer publishes, fences, reads `sleeping`. One of them sees the other.
+//! A doorbell (eventfd) is rung only for a sleeper. The sleeper stores `sleeping = 1`, fences,
+//! looks once more, sleeps; the producer publishes, fences, reads `sleeping`. One of them sees the
+//! other.
 
 use crate::sync::{AtomicU64, Ordering, fence};
 
@@ -64,8 +65,8 @@ pub struct Consumer<'m> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// The words at the read position are no record: the other side broke the contract (or its memory is
-/// damaged). [`Consumer::skip_to_head`] goes on with what is published from now on.
+/// The words at the read position are no record: the other side broke the contract (or its memory
+/// is damaged). [`Consumer::skip_to_head`] goes on with what is published from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
@@ -103,7 +104,8 @@ impl<'m> Producer<'m> {
         Self { slots, cursors, head, released_seen: cursors.released.load(Ordering::Acquire) }
     }
 
-    /// Words free now; looks at the consumer's cursor only when `wanted` does not fit what was seen.
+    /// Words free now; looks at the consumer's cursor only when `wanted` does not fit what was
+    /// seen.
     pub fn free_words(&mut self, wanted: u64) -> u64 {
         let size = self.slots.words.len() as u64;
         let used = |released: u64| self.head.wrapping_sub(released).min(size);

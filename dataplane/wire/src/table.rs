@@ -1,6 +1,6 @@
-//! The published table: policy that reaches the dataplane as numbers and addresses, so that it works
-//! with the controlplane gone. The controlplane writes it whole under a sequence word (odd while it
-//! writes); each shard copies it when the sequence has moved, checks it and applies it.
+//! The published table: policy that reaches the dataplane as numbers and addresses, so that it
+//! works with the controlplane gone. The controlplane writes it whole under a sequence word (odd
+//! while it writes); each shard copies it when the sequence has moved, checks it and applies it.
 
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
@@ -28,7 +28,8 @@ pub struct StaticRoute {
     pub prefix: String,
     /// Networks the call may come from; empty for none (default deny).
     pub sources: Vec<Network>,
-    /// Where it goes, in order of trial; a next one is tried on timeout, 5xx and 6xx other than 603.
+    /// Where it goes, in order of trial; a next one is tried on timeout, 5xx and 6xx other than
+    /// 603.
     pub targets: Vec<SocketAddr>,
     /// Host of the outgoing Request-URI; empty for the target's address.
     pub host: String,

@@ -1,5 +1,5 @@
-//! SIPp as caller and as callee, with scenarios of our own; RTP by [`Voice`], which judges content and
-//! sequence of every packet, and once by SIPp's own echo.
+//! SIPp as caller and as callee, with scenarios of our own; RTP by [`Voice`], which judges content
+//! and sequence of every packet, and once by SIPp's own echo.
 
 mod answered;
 mod refused;

@@ -1,5 +1,5 @@
-//! A whole switch, started as a user starts it (`tandem up`), on ports and in a directory of its own, and
-//! ended with everything it started when the [`Bed`] is dropped.
+//! A whole switch, started as a user starts it (`tandem up`), on ports and in a directory of its
+//! own, and ended with everything it started when the [`Bed`] is dropped.
 //!
 //! ```text
 //!   test --REST, tandem load, SIPp, baresip--> tandem up

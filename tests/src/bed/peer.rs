@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::eventually;
 
-/// True if the program is there. If not, says so aloud; with `CI=true` or `TANDEM_REQUIRE_PEERS=1` that
-/// is a failure, so that a skipped test is never taken for a passed one.
+/// True if the program is there. If not, says so aloud; with `CI=true` or `TANDEM_REQUIRE_PEERS=1`
+/// that is a failure, so that a skipped test is never taken for a passed one.
 ///
 /// # Panics
 /// If it is not there and must be.

@@ -1,5 +1,5 @@
-//! Ports of a test's own: blocks of 2,048 below the ephemeral range, each guarded by a locked file, so that tests run
-//! side by side, also in processes of their own.
+//! Ports of a test's own: blocks of 2,048 below the ephemeral range, each guarded by a locked file,
+//! so that tests run side by side, also in processes of their own.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,8 +1,8 @@
 //! An RTP endpoint that knows what it sends and judges what it hears, beside a foreign SIP program.
 //!
-//! Numbered packets say who sent them and which they are, in every byte of their payload: a relay that loses,
-//! repeats, reorders, mixes up or damages is seen, and so is a sequence number or timestamp that does
-//! not go with the content. Tones are for programs that decode.
+//! Numbered packets say who sent them and which they are, in every byte of their payload: a relay
+//! that loses, repeats, reorders, mixes up or damages is seen, and so is a sequence number or
+//! timestamp that does not go with the content. Tones are for programs that decode.
 
 use std::collections::BTreeSet;
 use std::f64::consts::TAU;
@@ -233,8 +233,8 @@ impl Heard {
         self.inconsistent += u64::from(!consistent);
     }
 
-    /// Every packet was the far end's, whole, in order, once; at most `lost` are missing (the host itself
-    /// loses some: a control run says how many).
+    /// Every packet was the far end's, whole, in order, once; at most `lost` are missing (the host
+    /// itself loses some: a control run says how many).
     ///
     /// # Panics
     /// If not.

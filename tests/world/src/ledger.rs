@@ -1,6 +1,6 @@
-//! The system of record in memory: every write that left the controlplane, applied by the store's rules
-//! (insert once by key, last one wins), and what a successor reads back. It notices when the two
-//! witnesses of one fact (event and cell) disagree.
+//! The system of record in memory: every write that left the controlplane, applied by the store's
+//! rules (insert once by key, last one wins), and what a successor reads back. It notices when the
+//! two witnesses of one fact (event and cell) disagree.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
-//! The simulated world: the shards as they are, phones, a network that loses and reorders, tenants' web
-//! servers, and the director, in virtual time from one seed. No I/O, no clock, no thread: a seed is a
-//! whole history, and the same seed is the same history.
+//! The simulated world: the shards as they are, phones, a network that loses and reorders, tenants'
+//! web servers, and the director, in virtual time from one seed. No I/O, no clock, no thread: a
+//! seed is a whole history, and the same seed is the same history.
 //!
-//! Used by `tests/sim` (many seeds, invariants), `tests/scenario` (one behaviour a file) and benches.
+//! Used by `tests/sim` (many seeds, invariants), `tests/scenario` (one behaviour a file) and
+//! benches.
 #![forbid(unsafe_code)]
 
 pub mod check;

@@ -1,5 +1,5 @@
-//! Memory for regions: plain words that live as long as the process, handed back and used again by the
-//! next world, so that a thousand worlds cost the memory of a few.
+//! Memory for regions: plain words that live as long as the process, handed back and used again by
+//! the next world, so that a thousand worlds cost the memory of a few.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! The network between everybody: each datagram is delayed, lost, doubled or overtaken by chance that
-//! the seed decides. A scenario may also look at every datagram and decide itself.
+//! The network between everybody: each datagram is delayed, lost, doubled or overtaken by chance
+//! that the seed decides. A scenario may also look at every datagram and decide itself.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -22,7 +22,8 @@ pub struct Weather {
     pub loss: u32,
     pub duplicate: u32,
     pub delay: Duration,
-    /// Added to the delay, evenly from zero to this: packets closer than it may overtake each other.
+    /// Added to the delay, evenly from zero to this: packets closer than it may overtake each
+    /// other.
     pub jitter: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! Tenants' web servers: fast, slow, dead, broken, malformed. What one answers depends on the
-//! conversation, which is in the caller's name (`c<group>`), and on nothing else, so that a repeated
-//! request gets the same document.
+//! conversation, which is in the caller's name (`c<group>`), and on nothing else, so that a
+//! repeated request gets the same document.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -245,7 +245,8 @@ fn param<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
     request.params.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// The conversation of a call: its caller is `sip:c<group>@..`, a leg of the API's goes to `sip:g<group>@..`.
+/// The conversation of a call: its caller is `sip:c<group>@..`, a leg of the API's goes to
+/// `sip:g<group>@..`.
 fn group_of(request: &HttpRequest) -> Option<u32> {
     let of = |name: &str, letter: char| {
         let user = param(request, name)?.strip_prefix("sip:")?.split('@').next()?;

@@ -1,4 +1,5 @@
-//! What happened, one line each, on standard error: for one seed, when asked for (`TANDEM_TRACE=1`).
+//! What happened, one line each, on standard error: for one seed, when asked for
+//! (`TANDEM_TRACE=1`).
 
 use base::Mono;
 

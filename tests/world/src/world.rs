@@ -1,11 +1,13 @@
-//! The world: one clock, one network, the dataplane, the phones, and who stands in for the controlplane.
+//! The world: one clock, one network, the dataplane, the phones, and who stands in for the
+//! controlplane.
 //!
 //! ```text
 //!   phones <--> network <--> plane (shards over regions) <== rings ==> control (director, or a test)
 //! ```
 //!
-//! One loop: the next moment at which anything is due becomes now, everything due happens, the shards
-//! breathe until nothing moves, and so on. Nothing else moves time, so a seed is a whole history.
+//! One loop: the next moment at which anything is due becomes now, everything due happens, the
+//! shards breathe until nothing moves, and so on. Nothing else moves time, so a seed is a whole
+//! history.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

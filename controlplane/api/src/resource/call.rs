@@ -181,7 +181,8 @@ async fn update(context: &Context<'_>, sid: &str) -> Outcome {
         time_limit: seconds(form, "TimeLimit", TIME_LIMIT_S_MAX, 20_001)?,
     };
     let request = ApiRequest::UpdateCall { call, update: Box::new(update) };
-    // The call is the account's own, or the fetch had failed: unknown to those who carry calls, it is over.
+    // The call is the account's own, or the fetch had failed: unknown to those who carry calls, it
+    // is over.
     let over = |problem: Problem| match problem.status {
         404 => Problem::new(400, 21_220, "Call is not in-progress. Cannot redirect."),
         _ => problem,

@@ -124,8 +124,9 @@ pub(super) fn add_source(sources: &mut Vec<Network>, network: Network) -> Result
     Ok(())
 }
 
-/// A host name in lower case: what stands in the Request-URI without a port. No address: calls to one go by
-/// number, whoever's they are. Names of the switch itself are refused by the director, who knows them.
+/// A host name in lower case: what stands in the Request-URI without a port. No address: calls to
+/// one go by number, whoever's they are. Names of the switch itself are refused by the director,
+/// who knows them.
 fn domain_name(text: &str) -> Result<String, Problem> {
     let name = text.trim().to_ascii_lowercase();
     let label = |label: &str| {

@@ -1,8 +1,9 @@
-//! The link to the dataplane: connect (for ever), exchange descriptors, map the regions, hand them to the
-//! runtime, wait for the connection's end, again.
+//! The link to the dataplane: connect (for ever), exchange descriptors, map the regions, hand them
+//! to the runtime, wait for the connection's end, again.
 //!
-//! The dataplane's regions outlive it: a successor's descriptors name the same memory, is then told as
-//! not fresh, and the runtime goes on where it is. Our own regions come from the service manager after a restart.
+//! The dataplane's regions outlive it: a successor's descriptors name the same memory, is then told
+//! as not fresh, and the runtime goes on where it is. Our own regions come from the service manager
+//! after a restart.
 
 mod regions;
 mod socket;

@@ -1,5 +1,6 @@
-//! Whose memory is whose. The dataplane's regions are mapped read-only, each once per process; ours are
-//! made here, parked with the service manager, and taken over from a predecessor where they fit.
+//! Whose memory is whose. The dataplane's regions are mapped read-only, each once per process; ours
+//! are made here, parked with the service manager, and taken over from a predecessor where they
+//! fit.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,7 +54,8 @@ impl Regions {
         self.epoch
     }
 
-    /// Pairs for the dataplane's descriptors, one per shard, and whether they are others than before.
+    /// Pairs for the dataplane's descriptors, one per shard, and whether they are others than
+    /// before.
     pub(super) fn join(
         &mut self,
         fds: &[OwnedFd],
@@ -143,8 +145,8 @@ impl Regions {
     }
 }
 
-/// A predecessor's region belongs to this dataplane region: same sizes, and each ring's cursors can be
-/// true of the other's head.
+/// A predecessor's region belongs to this dataplane region: same sizes, and each ring's cursors can
+/// be true of the other's head.
 fn fits(theirs: &Region<'_>, ours: &Region<'_>) -> bool {
     let load = |word: &AtomicU64| word.load(Ordering::Acquire);
     let within =

@@ -1,8 +1,9 @@
-//! Callbacks: per-call order, at least once, each with a token that stays the same over its attempts.
+//! Callbacks: per-call order, at least once, each with a token that stays the same over its
+//! attempts.
 //!
-//! A call's queue sends its first callback and goes on only when that was answered or given up. Requests to
-//! one host of one account share an [`Endpoint`]: a bounded number at a time, and a breaker that
-//! opens after repeated failures, so that a dead host costs nobody else anything.
+//! A call's queue sends its first callback and goes on only when that was answered or given up.
+//! Requests to one host of one account share an [`Endpoint`]: a bounded number at a time, and a
+//! breaker that opens after repeated failures, so that a dead host costs nobody else anything.
 //!
 //! ```text
 //!   queued --> due, endpoint has room --> under way --2xx--> delivered, next

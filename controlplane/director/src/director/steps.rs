@@ -235,7 +235,8 @@ impl Director {
         }
     }
 
-    /// What a hook's answer goes on with when there is no document: nothing but the call's own fallback.
+    /// What a hook's answer goes on with when there is no document: nothing but the call's own
+    /// fallback.
     pub(super) fn fallback_of(&self, call: CallId) -> Option<Hook> {
         self.calls.get(&call)?.fallback.clone()
     }

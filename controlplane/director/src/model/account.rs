@@ -28,7 +28,8 @@ pub enum AccountStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     pub sid: AccountSid,
-    /// The account's number on the wire, in cells and usage rows; unique, never 0, never used again.
+    /// The account's number on the wire, in cells and usage rows; unique, never 0, never used
+    /// again.
     pub number: u64,
     /// Signs webhooks and authenticates the API.
     pub auth_token: Secret,
@@ -126,8 +127,8 @@ pub struct OutboundRoute {
     /// Leading characters removed, then `prepend` is put in front.
     pub strip: u8,
     pub prepend: String,
-    /// `host:port` or `host`, in order of trial; at most 4. The operator's own choice: addresses here are
-    /// not held against the target policy, which is for tenants.
+    /// `host:port` or `host`, in order of trial; at most 4. The operator's own choice: addresses
+    /// here are not held against the target policy, which is for tenants.
     pub targets: Vec<String>,
     /// Host of the Request-URI; empty for the target as written.
     pub host: String,

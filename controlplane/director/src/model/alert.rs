@@ -1,4 +1,5 @@
-//! What the tenant can read of what went wrong: alerts (Notifications) and callbacks that could not be delivered.
+//! What the tenant can read of what went wrong: alerts (Notifications) and callbacks that could not
+//! be delivered.
 
 use base::{CallId, Wall};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
-//! The Call resource and the hooks of a call. Every leg is a call of its own; a dialled leg names its parent.
+//! The Call resource and the hooks of a call. Every leg is a call of its own; a dialled leg names
+//! its parent.
 
 use base::{CallId, Wall};
 use serde::{Deserialize, Serialize};

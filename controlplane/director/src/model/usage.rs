@@ -1,5 +1,5 @@
-//! What was used: one CDR per leg, one row per leg, micro-service and segment. Both are made from the
-//! closed cell or its event; either witness alone gives the same rows.
+//! What was used: one CDR per leg, one row per leg, micro-service and segment. Both are made from
+//! the closed cell or its event; either witness alone gives the same rows.
 
 use std::net::SocketAddr;
 
@@ -46,7 +46,8 @@ pub struct UsageRow {
     pub key: UsageKey,
     pub account: Option<AccountSid>,
     pub call: CallId,
-    /// The moment that decides its billing day: `start`, or the end of a leg that was never answered.
+    /// The moment that decides its billing day: `start`, or the end of a leg that was never
+    /// answered.
     pub at: Wall,
     /// 0 if billing never started.
     pub start: Wall,

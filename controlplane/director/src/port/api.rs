@@ -1,5 +1,5 @@
-//! API requests that touch live state or must be ordered with it. The caller is authenticated and the
-//! path's account authorised before they come here; reads of history never come here.
+//! API requests that touch live state or must be ordered with it. The caller is authenticated and
+//! the path's account authorised before they come here; reads of history never come here.
 
 use base::CallId;
 
@@ -22,11 +22,12 @@ pub struct ApiCall {
 pub enum ApiRequest {
     /// Answered with [`ApiDone::Call`] when the row is durable.
     CreateCall(Box<CreateCall>),
-    /// Answered with [`ApiDone::Call`]; after `complete` when the call has ended or 2 s have passed.
+    /// Answered with [`ApiDone::Call`]; after `complete` when the call has ended or 2 s have
+    /// passed.
     UpdateCall { call: CallId, update: Box<UpdateCall> },
-    /// Inserts or replaces, whole. Sids, tokens and secrets are made by the API (it has randomness fit for secrets);
-    /// account number 0 is replaced by the next free one. `create`: the sid must be new.
-    /// Answered with [`ApiDone::Entity`].
+    /// Inserts or replaces, whole. Sids, tokens and secrets are made by the API (it has randomness
+    /// fit for secrets); account number 0 is replaced by the next free one. `create`: the sid must
+    /// be new. Answered with [`ApiDone::Entity`].
     Put { entity: Box<Entity>, create: bool },
     /// Answered with [`ApiDone::Deleted`].
     Delete(EntityKey),

@@ -1,5 +1,6 @@
-//! Requests to applications, and what came of them. Signing, connecting (and refusing addresses) and
-//! reading within the limits is the client's; order, retries and what an answer means are the director's.
+//! Requests to applications, and what came of them. Signing, connecting (and refusing addresses)
+//! and reading within the limits is the client's; order, retries and what an answer means are the
+//! director's.
 
 use base::CallId;
 
@@ -27,7 +28,8 @@ pub struct HttpRequest {
     pub kind: HttpKind,
     /// As configured, without fragment; also what is signed.
     pub url: String,
-    /// `Post`: parameters as a form body; `Get`: appended to the query (and so part of what is signed).
+    /// `Post`: parameters as a form body; `Get`: appended to the query (and so part of what is
+    /// signed).
     pub method: Method,
     pub params: Vec<(String, String)>,
     /// Sent as `I-Twilio-Idempotency-Token`; the same in every attempt.

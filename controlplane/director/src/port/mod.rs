@@ -1,5 +1,5 @@
-//! What goes in and out of the [`crate::Director`], as owned values. Ids are the director's and are echoed
-//! by whoever answers; an answer whose id is not waited for is ignored.
+//! What goes in and out of the [`crate::Director`], as owned values. Ids are the director's and are
+//! echoed by whoever answers; an answer whose id is not waited for is ignored.
 
 mod api;
 mod command;
@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::AccountSid;
 
-/// What the director wants done. Drained in order; a write before a command must be appended before the
-/// command is sent (appended, not durable: `write(2)` is enough unless the write has an id).
+/// What the director wants done. Drained in order; a write before a command must be appended before
+/// the command is sent (appended, not durable: `write(2)` is enough unless the write has an id).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     Command {
@@ -39,7 +39,8 @@ pub enum Output {
     Notice(Notice),
 }
 
-/// A host to look up: SRV `_sip._udp` and A/AAAA when `port` is None, else A/AAAA alone (RFC 3263 section 4).
+/// A host to look up: SRV `_sip._udp` and A/AAAA when `port` is None, else A/AAAA alone (RFC 3263
+/// section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     pub id: u64,
@@ -47,8 +48,8 @@ pub struct Resolve {
     pub port: Option<u16>,
 }
 
-/// The answer to a [`Resolve`]; addresses in order of trial, empty when there are none. The director
-/// applies the target policy to them.
+/// The answer to a [`Resolve`]; addresses in order of trial, empty when there are none. The
+/// director applies the target policy to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     pub id: u64,

@@ -16,7 +16,8 @@ pub struct StoreId(pub u64);
 /// Records to append together, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoreWrite {
-    /// With an id: answered by `handle_stored` once durable (after the journal's fsync). Without: appended.
+    /// With an id: answered by `handle_stored` once durable (after the journal's fsync). Without:
+    /// appended.
     pub id: Option<StoreId>,
     pub records: Vec<Record>,
 }
@@ -44,8 +45,8 @@ pub enum Record {
     Delete(EntityKey),
 }
 
-/// The live state of one call, for a successor: the last one of a call wins, None ends it. Opaque to
-/// everybody else; written at every step.
+/// The live state of one call, for a successor: the last one of a call wins, None ends it. Opaque
+/// to everybody else; written at every step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptLog {
     pub call: CallId,

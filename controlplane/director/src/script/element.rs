@@ -1,5 +1,5 @@
-//! A document as a small tree. No DTD, no entities but the five of XML, caps on size, depth and count:
-//! what an application sends is an adversary's input like any other.
+//! A document as a small tree. No DTD, no entities but the five of XML, caps on size, depth and
+//! count: what an application sends is an adversary's input like any other.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;

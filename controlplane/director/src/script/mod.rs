@@ -1,6 +1,6 @@
-//! One instruction set. A document parses into a [`Program`]; [`drive`] steps it by [`Input`]s and yields
-//! [`Effect`]s. What a script waits for is in its state ([`Wait`]), which is a plain value: logged at each step, and
-//! read back by a successor, which parses the document again and goes on.
+//! One instruction set. A document parses into a [`Program`]; [`drive`] steps it by [`Input`]s and
+//! yields [`Effect`]s. What a script waits for is in its state ([`Wait`]), which is a plain value:
+//! logged at each step, and read back by a successor, which parses the document again and goes on.
 //!
 //! ```text
 //!            +--------------------- Next ---------------------+

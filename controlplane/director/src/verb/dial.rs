@@ -1,6 +1,7 @@
-//! `<Dial>`: connects the call with another party. Several targets ring at once; the first that answers
-//! wins, the others are cancelled. Without `answerOnBridge` the caller is answered at once and hears
-//! ringback tone; with it, the caller hears what the called side sends and is answered with it.
+//! `<Dial>`: connects the call with another party. Several targets ring at once; the first that
+//! answers wins, the others are cancelled. Without `answerOnBridge` the caller is answered at once
+//! and hears ringback tone; with it, the caller hears what the called side sends and is answered
+//! with it.
 //!
 //! ```text
 //!   begin -> children ring -+- one answers: winner, others dropped -> winner ends -> completed

@@ -1,5 +1,5 @@
-//! The verbs, one file each: how it is read, how it begins, what it makes of what happens while it runs.
-//! A new verb is a file here and a line in [`Verb`].
+//! The verbs, one file each: how it is read, how it begins, what it makes of what happens while it
+//! runs. A new verb is a file here and a line in [`Verb`].
 
 pub(crate) mod dial;
 mod hangup;

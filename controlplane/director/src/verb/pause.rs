@@ -49,8 +49,8 @@ impl PauseState {
                 self.start(view.now, effects);
                 Step::Stay
             }
-            // The monotonic clock woke us at the moment that was `until` when it was set; whatever the wall clock
-            // shows by now (it may have been set back) the seconds have passed.
+            // The monotonic clock woke us at the moment that was `until` when it was set; whatever
+            // the wall clock shows by now (it may have been set back) the seconds have passed.
             (Input::Timer, Some(_)) => Step::Next,
             _ => Step::Stay,
         }

@@ -1,5 +1,5 @@
-//! `<Reject>`: refuses a call that has not been answered, so that nobody pays: `busy` with 486, else
-//! `rejected` with 603. A call that is answered already is hung up.
+//! `<Reject>`: refuses a call that has not been answered, so that nobody pays: `busy` with 486,
+//! else `rejected` with 603. A call that is answered already is hung up.
 
 use wire::event::Cause;
 

@@ -1,8 +1,8 @@
-//! A world around one director, in virtual time: shards that make legs of what they are told, applications
-//! that answer what a test says, a store that keeps what is written, and crashes.
+//! A world around one director, in virtual time: shards that make legs of what they are told,
+//! applications that answer what a test says, a store that keeps what is written, and crashes.
 //!
-//! Called parties are chosen by the user of the URI: `ok*` rings 1 s and answers, `busy*` refuses with 486,
-//! `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s.
+//! Called parties are chosen by the user of the URI: `ok*` rings 1 s and answers, `busy*` refuses
+//! with 486, `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -136,8 +136,9 @@ pub(crate) fn param<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
 }
 
 impl World {
-    /// One account, the domain `demo.test` and the number +15550100, both asking `http://app.test/voice`, told at
-    /// `http://app.test/status`; loopback is welcome; everything that starts with `+1` goes to 192.0.2.9.
+    /// One account, the domain `demo.test` and the number +15550100, both asking
+    /// `http://app.test/voice`, told at `http://app.test/status`; loopback is welcome; everything
+    /// that starts with `+1` goes to 192.0.2.9.
     pub(crate) fn new(application: impl FnMut(&HttpRequest) -> Answer + 'static) -> Self {
         let book = book();
         let settings = Settings {

@@ -1,5 +1,5 @@
-//! The writing half of the journal as a value over a medium: frames in, segments out. No thread here;
-//! [`super::Journal`] pairs it with the one that syncs.
+//! The writing half of the journal as a value over a medium: frames in, segments out. No thread
+//! here; [`super::Journal`] pairs it with the one that syncs.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ pub struct Replay {
     pub records: Vec<(Position, Vec<u8>)>,
     /// Bytes that are no whole record: written, never acknowledged.
     pub torn_bytes: usize,
-    /// Records that were acknowledged and are not there any more: damage to the disk, never a power cut.
+    /// Records that were acknowledged and are not there any more: damage to the disk, never a power
+    /// cut.
     pub lost: u64,
 }
 
@@ -42,8 +43,8 @@ impl<M: Medium> Log<M> {
         let mut segments = Vec::new();
         let (mut next, mut number, mut previous) = (1, 0, None);
         for (found, bytes) in medium.load()? {
-            // Behind a neighbour there can be no hole. Behind a gap in the numbers there can: a removed
-            // segment may come back with the power, and its neighbour not.
+            // Behind a neighbour there can be no hole. Behind a gap in the numbers there can: a
+            // removed segment may come back with the power, and its neighbour not.
             let adjacent = previous.is_some_and(|previous| found == previous + 1);
             number = found;
             let Some(segment) = segment::read(&bytes) else {
@@ -85,8 +86,8 @@ impl<M: Medium> Log<M> {
         self.next - 1
     }
 
-    /// Writes what was taken. Returns the segment it is in and the last position, for [`Medium::sync`]:
-    /// durable is what every segment up to this one was synced for.
+    /// Writes what was taken. Returns the segment it is in and the last position, for
+    /// [`Medium::sync`]: durable is what every segment up to this one was synced for.
     pub(super) fn flush(&mut self, durable: Position) -> io::Result<(u64, Position)> {
         let number = self.number();
         self.medium.append(number, &self.batch)?;

@@ -29,11 +29,12 @@ pub trait Medium: Send + Sync + 'static {
     /// What the system says; the segment's tail is then undefined.
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Everything appended to a segment before the call, and its name, survive a power cut when this returns.
+    /// Everything appended to a segment before the call, and its name, survive a power cut when
+    /// this returns.
     ///
     /// # Errors
-    /// What the system says. After an error nobody knows what is on the disk, and asking again may lie:
-    /// the kernel drops the pages it could not write and forgets the error.
+    /// What the system says. After an error nobody knows what is on the disk, and asking again may
+    /// lie: the kernel drops the pages it could not write and forgets the error.
     fn sync(&self, number: u64) -> io::Result<()>;
 
     /// Removes a segment; it may come back after a power cut.

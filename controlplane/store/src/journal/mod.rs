@@ -9,11 +9,11 @@
 //!                                   whole segments deleted      <-     release(position)
 //! ```
 //!
-//! The runtime writes by itself, because a command may only leave after the step that it belongs to was
-//! written, and must not wait for a disk; the fsync, which takes milliseconds, is the thread's.
+//! The runtime writes by itself, because a command may only leave after the step that it belongs to
+//! was written, and must not wait for a disk; the fsync, which takes milliseconds, is the thread's.
 //!
-//! An fsync error ends it: what is on the disk is unknown from then on, asking again may lie, so nothing
-//! is acknowledged any more, and the switch stops admitting what would be billed.
+//! An fsync error ends it: what is on the disk is unknown from then on, asking again may lie, so
+//! nothing is acknowledged any more, and the switch stops admitting what would be billed.
 
 mod log;
 mod medium;
@@ -93,8 +93,8 @@ impl<M: Medium> Journal<M> {
         Ok((Self { log, flushed, shared, thread: Some(thread) }, replay))
     }
 
-    /// Takes a record; [`Journal::flush`] writes it, and it is durable once [`Journal::durable`] has reached
-    /// the position returned.
+    /// Takes a record; [`Journal::flush`] writes it, and it is durable once [`Journal::durable`]
+    /// has reached the position returned.
     ///
     /// # Errors
     /// See [`JournalError`].
@@ -106,7 +106,8 @@ impl<M: Medium> Journal<M> {
         Ok(self.log.append(record))
     }
 
-    /// Writes what was taken, in one call, and has it synced. Records survive this process when this returns.
+    /// Writes what was taken, in one call, and has it synced. Records survive this process when
+    /// this returns.
     ///
     /// # Errors
     /// [`JournalError::Stopped`] if writing failed, now or earlier.

@@ -5,10 +5,10 @@
 //!   frame:   | length 4 (never 0) | CRC-32 of position and payload 4 | payload |
 //! ```
 //!
-//! Numbers are little-endian. A record's position is its number in the journal; it is part of the check,
-//! so that bytes of an older file that the disk shows again are not taken for records. Reading stops
-//! at the first frame that is not whole: what follows was never acknowledged, unless the next segment
-//! says that it was durable when that segment began.
+//! Numbers are little-endian. A record's position is its number in the journal; it is part of the
+//! check, so that bytes of an older file that the disk shows again are not taken for records.
+//! Reading stops at the first frame that is not whole: what follows was never acknowledged, unless
+//! the next segment says that it was durable when that segment began.
 
 const MAGIC: &[u8; 8] = b"TandemJ1";
 

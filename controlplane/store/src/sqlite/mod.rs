@@ -1,5 +1,5 @@
-//! SQLite: WAL, synchronous=FULL, one writer thread that commits what is queued in groups, and read-only
-//! connections beside it.
+//! SQLite: WAL, synchronous=FULL, one writer thread that commits what is queued in groups, and
+//! read-only connections beside it.
 
 mod apply;
 mod convert;
@@ -43,8 +43,8 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens (or makes) the database and starts the writer. `journal_end` is the last position of the
-    /// journal; [`Store::committed`] then says from where the journal is to be applied.
+    /// Opens (or makes) the database and starts the writer. `journal_end` is the last position of
+    /// the journal; [`Store::committed`] then says from where the journal is to be applied.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -63,8 +63,8 @@ impl Sqlite {
         schema::migrate(&mut connection)?;
         let mut committed = apply::applied(&connection)?;
         if committed > journal_end {
-            // The journal lost a tail that was never acknowledged (a power cut), or is a new one: its
-            // positions will be given out again and must not be taken for applied.
+            // The journal lost a tail that was never acknowledged (a power cut), or is a new one:
+            // its positions will be given out again and must not be taken for applied.
             tracing::warn!(committed, journal_end, "the journal is behind the store");
             committed = journal_end;
             apply::set_applied(&connection, committed)?;

@@ -291,7 +291,8 @@ fn currency(code: &str) -> Currency {
     code.as_bytes().first_chunk().map_or(Currency::USD, |code| Currency(*code))
 }
 
-/// A leg's CDR says for the ledger how long it was connected: ingress for inbound, egress for outbound.
+/// A leg's CDR says for the ledger how long it was connected: ingress for inbound, egress for
+/// outbound.
 pub(super) fn sums(connection: &Connection, account: AccountSid) -> Result<Vec<Sum>, StoreError> {
     let mut sums = Vec::new();
     for service in [Service::SipIngress, Service::SipEgress, Service::MediaRelay] {

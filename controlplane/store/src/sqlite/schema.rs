@@ -1,8 +1,9 @@
-//! The schema, as the steps that lead to it. A step that was released is never changed; `user_version`
-//! counts the steps taken.
+//! The schema, as the steps that lead to it. A step that was released is never changed;
+//! `user_version` counts the steps taken.
 //!
-//! Sids are text as printed (fixed width, lower case: their order is their number's). Moments are UTC
-//! microseconds. Money is 10^-9 of a unit. Bodies are JSON of the model's types, without secrets.
+//! Sids are text as printed (fixed width, lower case: their order is their number's). Moments are
+//! UTC microseconds. Money is 10^-9 of a unit. Bodies are JSON of the model's types, without
+//! secrets.
 
 use rusqlite::Connection;
 

@@ -1,4 +1,5 @@
-//! The store's promises: every write may come twice, sums agree, lists page both ways, no secret in clear.
+//! The store's promises: every write may come twice, sums agree, lists page both ways, no secret in
+//! clear.
 
 use std::net::SocketAddr;
 

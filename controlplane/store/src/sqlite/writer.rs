@@ -1,5 +1,5 @@
-//! The one writer. It lets a group gather for a moment (or until somebody waits), keeps of a call's rows and
-//! scripts the last one of the group only, and commits once.
+//! The one writer. It lets a group gather for a moment (or until somebody waits), keeps of a call's
+//! rows and scripts the last one of the group only, and commits once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -165,7 +165,8 @@ pub(super) fn run(
             }
         }
     }
-    // What remains in the write-ahead log goes into the database now, so that a copy of it is whole.
+    // What remains in the write-ahead log goes into the database now, so that a copy of it is
+    // whole.
     if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
         tracing::warn!(%error, "the last checkpoint did not work");
     }

@@ -1,5 +1,5 @@
-//! Counters of one driver, since boot. Every datagram that does not reach the shard, and every frame
-//! that does not reach the wire, is in exactly one of them.
+//! Counters of one driver, since boot. Every datagram that does not reach the shard, and every
+//! frame that does not reach the wire, is in exactly one of them.
 
 /// See the fields; all are monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,20 +9,21 @@
 //! ```
 //!
 //! **Receiving.** Every socket has one multishot RecvMsg armed; the kernel takes a buffer from the
-//! group, writes its own header and the source address, then the datagram. A locked port whose queue
-//! was seen empty after its connect(2) gets a plain Recv instead, which costs 3 % less per relayed
-//! packet: all that can come is of its remote. Until then the source of each datagram is compared. The
-//! two operations have different tags, so that what the old one still brings is read as what it is;
-//! what lies in the socket while they change is taken by the new one. (A datagram that another core is
-//! delivering in the very microsecond of the connect may pass for the remote's. It is one, once.)
+//! group, writes its own header and the source address, then the datagram. A locked port whose
+//! queue was seen empty after its connect(2) gets a plain Recv instead, which costs 3 % less per
+//! relayed packet: all that can come is of its remote. Until then the source of each datagram is
+//! compared. The two operations have different tags, so that what the old one still brings is read
+//! as what it is; what lies in the socket while they change is taken by the new one. (A datagram
+//! that another core is delivering in the very microsecond of the connect may pass for the
+//! remote's. It is one, once.)
 //!
 //! **Sending** never waits (MSG_DONTWAIT): the operation is complete when the kernel has taken the
 //! entry, so the buffer is free when `io_uring_enter` returns, and success needs no completion
-//! (SKIP_SUCCESS). Failures complete with their errno and are counted. A full socket buffer is a drop
-//! with a reason, not a queue that grows.
+//! (SKIP_SUCCESS). Failures complete with their errno and are counted. A full socket buffer is a
+//! drop with a reason, not a queue that grows.
 //!
-//! **ICMP errors** end a multishot receive; it is armed again in the same breath. A receive that ended
-//! for want of buffers is armed again when there are buffers.
+//! **ICMP errors** end a multishot receive; it is armed again in the same breath. A receive that
+//! ended for want of buffers is armed again when there are buffers.
 
 mod counters;
 mod plan;
@@ -229,8 +230,8 @@ impl Driver {
         self.reports.pop_front()
     }
 
-    /// One breath: see the module. `received` is emptied, then filled up to its capacity. Sleeps until
-    /// a completion or `deadline` only if `may_sleep` and nothing is pending.
+    /// One breath: see the module. `received` is emptied, then filled up to its capacity. Sleeps
+    /// until a completion or `deadline` only if `may_sleep` and nothing is pending.
     pub fn breathe(
         &mut self,
         deadline: Mono,
@@ -423,8 +424,8 @@ impl Driver {
         Tag::new(kind, slot.generation, place)
     }
 
-    /// What is queued is done before the socket it names changes its remote: sends go where they were
-    /// meant to, and a receive that was armed for the old remote takes nothing of the new one.
+    /// What is queued is done before the socket it names changes its remote: sends go where they
+    /// were meant to, and a receive that was armed for the old remote takes nothing of the new one.
     fn settle_queue(&mut self) {
         if !self.queue.frames.is_empty() {
             self.enter(Wait::No);
@@ -480,10 +481,10 @@ impl Driver {
     #[inline]
     fn push(&mut self, entry: &Entry, frame: u32) {
         let mut submission: squeue::SubmissionQueue<'_> = self.ring.submission();
-        // SAFETY: what the entry points to lives until the kernel has taken it: the header as long as
-        // the driver, the destination in `queue.addresses` at this entry's place, the frame's bytes in
-        // the pool, in state Sending until `taken` releases it. Sends do not outlive that moment
-        // because they never wait.
+        // SAFETY: what the entry points to lives until the kernel has taken it: the header as long
+        // as the driver, the destination in `queue.addresses` at this entry's place, the frame's
+        // bytes in the pool, in state Sending until `taken` releases it. Sends do not outlive that
+        // moment because they never wait.
         let pushed = unsafe { submission.push(entry) };
         debug_assert!(pushed.is_ok(), "room was checked");
         drop(submission);

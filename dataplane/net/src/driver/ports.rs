@@ -1,9 +1,9 @@
 //! Media ports of the socket tier: one UDP socket each.
 //!
-//! A port's socket has a *place*, which is its index in the ring's file table and in `slots`. A place's
-//! *generation* counts its uses; completions carry it, so that what belongs to an earlier use is
-//! recognised however late it comes. A place is used again only after every queued operation that
-//! names it has been taken by the kernel.
+//! A port's socket has a *place*, which is its index in the ring's file table and in `slots`. A
+//! place's *generation* counts its uses; completions carry it, so that what belongs to an earlier
+//! use is recognised however late it comes. A place is used again only after every queued operation
+//! that names it has been taken by the kernel.
 
 use std::io;
 use std::net::SocketAddr;
@@ -106,8 +106,8 @@ impl Ports {
         Ok(place)
     }
 
-    /// Ends the port's use: nothing is received or sent for it any more. The socket and the place stay
-    /// taken until [`Self::release`].
+    /// Ends the port's use: nothing is received or sent for it any more. The socket and the place
+    /// stay taken until [`Self::release`].
     pub(super) fn retire(&mut self, place: u32) -> Option<OwnedFd> {
         let slot = &mut self.slots[place as usize];
         let port = slot.port;
@@ -214,8 +214,8 @@ fn is_empty(slot: &Slot) -> bool {
     got < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
 }
 
-/// Receives into nothing until the queue is empty. Bounded by what a socket buffer can hold, so that
-/// a flood cannot keep us here.
+/// Receives into nothing until the queue is empty. Bounded by what a socket buffer can hold, so
+/// that a flood cannot keep us here.
 fn drain(slot: &Slot) -> u64 {
     let Some(socket) = &slot.socket else { return 0 };
     let mut dropped = 0;

@@ -138,7 +138,8 @@ impl Driver {
 
 const NEGATIVE_CANCELED: i32 = -libc::ECANCELED;
 
-/// A buffer that the kernel has filled becomes a datagram for the shard, or goes back with a reason.
+/// A buffer that the kernel has filled becomes a datagram for the shard, or goes back with a
+/// reason.
 #[inline]
 fn arrived(
     pool: &mut Pool,

@@ -1,6 +1,6 @@
-//! Silence and ringback in G.711: 20 ms packets at 8 kHz. Ringback is 440 and 480 Hz, -19 dBm each, two
-//! seconds on and four off (ITU-T E.180 supplement 2, North America). Both tones repeat every 25 ms, so
-//! a table of 200 samples is the whole tone.
+//! Silence and ringback in G.711: 20 ms packets at 8 kHz. Ringback is 440 and 480 Hz, -19 dBm each,
+//! two seconds on and four off (ITU-T E.180 supplement 2, North America). Both tones repeat every
+//! 25 ms, so a table of 200 samples is the whole tone.
 
 use sdp::{CodecId, PlanFormat};
 

@@ -1,5 +1,5 @@
-//! Joins: who hears whom. A join of two legs is `relay`: no decoding, the receiver's stream rewritten
-//! into the one continuous stream of the other leg.
+//! Joins: who hears whom. A join of two legs is `relay`: no decoding, the receiver's stream
+//! rewritten into the one continuous stream of the other leg.
 
 mod relay;
 mod stream;

@@ -27,10 +27,10 @@ pub(crate) enum Hears {
     Far(LegId),
 }
 
-/// Which source may speak (THREATS.md, RTP bleed and injection). The address in the SDP always may, and
-/// speaking locks it. Another one is learned only if it is the host that the signalling comes from (a
-/// phone behind a NAT), only in the first moments, a few packets, and is locked when the window ends
-/// without a word from the SDP's address. A lock is final until the SDP changes.
+/// Which source may speak (THREATS.md, RTP bleed and injection). The address in the SDP always may,
+/// and speaking locks it. Another one is learned only if it is the host that the signalling comes
+/// from (a phone behind a NAT), only in the first moments, a few packets, and is locked when the
+/// window ends without a word from the SDP's address. A lock is final until the SDP changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Latch {
     /// Nobody spoke yet.
@@ -76,7 +76,8 @@ impl Passes {
     }
 }
 
-/// A leg's stream. Lives at the leg's index, kept apart from the leg because packets touch only this.
+/// A leg's stream. Lives at the leg's index, kept apart from the leg because packets touch only
+/// this.
 ///
 /// The order of the fields is the order of cache lines: a relayed packet touches two lines of the
 /// stream it leaves by and four of the one it came in by, whatever else a stream holds.
@@ -114,7 +115,8 @@ pub(crate) struct Stream {
     /// The formats of whoever hears it: with our own they say what passes, whichever changes.
     listener: Plan,
     pub(crate) play: Play,
-    /// When the next packet of our own making is due: exactly, so that a tone keeps the wall's time.
+    /// When the next packet of our own making is due: exactly, so that a tone keeps the wall's
+    /// time.
     pub(crate) play_at: Mono,
     /// Number and timestamp of the next packet of our own making.
     pub(crate) play_seq: u16,
@@ -213,7 +215,8 @@ impl Stream {
             self.receiver.set_clock(clock);
         }
         if plan.direction.sends() && !self.sends {
-            // What was not sent while the far end held is no loss: the stream goes on where it stopped.
+            // What was not sent while the far end held is no loss: the stream goes on where it
+            // stopped.
             self.sender.switch_source();
         }
         self.plan = plan;
@@ -222,8 +225,8 @@ impl Stream {
         self.on = true;
     }
 
-    /// May this source speak? Locks or learns by the rules of [`Latch`]. The second value tells that the
-    /// lock is new.
+    /// May this source speak? Locks or learns by the rules of [`Latch`]. The second value tells
+    /// that the lock is new.
     #[inline]
     pub(crate) fn may_speak(&mut self, source: SocketAddr, now: Mono) -> (bool, bool) {
         match self.latch {

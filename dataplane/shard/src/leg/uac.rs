@@ -171,8 +171,8 @@ impl Shard<'_> {
         self.say(id, peer, &Say::Progress { code, sdp, formats });
     }
 
-    /// A 2xx: the first one makes the dialog; a repeated one is acknowledged again; one of another branch
-    /// of a forking proxy is acknowledged and ended.
+    /// A 2xx: the first one makes the dialog; a repeated one is acknowledged again; one of another
+    /// branch of a forking proxy is acknowledged and ended.
     fn answered(&mut self, io: &mut Io<'_>, index: u32, message: &Message<'_>) {
         let Some(leg) = self.legs.get(index) else { return };
         let confirmed = leg.dialog.is_some_and(|dialog| dialog.confirmed);
@@ -455,8 +455,8 @@ fn write_invite(
     writer.content(b"application/sdp", offer).finish().ok().map(<[u8]>::len)
 }
 
-/// Where a request inside a dialog goes: to the next hop if its host is an address that can be meant from
-/// here, else where the dialog's messages came from (a phone behind a NAT, a name).
+/// Where a request inside a dialog goes: to the next hop if its host is an address that can be
+/// meant from here, else where the dialog's messages came from (a phone behind a NAT, a name).
 fn hop(uri: &[u8], last: SocketAddr) -> SocketAddr {
     let Some(address) = address_of(uri) else { return last };
     let private = |address: core::net::IpAddr| match address.to_canonical() {

@@ -1,5 +1,5 @@
-//! A phone's media. Every packet says which conversation it belongs to, who speaks and which packet it
-//! is, so that the other side knows what it heard, not only that it heard something.
+//! A phone's media. Every packet says which conversation it belongs to, who speaks and which packet
+//! it is, so that the other side knows what it heard, not only that it heard something.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -51,7 +51,8 @@ pub struct Heard {
     /// Payload types that were not negotiated.
     pub bad_payload_type: u64,
     pub ssrcs: Vec<u32>,
-    /// Sequence numbers that were skipped, and times that ran backwards, in the outgoing stream as a whole.
+    /// Sequence numbers that were skipped, and times that ran backwards, in the outgoing stream as
+    /// a whole.
     pub sequence_jumps: u64,
     pub timestamp_backwards: u64,
     /// Largest step of the timestamp less the time that passed, in ticks.

@@ -1,6 +1,6 @@
 //! Phones: user agents on both ends of the switch, built on the same parser, writer and transaction
-//! machines that the switch uses, but knowing nothing of it. What a phone saw is kept in [`Seen`]; the
-//! invariants compare it with what the switch claims.
+//! machines that the switch uses, but knowing nothing of it. What a phone saw is kept in [`Seen`];
+//! the invariants compare it with what the switch claims.
 
 mod call;
 mod manner;
