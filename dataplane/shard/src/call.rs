@@ -227,7 +227,9 @@ impl Shard<'_> {
         leg.from_name = self.arena.store(wish.from_name.as_bytes())?;
         leg.headers = self.arena.store(wish.headers.as_bytes())?;
         leg.call_id = self.arena.store(&call_id)?;
-        if !passes(wish.headers) {
+        // The ring is another process's memory: what is written into a message is checked here.
+        let is_uri = |text: &str| sip::Uri::parse(text.as_bytes()).is_ok();
+        if !(passes(wish.headers) && is_uri(wish.uri) && is_uri(wish.from)) {
             return None;
         }
         self.register(index, wish.call, wish.account);

@@ -127,6 +127,19 @@ fn records(directed: &Directed, faults: &mut Vec<String>) {
             faults.push(format!("{live} calls live on in the director"));
         }
     }
+    for cdr in ledger.cdrs.values().filter(|cdr| cdr.account.is_some()) {
+        let Some(row) = ledger.calls.get(&cdr.call) else {
+            faults.push(format!("a CDR whose call nobody can see: {cdr:?}"));
+            continue;
+        };
+        let micros = cdr.answered.map_or(0, |answered| cdr.ended.micros_since(answered));
+        let seconds = (micros + 500_000) / 1_000_000;
+        if row.duration.map(u64::from) != Some(seconds)
+            || row.account != cdr.account.unwrap_or_default()
+        {
+            faults.push(format!("a call that is not its CDR:\n  {row:?}\n  {cdr:?}"));
+        }
+    }
     let mut by_call: BTreeMap<CallId, u32> = BTreeMap::new();
     for cdr in ledger.cdrs.values() {
         *by_call.entry(cdr.call).or_default() += 1;

@@ -100,6 +100,11 @@ impl Manual {
         self
     }
 
+    /// Sends what may be no command.
+    pub fn send_bytes(&mut self, shard: u8, bytes: Vec<u8>) {
+        self.queue.push((shard, bytes));
+    }
+
     /// Sends a command.
     pub fn send(&mut self, shard: u8, command: &Command<'_>) {
         self.queue.push((shard, encode(command)));

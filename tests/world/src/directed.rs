@@ -46,6 +46,10 @@ pub struct Directed {
     pub ledger: Ledger,
     pub web: Web,
     pub canary: Canary,
+    /// An fsync takes up to so long.
+    pub sync_most: Duration,
+    /// Writes that must be durable are refused until then (a full disk).
+    pub refuses_until: Mono,
     director: Option<Director>,
     ends: Vec<Ends>,
     /// Sync points: when, up to which write, which ring positions follow from it.
@@ -68,6 +72,8 @@ pub struct Directed {
     api: Vec<ApiCall>,
     canary_done: bool,
     kept: Option<LegId>,
+    /// Writes that the store did not take yet.
+    refused: BTreeSet<StoreId>,
 }
 
 impl Directed {
@@ -88,6 +94,8 @@ impl Directed {
             ledger: Ledger::default(),
             web,
             canary: Canary::None,
+            sync_most: Duration::from_millis(20),
+            refuses_until: Mono(0),
             director: None,
             ends: Vec::new(),
             syncs: VecDeque::new(),
@@ -106,6 +114,7 @@ impl Directed {
             api: Vec::new(),
             canary_done: false,
             kept: None,
+            refused: BTreeSet::new(),
         }
     }
 
@@ -128,6 +137,7 @@ impl Directed {
         self.director = None;
         self.ends.clear();
         self.syncs.clear();
+        self.refused.clear();
         self.fresh.clear();
         self.told.clear();
         self.suspects.clear();
@@ -270,7 +280,18 @@ impl Directed {
                 break;
             };
             match output {
-                Output::Store(write) => self.write(&write, faults),
+                Output::Store(write) => {
+                    if now.mono < self.refuses_until
+                        && let Some(id) = write.id
+                    {
+                        self.refused.insert(id);
+                        trace.line(now.mono, || format!("the store refuses {id:?}"));
+                        let refused = Err("no space left on device".to_owned());
+                        self.with(|director| director.handle_stored(now, id, refused));
+                    } else {
+                        self.write(&write, faults);
+                    }
+                }
                 Output::Command { shard, command } => commands.push((shard, command)),
                 Output::Http(request) => {
                     trace.line(now.mono, || {
@@ -327,18 +348,26 @@ impl Directed {
             }
         }
         self.fresh.extend(write.id);
+        if let Some(id) = write.id {
+            self.refused.remove(&id);
+        }
         self.written = true;
     }
 
     /// What was read and written up to here becomes durable together.
     fn mark(&mut self, now: Now) {
+        // What led to a refused write must stay in the rings.
+        if !self.refused.is_empty() {
+            return;
+        }
         let positions: Vec<u64> = self.ends.iter().map(|ends| ends.events.position()).collect();
         let moved = self.syncs.back().map_or(self.written, |(_, _, last)| *last != positions);
         if !moved && self.fresh.is_empty() && !self.written {
             return;
         }
         self.written = false;
-        let wait = SYNC + Duration::from_micros(self.random.below(20_000));
+        let most = u64::try_from(self.sync_most.as_micros()).unwrap_or(u64::MAX);
+        let wait = SYNC + Duration::from_micros(self.random.below(most));
         // Syncs are in order: a later one is never durable first.
         let at = self.syncs.back().map_or(Mono(0), |(at, ..)| *at).max(now.mono + wait);
         self.syncs.push_back((at, core::mem::take(&mut self.fresh), positions));

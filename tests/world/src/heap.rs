@@ -4,6 +4,8 @@
 use base::frame::{HEADROOM, LARGE_BYTES, SMALL_BYTES};
 use base::{Frame, Frames};
 
+use crate::plane::is_within_shard;
+
 /// One shard's frames.
 #[derive(Debug)]
 pub struct Heap {
@@ -14,6 +16,8 @@ pub struct Heap {
     limits: [usize; 2],
     /// Frames out now.
     out: usize,
+    /// A fault planted on purpose: the next large frame that a shard asks for (for a SIP message) panics.
+    pub trip: bool,
 }
 
 impl Heap {
@@ -22,7 +26,15 @@ impl Heap {
     pub fn new(small: usize, large: usize) -> Self {
         let free = [Vec::with_capacity(small), Vec::with_capacity(large)];
         let limits = [small, large];
-        Self { frames: Vec::new(), taken: Vec::new(), free, made: [0; 2], limits, out: 0 }
+        Self {
+            frames: Vec::new(),
+            taken: Vec::new(),
+            free,
+            made: [0; 2],
+            limits,
+            out: 0,
+            trip: false,
+        }
     }
 
     /// Frames that are neither free nor transmitted.
@@ -72,6 +84,10 @@ impl Frames for Heap {
 
     fn alloc(&mut self, len: usize) -> Option<Frame> {
         let kind = usize::from(len > SMALL_BYTES - HEADROOM);
+        if self.trip && kind == 1 && is_within_shard() {
+            self.trip = false;
+            panic!("planted: an allocation panics");
+        }
         if len > LARGE_BYTES - HEADROOM {
             return None;
         }

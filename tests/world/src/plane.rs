@@ -2,6 +2,7 @@
 //! them: datagrams, commands, handoffs and reports in, transmissions, events and handoffs out. SIP
 //! datagrams fall on any shard (one carrier is one 4-tuple), so that hand-over is the rule.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -304,7 +305,8 @@ impl Plane {
                 self.scratch[..len].copy_from_slice(bytes);
                 self.lanes[from].shard.handoff_taken(id);
                 let lane = &mut self.lanes[to];
-                lane.shard.handle_handoff(now, &self.scratch[..len], &mut lane.heap);
+                let (shard, heap) = (&mut lane.shard, &mut lane.heap);
+                within(|| shard.handle_handoff(now, &self.scratch[..len], heap));
                 moved = true;
             }
         }
@@ -317,13 +319,13 @@ impl Lane {
         let mut moved = false;
         if !self.inbox.is_empty() {
             let batch = core::mem::take(&mut self.inbox);
-            self.shard.handle_datagrams(now, &batch, &mut self.heap);
+            within(|| self.shard.handle_datagrams(now, &batch, &mut self.heap));
             self.inbox = batch;
             self.inbox.clear();
             moved = true;
         }
         while let Ok(Some(command)) = self.commands.pop(scratch) {
-            self.shard.handle_command(now, command, &mut self.heap);
+            within(|| self.shard.handle_command(now, command, &mut self.heap));
             moved = true;
         }
         self.commands.release(self.commands.position());
@@ -334,7 +336,7 @@ impl Lane {
             moved = true;
         }
         if self.shard.deadline() <= now.mono {
-            self.shard.handle_tick(now, &mut self.heap);
+            within(|| self.shard.handle_tick(now, &mut self.heap));
             let next = self.shard.deadline();
             assert!(next > now.mono, "a shard wants to be called again at once: {next:?} {now:?}");
             moved = true;
@@ -403,6 +405,23 @@ impl Lane {
     pub fn open_ports(&self) -> usize {
         self.open.len()
     }
+}
+
+thread_local! {
+    static WITHIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside of a shard now: for an allocator that counts.
+#[must_use]
+pub fn is_within_shard() -> bool {
+    WITHIN.with(Cell::get)
+}
+
+/// Does something as if it were done inside of a shard.
+pub fn within(work: impl FnOnce()) {
+    WITHIN.with(|within| within.set(true));
+    work();
+    WITHIN.with(|within| within.set(false));
 }
 
 /// Timers with everything at its default but the media timeout.

@@ -76,6 +76,8 @@ pub struct Story {
     pub weather: (Weather, Weather),
     /// The dataplane died at these moments.
     pub plane_deaths: Vec<Mono>,
+    /// The store refused writes until then.
+    refused_until: Option<Mono>,
     next_blow: usize,
 }
 
@@ -96,6 +98,7 @@ impl Story {
             transactions: scale.calls.max(16) * 8,
             spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
             frames: (4_096, 1_024),
+            foreign_ports: foreign_ports(&mut random),
             ring_words: if scale.calls > 50 { (1 << 17, 1 << 16) } else { (1 << 15, 1 << 14) },
             ..PlaneSetup::default()
         };
@@ -104,11 +107,18 @@ impl Story {
         let web = tenants(&mut random, seed);
         let mut directed = Directed::new(shards, web, seed);
         directed.canary = scale.canary;
+        if random.chance(1, 6) {
+            directed.sync_most = ms(50 + random.below(3_000));
+        }
+        if random.chance(1, 8) {
+            let from = below(&mut random, scale.within);
+            directed.refuses_until = DAWN.mono + from + ms(random.below(4_000));
+        }
         directed.settings.limits.account_calls_per_second = 10_000;
         let mut conversations = Vec::new();
         for group in 1..=scale.calls {
             let at = DAWN.mono + ms(500) + below(&mut random, scale.within);
-            let audio = group == 1 && seed % 16 == 0;
+            let audio = group == 1 && seed.is_multiple_of(16);
             let story =
                 conversation(&mut world, &mut directed.web, &mut random, (group, at, audio));
             conversations.push(story);
@@ -116,10 +126,20 @@ impl Story {
         conversations.sort_by_key(|story| story.at);
         configure(&mut directed, &mut world, &mut random);
         directed.boot(world.now, &world.plane);
+        let refused_until = Some(directed.refuses_until).filter(|at| at.0 > 0);
         world.control = Some(Box::new(directed));
         world.settle();
         let blows = blows(&mut random, scale.within);
-        Self { seed, world, conversations, blows, weather, plane_deaths: Vec::new(), next_blow: 0 }
+        Self {
+            seed,
+            world,
+            conversations,
+            blows,
+            weather,
+            plane_deaths: Vec::new(),
+            refused_until,
+            next_blow: 0,
+        }
     }
 
     /// The director's side.
@@ -236,6 +256,7 @@ impl Story {
 
     /// Every server works again: what waits for one of them must be delivered now.
     fn heal(&mut self) {
+        self.directed().refuses_until = Mono(0);
         for tenant in &mut self.directed().web.tenants {
             (tenant.server, tenant.callback_server) = (Server::Fast, Server::Fast);
         }
@@ -248,6 +269,9 @@ impl Story {
         let (sip, media) = self.weather;
         let since = |at: Mono| at.since(DAWN.mono).as_secs_f64();
         let _ = writeln!(text, "sip {sip:?}\nmedia {media:?}");
+        if let Some(until) = self.refused_until {
+            let _ = writeln!(text, "{:>8.3} the store takes writes", since(until));
+        }
         for (at, blow) in &self.blows {
             let _ = writeln!(text, "{:>8.3} {blow:?}", since(*at));
         }
@@ -262,6 +286,13 @@ impl Story {
 
 fn below(random: &mut Prng, time: Duration) -> Duration {
     Duration::from_micros(random.below(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+}
+
+/// Ports that some other program has.
+fn foreign_ports(random: &mut Prng) -> Vec<u16> {
+    let many = if random.chance(1, 4) { random.below(40) } else { 0 };
+    let port = |random: &mut Prng| 0x4000 + u16::try_from(random.below(0x300)).unwrap_or(0);
+    (0..many).map(|_| port(random)).collect()
 }
 
 fn weather(random: &mut Prng) -> (Weather, Weather) {

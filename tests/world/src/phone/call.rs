@@ -365,7 +365,7 @@ impl PhoneCall {
             Some(media) => media.plan = plan,
             None => {
                 let mut source = self.media_at;
-                source.set_port(self.manner.nat_port.unwrap_or(source.port()));
+                source.set_port(self.manner.nat_port.unwrap_or_else(|| source.port()));
                 let names = (self.group, self.stream);
                 let media = Media::new(self.media_at, source, plan, names, &mut self.random);
                 self.media = Some(media);

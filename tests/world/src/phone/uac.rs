@@ -289,7 +289,7 @@ impl PhoneCall {
         self.put(self.switch, bytes, out);
     }
 
-    fn acknowledge_refusal(&mut self, at: usize, message: &Message<'_>, out: &mut Vec<Datagram>) {
+    fn acknowledge_refusal(&self, at: usize, message: &Message<'_>, out: &mut Vec<Datagram>) {
         let Ok(invite) = Message::parse(&self.invites[at].bytes) else { return };
         let mut buffer = vec![0; 4_096];
         let Ok(bytes) = sip::ack_for_non_2xx(&mut buffer, &invite, message) else { return };

@@ -194,7 +194,7 @@ impl PhoneCall {
     }
 
     /// The same INVITE answered once more, from another branch of a fork.
-    pub(super) fn answer_again(&mut self, out: &mut Vec<Datagram>) {
+    pub(super) fn answer_again(&self, out: &mut Vec<Datagram>) {
         let Some(served) = self.served.iter().find(|served| served.first) else { return };
         let Ok(message) = Message::parse(&served.request) else { return };
         let mut buffer = vec![0; 8_192];
