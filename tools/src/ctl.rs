@@ -101,12 +101,34 @@ fn rows(json: bool, list: &Value, fields: &[&str]) -> Result<()> {
     table.load_preset(presets::ASCII_MARKDOWN);
     table.set_header(fields);
     for row in list.as_array().into_iter().flatten() {
-        table.add_row(fields.iter().map(|field| match &row[*field] {
-            Value::String(text) => text.clone(),
-            Value::Null => "-".to_owned(),
-            other => other.to_string(),
-        }));
+        table.add_row(fields.iter().map(|field| cell(field, &row[*field])));
     }
     println!("{table}");
     Ok(())
+}
+
+fn cell(field: &str, value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    // Prices are negative; one of nothing is no less than nothing.
+    let is_zero = || text.parse::<f64>().is_ok_and(|number| number == 0.0);
+    if field == "price" && text.starts_with('-') && is_zero() { "0".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_of_nothing_has_no_sign() {
+        for nothing in [Value::from("-0"), Value::from("-0.00000"), Value::from(-0.0)] {
+            assert_eq!(cell("price", &nothing), "0");
+        }
+        assert_eq!(cell("price", &Value::from("-0.0075")), "-0.0075");
+        assert_eq!(cell("price", &Value::Null), "-");
+        assert_eq!(cell("to", &Value::from("-0")), "-0");
+    }
 }
