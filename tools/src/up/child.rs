@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   Waiting --back-off over--> Starting --READY--> Up --exit or watchdog--> Waiting
+//!                                                   `--STOPPING--> Stopping --exit or limit--^
 //! ```
 //!
 //! A child has its own process group and its own log file, so that neither the terminal's Ctrl-C
@@ -19,16 +20,21 @@ use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::log;
 use super::notify::{FdStore, NotifySocket};
 use crate::clock::{MS, S};
 
 /// First descriptor that a child is handed (SD_LISTEN_FDS_START).
 const FDS_START: i32 = 3;
 const START_LIMIT: u64 = 60 * S;
+/// How long a child may take to end.
+pub(crate) const STOP_LIMIT: u64 = 15 * S;
 const BACKOFF_FIRST: u64 = 50 * MS;
 const BACKOFF_MAX: u64 = 5 * S;
 /// A life this long clears the back-off.
 const STABLE: u64 = 20 * S;
+/// Of a dead child's log we look at so much at most.
+const LAST_WORDS_BYTES_MAX: u64 = 16 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -37,7 +43,7 @@ pub(crate) enum State {
     /// Running since, not ready yet.
     Starting(u64),
     Up(u64),
-    /// Told to end at this moment.
+    /// It said at this moment that it ends.
     Stopping(u64),
     Gone,
 }
@@ -67,6 +73,8 @@ pub(crate) struct Child {
     /// It was ready at least once.
     pub(crate) was_ready: bool,
     process: Option<Process>,
+    /// When this life began.
+    began: u64,
     fed_at: u64,
     backoff: u64,
     /// Length of its log when this life began.
@@ -86,6 +94,7 @@ impl Child {
             starts: 0,
             was_ready: false,
             process: None,
+            began: 0,
             fed_at: 0,
             backoff: BACKOFF_FIRST,
             log_from: 0,
@@ -109,9 +118,21 @@ impl Child {
             .stdin(Stdio::null())
             .process_group(0);
         if let Some(log) = &spec.log {
-            let out = open_log(log)?;
-            self.log_from = out.metadata().map_or(0, |meta| meta.len());
-            command.stdout(out.try_clone()?).stderr(out);
+            match log_pair(log) {
+                Ok((from, out, errors)) => {
+                    self.log_from = from;
+                    command.stdout(out).stderr(errors);
+                }
+                // A switch without a log is better than none.
+                Err(error) => {
+                    say!(
+                        "{} cannot be written, {} runs without: {error}",
+                        log.display(),
+                        spec.name
+                    );
+                    command.stdout(Stdio::null()).stderr(Stdio::null());
+                }
+            }
         }
         if self.store.len() > 0 {
             let names = self.store.names();
@@ -126,18 +147,31 @@ impl Child {
         } else {
             command.env_remove("LISTEN_FDS").env_remove("LISTEN_FDNAMES");
         }
-        let process = command
+        let mut process = command
             .spawn()
             .with_context(|| format!("{} cannot be started", spec.binary.display()))?;
-        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.context("the child has no pid")?;
-        self.pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
+        match watched(&process) {
+            Ok(pidfd) => self.pidfd = Some(pidfd),
+            Err(error) => {
+                // Nobody may run whom we cannot see.
+                let _ = process.kill();
+                let _ = process.wait();
+                return Err(error);
+            }
+        }
         self.process = Some(process);
         self.starts += 1;
         self.state = State::Starting(now);
+        self.began = now;
         self.fed_at = now;
         self.status.clear();
         Ok(())
+    }
+
+    /// No life now: the next attempt comes after the back-off, which grows.
+    pub(crate) fn delay(&mut self, now: u64) {
+        self.state = State::Waiting(now + jittered(self.backoff));
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
     }
 
     /// Reads what the child says; true if it has just become ready.
@@ -170,17 +204,12 @@ impl Child {
         let status = self.process.as_mut()?.try_wait().ok()??;
         // What it sent before it died is still in the socket.
         self.hear(now);
-        let since = match self.state {
-            State::Starting(at) | State::Up(at) => at,
-            _ => now,
-        };
-        if now.saturating_sub(since) >= STABLE {
+        if now.saturating_sub(self.began) >= STABLE {
             self.backoff = BACKOFF_FIRST;
         }
         self.process = None;
         self.pidfd = None;
-        self.state = State::Waiting(now + jittered(self.backoff));
-        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        self.delay(now);
         Some(status)
     }
 
@@ -194,7 +223,20 @@ impl Child {
                 let silent = now.saturating_sub(self.fed_at) / MS;
                 Some(format!("its watchdog was not fed for {silent} ms"))
             }
+            State::Stopping(since) if now.saturating_sub(since) > STOP_LIMIT => {
+                Some(format!("it said that it ends, and did not within {} s", STOP_LIMIT / S))
+            }
             _ => None,
+        }
+    }
+
+    /// Puts a long log aside.
+    pub(crate) fn trim_log(&mut self) {
+        let Some(path) = &self.spec.log else { return };
+        match log::rotate(path, log::LOG_BYTES_MAX) {
+            Ok(true) => self.log_from = 0,
+            Ok(false) => {}
+            Err(error) => say!("{} cannot be put aside: {error}", path.display()),
         }
     }
 
@@ -207,25 +249,98 @@ impl Child {
     /// The last lines of this life's log, to say why it died.
     pub(crate) fn last_words(&self, lines: usize) -> String {
         let Some(log) = &self.spec.log else { return String::new() };
-        let text = std::fs::read(log).unwrap_or_default();
-        let from =
-            usize::try_from(self.log_from).unwrap_or(0).max(text.len().saturating_sub(16_384));
-        let text = String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned();
+        let text = log::tail(log, self.log_from, LAST_WORDS_BYTES_MAX).unwrap_or_default();
         let all: Vec<&str> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 }
 
-fn open_log(path: &Path) -> Result<File> {
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("{} cannot be written", path.display()))
+/// The log's length now, and two descriptors of it.
+fn log_pair(path: &Path) -> std::io::Result<(u64, File, File)> {
+    let out = log::open(path)?;
+    Ok((out.metadata()?.len(), out.try_clone()?, out))
+}
+
+fn watched(process: &Process) -> Result<OwnedFd> {
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.context("the child has no pid")?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// Between 50 % and 100 % of `backoff`, so that two children do not march in step.
 fn jittered(backoff: u64) -> u64 {
     let half = backoff / 2;
     half + RandomState::new().hash_one(backoff) % (half + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    /// A child of `sh`, and the directory of its socket.
+    fn stand_in(name: &'static str, script: &str) -> (Child, PathBuf) {
+        let folder = std::env::temp_dir().join(format!("tandem-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("temporary directory");
+        let spec = Spec {
+            name,
+            binary: PathBuf::from("/bin/sh"),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            log: Some(folder.join("child.log")),
+            notify: folder.join("notify.sock"),
+            watchdog: 10 * S,
+        };
+        (Child::new(spec).expect("a socket"), folder)
+    }
+
+    fn wait_for_exit(child: &Child) {
+        let pidfd = child.pidfd.as_ref().expect("runs");
+        poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None).expect("poll");
+    }
+
+    #[test]
+    fn a_long_life_clears_the_back_off_even_if_its_end_was_announced() {
+        let (mut child, folder) = stand_in("backoff", "echo so it ends; exit 3");
+        child.backoff = BACKOFF_MAX;
+        child.start(S).expect("starts");
+        child.state = State::Stopping(S + STABLE);
+        wait_for_exit(&child);
+        let now = S + STABLE;
+        assert_eq!(child.reap(now).and_then(|status| status.code()), Some(3));
+        let State::Waiting(until) = child.state else { panic!("{:?}", child.state) };
+        assert!(until <= now + BACKOFF_FIRST, "{until}");
+        assert_eq!(child.last_words(5), "so it ends");
+        std::fs::remove_dir_all(folder).expect("clean");
+    }
+
+    #[test]
+    fn a_short_life_lets_the_back_off_grow_to_its_limit() {
+        let (mut child, folder) = stand_in("grow", "exit 0");
+        for _ in 0..10 {
+            child.delay(0);
+        }
+        let State::Waiting(until) = child.state else { panic!("{:?}", child.state) };
+        assert!((BACKOFF_MAX / 2..=BACKOFF_MAX).contains(&until), "{until}");
+        std::fs::remove_dir_all(folder).expect("clean");
+    }
+
+    #[test]
+    fn an_end_that_does_not_come_is_overdue() {
+        let (mut child, folder) = stand_in("overdue", "exit 0");
+        child.state = State::Stopping(S);
+        assert_eq!(child.overdue(S + STOP_LIMIT), None);
+        assert!(child.overdue(S + STOP_LIMIT + 1).is_some());
+        std::fs::remove_dir_all(folder).expect("clean");
+    }
+
+    #[test]
+    fn a_child_starts_where_its_log_cannot_be_opened() {
+        let (mut child, folder) = stand_in("no-log", "exit 4");
+        child.spec.log = Some(folder.join("none").join("child.log"));
+        child.start(0).expect("starts all the same");
+        wait_for_exit(&child);
+        assert_eq!(child.reap(0).and_then(|status| status.code()), Some(4));
+        std::fs::remove_dir_all(folder).expect("clean");
+    }
 }

@@ -4,34 +4,37 @@
 //! One thread, one poll: the children's notify sockets, their pidfds, and the signals. The children
 //! do not depend on it: they go on when it dies, and only a clean stop ends them.
 
+/// A line for people on stderr. Unlike `say!` it survives a terminal that is gone.
+macro_rules! say {
+    ($($word:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($word)*);
+    }};
+}
+
 mod child;
 mod endpoints;
+mod log;
 mod notify;
 mod preflight;
+mod supervisor;
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
 use rustix::process::Signal;
 use wire::config::Config;
 
-use crate::clock::{MS, S, mono, parse_duration};
+use crate::clock::{S, parse_duration};
 use crate::system::{Protocol, free_port, port_free};
-use child::{Child, Spec, State};
-use endpoints::FirstAccount;
+use child::STOP_LIMIT;
 pub use endpoints::{Endpoints, FILE, Pids};
 pub(crate) use preflight::{examine, media_ports, shards};
-
-/// Lives that a child may have without ever getting ready, before we say that it cannot work.
-const FRUITLESS_STARTS_MAX: u32 = 3;
-/// How long a child may take to end.
-const STOP_LIMIT: u64 = 15 * S;
+use supervisor::Supervisor;
 
 /// Arguments of `tandem up`.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,16 +90,18 @@ fn parse_ports(text: &str) -> Result<[u16; 2], String> {
 pub fn main(args: &Args) -> Result<bool> {
     // First, so that a stop during the start is not lost.
     let signals = signals()?;
+    // Nothing that we or our children make is for others.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let mut config = configuration(args)?;
     let data_dir = config.node.data_dir.clone();
     let lock = preflight::lock(&data_dir)?;
-    end_orphans(&data_dir, args.replace)?;
+    let file = config.node.runtime_dir.join("tandem.toml");
+    end_orphans(&data_dir, &file, args.replace)?;
     if args.demo {
         choose_free_ports(&mut config)?;
     }
     preflight::runtime_dir(&config.node.runtime_dir)?;
     preflight::judge(&examine(&config))?;
-    let file = config.node.runtime_dir.join("tandem.toml");
     endpoints::write_private(&file, &toml::to_string(&config)?)?;
     let mut up = Supervisor::new(args, config, &file, lock)?;
     let ended = up.run(&signals);
@@ -153,21 +158,21 @@ fn choose_free_ports(config: &mut Config) -> Result<()> {
     for listener in &mut config.dataplane.listener {
         if let Err(said) = port_free(Protocol::Udp, listener.bind) {
             listener.bind.set_port(free_port(Protocol::Udp, listener.bind.ip())?);
-            eprintln!("{said}: SIP takes {} instead", listener.bind);
+            say!("{said}: SIP takes {} instead", listener.bind);
         }
     }
     let http = &mut config.controlplane.http;
     if let Err(said) = port_free(Protocol::Tcp, *http) {
         http.set_port(free_port(Protocol::Tcp, http.ip())?);
-        eprintln!("{said}: the API takes {http} instead");
+        say!("{said}: the API takes {http} instead");
     }
     Ok(())
 }
 
 /// Processes without a supervisor hold the ports and the regions: they end first, or we do not
 /// start.
-fn end_orphans(data_dir: &Path, replace: bool) -> Result<()> {
-    let left = preflight::orphans(data_dir);
+fn end_orphans(data_dir: &Path, file: &Path, replace: bool) -> Result<()> {
+    let left = preflight::orphans(data_dir, file);
     if left.is_empty() {
         return Ok(());
     }
@@ -184,17 +189,21 @@ fn end_orphans(data_dir: &Path, replace: bool) -> Result<()> {
         );
     }
     for (name, pid) in left {
-        eprintln!("ending {name} (pid {pid}) of the earlier supervisor");
-        end_process(pid)?;
+        say!("ending {name} (pid {pid}) of the earlier supervisor");
+        end_process(pid, || preflight::is_ours(pid, name, data_dir, file))?;
     }
     Ok(())
 }
 
-/// SIGTERM, and SIGKILL after the limit.
-fn end_process(pid: u32) -> Result<()> {
+/// SIGTERM, and SIGKILL after the limit, if the process is still the one that was meant.
+fn end_process(pid: u32, is_meant: impl Fn() -> bool) -> Result<()> {
     use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    // The pid may have been given to another since it was looked at; the pidfd cannot.
+    if !is_meant() {
+        return Ok(());
+    }
     for signal in [Signal::TERM, Signal::KILL] {
         let _ = pidfd_send_signal(&pidfd, signal);
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
@@ -213,218 +222,6 @@ fn signals() -> Result<UnixStream> {
         signal_hook::low_level::pipe::register(signal, theirs.try_clone()?)?;
     }
     Ok(ours)
-}
-
-struct Supervisor {
-    config: Config,
-    /// Dataplane, then controlplane.
-    children: [Child; 2],
-    endpoints: Endpoints,
-    announced: bool,
-    _lock: File,
-}
-
-impl Supervisor {
-    fn new(args: &Args, config: Config, file: &Path, lock: File) -> Result<Self> {
-        let own = std::env::current_exe().context("this program's own path")?;
-        let beside = own.parent().map(Path::to_path_buf).unwrap_or_default();
-        let bin_dir = args.bin_dir.clone().unwrap_or(beside);
-        let logs = config.node.data_dir.join("log");
-        std::fs::create_dir_all(&logs)?;
-        let child = |name: &'static str| -> Result<Child> {
-            let binary = bin_dir.join(format!("tandem-{name}"));
-            if !binary.exists() {
-                bail!(
-                    "{} is not there: build it (`cargo build --release`), or say where it is with \
-                     --bin-dir",
-                    binary.display()
-                );
-            }
-            Child::new(Spec {
-                name,
-                binary,
-                args: vec!["--config".to_owned(), file.display().to_string()],
-                log: (!args.log_here).then(|| logs.join(format!("{name}.log"))),
-                notify: config.node.runtime_dir.join(format!("notify-{name}.sock")),
-                watchdog: args.watchdog,
-            })
-        };
-        let children = [child("dataplane")?, child("controlplane")?];
-        let sip = config.dataplane.listener.first().context("no SIP listener")?;
-        let endpoints = Endpoints {
-            sip_address: sip.advertised.unwrap_or(sip.bind).to_string(),
-            api_base: match config.controlplane.public_url.as_str() {
-                "" => format!("http://{}", config.controlplane.http),
-                url => url.trim_end_matches('/').to_owned(),
-            },
-            ..Endpoints::default()
-        };
-        Ok(Self { config, children, endpoints, announced: false, _lock: lock })
-    }
-
-    /// Until a signal, or until a child turns out to be unable to work.
-    fn run(&mut self, signals: &UnixStream) -> Result<()> {
-        loop {
-            let now = mono();
-            for at in 0..self.children.len() {
-                self.attend(at, now)?;
-            }
-            if self.all_up() && !self.announced {
-                self.announce()?;
-            }
-            if self.wait(signals)? {
-                return Ok(());
-            }
-        }
-    }
-
-    fn all_up(&self) -> bool {
-        self.children.iter().all(|child| matches!(child.state, State::Up(_)))
-    }
-
-    /// Hears, reaps, starts and watches one child.
-    fn attend(&mut self, at: usize, now: u64) -> Result<()> {
-        let child = &mut self.children[at];
-        let name = child.spec.name;
-        if child.hear(now) && child.starts > 1 {
-            eprintln!("{name} is back (pid {})", child.pid().unwrap_or(0));
-        }
-        if let Some(status) = child.reap(now) {
-            let words = child.last_words(12);
-            eprintln!(
-                "{name} ended: {status}{}",
-                if words.is_empty() { "" } else { "; its last words:" }
-            );
-            if !words.is_empty() {
-                eprintln!("{words}");
-            }
-            if !child.was_ready && child.starts >= FRUITLESS_STARTS_MAX {
-                bail!(
-                    "{name} does not start: it ended {FRUITLESS_STARTS_MAX} times before it was \
-                     ready"
-                );
-            }
-            self.publish()?;
-        }
-        let child = &mut self.children[at];
-        if let State::Waiting(until) = child.state
-            && now >= until
-        {
-            child.start(now)?;
-            if child.starts > 1 {
-                eprintln!(
-                    "{name} started again (pid {}) with {} parked descriptors",
-                    child.pid().unwrap_or(0),
-                    child.store.len()
-                );
-            }
-            self.publish()?;
-        }
-        let child = &self.children[at];
-        if let Some(reason) = child.overdue(now) {
-            eprintln!("{name} is ended: {reason}");
-            child.signal(Signal::KILL);
-        }
-        Ok(())
-    }
-
-    /// Waits for anything to happen; true for a signal to stop.
-    fn wait(&self, mut signals: &UnixStream) -> Result<bool> {
-        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
-        for child in &self.children {
-            fds.push(PollFd::new(&child.notify.socket, PollFlags::IN));
-            if let Some(pidfd) = &child.pidfd {
-                fds.push(PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN));
-            }
-        }
-        match poll(&mut fds, Some(&timespec(self.next_look()))) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut bytes = [0; 16];
-        Ok(signals.read(&mut bytes).is_ok_and(|count| count > 0))
-    }
-
-    fn next_look(&self) -> u64 {
-        let now = mono();
-        let until = |child: &Child| match child.state {
-            State::Waiting(until) => until.saturating_sub(now),
-            _ => 500 * MS,
-        };
-        self.children.iter().map(until).min().unwrap_or(MS).clamp(MS, 500 * MS)
-    }
-
-    /// Writes `endpoints.json` as it is now.
-    fn publish(&mut self) -> Result<()> {
-        self.endpoints.pids = Pids {
-            supervisor: std::process::id(),
-            dataplane: self.children[0].pid().unwrap_or(0),
-            controlplane: self.children[1].pid().unwrap_or(0),
-        };
-        if self.endpoints.account_sid.is_empty() {
-            let path = self.config.node.runtime_dir.join("first-account.json");
-            let known = std::fs::read_to_string(path).ok();
-            if let Some(first) = known.and_then(|t| serde_json::from_str::<FirstAccount>(&t).ok()) {
-                self.endpoints.account_sid = first.account_sid;
-                self.endpoints.auth_token = first.auth_token;
-            }
-        }
-        self.endpoints.write(&self.config.node.data_dir)
-    }
-
-    fn announce(&mut self) -> Result<()> {
-        self.announced = true;
-        self.publish()?;
-        let config = &self.config;
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "The switch is up.")?;
-        for child in &self.children {
-            let pid = child.pid().unwrap_or(0);
-            writeln!(out, "  {:<13} pid {pid} {}", child.spec.name, child.status)?;
-        }
-        if let Some(media) = config.dataplane.media.first() {
-            let [first, last] = media.ports;
-            writeln!(out, "  shards        {}", shards(config))?;
-            writeln!(out, "  media ports   {first}-{last} on {}", media.bind)?;
-        }
-        writeln!(out, "  data          {}", config.node.data_dir.display())?;
-        if self.endpoints.account_sid.is_empty() {
-            writeln!(out, "  no account yet (node.first_account is empty)")?;
-        } else {
-            writeln!(out, "  AccountSid    {}", self.endpoints.account_sid)?;
-            writeln!(out, "  AuthToken     {}", self.endpoints.auth_token)?;
-        }
-        writeln!(out, "  API           {}", self.endpoints.api_base)?;
-        writeln!(out, "  SIP           sip:{}", self.endpoints.sip_address)?;
-        out.flush()?;
-        Ok(())
-    }
-
-    /// Dataplane first: it ends its calls, and the controlplane still books them.
-    fn stop(&mut self, signals: &UnixStream) {
-        eprintln!("stopping (again to stop at once)");
-        for at in 0..self.children.len() {
-            self.children[at].signal(Signal::TERM);
-            let from = mono();
-            while self.children[at].pid().is_some() {
-                let again = self.wait(signals).unwrap_or(false);
-                let now = mono();
-                for child in &mut self.children {
-                    child.hear(now);
-                    child.reap(now);
-                }
-                if again || now.saturating_sub(from) > STOP_LIMIT {
-                    eprintln!("{} does not end: killed", self.children[at].spec.name);
-                    self.children[at].signal(Signal::KILL);
-                }
-            }
-            self.children[at].state = State::Gone;
-        }
-        let _ = std::fs::remove_file(self.config.node.data_dir.join(FILE));
-        for child in &self.children {
-            let _ = std::fs::remove_file(&child.spec.notify);
-        }
-    }
 }
 
 fn timespec(ns: u64) -> Timespec {

@@ -1,9 +1,11 @@
 //! Before anything is started: everything that would make a child die with a riddle is looked at
 //! here, and said with its cause and its cure.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -11,6 +13,22 @@ use wire::config::Config;
 
 use super::endpoints::{Endpoints, FILE};
 use crate::system::{self, Finding, Level, Protocol};
+
+/// What the switch itself puts into its data directory.
+const OURS: [&str; 12] = [
+    "controlplane.lock",
+    "endpoints.json",
+    "endpoints.next",
+    "journal",
+    "lock",
+    "log",
+    "run",
+    "tandem-key",
+    "tandem.db",
+    "tandem.db-shm",
+    "tandem.db-wal",
+    "up.log",
+];
 
 /// Makes the data directory (0700) and takes its lock; the lock is held while the file lives.
 pub(crate) fn lock(data_dir: &Path) -> Result<File> {
@@ -21,18 +39,16 @@ pub(crate) fn lock(data_dir: &Path) -> Result<File> {
             data_dir.display()
         )
     })?;
-    let path = data_dir.join("lock");
-    let file =
-        fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).with_context(
-            || {
-                format!(
-                    "data directory {} is not writable for this user: change its owner, or choose \
-                 another with \
-                 --data-dir",
-                    data_dir.display()
-                )
-            },
-        )?;
+    close_to_others(data_dir);
+    let mut options = fs::OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(data_dir.join("lock")).with_context(|| {
+        format!(
+            "data directory {} is not writable for this user: change its owner, or choose another \
+             with --data-dir",
+            data_dir.display()
+        )
+    })?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         let by = Endpoints::read(data_dir)
             .map(|known| format!(" (pid {})", known.pids.supervisor))
@@ -45,25 +61,60 @@ pub(crate) fn lock(data_dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// Sets an existing data directory to 0700, if it holds nothing but what is ours: a directory that
+/// others use too (`--data-dir /var/lib` by mistake) keeps its mode, and we say so.
+fn close_to_others(data_dir: &Path) {
+    let Ok(meta) = fs::metadata(data_dir) else { return };
+    if meta.mode() & 0o077 == 0 {
+        return;
+    }
+    let ours = |entry: fs::DirEntry| OURS.iter().any(|name| entry.file_name() == *name);
+    let all_ours = meta.mode() & 0o1000 == 0
+        && fs::read_dir(data_dir).is_ok_and(|all| all.flatten().all(ours));
+    if all_ours && fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)).is_ok() {
+        return;
+    }
+    say!(
+        "WARN  data directory {} is open to other users (mode {:o}): `chmod 700` it, or choose one \
+         that holds nothing else",
+        data_dir.display(),
+        meta.mode() & 0o7777
+    );
+}
+
 /// Processes of an earlier supervisor on this data directory that outlived it.
-pub(crate) fn orphans(data_dir: &Path) -> Vec<(&'static str, u32)> {
+/// `file` is our configuration for the children.
+pub(crate) fn orphans(data_dir: &Path, file: &Path) -> Vec<(&'static str, u32)> {
     if !data_dir.join(FILE).exists() {
         return Vec::new();
     }
     let Ok(known) = Endpoints::read(data_dir) else { return Vec::new() };
     [("tandem-dataplane", known.pids.dataplane), ("tandem-controlplane", known.pids.controlplane)]
         .into_iter()
-        .filter(|(name, pid)| *pid > 0 && is_process(*pid, name))
+        .filter(|(name, pid)| *pid > 0 && is_ours(*pid, name, data_dir, file))
         .collect()
 }
 
-/// The pid is alive and runs that program (pids are used again).
-fn is_process(pid: u32, name: &str) -> bool {
+/// The pid is alive, runs that program, and does so for this data directory (pids are used again,
+/// and another switch may live on this machine).
+pub(crate) fn is_ours(pid: u32, name: &str, data_dir: &Path, file: &Path) -> bool {
     let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    match config_of(&line, name) {
+        Some(theirs) if theirs == file => true,
+        // `runtime_dir` may have moved since.
+        Some(theirs) => crate::check::load(&theirs).is_ok_and(|c| c.node.data_dir == data_dir),
+        None => false,
+    }
+}
+
+/// The `--config` of a command line as in /proc, if that program runs there.
+fn config_of(line: &[u8], name: &str) -> Option<PathBuf> {
+    let words: Vec<&OsStr> = line.split(|&byte| byte == 0).map(OsStr::from_bytes).collect();
     // Under an interpreter or a debugger the program is not the first word.
-    line.split(|&byte| byte == 0).take(3).any(|word| {
-        Path::new(&*String::from_utf8_lossy(word)).file_name().is_some_and(|file| file == name)
-    })
+    let program = |word: &&OsStr| Path::new(word).file_name() == Some(OsStr::new(name));
+    words.iter().take(3).find(|word| program(word))?;
+    let at = words.iter().position(|word| *word == "--config")?;
+    words.get(at + 1).map(PathBuf::from)
 }
 
 /// The directory of sockets, 0700.
@@ -166,7 +217,7 @@ pub(crate) fn shards(config: &Config) -> u8 {
 /// Prints what is not right; an error if anything forbids the start.
 pub(crate) fn judge(findings: &[Finding]) -> Result<()> {
     for finding in findings.iter().filter(|f| f.level != Level::Ok) {
-        eprintln!("{finding}");
+        say!("{finding}");
     }
     if findings.iter().any(|f| f.level == Level::Fail) {
         bail!("this machine cannot run the switch as configured (see FAIL above)");
@@ -176,6 +227,8 @@ pub(crate) fn judge(findings: &[Finding]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
@@ -193,6 +246,51 @@ mod tests {
         assert!(said.contains("another `tandem up`"), "{said}");
         drop(held);
         lock(&dir).expect("after release");
+        fs::remove_dir_all(&dir).expect("clean");
+    }
+    #[test]
+    fn a_data_directory_of_our_own_is_closed_and_a_shared_one_is_left() {
+        let dir = std::env::temp_dir().join(format!("tandem-close-{}", std::process::id()));
+        fs::create_dir_all(dir.join("journal")).expect("temporary directory");
+        let mode = || fs::metadata(&dir).expect("there").mode() & 0o777;
+        let open = || fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("mode");
+        open();
+        drop(lock(&dir).expect("lock"));
+        assert_eq!(mode(), 0o700);
+        open();
+        fs::write(dir.join("of-somebody-else"), "").expect("file");
+        drop(lock(&dir).expect("lock"));
+        assert_eq!(mode(), 0o755);
+        fs::remove_dir_all(&dir).expect("clean");
+    }
+
+    #[test]
+    fn an_orphan_is_known_by_its_configuration() {
+        let line = b"/opt/tandem-dataplane\0--config\0/a/run/tandem.toml\0";
+        let config = |name| config_of(line, name);
+        assert_eq!(config("tandem-dataplane"), Some(PathBuf::from("/a/run/tandem.toml")));
+        assert_eq!(config("tandem-controlplane"), None);
+        assert_eq!(config_of(b"tandem-dataplane\0--config", "tandem-dataplane"), None);
+
+        let dir = std::env::temp_dir().join(format!("tandem-orphan-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("temporary directory");
+        let file = dir.join("tandem.toml");
+        let mut command = std::process::Command::new("/bin/sh");
+        // A shell that waits for its input, dressed as a child of a switch.
+        let script = dir.join("tandem-dataplane");
+        fs::write(&script, "echo there; read line").expect("script");
+        command.arg(&script).arg("--config").arg(&file);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut process = command.spawn().expect("sh");
+        let mut said = [0];
+        process.stdout.take().expect("piped").read_exact(&mut said).expect("it runs");
+        let pid = process.id();
+        assert!(is_ours(pid, "tandem-dataplane", &dir, &file));
+        let other = Path::new("/b/run/tandem.toml");
+        assert!(!is_ours(pid, "tandem-dataplane", Path::new("/b"), other));
+        assert!(!is_ours(pid, "tandem-controlplane", &dir, &file));
+        drop(process.stdin.take());
+        process.wait().expect("ends");
         fs::remove_dir_all(&dir).expect("clean");
     }
 }
