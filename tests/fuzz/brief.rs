@@ -1,5 +1,6 @@
-//! Every fuzz target for a while: the seeds as they are, then a bounded number of mutations from a fixed seed, so that
-//! the targets stay alive and a run is the same everywhere. `TANDEM_FUZZ_ROUNDS` sets how many.
+//! Every fuzz target for a while: the seeds as they are, then a bounded number of mutations from a
+//! fixed seed, so that the targets stay alive and a run is the same everywhere.
+//! `TANDEM_FUZZ_ROUNDS` sets how many.
 
 use tests::fuzz::{Finding, Runner, TARGETS, Target};
 

@@ -1,6 +1,6 @@
-//! `cargo run --release -p tests --bin fuzz -- TARGET|all [--seconds N] [--seed S]`: runs a target for a while, or with
-//! `--replay FILE` one input again. A finding is written to a file in the current directory. Executions are added up
-//! in `tests/fuzz/LEDGER.md`.
+//! `cargo run --release -p tests --bin fuzz -- TARGET|all [--seconds N] [--seed S]`: runs a target
+//! for a while, or with `--replay FILE` one input again. A finding is written to a file in the
+//! current directory. Executions are added up in `tests/fuzz/LEDGER.md`.
 #![forbid(unsafe_code)]
 #![expect(clippy::disallowed_methods, reason = "a program for people: it runs for a while")]
 

@@ -33,13 +33,25 @@ pub(crate) struct Load {
 impl Load {
     /// `calls` calls at `rate` a second that talk for `seconds` each; either side hangs up in turn.
     pub(crate) fn start(bed: &Bed, route: &Route, calls: u32, rate: u32, seconds: u32) -> Self {
+        Self::ended_by("both", bed, route, calls, rate, seconds)
+    }
+
+    /// The same; `who` (`caller`, `callee`, `both`) hangs up.
+    pub(crate) fn ended_by(
+        who: &str,
+        bed: &Bed,
+        route: &Route,
+        calls: u32,
+        rate: u32,
+        seconds: u32,
+    ) -> Self {
         let json = bed.folder().join(format!("load-{}.json", bed.said().len() + 1));
         let mut command = Command::new(program("tandem"));
         command
             .args(["load", "--to", &route.to, "--callee", &route.callee.to_string()])
             .args(["--calls", &calls.to_string(), "--concurrent", &calls.to_string()])
             .args(["--rate", &rate.to_string(), "--duration", &format!("{seconds}s")])
-            .args(["--hangup", "both", "--quiet", "--json"])
+            .args(["--hangup", who, "--quiet", "--json"])
             .arg(&json);
         let peer = Peer::start("load", &mut command, bed.folder());
         Self { peer, json }
@@ -77,9 +89,11 @@ impl Report {
             assert!(refused.is_empty(), "{role}: BYE refused: {refused:?}");
         }
         for direction in self.directions() {
-            // Where the callee hung up, the caller hears our silence until its script ends: "corrupt" there.
+            // Where the callee hung up, the caller hears our silence until its script ends:
+            // "corrupt" there.
             let silence = direction["name"] == "callee -> caller";
-            let wrongs = ["silent", "foreign", "restarted", if silence { "silent" } else { "corrupt" }];
+            let wrongs =
+                ["silent", "foreign", "restarted", if silence { "silent" } else { "corrupt" }];
             for wrong in wrongs {
                 assert_eq!(direction[wrong].as_u64(), Some(0), "{wrong}: {direction}");
             }

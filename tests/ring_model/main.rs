@@ -1,5 +1,6 @@
-//! The ring of `wire` under a model checker: the same source file, over atomics that loom watches, through every
-//! interleaving (of up to three preemptions) and every value that the memory orders allow a load to see.
+//! The ring of `wire` under a model checker: the same source file, over atomics that loom watches,
+//! through every interleaving (of up to three preemptions) and every value that the memory orders
+//! allow a load to see.
 //!
 //! Records are a word long and rings four words, so that space runs out and comes back within a
 //! model's reach.

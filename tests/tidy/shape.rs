@@ -4,6 +4,8 @@ use crate::judge;
 use crate::source::{self, Rust, line_of};
 
 const WIDTH_MAX: usize = 100;
+/// What a line with a literal or a diagram may have more: no formatter breaks it.
+const SLACK: usize = 25;
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 
@@ -24,12 +26,19 @@ fn no_line_of_code_is_wider_than_100() {
         let Ok(text) = core::str::from_utf8(&file.bytes) else { continue };
         for (at, line) in text.lines().enumerate() {
             let width = line.chars().count();
-            if width > WIDTH_MAX {
+            if width > WIDTH_MAX + if is_unbreakable(line) { SLACK } else { 0 } {
                 findings.push(format!("{}:{}: {width} columns; wrap it", file.path, at + 1));
             }
         }
     }
     judge("width 100", &findings);
+}
+
+fn is_unbreakable(line: &str) -> bool {
+    let code = line.trim_start();
+    let text = code.trim_start_matches(['/', '!', '#']).trim();
+    let is_diagram = code.starts_with("//") && (text.contains("  ") || text.contains("--"));
+    is_diagram || !code.starts_with("//") && (code.contains('"') || text.ends_with('\\'))
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Where inputs begin: the torture messages of RFC 4475 where they are at hand, and messages as this switch and its
-//! peers write them.
+//! Where inputs begin: the torture messages of RFC 4475 where they are at hand, and messages as
+//! this switch and its peers write them.
 
 use std::path::PathBuf;
 

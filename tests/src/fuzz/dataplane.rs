@@ -49,7 +49,8 @@ pub(super) fn sdp(input: &[u8]) -> u64 {
     sdp::fuzz::parse(input);
     sdp::fuzz::relay(input);
     sdp::Session::parse(input).map_or(0, |session| {
-        let formats = session.media().iter().map(|media| media.formats().into_iter().count() as u64).sum();
+        let formats =
+            session.media().iter().map(|media| media.formats().into_iter().count() as u64).sum();
         picture(&[1, session.media().len() as u64, formats])
     })
 }

@@ -1,6 +1,6 @@
-//! Fuzz targets: short shims over real functions, each taking any bytes, none allowed to panic. A seeded mutational
-//! runner on the ordinary toolchain drives them, so that they are kept compiling and run a little by every
-//! test run, and for hours by `cargo run --release -p tests --bin fuzz`.
+//! Fuzz targets: short shims over real functions, each taking any bytes, none allowed to panic. A
+//! seeded mutational runner on the ordinary toolchain drives them, so that they are kept compiling
+//! and run a little by every test run, and for hours by `cargo run --release -p tests --bin fuzz`.
 //!
 //! ```text
 //!   seeds (vectors, messages of our own) -> mutate -> shim -> real function
@@ -8,8 +8,9 @@
 //!         +---- kept when the shim says it is new ------+
 //! ```
 //!
-//! What a shim returns is a rough picture of where the input came to (parsed or not, which kind, how many parts);
-//! inputs with a new picture join the corpus. That is no coverage, but it leads past the first check.
+//! What a shim returns is a rough picture of where the input came to (parsed or not, which kind,
+//! how many parts); inputs with a new picture join the corpus. That is no coverage, but it leads
+//! past the first check.
 
 mod controlplane;
 mod corpus;

@@ -1,4 +1,5 @@
-//! What crosses between the processes: whatever the other side writes is refused or believed, never a panic.
+//! What crosses between the processes: whatever the other side writes is refused or believed, never
+//! a panic.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
