@@ -37,8 +37,19 @@ pub(crate) struct Live {
     /// Told of so far.
     pub(crate) sequence: u32,
     pub(crate) callbacks: VecDeque<Callback>,
+    /// What the event application was told and has not answered.
+    #[serde(default)]
+    pub(crate) tellings: Vec<Telling>,
     #[serde(skip)]
     pub(crate) volatile: Volatile,
+}
+
+/// A request whose answer is executed if it has verbs. Told again by a successor, it has the same token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Telling {
+    pub(crate) hook: Hook,
+    pub(crate) params: Vec<(String, String)>,
+    pub(crate) token: String,
 }
 
 /// What dies with the process.
@@ -48,14 +59,16 @@ pub(crate) struct Volatile {
     pub(crate) row_changed: bool,
     pub(crate) dirty: bool,
     pub(crate) fetch: Option<HttpId>,
-    pub(crate) event_fetch: Option<HttpId>,
+    pub(crate) tellings: Vec<HttpId>,
     pub(crate) callback: Option<HttpId>,
     /// The callback waits in its endpoint's line.
     pub(crate) in_line: bool,
     /// When the script is to be woken.
     pub(crate) wake: Option<Mono>,
-    /// No shard was heard of it since it was looked for.
-    pub(crate) missing: bool,
+    /// No shard was heard of it since it was looked for; when it is given up.
+    pub(crate) missing: Option<Mono>,
+    /// A command went out that something must come of, and nothing came yet.
+    pub(crate) asked: bool,
     /// API requests that are answered when the call has ended.
     pub(crate) api_waits: Vec<ApiId>,
 }

@@ -280,3 +280,66 @@ fn many_calls_in_one_mutation_are_written_in_pieces() {
     assert!(world.store.largest < 512 * 1024, "{} bytes", world.store.largest);
     assert!(world.store.scripts.values().all(|log| log.state.is_none()));
 }
+
+#[test]
+fn a_caller_who_gave_up_while_nobody_was_there_is_booked_and_nothing_is_asked() {
+    let mut world = World::new(application);
+    let call = world.call_in("sip:bob@demo.test");
+    world.end_unheard(call);
+    world.now = world.now.later(std::time::Duration::from_secs(3));
+    world.crash();
+    world.run(10_000);
+    assert!(world.requests.is_empty());
+    assert_eq!(world.store.cdrs.len(), 1);
+    assert!(world.store.cdrs.values().all(|cdr| cdr.account == Some(world::ACCOUNT)));
+    assert!(world.store.calls[&call].status.is_final());
+    world.assert_clean();
+}
+
+#[test]
+fn a_command_that_tunes_a_leg_and_finds_none_ends_no_call() {
+    let mut world = World::new(|_| xml("<Response><Pause length=\"300\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    world.director.handle_event(world.now, 0, &wire::Event::Unknown { call });
+    world.run(200_000);
+    assert_eq!(world.status_of(call), "in-progress");
+    world.run(200_000);
+    world.assert_clean();
+}
+
+#[test]
+fn an_originate_that_dies_with_its_shard_is_given_up() {
+    let mut world = World::new(application);
+    world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
+    let _ = created(&mut world);
+    world.deaf = true;
+    world.run(120_000);
+    assert_eq!(world.director.stats().calls_live, 0);
+    assert!(world.store.calls.values().all(|row| row.status.name() == "failed"));
+}
+
+#[test]
+fn an_event_application_in_flight_is_told_again_with_its_token() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/event" => (5_000, xml("<Response><Hangup/></Response>").1),
+        "http://app.test/voice" => xml("<Response><Pause length=\"60\"/></Response>"),
+        _ => status(200),
+    })
+    .with_book(|book| {
+        let hook = Hook::post("http://app.test/event");
+        let events = Events::NONE.with(director::model::CallEvent::Answered);
+        book.domains[0].config.event_application = Some(StatusHook { hook, events });
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(2_000);
+    world.crash();
+    world.run(20_000);
+    let told = world.asked("/event");
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].idempotency_token, told[1].idempotency_token);
+    assert_eq!(told[0].params, told[1].params);
+    assert_eq!(world.status_of(call), "completed");
+    assert_eq!(world.store.calls[&call].duration, Some(7), "its answer was executed");
+    world.assert_clean();
+}

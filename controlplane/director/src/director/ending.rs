@@ -106,10 +106,11 @@ impl Director {
         };
         let account = live.row.account;
         let fetch = live.volatile.fetch.take();
-        let event_fetch = live.volatile.event_fetch.take();
+        let tellings = std::mem::take(&mut live.volatile.tellings);
+        live.tellings.clear();
         let waits = std::mem::take(&mut live.volatile.api_waits);
         let row = live.row.clone();
-        for id in fetch.into_iter().chain(event_fetch) {
+        for id in fetch.into_iter().chain(tellings) {
             self.forget_http(id);
         }
         if let Some(load) = self.loads.get_mut(&account) {
@@ -185,7 +186,11 @@ impl Director {
     fn account_of(&self, summary: &Summary<'_>) -> Option<crate::model::AccountSid> {
         match self.calls.get(&summary.call) {
             Some(live) => Some(live.row.account),
-            None => self.directory.account_by_number(summary.account).map(|account| account.sid),
+            None => self
+                .directory
+                .account_by_number(summary.account)
+                .map(|account| account.sid)
+                .or_else(|| self.replay.as_ref()?.bygone.get(&summary.call).copied()),
         }
     }
 
@@ -277,7 +282,9 @@ impl Director {
 
     /// No shard knows it, and nobody told its end.
     pub(super) fn orphan(&mut self, now: Now, call: CallId) {
-        let missing = |live: &&Live| !live.is_over() && live.volatile.missing;
+        // A timer of an earlier search says nothing about a later one.
+        let due = |at: base::Mono| at <= now.mono;
+        let missing = |live: &&Live| !live.is_over() && live.volatile.missing.is_some_and(due);
         let Some(live) = self.calls.get(&call).filter(missing) else {
             return;
         };
@@ -293,10 +300,13 @@ impl Director {
 
     /// Gives the shards some time to speak of a call that they may not have.
     pub(super) fn watch_orphan(&mut self, now: Now, call: CallId) {
-        if let Some(live) = self.calls.get_mut(&call) {
-            live.volatile.missing = true;
+        let at = now.mono + super::ORPHAN_AFTER;
+        if let Some(live) = self.calls.get_mut(&call)
+            && live.volatile.missing.is_none()
+        {
+            live.volatile.missing = Some(at);
+            self.at(at, Timer::Orphan(call));
         }
-        self.after(now, super::ORPHAN_AFTER, Timer::Orphan(call));
     }
 }
 

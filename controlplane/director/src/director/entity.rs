@@ -224,7 +224,8 @@ impl Director {
             return self.refuse(id, 409, 20_409, "the sid is taken");
         }
         // A foreign thing is as good as none (THREATS.md, tenancy).
-        let own = |owner: Option<AccountSid>| owner.is_none_or(|owner| owner == account);
+        // What belongs to the operator alone is no tenant's to change.
+        let own = |owner: Option<AccountSid>| owner == Some(account);
         let parent = match &entity {
             Entity::Account(it) => it.parent == account,
             _ => false,
@@ -258,7 +259,7 @@ impl Director {
 
     pub(super) fn api_delete(&mut self, id: ApiId, account: AccountSid, key: EntityKey) {
         match self.directory.owner(key) {
-            Some(owner) if owner.is_none_or(|owner| owner == account) => {
+            Some(owner) if owner == Some(account) => {
                 if matches!(key, EntityKey::Account(_)) {
                     return self.refuse(id, 400, 20_001, "accounts are closed, not deleted");
                 }

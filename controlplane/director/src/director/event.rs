@@ -11,10 +11,11 @@ impl Director {
     /// A shard told something.
     pub fn handle_event(&mut self, now: Now, shard: ShardId, event: &Event<'_>) {
         if let Some(replay) = &mut self.replay
-            && moment(event).is_some_and(|at| at < replay.since.wall)
+            && told_before(replay.since.wall, event)
         {
             replay.told = now.mono;
         }
+        self.heard(event);
         match *event {
             Event::Incoming(ref incoming) => self.on_incoming(now, shard, incoming),
             Event::Dialed { call, leg, at } => self.on_dialed(now, call, leg, at),
@@ -27,10 +28,13 @@ impl Director {
             Event::Digit { .. } => {}
             Event::Ended(ref summary) => self.on_ended(now, shard, summary),
             Event::Unknown { call } => {
+                // What tunes a leg may come too late or be given up; its end is told all the same. What
+                // something must come of shows that the leg is gone, or was never reached.
                 if let Some(live) = self.calls.get(&call)
                     && !live.is_over()
+                    && live.volatile.asked
                 {
-                    self.watch_unknown(now, call);
+                    self.watch_orphan(now, call);
                 }
             }
             Event::Refused { source, code, cause, uri, .. } => {
@@ -108,17 +112,39 @@ impl Director {
         };
         // An old event told again is no news of a leg.
         if live.leg != leg {
-            live.volatile.missing = false;
+            live.volatile.missing = None;
             live.leg = leg;
             live.shard = leg.shard();
             self.touch(call);
         }
     }
 
-    /// The shard does not have the call; its end is usually on the way.
-    fn watch_unknown(&mut self, now: Now, call: CallId) {
-        self.watch_orphan(now, call);
+    /// Whoever is spoken of is not missing; unless it is told what was told before.
+    fn heard(&mut self, event: &Event<'_>) {
+        if self.replay.as_ref().is_some_and(|replay| told_before(replay.since.wall, event)) {
+            return;
+        }
+        let of = match *event {
+            Event::Dialed { call, .. }
+            | Event::Progress { call, .. }
+            | Event::Answered { call, .. }
+            | Event::Parted { call, .. }
+            | Event::Digit { call, .. } => [call, CallId::NONE],
+            Event::Joined { call, peer, .. } => [call, peer],
+            _ => return,
+        };
+        for call in of {
+            if let Some(live) = self.calls.get_mut(&call) {
+                live.volatile.missing = None;
+                live.volatile.asked = false;
+            }
+        }
     }
+}
+
+/// It happened before `since`.
+fn told_before(since: Wall, event: &Event<'_>) -> bool {
+    moment(event).is_some_and(|at| at < since)
 }
 
 /// When it happened, where the event says so.

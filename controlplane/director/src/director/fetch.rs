@@ -6,7 +6,7 @@ use base::{CallId, Mono, Now};
 
 use super::callback::EndpointKey;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
-use crate::live::Live;
+use crate::live::{Live, Telling};
 use crate::model::{CallStatus, Hook};
 use crate::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use crate::script::{Fetch, Script, Wait};
@@ -26,6 +26,7 @@ enum Purpose {
     /// An event application was told; its answer is executed.
     Event {
         url: String,
+        token: String,
     },
     Callback(EndpointKey),
 }
@@ -96,12 +97,33 @@ impl Director {
         hook: &Hook,
         params: Vec<(String, String)>,
     ) {
-        let token = self.rng.token();
-        let purpose = Purpose::Event { url: web::split(&hook.url, self.policy()).0 };
-        let request = Request { kind: HttpKind::Instructions, hook, params, token };
+        let telling = Telling { hook: hook.clone(), params, token: self.rng.token() };
+        if let Some(live) = self.calls.get_mut(&call) {
+            live.tellings.push(telling.clone());
+        }
+        self.touch(call);
+        self.send_telling(now, call, telling);
+    }
+
+    fn send_telling(&mut self, now: Now, call: CallId, telling: Telling) {
+        let Telling { hook, params, token } = telling;
+        let url = web::split(&hook.url, self.policy()).0;
+        let purpose = Purpose::Event { url, token: token.clone() };
+        let request = Request { kind: HttpKind::Instructions, hook: &hook, params, token };
         let id = self.send(now, call, request, purpose);
         if let Some(live) = self.calls.get_mut(&call) {
-            live.volatile.event_fetch = Some(id);
+            live.volatile.tellings.push(id);
+        }
+    }
+
+    /// Tells again what our predecessor had no answer to.
+    pub(super) fn resume_tellings(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get(&call).filter(|live| live.volatile.tellings.is_empty())
+        else {
+            return;
+        };
+        for telling in live.tellings.clone() {
+            self.send_telling(now, call, telling);
         }
     }
 
@@ -169,9 +191,11 @@ impl Director {
                     Err(failure) => self.fetch_failed(now, call, &failure),
                 }
             }
-            Purpose::Event { url } => {
+            Purpose::Event { url, token } => {
+                // Written with the call's next step: told once more, it is known by its token.
                 if let Some(live) = self.calls.get_mut(&call) {
-                    live.volatile.event_fetch = None;
+                    live.volatile.tellings.retain(|id| *id != reply.id);
+                    live.tellings.retain(|telling| telling.token != token);
                 }
                 self.event_application_answered(now, call, url, &reply.result);
             }

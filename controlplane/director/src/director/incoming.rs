@@ -14,6 +14,8 @@ use crate::uri::{self, SipUri};
 
 /// How long a call may stay unanswered while its application decides and dials.
 pub(super) const SETUP_MS: u32 = 600_000;
+/// A call so much older than we are, microseconds, had its cell when cells were looked through.
+const BYGONE_US: u64 = 100_000;
 const HEADERS_MAX: usize = 64;
 
 /// The endpoint that was called.
@@ -43,6 +45,15 @@ impl Director {
         if self.calls.contains_key(&incoming.call) {
             return self.resume(now, incoming.call);
         }
+        if self.is_bygone(incoming) {
+            // Its end follows. Nothing is asked or told of it, but the account has it in its books.
+            if let Some(place) = self.place(incoming)
+                && let Some(replay) = &mut self.replay
+            {
+                replay.bygone.insert(incoming.call, place.account);
+            }
+            return;
+        }
         self.stats.calls_incoming += 1;
         let Some(place) = self.place(incoming) else {
             let message = format!("no number or domain for {}", incoming.uri);
@@ -65,6 +76,15 @@ impl Director {
             return self.refuse_call(shard, incoming.call, &refusal);
         }
         self.take(now, shard, incoming, place);
+    }
+
+    /// It came in before our time, and stood no more when that began: it was finished already and is told
+    /// again, or its caller gave up while nobody was there.
+    fn is_bygone(&self, incoming: &Incoming<'_>) -> bool {
+        self.replay.as_ref().is_some_and(|replay| {
+            let age = replay.since.wall.micros_since(incoming.at);
+            age > BYGONE_US && !replay.standing.contains(&incoming.call)
+        })
     }
 
     fn refuse_call(&mut self, shard: ShardId, call: CallId, refusal: &Refusal) {
@@ -201,6 +221,7 @@ impl Director {
             limit_ms: 0,
             sequence: 0,
             callbacks: std::collections::VecDeque::new(),
+            tellings: Vec::new(),
             volatile: Volatile { row_changed: true, ..Volatile::default() },
         };
         self.calls.insert(call, live);

@@ -139,6 +139,8 @@ struct Replay {
     told: Mono,
     /// Calls whose legs stood then.
     standing: std::collections::BTreeSet<CallId>,
+    /// Calls that were over by then and had not been anybody's yet: whose they are.
+    bygone: BTreeMap<CallId, AccountSid>,
 }
 
 /// What waits for writes to be durable, all of them.
@@ -409,6 +411,17 @@ impl Director {
     }
 
     fn command(&mut self, shard: ShardId, command: OwnedCommand) {
+        let asked = match &command {
+            OwnedCommand::Accept { call, .. }
+            | OwnedCommand::Answer { call, .. }
+            | OwnedCommand::Reject { call, .. }
+            | OwnedCommand::Hangup { call, .. } => Some(*call),
+            OwnedCommand::Originate(originate) => Some(originate.call),
+            _ => None,
+        };
+        if let Some(live) = asked.and_then(|call| self.calls.get_mut(&call)) {
+            live.volatile.asked = true;
+        }
         self.effects.push(Output::Command { shard, command });
     }
 

@@ -176,6 +176,7 @@ impl Director {
             limit_ms: leg.limit_ms,
             sequence: 0,
             callbacks: VecDeque::new(),
+            tellings: Vec::new(),
             volatile: Volatile { row_changed: true, ..Volatile::default() },
         }
     }
@@ -341,6 +342,8 @@ impl Director {
         let shard = live.shard;
         self.touch(call);
         self.command(shard, command);
+        // A shard may die with the command in its hand; then nobody ever tells an end.
+        self.watch_orphan(now, call);
     }
 
     /// The next shard in turn, for a call of its own.

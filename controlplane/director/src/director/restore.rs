@@ -41,7 +41,12 @@ impl Director {
         }
         let standing: BTreeSet<CallId> = book.standing.iter().map(|leg| leg.call).collect();
         let calls: Vec<CallId> = director.calls.keys().copied().collect();
-        director.replay = Some(Replay { since: now, told: now.mono, standing: standing.clone() });
+        director.replay = Some(Replay {
+            since: now,
+            told: now.mono,
+            standing: standing.clone(),
+            bygone: std::collections::BTreeMap::new(),
+        });
         director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
         for call in calls {
             director.resume(now, call);
@@ -96,6 +101,7 @@ impl Director {
             self.command(shard, OwnedCommand::Accept { call, account, setup_ms });
         }
         self.resume_script(now, call);
+        self.resume_tellings(now, call);
         self.send_ending(call);
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) crash_every: Option<usize>,
     unreleased: VecDeque<(u8, OwnedEvent)>,
     pub(crate) store_fails: bool,
+    /// Shards take commands and do nothing.
+    pub(crate) deaf: bool,
 }
 
 /// What was written, as a store would keep it.
@@ -169,6 +171,7 @@ impl World {
             crash_every: None,
             unreleased: VecDeque::new(),
             store_fails: false,
+            deaf: false,
         }
     }
 
@@ -208,6 +211,11 @@ impl World {
         let end =
             Happening::End { call, by, cause: Cause::Normal, code: 200, unanswered_only: false };
         self.plan(after, end);
+    }
+
+    /// A leg ends before anybody was told of it.
+    pub(crate) fn end_unheard(&mut self, call: CallId) {
+        self.end(call, Party::Remote, Cause::Canceled, 487);
     }
 
     /// The caller gives up in `after` milliseconds, if nobody answered.
@@ -393,7 +401,9 @@ impl World {
         match output {
             Output::Command { command, .. } => {
                 self.commands.push(command.clone());
-                self.obey(command);
+                if !self.deaf {
+                    self.obey(command);
+                }
             }
             Output::Http(request) => {
                 let (after, result) = (self.application)(&request);
