@@ -6,6 +6,7 @@ mod apart;
 mod cancel;
 mod digits;
 mod early_media;
+mod families;
 mod fault;
 mod fork;
 mod hold;

@@ -83,7 +83,9 @@ impl Directed {
         let mut settings = Settings {
             shards,
             sip_host: "10.0.0.1".to_owned(),
-            target_allow: vec!["10.0.0.0/8".parse().unwrap_or_else(|error| panic!("{error}"))],
+            target_allow: ["10.0.0.0/8", "fd00::/8"]
+                .map(|network| network.parse().unwrap_or_else(|error| panic!("{error}")))
+                .to_vec(),
             webhook_connect_ms: 2_000,
             webhook_total_ms: 5_000,
             ..Settings::default()

@@ -4,7 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use base::{Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received};
@@ -59,16 +59,26 @@ impl Default for PlaneSetup {
     }
 }
 
-/// The switch's only SIP listener.
+/// The switch's IPv4 listener.
 #[must_use]
 pub fn listener() -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], 5_060))
+    SocketAddr::new(HOSTS[0], 5_060)
 }
 
-/// The switch's only media address.
+/// The switch's listener of a phone's family.
 #[must_use]
-pub fn media_host() -> IpAddr {
-    IpAddr::from([10, 0, 0, 1])
+pub fn listener_for(phone: SocketAddr) -> SocketAddr {
+    SocketAddr::new(HOSTS[usize::from(phone.is_ipv6())], 5_060)
+}
+
+/// The switch's addresses, for signalling and media: IPv4 and IPv6.
+pub const HOSTS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+];
+
+fn host_index(host: IpAddr) -> Option<u8> {
+    HOSTS.iter().position(|ours| *ours == host).and_then(|at| u8::try_from(at).ok())
 }
 
 const FIRST_PORT: u16 = 0x4000;
@@ -121,7 +131,7 @@ pub struct Lane {
     table: Region<'static>,
     table_seen: u64,
     inbox: Vec<Received>,
-    open: BTreeMap<u16, Option<SocketAddr>>,
+    open: BTreeMap<MediaPort, Option<SocketAddr>>,
 }
 
 /// All shards.
@@ -177,11 +187,20 @@ impl Plane {
         Plan {
             shard: index,
             shards: setup.shards,
-            listeners: vec![ListenerPlan { advertised: listener(), media: 0 }],
-            media: vec![MediaPlan {
-                advertised: media_host(),
-                blocks: (0..setup.blocks).map(first).collect(),
-            }],
+            listeners: (0..)
+                .zip(HOSTS)
+                .map(|(media, host)| ListenerPlan {
+                    advertised: SocketAddr::new(host, 5_060),
+                    media,
+                })
+                .collect(),
+            media: HOSTS
+                .into_iter()
+                .map(|advertised| MediaPlan {
+                    advertised,
+                    blocks: (0..setup.blocks).map(first).collect(),
+                })
+                .collect(),
             limits: Limits {
                 spare_ports: setup.spare_ports,
                 ..Limits::for_legs(setup.legs, setup.transactions)
@@ -218,10 +237,10 @@ impl Plane {
 
     /// A datagram arrives at one of our addresses. False: nobody is there.
     pub fn receive(&mut self, datagram: &Datagram) -> bool {
-        let at = if datagram.to == listener() {
-            Local::Listener(0)
-        } else {
-            Local::Media(MediaPort { address: 0, port: datagram.to.port() })
+        let Some(address) = host_index(datagram.to.ip()) else { return false };
+        let at = match datagram.to.port() {
+            5_060 => Local::Listener(address),
+            port => Local::Media(MediaPort { address, port }),
         };
         let connected = self.setup.connected;
         let lane = match at {
@@ -234,7 +253,7 @@ impl Plane {
                 self.lanes.get_mut(at)
             }
             Local::Media(port) => self.lanes.iter_mut().find(|lane| {
-                lane.open.get(&port.port).is_some_and(|remote| {
+                lane.open.get(&port).is_some_and(|remote| {
                     !connected || remote.is_none_or(|remote| remote == datagram.from)
                 })
             }),
@@ -353,21 +372,21 @@ impl Lane {
                     self.shard.handle_flow_report(FlowReport::Refused { port, errno: 98 });
                 }
                 Flow::Open { port } => {
-                    let before = self.open.insert(port.port, None);
+                    let before = self.open.insert(port, None);
                     assert!(before.is_none(), "port {} is opened twice", port.port);
                     self.shard.handle_flow_report(FlowReport::Opened { port, path: Path::Socket });
                 }
                 Flow::Lock { port, remote } => {
-                    let open = self.open.get_mut(&port.port);
+                    let open = self.open.get_mut(&port);
                     *open.unwrap_or_else(|| panic!("port {} is not open", port.port)) =
                         Some(remote);
                 }
                 Flow::Unlock { port } => {
-                    let open = self.open.get_mut(&port.port);
+                    let open = self.open.get_mut(&port);
                     *open.unwrap_or_else(|| panic!("port {} is not open", port.port)) = None;
                 }
                 Flow::Close { port } => {
-                    assert!(self.open.remove(&port.port).is_some(), "a closed port is closed");
+                    assert!(self.open.remove(&port).is_some(), "a closed port is closed");
                 }
             }
         }
@@ -378,10 +397,10 @@ impl Lane {
         let mut moved = false;
         while let Some(transmit) = self.shard.poll_transmit() {
             let from = match transmit.from {
-                Local::Listener(_) => listener(),
+                Local::Listener(at) => SocketAddr::new(HOSTS[usize::from(at)], 5_060),
                 Local::Media(port) => {
-                    assert!(self.open.contains_key(&port.port), "sent from a closed port");
-                    SocketAddr::new(media_host(), port.port)
+                    assert!(self.open.contains_key(&port), "sent from a closed port");
+                    SocketAddr::new(HOSTS[usize::from(port.address)], port.port)
                 }
             };
             let bytes = self.heap.bytes(transmit.frame).to_vec();

@@ -455,12 +455,24 @@ fn conversation(
     let kind = if random.chance(2, 5) { random.below(2) } else { random.below(KINDS.len() as u64) };
     let kind = KINDS[usize::try_from(kind).unwrap_or(0)];
     let with_audio = |manner: Manner| if audio { manner.with_audio() } else { manner };
-    let callees: Vec<usize> = (0..2).map(|_| world.agent(with_audio(callee(random)))).collect();
+    let agent = |world: &mut World, random: &mut Prng, manner: Manner| {
+        let manner = with_audio(manner);
+        if random.chance(1, 4) { world.agent_v6(manner) } else { world.agent(manner) }
+    };
+    let callees: Vec<usize> = (0..2)
+        .map(|_| {
+            let manner = callee(random);
+            agent(world, random, manner)
+        })
+        .collect();
     if let Some(second) = callees.last() {
         // Of a call by the API both ends are callees: they speak with different voices.
         world.agents[*second].voice = Some(1_000_000 + group);
     }
-    let caller = (kind != "by the api").then(|| world.agent(with_audio(caller(random))));
+    let caller = (kind != "by the api").then(|| {
+        let manner = caller(random);
+        agent(world, random, manner)
+    });
     let sip = |at: usize| format!("<Sip>sip:g{group}@{}</Sip>", world.address(callees[at]));
     let domain = web.tenants[tenant].domain.clone();
     let limit = 5 + random.below(20);

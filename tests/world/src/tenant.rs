@@ -141,7 +141,9 @@ impl Web {
                 }),
                 event_application: None,
             },
-            sources: vec!["10.1.0.0/16".parse().unwrap_or_else(|error| panic!("{error}"))],
+            sources: ["10.1.0.0/16", "fd00:1::/32"]
+                .map(|network| network.parse().unwrap_or_else(|error| panic!("{error}")))
+                .to_vec(),
             ..SipDomain::default()
         }
     }

@@ -10,7 +10,7 @@
 //! history.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use base::{Mono, Now, Prng, Wall};
@@ -18,7 +18,7 @@ use base::{Mono, Now, Prng, Wall};
 use crate::control::Control;
 use crate::network::{Datagram, Network, Weather, is_sip};
 use crate::phone::{Action, Agent, Dial, Manner, PhoneCall};
-use crate::plane::{Plane, PlaneSetup, listener, media_host};
+use crate::plane::{HOSTS, Plane, PlaneSetup, listener_for};
 use crate::trace::Trace;
 
 /// A call of an agent.
@@ -91,7 +91,17 @@ impl World {
     pub fn agent(&mut self, manner: Manner) -> usize {
         let index = u16::try_from(self.agents.len() + 1).unwrap_or(u16::MAX);
         let [high, low] = index.to_be_bytes();
-        let sip = SocketAddr::from(([10, 1, high, low], 5_060));
+        self.agent_at(SocketAddr::from(([10, 1, high, low], 5_060)), manner)
+    }
+
+    /// Another phone, with an IPv6 address of its own.
+    pub fn agent_v6(&mut self, manner: Manner) -> usize {
+        let index = u16::try_from(self.agents.len() + 1).unwrap_or(u16::MAX);
+        let host = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, index);
+        self.agent_at(SocketAddr::new(IpAddr::V6(host), 5_060), manner)
+    }
+
+    fn agent_at(&mut self, sip: SocketAddr, manner: Manner) -> usize {
         let seed = self.random.u64();
         self.agents.push(Agent::new(sip, manner, seed));
         self.hosts.insert(sip.ip(), self.agents.len() - 1);
@@ -101,7 +111,8 @@ impl World {
     /// Dials from an agent through the switch.
     pub fn dial(&mut self, agent: usize, dial: &Dial) -> CallRef {
         let mut out = core::mem::take(&mut self.out);
-        let call = self.agents[agent].dial(self.now, listener(), dial, &mut out);
+        let switch = listener_for(self.agents[agent].sip);
+        let call = self.agents[agent].dial(self.now, switch, dial, &mut out);
         self.out = out;
         self.flush();
         CallRef { agent, call }
@@ -206,7 +217,7 @@ impl World {
     fn deliver(&mut self) {
         while let Some(datagram) = self.network.arrive(self.now.mono) {
             self.trace.datagram(self.now.mono, &datagram);
-            if datagram.to == listener() || datagram.to.ip() == media_host() {
+            if HOSTS.contains(&datagram.to.ip()) {
                 if !self.plane.receive(&datagram) {
                     self.unheard += 1;
                     self.network.trouble(&datagram);
