@@ -305,7 +305,9 @@ impl Supervisor {
     /// Without a controlplane the calls that end now would be booked by nobody: the regions in
     /// which they are written down go with us.
     fn bring_back_the_reader(&mut self, signals: &UnixStream, heeded: usize) {
-        let reader = &mut self.children[CONTROLPLANE];
+        // Its death may have come together with the signal.
+        self.attend_reader(mono());
+        let reader = &self.children[CONTROLPLANE];
         // One that was never ready has no calls to book.
         if matches!(reader.state, State::Up(_)) || !reader.was_ready {
             return;
