@@ -56,7 +56,6 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
         shards,
         sip_host: sip_address(config).to_string(),
         own_hosts: own_sockets(config).map(|socket| socket.ip().to_string()).collect(),
-        own_sockets: own_sockets(config).collect(),
         target_allow: target_allow.collect::<Result<_, _>>().context("target_allow")?,
         webhook_connect_ms: plane.webhook_connect_ms,
         webhook_total_ms: plane.webhook_total_ms,

@@ -1,6 +1,6 @@
 //! What the director is told of its deployment, and the bounds it keeps.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use wire::table::Network;
@@ -22,8 +22,6 @@ pub struct Settings {
     /// calls to them go by number, and no tenant may hold one as a domain. The host of `sip_host`
     /// is one of them.
     pub own_hosts: Vec<String>,
-    /// SIP sockets of ours, as they are reached: no leg of a tenant is sent to one.
-    pub own_sockets: Vec<SocketAddr>,
     /// Networks that tenants' SIP targets may be in although they are loopback, link-local or
     /// private to the host.
     pub target_allow: Vec<Network>,
@@ -92,7 +90,6 @@ impl Default for Settings {
             shards: 1,
             sip_host: "127.0.0.1:5060".to_owned(),
             own_hosts: Vec::new(),
-            own_sockets: Vec::new(),
             target_allow: Vec::new(),
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,
