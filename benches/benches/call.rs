@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use benches::Rounds;
 use benches::bed::Bed;
+use benches::directed::Directed;
 use benches::peer::Side;
 
 const TOGETHER: usize = 50;
@@ -30,35 +32,54 @@ fn turn(bed: &mut Bed) {
     bed.pass(Duration::from_millis(25));
 }
 
+fn measure(bed: &mut Bed) -> [Rounds; 2] {
+    for _ in 0..WARM {
+        turn(bed);
+    }
+    let mut rounds = [Rounds::default(), Rounds::default()];
+    let calls = (TOGETHER * EACH) as f64;
+    for _ in 0..ROUNDS {
+        bed.spent = 0;
+        if let Some(director) = &mut bed.director {
+            (director.spent, director.webhooks, director.callbacks) = (0, 0, 0);
+        }
+        for _ in 0..EACH {
+            turn(bed);
+        }
+        rounds[0].push(bed.spent as f64 / 1e3 / calls);
+        let directing = bed.director.as_ref().map_or(0, |director| director.spent);
+        rounds[1].push(directing as f64 / 1e3 / calls);
+    }
+    rounds
+}
+
 fn main() {
-    let mut bed = Bed::new(4_096, 1 << 17);
     if let Some(turns) = benches::option("--instructions") {
+        let mut bed = Bed::new(4_096, 1 << 17);
         for _ in 0..turns {
             turn(&mut bed);
         }
         return;
     }
     benches::pin_last();
-    for _ in 0..WARM {
-        turn(&mut bed);
-    }
-    let mut rounds = benches::Rounds::default();
-    for _ in 0..ROUNDS {
-        bed.spent = 0;
-        for _ in 0..EACH {
-            turn(&mut bed);
-        }
-        rounds.push(bed.spent as f64 / 1e3 / (TOGETHER * EACH) as f64);
-    }
-    println!("call: INVITE to BYE, statically routed, in the shard (no kernel)");
-    println!("{:<12}{:>10}{:>10}{:>14}", "", "min us", "median us", "calls/s");
-    println!(
-        "{:<12}{:>10.1}{:>10.1}{:>14.0}",
-        "shard",
-        rounds.min(),
-        rounds.median(),
-        1e6 / rounds.min()
-    );
+    println!("call: INVITE to BYE, CPU us per call (no kernel)");
+    println!("{:<32}{:>10}{:>10}{:>14}", "", "min us", "median us", "calls/s");
+    let row = |name: &str, rounds: &Rounds| {
+        let (min, median) = (rounds.min(), rounds.median());
+        println!("{name:<32}{min:>10.1}{median:>10.1}{:>14.0}", 1e6 / min);
+    };
+    let [shard, _] = measure(&mut Bed::new(4_096, 1 << 17));
+    row("static route: shard", &shard);
     println!("goal: <= 50 us whole core (this step 100)");
-    println!("transactions standing {}, legs {}", bed.shard.transactions(), bed.shard.legs());
+    let mut bed = Bed::unrouted(4_096, 1 << 17);
+    Directed::attach(&mut bed);
+    let [shard, director] = measure(&mut bed);
+    row("by application: shard", &shard);
+    row("by application: director", &director);
+    if let Some(director) = &bed.director {
+        let calls = (TOGETHER * EACH) as u64;
+        let (webhooks, callbacks) = (director.webhooks / calls, director.callbacks / calls);
+        println!("{webhooks} webhook and {callbacks} status callbacks a call");
+    }
+    println!("goal: director <= 50 us of the controlplane's 500");
 }

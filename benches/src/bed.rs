@@ -18,6 +18,7 @@ use wire::table::{StaticRoute, Table};
 use wire::{Command, Event};
 
 use crate::cpu_nanos;
+use crate::directed::Directed;
 use crate::peer::{Call, Phones, Side};
 
 /// Datagrams per batch.
@@ -125,6 +126,8 @@ pub struct Bed {
     pub spent: u64,
     /// Ended legs that are not released yet.
     pub ended: Vec<(u32, LegId)>,
+    /// The other value, where calls are its to decide.
+    pub director: Option<Directed>,
     talkers: Vec<Talker>,
     next: usize,
     batch: Vec<Received>,
@@ -134,13 +137,20 @@ impl Bed {
     /// A shard with room for `legs` legs and `transactions`, one static route to the callees.
     #[must_use]
     pub fn new(legs: u32, transactions: u32) -> Self {
+        let mut bed = Self::unrouted(legs, transactions);
+        bed.shard.handle_table(bed.now, Table { routes: vec![route()] });
+        bed
+    }
+
+    /// The same without a route: every call is the controlplane's to decide.
+    #[must_use]
+    pub fn unrouted(legs: u32, transactions: u32) -> Self {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_760_000_000_000_000) };
         let sizes = Sizes::for_legs(legs);
         let words = (0..sizes.words(wire::region::Side::Dataplane)).map(|_| AtomicU64::new(0));
         let words: &'static [AtomicU64] = Vec::leak(words.collect());
         let region = Region::create(words, wire::region::Side::Dataplane, sizes, 1);
-        let mut shard = Shard::new(plan(legs, transactions), region, now);
-        shard.handle_table(now, Table { routes: vec![route()] });
+        let shard = Shard::new(plan(legs, transactions), region, now);
         let phones = Phones::new(address(1, 5_060), address(2, 5_060), address(3, 5_060));
         let mut bed = Self {
             shard,
@@ -149,6 +159,7 @@ impl Bed {
             now,
             spent: 0,
             ended: Vec::new(),
+            director: None,
             talkers: Vec::new(),
             next: 0,
             batch: Vec::with_capacity(BATCH * TOGETHER),
@@ -203,10 +214,12 @@ impl Bed {
                 self.spent += cpu_nanos() - start;
                 self.deliver(&mut answers);
             }
+            self.open_ports();
+            self.take_events();
+            // What the controlplane has commanded.
+            self.deliver(&mut answers);
             messages = answers;
         }
-        self.open_ports();
-        self.take_events();
     }
 
     /// Time passes: ticks at every deadline on the way.
@@ -222,6 +235,7 @@ impl Bed {
             self.deliver(&mut answers);
             self.open_ports();
             self.take_events();
+            self.deliver(&mut answers);
             assert!(answers.is_empty(), "nothing is retransmitted in virtual time");
         }
         self.now = self.now.later(end.mono.since(self.now.mono));
@@ -308,8 +322,8 @@ impl Bed {
         while let Some(Transmit { frame, from, to }) = self.shard.poll_transmit() {
             if let Local::Listener(_) = from {
                 let side = if to == self.phones.caller { Side::Caller } else { Side::Callee };
-                let answer = self.phones.handle(side, self.memory.bytes(frame));
-                answers.extend(answer.map(|bytes| (side, bytes)));
+                let said = self.phones.handle(side, self.memory.bytes(frame));
+                answers.extend(said.into_iter().map(|bytes| (side, bytes)));
             }
             self.memory.free(frame);
         }
@@ -325,6 +339,11 @@ impl Bed {
     }
 
     fn take_events(&mut self) {
+        if let Some(mut director) = self.director.take() {
+            director.converse(self);
+            self.director = Some(director);
+            return;
+        }
         while let Some(bytes) = self.shard.poll_event() {
             if let Ok(Event::Ended(summary)) = wire::decode(bytes) {
                 self.ended.push((summary.epoch, summary.leg));

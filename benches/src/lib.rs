@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bed;
+pub mod directed;
 pub mod peer;
 
 use alloc_counter::{AllocCounter, count_alloc};

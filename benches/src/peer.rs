@@ -42,6 +42,10 @@ pub struct Phones {
     pub switch: SocketAddr,
     pub caller: SocketAddr,
     pub callee: SocketAddr,
+    /// Host of the dialled URI.
+    pub host: String,
+    /// Callees ring before they answer.
+    pub rings: bool,
     pub calls: Vec<Call>,
 }
 
@@ -66,7 +70,7 @@ impl Call {
 impl Phones {
     #[must_use]
     pub fn new(switch: SocketAddr, caller: SocketAddr, callee: SocketAddr) -> Self {
-        Self { switch, caller, callee, calls: Vec::new() }
+        Self { switch, caller, callee, host: switch.to_string(), rings: false, calls: Vec::new() }
     }
 
     /// The address that `side` signals from.
@@ -82,7 +86,7 @@ impl Phones {
     #[must_use]
     pub fn invite(&self, number: usize) -> Vec<u8> {
         let body = describe(self.calls[number].caller_media);
-        let (switch, caller) = (self.switch, self.caller);
+        let (switch, caller) = (&self.host, self.caller);
         let mut out = Vec::with_capacity(1_024);
         let _ = write!(
             out,
@@ -110,10 +114,20 @@ impl Phones {
         self.in_dialog(number, "BYE", 2)
     }
 
-    /// What the switch sent to `side`. Gives the answer that side sends, if there is one.
-    pub fn handle(&mut self, side: Side, datagram: &[u8]) -> Option<Vec<u8>> {
-        let message = Message::parse(datagram).ok()?;
-        if message.is_request() { self.request(side, &message) } else { self.response(&message) }
+    /// What the switch sent to `side`. Gives what that side answers.
+    pub fn handle(&mut self, side: Side, datagram: &[u8]) -> Vec<Vec<u8>> {
+        let Ok(message) = Message::parse(datagram) else { return Vec::new() };
+        if !message.is_request() {
+            return self.response(&message).into_iter().collect();
+        }
+        let mut answers = Vec::with_capacity(2);
+        if self.rings && message.method() == Some(Method::Invite) {
+            let user = message.uri().map_or(0, |uri| digits(uri.user).unwrap_or(0));
+            let tag = format!(";tag=callee-{}", user % 10_000_000_000);
+            answers.push(reply("180 Ringing", &message, &tag, self.callee, ""));
+        }
+        answers.extend(self.request(side, &message));
+        answers
     }
 
     fn request(&mut self, side: Side, message: &Message<'_>) -> Option<Vec<u8>> {
@@ -123,7 +137,8 @@ impl Phones {
                 let call = self.calls.get_mut(usize::try_from(number).ok()?)?;
                 call.callee_target = media_of(message.body());
                 let body = describe(call.callee_media);
-                Some(reply(message, &format!(";tag=callee-{number}"), self.callee, &body))
+                let tag = format!(";tag=callee-{number}");
+                Some(reply("200 OK", message, &tag, self.callee, &body))
             }
             Method::Bye => {
                 let number = usize::try_from(digits(message.to_tag()?)?).ok()?;
@@ -132,10 +147,10 @@ impl Phones {
                     Side::Caller => call.caller_over = true,
                     Side::Callee => call.callee_over = true,
                 }
-                Some(reply(message, "", self.address(side), ""))
+                Some(reply("200 OK", message, "", self.address(side), ""))
             }
             Method::Ack => None,
-            _ => Some(reply(message, "", self.address(side), "")),
+            _ => Some(reply("200 OK", message, "", self.address(side), "")),
         }
     }
 
@@ -188,10 +203,16 @@ impl Phones {
     }
 }
 
-/// 200 with what a response copies from its request.
-fn reply(message: &Message<'_>, to_more: &str, contact: SocketAddr, body: &str) -> Vec<u8> {
+/// A response with what it copies from its request.
+fn reply(
+    status: &str,
+    message: &Message<'_>,
+    to_more: &str,
+    contact: SocketAddr,
+    body: &str,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(1_024);
-    out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+    let _ = write!(out, "SIP/2.0 {status}\r\n");
     for header in message.headers() {
         let copied = [sip::Name::Via, sip::Name::From, sip::Name::To, sip::Name::CallId];
         if copied.contains(&header.name) || header.name == sip::Name::CSeq {

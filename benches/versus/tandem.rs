@@ -75,7 +75,7 @@ impl Tandem {
             for (side, socket) in [(Side::Caller, &self.callers), (Side::Callee, &self.callees)] {
                 while let Ok((len, _)) = socket.recv_from(&mut bytes) {
                     heard = true;
-                    if let Some(answer) = self.phones.handle(side, &bytes[..len]) {
+                    for answer in self.phones.handle(side, &bytes[..len]) {
                         socket.send_to(&answer, self.phones.switch)?;
                     }
                 }
