@@ -8,7 +8,17 @@ use crate::judge;
 use crate::source;
 
 /// Reasons that no test of the ordinary run can bring about: reason, why.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "discard_sip_budget",
+        "nothing counts it: the byte budget of unproven sources is not built yet",
+    ),
+    (
+        "discard_sip_truncated",
+        "nothing counts it: the driver's receive_truncated is not passed on yet",
+    ),
+    ("discard_transmit", "counted by the driver, whose own tests make sends fail"),
+];
 
 /// The text of all tests but these.
 fn tests() -> String {

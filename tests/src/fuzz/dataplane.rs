@@ -72,24 +72,24 @@ pub(super) fn rtp_stream(input: &[u8]) -> u64 {
 }
 
 const EPOCH: u32 = 1_000;
-const LEGS: u32 = 8;
+pub(super) const LEGS: u32 = 8;
 
 /// A small shard, driven by steps.
-struct Bench {
-    shard: Shard<'static>,
-    heap: Heap,
-    now: Now,
-    ports: Vec<MediaPort>,
+pub(super) struct Bench {
+    pub(super) shard: Shard<'static>,
+    pub(super) heap: Heap,
+    pub(super) now: Now,
+    pub(super) ports: Vec<MediaPort>,
     /// What it sent and told, for those who write seeds.
-    sent: Vec<(SocketAddr, Vec<u8>)>,
-    told: Vec<Vec<u8>>,
+    pub(super) sent: Vec<(SocketAddr, Vec<u8>)>,
+    pub(super) told: Vec<Vec<u8>>,
     _memory: Memory,
 }
 
 /// Steps as an input has them: kind, length (u16, little-endian), bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
-enum Step {
+pub(super) enum Step {
     Sip,
     Media,
     Command,
@@ -141,7 +141,7 @@ fn listener() -> SocketAddr {
 }
 
 /// Four strangers.
-fn source(number: u8, media: bool) -> SocketAddr {
+pub(super) fn source(number: u8, media: bool) -> SocketAddr {
     let host = IpAddr::from([10, 0, 0, 9 + (number & 3)]);
     SocketAddr::new(host, if media { 30_000 } else { 5_060 })
 }
@@ -165,7 +165,7 @@ impl Bench {
         bench
     }
 
-    fn datagram(&mut self, at: Local, from: SocketAddr, bytes: &[u8]) {
+    pub(super) fn datagram(&mut self, at: Local, from: SocketAddr, bytes: &[u8]) {
         let Some(frame) = self.heap.receive(bytes) else { return };
         let received = Received { frame, at, source: from };
         self.shard.handle_datagrams(self.now, &[received], &mut self.heap);
@@ -210,7 +210,7 @@ impl Bench {
     }
 
     /// Takes everything the shard has to say; ports it asks for are opened.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(flow) = self.shard.poll_flow() {
             match flow {
                 Flow::Open { port } => {
@@ -235,7 +235,7 @@ impl Bench {
         }
     }
 
-    fn judge(&self) {
+    pub(super) fn judge(&self) {
         assert_eq!(self.shard.counters().get(Counter::LegPanicked), 0, "a leg panicked inside");
         assert_eq!(self.heap.out(), 0, "every frame is given back");
         assert!(self.shard.legs() <= LEGS as usize);
@@ -258,17 +258,17 @@ pub(super) fn shard(input: &[u8]) -> u64 {
 }
 
 /// Writes a seed by living it.
-struct Author {
-    bench: Bench,
+pub(super) struct Author {
+    pub(super) bench: Bench,
     written: Vec<u8>,
 }
 
 impl Author {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { bench: Bench::new(), written: Vec::new() }
     }
 
-    fn step(&mut self, step: Step, number: u8, bytes: &[u8]) {
+    pub(super) fn step(&mut self, step: Step, number: u8, bytes: &[u8]) {
         let kind = step as u8 | number << 3;
         let len = u16::try_from(bytes.len()).expect("a short step");
         self.written.push(kind);
@@ -277,13 +277,13 @@ impl Author {
         self.bench.step(kind, bytes);
     }
 
-    fn command(&mut self, command: &Command<'_>) {
+    pub(super) fn command(&mut self, command: &Command<'_>) {
         let mut bytes = [0; 2_048];
         let len = wire::encode(command, &mut bytes).expect("it fits");
         self.step(Step::Command, 0, &bytes[..len]);
     }
 
-    fn incoming(&self) -> (base::CallId, LegId) {
+    pub(super) fn incoming(&self) -> (base::CallId, LegId) {
         let told = self.bench.told.iter().find_map(|bytes| match wire::decode(bytes) {
             Ok(Event::Incoming(incoming)) => Some((incoming.call, incoming.leg)),
             _ => None,
@@ -292,7 +292,7 @@ impl Author {
     }
 
     /// The last message sent to `number` that begins with `first`.
-    fn sent(&self, number: u8, first: &str) -> String {
+    pub(super) fn sent(&self, number: u8, first: &str) -> String {
         let to = source(number, false);
         let found = self
             .bench
@@ -304,13 +304,13 @@ impl Author {
         String::from_utf8_lossy(bytes).into_owned()
     }
 
-    fn invite(&mut self, body: &str) {
+    pub(super) fn invite(&mut self, body: &str) {
         let text = request("INVITE", 1, "", body);
         self.step(Step::Sip, 0, text.as_bytes());
     }
 
     /// The caller's request inside the dialog.
-    fn within(&mut self, method: &str, cseq: u32, body: &str) {
+    pub(super) fn within(&mut self, method: &str, cseq: u32, body: &str) {
         let answer = self.sent(0, "SIP/2.0 200");
         let tag = header(&answer, "To").split(";tag=").nth(1).unwrap_or_default().to_owned();
         let text = request(method, cseq, &format!(";tag={tag}"), body);
@@ -331,6 +331,18 @@ impl Author {
             with_body(body)
         );
         self.step(Step::Sip, 1, text.as_bytes());
+    }
+
+    /// A call that an application dials on and the callee answers.
+    pub(super) fn bridge(&mut self) -> (base::CallId, LegId) {
+        self.invite(&offer("10.0.0.9"));
+        let (call, leg) = self.incoming();
+        self.command(&Command::Accept { call, account: 1, setup_ms: 60_000 });
+        self.command(&Command::Originate(originate(call, leg)));
+        self.respond("180 Ringing", "");
+        self.respond("183 Session Progress", &offer("10.0.0.10"));
+        self.respond("200 OK", &offer("10.0.0.10"));
+        (call, leg)
     }
 
     fn media(&mut self) {
@@ -355,7 +367,7 @@ fn with_body(body: &str) -> String {
     format!("{kind}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-fn request(method: &str, cseq: u32, to_tag: &str, body: &str) -> String {
+pub(super) fn request(method: &str, cseq: u32, to_tag: &str, body: &str) -> String {
     format!(
         "{method} sip:+15550100@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK{method}{cseq};rport\r\n\
          From: <sip:a@10.0.0.9>;tag=caller\r\nTo: <sip:+15550100@10.0.0.1>{to_tag}\r\nCall-ID: c1@10.0.0.9\r\n\
@@ -364,7 +376,7 @@ fn request(method: &str, cseq: u32, to_tag: &str, body: &str) -> String {
     )
 }
 
-fn offer(host: &str) -> String {
+pub(super) fn offer(host: &str) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0 101\r\n\
          a=rtpmap:101 telephone-event/8000\r\n"
@@ -409,13 +421,7 @@ fn answered() -> Vec<u8> {
 
 fn bridged() -> Vec<u8> {
     let mut author = Author::new();
-    author.invite(&offer("10.0.0.9"));
-    let (call, leg) = author.incoming();
-    author.command(&Command::Accept { call, account: 1, setup_ms: 60_000 });
-    author.command(&Command::Originate(originate(call, leg)));
-    author.respond("180 Ringing", "");
-    author.respond("183 Session Progress", &offer("10.0.0.10"));
-    author.respond("200 OK", &offer("10.0.0.10"));
+    let (call, leg) = author.bridge();
     author.within("ACK", 1, "");
     author.media();
     author.command(&Command::Part { call });
@@ -442,7 +448,7 @@ fn cancelled() -> Vec<u8> {
     author.written
 }
 
-fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
+pub(super) fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
     Originate {
         call: base::CallId(77),
         account: 1,

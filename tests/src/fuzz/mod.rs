@@ -16,6 +16,8 @@ mod controlplane;
 mod corpus;
 mod dataplane;
 mod mutate;
+#[cfg(test)]
+mod reasons;
 mod shared;
 
 use std::collections::HashSet;
