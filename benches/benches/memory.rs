@@ -1,6 +1,6 @@
-//! Bytes that a standing relayed call takes in the dataplane (GOALS.md P9), by what they are: slots that
-//! are taken at birth, and texts in the arena. Kernel socket memory (about 2.7 KiB a socket, four sockets
-//! a call on the socket tier) is beside it.
+//! Bytes that a standing relayed call takes in the dataplane (GOALS.md P9), by what they are: slots
+//! that are taken at birth, and texts in the arena. Kernel socket memory (about 2.7 KiB a socket,
+//! four sockets a call on the socket tier) is beside it.
 
 use benches::bed::Bed;
 use shard::plan::Limits;

@@ -164,8 +164,8 @@ impl Bed {
                 ip(&["netns", "exec", name, "sh", "-c", &threaded])?;
                 napi_thread(dev)
             });
-        // The sink's side looks for packets by its own timer, as a NIC does: what the relay sends must
-        // not cost it a wake-up of another core.
+        // The sink's side looks for packets by its own timer, as a NIC does: what the relay sends
+        // must not cost it a wake-up of another core.
         for (file, value) in [("gro_flush_timeout", "40000"), ("napi_defer_hard_irqs", "100000000")]
         {
             let set = format!("echo {value} > /sys/class/net/{GENERATOR_IF}/{file}");

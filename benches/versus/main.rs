@@ -7,10 +7,10 @@
 //!            XDP sink  <--------------- NAPI thread <-- (whoever has the turn)
 //! ```
 //!
-//! Both ends of the veth run threaded NAPI, pinned; so the kernel's receive work on the relay's core is a
-//! thread with its own schedstat. Cost = CPU of the relay's threads and of that thread, per packet
-//! delivered. All contenders are up all the time, have their calls set up, and take turns at the same
-//! rate: the highest at which the first peer is clean.
+//! Both ends of the veth run threaded NAPI, pinned; so the kernel's receive work on the relay's
+//! core is a thread with its own schedstat. Cost = CPU of the relay's threads and of that thread,
+//! per packet delivered. All contenders are up all the time, have their calls set up, and take
+//! turns at the same rate: the highest at which the first peer is clean.
 //!
 //! Everything measured runs at nice -20 (`--realtime`: under SCHED_RR), so that other work on the
 //! machine disturbs little; the generator and the sink run under SCHED_FIFO on their core.

@@ -1,5 +1,6 @@
-//! After warm-up a shard allocates nothing: not for packets, not for SIP transactions, not for whole calls.
-//! An allocator that counts says so; the world tells it when the thread is inside of a shard.
+//! After warm-up a shard allocates nothing: not for packets, not for SIP transactions, not for
+//! whole calls. An allocator that counts says so; the world tells it when the thread is inside of a
+//! shard.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +23,8 @@ fn count() {
 }
 
 // SAFETY: every call goes to the system's allocator as it came; counting touches an atomic and a
-// thread-local without destructor, and allocates nothing itself. There is no safe way to be an allocator.
+// thread-local without destructor, and allocates nothing itself. There is no safe way to be an
+// allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -47,8 +49,8 @@ static ALLOCATOR: Counting = Counting;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Calls that come in, are dialled on by the next shard, heard, held and hung up; others that are refused or
-/// cancelled; all in a network that loses.
+/// Calls that come in, are dialled on by the next shard, heard, held and hung up; others that are
+/// refused or cancelled; all in a network that loses.
 fn world() -> World {
     let mut setup = Setup::new(1);
     (setup.sip.loss, setup.sip.duplicate) = (30_000, 30_000);

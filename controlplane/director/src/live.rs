@@ -1,4 +1,5 @@
-//! A live call: everything a successor needs of it, as one plain value that is logged whole at each step.
+//! A live call: everything a successor needs of it, as one plain value that is logged whole at each
+//! step.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -44,7 +45,8 @@ pub(crate) struct Live {
     pub(crate) volatile: Volatile,
 }
 
-/// A request whose answer is executed if it has verbs. Told again by a successor, it has the same token.
+/// A request whose answer is executed if it has verbs. Told again by a successor, it has the same
+/// token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Telling {
     pub(crate) hook: Hook,

@@ -1,6 +1,6 @@
-//! Calls: what the controlplane commands, what a static route says, and what the legs of a call say to
-//! each other. A leg never reaches into another one; it says something to it, so that it does not matter
-//! which shard owns it.
+//! Calls: what the controlplane commands, what a static route says, and what the legs of a call say
+//! to each other. A leg never reaches into another one; it says something to it, so that it does
+//! not matter which shard owns it.
 
 use base::{CallId, LegId, Mono, Now};
 use core::net::SocketAddr;
@@ -278,7 +278,8 @@ impl Shard<'_> {
         exact.or_else(some).map_or(0, |(index, _)| index)
     }
 
-    /// The static route of a call: the first whose domain, prefix and source fit. Over its limits: refused.
+    /// The static route of a call: the first whose domain, prefix and source fit. Over its limits:
+    /// refused.
     pub(crate) fn route_for(
         &mut self,
         message: &Message<'_>,
@@ -472,7 +473,8 @@ impl Shard<'_> {
         sdp::relay_answer(&offer, &answer, &local, out).ok()
     }
 
-    /// The dialled leg was answered: this one is answered too, if it is not yet, and the two are joined.
+    /// The dialled leg was answered: this one is answered too, if it is not yet, and the two are
+    /// joined.
     fn hear_answer(
         &mut self,
         io: &mut Io<'_>,
@@ -604,8 +606,8 @@ impl Shard<'_> {
         self.tell(&Event::Parted { call, at: now.wall });
     }
 
-    /// A leg around this one is over. Dialled for it: so are we. Dialled by us on a static route: so are
-    /// we. Else we stand alone, and the controlplane says how it goes on.
+    /// A leg around this one is over. Dialled for it: so are we. Dialled by us on a static route:
+    /// so are we. Else we stand alone, and the controlplane says how it goes on.
     fn hear_over(&mut self, io: &mut Io<'_>, index: u32, from: LegId, code: u16, cause: Cause) {
         let Some(leg) = self.legs.get_mut(index) else { return };
         leg.children.retain(|child| *child != from);
@@ -654,8 +656,8 @@ fn call_of(command: &Command<'_>) -> CallId {
     }
 }
 
-/// Header lines that may go out: extensions and User-to-User (RFC 7433), nothing that means something to
-/// a proxy.
+/// Header lines that may go out: extensions and User-to-User (RFC 7433), nothing that means
+/// something to a proxy.
 fn passes(headers: &str) -> bool {
     headers.lines().filter(|line| !line.is_empty()).all(|line| {
         let name = line.split_once(':').map_or("", |(name, _)| name.trim_ascii());

@@ -1,5 +1,6 @@
-//! Server transactions and everything that is sent in answer to a request. The machines are `sip::txn`'s;
-//! here is their storage: the last response of each, kept for the retransmissions of its request.
+//! Server transactions and everything that is sent in answer to a request. The machines are
+//! `sip::txn`'s; here is their storage: the last response of each, kept for the retransmissions of
+//! its request.
 
 use base::{Frame, Frames, LegId, Local, Mono, Now, Stored, Transmit};
 use core::net::{IpAddr, SocketAddr};
@@ -205,7 +206,8 @@ impl Shard<'_> {
             return;
         }
         self.arena.free(&mut transaction.response);
-        // Without room the response goes out once; the peer asks again and is told again by the leg.
+        // Without room the response goes out once; the peer asks again and is told again by the
+        // leg.
         transaction.response = self.arena.store(io.frames.bytes(frame)).unwrap_or_default();
         let (listener, to) = (transaction.listener, transaction.to);
         self.transmit_sip(listener, to, frame);
@@ -370,7 +372,8 @@ impl Shard<'_> {
         let unanswered = matches!(&transaction.machine, Machine::Invite(machine)
             if machine.state() == sip::txn::invite_server::State::Proceeding);
         if unanswered {
-            // No final response could be written: it has no timer of its own and would stand for ever.
+            // No final response could be written: it has no timer of its own and would stand for
+            // ever.
             self.end_transaction(index);
         }
     }
@@ -401,8 +404,8 @@ pub(crate) fn frame_of(frames: &mut dyn Frames, bytes: &[u8]) -> Option<Frame> {
     Some(frame)
 }
 
-/// Where a response goes over UDP (RFC 3261 section 18.2.2, RFC 3581): to the source's address; to its
-/// port if `rport` was asked for, else to the Via's.
+/// Where a response goes over UDP (RFC 3261 section 18.2.2, RFC 3581): to the source's address; to
+/// its port if `rport` was asked for, else to the Via's.
 fn response_address(message: &Message<'_>, source: SocketAddr) -> SocketAddr {
     let Ok(via) = message.via() else { return source };
     if via.rport != sip::Rport::Absent {
@@ -417,8 +420,8 @@ pub(crate) fn address_of(uri: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(uri.host.ip()?, uri.port_or_default()))
 }
 
-/// Whether packets may be sent there at all (THREATS.md, media relay as SSRF). `ours` is our own media
-/// address: loopback talks with loopback only.
+/// Whether packets may be sent there at all (THREATS.md, media relay as SSRF). `ours` is our own
+/// media address: loopback talks with loopback only.
 pub(crate) fn may_send_to(address: IpAddr, ours: IpAddr) -> bool {
     let address = address.to_canonical();
     let special = match address {

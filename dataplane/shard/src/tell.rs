@@ -1,5 +1,5 @@
-//! What the shard says to the controlplane, and to its own legs. Events are encoded at once into a queue
-//! that has room for the last words of every leg: a leg is admitted only with that room.
+//! What the shard says to the controlplane, and to its own legs. Events are encoded at once into a
+//! queue that has room for the last words of every leg: a leg is admitted only with that room.
 
 use base::{CallId, LegId, Now, Wall};
 use core::net::SocketAddr;
@@ -169,8 +169,8 @@ impl Shard<'_> {
         self.counters.count(Counter::LegEnded);
     }
 
-    /// Ends what an earlier run of this region left standing, billed to its last activity, and keeps the
-    /// slots of what is not released yet.
+    /// Ends what an earlier run of this region left standing, billed to its last activity, and
+    /// keeps the slots of what is not released yet.
     pub(crate) fn bury_predecessors(&mut self, now: Now) {
         for index in 0..self.plan.limits.legs {
             let Some(words) = self.region.cell(index) else { continue };

@@ -1,5 +1,5 @@
-//! Who stands on the controlplane's side of the rings: a test that commands by hand ([`Manual`]), or
-//! the real director ([`crate::directed::Directed`]).
+//! Who stands on the controlplane's side of the rings: a test that commands by hand ([`Manual`]),
+//! or the real director ([`crate::directed::Directed`]).
 
 use base::{Mono, Now};
 use wire::ring::{Consumer, Producer};
@@ -62,8 +62,8 @@ impl Told {
 
 type Reflex = Box<dyn FnMut(&Told, &mut Vec<(u8, Vec<u8>)>)>;
 
-/// A controlplane in a test's hands: keeps all events, releases what has ended, and does what its reflex
-/// says to each event.
+/// A controlplane in a test's hands: keeps all events, releases what has ended, and does what its
+/// reflex says to each event.
 pub struct Manual {
     ends: Vec<Ends>,
     pub told: Vec<Told>,

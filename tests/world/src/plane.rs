@@ -292,7 +292,8 @@ impl Plane {
         panic!("the shards never come to rest at {:?}", now.mono);
     }
 
-    /// What is still held by legs, transactions, ports, texts or frames; empty when all is over and released.
+    /// What is still held by legs, transactions, ports, texts or frames; empty when all is over and
+    /// released.
     #[must_use]
     pub fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();

@@ -138,8 +138,8 @@ impl Supervisor {
         self.children.iter().all(|child| matches!(child.state, State::Up(_)))
     }
 
-    /// Hears, reaps, starts and watches one child. An error only while it has never been ready: what
-    /// happens to one child later must not cost the other its calls.
+    /// Hears, reaps, starts and watches one child. An error only while it has never been ready:
+    /// what happens to one child later must not cost the other its calls.
     fn attend(&mut self, at: usize, now: u64) -> Result<()> {
         let child = &mut self.children[at];
         let name = child.spec.name;

@@ -1,5 +1,6 @@
-//! The end of a leg: its CDR, its usage, its charges, all in one durable write; then the shard may use
-//! the leg's cell again. Told twice, a leg yields the same rows, which the store knows by their keys.
+//! The end of a leg: its CDR, its usage, its charges, all in one durable write; then the shard may
+//! use the leg's cell again. Told twice, a leg yields the same rows, which the store knows by their
+//! keys.
 
 use base::{CallId, LegId, Now, ShardId};
 use wire::event::{Cause, Direction, Party, Summary};
@@ -226,8 +227,8 @@ impl Director {
         price
     }
 
-    /// A leg we have no state of: refused before it was anybody's, routed by the dataplane alone, or told
-    /// again after its call was finished. The row yields to a better one.
+    /// A leg we have no state of: refused before it was anybody's, routed by the dataplane alone,
+    /// or told again after its call was finished. The row yields to a better one.
     fn write_stranger(&mut self, now: Now, summary: &Summary<'_>) {
         let price = self.write_cdr(summary);
         let Some(account) = self.account_of(summary) else {

@@ -1,5 +1,5 @@
-//! The directory of what is configured: found by sid, by number, by domain, by prefix. Changed only by
-//! API calls, each of which is one write.
+//! The directory of what is configured: found by sid, by number, by domain, by prefix. Changed only
+//! by API calls, each of which is one write.
 
 use std::collections::BTreeMap;
 

@@ -28,8 +28,8 @@ impl Director {
             Event::Digit { .. } => {}
             Event::Ended(ref summary) => self.on_ended(now, shard, summary),
             Event::Unknown { call } => {
-                // What tunes a leg may come too late or be given up; its end is told all the same. What
-                // something must come of shows that the leg is gone, or was never reached.
+                // What tunes a leg may come too late or be given up; its end is told all the same.
+                // What something must come of shows that the leg is gone, or was never reached.
                 if let Some(live) = self.calls.get(&call)
                     && !live.is_over()
                     && live.volatile.asked

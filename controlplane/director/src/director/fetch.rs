@@ -1,6 +1,6 @@
-//! Asking applications for instructions: primary URL, retries as its fragment says, fallback URL with
-//! ErrorCode and ErrorUrl, and at last the default. A request under way is part of the call's log, so
-//! that a successor sends it again with the same token.
+//! Asking applications for instructions: primary URL, retries as its fragment says, fallback URL
+//! with ErrorCode and ErrorUrl, and at last the default. A request under way is part of the call's
+//! log, so that a successor sends it again with the same token.
 
 use base::{CallId, Mono, Now};
 
@@ -40,7 +40,8 @@ pub(super) struct Request<'a> {
 }
 
 impl Director {
-    /// Waits for a document from `hook`. `token` is given where the request may have been sent before.
+    /// Waits for a document from `hook`. `token` is given where the request may have been sent
+    /// before.
     pub(super) fn start_fetch(
         &mut self,
         now: Now,
@@ -361,7 +362,8 @@ impl Director {
         put("Called", row.to.clone());
         put("CallStatus", row.status.name().to_owned());
         put("ApiVersion", "2010-04-01".to_owned());
-        // Applications know two directions of dialled legs only by the resource, not by the parameter.
+        // Applications know two directions of dialled legs only by the resource, not by the
+        // parameter.
         put("Direction", row.direction.name().to_owned());
         let optional = [
             ("ForwardedFrom", row.forwarded_from.clone()),

@@ -78,8 +78,8 @@ impl Director {
         self.take(now, shard, incoming, place);
     }
 
-    /// It came in before our time, and stood no more when that began: it was finished already and is told
-    /// again, or its caller gave up while nobody was there.
+    /// It came in before our time, and stood no more when that began: it was finished already and
+    /// is told again, or its caller gave up while nobody was there.
     fn is_bygone(&self, incoming: &Incoming<'_>) -> bool {
         self.replay.as_ref().is_some_and(|replay| {
             let age = replay.since.wall.micros_since(incoming.at);
@@ -94,9 +94,9 @@ impl Director {
         self.command(shard, OwnedCommand::Reject { call, code, reason, retry_after, cause });
     }
 
-    /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a number. Where the
-    /// host is an address or a name of ours no domain counts: numbers belong to whoever has them, whatever
-    /// domains another tenant has made.
+    /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a
+    /// number. Where the host is an address or a name of ours no domain counts: numbers belong to
+    /// whoever has them, whatever domains another tenant has made.
     fn place(&self, incoming: &Incoming<'_>) -> Option<Place> {
         let uri = SipUri::parse(incoming.uri)?;
         let source = incoming.source.ip();
@@ -243,7 +243,8 @@ impl Refusal {
     }
 }
 
-/// A party as applications see it: the number where the call goes by number and the URI has one, else the URI.
+/// A party as applications see it: the number where the call goes by number and the URI has one,
+/// else the URI.
 fn party(text: &str, by_number: bool) -> String {
     let Some(uri) = SipUri::parse(text) else {
         return text.to_owned();

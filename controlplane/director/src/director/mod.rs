@@ -1,8 +1,9 @@
 //! The director itself: its parts, its inputs, and the one place where what it decided leaves.
 //!
-//! Every `handle_*` is one mutation. While it runs, records, commands and requests are collected; [`Director::settle`]
-//! then emits one write with the state of every call that changed, and after it what depends on
-//! that state. A successor that reads the writes therefore knows at least what was commanded.
+//! Every `handle_*` is one mutation. While it runs, records, commands and requests are collected;
+//! [`Director::settle`] then emits one write with the state of every call that changed, and after
+//! it what depends on that state. A successor that reads the writes therefore knows at least what
+//! was commanded.
 
 mod api;
 mod callback;
@@ -159,7 +160,8 @@ enum After {
 /// How long the HTTP client may stay silent beyond a request's own limit.
 const HTTP_GRACE_MS: u32 = 5_000;
 const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
-/// How long a successor waits for the rings to tell of a leg that was asked for, before it asks once more.
+/// How long a successor waits for the rings to tell of a leg that was asked for, before it asks
+/// once more.
 const UNSPOKEN_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
 /// How much longer than it may ring a leg waits to be asked for; then nobody wants it any more.
 const ASK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -244,8 +246,8 @@ impl Director {
         self.settle(now);
     }
 
-    /// A write is durable, or was refused. Refused ones are offered again every second; until one is
-    /// taken, new calls are refused (DESIGN.md section 7, money path).
+    /// A write is durable, or was refused. Refused ones are offered again every second; until one
+    /// is taken, new calls are refused (DESIGN.md section 7, money path).
     pub fn handle_stored(&mut self, now: Now, id: StoreId, result: Stored) {
         match result {
             Ok(()) => {
@@ -312,8 +314,9 @@ impl Director {
         }
     }
 
-    /// What was written together, then what depends on it. More than a journal's record has room for leaves as
-    /// several writes; each record is good by itself, and what waits for durability waits for all of them.
+    /// What was written together, then what depends on it. More than a journal's record has room
+    /// for leaves as several writes; each record is good by itself, and what waits for durability
+    /// waits for all of them.
     fn settle(&mut self, now: Now) {
         self.run_inbox(now);
         for call in std::mem::take(&mut self.dirty) {
@@ -354,7 +357,8 @@ impl Director {
             self.records.push(Record::Call(Box::new(live.row.clone())));
         }
         let done = live.is_over() && live.callbacks.is_empty() && !live.is_dialling();
-        // A value of our own types always has a JSON form; without one the call is merely not resumed.
+        // A value of our own types always has a JSON form; without one the call is merely not
+        // resumed.
         self.scratch.clear();
         let whole = !done && serde_json::to_writer(&mut self.scratch, live).is_ok();
         let state = whole.then(|| self.scratch.clone());

@@ -1,5 +1,6 @@
-//! Legs of ours: for a dial's targets and for the API. A number goes by an outbound route, a SIP URI to its
-//! host; addresses chosen by tenants are held against the target policy, before and after a look-up.
+//! Legs of ours: for a dial's targets and for the API. A number goes by an outbound route, a SIP
+//! URI to its host; addresses chosen by tenants are held against the target policy, before and
+//! after a look-up.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -364,7 +365,8 @@ fn name(target: &Target) -> String {
     }
 }
 
-/// Header lines from a URI's headers: `X-*` and User-to-User alone, nothing that could start another line.
+/// Header lines from a URI's headers: `X-*` and User-to-User alone, nothing that could start
+/// another line.
 fn headers(text: &str) -> Option<String> {
     let mut lines = String::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {

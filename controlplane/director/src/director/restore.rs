@@ -1,6 +1,7 @@
-//! Going on after a death. Each call's last logged state is read back; what it had asked of a shard, of an
-//! application or of the resolver is asked again: commands name their call and a shard takes them
-//! once, requests carry the token they had. Calls whose legs are gone end when their end is told.
+//! Going on after a death. Each call's last logged state is read back; what it had asked of a
+//! shard, of an application or of the resolver is asked again: commands name their call and a shard
+//! takes them once, requests carry the token they had. Calls whose legs are gone end when their end
+//! is told.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::script::{self, Wait};
 use crate::settings::{Book, Settings};
 
 impl Director {
-    /// One that goes on from what was written. Feed it the events not yet released and the closed cells
-    /// afterwards; what was told before is taken for known.
+    /// One that goes on from what was written. Feed it the events not yet released and the closed
+    /// cells afterwards; what was told before is taken for known.
     #[must_use]
     pub fn restore(settings: Settings, seed: [u64; 4], now: Now, book: Book) -> Self {
         let mut director = Self::new(settings, seed);
@@ -117,8 +118,8 @@ impl Director {
         } else if !outgoing.sent {
             self.look_up(now, call);
         } else if live.leg == LegId::NONE && live.ending.is_none() {
-            // Its INVITE may be out, and even be answered: what the shard told of it is still to be read. Asked
-            // for at once, a leg that has come and gone would be made a second time.
+            // Its INVITE may be out, and even be answered: what the shard told of it is still to be
+            // read. Asked for at once, a leg that has come and gone would be made a second time.
             self.after(now, UNSPOKEN_AFTER, Timer::Unspoken(call));
         }
     }

@@ -106,7 +106,8 @@ impl Shard<'_> {
     ) {
         let Some(leg) = self.legs.get(index) else { return };
         if !leg.is_up() || leg.accepted.is_some() {
-            // Our 2xx waits for its ACK still: the new offer comes too early (RFC 3261 section 14.2).
+            // Our 2xx waits for its ACK still: the new offer comes too early (RFC 3261 section
+            // 14.2).
             return self.answer_in_dialog(io, index, datagram, message, 491);
         }
         let offer = if message.is_sdp() { message.body() } else { b"" };
@@ -131,7 +132,8 @@ impl Shard<'_> {
             return self.answer_in_dialog(io, index, datagram, message, 200);
         }
         if offer.is_empty() {
-            // A refresh of session and target: the answer says what is in force (RFC 4028 section 9).
+            // A refresh of session and target: the answer says what is in force (RFC 4028 section
+            // 9).
             return self.accept_in_dialog(io, index, datagram, message, b"");
         }
         match self.renegotiate(io, index, offer) {
@@ -193,7 +195,8 @@ impl Shard<'_> {
         self.send_in_transaction(io, transaction, 200, frame);
     }
 
-    /// Our answer to a new offer of the far end; without an offer, ours. A refusal's status otherwise.
+    /// Our answer to a new offer of the far end; without an offer, ours. A refusal's status
+    /// otherwise.
     fn renegotiate(&mut self, io: &mut Io<'_>, index: u32, offer: &[u8]) -> Result<Text, u16> {
         let leg = self.legs.get_mut(index).ok_or(500_u16)?;
         let first = self.arena.get(&leg.local_sdp);
@@ -241,8 +244,8 @@ impl Shard<'_> {
         let ours = sdp::Session::parse(self.arena.get(first)).map_err(|_| 500_u16)?;
         let local = self.local(index, version);
         let mut out = [0; super::TEXT_BYTES];
-        // What we speak on this leg was settled by our first description: it is answered as if the other
-        // leg had said it once more.
+        // What we speak on this leg was settled by our first description: it is answered as if the
+        // other leg had said it once more.
         let len = sdp::relay_answer(theirs, &ours, &local, &mut out).map_err(|_| 488_u16)?;
         let answer = sdp::Session::parse(&out[..len]).map_err(|_| 500_u16)?;
         let plan = sdp::Plan::negotiate(&answer, theirs).map_err(|_| 488_u16)?;
@@ -433,7 +436,8 @@ impl Shard<'_> {
             leg.accepted = None;
             self.arena.free(&mut leg.accepted_text);
             if leg.is_over() {
-                // It ended while its 2xx waited: the BYE that waited with it goes now (RFC 3261 section 15).
+                // It ended while its 2xx waited: the BYE that waited with it goes now (RFC 3261
+                // section 15).
                 self.send_bye(io, index);
                 return self.settle(io.now, index);
             }
@@ -451,14 +455,16 @@ impl Shard<'_> {
                 return self.refuse(io, index, &answer, (cause, by));
             }
             State::Calling => self.send_cancel(io, index),
-            // An unacknowledged 2xx forbids BYE until its ACK (RFC 3261 section 15): it follows then.
+            // An unacknowledged 2xx forbids BYE until its ACK (RFC 3261 section 15): it follows
+            // then.
             State::Answering | State::Standing if !unacknowledged => self.send_bye(io, index),
             _ => {}
         }
         self.finish(io, index, cause, by);
     }
 
-    /// The leg is over: its media ends, its usage is closed and told, the legs around it hear of it.
+    /// The leg is over: its media ends, its usage is closed and told, the legs around it hear of
+    /// it.
     pub(crate) fn finish(&mut self, io: &mut Io<'_>, index: u32, cause: Cause, by: Party) {
         let now = io.now;
         let Some(leg) = self.legs.get_mut(index).filter(|leg| !leg.is_over()) else { return };

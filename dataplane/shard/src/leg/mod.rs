@@ -1,4 +1,5 @@
-//! A leg: one INVITE transaction, every dialog it begets, and its stream. One shard owns it for life.
+//! A leg: one INVITE transaction, every dialog it begets, and its stream. One shard owns it for
+//! life.
 //!
 //! ```text
 //!   inbound:   Arrived --18x--> Ringing --2xx--> Answering --ACK--> Standing --\

@@ -1,4 +1,5 @@
-//! What a phone asks: INVITE and re-INVITE, CANCEL, BYE and the small requests, and the answers to them.
+//! What a phone asks: INVITE and re-INVITE, CANCEL, BYE and the small requests, and the answers to
+//! them.
 
 use base::Now;
 use sdp::Direction;
