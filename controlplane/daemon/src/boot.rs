@@ -148,7 +148,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 /// READY=1 once the dataplane is attached, or after a while without it: the API answers all the same.
 async fn tell_ready(notify: &Notify, dataplane: oneshot::Receiver<()>) {
     notify.status("waiting for the dataplane");
-    if tokio::time::timeout(DATAPLANE_PATIENCE, dataplane).await.is_ok() {
+    if matches!(tokio::time::timeout(DATAPLANE_PATIENCE, dataplane).await, Ok(Ok(_))) {
         notify.status("serving");
     }
     notify.ready();
@@ -282,7 +282,11 @@ fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<
                 store.submit(*position, write);
                 applied += 1;
             }
-            Err(error) => tracing::error!(position, %error, "a journal record is left out"),
+            // It was acknowledged: money is not passed over in silence.
+            Err(error) => anyhow::bail!(
+                "journal record {position} cannot be read ({error}): this binary does not understand \
+                 what its predecessor wrote; start the older one, or move the journal away"
+            ),
         }
     }
     store.settle().context("applying the journal to the store")?;

@@ -45,8 +45,8 @@ pub struct Ends {
 struct LegSeen {
     leg: LegId,
     epoch: u32,
-    /// When its end was handed to the director.
-    told: Option<Mono>,
+    /// When its end was handed to the director, and the last write that followed from it.
+    told: Option<(Mono, Position)>,
 }
 
 const UNSEEN: LegSeen = LegSeen { leg: LegId::NONE, epoch: 0, told: None };
@@ -165,16 +165,17 @@ impl Ends {
         self.waiting.len()
     }
 
-    /// The leg's end was handed to the director.
-    pub fn told(&mut self, now: Mono, epoch: u32, leg: LegId) {
+    /// The leg's end was handed to the director; `position` is the last write that followed.
+    pub fn told(&mut self, now: Mono, epoch: u32, leg: LegId, position: Position) {
         if let Some(seen) = self.seen(leg.index()) {
-            *seen = LegSeen { leg, epoch, told: Some(now) };
+            *seen = LegSeen { leg, epoch, told: Some((now, position)) };
         }
     }
 
     /// Looks at cells for ends that nobody told: closed at two looks in a row, with every event read. A
     /// cell is closed before its event is published, so that one look is not enough.
-    pub fn sweep(&mut self, now: Mono) -> Found {
+    /// Writes up to `durable` are on the disk: the release of a leg is sent again only then.
+    pub fn sweep(&mut self, now: Mono, durable: Position) -> Found {
         let mut found = Found::default();
         let legs = self.memory.theirs.sizes().legs;
         if legs == 0 || !self.consumer.is_empty() {
@@ -192,8 +193,8 @@ impl Ends {
             }
             match seen.told {
                 None => found.untold.push(index),
-                Some(at) if now.since(at) > RELEASE_AGAIN => {
-                    seen.told = Some(now);
+                Some((at, position)) if now.since(at) > RELEASE_AGAIN && position <= durable => {
+                    seen.told = Some((now, position));
                     found.unreleased.push((cell.epoch, cell.leg));
                 }
                 Some(_) => {}

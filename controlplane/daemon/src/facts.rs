@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use director::port::{StoreId, StoreWrite, Stored};
-use store::journal::Medium;
+use store::journal::{Medium, RECORD_BYTES_MAX};
 use store::{Folder, Journal, Position, Store, Vault, entry};
 
 /// The journal with the store behind it.
@@ -25,6 +25,8 @@ pub struct Facts<M: Medium = Folder> {
     /// Refused at once.
     refused: Vec<(StoreId, String)>,
     last: Position,
+    /// A write was refused that nobody will offer again.
+    broken: Option<String>,
 }
 
 impl<M: Medium> Facts<M> {
@@ -39,13 +41,21 @@ impl<M: Medium> Facts<M> {
             waiting: VecDeque::new(),
             refused: Vec::new(),
             last,
+            broken: None,
         }
     }
 
-    /// Takes a write.
-    pub fn write(&mut self, write: StoreWrite) {
-        let taken = entry::encode(&write, &self.vault)
-            .map_err(|error| error.to_string())
+    /// Takes a write. One that is longer than a journal record goes in parts: every record of it is
+    /// idempotent by itself, and who waits for it waits for the last.
+    pub fn write(&mut self, mut write: StoreWrite) {
+        let encoded = entry::encode(&write, &self.vault).map_err(|error| error.to_string());
+        let is_long = encoded.as_ref().is_ok_and(|bytes| bytes.len() > RECORD_BYTES_MAX);
+        if is_long && write.records.len() > 1 {
+            let tail = write.records.split_off(write.records.len() / 2);
+            self.write(StoreWrite { id: None, records: write.records });
+            return self.write(StoreWrite { id: write.id, records: tail });
+        }
+        let taken = encoded
             .and_then(|bytes| self.journal.append(&bytes).map_err(|error| error.to_string()));
         match taken {
             Ok(position) => {
@@ -53,10 +63,14 @@ impl<M: Medium> Facts<M> {
                 self.waiting.extend(write.id.map(|id| (position, id)));
                 self.fresh.push((position, write));
             }
-            Err(error) => match write.id {
-                Some(id) => self.refused.push((id, error)),
-                None => tracing::error!(error, "a write is lost"),
-            },
+            Err(error) => {
+                // What led to it must stay in ring and cells: nothing is released from now on.
+                self.broken.get_or_insert_with(|| error.clone());
+                match write.id {
+                    Some(id) => self.refused.push((id, error)),
+                    None => tracing::error!(error, "a write was refused"),
+                }
+            }
         }
     }
 
@@ -103,7 +117,7 @@ impl<M: Medium> Facts<M> {
     /// Why nothing is acknowledged any more, if so.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.journal.failure()
+        self.journal.failure().or_else(|| self.broken.clone())
     }
 
     /// What the store has committed need not be kept.

@@ -63,18 +63,19 @@ impl Notify {
     /// # Errors
     /// What the system says.
     pub fn park(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])?;
-        self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &[fd])
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], SendFlags::empty())?;
+        self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &[fd], SendFlags::empty())
     }
 
     /// A manager that cannot be told is gone; it will be back, and nothing here depends on it.
     fn say(&self, text: &str) {
-        if let Err(error) = self.send(text, &[]) {
+        // Never waits: a stuck manager must not hold up the director.
+        if let Err(error) = self.send(text, &[], SendFlags::DONTWAIT) {
             tracing::debug!(%error, "the service manager was not told");
         }
     }
 
-    fn send(&self, text: &str, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    fn send(&self, text: &str, fds: &[BorrowedFd<'_>], wait: SendFlags) -> io::Result<()> {
         let Some((socket, address)) = &self.target else { return Ok(()) };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -82,7 +83,8 @@ impl Notify {
             control.push(SendAncillaryMessage::ScmRights(fds));
         }
         let slices = [IoSlice::new(text.as_bytes())];
-        rustix::net::sendmsg_addr(socket, address, &slices, &mut control, SendFlags::NOSIGNAL)?;
+        let flags = SendFlags::NOSIGNAL | wait;
+        rustix::net::sendmsg_addr(socket, address, &slices, &mut control, flags)?;
         Ok(())
     }
 }

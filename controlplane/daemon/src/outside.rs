@@ -53,7 +53,12 @@ pub struct World {
     resolver: Option<TokioResolver>,
     inbox: Arc<Inbox>,
     replies: Arc<Replies>,
+    /// Second in which notices are counted, how many were said in it, how many were not.
+    said: (u64, u32, u32),
 }
+
+/// Notices written in one second: a flood of strangers must not fill the disk.
+const NOTICES_PER_SECOND: u32 = 20;
 
 impl World {
     #[must_use]
@@ -70,7 +75,7 @@ impl World {
                 None
             }
         };
-        Self { handle, client, resolver, inbox, replies }
+        Self { handle, client, resolver, inbox, replies, said: (0, 0, 0) }
     }
 }
 
@@ -96,6 +101,18 @@ impl Outside for World {
     }
 
     fn notice(&mut self, notice: Notice) {
+        let second = crate::clock::sample().wall.seconds();
+        if self.said.0 != second {
+            if self.said.2 > 0 {
+                tracing::warn!(more = self.said.2, "notices were left out");
+            }
+            self.said = (second, 0, 0);
+        }
+        if self.said.1 >= NOTICES_PER_SECOND {
+            self.said.2 += 1;
+            return;
+        }
+        self.said.1 += 1;
         let Notice { account, call, error, message } = notice;
         let account = account.map(|account| account.to_string());
         let call = call.map(|call| call.to_string());

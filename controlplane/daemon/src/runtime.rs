@@ -17,8 +17,8 @@ use std::time::Duration;
 use base::{CallId, Mono, Now, ShardId};
 use director::Director;
 use director::port::{ApiError, Output, OwnedCommand};
-use store::Folder;
 use store::journal::Medium;
+use store::{Folder, Position};
 use wire::Event;
 use wire::ring::RECORD_BYTES_MAX;
 use wire::table::{self, Table};
@@ -61,6 +61,8 @@ pub struct Runtime<M: Medium = Folder> {
     failed: Vec<CallId>,
     sweep_at: Mono,
     buffer: Vec<u8>,
+    /// Process of the dataplane that is (or was last) attached.
+    dataplane: Option<u32>,
     /// New calls were shut off because nothing is durable any more.
     shut: bool,
 }
@@ -109,6 +111,7 @@ impl<M: Medium> Runtime<M> {
             failed: Vec::new(),
             sweep_at: Mono(0),
             buffer: vec![0; RECORD_BYTES_MAX],
+            dataplane: None,
             shut: false,
         }
     }
@@ -123,6 +126,9 @@ impl<M: Medium> Runtime<M> {
             exit = self.take(now, input).or(exit);
         }
         let busy = self.think(now);
+        if exit == Some(Exit::Stopped) {
+            self.take_leave(now);
+        }
         self.let_out(now);
         self.settle(now);
         self.publish_gauges(now);
@@ -193,6 +199,7 @@ impl<M: Medium> Runtime<M> {
     }
 
     fn attach(&mut self, now: Now, attachment: Attachment) -> Option<Exit> {
+        self.dataplane = Some(attachment.pid);
         if !attachment.fresh && self.director.is_some() {
             self.bell = Some(attachment.bell);
             for (ends, memory) in self.shards.iter_mut().zip(attachment.shards) {
@@ -225,6 +232,17 @@ impl<M: Medium> Runtime<M> {
         // What it decided in restoring.
         self.with(|_| {});
         None
+    }
+
+    /// The last turn: every end that was told is booked; so is what a dataplane left behind that is gone
+    /// for good (a living one's legs stay open, their real end would come too late to count).
+    fn take_leave(&mut self, now: Now) {
+        for shard in 0..self.shards.len() {
+            while self.read_events(now, shard) {}
+        }
+        if self.dataplane.is_some_and(is_gone) {
+            self.close_all(now);
+        }
     }
 
     /// The old dataplane's memory will not be written any more: every leg in it is over.
@@ -277,11 +295,12 @@ impl<M: Medium> Runtime<M> {
                 }
                 Ok(Some(bytes)) => match wire::decode::<Event<'_>>(bytes) {
                     Ok(event) => {
-                        if let Event::Ended(summary) = &event {
-                            self.shards[shard].told(now.mono, summary.epoch, summary.leg);
-                        }
                         self.gauges.event();
                         self.with(|director| director.handle_event(now, number, &event));
+                        if let Event::Ended(summary) = &event {
+                            let last = self.facts.last();
+                            self.shards[shard].told(now.mono, summary.epoch, summary.leg, last);
+                        }
                     }
                     Err(error) => {
                         self.gauges.damage();
@@ -304,8 +323,10 @@ impl<M: Medium> Runtime<M> {
     }
 
     fn sweep(&mut self, now: Now) {
+        // After a failure nothing is released: the cell is the last witness.
+        let durable = self.facts.failure().map_or_else(|| self.facts.durable(), |_| Position::MIN);
         for shard in 0..self.shards.len() {
-            let found = self.shards[shard].sweep(now.mono);
+            let found = self.shards[shard].sweep(now.mono, durable);
             for index in found.untold {
                 self.tell_end(now, shard, index);
             }
@@ -322,9 +343,10 @@ impl<M: Medium> Runtime<M> {
         let number = ShardId::try_from(shard).unwrap_or(ShardId::MAX);
         sweep::with_summary(&region, index, |summary| {
             tracing::info!(call = %summary.call, "a leg's end was found in its cell");
-            self.shards[shard].told(now.mono, summary.epoch, summary.leg);
             let event = Event::Ended(summary.clone());
             self.with(|director| director.handle_event(now, number, &event));
+            let last = self.facts.last();
+            self.shards[shard].told(now.mono, summary.epoch, summary.leg, last);
         });
     }
 
@@ -382,6 +404,14 @@ impl<M: Medium> Runtime<M> {
         let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
         let waiting = self.shards.iter().map(Ends::waiting).sum();
         self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
+    }
+}
+
+/// No such process any more, or one that only waits to be reaped.
+fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
+        Err(_) => true,
     }
 }
 
