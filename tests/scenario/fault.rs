@@ -18,7 +18,11 @@ fn a_panic_in_one_call_ends_that_call_alone() {
     world.act(callee, Action::Mute(true));
     let now = world.now;
     world.call_mut(victim).act(now, Action::Options);
-    let inbound = crate::common::incoming(&mut world)[2].0;
+    let of_victim = |told: &world::Told| match told.event() {
+        wire::Event::Incoming(incoming) if incoming.uri.contains("g3@") => Some(told.shard),
+        _ => None,
+    };
+    let inbound = crate::common::manual(&mut world).told.iter().find_map(of_victim).unwrap();
     world.run_for(std::time::Duration::from_millis(1));
     world.plane.lanes[usize::from(inbound)].heap.trip = true;
     world.run_for(SECOND);

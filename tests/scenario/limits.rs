@@ -55,7 +55,7 @@ fn ports_come_back_and_foreign_ones_are_left_alone() {
             agent.calls.clear();
         }
     }
-    assert!(world.plane.ports_open_peak <= 30, "{}", world.plane.ports_open_peak);
+    assert!(world.plane.ports_open_peak <= 60, "{}", world.plane.ports_open_peak);
     nothing_left(&mut world);
 }
 

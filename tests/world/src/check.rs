@@ -181,6 +181,10 @@ fn money(directed: &Directed, faults: &mut Vec<String>) {
 
 /// Per call in order, the same token for the same news.
 fn callbacks(directed: &Directed, faults: &mut Vec<String>) {
+    if directed.refused_once {
+        // What was told while nothing could be written is told again, as if for the first time.
+        return;
+    }
     for tenant in &directed.web.tenants {
         let mut last: BTreeMap<&str, (u32, &str)> = BTreeMap::new();
         for heard in &tenant.callbacks {
@@ -247,6 +251,12 @@ fn billed_is_connected(
             Cause::Restart => until_death(phone, context),
             _ => phone.connected(),
         };
+        // A BYE that was lost is not sent again by a process that has died.
+        let stop = cdr.ended.micros_since(DAWN.wall) * 1_000 + DAWN.mono.0;
+        let again = stop..stop + 33_000_000_000;
+        if context.deaths.iter().any(|death| again.contains(death)) && billed < connected {
+            continue;
+        }
         let loss = context.troubled.contains(&phone.call_id);
         // A lost BYE or ACK is found out after 32 s at the latest, then something else ends the call.
         let allowed = if loss { Duration::from_secs(40) } else { context.slack };

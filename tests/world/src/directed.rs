@@ -48,8 +48,10 @@ pub struct Directed {
     pub canary: Canary,
     /// An fsync takes up to so long.
     pub sync_most: Duration,
-    /// Writes that must be durable are refused until then (a full disk).
-    pub refuses_until: Mono,
+    /// The disk is full: nothing is taken any more, until the process starts again.
+    pub refuses: bool,
+    /// It has been full at some time.
+    pub refused_once: bool,
     director: Option<Director>,
     ends: Vec<Ends>,
     /// Sync points: when, up to which write, which ring positions follow from it.
@@ -72,8 +74,6 @@ pub struct Directed {
     api: Vec<ApiCall>,
     canary_done: bool,
     kept: Option<LegId>,
-    /// Writes that the store did not take yet.
-    refused: BTreeSet<StoreId>,
 }
 
 impl Directed {
@@ -97,7 +97,8 @@ impl Directed {
             web,
             canary: Canary::None,
             sync_most: Duration::from_millis(20),
-            refuses_until: Mono(0),
+            refuses: false,
+            refused_once: false,
             director: None,
             ends: Vec::new(),
             syncs: VecDeque::new(),
@@ -116,7 +117,6 @@ impl Directed {
             api: Vec::new(),
             canary_done: false,
             kept: None,
-            refused: BTreeSet::new(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Directed {
         self.director = None;
         self.ends.clear();
         self.syncs.clear();
-        self.refused.clear();
+        self.refuses = false;
         self.fresh.clear();
         self.told.clear();
         self.suspects.clear();
@@ -283,13 +283,13 @@ impl Directed {
             };
             match output {
                 Output::Store(write) => {
-                    if now.mono < self.refuses_until
-                        && let Some(id) = write.id
-                    {
-                        self.refused.insert(id);
-                        trace.line(now.mono, || format!("the store refuses {id:?}"));
-                        let refused = Err("no space left on device".to_owned());
-                        self.with(|director| director.handle_stored(now, id, refused));
+                    if self.refuses {
+                        self.refused_once = true;
+                        trace.line(now.mono, || format!("the journal refuses {:?}", write.id));
+                        if let Some(id) = write.id {
+                            let refused = Err("no space left on device".to_owned());
+                            self.with(|director| director.handle_stored(now, id, refused));
+                        }
                     } else {
                         self.write(&write, faults);
                     }
@@ -350,16 +350,13 @@ impl Directed {
             }
         }
         self.fresh.extend(write.id);
-        if let Some(id) = write.id {
-            self.refused.remove(&id);
-        }
         self.written = true;
     }
 
     /// What was read and written up to here becomes durable together.
     fn mark(&mut self, now: Now) {
         // What led to a refused write must stay in the rings.
-        if !self.refused.is_empty() {
+        if self.refuses {
             return;
         }
         let positions: Vec<u64> = self.ends.iter().map(|ends| ends.events.position()).collect();

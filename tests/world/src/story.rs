@@ -45,6 +45,8 @@ impl Scale {
 pub enum Blow {
     ControlDies,
     ControlComes,
+    /// Nothing can be written any more.
+    StoreFails,
     PlaneDies,
     PlaneComes,
 }
@@ -76,8 +78,6 @@ pub struct Story {
     pub weather: (Weather, Weather),
     /// The dataplane died at these moments.
     pub plane_deaths: Vec<Mono>,
-    /// The store refused writes until then.
-    refused_until: Option<Mono>,
     next_blow: usize,
 }
 
@@ -110,10 +110,6 @@ impl Story {
         if random.chance(1, 6) {
             directed.sync_most = ms(50 + random.below(3_000));
         }
-        if random.chance(1, 8) {
-            let from = below(&mut random, scale.within);
-            directed.refuses_until = DAWN.mono + from + ms(random.below(4_000));
-        }
         directed.settings.limits.account_calls_per_second = 10_000;
         let mut conversations = Vec::new();
         for group in 1..=scale.calls {
@@ -126,20 +122,10 @@ impl Story {
         conversations.sort_by_key(|story| story.at);
         configure(&mut directed, &mut world, &mut random);
         directed.boot(world.now, &world.plane);
-        let refused_until = Some(directed.refuses_until).filter(|at| at.0 > 0);
         world.control = Some(Box::new(directed));
         world.settle();
         let blows = blows(&mut random, scale.within);
-        Self {
-            seed,
-            world,
-            conversations,
-            blows,
-            weather,
-            plane_deaths: Vec::new(),
-            refused_until,
-            next_blow: 0,
-        }
+        Self { seed, world, conversations, blows, weather, plane_deaths: Vec::new(), next_blow: 0 }
     }
 
     /// The director's side.
@@ -207,6 +193,11 @@ impl Story {
             self.world.trace.line(now, || format!("*** {blow:?}"));
             match blow {
                 Blow::ControlDies => self.directed().kill(),
+                Blow::StoreFails => {
+                    let directed = self.directed();
+                    directed.refuses = !directed.is_dead();
+                }
+                Blow::ControlComes if !self.directed().is_dead() => {}
                 Blow::ControlComes => {
                     let mut control = self.world.control.take();
                     let (now, plane) = (self.world.now, &self.world.plane);
@@ -256,7 +247,6 @@ impl Story {
 
     /// Every server works again: what waits for one of them must be delivered now.
     fn heal(&mut self) {
-        self.directed().refuses_until = Mono(0);
         for tenant in &mut self.directed().web.tenants {
             (tenant.server, tenant.callback_server) = (Server::Fast, Server::Fast);
         }
@@ -269,9 +259,6 @@ impl Story {
         let (sip, media) = self.weather;
         let since = |at: Mono| at.since(DAWN.mono).as_secs_f64();
         let _ = writeln!(text, "sip {sip:?}\nmedia {media:?}");
-        if let Some(until) = self.refused_until {
-            let _ = writeln!(text, "{:>8.3} the store takes writes", since(until));
-        }
         for (at, blow) in &self.blows {
             let _ = writeln!(text, "{:>8.3} {blow:?}", since(*at));
         }
@@ -378,6 +365,14 @@ fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
             at = at + ms(50) + below(random, if long { 10 * SECOND } else { 2 * SECOND });
             blows.push((at, Blow::ControlComes));
         }
+    }
+    if random.chance(1, 8) {
+        // Who cannot write takes no new calls, keeps the facts in the rings, and is started again.
+        let at = begin + below(random, within + 5 * SECOND);
+        let dies = at + ms(200) + below(random, 4 * SECOND);
+        blows.push((at, Blow::StoreFails));
+        blows.push((dies, Blow::ControlDies));
+        blows.push((dies + ms(50) + below(random, SECOND), Blow::ControlComes));
     }
     if random.chance(1, 6) {
         let at = begin + below(random, within + 10 * SECOND);
