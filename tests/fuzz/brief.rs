@@ -34,6 +34,6 @@ macro_rules! targets {
 }
 
 targets! {
-    sip_message sip_stream sip_value sdp rtp_datagram rtp_stream shard wire_message wire_ring wire_memory
-    twiml director config
+    sip_message sip_stream sip_value sdp rtp_datagram rtp_stream shard wire_message wire_ring
+    wire_memory twiml director config
 }
