@@ -384,6 +384,7 @@ impl<'m> Shard<'m> {
                 io.frames.free(transmit.frame);
             }
             self.counters.count(Counter::LegPanicked);
+            self.end_unanswered(index);
             self.leg_fault(io, index);
         }
     }

@@ -257,6 +257,19 @@ impl Shard<'_> {
         self.transaction_timers.cancel(index);
     }
 
+    /// A fault came between a request of this leg and its answer: its repetition begins anew.
+    #[cold]
+    pub(crate) fn end_unanswered(&mut self, leg: u32) {
+        let Some(id) = self.legs.get(leg).map(|leg| leg.id) else { return };
+        let open = |shard: &Self| {
+            let of_leg = |entry: &ServerTransaction| entry.leg == id && entry.response.is_empty();
+            shard.transactions.iter().find(|(_, entry)| of_leg(entry)).map(|(index, _)| index)
+        };
+        while let Some(index) = open(self) {
+            self.end_transaction(index);
+        }
+    }
+
     fn transaction_by_key(&self, key: TransactionKey) -> Option<u32> {
         let is = |index: u32| self.transactions.get(index).is_some_and(|entry| entry.key == key);
         self.transaction_keys.find(key.short(), is)

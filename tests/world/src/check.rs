@@ -219,7 +219,7 @@ fn one_cdr_per_leg(
             let Phone { who, group, call_id, code, .. } = phone;
             faults.push(format!("{count} CDRs for {who:?} of {group}, {call_id}, {code}"));
         }
-        // Who never said a word cannot be cancelled; whom the dataplane rang before it died neither.
+        // Who never said a word cannot be cancelled; nor whom the dataplane rang before it died.
         let unreachable = phone.who == Who::Callee
             && phone.answered.is_none()
             && (phone.mute || !context.deaths.is_empty());
@@ -258,7 +258,7 @@ fn billed_is_connected(
             continue;
         }
         let loss = context.troubled.contains(&phone.call_id);
-        // A lost BYE or ACK is found out after 32 s at the latest, then something else ends the call.
+        // A lost BYE or ACK is found out after 32 s at the latest; something else ends the call.
         let allowed = if loss { Duration::from_secs(40) } else { context.slack };
         let allowed = allowed + if cdr.cause == Cause::Restart { RESTART } else { Duration::ZERO };
         if billed.abs_diff(connected) > allowed {
@@ -288,8 +288,8 @@ fn sound(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
     for phone in phones {
         let Some(heard) = &phone.heard else { continue };
         let (who, group) = (phone.who, phone.group);
-        // Of a call that died with the dataplane the far end still sends; to a host that the next call on
-        // the port has too, a few packets may pass until the right address speaks (THREATS.md: five).
+        // Of a call that died with the dataplane the far end still sends; if its host is that of the
+        // port's next call too, a few packets pass until the right address speaks (THREATS.md: five).
         let ghosts = if context.deaths.is_empty() { 0 } else { 5 };
         let wrong = heard.streams.iter().any(|((of, _), it)| *of != group && it.packets > ghosts);
         let own = heard.streams.contains_key(&phone.names);

@@ -1,7 +1,8 @@
-//! A story: a whole world from one seed. Tenants with good and bad servers, calls that are answered,
-//! refused, cancelled and forgotten, networks that lose and reorder, processes that die.
+//! A story: a whole world from one seed. Tenants with good and bad servers, calls that are
+//! answered, refused, cancelled and forgotten, networks that lose and reorder, processes that die.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{Mono, Prng};
@@ -468,47 +469,74 @@ fn conversation(
         let manner = caller(random);
         agent(world, random, manner)
     });
-    let sip = |at: usize| format!("<Sip>sip:g{group}@{}</Sip>", world.address(callees[at]));
     let domain = web.tenants[tenant].domain.clone();
-    let limit = 5 + random.below(20);
-    let action = format!("action=\"http://{domain}/after\"");
-    let dial = |attributes: &str, targets: &str| {
-        format!("<Response><Dial timeout=\"8\" timeLimit=\"{limit}\" {attributes}>{targets}</Dial>")
-    };
-    let bridge = "answerOnBridge=\"true\"";
-    let voice = match kind {
-        "dial on bridge" => dial(bridge, &sip(0)),
-        "dial with action" => dial(&action, &sip(0)),
-        "reject" => "<Response><Reject reason=\"busy\"/>".to_owned(),
-        "pause and dial" => {
-            format!("<Response><Pause length=\"2\"/>{}", &dial("", &sip(0))["<Response>".len()..])
-        }
-        "redirect to dial" => format!("<Response><Redirect>http://{domain}/next</Redirect>"),
-        "hangup" => "<Response><Hangup/>".to_owned(),
-        "dial two" => dial("", &(sip(0) + &sip(1))),
-        "dial two on bridge" => dial(bridge, &(sip(0) + &sip(1))),
-        "empty" => "<Response>".to_owned(),
-        "dial and go on" => dial("", &sip(0)) + "<Pause length=\"3\"/><Hangup/>",
-        "dial a number" => dial("", &format!("<Number>+1000{group}</Number>")),
-        _ => dial("", &sip(0)),
-    };
+    let to = [0, 1].map(|at| world.address(callees[at]));
+    let script = Script { group, domain: &domain, to, limit: 5 + random.below(20) };
     let documents = &mut web.tenants[tenant].documents;
-    documents.insert((group, "voice".to_owned()), voice + "</Response>");
-    documents.insert((group, "next".to_owned()), dial("", &sip(0)) + "</Response>");
+    documents.insert((group, "voice".to_owned()), script.voice(kind));
+    documents.insert((group, "next".to_owned()), script.dial("", &script.sip(0)) + "</Response>");
     let after = match random.below(3) {
         0 => "<Response><Hangup/></Response>".to_owned(),
         1 => "<Response><Pause length=\"2\"/></Response>".to_owned(),
-        _ => dial("", &sip(1)) + "</Response>",
+        _ => script.dial("", &script.sip(1)) + "</Response>",
     };
     documents.insert((group, "after".to_owned()), after);
     let api = caller.is_none().then(|| CreateCall {
         to: format!("sip:g{group}@{}", world.address(callees[0])),
         from: format!("sip:c{group}@{domain}"),
-        instructions: Instructions::Twiml(dial("", &sip(1)) + "</Response>"),
+        instructions: Instructions::Twiml(script.dial("", &script.sip(1)) + "</Response>"),
         status: None,
         timeout: Some(10),
         time_limit: Some(60),
         caller_id: None,
     });
     Conversation { group, tenant, at, kind, caller, callees, call: None, begun: false, api, domain }
+}
+
+/// The documents of a conversation.
+struct Script<'s> {
+    group: u32,
+    domain: &'s str,
+    /// Whom it may dial.
+    to: [SocketAddr; 2],
+    /// Seconds.
+    limit: u64,
+}
+
+impl Script<'_> {
+    fn sip(&self, at: usize) -> String {
+        format!("<Sip>sip:g{}@{}</Sip>", self.group, self.to[at])
+    }
+
+    /// Begins a document; more verbs may follow.
+    fn dial(&self, attributes: &str, targets: &str) -> String {
+        let limit = self.limit;
+        format!("<Response><Dial timeout=\"8\" timeLimit=\"{limit}\" {attributes}>{targets}</Dial>")
+    }
+
+    fn voice(&self, kind: &str) -> String {
+        let (group, domain) = (self.group, self.domain);
+        let both = self.sip(0) + &self.sip(1);
+        let bridge = "answerOnBridge=\"true\"";
+        let document = match kind {
+            "dial on bridge" => self.dial(bridge, &self.sip(0)),
+            "dial with action" => {
+                self.dial(&format!("action=\"http://{domain}/after\""), &self.sip(0))
+            }
+            "reject" => "<Response><Reject reason=\"busy\"/>".to_owned(),
+            "pause and dial" => {
+                let dial = self.dial("", &self.sip(0));
+                dial.replacen("<Response>", "<Response><Pause length=\"2\"/>", 1)
+            }
+            "redirect to dial" => format!("<Response><Redirect>http://{domain}/next</Redirect>"),
+            "hangup" => "<Response><Hangup/>".to_owned(),
+            "dial two" => self.dial("", &both),
+            "dial two on bridge" => self.dial(bridge, &both),
+            "empty" => "<Response>".to_owned(),
+            "dial and go on" => self.dial("", &self.sip(0)) + "<Pause length=\"3\"/><Hangup/>",
+            "dial a number" => self.dial("", &format!("<Number>+1000{group}</Number>")),
+            _ => self.dial("", &self.sip(0)),
+        };
+        document + "</Response>"
+    }
 }
