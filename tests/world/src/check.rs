@@ -288,8 +288,9 @@ fn sound(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
     for phone in phones {
         let Some(heard) = &phone.heard else { continue };
         let (who, group) = (phone.who, phone.group);
-        // Of a call that died with the dataplane the far end still sends; if its host is that of the
-        // port's next call too, a few packets pass until the right address speaks (THREATS.md: five).
+        // Of a call that died with the dataplane the far end still sends; if its host is that of
+        // the port's next call too, a few packets pass until the right address speaks (five, by
+        // THREATS.md).
         let ghosts = if context.deaths.is_empty() { 0 } else { 5 };
         let wrong = heard.streams.iter().any(|((of, _), it)| *of != group && it.packets > ghosts);
         let own = heard.streams.contains_key(&phone.names);

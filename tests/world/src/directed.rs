@@ -1,6 +1,6 @@
 //! The controlplane of the world: the real director, driven as the daemon drives it, with rings, a
-//! journal whose fsync takes its time, tenants' web servers and a store in memory. It may die at any
-//! moment; what had left it (`write(2)`) is what its successor reads.
+//! journal whose fsync takes its time, tenants' web servers and a store in memory. It may die at
+//! any moment; what had left it (`write(2)`) is what its successor reads.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
