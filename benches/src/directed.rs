@@ -62,38 +62,29 @@ impl Directed {
     /// Events to the director, what it wants done to the shard, until both are silent.
     pub fn converse(&mut self, bed: &mut Bed) {
         loop {
+            let mut outputs = Vec::with_capacity(64);
+            let start = cpu_nanos();
             let mut quiet = true;
             while let Some(bytes) = bed.shard.poll_event() {
                 quiet = false;
-                let start = cpu_nanos();
                 if let Ok(event) = wire::decode(bytes) {
                     self.director.handle_event(bed.now, 0, &event);
                 }
-                self.spent += cpu_nanos() - start;
                 bed.shard.event_taken();
             }
             if self.director.deadline() <= bed.now.mono {
-                let start = cpu_nanos();
                 self.director.handle_tick(bed.now);
-                self.spent += cpu_nanos() - start;
             }
-            let outputs = self.outputs();
+            while let Some(output) = self.director.poll_output() {
+                outputs.push(output);
+            }
+            self.spent += cpu_nanos() - start;
             quiet &= outputs.is_empty();
             outputs.into_iter().for_each(|output| self.carry_out(bed, output));
             if quiet {
                 return;
             }
         }
-    }
-
-    fn outputs(&mut self) -> Vec<Output> {
-        let mut outputs = Vec::with_capacity(256);
-        let start = cpu_nanos();
-        while let Some(output) = self.director.poll_output() {
-            outputs.push(output);
-        }
-        self.spent += cpu_nanos() - start;
-        outputs
     }
 
     fn carry_out(&mut self, bed: &mut Bed, output: Output) {
