@@ -51,7 +51,7 @@ fn main() {
         "{:>8}{:>12}{:>12}{:>14}{:>14}",
         "legs", "min ns", "median ns", "M packets/s", "allocations"
     );
-    let counts = legs.map_or(vec![100, 1_000, 2_000, 10_000, 20_000], |legs| vec![legs]);
+    let counts = legs.map_or_else(|| vec![100, 1_000, 2_000, 10_000, 20_000], |legs| vec![legs]);
     let rows: Vec<Row> = counts.into_iter().map(measure).collect();
     for row in &rows {
         println!(

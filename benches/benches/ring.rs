@@ -152,8 +152,8 @@ fn rate(pair: &Pair) -> f64 {
 }
 
 fn report(name: &str, hops: &[u64], rate: f64) {
-    let at = |share: f64| hops[((hops.len() - 1) as f64 * share) as usize];
-    println!("{name:<12}{:>10}{:>10}{:>10}{:>12.1}", at(0.5), at(0.99), at(0.999), rate / 1e6);
+    let at = |per_mille: usize| hops[(hops.len() - 1) * per_mille / 1_000];
+    println!("{name:<12}{:>10}{:>10}{:>10}{:>12.1}", at(500), at(990), at(999), rate / 1e6);
 }
 
 fn threads(cores: (usize, usize)) -> io::Result<(Vec<u64>, f64)> {

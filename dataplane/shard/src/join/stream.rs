@@ -95,6 +95,8 @@ pub(crate) struct Stream {
     receives: bool,
     pub(crate) path: Path,
     pub(crate) relayed_bytes: u64,
+    /// When its next report is due; here because it fills the line.
+    pub(crate) rtcp_at: Mono,
     // Coming in.
     pub(crate) latch: Latch,
     pub(crate) hears: Hears,
@@ -121,10 +123,12 @@ pub(crate) struct Stream {
     /// Number and timestamp of the next packet of our own making.
     pub(crate) play_seq: u16,
     pub(crate) play_timestamp: u32,
-    pub(crate) rtcp_at: Mono,
     /// Packets sent when the last report was written: an SR needs news.
     pub(crate) reported: u64,
 }
+
+const _: () = assert!(core::mem::offset_of!(Stream, latch) == 128);
+const _: () = assert!(core::mem::offset_of!(Stream, receiver) == 256);
 
 impl Stream {
     /// Silent, at no port.
