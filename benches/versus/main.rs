@@ -132,7 +132,7 @@ fn measure() -> Result<(), Failure> {
         println!("{}: clean up to {:.0} k packets/s", contender.name(), peak / 1e3);
         peaks.push(peak);
     }
-    let rate = options.rate.unwrap_or(peaks.get(1).copied().unwrap_or(peaks[0]));
+    let rate = options.rate.or_else(|| peaks.get(1).copied()).unwrap_or(peaks[0]);
     table.rate = rate;
     for round in 0..options.rounds {
         for (index, contender) in contenders.iter().enumerate() {
