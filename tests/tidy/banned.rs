@@ -96,9 +96,9 @@ fn hits<'a>(code: &'a str, pattern: &'a str) -> impl Iterator<Item = usize> + 'a
     code.match_indices(pattern).map(|(at, _)| at).filter(move |at| {
         let bytes = code.as_bytes();
         let before = at.checked_sub(1).and_then(|before| bytes.get(before));
-        let first = pattern.as_bytes().first();
-        let last = pattern.as_bytes().last();
-        !(part(first) && part(before)) && !(part(last) && part(bytes.get(at + pattern.len())))
+        let within_before = part(pattern.as_bytes().first()) && part(before);
+        let within_after = part(pattern.as_bytes().last()) && part(bytes.get(at + pattern.len()));
+        !within_before && !within_after
     })
 }
 
