@@ -1,5 +1,5 @@
-//! The director beside the shard, in one thread: events go over, commands come back, both encoded as in
-//! the rings; the application's web server answers at once and is not measured.
+//! The director beside the shard, in one thread: events go over, commands come back, both encoded
+//! as in the rings; the application's web server answers at once and is not measured.
 
 use director::model::{Account, AccountSid, DomainSid, Hook, Secret, SipDomain, VoiceConfig};
 use director::port::{HttpAnswer, HttpKind, HttpReply, HttpRequest, Output};

@@ -1,4 +1,5 @@
-//! Boot: configuration, key, journal, store, first tenant, API, link, runtime; and the end of all that.
+//! Boot: configuration, key, journal, store, first tenant, API, link, runtime; and the end of all
+//! that.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -145,7 +146,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     }
 }
 
-/// READY=1 once the dataplane is attached, or after a while without it: the API answers all the same.
+/// READY=1 once the dataplane is attached, or after a while without it: the API answers all the
+/// same.
 async fn tell_ready(notify: &Notify, dataplane: oneshot::Receiver<()>) {
     notify.status("waiting for the dataplane");
     if matches!(tokio::time::timeout(DATAPLANE_PATIENCE, dataplane).await, Ok(Ok(_))) {
@@ -251,7 +253,8 @@ fn starter(config: Config, store: Arc<dyn Store>) -> Start {
     })
 }
 
-/// Key, journal, store; what the journal has and the store has not is applied; a first tenant if there is none.
+/// Key, journal, store; what the journal has and the store has not is applied; a first tenant if
+/// there is none.
 fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<Opened> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let vault = Arc::new(Vault::open(&places.data_dir, credentials.as_deref())?);

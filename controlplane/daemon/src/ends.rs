@@ -112,8 +112,8 @@ impl Ends {
         }
     }
 
-    /// Sends a command, now or when there is room. Calls whose commands had to be given up are added to
-    /// `failed`.
+    /// Sends a command, now or when there is room. Calls whose commands had to be given up are
+    /// added to `failed`.
     pub fn send(&mut self, now: Mono, command: &OwnedCommand, failed: &mut Vec<CallId>) {
         let call = call_of(command);
         match wire::encode(&command.view(), &mut self.scratch) {
@@ -142,8 +142,8 @@ impl Ends {
         self.waiting.push_back((now + PATIENCE, self.scratch[..len].into(), call));
     }
 
-    /// Sends what waits as far as there is room, gives up what waited too long, shows all to the shard
-    /// and rings if it sleeps.
+    /// Sends what waits as far as there is room, gives up what waited too long, shows all to the
+    /// shard and rings if it sleeps.
     pub fn publish(&mut self, now: Mono, failed: &mut Vec<CallId>) {
         while let Some((until, bytes, call)) = self.waiting.front() {
             if self.producer.push(bytes).is_err() {
@@ -172,9 +172,9 @@ impl Ends {
         }
     }
 
-    /// Looks at cells for ends that nobody told: closed at two looks in a row, with every event read. A
-    /// cell is closed before its event is published, so that one look is not enough.
-    /// Writes up to `durable` are on the disk: the release of a leg is sent again only then.
+    /// Looks at cells for ends that nobody told: closed at two looks in a row, with every event
+    /// read. A cell is closed before its event is published, so that one look is not enough. Writes
+    /// up to `durable` are on the disk: the release of a leg is sent again only then.
     pub fn sweep(&mut self, now: Mono, durable: Position) -> Found {
         let mut found = Found::default();
         let legs = self.memory.theirs.sizes().legs;

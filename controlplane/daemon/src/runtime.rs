@@ -1,5 +1,6 @@
-//! The runtime: the thread that owns the director. A turn takes what was told, lets the director decide, and
-//! lets out what it decided in the order that keeps a successor right: writes first, then what depends on them.
+//! The runtime: the thread that owns the director. A turn takes what was told, lets the director
+//! decide, and lets out what it decided in the order that keeps a successor right: writes first,
+//! then what depends on them.
 //!
 //! ```text
 //!   inbox, rings, time -> director -> outputs
@@ -41,7 +42,8 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Between attempts to push commands into a full ring.
 const RETRY_EVERY: Duration = Duration::from_millis(1);
 
-/// Makes the director when the first dataplane is there: what stands in its shards is part of its book.
+/// Makes the director when the first dataplane is there: what stands in its shards is part of its
+/// book.
 pub type Start = Box<dyn FnMut(Now, &Attachment) -> anyhow::Result<(Director, Table)> + Send>;
 
 /// The director and everything it is connected to.
@@ -234,8 +236,8 @@ impl<M: Medium> Runtime<M> {
         None
     }
 
-    /// The last turn: every end that was told is booked; so is what a dataplane left behind that is gone
-    /// for good (a living one's legs stay open, their real end would come too late to count).
+    /// The last turn: every end that was told is booked; so is what a dataplane left behind that is
+    /// gone for good (a living one's legs stay open, their real end would come too late to count).
     fn take_leave(&mut self, now: Now) {
         for shard in 0..self.shards.len() {
             while self.read_events(now, shard) {}

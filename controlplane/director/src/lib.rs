@@ -1,8 +1,8 @@
 //! The controlplane as one value: no clock, no socket, no thread, no file.
 //!
 //! ```text
-//!   Event | HttpReply | ApiCall | Stored | Resolved | Tick  ->  Director  ->  Command | HttpRequest | StoreWrite
-//!                                                                              | ApiReply | Resolve | Notice
+//!   Event | HttpReply | ApiCall | Stored      ->  Director  ->  Command | HttpRequest | StoreWrite
+//!         | Resolved | Tick                                     | ApiReply | Resolve | Notice
 //! ```
 //!
 //! `handle_*` tells it what happened at `now`, [`Director::poll_output`] drains what it wants done,

@@ -220,7 +220,9 @@ fn a_leg_that_came_and_went_while_nobody_listened_is_not_dialled_again() {
     world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
     let _ = created(&mut world);
     let originates = |world: &World| {
-        let own = |it: &&OwnedCommand| matches!(it, OwnedCommand::Originate(it) if it.parent == CallId::NONE);
+        let parent = CallId::NONE;
+        let own =
+            |it: &&OwnedCommand| matches!(it, OwnedCommand::Originate(it) if it.parent == parent);
         world.commands.iter().filter(own).count()
     };
     // The command has left, nothing of the leg was told yet.

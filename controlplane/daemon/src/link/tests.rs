@@ -40,9 +40,8 @@ impl Dataplane {
         let mut buffer = [0; LINK_BYTES_MAX];
         let (len, _) = socket.receive(&mut buffer).unwrap();
         let hello: ToDataplane = wire::decode(&buffer[..len]).unwrap();
-        assert!(
-            matches!(hello, ToDataplane::Hello { layout, .. } if layout == wire::region::layout_hash())
-        );
+        let expected = wire::region::layout_hash();
+        assert!(matches!(hello, ToDataplane::Hello { layout, .. } if layout == expected));
         let welcome = ToControlplane::Welcome {
             shards: SHARDS,
             legs: self.sizes.legs,

@@ -34,8 +34,8 @@ use log::Log;
 /// Bytes after which a segment is followed by the next.
 pub const SEGMENT_BYTES: usize = 16 << 20;
 
-/// What a group gathers for. A sync costs hundreds of microseconds of CPU however little it writes, and
-/// nobody who waits for one notices this much.
+/// What a group gathers for. A sync costs hundreds of microseconds of CPU however little it writes,
+/// and nobody who waits for one notices this much.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// Told after every group fsync, and once when the journal stopped; called on the journal's thread.

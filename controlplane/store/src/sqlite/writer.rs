@@ -15,8 +15,8 @@ use crate::StoreError;
 use crate::journal::Position;
 use crate::vault::Vault;
 
-/// What a group gathers for unless somebody waits: facts are durable in the journal already, and of the rows
-/// and scripts of a call that changes several times in this time one is written.
+/// What a group gathers for unless somebody waits: facts are durable in the journal already, and of
+/// the rows and scripts of a call that changes several times in this time one is written.
 const GATHER: Duration = Duration::from_millis(200);
 /// Writes in one transaction.
 const GROUP_MAX: usize = 4_096;
