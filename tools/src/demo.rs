@@ -158,7 +158,7 @@ fn plan(args: &Args, number: &Number, target: SocketAddr, callee: SocketAddr) ->
     Plan {
         run: load::new_run(),
         to: format!("sip:{}@{target}", number.phone),
-        from: format!("sip:{}@{}", number.caller, target.ip()),
+        from: format!("sip:{}@{target}", number.caller),
         target,
         bind: SocketAddr::new(target.ip(), 0),
         callee: Some(callee),
