@@ -29,6 +29,10 @@ macro_rules! targets {
         fn every_target_is_here() {
             let known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
             assert_eq!(known, [$(stringify!($name)),*]);
+            let ledger = include_str!("LEDGER.md");
+            for name in known {
+                assert!(ledger.contains(&format!("| {name} |")), "{name} has a row in the ledger");
+            }
         }
     };
 }
