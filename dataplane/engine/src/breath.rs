@@ -142,6 +142,7 @@ impl Life {
             buffer: vec![0; RECORD_BYTES_MAX],
             rare_at: now.mono,
             transmit_failures: 0,
+            truncated: 0,
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -172,6 +173,7 @@ struct Breathing {
     buffer: Vec<u8>,
     rare_at: Mono,
     transmit_failures: u64,
+    truncated: u64,
 }
 
 impl Breathing {
@@ -317,6 +319,9 @@ impl Breathing {
         if let Some(words) = self.team.attach.pop() {
             self.attach(words);
         }
+        let truncated = self.driver.counters().receive_truncated;
+        let new = truncated - core::mem::replace(&mut self.truncated, truncated);
+        self.shard.count_driver(Counter::DiscardSipTruncated, new);
         let failures = self.driver.counters();
         let failures = failures.send_would_block
             + failures.send_icmp_error
