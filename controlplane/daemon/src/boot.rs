@@ -243,6 +243,7 @@ fn starter(config: Config, store: Arc<dyn Store>) -> Start {
         );
         let table = plan::table(&config, &book.accounts)?;
         let settings = plan::settings(&config, shards)?;
+        book.routes.extend(plan::outbound(&config));
         let seed = tenant::random::<32>()?;
         let (words, _) = seed.as_chunks::<8>();
         let mut seed = [0; 4];

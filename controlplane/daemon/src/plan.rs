@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use director::model::Account;
+use director::model::{Account, OutboundRoute, RouteSid};
 use director::{Limits, Settings};
 use wire::config::Config;
 use wire::table::{Network, StaticRoute, Table};
@@ -87,6 +87,26 @@ pub fn api_base(config: &Config) -> String {
     } else {
         plane.public_url.trim_end_matches('/').to_owned()
     }
+}
+
+/// Where dialled numbers go, for every account. The numbers of these routes are their places in the file.
+#[must_use]
+pub fn outbound(config: &Config) -> Vec<OutboundRoute> {
+    (1..)
+        .zip(&config.outbound)
+        .map(|(place, outbound)| OutboundRoute {
+            sid: RouteSid(place),
+            account: None,
+            friendly_name: outbound.name.clone(),
+            prefix: outbound.prefix.clone(),
+            strip: outbound.strip,
+            prepend: outbound.prepend.clone(),
+            targets: outbound.targets.clone(),
+            host: outbound.host.clone(),
+            date_created: base::Wall(0),
+            date_updated: base::Wall(0),
+        })
+        .collect()
 }
 
 /// The routes that the dataplane follows alone, in the order of the configuration.

@@ -16,6 +16,8 @@ pub struct Config {
     pub controlplane: Controlplane,
     /// Routes that the dataplane follows alone.
     pub trunk: Vec<Trunk>,
+    /// Where numbers go that applications dial (`<Number>`), by prefix.
+    pub outbound: Vec<Outbound>,
     pub log: Log,
 }
 
@@ -168,6 +170,26 @@ pub struct Log {
     pub level: String,
     /// `auto` (JSON when not on a terminal), `json`, `text`.
     pub format: String,
+}
+
+/// A way out for dialled numbers: the longest prefix wins, for every account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbound {
+    pub name: String,
+    /// Leading characters of the number with its `+`; empty for any.
+    #[serde(default)]
+    pub prefix: String,
+    /// Leading characters removed, then `prepend` is put in front.
+    #[serde(default)]
+    pub strip: u8,
+    #[serde(default)]
+    pub prepend: String,
+    /// `host:port` or `host`, in order of trial; at most 4.
+    pub targets: Vec<String>,
+    /// Host of the Request-URI; empty for the target as written.
+    #[serde(default)]
+    pub host: String,
 }
 
 fn ring_default() -> u16 {

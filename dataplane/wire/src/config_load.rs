@@ -80,6 +80,14 @@ fn check(config: &Config) -> Result<(), Fault> {
     }
     check_dataplane(config)?;
     check_controlplane(config)?;
+    for (at, outbound) in config.outbound.iter().enumerate() {
+        if !(1..=4).contains(&outbound.targets.len()) {
+            return fault(
+                &[Key("outbound"), At(at), Key("targets")],
+                "must name one to four hosts",
+            );
+        }
+    }
     for (at, trunk) in config.trunk.iter().enumerate() {
         networks(&[Key("trunk"), At(at), Key("sources")], &trunk.sources)?;
         if trunk.targets.is_empty() {
@@ -298,5 +306,14 @@ mod tests {
     fn distances() {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn a_way_out_needs_somewhere_to_go() {
+        let text = "[[outbound]]\nname = \"carrier\"\ntargets = []\n";
+        let error = load(text).unwrap_err();
+        assert!(error.message.contains("outbound[0].targets"), "{error}");
+        let text = "[[outbound]]\nname = \"carrier\"\ntargets = [\"192.0.2.1:5060\"]\n";
+        assert_eq!(load(text).unwrap().outbound[0].prefix, "");
     }
 }
