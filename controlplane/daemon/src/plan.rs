@@ -89,7 +89,8 @@ pub fn api_base(config: &Config) -> String {
     }
 }
 
-/// Where dialled numbers go, for every account. The numbers of these routes are their places in the file.
+/// Where dialled numbers go, for every account. The numbers of these routes are their places in the
+/// file.
 #[must_use]
 pub fn outbound(config: &Config) -> Vec<OutboundRoute> {
     (1..)
