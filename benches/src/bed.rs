@@ -368,6 +368,7 @@ fn route() -> StaticRoute {
         domain: String::new(),
         prefix: "+1".to_owned(),
         sources: vec!["192.0.2.2/32".parse().expect("a network")],
+        trusted: Vec::new(),
         targets: vec![address(3, 5_060)],
         host: String::new(),
         strip: 0,

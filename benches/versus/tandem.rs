@@ -199,6 +199,7 @@ fn route() -> StaticRoute {
         domain: String::new(),
         prefix: String::new(),
         sources: vec![table::Network { address: PHONES.into(), bits: 32 }],
+        trusted: Vec::new(),
         targets: vec![at(PHONES, CALLEE_PORT)],
         host: String::new(),
         strip: 0,

@@ -24,6 +24,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         domain: String::new(),
         prefix: String::new(),
         sources: vec!["10.1.0.0/16".parse().unwrap(), "fd00:1::/32".parse().unwrap()],
+        trusted: Vec::new(),
         targets: targets.iter().map(|agent| world.address(*agent)).collect(),
         host: String::new(),
         strip: 0,

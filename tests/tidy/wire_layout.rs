@@ -74,6 +74,7 @@ fn events() -> Vec<Event<'static>> {
             from_name: "Alice",
             to: "sip:100@example.com",
             call_id: "a84b4c76e66710",
+            diversion: "",
             headers: "X-Trace: 1\r\n",
         }),
         Event::Dialed { call, leg, at },
@@ -84,7 +85,7 @@ fn events() -> Vec<Event<'static>> {
         Event::Digit { call, at, digit: '#' },
         Event::Ended(summary()),
         Event::Unknown { call },
-        Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:1@a" },
+        Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:1@a", why: "" },
     ]
 }
 
@@ -276,6 +277,7 @@ fn link() -> String {
         domain: "example.com".to_owned(),
         prefix: "+49".to_owned(),
         sources: vec!["192.0.2.0/24".parse().expect("a network")],
+        trusted: Vec::new(),
         targets: vec!["192.0.2.9:5060".parse().expect("an address")],
         host: String::new(),
         strip: 1,

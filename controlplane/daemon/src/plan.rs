@@ -124,14 +124,16 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
         };
         let account = account
             .with_context(|| format!("trunk `{}`: no account `{}`", trunk.name, trunk.account))?;
-        let sources = trunk.sources.iter().map(|text| text.parse::<Network>());
+        let networks = |texts: &[String]| -> anyhow::Result<Vec<Network>> {
+            let parsed: Result<_, _> = texts.iter().map(|text| text.parse::<Network>()).collect();
+            parsed.with_context(|| format!("trunk `{}`", trunk.name))
+        };
         routes.push(StaticRoute {
             account: account.number,
             domain: trunk.domain.to_ascii_lowercase(),
             prefix: trunk.prefix.clone(),
-            sources: sources
-                .collect::<Result<_, _>>()
-                .with_context(|| format!("trunk `{}`", trunk.name))?,
+            sources: networks(&trunk.sources)?,
+            trusted: networks(trunk.trusted.as_ref().unwrap_or(&trunk.sources))?,
             targets: trunk.targets.clone(),
             host: trunk.host.clone(),
             strip: trunk.strip,

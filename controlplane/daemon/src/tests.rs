@@ -457,6 +457,7 @@ fn a_call_to_nobody_is_refused() {
         from_name: "",
         to: "sip:nobody@example.com",
         call_id: "x",
+        diversion: "",
         headers: "",
     }));
     life.turn(None);

@@ -96,6 +96,7 @@ impl EnginePlan {
                 hold: Duration::from_millis(u64::from(plane.timers.hold_ms)),
                 media_timeout: Duration::from_secs(u64::from(plane.timers.media_timeout_s)),
                 session: Duration::from_secs(u64::from(plane.timers.session_s)),
+                target: Duration::from_millis(u64::from(plane.timers.target_ms)),
             },
             guard: GuardPlan {
                 source_rate: plane.guard.source_rate,

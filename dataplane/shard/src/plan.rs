@@ -67,6 +67,8 @@ pub struct Timers {
     pub media_timeout: Duration,
     /// Session-Expires we ask for; zero for none (RFC 4028).
     pub session: Duration,
+    /// How long a target may say nothing at all before the next one is tried.
+    pub target: Duration,
 }
 
 /// Rates at the door.
@@ -127,7 +129,8 @@ impl Default for Timers {
             t1: Duration::from_millis(500),
             hold: Duration::from_secs(2),
             media_timeout: Duration::from_secs(60),
-            session: Duration::ZERO,
+            session: Duration::from_secs(1_800),
+            target: Duration::from_secs(4),
         }
     }
 }

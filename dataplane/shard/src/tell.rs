@@ -55,7 +55,7 @@ impl Shard<'_> {
         uri: &[u8],
     ) {
         let uri = &text(uri)[..text(uri).len().min(TEXT_MAX)];
-        self.tell_optional(&Event::Refused { at: now.wall, source, code, cause, uri });
+        self.tell_optional(&Event::Refused { at: now.wall, source, code, cause, uri, why: "" });
     }
 
     /// An outgoing leg that could not even be made: told as over, with nothing used.

@@ -109,10 +109,14 @@ pub struct Timers {
     pub t1_ms: u32,
     /// How long a new call waits for the controlplane before 503, milliseconds.
     pub hold_ms: u32,
-    /// Seconds without any media after which an answered leg is ended; 0 for never.
+    /// Seconds without a sign of life (RTP, RTCP, a request or an answer inside the dialog) after
+    /// which an answered leg is ended; one that is held is asked by OPTIONS first; 0 for never.
     pub media_timeout_s: u32,
-    /// Session-Expires that we ask for, seconds (RFC 4028); 0 for none.
+    /// Session-Expires that we ask for, seconds (RFC 4028), from those who support timers; 0 for
+    /// none.
     pub session_s: u32,
+    /// How long a target may say nothing at all before the next one is tried, milliseconds.
+    pub target_ms: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,6 +152,10 @@ pub struct Trunk {
     #[serde(default)]
     pub prefix: String,
     pub sources: Vec<String>,
+    /// Networks whose identity headers go on (P-Asserted-Identity, Privacy, Diversion,
+    /// History-Info, Identity, Reason): the sources where the key is missing, `[]` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted: Option<Vec<String>>,
     pub targets: Vec<SocketAddr>,
     #[serde(default)]
     pub host: String,
@@ -241,7 +249,7 @@ impl Default for Guard {
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { t1_ms: 500, hold_ms: 2_000, media_timeout_s: 60, session_s: 0 }
+        Self { t1_ms: 500, hold_ms: 2_000, media_timeout_s: 60, session_s: 1_800, target_ms: 4_000 }
     }
 }
 

@@ -90,6 +90,8 @@ fn check(config: &Config) -> Result<(), Fault> {
     }
     for (at, trunk) in config.trunk.iter().enumerate() {
         networks(&[Key("trunk"), At(at), Key("sources")], &trunk.sources)?;
+        let trusted = trunk.trusted.as_deref().unwrap_or_default();
+        networks(&[Key("trunk"), At(at), Key("trusted")], trusted)?;
         if trunk.targets.is_empty() {
             return fault(
                 &[Key("trunk"), At(at), Key("targets")],
@@ -149,6 +151,10 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
     if timers.session_s != 0 && timers.session_s < 90 {
         let message = "must be 0 or at least 90 (RFC 4028 section 4)".to_owned();
         return fault(&[Key("timers"), Key("session_s")], message);
+    }
+    if !(500..=32_000).contains(&timers.target_ms) {
+        let message = "must be from 500 to 32000".to_owned();
+        return fault(&[Key("timers"), Key("target_ms")], message);
     }
     Ok(())
 }

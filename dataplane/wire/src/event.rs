@@ -30,7 +30,8 @@ pub enum Event<'a> {
     /// A command named a call that this shard does not have.
     Unknown { call: CallId },
     /// Something was refused before there was a leg: for the tenant's debugger and the operator.
-    Refused { at: Wall, source: SocketAddr, code: u16, cause: Cause, uri: &'a str },
+    /// `why`: what a person should know beyond the cause, empty for nothing.
+    Refused { at: Wall, source: SocketAddr, code: u16, cause: Cause, uri: &'a str, why: &'a str },
 }
 
 /// An INVITE without our tag in To.
@@ -44,13 +45,17 @@ pub struct Incoming<'a> {
     pub source: SocketAddr,
     /// Request-URI.
     pub uri: &'a str,
-    /// From and To as URIs without brackets and parameters, From's display name.
+    /// From and To as URIs without brackets and parameters. From's display name is the name that
+    /// the header's notation denotes: no quotes, no escapes.
     pub from: &'a str,
     pub from_name: &'a str,
     pub to: &'a str,
     /// SIP Call-ID.
     pub call_id: &'a str,
-    /// The X-* headers as received, one `Name: value` a line, ended with CRLF.
+    /// URI of whoever diverted the call last (Diversion, RFC 5806; else History-Info, RFC 7044);
+    /// empty for none.
+    pub diversion: &'a str,
+    /// The X-* and User-to-User headers as received, one `Name: value` a line, ended with CRLF.
     pub headers: &'a str,
 }
 
@@ -168,6 +173,40 @@ pub struct MediaSummary {
     /// did.
     pub reported_loss: u8,
 }
+
+impl Event<'_> {
+    /// The most bytes that it takes encoded.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        // Ids, stamps and lengths of at most ten bytes each.
+        const FIXED: usize = 160;
+        match self {
+            Self::Incoming(incoming) => {
+                let texts = [
+                    incoming.uri,
+                    incoming.from,
+                    incoming.from_name,
+                    incoming.to,
+                    incoming.call_id,
+                    incoming.diversion,
+                    incoming.headers,
+                ];
+                FIXED + texts.iter().map(|text| text.len() + 3).sum::<usize>()
+            }
+            Self::Ended(summary) => {
+                let texts = summary.from.len() + summary.to.len() + summary.call_id.len();
+                FIXED + texts + USAGE_BYTES * SEGMENTS_MAX + MEDIA_BYTES
+            }
+            Self::Refused { uri, why, .. } => FIXED + uri.len() + why.len(),
+            _ => FIXED,
+        }
+    }
+}
+
+/// An encoded [`Usage`]: four numbers of 64 bits and three small ones.
+const USAGE_BYTES: usize = 4 * 10 + 3 * 3;
+/// An encoded [`MediaSummary`].
+const MEDIA_BYTES: usize = 64;
 
 impl Cause {
     /// Every cause, for tables and tests.

@@ -30,6 +30,7 @@ pub mod region;
 pub mod ring;
 #[cfg(test)]
 mod ring_tests;
+pub mod status;
 mod sync;
 pub mod table;
 

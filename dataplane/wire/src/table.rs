@@ -28,8 +28,11 @@ pub struct StaticRoute {
     pub prefix: String,
     /// Networks the call may come from; empty for none (default deny).
     pub sources: Vec<Network>,
-    /// Where it goes, in order of trial; a next one is tried on timeout, 5xx and 6xx other than
-    /// 603.
+    /// Networks whose identity headers (P-Asserted-Identity, Privacy, Diversion, History-Info,
+    /// Identity, Reason) go on; empty for none.
+    pub trusted: Vec<Network>,
+    /// Where it goes, in order of trial; a next one is tried on silence, 408 and 5xx (RFC 3261
+    /// section 16.7: a 6xx is final).
     pub targets: Vec<SocketAddr>,
     /// Host of the outgoing Request-URI; empty for the target's address.
     pub host: String,
@@ -160,6 +163,7 @@ mod tests {
                 domain: String::new(),
                 prefix: "+1".to_owned(),
                 sources: vec!["10.0.0.0/8".parse().unwrap()],
+                trusted: Vec::new(),
                 targets: vec!["127.0.0.1:5070".parse().unwrap()],
                 host: String::new(),
                 strip: 0,

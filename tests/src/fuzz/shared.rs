@@ -51,7 +51,14 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         encoded(&Event::Joined { call, peer: CallId(8), at }),
         encoded(&Event::Digit { call, at, digit: '5' }),
         encoded(&Event::Unknown { call }),
-        encoded(&Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:x" }),
+        encoded(&Event::Refused {
+            at,
+            source,
+            code: 403,
+            cause: Cause::Forbidden,
+            uri: "sip:x",
+            why: "",
+        }),
         encoded(&Event::Ended(summary())),
         encoded(&ToDataplane::Hello { layout: 1, pid: 2 }),
         encoded(&Handoff::Sip { listener: 0, source, bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n" }),
@@ -73,6 +80,7 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         from_name: "A",
         to: "sip:+15550100@10.0.0.1",
         call_id: "c1",
+        diversion: "",
         headers: "X-A: b\r\n",
     };
     seeds.push(encoded(&Event::Incoming(incoming)));

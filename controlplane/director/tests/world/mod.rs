@@ -360,6 +360,7 @@ impl World {
                     from_name: "Alice",
                     to: uri,
                     call_id: "sip-call-id",
+                    diversion: "",
                     headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));

@@ -230,6 +230,7 @@ impl Shard<'_> {
             from_name: crate::tell::cut(from.as_ref().map_or("", |from| text(from.display))),
             to: crate::tell::cut(to.as_ref().map_or("", |to| text(to.uri))),
             call_id: crate::tell::cut(text(message.call_id().unwrap_or_default())),
+            diversion: "",
             headers: text(&extra[..len]),
         };
         self.tell(&Event::Incoming(incoming));
