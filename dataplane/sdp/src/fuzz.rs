@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{
-    Answer, Direction, Local, Plan, PtSet, Rtcp, SdpError, Session, Supported, answer, pt_map,
+    Answer, Direction, Local, Plan, Reoffer, Rtcp, SdpError, Session, Supported, answer, pt_map,
     relay_answer, relay_offer,
 };
 
@@ -35,7 +35,7 @@ pub fn parse(text: &[u8]) {
 pub fn relay(text: &[u8]) {
     let Ok(session) = Session::parse(text) else { return };
     let mut out = [0_u8; 8_192];
-    let written = match relay_offer(&session, &LOCAL, PtSet::ALL, &mut out) {
+    let written = match relay_offer(&session, &LOCAL, &Reoffer::ALL, &mut out) {
         Ok(written) => written,
         Err(error) => {
             assert_ne!(error, SdpError::MediaMismatch, "an offer has no counterpart");
@@ -57,7 +57,7 @@ pub fn relay(text: &[u8]) {
     let answered = Session::parse(&reply[..length]).expect("what we write, we can read");
     let leg_b = Plan::negotiate(&offered, &answered).expect("an answer of ours matches");
     let mut back = [0_u8; 8_192];
-    let Ok(length) = relay_answer(&session, &answered, &LOCAL, &mut back) else { return };
+    let Ok(length) = relay_answer(&session, &answered, &LOCAL, None, &mut back) else { return };
     let backward = Session::parse(&back[..length]).expect("what we write, we can read");
     assert_eq!(backward.media().len(), session.media().len(), "m= lines keep their places");
     let Ok(leg_a) = Plan::negotiate(&backward, &session) else { return };
