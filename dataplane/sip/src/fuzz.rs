@@ -186,4 +186,8 @@ fn dialog(message: &Message<'_>, out: &mut [u8]) {
     let id = DialogId::of_request(&bye);
     assert!(id.is_none_or(|id| id.local_tag == dialog.id(&text).remote_tag));
     let _ = dialog.check_request(&text, message);
+    let mut other = [0u8; 4096];
+    if let Ok(Some((moved, len))) = dialog.moved(&text, message, &mut other) {
+        assert!(len == moved.text_len() && moved.id(&other) == dialog.id(&text));
+    }
 }
