@@ -177,7 +177,8 @@ impl<'a> Uri<'a> {
                 None => info,
             };
             let password = self.password.unwrap_or_default();
-            if self.user.is_empty()
+            // `sip:@host` is nobody at that host; some switches write it.
+            if (self.user.is_empty() && self.password.is_some())
                 || !escapes_ok(self.user, is_user)
                 || !escapes_ok(password, is_user)
             {
@@ -229,6 +230,10 @@ impl<'a> Uri<'a> {
             for param in list.split(|&c| c == b';') {
                 let (name, value) = split_pair(param);
                 let ok = |text| escapes_ok(text, is_param);
+                // A semicolon too many (at the end, or two) separates nothing.
+                if param.is_empty() {
+                    continue;
+                }
                 if name.is_empty() || !ok(name) || !value.is_none_or(ok) {
                     return Err(BadUri);
                 }
@@ -319,6 +324,11 @@ impl fmt::Display for Uri<'_> {
 }
 
 impl<'a> UriParams<'a> {
+    /// What follows the first semicolon of a user part, that semicolon included.
+    pub(crate) const fn of_user(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
     /// As written, beginning with `;` unless empty.
     #[must_use]
     pub const fn raw(self) -> &'a [u8] {
@@ -400,7 +410,7 @@ pub fn escape_user<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
 }
 
 /// Bytes of a text with escapes undone; `None` for a broken escape.
-struct Unescaped<'a>(&'a [u8]);
+pub(crate) struct Unescaped<'a>(pub(crate) &'a [u8]);
 
 impl Iterator for Unescaped<'_> {
     type Item = Option<u8>;
