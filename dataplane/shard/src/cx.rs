@@ -12,6 +12,7 @@ use wire::region::Region;
 
 use crate::handoff::{Handoff, PeerMessage};
 use crate::plan::{CLOSING_BYTES, Plan};
+use crate::transport::targets::BadTargets;
 
 /// The largest message we write, in bytes: what a large frame holds.
 pub(crate) const MESSAGE_BYTES: usize = base::frame::LARGE_BYTES - base::frame::HEADROOM;
@@ -33,6 +34,8 @@ pub(crate) struct Core<'m> {
     pub(crate) transmits: VecDeque<Transmit>,
     /// Where messages are composed before they get a frame of their size.
     pub(crate) page: Vec<u8>,
+    /// Targets that said nothing lately.
+    pub(crate) bad_targets: BadTargets,
     /// Legs in their slots, released or not: each has its closing event's room in `events`.
     pub(crate) legs_taken: usize,
 }

@@ -33,6 +33,8 @@ pub enum Handoff<'a> {
     /// An RTP packet of `from`'s far end for `to` to send: numbers as received, payload type and
     /// payload already the receiver's.
     Media { to: LegId, from: LegId, starts: bool, bytes: &'a [u8] },
+    /// A leg to be dialled for a static route.
+    Dial(wire::Originate<'a>),
     /// Leg to leg.
     Leg { to: LegId, from: LegId, message: PeerMessage<'a> },
 }

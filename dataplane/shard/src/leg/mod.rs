@@ -21,16 +21,16 @@
 //! | `end`, `timers` | the end, and everything that time brings |
 
 pub(crate) mod agree;
-mod command;
+pub(crate) mod command;
 mod dialog;
 mod digits;
-mod end;
-mod identity;
+pub(crate) mod end;
+pub(crate) mod identity;
 mod inbound;
 mod legs;
 mod offer;
 mod outbound;
-mod peer;
+pub(crate) mod peer;
 mod session;
 mod state;
 mod timers;
@@ -44,6 +44,7 @@ use wire::event::{Cause, Direction, Party};
 
 pub(crate) use dialog::Request;
 pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
+pub(crate) use offer::BadOffer;
 pub(crate) use legs::{Entry, Legs, Place};
 pub(crate) use outbound::{Dialled, call_id_text};
 pub(crate) use state::{Move, State};
@@ -185,8 +186,10 @@ pub(crate) struct Outbound {
     pub(crate) min_se: u32,
     pub(crate) pass_progress: bool,
     pub(crate) bridge: bool,
-    /// The target has said something.
-    pub(crate) heard: bool,
+    /// It has rung once: the ring time runs.
+    pub(crate) rings: bool,
+    /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
+    pub(crate) branches: ArrayVec<u64, 4>,
 }
 
 /// A leg and what it may use: everything that a handler of its behaviour needs.

@@ -127,6 +127,13 @@ pub(crate) struct Exchanged {
     fresh: bool,
 }
 
+impl Exchanged {
+    /// Our answer, to be sent.
+    pub(crate) fn ours(&self) -> &Stored {
+        &self.ours
+    }
+}
+
 impl OfferAnswer {
     pub(crate) fn free(&mut self, arena: &mut Arena) {
         for text in [&mut self.ours, &mut self.pending, &mut self.theirs] {
@@ -157,6 +164,15 @@ impl OfferAnswer {
     /// Whether an offer of ours is out in a 2xx whose ACK brings the answer.
     pub(crate) fn is_open(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// Lends the open offer's text while a request is written from it.
+    pub(crate) fn take_text(&mut self) -> Option<Stored> {
+        self.pending.take()
+    }
+
+    pub(crate) fn give_text(&mut self, text: Option<Stored>) {
+        self.pending = text;
     }
 
     fn advance(&mut self, event: Exchange) {
@@ -339,13 +355,9 @@ impl LegMut<'_, '_> {
     pub(crate) fn offer_from(&mut self, sdp: &[u8], view: &View) -> Result<(), BadOffer> {
         let first = view.formats.iter().find(|f| f.in_force && f.codec().id.is_audio());
         let first = first.map(LegFormat::codec);
-        let has_law = BOTH_LAWS.iter().any(|law| {
-            law.format().codec().is_some_and(|codec| is_known(codec, view))
-                || view.formats.is_empty()
-        });
         let received = Session::parse(sdp)?;
         let direction = received.audio().map(sdp::Media::direction_in_force)?;
-        let more: &[Supported<'_>] = if has_law && speaks_law(&received) { &BOTH_LAWS } else { &[] };
+        let more: &[Supported<'_>] = if speaks_law(&received) { &BOTH_LAWS } else { &[] };
         let how = sdp::Reoffer { first, more, direction: Some(direction), ..sdp::Reoffer::ALL };
         let text = self.describe(|_, local, out| sdp::relay_offer(&received, local, &how, out))?;
         self.keep_offer(text, direction);
@@ -627,6 +639,20 @@ impl LegMut<'_, '_> {
         })?;
         self.keep_offer(text, direction);
         self.leg.offer.attempts = self.leg.offer.attempts.saturating_add(1);
+        Ok(())
+    }
+
+    /// What is in force, offered once more: a refresh (RFC 4028 section 7.4).
+    pub(crate) fn offer_unchanged(&mut self) -> Result<(), BadOffer> {
+        let Some(ours) = self.leg.offer.ours.as_ref() else { return Err(BadOffer::NO_CODEC) };
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let text = self.cx.core.arena.get(ours);
+        let len = text.len().min(page.len());
+        page[..len].copy_from_slice(&text[..len]);
+        let copy = self.cx.core.arena.store(&page[..len]);
+        self.cx.core.page = page;
+        let told = self.leg.offer.told;
+        self.keep_offer(copy.ok_or(BadOffer::FULL)?, told);
         Ok(())
     }
 

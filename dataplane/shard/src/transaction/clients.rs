@@ -95,7 +95,7 @@ enum Cancel {
 const FORKS_MAX: usize = 4;
 
 #[derive(Debug)]
-struct ClientTransaction {
+pub(crate) struct ClientTransaction {
     machine: Machine,
     method: Method,
     text: Stored,
@@ -172,6 +172,11 @@ impl Clients {
     fn id(&self, core: &Core<'_>, index: u32) -> ClientId {
         let generation = self.slab.generation(index).unwrap_or(0);
         ClientId(LegId::new(core.plan.shard, generation, index))
+    }
+
+    /// The request as it was sent.
+    pub(crate) fn text(&self, id: ClientId) -> Option<&Stored> {
+        self.slab.get(self.index(id)?).map(|entry| &entry.text)
     }
 
     /// Sends a request that `write` writes with the branch it is given. None if the table is full

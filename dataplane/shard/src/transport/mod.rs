@@ -4,6 +4,7 @@ pub(crate) mod demux;
 pub(crate) mod guard;
 pub(crate) mod policy;
 pub(crate) mod reply;
+pub(crate) mod targets;
 
 use base::{Door, Frame, Hop, Local};
 use wire::counter::Counter;

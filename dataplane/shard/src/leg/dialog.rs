@@ -1,0 +1,427 @@
+//! Requests inside a leg's dialog, both ways.
+
+use base::Hop;
+use sip::key::TransactionKey;
+use sip::txn::Actions;
+use sip::{Message, Method, Name, Reply, Writer, reply_to};
+use wire::counter::Counter;
+use wire::event::{Cause, Party};
+
+use super::offer::{BadOffer, Exchanged, Phase};
+use super::{LegMut, Side, State};
+use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, via_of};
+use crate::transport::Datagram;
+use crate::transport::policy::towards;
+use crate::transport::reply::{ALLOW, contact, response_hop, warning};
+
+/// A request whose To tag is the leg's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) datagram: &'a Datagram<'a>,
+    pub(crate) message: &'a Message<'a>,
+    pub(crate) key: TransactionKey,
+}
+
+impl LegMut<'_, '_> {
+    /// A request inside the dialog.
+    pub(crate) fn request(&mut self, request: &Request<'_>) {
+        let Request { datagram, message, .. } = *request;
+        let signalling = &mut self.leg.signalling;
+        let over = self.leg.state == State::Closing;
+        let Some(dialog) = signalling.dialog.as_mut().filter(|_| !over) else {
+            return self.cx.answer(datagram, message, 481);
+        };
+        let text = self.cx.core.arena.get(&signalling.text);
+        let early = !dialog.confirmed && dialog.caller;
+        match dialog.check_request(text, message) {
+            Ok(()) => {}
+            // Another branch of a forking proxy has an early dialog with our INVITE too.
+            Err(refusal) if early && refusal.code == 481 => return self.early_stranger(request),
+            Err(refusal) => {
+                self.cx.count(Counter::RefusedProtocol);
+                return self.cx.answer(datagram, message, refusal.code);
+            }
+        }
+        // What our tag vouches for may move the leg (a NAT's new mapping).
+        signalling.hop = datagram.hop;
+        signalling.spoke_at = self.cx.now.mono;
+        self.read_allow(message);
+        match message.method() {
+            Some(Method::Bye) => self.bye(request),
+            Some(Method::Invite) => self.reinvite(request),
+            Some(Method::Update) => self.update(request),
+            Some(Method::Info) => self.info(request),
+            _ => {
+                self.respond(request, 200, |writer| writer.field(Name::Allow, ALLOW));
+            }
+        }
+    }
+
+    /// A request of an early dialog that we do not follow: it is answered, so that its sender does
+    /// not take the dialog for gone.
+    fn early_stranger(&mut self, request: &Request<'_>) {
+        let code = match request.message.method() {
+            Some(Method::Options | Method::Update) if !has_body(request.message) => 200,
+            Some(Method::Update) => 491,
+            Some(Method::Info) => 415,
+            _ => 481,
+        };
+        self.cx.answer(request.datagram, request.message, code);
+    }
+
+    /// What the far end's Allow says; without one, what it said before stands.
+    pub(crate) fn read_allow(&mut self, message: &Message<'_>) {
+        let signalling = &mut self.leg.signalling;
+        if let Some(info) = message.allows(Method::Info) {
+            signalling.allows_info = info;
+        }
+        if let Some(update) = message.allows(Method::Update) {
+            signalling.allows_update = update;
+        }
+    }
+
+    /// Takes a transaction for the request. None (counted) if the table is full.
+    fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
+        let Request { datagram, message, key } = *request;
+        let begin = Begin {
+            invite: message.method() == Some(Method::Invite),
+            key,
+            merge: None,
+            hop: response_hop(message, datagram.hop),
+            leg: self.leg.id,
+        };
+        let server = self.transactions.servers.begin(&begin);
+        if server.is_none() {
+            self.cx.count(Counter::DiscardNoRoom);
+        }
+        server
+    }
+
+    /// Answers the request in a transaction of its own.
+    pub(crate) fn respond(
+        &mut self,
+        request: &Request<'_>,
+        code: u16,
+        more: impl FnOnce(Writer<'_>) -> Writer<'_>,
+    ) {
+        match self.open(request) {
+            Some(server) => self.respond_in(server, request, code, more),
+            None => self.cx.answer(request.datagram, request.message, code),
+        }
+    }
+
+    fn respond_in(
+        &mut self,
+        server: ServerId,
+        request: &Request<'_>,
+        code: u16,
+        more: impl FnOnce(Writer<'_>) -> Writer<'_>,
+    ) {
+        let Request { datagram, message, .. } = *request;
+        let frame = self.cx.compose(|out, _| {
+            let reply = Reply::new(code, None, Some(datagram.hop.to));
+            let writer = reply_to(out, message, &reply);
+            more(writer).finish().ok().map(<[u8]>::len)
+        });
+        match frame {
+            Some(frame) => {
+                self.transactions.servers.send(&mut self.cx, server, code, frame);
+            }
+            // Nothing to write the answer into: the request's repetition finds a fresh transaction.
+            None => self.transactions.servers.end(self.cx.core, server),
+        }
+    }
+
+    /// Refuses an offer, with the reason for people.
+    fn refuse_in(&mut self, server: ServerId, request: &Request<'_>, bad: BadOffer) {
+        self.cx.count(Counter::RefusedProtocol);
+        self.respond_in(server, request, bad.code, |writer| match bad.code {
+            488 => warning(writer, 399, bad.why.as_bytes()),
+            500 => writer.field(Name::RetryAfter, b"5"),
+            _ => writer,
+        });
+    }
+
+    fn bye(&mut self, request: &Request<'_>) {
+        self.keep_reason(request.message);
+        self.respond(request, 200, |writer| writer);
+        if self.leg.is_waiting() {
+            // The caller may end an early dialog by BYE too (RFC 3261 section 15).
+            return self.canceled(request.message);
+        }
+        if self.leg.state == State::Calling {
+            // The callee may not, but it has said what it means.
+            return self.hang_up(Cause::Rejected, Party::Remote);
+        }
+        self.forget_accepted();
+        self.finish(Cause::Normal, Party::Remote);
+    }
+
+    /// Whether a new offer of the far end must wait, and the status that says so.
+    fn is_busy(&self, message: &Message<'_>) -> Option<u16> {
+        let invite = message.method() == Some(Method::Invite);
+        let offer = invite || has_body(message);
+        match self.leg.state {
+            _ if !offer => None,
+            // Its first offer waits for our answer (RFC 3311 section 5.2, RFC 3261 section 14.2).
+            State::Arrived | State::Ringing => Some(500),
+            State::Wanting | State::Calling => Some(491),
+            // Our 2xx waits for its ACK.
+            _ if self.leg.signalling.accepted.is_some() => Some(491),
+            _ if self.leg.offer.phase() != Phase::Agreed => Some(491),
+            _ if invite && self.leg.signalling.asked != ClientId::NONE => Some(491),
+            _ => None,
+        }
+    }
+
+    /// A re-INVITE: answered here, and what it changes is brought to the other leg.
+    fn reinvite(&mut self, request: &Request<'_>) {
+        self.change(request);
+    }
+
+    fn update(&mut self, request: &Request<'_>) {
+        if !self.leg.is_up() && !has_body(request.message) {
+            // A refresh of the target or of the connected line while it rings.
+            self.move_target(request.message);
+            return self.respond(request, 200, |writer| writer);
+        }
+        self.change(request);
+    }
+
+    /// A request that may change the session: first its transaction, then everything that can fail,
+    /// then the answer, then the change.
+    fn change(&mut self, request: &Request<'_>) {
+        let message = request.message;
+        if let Some(code) = self.is_busy(message) {
+            return self.respond(request, code, |writer| writer.field(Name::RetryAfter, b"2"));
+        }
+        let wanted = u32::try_from(self.cx.core.plan.timers.session.as_secs()).unwrap_or(0);
+        let min_se = sip::session::MIN_SE_SECONDS;
+        let agreed = match sip::session::as_server(message, wanted, min_se) {
+            Ok(agreed) => agreed,
+            Err(small) => return self.respond(request, 422, |writer| small.write(writer)),
+        };
+        let Some(server) = self.open(request) else {
+            return self.cx.answer_with(request.datagram, message, 500, |writer| {
+                writer.field(Name::RetryAfter, b"5")
+            });
+        };
+        let exchanged = match self.read_change(message) {
+            Ok(exchanged) => exchanged,
+            Err(bad) => return self.refuse_in(server, request, bad),
+        };
+        if !self.move_target(message) {
+            self.undo(exchanged);
+            let full = BadOffer { code: 500, cause: Cause::Internal, why: "no room" };
+            return self.refuse_in(server, request, full);
+        }
+        self.agree_to(server, request, exchanged, agreed);
+    }
+
+    /// The description of the request, if it has one, with our answer; else, for an INVITE, an
+    /// offer of ours.
+    fn read_change(&mut self, message: &Message<'_>) -> Result<Option<Exchanged>, BadOffer> {
+        match message.sdp() {
+            sip::body::SdpBody::Sdp(sdp) => self.take_offer(sdp).map(Some),
+            sip::body::SdpBody::Broken => {
+                Err(BadOffer { code: 400, cause: Cause::Protocol, why: "unreadable body" })
+            }
+            sip::body::SdpBody::None if message.method() == Some(Method::Invite) => {
+                self.offer_again().map(|()| None)
+            }
+            sip::body::SdpBody::None => Ok(None),
+        }
+    }
+
+    fn undo(&mut self, exchanged: Option<Exchanged>) {
+        match exchanged {
+            Some(exchanged) => self.abandon(exchanged),
+            None => self.leg.offer.refused(&mut self.cx.core.arena),
+        }
+    }
+
+    /// Sends the 200 and does what it says.
+    fn agree_to(
+        &mut self,
+        server: ServerId,
+        request: &Request<'_>,
+        exchanged: Option<Exchanged>,
+        agreed: Option<sip::session::Agreed>,
+    ) {
+        let Request { datagram, message, .. } = *request;
+        let invite = message.method() == Some(Method::Invite);
+        let leg = &*self.leg;
+        let sdp = match &exchanged {
+            Some(exchanged) => Some(exchanged.ours()),
+            None => leg.offer.to_send().filter(|_| invite),
+        };
+        let frame = self.cx.compose(|out, core| {
+            let reply = Reply::new(200, None, Some(datagram.hop.to));
+            let mut writer = reply_to(out, message, &reply);
+            writer = contact(writer, core.advertised(leg.signalling.hop.via));
+            writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, b"timer");
+            writer = writer.with(agreed, |writer, agreed| agreed.write_response(writer));
+            match sdp.map(|text| core.arena.get(text)) {
+                Some(sdp) => writer.content(b"application/sdp", sdp),
+                None => writer,
+            }
+            .finish()
+            .ok()
+            .map(<[u8]>::len)
+        });
+        let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+        let kept = frame.filter(|frame| !invite || self.accept(*frame, server, cseq));
+        let (Some(frame), true) = (kept, kept == frame) else {
+            if let Some(frame) = frame {
+                self.cx.discard(frame, Counter::DiscardNoRoom);
+            }
+            self.undo(exchanged);
+            return self.transactions.servers.end(self.cx.core, server);
+        };
+        self.transactions.servers.send(&mut self.cx, server, 200, frame);
+        self.session_agreed(agreed);
+        if let Some(exchanged) = exchanged {
+            self.adopt(exchanged);
+        }
+    }
+
+    /// The dialog's target is where this request's Contact says, whatever its length. False if
+    /// there is no room for it.
+    pub(crate) fn move_target(&mut self, message: &Message<'_>) -> bool {
+        let Some(dialog) = self.leg.signalling.dialog else { return true };
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let text = self.cx.core.arena.get(&self.leg.signalling.text);
+        let moved = match dialog.moved(text, message, &mut page) {
+            Ok(None) => Ok(None),
+            Ok(Some((dialog, len))) => {
+                let stored = self.cx.core.arena.store(&page[..len]);
+                stored.map(|stored| Some((dialog, stored))).ok_or(())
+            }
+            // A broken Contact was refused before; here only its length can be wrong.
+            Err(_) => Err(()),
+        };
+        self.cx.core.page = page;
+        let Ok(moved) = moved else { return false };
+        if let Some((dialog, stored)) = moved {
+            let signalling = &mut self.leg.signalling;
+            self.cx.core.arena.free(&mut signalling.text);
+            (signalling.text, signalling.dialog) = (stored, Some(dialog));
+        }
+        true
+    }
+
+    /// Sends a request inside the dialog. None if it could not be sent.
+    pub(crate) fn ask(
+        &mut self,
+        method: Sent,
+        more: impl FnOnce(Writer<'_>, &base::Arena) -> Option<usize>,
+    ) -> Option<ClientId> {
+        let signalling = &mut self.leg.signalling;
+        let dialog = signalling.dialog.as_mut()?;
+        let text = &signalling.text;
+        let hop = towards(dialog.next_hop(self.cx.core.arena.get(text)), signalling.hop);
+        let cseq = dialog.local_cseq.saturating_add(1);
+        let id = self.leg.id;
+        let asked = self.transactions.clients.begin(
+            &mut self.cx,
+            (method, id, hop, cseq),
+            |out, core, via| {
+                let text = core.arena.get(text);
+                let mut writer = dialog.request(text, out, method.sip(), via);
+                if method != Sent::Bye {
+                    writer = contact(writer, core.advertised(hop.via));
+                    writer = writer.field(Name::Allow, ALLOW);
+                }
+                more(writer, &core.arena)
+            },
+        );
+        if asked.is_some() {
+            signalling.hop = hop;
+        }
+        asked
+    }
+
+    /// The ACK of a 2xx to the INVITE with this number, as often as the 2xx comes.
+    pub(crate) fn send_ack(&mut self, invite: ClientId, cseq: u32) {
+        let Some(dialog) = self.leg.signalling.dialog else { return };
+        let text = &self.leg.signalling.text;
+        let next = dialog.next_hop(self.cx.core.arena.get(text));
+        let hop: Hop = towards(next, self.leg.signalling.hop);
+        let frame = self.cx.compose(|out, core| {
+            let branch = ack_branch(core, invite);
+            let writer = dialog.ack(core.arena.get(text), out, cseq, &via_of(core, hop, &branch));
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        self.cx.send_sip(hop, frame);
+    }
+
+    /// BYE, with the Reason that the other side ended with.
+    pub(crate) fn send_bye(&mut self) {
+        let mut reason = core::mem::take(&mut self.leg.signalling.reason);
+        self.ask(Sent::Bye, |writer, arena| {
+            let reason = arena.get(&reason);
+            let writer = match reason.is_empty() {
+                true => writer,
+                false => writer.field(Name::Reason, reason),
+            };
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        self.cx.core.arena.free(&mut reason);
+    }
+
+    /// What became of a request of ours.
+    pub(crate) fn outcome(&mut self, outcome: &Outcome, message: Option<&Message<'_>>) {
+        if matches!(outcome.report, Report::Response(_)) {
+            self.leg.signalling.spoke_at = self.cx.now.mono;
+        }
+        match outcome.method {
+            Sent::Invite => self.invite_outcome(outcome, message),
+            Sent::Reinvite => self.reinvite_outcome(outcome, message),
+            Sent::Update => self.update_outcome(outcome, message),
+            Sent::Options => self.probe_outcome(outcome),
+            Sent::Info => {}
+            Sent::Bye => {}
+        }
+    }
+
+    /// A 2xx of ours whose ACK does not come.
+    pub(crate) fn accepted_timeout(&mut self) {
+        let timers = self.cx.core.sip_timers();
+        let Some(accepted) = self.leg.signalling.accepted.as_mut() else { return };
+        let actions = accepted.machine.handle_timeout(self.cx.now.mono, &timers);
+        if actions.has(Actions::RESEND) {
+            self.cx.resend(accepted.hop, &accepted.text);
+        }
+        if !actions.has(Actions::TIMEOUT) {
+            return;
+        }
+        self.forget_accepted();
+        if self.leg.is_over() {
+            // It ended while its 2xx waited: the BYE that waited with it goes now (RFC 3261 section
+            // 15).
+            return self.send_bye();
+        }
+        self.hang_up(Cause::NoAck, Party::Switch);
+    }
+
+    /// The far end's Reason (RFC 3326), to be carried on: the call ended elsewhere, and why.
+    pub(crate) fn keep_reason(&mut self, message: &Message<'_>) {
+        const REASON_MAX: usize = 256;
+        let reason = message.header(Name::Reason).unwrap_or_default();
+        let clean = reason.len() <= REASON_MAX && !reason.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
+        if clean && !reason.is_empty() {
+            let arena = &mut self.cx.core.arena;
+            arena.free(&mut self.leg.signalling.reason);
+            self.leg.signalling.reason = arena.store(reason).unwrap_or_default();
+        }
+    }
+
+    /// The leg whose offer this one carries, if it was dialled for one.
+    pub(crate) fn is_dialled(&self) -> bool {
+        matches!(self.leg.side, Side::Outbound(_))
+    }
+}
+
+fn has_body(message: &Message<'_>) -> bool {
+    !matches!(message.sdp(), sip::body::SdpBody::None)
+}
