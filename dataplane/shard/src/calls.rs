@@ -16,9 +16,7 @@ use crate::cx::{Core, Cx};
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, hides_caller, passes};
-use crate::leg::{
-    Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text,
-};
+use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
 use crate::route::{RouteHandle, host_text, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
@@ -124,13 +122,15 @@ impl<'m> Shard<'m> {
             return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
         }
         let filled = fill_incoming(&mut cx, &mut leg, call, taken.offer);
-        let server = filled.and_then(|()| self.transactions.servers.begin(&Begin {
-            invite: true,
-            key: call.key,
-            merge: call.merge,
-            hop: response_hop(message, hop),
-            leg: id,
-        }));
+        let server = filled.and_then(|()| {
+            self.transactions.servers.begin(&Begin {
+                invite: true,
+                key: call.key,
+                merge: call.merge,
+                hop: response_hop(message, hop),
+                leg: id,
+            })
+        });
         let Some(server) = server else {
             cx.count(Counter::DiscardNoRoom);
             leg.free_texts(&mut cx.core.arena);
@@ -245,8 +245,7 @@ impl<'m> Shard<'m> {
         let most = uri.len() + from.len() + originate.from_name.len() + 512;
         let dial = Handoff::Dial(originate);
         let own = usize::from(self.core.plan.shard);
-        let queued =
-            self.core.handoffs[own].push_with(most, |out| wire::encode(&dial, out).ok());
+        let queued = self.core.handoffs[own].push_with(most, |out| wire::encode(&dial, out).ok());
         if !queued {
             self.core.counters.count(Counter::DiscardHandoffFull);
             self.with_leg(now, frames, id, |leg| {
@@ -344,10 +343,8 @@ fn judge<'d>(
 ) -> Result<Taken<'d>, Refused> {
     let wanted = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
     let session = sip::session::as_server(message, wanted, sip::session::MIN_SE_SECONDS);
-    let session = session.map_err(|small| Refused {
-        min_se: small.min_se,
-        ..Refused::new(422, Cause::Protocol)
-    })?;
+    let session = session
+        .map_err(|small| Refused { min_se: small.min_se, ..Refused::new(422, Cause::Protocol) })?;
     let offer = match message.sdp() {
         SdpBody::None => None,
         SdpBody::Broken => {
@@ -366,7 +363,9 @@ fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<
     let offer = sdp::Session::parse(text).map_err(BadOffer::from)?;
     let audio = offer.audio().map_err(|error| {
         let secure = offer.media().iter().any(|media| {
-            media.kind() == sdp::Kind::Audio && media.protocol().is_rtp() && !media.protocol().is_plain()
+            media.kind() == sdp::Kind::Audio
+                && media.protocol().is_rtp()
+                && !media.protocol().is_plain()
         });
         let why = if secure { "secure media (SRTP) only" } else { error.reason() };
         Refused { why, ..Refused::new(488, Cause::NoCodec) }
@@ -375,10 +374,9 @@ fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<
     let ours = core.media_address(core.media_index(datagram.hop.via));
     match may_describe(address, ours) {
         true => Ok(()),
-        false => Err(Refused {
-            why: "media address not allowed",
-            ..Refused::new(403, Cause::Forbidden)
-        }),
+        false => {
+            Err(Refused { why: "media address not allowed", ..Refused::new(403, Cause::Forbidden) })
+        }
     }
 }
 
@@ -435,9 +433,9 @@ fn fill_outgoing(core: &mut Core<'_>, leg: &mut Leg, wish: &Originate<'_>) -> Op
 fn listener_of(core: &Core<'_>, via: Door, target: Option<&SocketAddr>) -> u8 {
     let Door::Datagram(listener) = via else { return Originate::ANY_LISTENER };
     let local = core.plan.listeners.get(usize::from(listener));
-    let fits = local.zip(target).is_some_and(|(local, target)| {
-        local.advertised.is_ipv4() == target.is_ipv4()
-    });
+    let fits = local
+        .zip(target)
+        .is_some_and(|(local, target)| local.advertised.is_ipv4() == target.is_ipv4());
     if fits { listener } else { Originate::ANY_LISTENER }
 }
 

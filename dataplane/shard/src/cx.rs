@@ -38,6 +38,8 @@ pub(crate) struct Core<'m> {
     pub(crate) bad_targets: BadTargets,
     /// Legs in their slots, released or not: each has its closing event's room in `events`.
     pub(crate) legs_taken: usize,
+    /// Legs that are joined with another.
+    pub(crate) legs_joined: u64,
 }
 
 /// The time, the packet memory and the core, as one handler after the other borrows them.
@@ -48,12 +50,6 @@ pub(crate) struct Cx<'a, 'm> {
 }
 
 impl<'m> Cx<'_, 'm> {
-    /// The same, lent on.
-    #[inline]
-    pub(crate) fn lend(&mut self) -> Cx<'_, 'm> {
-        Cx { now: self.now, frames: &mut *self.frames, core: &mut *self.core }
-    }
-
     #[inline]
     pub(crate) fn count(&mut self, counter: Counter) {
         self.core.counters.count(counter);

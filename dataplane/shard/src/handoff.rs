@@ -70,9 +70,7 @@ pub enum PeerMessage<'a> {
 }
 
 /// How digits can be brought to a leg's far end.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum DigitPath {
     /// Not at all.
     #[default]

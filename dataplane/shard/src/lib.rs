@@ -114,6 +114,7 @@ impl<'m> Shard<'m> {
                 page: vec![0; MESSAGE_BYTES],
                 bad_targets: BadTargets::default(),
                 legs_taken: 0,
+                legs_joined: 0,
                 plan,
             },
         };
@@ -223,7 +224,7 @@ impl<'m> Shard<'m> {
             self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
         while let Some(leg) = self.legs.pop(now.mono) {
-            self.with_leg(now, frames, leg, LegMut::timeout);
+            self.with_leg(now, frames, leg, |leg| leg.timeout());
         }
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now, frames);
@@ -318,11 +319,10 @@ impl<'m> Shard<'m> {
         let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;
         let transactions = self.transactions() as u64;
-        let joins = self.media.joins();
         let counters = &mut self.core.counters;
         counters.set(Counter::LegStanding, standing);
         counters.set(Counter::LegUnreleased, total - standing);
-        counters.set(Counter::JoinStanding, joins);
+        counters.set(Counter::JoinStanding, self.core.legs_joined);
         counters.set(Counter::PortSpare, self.media.spare());
         counters.set(Counter::TransactionStanding, transactions);
         counters.publish(self.core.region.counters());
@@ -351,8 +351,7 @@ impl<'m> Shard<'m> {
             transactions: &mut self.transactions,
             cx: Cx { now, frames, core: &mut self.core },
         };
-        let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(&mut leg)));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(&mut leg)));
         if outcome.is_err() {
             self.leg_fault(now, frames, id, queued);
         }

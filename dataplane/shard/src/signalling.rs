@@ -239,6 +239,9 @@ impl Shard<'_> {
             let Notice { leg, digit, duration_ms, crosses } = notice;
             self.with_leg(now, frames, leg, |leg| leg.heard_digit(digit, duration_ms, crosses));
         }
+        while let Some(leg) = self.media.poll_lost() {
+            self.with_leg(now, frames, leg, |leg| leg.align());
+        }
         let own = usize::from(self.core.plan.shard);
         let mut scratch = core::mem::take(&mut self.scratch);
         // Two legs cannot talk for ever: each message moves a leg's state or is the last.

@@ -45,7 +45,7 @@ counters! {
     LegEnded = "leg_end_leg", "Legs ended";
     LegStanding = "leg_stand_leg", "Legs standing now (gauge)";
     LegUnreleased = "leg_unreleased_leg", "Ended legs whose usage is not durable yet (gauge)";
-    JoinStanding = "join_stand_join", "Joins standing now (gauge)";
+    JoinStanding = "join_stand_join", "Legs joined with another one now (gauge)";
     PortSpare = "port_spare_port", "Media ports open and unused (gauge)";
     TransactionStanding = "sip_stand_transaction", "SIP transactions standing now (gauge)";
     EventPushed = "event_push_event", "Events handed to the controlplane";
@@ -63,10 +63,14 @@ counters! {
     DiscardRtpUnjoined = "discard_rtp_unjoined", "RTP of a leg that nobody listens to";
     DiscardRtpHold = "discard_rtp_hold", "RTP to a leg that does not receive";
     DiscardRtpPort = "discard_rtp_port", "Datagrams on a media port that no stream has";
+    DiscardRtpDigit = "discard_rtp_digit", "RTP to a leg that is being sent a digit";
+    DiscardRtpForeign = "discard_rtp_foreign", "RTP to a leg that hears another source";
+    DiscardRtcpPort = "discard_rtcp_port", "RTCP on a port that the description does not use";
     DiscardStunDtls = "discard_stun_dtls", "STUN and DTLS on a plain RTP port";
     DiscardSipMalformed = "discard_sip_malformed", "Datagrams that are no SIP";
     DiscardSipKeepAlive = "discard_sip_keepalive", "CRLF keep-alives and empty datagrams";
     DiscardSipStray = "discard_sip_stray", "Responses and ACKs that belong to nothing";
+    SipRepeatedHeader = "sip_repeated_header", "Single headers that stood twice in a request; the first counted";
     DiscardSipRate = "discard_sip_rate", "SIP messages over a source's rate";
     DiscardSipBudget = "discard_sip_budget", "Answers over an unproven source's byte budget";
     DiscardSipTruncated = "discard_sip_truncated", "Datagrams larger than a buffer";

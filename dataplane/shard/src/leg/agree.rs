@@ -44,8 +44,10 @@ pub(crate) fn need(x: &View, y: &View, first: bool, lost: bool) -> Need {
     }
     let ours: Codecs = codecs(x, |codec| is_carried(codec, y));
     if spoken().any(|format| is_carried(format.codec(), y)) {
-        // Most far ends speak the first codec only: no offer before the rest is heard.
-        return if lost && !x.fixed { Need::Offer(ours) } else { Need::Nothing };
+        // Most far ends speak the first codec only: no offer before the rest is heard. It only takes
+        // away: two legs that both add what the other has would change places for ever.
+        let narrower = spoken().map(LegFormat::codec).filter(|codec| is_carried(*codec, y));
+        return if lost && !x.fixed { Need::Offer(narrower.collect()) } else { Need::Nothing };
     }
     let theirs = codecs(y, |codec| is_carried(codec, x));
     let (we_can, they_can) = (!ours.is_empty() && !x.fixed, !theirs.is_empty() && !y.fixed);
@@ -121,7 +123,8 @@ mod tests {
     fn every_pair_of_codec_sets_comes_to_hear_each_other_or_to_say_that_it_cannot() {
         let (mut tried, mut heard) = (0, 0);
         for (cap_x, cap_y) in (1..16_u8).flat_map(|x| (1..16_u8).map(move |y| (x, y))) {
-            for (force_x, force_y) in subsets(cap_x).flat_map(|x| subsets(cap_y).map(move |y| (x, y)))
+            for (force_x, force_y) in
+                subsets(cap_x).flat_map(|x| subsets(cap_y).map(move |y| (x, y)))
             {
                 for refusals in 0..4_u8 {
                     tried += 1;

@@ -8,7 +8,7 @@ use wire::counter::Counter;
 use wire::event::{Cause, Party};
 
 use super::offer::{BadOffer, Exchanged, Phase};
-use super::{LegMut, Side, State};
+use super::{LegMut, State};
 use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, via_of};
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
@@ -408,17 +408,13 @@ impl LegMut<'_, '_> {
     pub(crate) fn keep_reason(&mut self, message: &Message<'_>) {
         const REASON_MAX: usize = 256;
         let reason = message.header(Name::Reason).unwrap_or_default();
-        let clean = reason.len() <= REASON_MAX && !reason.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
+        let clean =
+            reason.len() <= REASON_MAX && !reason.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
         if clean && !reason.is_empty() {
             let arena = &mut self.cx.core.arena;
             arena.free(&mut self.leg.signalling.reason);
             self.leg.signalling.reason = arena.store(reason).unwrap_or_default();
         }
-    }
-
-    /// The leg whose offer this one carries, if it was dialled for one.
-    pub(crate) fn is_dialled(&self) -> bool {
-        matches!(self.leg.side, Side::Outbound(_))
     }
 }
 

@@ -2,7 +2,7 @@
 //! INFO, and those that come by INFO become RTP events where the other side has those.
 
 use base::LegId;
-use sip::{Message, Writer};
+use sip::Message;
 use wire::event::Event;
 
 use super::{LegMut, Request};
@@ -31,11 +31,10 @@ impl LegMut<'_, '_> {
             // A keep-alive of old phones.
             return self.respond(request, 200, |writer| writer);
         }
-        let accept = |writer: Writer<'_>| {
-            writer.field(sip::Name::Accept, b"application/dtmf-relay, application/dtmf")
-        };
         let Some(digit) = digit_of(message) else {
-            return self.respond(request, 415, accept);
+            return self.respond(request, 415, |writer| {
+                writer.field(sip::Name::Accept, b"application/dtmf-relay, application/dtmf")
+            });
         };
         if !self.carry(digit) {
             return self.respond(request, 415, |writer| writer);

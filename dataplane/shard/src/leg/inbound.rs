@@ -194,7 +194,7 @@ impl LegMut<'_, '_> {
             self.leg.deadlines.set(Timer::Limit, now.mono + limit);
         }
         self.leg.signalling.spoke_at = now.mono;
-        self.media.start_reports(&mut self.cx, leg);
+        self.media.start_watch(leg, now.mono);
         crate::usage::refresh(&mut self.cx, self.leg, self.media);
         self.record();
         self.cx.emit_event(&Event::Answered { call, leg, at: now.wall });

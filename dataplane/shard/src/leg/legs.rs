@@ -11,7 +11,10 @@ use super::Leg;
 pub(crate) enum Entry {
     Leg(Leg),
     /// What an earlier run left: told as over, waiting for its release.
-    Leftover { epoch: u32, leg: LegId, call: CallId },
+    Leftover {
+        epoch: u32,
+        leg: LegId,
+    },
 }
 
 /// A free slot: the id of the leg that will have it.
@@ -64,14 +67,6 @@ impl Legs {
         debug_assert_eq!(self.vacant(), Some(Place(leg.id)));
         self.slab.insert(Entry::Leg(leg));
         self.standing += 1;
-    }
-
-    pub(crate) fn get(&self, id: LegId) -> Option<&Leg> {
-        let index = self.slab.live(id.index(), id.generation())?;
-        match self.slab.get(index)? {
-            Entry::Leg(leg) if id.shard() == self.shard => Some(leg),
-            _ => None,
-        }
     }
 
     pub(crate) fn get_mut(&mut self, id: LegId) -> Option<&mut Leg> {
@@ -131,8 +126,8 @@ impl Legs {
     }
 
     /// The slot of a leg of an earlier run, until it is released.
-    pub(crate) fn occupy(&mut self, slot: u32, epoch: u32, leg: LegId, call: CallId) {
-        self.slab.occupy(slot, Entry::Leftover { epoch, leg, call });
+    pub(crate) fn occupy(&mut self, slot: u32, epoch: u32, leg: LegId) {
+        self.slab.occupy(slot, Entry::Leftover { epoch, leg });
     }
 
     /// Frees the slot of a leg of an earlier run; true if it was that one's.

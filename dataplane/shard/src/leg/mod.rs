@@ -44,9 +44,9 @@ use wire::event::{Cause, Direction, Party};
 
 pub(crate) use dialog::Request;
 pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
+pub(crate) use legs::{Entry, Legs};
 pub(crate) use offer::BadOffer;
-pub(crate) use legs::{Entry, Legs, Place};
-pub(crate) use outbound::{Dialled, call_id_text};
+pub(crate) use outbound::call_id_text;
 pub(crate) use state::{Move, State};
 pub(crate) use timers::{Deadlines, Timer};
 
@@ -364,10 +364,6 @@ impl Default for Links {
 }
 
 impl LegMut<'_, '_> {
-    pub(crate) fn id(&self) -> LegId {
-        self.leg.id
-    }
-
     /// Says something to another leg.
     pub(crate) fn tell_peer(&mut self, to: LegId, message: &crate::handoff::PeerMessage<'_>) {
         self.cx.send_to_peer(self.leg.id, to, message);

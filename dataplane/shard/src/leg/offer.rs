@@ -273,8 +273,11 @@ impl LegMut<'_, '_> {
     /// there is none.
     pub(crate) fn peer_view(&self) -> View {
         let text = self.cx.core.arena.get(&self.leg.links.view);
-        wire::decode(text)
-            .unwrap_or_else(|_| View { sends: true, receives: true, ..View::default() })
+        wire::decode(text).unwrap_or_else(|_| View {
+            sends: true,
+            receives: true,
+            ..View::default()
+        })
     }
 
     pub(crate) fn set_peer_view(&mut self, view: Option<&View>) {
@@ -390,7 +393,12 @@ impl LegMut<'_, '_> {
 
     /// Answers the far end's offer with what the dialled far end answered. `early`: in a provisional
     /// response, whose direction must not outlive it.
-    pub(crate) fn answer_relayed(&mut self, sdp: &[u8], view: &View, early: bool) -> Result<(), BadOffer> {
+    pub(crate) fn answer_relayed(
+        &mut self,
+        sdp: &[u8],
+        view: &View,
+        early: bool,
+    ) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
         let most = early.then_some(Direction::SendRecv);
         let text = self.describe(|leg, local, out| {
@@ -494,7 +502,7 @@ impl LegMut<'_, '_> {
     /// `m=audio 0`: the stream stops, the call stands (RFC 3264 section 8.2).
     fn take_stop(&mut self, offer: &Session<'_>, sdp: &[u8]) -> Result<Exchanged, BadOffer> {
         let ours = self.describe(|_, local, out| sdp::reject(offer, local, out))?;
-        let plan = Plan { direction: Direction::Inactive, ..self.plan() };
+        let plan = self.plan().stopped();
         self.exchanged(ours, sdp, Ok(plan), (Direction::Inactive, true, true))
     }
 
@@ -507,9 +515,7 @@ impl LegMut<'_, '_> {
     ) -> Result<Exchanged, BadOffer> {
         let theirs = self.cx.core.arena.store(sdp);
         match (plan, theirs) {
-            (Ok(plan), Some(theirs)) => {
-                Ok(Exchanged { ours, theirs, plan, wish, stopped, fresh })
-            }
+            (Ok(plan), Some(theirs)) => Ok(Exchanged { ours, theirs, plan, wish, stopped, fresh }),
             (plan, theirs) => {
                 let arena = &mut self.cx.core.arena;
                 arena.free(&mut ours);
@@ -578,7 +584,7 @@ impl LegMut<'_, '_> {
         let ours = state.to_send().map_or(&b""[..], |text| self.cx.core.arena.get(text));
         let answer = Session::parse(sdp)?;
         if is_stopped(&answer) && state.phase == Phase::Reoffered {
-            return Ok((Plan { direction: Direction::Inactive, ..self.plan() }, true));
+            return Ok((self.plan().stopped(), true));
         }
         let plan = plan_of(ours, sdp).and_then(|plan| self.judge(plan))?;
         Ok((plan, self.is_news(&answer)))
@@ -731,10 +737,7 @@ fn first_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
 }
 
 /// Payload types of the audio that passes, and of digits.
-fn pick(
-    offer: &Session<'_>,
-    audio: impl Fn(&sdp::Format<'_>) -> bool,
-) -> Result<PtSet, SdpError> {
+fn pick(offer: &Session<'_>, audio: impl Fn(&sdp::Format<'_>) -> bool) -> Result<PtSet, SdpError> {
     let mut allow = PtSet::NONE;
     let formats = offer.audio()?.formats();
     if !formats.iter().any(&audio) {

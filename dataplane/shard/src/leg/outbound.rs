@@ -14,12 +14,6 @@ use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
 use crate::transport::reply::{ALLOW, contact, hex};
 
-/// What a new outgoing leg is made of, beside what every leg has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dialled<'a> {
-    pub(crate) wish: &'a wire::Originate<'a>,
-}
-
 impl LegMut<'_, '_> {
     /// Gets the offer: the other leg's, or our own.
     pub(crate) fn dial(&mut self) {
@@ -173,11 +167,15 @@ impl LegMut<'_, '_> {
     fn answered(&mut self, invite: ClientId, message: &Message<'_>) {
         let signalling = &self.leg.signalling;
         let text = self.cx.core.arena.get(&signalling.text);
-        let known = signalling.dialog.map(|dialog| dialog.id(text).remote_tag == message.to_tag().unwrap_or_default());
+        let known = signalling
+            .dialog
+            .map(|dialog| dialog.id(text).remote_tag == message.to_tag().unwrap_or_default());
         let confirmed = signalling.dialog.is_some_and(|dialog| dialog.confirmed);
         match (confirmed, known) {
             (true, Some(true)) => return self.send_ack(invite, self.invite_cseq()),
-            (true, _) => return self.transactions.clients.end_branch(&mut self.cx, invite, message),
+            (true, _) => {
+                return self.transactions.clients.end_branch(&mut self.cx, invite, message);
+            }
             (false, Some(true)) if self.confirm_dialog(message) => {}
             _ if self.make_dialog(message) => {}
             _ => {

@@ -204,7 +204,9 @@ impl LegMut<'_, '_> {
     fn make_join(&mut self, other: LegId, view: &View) {
         self.leg.links.partner = other;
         self.leg.links.early = LegId::NONE;
-        self.leg.joins.begin(self.cx.now.wall);
+        if self.leg.joins.begin(self.cx.now.wall) {
+            self.cx.core.legs_joined += 1;
+        }
         self.set_peer_view(Some(view));
         self.leg.offer.attempts = 0;
         self.media.connect(&mut self.cx, self.leg.id, other, &view.plan());
@@ -244,7 +246,7 @@ impl LegMut<'_, '_> {
             return;
         }
         self.set_peer_view(Some(view));
-        self.media.set_listener(&mut self.cx, self.leg.id, from, &view.plan());
+        self.media.set_listener(self.leg.id, from, &view.plan());
         self.leg.offer.attempts = 0;
         self.align();
     }

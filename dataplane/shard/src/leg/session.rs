@@ -199,7 +199,10 @@ impl LegMut<'_, '_> {
         match code {
             // The dialog is gone (RFC 3261 section 12.2.1.2).
             408 | 481 => return self.hang_up(Cause::SessionExpired, Party::Remote),
-            491 => self.leg.deadlines.set(Timer::Offer, self.glare_over()),
+            491 => {
+                let at = self.glare_over();
+                self.leg.deadlines.set(Timer::Offer, at);
+            }
             422 => {
                 if let (Some(agreed), Some(min_se)) =
                     (self.leg.session.agreed, sip::session::min_se_of_422(message))
@@ -282,7 +285,9 @@ impl LegMut<'_, '_> {
         if timeout.is_zero() || silent < timeout || !self.leg.is_up() {
             return self.watch_lost();
         }
-        let Some(stream) = self.media.stream(self.leg.id).filter(|stream| stream.on) else { return };
+        let Some(stream) = self.media.stream(self.leg.id).filter(|stream| stream.on) else {
+            return;
+        };
         let wish = self.leg.offer.wish;
         let expected = stream.plan.direction.receives() && wish.sends() && wish.receives();
         if expected {

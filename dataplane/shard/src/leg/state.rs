@@ -58,15 +58,8 @@ mod tests {
     #[test]
     fn the_table_is_the_figure() {
         use State as S;
-        let states = [
-            S::Arrived,
-            S::Ringing,
-            S::Answering,
-            S::Wanting,
-            S::Calling,
-            S::Standing,
-            S::Closing,
-        ];
+        let states =
+            [S::Arrived, S::Ringing, S::Answering, S::Wanting, S::Calling, S::Standing, S::Closing];
         let moves =
             [Move::Ring, Move::Accept, Move::Acknowledge, Move::Dial, Move::Answer, Move::End];
         let mut dump = String::new();

@@ -411,12 +411,7 @@ impl Clients {
     /// A 2xx that makes a dialog nobody wants (another branch of a forking proxy, an answer that
     /// crossed our CANCEL, one that we cannot use): it is acknowledged each time it comes, and its
     /// dialog ended once (RFC 3261 section 13.2.2.4).
-    pub(crate) fn end_branch(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        id: ClientId,
-        message: &Message<'_>,
-    ) {
+    pub(crate) fn end_branch(&mut self, cx: &mut Cx<'_, '_>, id: ClientId, message: &Message<'_>) {
         let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) else { return };
         let tag = message.to_tag().unwrap_or_default();
         let hash = sip::key::call_hash(tag, &cx.core.plan.keys.token);

@@ -5,7 +5,9 @@
 mod clients;
 mod servers;
 
-pub(crate) use clients::{ClientId, ClientTransaction, Clients, Method as Sent, Outcome, Report, ack_branch, via_of};
+pub(crate) use clients::{
+    ClientId, ClientTransaction, Clients, Method as Sent, Outcome, Report, ack_branch, via_of,
+};
 pub(crate) use servers::{Begin, ServerId, ServerTransaction, Servers};
 
 /// Both sides.

@@ -44,6 +44,9 @@ pub(crate) fn close(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
     record(cx, leg);
     let now = cx.now.wall;
     let usage = meter::all(leg, media, now);
+    if leg.joins.is_open() {
+        cx.core.legs_joined = cx.core.legs_joined.saturating_sub(1);
+    }
     if let Some(cell) = cx.core.cell(leg.id) {
         for usage in &usage {
             cell.set_usage(usage);

@@ -18,7 +18,7 @@ pub(crate) fn close_leftover_legs(cx: &mut Cx<'_, '_>, legs: &mut Legs) {
         let Some(words) = cx.core.region.cell(slot) else { continue };
         let cell = Cell::read(words).filter(|cell| cell.state != CellState::Free);
         if let Some(cell) = cell {
-            legs.occupy(slot, cell.epoch, cell.leg, cell.call);
+            legs.occupy(slot, cell.epoch, cell.leg);
             cx.core.legs_taken = legs.len();
             close_leftover(cx, slot, &cell);
         }

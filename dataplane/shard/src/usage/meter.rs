@@ -29,13 +29,14 @@ pub(crate) struct Joins {
 
 impl Joins {
     /// A join begins (or goes on).
-    pub(crate) fn begin(&mut self, now: Wall) {
+    /// True if none was going on.
+    pub(crate) fn begin(&mut self, now: Wall) -> bool {
         if self.started.0 != 0 {
-            return;
+            return false;
         }
         self.started = now;
         if !self.closed.is_full() {
-            return;
+            return true;
         }
         // No room for another segment: this join is billed as the rest of the last one. The time
         // between them is not, because the start moves up by it.
@@ -43,6 +44,12 @@ impl Joins {
             self.started = Wall(now.0.saturating_sub(last.micros()));
             (self.count, self.bytes) = (last.count, last.bytes);
         }
+        true
+    }
+
+    /// One is going on.
+    pub(super) fn is_open(&self) -> bool {
+        self.started.0 != 0
     }
 
     /// The open segment as it stands at `last`; None if nothing is relayed for money.
@@ -104,6 +111,7 @@ pub(crate) fn end_join(cx: &mut Cx<'_, '_>, leg: &mut Leg, media: &mut Media) {
         cell.set_usage(&usage);
     }
     leg.joins.close(usage);
+    cx.core.legs_joined = cx.core.legs_joined.saturating_sub(1);
     if let Some(stream) = media.stream_mut(leg.id) {
         (stream.relayed, stream.relayed_bytes) = (0, 0);
     }

@@ -10,15 +10,13 @@
 
 use std::collections::VecDeque;
 
-use base::{Flow, FlowReport, MediaPort, Mono, Path};
+use base::{Flow, FlowReport, LegId, MediaPort, Mono, Path};
 use core::time::Duration;
 
 use crate::plan::MediaPlan;
 
 /// How long a used pair rests.
 const REST: Duration = Duration::from_secs(2);
-/// Leg index that means nobody.
-const NOBODY: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Ports {
@@ -30,8 +28,8 @@ pub(crate) struct Ports {
 struct Address {
     /// Block number (port / 256) to the place of its owners, 0xffff for foreign blocks.
     blocks: Vec<u16>,
-    /// Leg index by place, one per pair.
-    owners: Vec<u32>,
+    /// Legs by place, one per pair; [`LegId::NONE`] for nobody.
+    owners: Vec<LegId>,
     closed: VecDeque<u16>,
     /// (port, how many of the pair are open)
     opening: Vec<(u16, u8)>,
@@ -57,14 +55,15 @@ impl Ports {
     }
 
     /// The leg that a port belongs to now.
-    pub(crate) fn owner(&self, port: MediaPort) -> Option<u32> {
+    #[inline]
+    pub(crate) fn owner(&self, port: MediaPort) -> Option<LegId> {
         let address = self.addresses.get(usize::from(port.address))?;
         let leg = *address.owners.get(address.place(port.port)?)?;
-        (leg != NOBODY).then_some(leg)
+        (leg != LegId::NONE).then_some(leg)
     }
 
     /// A pair for a leg: its RTP port.
-    pub(crate) fn take(&mut self, address: u8, leg: u32) -> Option<(MediaPort, Path)> {
+    pub(crate) fn take(&mut self, address: u8, leg: LegId) -> Option<(MediaPort, Path)> {
         let entry = self.addresses.get_mut(usize::from(address))?;
         let port = entry.spare.pop_front()?;
         let place = entry.place(port)?;
@@ -76,7 +75,7 @@ impl Ports {
     pub(crate) fn give(&mut self, port: MediaPort, now: Mono, flows: &mut VecDeque<Flow>) {
         let Some(address) = self.addresses.get_mut(usize::from(port.address)) else { return };
         if let Some(place) = address.place(port.port) {
-            address.owners[place] = NOBODY;
+            address.owners[place] = LegId::NONE;
             address.resting.push_back((port.port, now + REST));
             flows.push_back(Flow::Unlock { port });
         }
@@ -142,7 +141,8 @@ impl Ports {
 
     /// Pairs that belong to a leg now.
     pub(crate) fn used(&self) -> usize {
-        let used = |address: &Address| address.owners.iter().filter(|leg| **leg != NOBODY).count();
+        let used =
+            |address: &Address| address.owners.iter().filter(|leg| **leg != LegId::NONE).count();
         self.addresses.iter().map(used).sum()
     }
 
@@ -179,7 +179,7 @@ impl Address {
         let closed = plan.blocks.iter().flat_map(pairs).collect();
         Self {
             blocks,
-            owners: vec![NOBODY; plan.blocks.len() * PAIRS],
+            owners: vec![LegId::NONE; plan.blocks.len() * PAIRS],
             closed,
             opening: Vec::new(),
             spare: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
@@ -206,6 +206,10 @@ mod tests {
         (Ports::new(&[media], 2, 0), VecDeque::new())
     }
 
+    fn leg(index: u32) -> LegId {
+        LegId::new(0, 1, index)
+    }
+
     fn open_all(ports: &mut Ports, flows: &mut VecDeque<Flow>) {
         while let Some(flow) = flows.pop_front() {
             if let Flow::Open { port } = flow {
@@ -221,16 +225,16 @@ mod tests {
         ports.refill(now, &mut flows);
         assert_eq!(flows.len(), 4);
         open_all(&mut ports, &mut flows);
-        let (first, _) = ports.take(0, 7).unwrap();
+        let (first, _) = ports.take(0, leg(7)).unwrap();
         assert_eq!(first.port, 0x4000);
-        assert_eq!(ports.owner(MediaPort { port: 0x4001, ..first }), Some(7));
+        assert_eq!(ports.owner(MediaPort { port: 0x4001, ..first }), Some(leg(7)));
         ports.give(first, now, &mut flows);
         assert_eq!(ports.owner(first), None);
-        let (second, _) = ports.take(0, 8).unwrap();
+        let (second, _) = ports.take(0, leg(8)).unwrap();
         assert_eq!(second.port, 0x4002);
-        assert!(ports.take(0, 9).is_none(), "the first one rests");
+        assert!(ports.take(0, leg(9)).is_none(), "the first one rests");
         ports.refill(now + REST, &mut flows);
-        assert_eq!(ports.take(0, 9).unwrap().0, first);
+        assert_eq!(ports.take(0, leg(9)).unwrap().0, first);
     }
 
     #[test]
@@ -248,6 +252,6 @@ mod tests {
         assert_eq!(flows.pop_front(), Some(Flow::Close { port: port(0x4003) }));
         ports.refill(Mono(0), &mut flows);
         open_all(&mut ports, &mut flows);
-        assert_eq!(ports.take(0, 1).unwrap().0.port, 0x4004);
+        assert_eq!(ports.take(0, leg(1)).unwrap().0.port, 0x4004);
     }
 }
