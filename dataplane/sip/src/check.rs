@@ -227,10 +227,13 @@ impl Core<'_> {
             return Ok(());
         }
         request.content_type()?;
-        let parts = request.body_parts().map_err(|_| Bad::Syntax(Name::ContentType))?;
-        let understood = |p: &BodyPart<'_>| {
-            !p.encoded && self.types.iter().any(|t| t.eq_ignore_ascii_case(p.kind))
+        let understood = |part: &BodyPart<'_>| {
+            !part.encoded && self.types.iter().any(|t| t.eq_ignore_ascii_case(part.kind))
         };
+        if request.whole_body().is_some_and(|whole| understood(&whole)) {
+            return Ok(());
+        }
+        let parts = request.body_parts().map_err(|_| Bad::Syntax(Name::ContentType))?;
         let refused = if parts.iter().any(understood) {
             parts.iter().any(|p| !understood(p) && p.disposition.handling == Handling::Required)
         } else {
