@@ -68,7 +68,7 @@ fn mu_encode(sample: i32) -> u8 {
 fn mu_decode(byte: u8) -> i32 {
     let byte = i32::from(!byte);
     let (segment, step) = (byte >> 4 & 7, byte & 0xf);
-    let level = ((step << 3) + 132 << segment) - 132;
+    let level = (((step << 3) + 132) << segment) - 132;
     if byte & 0x80 == 0 { level } else { -level }
 }
 
@@ -88,7 +88,7 @@ fn a_decode(byte: u8) -> i32 {
     let (segment, step) = (byte >> 4 & 7, byte & 0xf);
     let level = match segment {
         0 => (step << 4) + 8,
-        _ => (step << 4) + 0x108 << (segment - 1),
+        _ => ((step << 4) + 0x108) << (segment - 1),
     };
     if byte & 0x80 == 0 { -level } else { level }
 }

@@ -47,6 +47,9 @@ impl PhoneCall {
         if let Some(unknown) = self.unsupported(message) {
             return self.refuse_extension(cx, (self.first_cseq, Method::Invite), &unknown);
         }
+        if let Err(least) = self.timer_answered(message) {
+            return self.refuse_timer(cx, least);
+        }
         let actions = self.manner.on_ring.clone();
         self.schedule(cx.now.mono, &actions);
     }
@@ -99,7 +102,7 @@ impl PhoneCall {
     }
 
     /// Of a dialog that another branch of our fork made: only its end is awaited.
-    fn of_fork(&mut self, cx: &mut Cx<'_>, datagram: &Datagram, message: &Message<'_>) {
+    fn of_fork(&self, cx: &mut Cx<'_>, datagram: &Datagram, message: &Message<'_>) {
         let code = match message.method() {
             Some(Method::Ack) => return,
             Some(Method::Bye) => 200,
@@ -235,16 +238,15 @@ impl PhoneCall {
         let mut text = Vec::new();
         let mut timer = TimerHeaders::default();
         if code == 200 || code == 183 {
-            if let Some(early) = self.early.take().filter(|_| code == 200) {
+            if code == 200
+                && let Some(early) = self.early.take()
+            {
                 self.shape = Shape { media: self.shape.media, ..early };
             }
             text = self.describe(cx).unwrap_or_default();
         }
         if code == 200 {
-            match self.first_timer() {
-                Ok(headers) => timer = headers,
-                Err(least) => return self.refuse_timer(cx, least),
-            }
+            timer = self.first_timer();
             if text.is_empty() {
                 return self.refuse(cx, 488);
             }
@@ -280,9 +282,9 @@ impl PhoneCall {
         self.over(cx.now, code == 487);
     }
 
-    fn first_timer(&self) -> Result<TimerHeaders, u32> {
+    fn first_timer(&self) -> TimerHeaders {
         let request = self.signal.first_request().and_then(|bytes| Message::parse(bytes).ok());
-        request.map_or(Ok(TimerHeaders::default()), |request| self.timer_answered(&request))
+        request.and_then(|request| self.timer_answered(&request).ok()).unwrap_or_default()
     }
 
     fn refuse_timer(&mut self, cx: &mut Cx<'_>, least: u32) {
@@ -325,6 +327,7 @@ impl PhoneCall {
 
     fn reinvited(&mut self, cx: &mut Cx<'_>, cseq: u32, message: &Message<'_>) {
         let code = match self.manner.reinvite {
+            _ if message.to_tag().is_none() => 482,
             Reinvite::Ignore => return,
             Reinvite::Refuse(code) => code,
             Reinvite::Answer if self.state == State::Over => 481,

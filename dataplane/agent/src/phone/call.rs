@@ -386,10 +386,16 @@ impl PhoneCall {
         }
     }
 
-    /// Whether the request belongs to this call.
+    /// Whether the request belongs to this call: by tag, or, where it has none of ours, because it
+    /// is a repetition, a CANCEL, or merged with what we have.
     pub(super) fn owns_request(&self, request: &Message<'_>) -> bool {
-        let ours = |tag: &[u8]| tag == self.signal.tag || self.forks.iter().any(|fork| fork == tag);
-        request.call_id() == Ok(&self.signal.call_id[..]) && request.to_tag().is_none_or(ours)
+        if request.call_id() != Ok(&self.signal.call_id[..]) {
+            return false;
+        }
+        match request.to_tag() {
+            Some(tag) => tag == self.signal.tag || self.forks.iter().any(|fork| fork == tag),
+            None => !self.is_over() || self.signal.knows_request(request),
+        }
     }
 
     pub(super) fn handle_media(&mut self, now: Now, datagram: &Datagram) {

@@ -52,7 +52,6 @@ pub struct Heard {
     /// a whole.
     pub sequence_jumps: u64,
     pub timestamp_backwards: u64,
-    /// Largest step of the timestamp less the time that passed, in ticks.
     pub payload_types: BTreeSet<u8>,
     pub sender_reports: u64,
     pub receiver_reports: u64,

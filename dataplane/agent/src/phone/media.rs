@@ -274,6 +274,7 @@ impl Media {
         let before = self.before.as_ref().filter(|(_, until)| now.mono <= *until);
         let before = before.map(|(terms, _)| terms);
         let at = datagram.from;
+        let nowhere = self.plan.remote_rtp.ip().is_unspecified();
         let known = at == self.plan.remote_rtp || before.is_some_and(|it| it.remote_rtp == at);
         let receives = self.plan.direction.receives()
             || before.is_some_and(|terms| terms.direction.receives())
@@ -283,7 +284,7 @@ impl Media {
         let agreed = self.plan.received(header.pt).map(|format| format.codec);
         let earlier = before.and_then(|terms| terms.received(header.pt)).map(|it| it.codec);
         let codec = agreed.or(offered).or(earlier);
-        self.heard.foreign += u64::from(!known);
+        self.heard.foreign += u64::from(!known && !nowhere);
         self.heard.unwanted += u64::from(!receives);
         self.receiver.handle(&header, datagram.bytes.len(), now.mono);
         self.heard.numbers(&header);

@@ -83,6 +83,13 @@ impl Signal {
         self.served.iter().rfind(is).map(|served| &served.request[..])
     }
 
+    /// A request with this branch came before.
+    #[must_use]
+    pub fn knows_request(&self, message: &Message<'_>) -> bool {
+        let branch = branch_of(message);
+        self.served.iter().any(|served| served.branch == branch)
+    }
+
     fn serve(
         &mut self,
         source: SocketAddr,
