@@ -348,7 +348,7 @@ fn reasons_and_headers_arrive() {
     let headers = vec!["X-Call: 7".to_owned(), "P-Early: yes".to_owned()];
     let reason = Some("SIP;cause=200;text=\"elsewhere\"".to_owned());
     let manner = Manner { headers, reason: reason.clone(), ..Manner::default() };
-    let pair = Pair::standing(manner.clone(), manner.clone());
+    let pair = Pair::standing(manner.clone(), manner);
     assert_eq!(pair.call(1).seen.headers, ["X-Call: 7"]);
     assert!(pair.call(0).seen.text.contains("P-Early: yes\r\n"));
     pair.over();
