@@ -21,7 +21,7 @@ use super::call::{Call, Phase, Timer};
 use super::media::{Media, SIP_EVENT};
 use super::plan::Plan;
 use super::record::LegRecord;
-use super::socket::{Inbox, SipSocket};
+use super::socket::{Inbox, SIP_BYTES_MAX, SipSocket};
 use super::totals::Totals;
 use super::wheel::{Fired, Wheel};
 use crate::clock::{MS, S, mono, thread_cpu};
@@ -65,7 +65,7 @@ impl Shared {
     }
 }
 
-pub(crate) struct Agent {
+pub(crate) struct Role {
     pub(crate) plan: Arc<Plan>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) is_callee: bool,
@@ -83,6 +83,8 @@ pub(crate) struct Agent {
     pub(crate) credit: f64,
     pub(crate) placed_until: u64,
     pub(crate) contact: Vec<u8>,
+    /// Where messages are written before they are sent and kept.
+    pub(crate) scratch: Vec<u8>,
     /// Tag of answers outside dialogs.
     pub(crate) tag: Vec<u8>,
     pub(crate) totals: Totals,
@@ -109,7 +111,7 @@ pub(crate) struct Outcome {
     pub(crate) elapsed_ns: u64,
 }
 
-impl Agent {
+impl Role {
     pub(crate) fn new(
         plan: Arc<Plan>,
         shared: Arc<Shared>,
@@ -146,6 +148,7 @@ impl Agent {
             credit: 1.0,
             placed_until: now,
             contact,
+            scratch: vec![0; SIP_BYTES_MAX],
             tag,
             totals: Totals::new()?,
             records: Vec::new(),
@@ -201,7 +204,8 @@ impl Agent {
         Ok(self.outcome(cpu))
     }
 
-    fn outcome(self, cpu: u64) -> Outcome {
+    fn outcome(mut self, cpu: u64) -> Outcome {
+        self.totals.messages = self.sip.messages;
         let elapsed_ns = mono().saturating_sub(self.started).max(1);
         let cpu = thread_cpu().saturating_sub(cpu);
         #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -282,14 +286,13 @@ impl Agent {
         let has_tag = message.to_tag().is_some();
         let slot = if has_tag { self.slot_of_to(message) } else { None };
         match (slot, method) {
-            (Some(slot), Method::Ack) => self.on_ack(slot, message),
             (Some(slot), _) => self.on_request(slot, message, method, source),
             (None, Method::Ack | Method::Cancel | Method::Options) => {
                 self.on_new_request(message, method, source);
             }
             (None, _) if has_tag => {
                 self.totals.unknown_dialog += 1;
-                self.reply(message, source, None, 481, false);
+                self.reply_stray(message, source, 481);
             }
             (None, _) => self.on_new_request(message, method, source),
         }
@@ -313,7 +316,7 @@ impl Agent {
             return self.slot_of_tag(message.to_tag()?);
         }
         self.slot_of_call_id(message)
-            .filter(|&slot| message.to_tag() == Some(&self.calls[slot as usize].dialog.local_tag))
+            .filter(|&slot| message.to_tag() == Some(&self.calls[slot as usize].signal.tag))
     }
 
     fn slot_of_tag(&self, tag: &[u8]) -> Option<u32> {
@@ -343,7 +346,8 @@ impl Agent {
         match (timer, call.phase) {
             (Timer::Media, _) => self.close_media(one.slot),
             (Timer::Forget, _) => self.forget(one.slot),
-            (_, Phase::Ending) => self.on_ending_timer(one.slot, timer),
+            (Timer::Signal, _) => self.on_signal_timer(one.slot),
+            (_, Phase::Ending) => {}
             _ if self.is_callee => self.on_callee_timer(one.slot, timer),
             _ => self.on_caller_timer(one.slot, timer),
         }
