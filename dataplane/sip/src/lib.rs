@@ -11,6 +11,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod body;
 pub mod check;
 pub mod dialog;
 pub mod digest;
@@ -34,7 +35,9 @@ pub mod via;
 pub mod write;
 
 pub use addr::NameAddr;
-pub use check::{Core, Refusal, Why, validate_request, validate_response};
+pub use body::{BodyPart, Handling, SdpBody};
+pub use check::{Core, Essentials, Refusal, Why};
+pub use check::{response_essentials, validate_request, validate_response};
 pub use dialog::{Dialog, DialogError, DialogId};
 pub use key::TransactionKey;
 pub use message::{Bad, CSeq, Cause, Header, Malformed, Message, RAck, Replaces, Start};

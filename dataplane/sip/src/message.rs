@@ -11,7 +11,7 @@
 use arrayvec::ArrayVec;
 
 use crate::addr::NameAddr;
-use crate::lex::{Cursor, is_token, number, number_u32, trim};
+use crate::lex::{Cursor, is_lws, is_token, number, number_u32, trim};
 use crate::limits::{HEADERS_MAX, MESSAGE_BYTES_MAX};
 use crate::lines::{field_at, first_colon, line_at, line_end, trimmed};
 use crate::method::Method;
@@ -241,9 +241,8 @@ impl<'a> Message<'a> {
     }
 
     fn status_line(&mut self, line: &'a [u8]) -> bool {
-        let mut parts = line.splitn(3, |&c| c == b' ');
-        let (version, code) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let reason = parts.next().unwrap_or_default();
+        let (version, rest) = word(line);
+        let (code, reason) = word(rest);
         self.version_ok = version.eq_ignore_ascii_case(b"SIP/2.0");
         let code = if code.len() == 3 { number(code, 699) } else { None };
         let Some(code) = code.and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 100) else {
@@ -427,6 +426,19 @@ impl<'a> Message<'a> {
     /// Names of all header fields in order.
     pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
         self.slots.iter().map(|slot| slot.name)
+    }
+
+    /// How many header fields repeat one that may stand once, those left out of which two are
+    /// refused ([`Name::is_vital`]): the first counts, these were passed over.
+    #[must_use]
+    pub fn repeats(&self) -> u32 {
+        let (mut seen, mut repeats) = (0u128, 0);
+        for name in self.names().filter(|name| name.is_single() && !name.is_vital()) {
+            let bit = 1u128 << (name as u32);
+            repeats += u32::from(seen & bit != 0);
+            seen |= bit;
+        }
+        repeats
     }
 
     /// Value of the first header of this name.
@@ -714,6 +726,13 @@ pub fn replaces(value: &[u8]) -> Option<Replaces<'_>> {
         return None;
     }
     Some(Replaces { call_id, to_tag, from_tag, early_only: params.has(b"early-only") })
+}
+
+/// The first word of a status line and what stands behind the white space after it. More than one
+/// blank, or none behind the code (no phrase), are faults of the field.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|&c| is_lws(c)).unwrap_or(text.len());
+    (&text[..end], trim(&text[end..]))
 }
 
 /// `SIP/d.d`.

@@ -177,7 +177,8 @@ impl<'a> Uri<'a> {
                 None => info,
             };
             let password = self.password.unwrap_or_default();
-            if self.user.is_empty()
+            // `sip:@host` is nobody at that host; some switches write it.
+            if (self.user.is_empty() && self.password.is_some())
                 || !escapes_ok(self.user, is_user)
                 || !escapes_ok(password, is_user)
             {
@@ -229,6 +230,10 @@ impl<'a> Uri<'a> {
             for param in list.split(|&c| c == b';') {
                 let (name, value) = split_pair(param);
                 let ok = |text| escapes_ok(text, is_param);
+                // A semicolon too many (at the end, or two) separates nothing.
+                if param.is_empty() {
+                    continue;
+                }
                 if name.is_empty() || !ok(name) || !value.is_none_or(ok) {
                     return Err(BadUri);
                 }
