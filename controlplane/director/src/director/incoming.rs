@@ -1,9 +1,12 @@
 //! An INVITE came in: whose is it, may it, what is to be run. Nothing is spent on a call before the
 //! account is known and agrees; each refusal has a reason that the tenant can read.
 
+use std::net::{IpAddr, SocketAddr};
+
 use base::{CallId, Now, ShardId};
 use wire::event::{Cause, Incoming};
 
+use super::status::told_of;
 use super::{Bucket, Director, Trouble};
 use crate::live::{Facts, Live, Volatile};
 use crate::model::{
@@ -29,6 +32,16 @@ struct Place {
     rule: &'static str,
 }
 
+/// An INVITE that the dataplane refused by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused<'a> {
+    pub(super) source: SocketAddr,
+    pub(super) code: u16,
+    pub(super) cause: Cause,
+    pub(super) uri: &'a str,
+    pub(super) why: &'a str,
+}
+
 /// Why a call is not taken.
 struct Refusal {
     code: u16,
@@ -45,9 +58,10 @@ impl Director {
         if self.calls.contains_key(&incoming.call) {
             return self.resume(now, incoming.call);
         }
+        let source = incoming.source.ip();
         if self.is_bygone(incoming) {
             // Its end follows. Nothing is asked or told of it, but the account has it in its books.
-            if let Some(place) = self.place(incoming)
+            if let Some(place) = self.place(incoming.uri, source)
                 && let Some(replay) = &mut self.replay
             {
                 replay.bygone.insert(incoming.call, place.account);
@@ -55,7 +69,7 @@ impl Director {
             return;
         }
         self.stats.calls_incoming += 1;
-        let Some(place) = self.place(incoming) else {
+        let Some(place) = self.place(incoming.uri, source) else {
             let message = format!("no number or domain for {}", incoming.uri);
             self.notice(None, Some(incoming.call), false, message);
             let refusal = Refusal::new(404, Cause::NoRoute, "Not Found", "no-endpoint", 0);
@@ -78,6 +92,23 @@ impl Director {
         self.take(now, shard, incoming, place);
     }
 
+    /// The dataplane refused an INVITE before it was a call: the owner of what it was for is told,
+    /// the operator in any case.
+    pub(super) fn on_refused(&mut self, now: Now, refused: &Refused<'_>) {
+        let &Refused { source, code, cause, uri, why } = refused;
+        let (number, warning, words) =
+            told_of(cause).unwrap_or_else(|| (32_011, true, cause.name()));
+        let and = if why.is_empty() { "" } else { ": " };
+        let message = format!("call from {source} to {uri} refused with {code}: {words}{and}{why}");
+        let owner = self.place(uri, source.ip()).map(|place| place.account);
+        if let Some(account) = owner {
+            let (message, reason) = (message.clone(), cause.name());
+            let trouble = Trouble { warning, code: number, reason, message, ..Trouble::default() };
+            self.alert(now, account, trouble);
+        }
+        self.notice(owner, None, false, message);
+    }
+
     /// It came in before our time, and stood no more when that began: it was finished already and
     /// is told again, or its caller gave up while nobody was there.
     fn is_bygone(&self, incoming: &Incoming<'_>) -> bool {
@@ -97,9 +128,8 @@ impl Director {
     /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a
     /// number. Where the host is an address or a name of ours no domain counts: numbers belong to
     /// whoever has them, whatever domains another tenant has made.
-    fn place(&self, incoming: &Incoming<'_>) -> Option<Place> {
-        let uri = SipUri::parse(incoming.uri)?;
-        let source = incoming.source.ip();
+    fn place(&self, uri: &str, source: IpAddr) -> Option<Place> {
+        let uri = SipUri::parse(uri)?;
         if !self.settings.is_own_host(uri.host)
             && let Some(domain) = self.directory.domain(uri.host)
         {

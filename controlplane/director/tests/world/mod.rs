@@ -2,7 +2,9 @@
 //! applications that answer what a test says, a store that keeps what is written, and crashes.
 //!
 //! Called parties are chosen by the user of the URI: `ok*` rings 1 s and answers, `busy*` refuses
-//! with 486, `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s.
+//! with 486, `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s, `mute*`
+//! answers with a codec that its caller does not have, `dead*` never says anything, `code404*` refuses
+//! with that.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,9 +58,31 @@ pub(crate) struct World {
     pub(crate) crash_at: Option<usize>,
     pub(crate) crash_every: Option<usize>,
     unreleased: VecDeque<(u8, OwnedEvent)>,
+    /// Whoever calls in.
+    pub(crate) caller: Caller,
     pub(crate) store_fails: bool,
     /// Shards take commands and do nothing.
     pub(crate) deaf: bool,
+}
+
+/// How a caller names himself.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) from: &'static str,
+    pub(crate) from_name: &'static str,
+    pub(crate) diversion: &'static str,
+    pub(crate) headers: &'static str,
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self {
+            from: "sip:alice@caller.test",
+            from_name: "Alice",
+            diversion: "",
+            headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
+        }
+    }
 }
 
 /// What was written, as a store would keep it.
@@ -170,6 +194,7 @@ impl World {
             crash_at: None,
             crash_every: None,
             unreleased: VecDeque::new(),
+            caller: Caller::default(),
             store_fails: false,
             deaf: false,
         }
@@ -203,6 +228,19 @@ impl World {
         let uri = uri.to_owned();
         self.event(0, OwnedEvent::Incoming { call, leg: id, at, uri, source });
         call
+    }
+
+    /// The dataplane refuses an INVITE by itself.
+    pub(crate) fn refused(&mut self, uri: &str, code: u16, cause: Cause, why: &str) {
+        let source = "127.0.0.1:5070".parse().unwrap();
+        let event = Event::Refused { at: self.now.wall, source, code, cause, uri, why };
+        self.director.handle_event(self.now, 0, &event);
+        self.drain();
+    }
+
+    /// A leg ends by itself in `after` milliseconds.
+    pub(crate) fn fails_in(&mut self, call: CallId, after: u64, by: Party, cause: Cause) {
+        self.plan(after, Happening::End { call, by, cause, code: 200, unanswered_only: false });
     }
 
     /// The far end of a leg hangs up in `after` milliseconds.
@@ -346,6 +384,7 @@ impl World {
 
     fn tell(&mut self, shard: u8, event: &OwnedEvent) {
         let now = self.now;
+        let caller = self.caller;
         let director = &mut self.director;
         match *event {
             OwnedEvent::Incoming { call, leg, at, ref uri, source } => {
@@ -356,12 +395,12 @@ impl World {
                     listener: 0,
                     source,
                     uri,
-                    from: "sip:alice@caller.test",
-                    from_name: "Alice",
+                    from: caller.from,
+                    from_name: caller.from_name,
                     to: uri,
                     call_id: "sip-call-id",
-                    diversion: "",
-                    headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
+                    diversion: caller.diversion,
+                    headers: caller.headers,
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));
             }
@@ -533,10 +572,24 @@ impl World {
             return;
         }
         let user = order.uri.trim_start_matches("sip:");
-        if user.starts_with("busy") {
-            let (by, cause) = (Party::Remote, Cause::Busy);
-            let end = Happening::End { call, by, cause, code: 486, unanswered_only: true };
-            return self.plan(500, end);
+        let refusal = match user.get(..4) {
+            Some("busy") => Some((500, Party::Remote, Cause::Busy, 486)),
+            Some("dead") => Some((4_000, Party::Switch, Cause::Unreachable, 0)),
+            Some("code") => {
+                let code = user[4..7].parse().unwrap();
+                Some((500, Party::Remote, cause_of(code), code))
+            }
+            _ => None,
+        };
+        if let Some((after, by, cause, code)) = refusal {
+            let end = Happening::End { call, by, cause, code, unanswered_only: true };
+            return self.plan(after, end);
+        }
+        if user.starts_with("mute") {
+            self.answer(call, 0);
+            let (by, cause) = (Party::Peer, Cause::NoCodec);
+            let end = Happening::End { call, by, cause, code: 200, unanswered_only: false };
+            return self.plan(100, end);
         }
         self.event(100, OwnedEvent::Progress { call, leg: id, at });
         if !user.starts_with("ring") {
@@ -646,6 +699,19 @@ fn bytes(record: &Record) -> usize {
     match record {
         Record::Script(log) => log.state.as_ref().map_or(0, Vec::len) + 32,
         other => format!("{other:?}").len(),
+    }
+}
+
+/// As the dataplane has it.
+fn cause_of(code: u16) -> Cause {
+    match code {
+        486 | 600 => Cause::Busy,
+        408 | 480 | 487 => Cause::NoAnswer,
+        404 | 410 | 484 | 604 => Cause::NotFound,
+        403 => Cause::Forbidden,
+        488 | 606 => Cause::NoCodec,
+        503 => Cause::Overload,
+        _ => Cause::Rejected,
     }
 }
 
