@@ -17,7 +17,8 @@ const LOCAL: Local = Local {
 /// Reads `text` with every accessor.
 pub fn parse(text: &[u8]) {
     let Ok(session) = Session::parse(text) else { return };
-    let _ = (session.stamp(), session.audio().is_ok());
+    let _ = (session.stamp(), session.origin());
+    assert!(session.audio().is_err() || session.audio_line().is_some());
     for media in session.media() {
         let _ = (media.rtp(), media.rtcp(), media.rtcp_mux(), media.direction_in_force());
         let _ = (media.ptime_ms(), media.maxptime_ms(), media.label(), media.mid(), media.setup());

@@ -324,6 +324,11 @@ impl fmt::Display for Uri<'_> {
 }
 
 impl<'a> UriParams<'a> {
+    /// What follows the first semicolon of a user part, that semicolon included.
+    pub(crate) const fn of_user(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
     /// As written, beginning with `;` unless empty.
     #[must_use]
     pub const fn raw(self) -> &'a [u8] {
@@ -405,7 +410,7 @@ pub fn escape_user<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
 }
 
 /// Bytes of a text with escapes undone; `None` for a broken escape.
-struct Unescaped<'a>(&'a [u8]);
+pub(crate) struct Unescaped<'a>(pub(crate) &'a [u8]);
 
 impl Iterator for Unescaped<'_> {
     type Item = Option<u8>;
