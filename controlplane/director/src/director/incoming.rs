@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use base::{CallId, Now, ShardId};
+use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
 
 use super::status::told_of;
@@ -12,8 +13,8 @@ use crate::live::{Facts, Live, Volatile};
 use crate::model::{
     AccountSid, AccountStatus, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
 };
+use crate::party;
 use crate::port::OwnedCommand;
-use crate::uri::{self, SipUri};
 
 /// How long a call may stay unanswered while its application decides and dials.
 pub(super) const SETUP_MS: u32 = 600_000;
@@ -25,7 +26,8 @@ const HEADERS_MAX: usize = 64;
 struct Place {
     account: AccountSid,
     config: VoiceConfig,
-    number: Option<NumberSid>,
+    /// As its owner has it, whatever was dialled.
+    number: Option<(NumberSid, String)>,
     domain: Option<(String, String)>,
     /// The source is in the endpoint's list.
     welcome: bool,
@@ -129,9 +131,11 @@ impl Director {
     /// number. Where the host is an address or a name of ours no domain counts: numbers belong to
     /// whoever has them, whatever domains another tenant has made.
     fn place(&self, uri: &str, source: IpAddr) -> Option<Place> {
-        let uri = SipUri::parse(uri)?;
-        if !self.settings.is_own_host(uri.host)
-            && let Some(domain) = self.directory.domain(uri.host)
+        let uri = Uri::parse(uri.as_bytes()).ok()?;
+        let host = party::host(&uri);
+        if uri.scheme != Scheme::Tel
+            && !self.settings.is_own_host(&host)
+            && let Some(domain) = self.directory.domain(&host)
         {
             return Some(Place {
                 account: domain.account,
@@ -142,13 +146,12 @@ impl Director {
                 rule: "domain-source-refused",
             });
         }
-        let user = uri::unescape(uri.user.split(';').next()?)?;
-        let number = self.directory.number(&uri::number(&user)?)?;
+        let number = self.directory.number(Number::from_uri(&uri)?.as_str())?;
         let account = self.directory.account(number.account)?;
         Some(Place {
             account: number.account,
             config: self.directory.config(&number.config, number.application).clone(),
-            number: Some(number.sid),
+            number: Some((number.sid, number.number.clone())),
             domain: None,
             welcome: account.sources.iter().any(|network| network.contains(source)),
             rule: "account-source-refused",
@@ -211,17 +214,19 @@ impl Director {
         let Some(voice) = voice else {
             return;
         };
-        let by_number = place.domain.is_none();
+        let (phone_number, dialled) = place.number.unzip();
         let (domain, domain_sid) = place.domain.unzip();
         let row = CallRow {
             sid: call,
             account,
             date_created: incoming.at,
             date_updated: now.wall,
-            to: party(if by_number { incoming.uri } else { incoming.to }, by_number),
-            from: party(incoming.from, by_number),
+            from: party::shown(incoming.from, dialled.is_some()),
+            to: dialled.unwrap_or_else(|| party::shown(incoming.to, false)),
+            forwarded_from: Some(party::shown(incoming.diversion, true))
+                .filter(|party| !party.is_empty()),
             caller_name: Some(incoming.from_name.to_owned()).filter(|name| !name.is_empty()),
-            phone_number: place.number,
+            phone_number,
             status: CallStatus::Ringing,
             direction: CallDirection::Inbound,
             start_time: Some(incoming.at),
@@ -273,24 +278,17 @@ impl Refusal {
     }
 }
 
-/// A party as applications see it: the number where the call goes by number and the URI has one,
-/// else the URI.
-fn party(text: &str, by_number: bool) -> String {
-    let Some(uri) = SipUri::parse(text) else {
-        return text.to_owned();
-    };
-    let user = uri.user.split(';').next().unwrap_or("");
-    match uri::unescape(user).and_then(|user| uri::number(&user)) {
-        Some(number) if by_number => number,
-        _ => uri.plain(),
-    }
-}
-
 /// `Name: value` lines.
 fn headers(text: &str) -> Vec<(String, String)> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .map(|(name, value)| (header_name(name.trim()), value.trim().to_owned()))
         .take(HEADERS_MAX)
         .collect()
+}
+
+/// Applications look for User-to-User as its RFC writes it (7433); X-* names are the caller's own.
+fn header_name(name: &str) -> String {
+    const USER_TO_USER: &str = "User-to-User";
+    if name.eq_ignore_ascii_case(USER_TO_USER) { USER_TO_USER.to_owned() } else { name.to_owned() }
 }

@@ -17,7 +17,7 @@ use super::{Step, flag, method, number, unknown_attributes};
 use crate::model::{CallStatus, Events, Hook, Method, StatusHook};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Input, Problem, View, Wait};
-use crate::{uri, web};
+use crate::{party, web};
 
 const ATTRIBUTES: [&str; 6] =
     ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge"];
@@ -106,7 +106,7 @@ impl Dial {
             targets,
             timeout: number(element, "timeout", 30, 5..=600, problems),
             time_limit: number(element, "timeLimit", 14_400, 1..=86_400, problems),
-            caller_id: element.attribute("callerId").map(str::to_owned).filter(|id| !id.is_empty()),
+            caller_id: caller_id(element, problems),
             action: element.attribute("action").map(|url| (url.to_owned(), action_method)),
             answer_on_bridge: flag(element, "answerOnBridge", problems),
         }
@@ -311,7 +311,7 @@ impl Noun {
                     problems.push(Problem { code: 12_200, reason: "sip-credentials", message });
                 }
                 let text = element.text.clone();
-                if uri::SipUri::parse(&text).is_none() {
+                if party::Target::parse(&text).is_none() {
                     let message = format!("line {}: <Sip>{text}</Sip> is no URI", element.line);
                     problems.push(Problem { code: 13_224, reason: "dial-sip-uri", message });
                     return None;
@@ -336,7 +336,7 @@ impl Noun {
         if noun {
             unknown_attributes(element, &NOUN_ATTRIBUTES, problems);
         }
-        match uri::number(&element.text) {
+        match party::number(&element.text) {
             Some(number) => {
                 let status = if noun { status(element, problems) } else { None };
                 Some(Self { target: Target::Number(number), status })
@@ -355,6 +355,22 @@ impl Noun {
         let url = web::resolve(base, url)?;
         Some(StatusHook { hook: Hook { url, method: *method }, events: *events })
     }
+}
+
+/// Who the called side sees as its caller. What cannot be meant is told, and the call keeps its own
+/// caller.
+fn caller_id(element: &Element, problems: &mut Vec<Problem>) -> Option<String> {
+    let text = element.attribute("callerId").filter(|text| !text.trim().is_empty())?;
+    let caller = party::caller(text);
+    if caller.is_none() {
+        let line = element.line;
+        let message = format!(
+            "line {line}: <Dial callerId={text:?}> is neither a number nor a SIP URI nor a name of \
+             letters, digits and +_.-; the call's own caller is shown"
+        );
+        problems.push(Problem { code: 13_214, reason: "dial-caller-id", message });
+    }
+    caller
 }
 
 fn status(element: &Element, problems: &mut Vec<Problem>) -> Option<(String, Method, Events)> {
