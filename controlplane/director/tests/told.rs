@@ -136,6 +136,9 @@ fn what_the_switch_refused_by_itself_is_told_to_the_owner_of_the_number() {
     world.refused("sip:+15550100@10.1.1.1", 488, Cause::NoCodec, why);
     world.refused("sip:+15559999@10.1.1.1", 488, Cause::NoCodec, why);
     world.refused("sip:bob@demo.test", 403, Cause::Forbidden, "");
+    // A successor is told again, and writes the same alert.
+    world.refused("sip:bob@demo.test", 403, Cause::Forbidden, "");
+    assert_eq!(world.store.alerts.pop().unwrap().sid, world.store.alerts[1].sid);
     let told: Vec<_> = world.store.alerts.iter().map(|it| (it.code, it.message.as_str())).collect();
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].0 == 32_102 && told[0].1.ends_with(why), "{told:?}");

@@ -38,8 +38,8 @@ impl Director {
                     self.watch_orphan(now, call);
                 }
             }
-            Event::Refused { source, code, cause, uri, why, .. } => {
-                self.on_refused(now, &Refused { source, code, cause, uri, why });
+            Event::Refused { at, source, code, cause, uri, why } => {
+                self.on_refused(now, &Refused { at, source, code, cause, uri, why });
             }
         }
         self.settle(now);

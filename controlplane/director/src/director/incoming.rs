@@ -1,9 +1,10 @@
 //! An INVITE came in: whose is it, may it, what is to be run. Nothing is spent on a call before the
 //! account is known and agrees; each refusal has a reason that the tenant can read.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use base::{CallId, Now, ShardId};
+use base::{CallId, Now, ShardId, Wall};
 use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
 
@@ -11,7 +12,7 @@ use super::status::told_of;
 use super::{Bucket, Director, Trouble};
 use crate::live::{Facts, Live, Volatile};
 use crate::model::{
-    AccountSid, AccountStatus, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
+    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
 };
 use crate::party;
 use crate::port::OwnedCommand;
@@ -35,8 +36,9 @@ struct Place {
 }
 
 /// An INVITE that the dataplane refused by itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Refused<'a> {
+    pub(super) at: Wall,
     pub(super) source: SocketAddr,
     pub(super) code: u16,
     pub(super) cause: Cause,
@@ -97,7 +99,7 @@ impl Director {
     /// The dataplane refused an INVITE before it was a call: the owner of what it was for is told,
     /// the operator in any case.
     pub(super) fn on_refused(&mut self, now: Now, refused: &Refused<'_>) {
-        let &Refused { source, code, cause, uri, why } = refused;
+        let &Refused { source, code, cause, uri, why, .. } = refused;
         let (number, warning, words) =
             told_of(cause).unwrap_or_else(|| (32_011, true, cause.name()));
         let and = if why.is_empty() { "" } else { ": " };
@@ -106,7 +108,7 @@ impl Director {
         if let Some(account) = owner {
             let (message, reason) = (message.clone(), cause.name());
             let trouble = Trouble { warning, code: number, reason, message, ..Trouble::default() };
-            self.alert(now, account, trouble);
+            self.alert_as(now, refused.alert(), account, trouble);
         }
         self.notice(owner, None, false, message);
     }
@@ -263,6 +265,15 @@ impl Director {
         self.touch(call);
         self.command(shard, OwnedCommand::Accept { call, account: number, setup_ms: SETUP_MS });
         self.start_fetch(now, call, voice, Vec::new(), None);
+    }
+}
+
+impl Refused<'_> {
+    /// Told again, it is the same alert.
+    fn alert(&self) -> AlertSid {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        AlertSid(u128::from(self.at.0) << 64 | u128::from(hasher.finish()))
     }
 }
 
