@@ -1,5 +1,5 @@
-//! Nothing fails silently: what went wrong with a call is in its owner's notifications, in words, and
-//! its caller gets a final status that means something.
+//! Nothing fails silently: what went wrong with a call is in its owner's notifications, in words,
+//! and its caller gets a final status that means something.
 
 mod world;
 

@@ -7,24 +7,20 @@
 //! with that.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
+mod book;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
-use director::model::{
-    Account, AccountSid, Cdr, Currency, DomainSid, Hook, LedgerEntry, Nanos, NumberSid,
-    OutboundRoute, PhoneNumber, Price, PriceUnit, RouteSid, SipDomain, StatusHook, UsageRow,
-    VoiceConfig,
-};
-use director::model::{Alert, CallRow, DeadLetter, Events};
+use director::model::{AccountSid, Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use director::port::{
     ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
     OwnedCommand, Record, Resolved, Standing, StoreId,
 };
 use director::{Book, Director, Settings};
 use wire::event::{Cause, Direction, Incoming, Party, Summary};
-use wire::table::Network;
 use wire::{Event, Service, Usage};
 
 pub(crate) const ACCOUNT: AccountSid = AccountSid(0xac);
@@ -166,7 +162,7 @@ impl World {
     /// `http://app.test/voice`, told at `http://app.test/status`; loopback is welcome; everything
     /// that starts with `+1` goes to 192.0.2.9.
     pub(crate) fn new(application: impl FnMut(&HttpRequest) -> Answer + 'static) -> Self {
-        let book = book();
+        let book = book::book();
         let settings = Settings {
             shards: 3,
             target_allow: vec!["127.0.0.0/8".parse().unwrap()],
@@ -753,62 +749,6 @@ fn summary(leg: &Leg, at: Wall, by: Party, cause: Cause, code: u16) -> Summary<'
         by,
         media: None,
         usage,
-    }
-}
-
-fn book() -> Book {
-    let network = |text: &str| text.parse::<Network>().unwrap();
-    let sources = vec![network("127.0.0.0/8"), network("::1/128")];
-    let config = VoiceConfig {
-        voice: Some(Hook::post("http://app.test/voice")),
-        voice_fallback: None,
-        status_callback: Some(StatusHook {
-            hook: Hook::post("http://app.test/status"),
-            events: Events::ALL,
-        }),
-        event_application: None,
-    };
-    let price = |service| Price {
-        account: None,
-        service,
-        unit: PriceUnit::Minute,
-        price: Nanos(6_000_000),
-        currency: Currency::USD,
-        minimum_s: 0,
-        increment_s: 1,
-    };
-    Book {
-        accounts: vec![Account {
-            sid: ACCOUNT,
-            number: ACCOUNT_NUMBER,
-            auth_token: "token".into(),
-            parent: ACCOUNT,
-            sources: sources.clone(),
-            ..Account::default()
-        }],
-        numbers: vec![PhoneNumber {
-            sid: NumberSid(1),
-            account: ACCOUNT,
-            number: "+15550100".to_owned(),
-            config: config.clone(),
-            ..PhoneNumber::default()
-        }],
-        domains: vec![SipDomain {
-            sid: DomainSid(1),
-            account: ACCOUNT,
-            domain_name: "demo.test".to_owned(),
-            config,
-            sources,
-            ..SipDomain::default()
-        }],
-        routes: vec![OutboundRoute {
-            sid: RouteSid(1),
-            prefix: "+1".to_owned(),
-            targets: vec!["192.0.2.9:5060".to_owned()],
-            ..OutboundRoute::default()
-        }],
-        prices: vec![price(Service::SipIngress), price(Service::SipEgress)],
-        ..Book::default()
     }
 }
 
