@@ -216,8 +216,9 @@ impl<'a> Media<'a> {
         if protocol.is_rtp() {
             check_payload_types(formats_text, kind == Kind::Audio && port != 0)?;
         }
-        // A line that is switched off may list nothing; one that we repeat may not.
-        let formats_text = if formats_text.is_empty() { b"0" } else { formats_text };
+        // An RTP line that is switched off may list nothing; one that we repeat may not.
+        let bare = formats_text.is_empty() && protocol.is_rtp();
+        let formats_text = if bare { b"0" } else { formats_text };
         let (head, lines): (&[u8], &[u8]) = (b"", b"");
         Ok(Self {
             head,
@@ -266,7 +267,7 @@ impl<'a> Media<'a> {
         self.protocol_text
     }
 
-    /// The format list as written; `0` where a line that is not used lists nothing.
+    /// The format list as written; `0` where an RTP line that is not used lists nothing.
     #[must_use]
     pub const fn formats_text(&self) -> &'a [u8] {
         self.formats_text
@@ -483,7 +484,8 @@ fn parse_connection(value: &[u8]) -> Result<IpAddr, SdpError> {
     if ip.is_multicast() { Err(SdpError::Multicast) } else { Ok(ip) }
 }
 
-/// Letters, digits, dots, hyphens and (as real hosts have them) underscores, with at least one letter in the last label.
+/// Letters, digits, dots, hyphens and (as real hosts have them) underscores, with at least one
+/// letter in the last label.
 fn is_host_name(text: &[u8]) -> bool {
     let last = text.rsplit(|&b| b == b'.').find(|label| !label.is_empty()).unwrap_or(b"");
     text.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))

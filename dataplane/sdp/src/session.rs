@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
         self.media().iter().find(|media| media.is_usable_audio()).ok_or(SdpError::NoAudio)
     }
 
-    /// The first audio section over plain RTP (AVP or AVPF), whatever its port and codecs: `None` is
+    /// The first audio section over plain RTP (AVP, AVPF), whatever its port and codecs. `None` is
     /// "no audio at all", where `m=audio 0` is an audio stream that is switched off, and which an
     /// answer switches off too (RFC 3264 sections 5.1 and 6).
     #[must_use]

@@ -70,7 +70,8 @@ pub enum SdpBody<'a> {
     None,
     /// The body or part of type `application/sdp` and disposition `session` (or none said).
     Sdp(&'a [u8]),
-    /// There is one that cannot be read: it is encoded, or the multipart's structure is broken.
+    /// There is one that cannot be read, and it is not optional: it is encoded, or the structure of
+    /// the multipart is broken.
     Broken,
 }
 
@@ -92,7 +93,7 @@ impl<'a> SdpBody<'a> {
     }
 }
 
-impl BodyPart<'_> {
+impl<'a> BodyPart<'a> {
     /// `application/sdp` whose disposition is `session` or not said (RFC 3261 section 20.11). An
     /// `early-session` (RFC 3959) is another session.
     #[must_use]
@@ -100,6 +101,28 @@ impl BodyPart<'_> {
         let kind = self.disposition.kind;
         self.kind.eq_ignore_ascii_case(b"application/sdp")
             && (kind.is_empty() || kind.eq_ignore_ascii_case(b"session"))
+    }
+
+    /// `multipart/*`.
+    #[must_use]
+    pub fn is_multipart(&self) -> bool {
+        self.kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
+    }
+
+    fn session(&self) -> SdpBody<'a> {
+        match (self.is_session(), self.encoded) {
+            (false, _) => SdpBody::None,
+            (true, true) => self.unreadable(),
+            (true, false) => SdpBody::Sdp(self.body),
+        }
+    }
+
+    /// What is optional and cannot be read is left out.
+    fn unreadable(&self) -> SdpBody<'a> {
+        match self.disposition.handling {
+            Handling::Optional => SdpBody::None,
+            Handling::Required | Handling::Unsaid => SdpBody::Broken,
+        }
     }
 }
 
@@ -128,15 +151,13 @@ impl<'a> Message<'a> {
     /// The session description, wherever it stands (RFC 5621 section 4; the first one of several).
     #[must_use]
     pub fn sdp(&self) -> SdpBody<'a> {
-        if self.body().is_empty() {
-            return SdpBody::None;
+        let Some(whole) = self.whole_body() else { return SdpBody::None };
+        if !whole.is_multipart() {
+            return whole.session();
         }
-        let Ok(parts) = self.body_parts() else { return SdpBody::Broken };
-        match parts.iter().find(|part| part.is_session()) {
-            None => SdpBody::None,
-            Some(part) if part.encoded => SdpBody::Broken,
-            Some(part) => SdpBody::Sdp(part.body),
-        }
+        let Ok(parts) = self.body_parts() else { return whole.unreadable() };
+        let found = parts.iter().find(|part| part.is_session());
+        found.map_or(SdpBody::None, BodyPart::session)
     }
 
     /// All bodies: the one there is, or the parts of a multipart. Empty without a body or without a
@@ -146,20 +167,24 @@ impl<'a> Message<'a> {
     /// [`BrokenBody`].
     pub fn body_parts(&self) -> Result<BodyParts<'a>, BrokenBody> {
         let mut parts = ArrayVec::new();
-        if self.body().is_empty() || self.content_type().is_err() {
-            return Ok(parts);
+        if let Some(whole) = self.whole_body() {
+            take(whole, 2, &mut parts)?;
         }
-        let encodings = self.values(Name::ContentEncoding).any(is_encoding);
-        let whole = BodyPart {
-            encoded: encodings,
-            ..BodyPart::new(
-                self.header(Name::ContentType).unwrap_or_default(),
-                self.disposition(),
-                self.body(),
-            )
-        };
-        take(whole, 2, &mut parts)?;
         Ok(parts)
+    }
+
+    /// The body as one part, a multipart not opened; `None` without one, or without a readable
+    /// Content-Type.
+    #[must_use]
+    pub fn whole_body(&self) -> Option<BodyPart<'a>> {
+        let (kind, _) = self.content_type().ok().filter(|_| !self.body().is_empty())?;
+        Some(BodyPart {
+            kind,
+            content_type: self.header(Name::ContentType).unwrap_or_default(),
+            disposition: self.disposition(),
+            encoded: self.values(Name::ContentEncoding).any(is_encoding),
+            body: self.body(),
+        })
     }
 }
 
@@ -202,8 +227,7 @@ impl<'a> BodyPart<'a> {
 
     /// The boundary, when it is a multipart.
     fn boundary(&self) -> Option<Result<&'a [u8], BrokenBody>> {
-        let multipart = self.kind.get(..10)?.eq_ignore_ascii_case(b"multipart/");
-        multipart.then(|| {
+        self.is_multipart().then(|| {
             let end = memchr::memchr(b';', self.content_type).ok_or(BrokenBody)?;
             let params = Params::parse(&self.content_type[end..]).ok_or(BrokenBody)?;
             // RFC 2046 section 5.1.1: 1 to 70 characters.

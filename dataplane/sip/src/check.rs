@@ -121,9 +121,9 @@ pub struct Essentials<'a> {
 /// when it must be discarded: another version, no branch, no CSeq, or a Via that is not ours.
 ///
 /// A response whose branch carries our MAC was sent to us because we asked. Whatever else is wrong
-/// with it (a single header twice, a Contact or Date that cannot be read, no reason phrase), silence
-/// would leave both sides waiting. It may be asked of [`crate::Malformed::partial`] too, whose
-/// body is then not to be used.
+/// with it (a single header twice, a Contact or Date that cannot be read, no reason phrase),
+/// silence would leave both sides waiting. It may be asked of [`crate::Malformed::partial`] too,
+/// whose body is then not to be used.
 #[must_use]
 pub fn response_essentials<'a>(response: &Message<'a>) -> Option<Essentials<'a>> {
     essentials(response).ok()
@@ -227,10 +227,13 @@ impl Core<'_> {
             return Ok(());
         }
         request.content_type()?;
-        let parts = request.body_parts().map_err(|_| Bad::Syntax(Name::ContentType))?;
-        let understood = |p: &BodyPart<'_>| {
-            !p.encoded && self.types.iter().any(|t| t.eq_ignore_ascii_case(p.kind))
+        let understood = |part: &BodyPart<'_>| {
+            !part.encoded && self.types.iter().any(|t| t.eq_ignore_ascii_case(part.kind))
         };
+        if request.whole_body().is_some_and(|whole| understood(&whole)) {
+            return Ok(());
+        }
+        let parts = request.body_parts().map_err(|_| Bad::Syntax(Name::ContentType))?;
         let refused = if parts.iter().any(understood) {
             parts.iter().any(|p| !understood(p) && p.disposition.handling == Handling::Required)
         } else {

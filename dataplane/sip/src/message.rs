@@ -162,12 +162,13 @@ impl<'a> Message<'a> {
             first: [0; Name::COUNT],
             slots: ArrayVec::new(),
         });
-        let failed = match &mut parsed {
-            Ok(message) => message.index().err().map(|cause| (cause, message.clone())),
+        let cause = match &mut parsed {
+            Ok(message) => message.index().err(),
             Err(_) => None,
         };
-        if let Some((cause, partial)) = failed {
-            return Err(Malformed { cause, partial });
+        // One variable and one return: it is the place the caller gave.
+        if let Some(cause) = cause {
+            parsed = parsed.and_then(|partial| Err(Malformed { cause, partial }));
         }
         parsed
     }
@@ -264,28 +265,27 @@ impl<'a> Message<'a> {
         if name == Name::Other {
             return None;
         }
-        let end = colon + line_end(rest.get(colon..)?)?;
-        let Some([b'\r', b'\n', behind]) = rest.get(end..end + 3) else { return None };
+        let value_at = colon + 1;
+        let value = rest.get(value_at..)?;
+        let end = line_end(value)?;
+        let Some([b'\r', b'\n', behind]) = value.get(end..end + 3) else { return None };
         if matches!(behind, b' ' | b'\t') {
             return None;
         }
-        let (from, to) = trimmed(rest, colon + 1, end);
+        let (from, to) = trimmed(value, 0, end);
         let slot = Slot {
             name,
-            name_len: u8::try_from(colon).ok()?,
+            name_len: to_u8(colon),
             name_at: to_u16(at),
-            value_at: to_u16(at + from),
+            value_at: to_u16(at + value_at + from),
             value_len: to_u16(to - from),
         };
-        if self.slots.is_full() {
-            return None;
-        }
-        self.slots.push(slot);
+        self.slots.try_push(slot).ok()?;
         let first = &mut self.first[name as usize];
         if *first == 0 {
-            *first = u8::try_from(self.slots.len()).unwrap_or(0);
+            *first = to_u8(self.slots.len());
         }
-        Some(at + end + 2)
+        Some(at + value_at + end + 2)
     }
 
     /// Takes the header field in `at..end` into the index.
@@ -304,7 +304,7 @@ impl<'a> Message<'a> {
         self.slots.try_push(slot).map_err(|_| Cause::TooManyHeaders)?;
         let first = &mut self.first[name as usize];
         if *first == 0 {
-            *first = u8::try_from(self.slots.len()).unwrap_or(0);
+            *first = to_u8(self.slots.len());
         }
         Ok(())
     }
@@ -761,7 +761,17 @@ fn spelled_out(line: &[u8]) -> Option<(Name, u8, usize)> {
     Some((Name::of(&line[..name_len]), u8::try_from(name_len).ok()?, colon))
 }
 
+/// An offset or length inside a message, whose bytes are cut to [`MESSAGE_BYTES_MAX`].
 #[inline]
-fn to_u16(n: usize) -> u16 {
-    u16::try_from(n).unwrap_or(u16::MAX)
+const fn to_u16(n: usize) -> u16 {
+    debug_assert!(n <= MESSAGE_BYTES_MAX);
+    let [low, high, ..] = n.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+/// A slot number or the length of a known name.
+#[inline]
+const fn to_u8(n: usize) -> u8 {
+    debug_assert!(n <= 0xff);
+    n.to_le_bytes()[0]
 }

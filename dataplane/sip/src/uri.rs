@@ -478,30 +478,25 @@ fn escapes_ok(text: &[u8], class: impl Fn(u8) -> bool) -> bool {
 /// Dotted decimal, four numbers of at most three digits.
 #[inline]
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    if text.len() > 15 {
-        return None;
-    }
     let mut octets = [0u8; 4];
-    let (mut at, mut value, mut digits) = (0usize, 0u16, 0u8);
-    for &c in text {
-        if c.is_ascii_digit() {
+    let mut rest = text;
+    for (at, octet) in octets.iter_mut().enumerate() {
+        if at > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let (mut value, mut digits) = (0u16, 0);
+        while let [c @ b'0'..=b'9', behind @ ..] = rest
+            && digits < 3
+        {
             value = value * 10 + u16::from(c - b'0');
-            digits += 1;
-            if digits > 3 || value > 255 {
-                return None;
-            }
-        } else if c == b'.' && digits > 0 && at < 3 {
-            octets[at] = u8::try_from(value).ok()?;
-            (at, value, digits) = (at + 1, 0, 0);
-        } else {
+            (rest, digits) = (behind, digits + 1);
+        }
+        if digits == 0 {
             return None;
         }
+        *octet = u8::try_from(value).ok()?;
     }
-    if at != 3 || digits == 0 {
-        return None;
-    }
-    octets[3] = u8::try_from(value).ok()?;
-    Some(Ipv4Addr::from(octets))
+    rest.is_empty().then(|| Ipv4Addr::from(octets))
 }
 
 fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
