@@ -130,7 +130,8 @@ fn seconds(form: &Form, name: &str, most: u64, code: u32) -> Result<Option<u32>,
     Ok(number.and_then(|number| u32::try_from(number).ok()))
 }
 
-/// A `sip:` URI, or a number with or without `+`, plain or as a `tel:` URI (separators are dropped).
+/// A `sip:` URI, or a number with or without `+`, plain or as a `tel:` URI (separators are
+/// dropped).
 fn callee(to: &str) -> Result<String, Problem> {
     let to = address(to, "To", 21_211)?;
     if is_sip(&to) {

@@ -3,8 +3,8 @@
 //!
 //! Called parties are chosen by the user of the URI: `ok*` rings 1 s and answers, `busy*` refuses
 //! with 486, `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s, `mute*`
-//! answers with a codec that its caller does not have, `dead*` never says anything, `code404*` refuses
-//! with that.
+//! answers with a codec that its caller does not have, `dead*` never says anything, `code404*`
+//! refuses with that.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
 mod book;
