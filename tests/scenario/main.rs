@@ -9,6 +9,7 @@ mod early_media;
 mod families;
 mod fault;
 mod fork;
+mod hearing;
 mod hold;
 mod late_offer;
 mod limits;

@@ -17,7 +17,6 @@ fn a_refusal_reaches_the_caller_as_it_is() {
         (603, Cause::Rejected),
         (488, Cause::NoCodec),
         (403, Cause::Forbidden),
-        (503, Cause::Overload),
     ];
     for (code, cause) in cases {
         let mut world = routed(&Setup::new(1), Manner::default(), vec![Manner::refusing(code)]);
@@ -33,17 +32,37 @@ fn a_refusal_reaches_the_caller_as_it_is() {
     }
 }
 
+/// RFC 3261 section 16.7: what the far side says of *our* request, or of itself, is not what the
+/// caller is told.
 #[test]
-fn a_silent_target_is_unreachable_after_timer_b() {
+fn what_is_about_our_request_is_told_as_something_the_caller_can_use() {
+    for (code, told) in [(503, 480), (500, 500), (401, 403), (407, 403), (302, 480), (421, 500)] {
+        let mut world = routed(&Setup::new(4), Manner::default(), vec![Manner::refusing(code)]);
+        let call = dial(&mut world, 1);
+        world.run_for(5 * SECOND);
+        assert_eq!(world.call(call).seen.code, told, "{code}");
+        let ends = ends(&mut world);
+        let callee = ends.iter().find(|end| !end.inbound).unwrap();
+        assert_eq!(callee.code, code, "the record keeps what was said");
+        nothing_left(&mut world);
+    }
+}
+
+#[test]
+fn a_target_that_says_nothing_is_left_after_its_time() {
     let mut world = routed(&Setup::new(2), Manner::default(), vec![Manner::silent()]);
     let call = dial(&mut world, 1);
-    world.run_for(ms(29_000));
+    world.run_for(ms(3_800));
     assert_eq!(world.call(call).seen.code, 0);
     let callee = world.callee_of(1).unwrap();
-    assert!(world.call(callee).seen.invites >= 6, "{}", world.call(callee).seen.invites);
-    world.run_for(5 * SECOND);
-    assert_eq!(ends(&mut world).len(), 2);
-    assert!(world.call(call).seen.code >= 400);
+    assert_eq!(world.call(callee).seen.invites, 4, "at 0, 0.5, 1.5 and 3.5 s");
+    world.run_for(SECOND);
+    assert_eq!(world.call(call).seen.code, 480);
+    let ends = ends(&mut world);
+    assert_eq!(ends.len(), 2);
+    assert!(ends.iter().all(|end| end.cause == Cause::Unreachable && end.billed_ms == 0));
+    world.run_for(20 * SECOND);
+    assert_eq!(world.call(callee).seen.invites, 4, "nor is it asked again");
     nothing_left(&mut world);
 }
 

@@ -142,31 +142,86 @@ fn a_call_that_nobody_decides_about_is_given_up() {
     nothing_left(&mut world);
 }
 
+fn timer(seconds: u32, refresher: Option<Refresher>) -> Option<SessionTimer> {
+    Some(SessionTimer { seconds, refresher, min_se: 90 })
+}
+
 #[test]
 fn a_session_that_is_not_refreshed_ends_and_one_that_is_goes_on() {
-    let headers = vec!["Session-Expires: 90".to_owned(), "Supported: timer".to_owned()];
-    let dial = Dial { headers, ..to(1) };
-    let mut world = answered(&Setup::new(9), Manner::default());
-    let call = world.dial(0, &dial);
+    let timer = timer(90, Some(Refresher::Uac));
+    let mut world = answered(&Setup::new(9), Manner { timer, ..Manner::default() });
+    let call = dial(&mut world, 1);
     world.run_for(SECOND);
     assert_eq!(world.call(call).seen.session_expires, Some(90));
-    for _ in 0..4 {
-        world.run_for(40 * SECOND);
-        assert!(!world.call(call).is_over());
-        world.act(call, Action::Update);
-    }
+    world.run_for(Duration::from_secs(200));
+    assert!(!world.call(call).is_over());
+    assert!(world.call(call).seen.refreshes >= 4);
+    world.act(call, Action::Die);
     world.run_for(Duration::from_secs(100));
-    assert!(world.call(call).is_over());
     assert_eq!(ends(&mut world)[0].cause, Cause::SessionExpired);
+    world.run_for(Duration::from_secs(80));
+    assert!(world.plane.leftovers().is_empty());
+}
+
+/// RFC 4028 section 9: whom the caller asks to refresh, refreshes.
+#[test]
+fn we_refresh_where_we_are_asked_to_and_a_dead_far_end_is_found_by_it() {
+    let timer = timer(90, Some(Refresher::Uas));
+    let mut setup = Setup::new(11);
+    setup.plane.timers.media_timeout = Duration::ZERO;
+    let mut world = answered(&setup, Manner { timer, ..Manner::default() });
+    let call = dial(&mut world, 1);
+    world.run_for(Duration::from_secs(300));
+    assert!(!world.call(call).is_over());
+    assert!(world.call(call).seen.refreshed >= 5, "{}", world.call(call).seen.refreshed);
+    world.act(call, Action::Die);
+    world.run_for(Duration::from_secs(100));
+    assert_eq!(ends(&mut world)[0].cause, Cause::SessionExpired);
+}
+
+/// A callee that supports timers is asked for one; who refreshes is its choice.
+#[test]
+fn a_dialled_far_end_that_dies_while_it_is_held_is_found() {
+    for refresher in [Refresher::Uac, Refresher::Uas] {
+        let mut setup = Setup::new(12);
+        setup.plane.timers.session = Duration::from_secs(90);
+        let callee = Manner { timer: timer(90, Some(refresher)), ..Manner::default() };
+        let mut world = bridged(&setup, Manner::default(), callee);
+        let call = dial(&mut world, 1);
+        world.run_for(3 * SECOND);
+        let callee = world.callee_of(1).unwrap();
+        world.act(callee, Action::Reinvite(sdp::Direction::Inactive));
+        world.run_for(Duration::from_secs(300));
+        assert!(!world.call(call).is_over(), "a held call lives");
+        world.act(callee, Action::Die);
+        world.run_for(Duration::from_secs(120));
+        let end = ends(&mut world).into_iter().find(|end| !end.inbound).unwrap();
+        assert_eq!(end.cause, Cause::SessionExpired, "{refresher:?}");
+    }
+}
+
+/// RFC 4028 section 7.3: the callee names the smallest interval that it takes, and gets it.
+#[test]
+fn an_interval_that_the_callee_finds_too_small_is_raised() {
+    let mut setup = Setup::new(13);
+    setup.plane.timers.session = Duration::from_secs(90);
+    let timer = Some(SessionTimer { seconds: 1_800, refresher: None, min_se: 600 });
+    let mut world = bridged(&setup, Manner::default(), Manner { timer, ..Manner::default() });
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    assert_eq!(world.call(call).seen.code, 200);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
     nothing_left(&mut world);
 }
 
 #[test]
-fn a_session_too_short_is_refused() {
-    let dial = Dial { headers: vec!["Session-Expires: 60".to_owned()], ..to(1) };
+fn a_session_too_short_is_refused_with_what_would_do() {
+    let headers = vec!["Session-Expires: 60".to_owned(), "Supported: timer".to_owned()];
     let mut world = answered(&Setup::new(10), Manner::default());
-    let call = world.dial(0, &dial);
+    let call = world.dial(0, &Dial { headers, ..to(1) });
     world.run_for(SECOND);
     assert_eq!(world.call(call).seen.code, 422);
+    assert!(world.call(call).seen.text.contains("Min-SE: 90") || world.call(call).seen.too_brief > 0);
     nothing_left(&mut world);
 }

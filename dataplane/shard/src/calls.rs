@@ -261,8 +261,9 @@ impl<'m> Shard<'m> {
         frames: &mut dyn Frames,
         wish: &Originate<'_>,
     ) {
-        if let Err(Refused { code, cause, .. }) = self.originate(now, frames, wish) {
-            let ended = PeerMessage::Ended { code, cause, reason: "" };
+        if let Err(Refused { cause, .. }) = self.originate(now, frames, wish) {
+            // No far end has said anything: the cause alone speaks.
+            let ended = PeerMessage::Ended { code: 0, cause, reason: "" };
             self.cx(now, frames).send_to_peer(LegId::NONE, wish.peer, &ended);
         }
     }

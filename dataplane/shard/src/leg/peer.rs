@@ -318,7 +318,10 @@ impl LegMut<'_, '_> {
                     300.. => wire::status::passed_on(code),
                     _ => super::end::status_of(cause),
                 };
-                return self.refuse(&Answer::new(status), cause, Party::Peer);
+                // 503 is said only where we are full ourselves.
+                let retry_after = if status == 503 { 5 } else { 0 };
+                let answer = Answer { retry_after, ..Answer::new(status) };
+                return self.refuse(&answer, cause, Party::Peer);
             }
             return self.hang_up(Cause::Normal, Party::Peer);
         }
