@@ -20,7 +20,7 @@ struct Cli {
 enum Command {
     /// Start the switch and keep it up
     Up(up::Args),
-    /// Place calls through a running switch and check the bill
+    /// Show with real calls what a running switch does (`--list` says what there is)
     Demo(demo::Args),
     /// Look at and act on a running switch
     Ctl(ctl::Args),
