@@ -35,6 +35,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     one_cdr_per_leg(directed, &phones, &context, &mut faults);
     billed_is_connected(directed, &phones, &context, &mut faults);
     sound(&phones, &context, &mut faults);
+    complaints(&phones, &mut faults);
     faults
 }
 
@@ -61,6 +62,7 @@ struct Phone {
     names: (u32, u32),
     held: bool,
     mute: bool,
+    complaints: Vec<String>,
 }
 
 impl Phone {
@@ -78,6 +80,7 @@ impl Phone {
             heard: call.media.as_ref().map(|media| media.heard.clone()),
             names: (call.group, call.stream),
             mute: call.manner.on_ring.is_empty(),
+            complaints: call.seen.complaints.clone(),
             held: call.seen.answers.iter().any(|(method, _)| method == "INVITE"),
         }
     }
@@ -276,6 +279,14 @@ fn billed_is_connected(
 
 const RESTART: Duration = Duration::from_millis(1_200);
 
+/// What the phones found that a user agent must not send.
+fn complaints(phones: &[Phone], faults: &mut Vec<String>) {
+    for phone in phones {
+        let (who, group) = (phone.who, phone.group);
+        faults.extend(phone.complaints.iter().map(|it| format!("{who:?} of {group}: {it}")));
+    }
+}
+
 /// How long the phone was connected when the dataplane died.
 fn until_death(phone: &Phone, context: &Context) -> Duration {
     let Some(answered) = phone.answered else { return Duration::ZERO };
@@ -297,7 +308,7 @@ fn sound(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
         if wrong || own {
             faults.push(format!("{who:?} of {group} hears {:?}", heard.streams.keys()));
         }
-        let broken = heard.damaged + heard.bad_payload_type + heard.foreign;
+        let broken = heard.damaged + heard.foreign_payload + heard.foreign + heard.unwanted;
         if broken > 0 || heard.ssrcs.len() > 1 {
             faults.push(format!("{who:?} of {group} hears damage: {heard:?}"));
         }

@@ -22,6 +22,9 @@ pub mod world;
 
 pub use control::{Control, Manual, Told};
 pub use network::{Datagram, Fate, Network, Weather};
-pub use phone::{Action, Agent, Dial, Manner, PhoneCall};
+pub use phone::{
+    Action, Agent, Dial, Heard, Manner, Media, PhoneCall, Reinvite, Seen, SessionTimer, Speaks,
+    State, Who,
+};
 pub use plane::{Plane, PlaneSetup};
 pub use world::{CallRef, DAWN, Setup, World};

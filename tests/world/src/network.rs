@@ -3,18 +3,11 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{Mono, Prng};
 
-/// A datagram on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Datagram {
-    pub from: SocketAddr,
-    pub to: SocketAddr,
-    pub bytes: Vec<u8>,
-}
+pub use agent::Datagram;
 
 /// What happens to datagrams, by chance. Shares are in millionths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -233,7 +233,11 @@ impl World {
         let now = self.now;
         let agent = self.hosts.get(&datagram.to.ip()).and_then(|at| self.agents.get_mut(*at));
         match agent.filter(|agent| !agent.dead) {
-            Some(agent) if datagram.to == agent.sip => agent.handle_sip(now, datagram, &mut out),
+            Some(agent) if datagram.to == agent.sip => {
+                agent.handle_sip(now, datagram, &mut out);
+                let faults = agent.faults.drain(..);
+                self.faults.extend(faults.map(|fault| format!("the switch sent {fault}")));
+            }
             Some(agent) => agent.handle_media(now, datagram),
             None => self.unheard += 1,
         }
@@ -266,10 +270,7 @@ impl World {
         }
         let agent = self.hosts.get(&datagram.to.ip()).and_then(|at| self.agents.get(*at));
         let asked = agent.iter().flat_map(|agent| &agent.calls).any(|call| {
-            let media = call.media_address();
-            let port = datagram.to.port();
-            let nat = call.manner.nat_port.is_some_and(|nat| nat == port || nat + 1 == port);
-            media.ip() == datagram.to.ip() && (port & !1 == media.port() || nat)
+            call.media_address().ip() == datagram.to.ip() && call.takes_media(datagram.to.port())
         });
         if !asked {
             self.faults.push(format!("media to {} that nobody asked for", datagram.to));

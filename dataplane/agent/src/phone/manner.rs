@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sdp::{Direction, Supported};
+use sip::session::Refresher;
 
 /// What a phone does at some moment of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +12,12 @@ pub enum Action {
     Ring,
     /// 183 with a description; media is sent from now on.
     EarlyMedia,
+    /// 183 with this direction and these codecs, which need not be those of the answer.
+    Ring183(Direction, Vec<Supported<'static>>),
     /// 200.
     Answer,
+    /// 200 with these codecs; from another branch of a fork (another tag) if true.
+    AnswerWith(Vec<Supported<'static>>, bool),
     /// Another 200 to the same INVITE with another tag, as a forking proxy lets through.
     AnswerAgain,
     /// A final refusal.
@@ -20,12 +25,26 @@ pub enum Action {
     /// BYE.
     HangUp,
     Cancel,
-    /// Re-INVITE with this direction.
+    /// Re-INVITE with this direction; whatever hold there was is over.
     Reinvite(Direction),
+    /// Re-INVITE with c=0.0.0.0, the hold of RFC 2543.
+    HoldByAddress,
+    /// Re-INVITE with m=audio 0.
+    StopStream,
+    /// Re-INVITE with these codecs, which are the phone's from then on.
+    ReinviteCodecs(Vec<Supported<'static>>),
+    /// Re-INVITE with other numbers for the dynamic payload types.
+    Renumber,
+    /// Re-INVITE with another media port; media comes from there with a new SSRC.
+    MoveMedia,
+    /// Re-INVITE with this Contact URI and nothing else changed.
+    ReinviteContact(String),
     /// Re-INVITE without a description.
     ReinviteEmpty,
     /// UPDATE without a description (session refresh).
     Update,
+    /// UPDATE with an offer of this direction.
+    UpdateOffer(Direction),
     /// OPTIONS inside the dialog.
     Options,
     /// A digit by RFC 4733.
@@ -36,8 +55,41 @@ pub enum Action {
     Mute(bool),
     /// Media goes on with a new SSRC and new numbers.
     NewSsrc,
+    /// Another of the formats in force is spoken from now on.
+    Speak(Speaks),
     /// Falls silent for good: no SIP, no media, as a phone whose battery is empty.
     Die,
+}
+
+/// What a phone does with a re-INVITE or an UPDATE that offers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reinvite {
+    #[default]
+    Answer,
+    Refuse(u16),
+    /// Says nothing at all.
+    Ignore,
+}
+
+/// Which of the audio formats in force a phone speaks, in the other side's order of preference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Speaks {
+    #[default]
+    First,
+    Last,
+    /// Counted from 0, modulo their number.
+    Index(usize),
+}
+
+/// A session timer (RFC 4028).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimer {
+    /// The interval asked for, at least 90.
+    pub seconds: u32,
+    /// Who is to refresh; `None` leaves it to the other side.
+    pub refresher: Option<Refresher>,
+    /// The smallest interval taken; a smaller one is refused with 422.
+    pub min_se: u32,
 }
 
 /// A phone's habits.
@@ -62,6 +114,25 @@ pub struct Manner {
     pub answers_bye: bool,
     /// Media leaves from this port instead of the one in the description (a NAT).
     pub nat_port: Option<u16>,
+    /// Answers one audio format only.
+    pub single_codec: bool,
+    pub reinvite: Reinvite,
+    pub speaks: Speaks,
+    /// Methods in Allow; others are answered with 405. Empty: no Allow, everything is answered.
+    pub allow: Vec<&'static str>,
+    /// INFO is in Allow and is answered with 200; else 405.
+    pub info: bool,
+    /// Option tags in Supported, beside `timer`.
+    pub supported: Vec<&'static str>,
+    /// Session timers are supported, and asked for.
+    pub timer: Option<SessionTimer>,
+    /// More header lines of the INVITE and of its 2xx, without line ends.
+    pub headers: Vec<String>,
+    /// Reason of its CANCEL and BYE.
+    pub reason: Option<String>,
+    /// To the letter of RFC 3261 section 13.2.1: the first description in a dialog is the answer to
+    /// the INVITE's offer, and later ones of the same dialog are ignored. Else the latest counts.
+    pub first_answer_counts: bool,
 }
 
 /// A call to be made.
@@ -100,6 +171,16 @@ impl Default for Manner {
             acks: true,
             answers_bye: true,
             nat_port: None,
+            single_codec: false,
+            reinvite: Reinvite::Answer,
+            speaks: Speaks::First,
+            allow: vec!["INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE"],
+            info: true,
+            supported: Vec::new(),
+            timer: None,
+            headers: Vec::new(),
+            reason: None,
+            first_answer_counts: false,
         }
     }
 }
@@ -152,5 +233,35 @@ impl Manner {
             on_ring: vec![(Duration::ZERO, Action::Ring), (after, Action::Answer)],
             ..Self::default()
         }
+    }
+
+    /// With these codecs.
+    #[must_use]
+    pub fn with_codecs(mut self, codecs: &[Supported<'static>]) -> Self {
+        self.codecs = codecs.to_vec();
+        self
+    }
+
+    /// Whether it answers requests of this method.
+    #[must_use]
+    pub fn allows(&self, method: &str) -> bool {
+        if method == "INFO" {
+            return self.info;
+        }
+        self.allow.is_empty() || self.allow.contains(&method)
+    }
+
+    /// The value of Allow; empty for no header.
+    #[must_use]
+    pub fn allow_value(&self) -> String {
+        let info = (self.info && !self.allow.is_empty()).then_some("INFO");
+        self.allow.iter().copied().chain(info).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The value of Supported; empty for no header.
+    #[must_use]
+    pub fn supported_value(&self) -> String {
+        let timer = self.timer.map(|_| "timer");
+        self.supported.iter().copied().chain(timer).collect::<Vec<_>>().join(", ")
     }
 }
