@@ -54,3 +54,19 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        let cli = Cli::parse_from(["tandem", "demo", "codecs", "--data-dir", "d"]);
+        let Command::Demo(args) = cli.command else { panic!("a demo") };
+        assert_eq!(args.name, "codecs");
+        let cli = Cli::parse_from(["tandem", "demo", "-n", "3"]);
+        let Command::Demo(args) = cli.command else { panic!("a demo") };
+        assert_eq!((args.name.as_str(), args.relay.calls), ("relay", 3));
+    }
+}

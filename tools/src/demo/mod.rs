@@ -2,6 +2,8 @@
 //! judged. A demonstration is a file here and a row in [`DEMOS`]; it returns true only if what it
 //! shows was measured right.
 
+pub mod codecs;
+mod phones;
 pub mod relay;
 
 use std::path::PathBuf;
@@ -20,11 +22,19 @@ pub struct Demo {
 }
 
 /// All of them; the first is shown where none is named.
-pub const DEMOS: &[Demo] = &[Demo {
-    name: "relay",
-    shows: "calls answered by an application, every packet heard, ledger = CDRs = talk time",
-    run: relay::run,
-}];
+pub const DEMOS: &[Demo] = &[
+    Demo {
+        name: "relay",
+        shows: "calls answered by an application, every packet heard, ledger = CDRs = talk time",
+        run: relay::run,
+    },
+    Demo {
+        name: "codecs",
+        shows: "two who share one codec, or none, in each way of answering and changing: both \
+                heard, or refused with the reason",
+        run: codecs::run,
+    },
+];
 
 /// Arguments of `tandem demo`.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,7 +49,7 @@ pub struct Args {
     #[arg(long, default_value = "data")]
     pub data_dir: PathBuf,
     #[command(flatten)]
-    pub relay: relay::Args,
+    pub relay: relay::Calls,
 }
 
 /// `tandem demo`; false if something was not as it is shown.

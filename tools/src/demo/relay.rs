@@ -29,7 +29,7 @@ const LEG_TOLERANCE_S: f64 = 0.1;
 
 /// How many calls, and how they are judged.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub struct Calls {
     /// Calls in all
     #[arg(long, short = 'n', default_value_t = 20)]
     pub calls: u64,
@@ -141,7 +141,7 @@ fn number(rest: &Rest, app: &App) -> Result<Number> {
     Ok(Number { sid, phone, caller: format!("+1556{digits:07}") })
 }
 
-fn plan(args: &Args, number: &Number, target: SocketAddr, callee: SocketAddr) -> Plan {
+fn plan(args: &Calls, number: &Number, target: SocketAddr, callee: SocketAddr) -> Plan {
     Plan {
         run: load::new_run(),
         to: format!("sip:{}@{target}", number.phone),
@@ -168,7 +168,7 @@ fn plan(args: &Args, number: &Number, target: SocketAddr, callee: SocketAddr) ->
     }
 }
 
-fn judge_load(args: &Args, report: &Report) -> Vec<String> {
+fn judge_load(args: &Calls, report: &Report) -> Vec<String> {
     let mut faults = Vec::new();
     if report.answered() < args.calls {
         faults.push(format!("{} of {} calls were answered", report.answered(), args.calls));
