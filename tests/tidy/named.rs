@@ -1,4 +1,5 @@
-//! Every reason for a discard or a refusal, every cause and every verb is named by some test.
+//! Every reason for a discard or a refusal and every verb is named by some test, and every test that
+//! SPECIFICATION.md names is there.
 
 use std::path::Path;
 
@@ -78,4 +79,33 @@ fn every_verb_is_named_by_a_test() {
         }
     }
     judge("verbs", &findings);
+}
+
+/// `package: test` in backticks, where `package` is a folder of tests or a crate.
+#[test]
+fn tests_that_the_specification_names_are_there() {
+    let text = std::fs::read_to_string(source::root().join("SPECIFICATION.md"));
+    let text = text.expect("SPECIFICATION.md is there");
+    let files = source::rust();
+    let mut findings = Vec::new();
+    for named in text.split('`').skip(1).step_by(2) {
+        let Some((package, rest)) = named.split_once(": ") else { continue };
+        let test = rest.split(' ').next().unwrap_or(rest);
+        let test = test.rsplit("::").next().unwrap_or(test);
+        let folders = ["tests", "dataplane", "controlplane"].map(|top| format!("{top}/{package}/"));
+        let mut ours =
+            files.iter().filter(|file| folders.iter().any(|folder| file.path.starts_with(folder)));
+        let is_there = ours.any(|file| {
+            let stem = Path::new(&file.path).file_stem().unwrap_or_default();
+            let folder = format!("/{test}/");
+            stem == test
+                || file.path.contains(&folder)
+                || file.code.contains(&format!("fn {test}"))
+                || file.code.contains(&format!("mod {test}"))
+        });
+        if !is_there {
+            findings.push(format!("`{named}`: no such test in {}", folders.join(", ")));
+        }
+    }
+    judge("tests that SPECIFICATION.md names", &findings);
 }

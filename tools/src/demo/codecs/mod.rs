@@ -93,7 +93,7 @@ pub(super) fn run(args: &super::Args) -> Result<bool> {
     let mut told = Vec::new();
     for play in &plays {
         // A static route's call is in the books under its URI, for no application saw its number.
-        let uri = play.from_uri();
+        let uri = play.caller_uri();
         let from = if play.row.via == Via::Trunk { &uri } else { &play.from };
         told.push(Told::ask(&rest, from, booked)?);
         if let Some(sid) = &play.number {
@@ -170,7 +170,7 @@ fn play(plays: &mut [Play], phones: &mut Phones, caller: Phone, target: SocketAd
                 }
                 let dial = Dial {
                     to: play.uri.clone(),
-                    from: play.from_uri(),
+                    from: play.caller_uri(),
                     group: play.group,
                     stream: play.group * 2,
                     manner: Some(play.row.caller_manner(LISTEN_AT + LISTEN + 300 * MS)),
@@ -186,7 +186,7 @@ fn play(plays: &mut [Play], phones: &mut Phones, caller: Phone, target: SocketAd
 }
 
 impl Play {
-    fn from_uri(&self) -> String {
+    fn caller_uri(&self) -> String {
         format!("sip:{}@{CALLER}", self.from)
     }
 
