@@ -1,5 +1,5 @@
-//! Every reason for a discard or a refusal and every verb is named by some test, and every test that
-//! SPECIFICATION.md names is there.
+//! Each reason for a discard or a refusal and each verb is named by some test, and the tests that
+//! SPECIFICATION.md names are there.
 
 use std::path::Path;
 

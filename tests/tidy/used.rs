@@ -14,7 +14,6 @@ use crate::source::{self, Rust, words};
 /// Counters that nothing writes: name, reason.
 const UNWRITTEN: &[(&str, &str)] = &[
     ("TableRefused", "a table that cannot be read is logged by the engine, not counted yet"),
-    ("JoinStanding", "the leg that owns its join counts it: step 2, shard"),
     ("DiscardSipBudget", "the byte budget of unproven sources is the next step's (GOALS.md S4)"),
 ];
 
@@ -37,6 +36,7 @@ const BOUND: &str = "a bound that callers may ask for";
 const TABLE: &str = "one of a table from a standard, given whole";
 const DIGITS: &str = "waits for its user: digits, resumption";
 const INSIDE: &str = "inside the crate only: pub(crate) when its room is next open";
+const ICMP: &str = "the engine has to tell the shard of ICMP and of sends that fail: step 2";
 const STEP_4: &str = "waits for its user: registrar, REFER and streams (step 4)";
 
 /// `pub` without a user outside: path, names, reason.
@@ -55,22 +55,25 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
         TABLE,
     ),
     ("dataplane/rtp/src/sender.rs", "is_before_source last_sent", DIGITS),
+    ("dataplane/rtp/src/telephone_event.rs", "QUEUE_EVENTS", BOUND),
     ("dataplane/rtp/src/telephone_event.rs", "EventPacket", DIGITS),
-    ("dataplane/rtp/src/ticks.rs", "ticks_to_micros", DIGITS),
     ("dataplane/sdp/src/codec.rs", "AMR_WB G7221 ILBC", TABLE),
     ("dataplane/sdp/src/limits.rs", "CLOCK_HZ_MAX", BOUND),
-    ("dataplane/sdp/src/media.rs", "is_rtp is_usable_audio", INSIDE),
+    ("dataplane/sdp/src/media.rs", "is_plain_audio is_usable_audio", INSIDE),
+    ("dataplane/shard/src/lib.rs", "handle_unreachable", ICMP),
+    ("dataplane/sip/src/addr.rs", "unquoted", INSIDE),
+    ("dataplane/sip/src/body.rs", "is_multipart is_session", INSIDE),
     ("dataplane/sip/src/dialog.rs", "ROUTES_MAX", BOUND),
     ("dataplane/sip/src/dialog.rs", "of_request", STEP_4),
     ("dataplane/sip/src/digest.rs", "NONCE_LIFE_SECONDS", STEP_4),
     ("dataplane/sip/src/lex.rs", "is_token_text", INSIDE),
     ("dataplane/sip/src/limits.rs", "LIST_ENTRIES_MAX TOKEN_BYTES_MAX", BOUND),
     ("dataplane/sip/src/message.rs", "contact_is_star", INSIDE),
-    ("dataplane/sip/src/message.rs", "rack replaces", STEP_4),
-    ("dataplane/sip/src/name.rs", "is_list is_single", INSIDE),
+    ("dataplane/sip/src/message.rs", "rack record_routes replaces", STEP_4),
+    ("dataplane/sip/src/name.rs", "is_list is_single is_vital", INSIDE),
+    ("dataplane/sip/src/session.rs", "supports_timer", INSIDE),
     ("dataplane/sip/src/uri.rs", "has_scheme parse_lenient", INSIDE),
     ("dataplane/sip/src/uri.rs", "maddr", STEP_4),
-    ("dataplane/sip/src/via.rs", "is_reliable", STEP_4),
     ("dataplane/wire/src/counter.rs", "COUNTERS", BOUND),
     ("dataplane/wire/src/record.rs", "RECORD_VERSION", BOUND),
     ("dataplane/wire/src/ring.rs", "free_words record_words", INSIDE),
@@ -87,8 +90,8 @@ const UNREAD_FIELDS: &[(&str, &str)] = &[
     ("Event::Refused.at", "the alert is stamped when it is written"),
     ("Event::Refused.why", "the alert will tell it: step 2, director"),
     ("Incoming.diversion", "ForwardedFrom will tell it: step 2, director"),
-    ("Say::Joined.call", "the leg that answers knows its partner's call already"),
-    ("Say::Offer.call", "the leg that was dialled knows its parent's call already"),
+    ("PeerMessage::Joined.call", "the leg that answers knows its partner's call already"),
+    ("PeerMessage::Offer.call", "the leg that was dialled knows its parent's call already"),
 ];
 
 /// Crates of the dataplane that others may build on. `agent` joins them when load and benches are

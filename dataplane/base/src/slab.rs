@@ -92,6 +92,13 @@ impl<T> Slab<T> {
         self.slots.get_mut(index as usize)?.value.as_mut()
     }
 
+    /// The generation of what lives there now; None for a free slot.
+    #[must_use]
+    pub fn generation(&self, index: u32) -> Option<u32> {
+        let slot = self.slots.get(index as usize)?;
+        slot.value.is_some().then_some(slot.generation)
+    }
+
     /// The index, if that generation lives there now.
     #[must_use]
     pub fn live(&self, index: u32, generation: u32) -> Option<u32> {

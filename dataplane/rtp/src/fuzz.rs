@@ -71,6 +71,9 @@ pub fn stream(bytes: &[u8]) {
         rewrite(&mut packet, &fields);
         let length = 12 + usize::from(length);
         let Ok(header) = Header::parse(&packet[..length]) else { continue };
+        if ts_step == 0xff {
+            receiver.restart();
+        }
         let verdict = receiver.handle(&header, length, now);
         let before = sender.next_index();
         if verdict.is_new_source() {

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Everything here is a plain value: no clock (arrival times are passed in as [`base::Mono`]), no
-//! I/O, no allocation. A leg has one [`Receiver`], one [`Sender`] and one [`rtcp::Peer`].
+//! I/O, no allocation. A leg has one [`Receiver`], one [`Sender`] and one [`rtcp::Peer`]; digits
+//! that it sends wait in a [`telephone_event::EventQueue`].
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -17,6 +17,10 @@
 //! candidate must speak twice in a row: while the source in force goes on, packets between it and
 //! the candidate keep it out, so that two sources on one address do not take the stream from each
 //! other twenty times a second.
+//!
+//! A far end that describes itself anew (a second offer or answer) may begin to count anywhere,
+//! with another SSRC or the same: [`Receiver::restart`] says so, and the next packet is taken at
+//! once.
 
 use core::time::Duration;
 
@@ -36,6 +40,10 @@ const LATE_PACKETS: u32 = 5;
 const WINDOW_BITS: u32 = 128;
 /// A step of the transit time of this many seconds is a new timestamp base, not jitter.
 const REBASE_SECONDS: u32 = 2;
+
+/// Packets after [`Receiver::restart`] in which stragglers of the time before are told from a
+/// source that began to count anew: two seconds at 20 ms.
+const SETTLING_PACKETS: u32 = 100;
 
 /// How many packets in sequence make a source valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -92,7 +100,10 @@ pub struct LossCounters {
 }
 
 /// One received stream.
+///
+/// The order of the fields is the order of cache lines: a packet in sequence touches the first two.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Receiver {
     window: [u64; 2],
     bytes: u64,
@@ -101,33 +112,40 @@ pub struct Receiver {
     packets: u64,
     /// Extended highest sequence number: cycles in the upper half.
     highest: u32,
-    /// Extended number before which the source did not exist.
-    base: u32,
+    ssrc: Ssrc,
     /// Received from this source, duplicates included (RFC 3550 A.3).
     received: u32,
-    expected_prior: u32,
-    received_prior: u32,
-    /// Expected and received of sources before this one.
-    expected_before: u32,
-    received_before: u32,
+    clock_hz: u32,
     transit: u32,
     /// Timestamp that `transit` was taken from.
     timestamp: u32,
     /// Scaled by 16 (RFC 3550 A.8).
     jitter: u32,
     jitter_max: u32,
-    clock_hz: u32,
-    ssrc: Ssrc,
-    candidate: Ssrc,
-    duplicates: u32,
-    reordered: u32,
-    late: u32,
-    loss: LossCounters,
-    sources: u16,
-    candidate_seq: u16,
+    /// The next packet is the first of its source whatever it says.
+    is_fresh: bool,
     has_candidate: bool,
     has_transit: bool,
     probation: Probation,
+    loss: LossCounters,
+    duplicates: u32,
+    reordered: u32,
+    late: u32,
+    /// Extended number before which the source did not exist.
+    base: u32,
+    expected_prior: u32,
+    received_prior: u32,
+    /// Expected and received of sources before this one.
+    expected_before: u32,
+    received_before: u32,
+    candidate: Ssrc,
+    /// The source before the restart, which does not come back while it settles.
+    former: Ssrc,
+    /// Extended number from which a restart settles.
+    settles_from: u32,
+    candidate_seq: u16,
+    sources: u16,
+    was_restarted: bool,
 }
 
 impl Receiver {
@@ -140,28 +158,32 @@ impl Receiver {
             last_arrival: Mono(0),
             packets: 0,
             highest: 0,
-            base: 0,
+            ssrc: Ssrc(0),
             received: 0,
-            expected_prior: 0,
-            received_prior: 0,
-            expected_before: 0,
-            received_before: 0,
+            clock_hz,
             transit: 0,
             timestamp: 0,
             jitter: 0,
             jitter_max: 0,
-            clock_hz,
-            ssrc: Ssrc(0),
-            candidate: Ssrc(0),
-            duplicates: 0,
-            reordered: 0,
-            late: 0,
-            loss: LossCounters { lost: 0, runs: 0, run_packets_max: 0 },
-            sources: 0,
-            candidate_seq: 0,
+            is_fresh: true,
             has_candidate: false,
             has_transit: false,
             probation,
+            loss: LossCounters { lost: 0, runs: 0, run_packets_max: 0 },
+            duplicates: 0,
+            reordered: 0,
+            late: 0,
+            base: 0,
+            expected_prior: 0,
+            received_prior: 0,
+            expected_before: 0,
+            received_before: 0,
+            candidate: Ssrc(0),
+            former: Ssrc(0),
+            settles_from: 0,
+            candidate_seq: 0,
+            sources: 0,
+            was_restarted: false,
         }
     }
 
@@ -183,14 +205,24 @@ impl Receiver {
         verdict
     }
 
+    /// The far end has described itself anew: its next packet is taken at once, whatever its number
+    /// and its SSRC, unless it just goes on in sequence. What the source before still has under way
+    /// does not come back. The counters of the leg run on.
+    pub fn restart(&mut self) {
+        if self.sources == 0 {
+            return;
+        }
+        self.is_fresh = true;
+        self.has_candidate = false;
+        self.was_restarted = true;
+        self.former = self.ssrc;
+        self.settles_from = self.highest;
+    }
+
+    #[inline]
     fn judge(&mut self, header: &Header) -> Verdict {
-        if self.sources == 0 || header.ssrc != self.ssrc {
-            let at_once = self.sources == 0 && self.probation == Probation::None;
-            if !at_once && !self.confirms(header) {
-                return Verdict::Unconfirmed;
-            }
-            self.begin(header);
-            return Verdict::Start;
+        if self.is_fresh || header.ssrc != self.ssrc {
+            return self.newcomer(header);
         }
         let ahead = ahead_u16(header.seq, low_half(self.highest));
         if (1..=DROPOUT_MAX).contains(&ahead) {
@@ -198,13 +230,50 @@ impl Receiver {
             self.advance(u32::from(ahead.unsigned_abs()));
             Verdict::Next
         } else if (-MISORDER_MAX..=0).contains(&ahead) {
-            self.fill(u32::from(ahead.unsigned_abs()))
+            self.behind(header, u32::from(ahead.unsigned_abs()))
         } else if self.confirms(header) {
             self.begin(header);
             Verdict::Restart
         } else {
             Verdict::Unconfirmed
         }
+    }
+
+    /// A packet of a source that is not in force, or the first after a restart.
+    fn newcomer(&mut self, header: &Header) -> Verdict {
+        let ahead = ahead_u16(header.seq, low_half(self.highest));
+        let is_same = self.sources > 0 && header.ssrc == self.ssrc;
+        if is_same && (1..=MISORDER_MAX).contains(&ahead) {
+            // The restart was none: the source goes on.
+            self.is_fresh = false;
+            self.advance(u32::from(ahead.unsigned_abs()));
+            return Verdict::Next;
+        }
+        if !is_same && !self.is_fresh && self.is_settling() && header.ssrc == self.former {
+            return Verdict::Unconfirmed;
+        }
+        let at_once = self.is_fresh && self.probation == Probation::None;
+        if !at_once && !self.confirms(header) {
+            return Verdict::Unconfirmed;
+        }
+        self.begin(header);
+        if is_same { Verdict::Restart } else { Verdict::Start }
+    }
+
+    /// A packet at or below the highest number: late, seen before, or of a source that has begun to
+    /// count anew just below where it was when it described itself anew.
+    fn behind(&mut self, header: &Header, behind: u32) -> Verdict {
+        let verdict = self.fill(behind);
+        if verdict == Verdict::Duplicate && self.is_settling() && self.confirms(header) {
+            self.begin(header);
+            return Verdict::Restart;
+        }
+        verdict
+    }
+
+    /// Whether a restart is so recent that packets of the time before may still come.
+    const fn is_settling(&self) -> bool {
+        self.was_restarted && self.highest.wrapping_sub(self.settles_from) <= SETTLING_PACKETS
     }
 
     /// Whether the packet follows the candidate; it becomes the candidate if not.
@@ -228,6 +297,8 @@ impl Receiver {
         self.ssrc = header.ssrc;
         self.highest = u32::from(header.seq);
         self.base = self.highest;
+        self.settles_from = self.highest;
+        self.is_fresh = false;
         self.received = 0;
         self.expected_prior = 0;
         self.received_prior = 0;
@@ -329,6 +400,13 @@ impl Receiver {
             self.jitter = 0;
             self.has_transit = false;
         }
+    }
+
+    /// A word of each cache line that a packet in sequence touches, to be fetched ahead.
+    #[must_use]
+    #[inline]
+    pub fn warm(&self) -> u64 {
+        self.packets.wrapping_add(u64::from(self.jitter))
     }
 
     /// The source in force, None before the first.

@@ -148,6 +148,12 @@ impl Detector {
         (self.state == State::During).then(|| self.last_packet + SILENCE_MAX)
     }
 
+    /// Timestamp units a second.
+    #[must_use]
+    pub const fn clock_hz(&self) -> u32 {
+        self.clock_hz
+    }
+
     /// Forgets everything: the source changed. An event under way is reported as ended.
     pub fn reset(&mut self) -> Detected {
         let ended = self.finish();
@@ -262,5 +268,69 @@ impl Iterator for EventPackets {
         self.started = true;
         let event = Event { code: self.code, end, volume: self.volume, duration: self.sent };
         Some(EventPacket { marker, payload: event.to_bytes() })
+    }
+}
+
+/// Digits that wait behind the one being sent.
+pub const QUEUE_EVENTS: usize = 8;
+
+/// Digits to send one after the other into one stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventQueue {
+    /// Codes and milliseconds, the oldest first.
+    waiting: [(u8, u16); QUEUE_EVENTS],
+    count: u8,
+    current: Option<EventPackets>,
+}
+
+/// One packet out of an [`EventQueue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuedPacket {
+    /// The first of its event: has the marker and a timestamp of its own, which the others repeat.
+    pub starts: bool,
+    pub payload: [u8; PAYLOAD_BYTES],
+}
+
+impl EventQueue {
+    /// Puts a digit behind the others. False, and nothing changed, if [`QUEUE_EVENTS`] wait.
+    pub fn push(&mut self, code: u8, duration_ms: u16) -> bool {
+        let Some(slot) = self.waiting.get_mut(usize::from(self.count)) else { return false };
+        *slot = (code, duration_ms);
+        self.count += 1;
+        true
+    }
+
+    /// Nothing is being sent and nothing waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0 && self.current.is_none()
+    }
+
+    /// Forgets all, the event under way too.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The next packet, to be asked for once each packet time; None when all is sent. `ptime` and
+    /// `clock_hz` hold from the next event on.
+    pub fn poll_packet(&mut self, ptime: Duration, clock_hz: u32) -> Option<QueuedPacket> {
+        if self.current.is_none() {
+            let (code, millis) = self.take()?;
+            let duration = Duration::from_millis(u64::from(millis));
+            self.current = Some(EventPackets::new(code, duration, ptime, clock_hz));
+        }
+        let packets = self.current.as_mut()?;
+        let packet = packets.next()?;
+        if packets.ends >= END_PACKETS {
+            self.current = None;
+        }
+        Some(QueuedPacket { starts: packet.marker, payload: packet.payload })
+    }
+
+    fn take(&mut self) -> Option<(u8, u16)> {
+        self.count = self.count.checked_sub(1)?;
+        let first = self.waiting[0];
+        self.waiting.rotate_left(1);
+        Some(first)
     }
 }

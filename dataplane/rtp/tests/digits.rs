@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::{Mono, Prng};
-use rtp::telephone_event::{Detected, Detector, Event, EventPackets, code, digit};
+use rtp::telephone_event::{Detected, Detector, Event, EventPackets, EventQueue, code, digit};
 
 const PTIME: Duration = Duration::from_millis(20);
 
@@ -177,5 +177,32 @@ fn a_bad_network_neither_adds_nor_repeats_digits() {
         take(detector.handle_timeout(Mono::NEVER));
         assert_eq!(starts, delivered, "seed {seed}");
         assert_eq!(ends, delivered, "seed {seed}");
+    }
+}
+
+#[test]
+fn queued_digits_are_sent_one_after_the_other_each_ended_three_times() {
+    let ptime = Duration::from_millis(20);
+    let mut queue = EventQueue::default();
+    assert!(queue.is_empty());
+    for code in 0..8 {
+        assert!(queue.push(code, 100));
+    }
+    assert!(!queue.push(9, 100), "eight wait at most");
+    let first = queue.poll_packet(ptime, 8_000).unwrap();
+    assert!(first.starts);
+    assert!(queue.push(8, 100), "the one being sent waits no more");
+    let mut packets = vec![first];
+    packets.extend(core::iter::from_fn(|| queue.poll_packet(ptime, 8_000)));
+    // Five of a digit's 100 ms, of which the last is an end, and two more ends.
+    assert_eq!(packets.len(), 9 * 7);
+    assert!(queue.is_empty());
+    for (code, event) in (0..9).zip(packets.chunks(7)) {
+        let starts: Vec<bool> = event.iter().map(|packet| packet.starts).collect();
+        assert_eq!(starts, [true, false, false, false, false, false, false]);
+        let read: Vec<Event> = event.iter().filter_map(|p| Event::parse(&p.payload)).collect();
+        assert!(read.iter().all(|event| event.code == code));
+        assert_eq!(read.iter().filter(|event| event.end).count(), 3);
+        assert_eq!(read.last().map(|event| event.duration), Some(800));
     }
 }

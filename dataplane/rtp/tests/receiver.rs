@@ -265,3 +265,66 @@ fn a_stranger_between_the_packets_of_a_living_source_stays_out() {
     let first = receiver.handle(&header(2, 200, 32_000), PACKET_BYTES, at(200));
     assert_eq!(first, Verdict::Start, "the source in force fell silent");
 }
+
+/// A receiver that has heard 0..=50 of source 1 and was told of a new description.
+fn restarted() -> Receiver {
+    let mut receiver = Receiver::new(8_000, Probation::None);
+    feed(&mut receiver, 1, &(0..=50).collect::<Vec<u16>>());
+    receiver.restart();
+    receiver
+}
+
+#[test]
+fn after_a_restart_the_next_packet_is_taken_at_once() {
+    for (ssrc, seq, verdict) in [
+        (1, 0, Verdict::Restart),
+        (1, 30, Verdict::Restart),
+        (1, 40_000, Verdict::Restart),
+        (1, 700, Verdict::Restart),
+        (2, 51, Verdict::Start),
+        (2, 9, Verdict::Start),
+    ] {
+        let mut receiver = restarted();
+        let verdicts = feed(&mut receiver, ssrc, &[seq, seq + 1, seq + 2]);
+        assert_eq!(verdicts, [verdict, Verdict::Next, Verdict::Next], "{ssrc} {seq}");
+        assert_eq!(receiver.loss().lost, 0);
+        assert_eq!((receiver.packets(), receiver.lost_total()), (54, 0));
+    }
+}
+
+#[test]
+fn a_source_that_goes_on_after_a_restart_is_the_same_source() {
+    let mut receiver = restarted();
+    assert_eq!(feed(&mut receiver, 1, &[51, 52]), [Verdict::Next; 2]);
+    assert_eq!((receiver.sources(), receiver.lost_total()), (1, 0));
+}
+
+#[test]
+fn a_straggler_before_the_restart_costs_no_more_than_a_few_packets() {
+    for (ssrc, numbers) in [(1, 0..30_u16), (2, 0..30), (1, 20..60), (2, 4_000..4_030)] {
+        let mut receiver = restarted();
+        feed(&mut receiver, 1, &[51, 52]);
+        let count = numbers.len();
+        let verdicts = feed(&mut receiver, ssrc, &numbers.collect::<Vec<u16>>());
+        let taken = verdicts.iter().filter(|verdict| verdict.is_accepted()).count();
+        assert!(taken + 5 >= count, "{ssrc}: {taken} of {count}");
+    }
+}
+
+#[test]
+fn what_the_former_source_has_under_way_does_not_take_the_stream_back() {
+    let mut receiver = restarted();
+    assert_eq!(feed(&mut receiver, 2, &[7]), [Verdict::Start]);
+    assert_eq!(feed(&mut receiver, 1, &[51, 52, 53]), [Verdict::Unconfirmed; 3]);
+    assert_eq!(feed(&mut receiver, 2, &[8]), [Verdict::Next]);
+    // Once it has settled, a source that speaks twice in a row is a source again.
+    feed(&mut receiver, 2, &(9..150).collect::<Vec<u16>>());
+    assert_eq!(feed(&mut receiver, 1, &[54, 55]), [Verdict::Unconfirmed, Verdict::Start]);
+}
+
+#[test]
+fn a_duplicated_burst_is_no_restart_once_settled() {
+    let mut receiver = restarted();
+    feed(&mut receiver, 1, &(51..200).collect::<Vec<u16>>());
+    assert_eq!(feed(&mut receiver, 1, &[150, 151, 152]), [Verdict::Duplicate; 3]);
+}

@@ -101,7 +101,7 @@ pub struct Format<'a> {
 }
 
 impl<'a> Format<'a> {
-    const UNKNOWN: Self = Self { pt: 0, name: b"", clock: 0, channels: 1, fmtp: None };
+    pub(crate) const UNKNOWN: Self = Self { pt: 0, name: b"", clock: 0, channels: 1, fmtp: None };
 
     /// The codec, or None when the text does not say what the payload type is.
     #[must_use]

@@ -14,13 +14,11 @@ pub enum SdpError {
     BadByte,
     /// the first line is not `v=0`
     BadVersion,
-    /// an o= line without its six fields
-    BadOrigin,
     /// a c= line, or an address in a=rtcp, that is no address
     BadConnection,
     /// an m= line without its fields, or with an impossible port
     BadMediaLine,
-    /// a payload type of an RTP m= line is not a number up to 127
+    /// a payload type of an audio line in use is not a number up to 127
     BadPayloadType,
     /// more than 16 m= lines
     TooManyMedia,
@@ -66,7 +64,6 @@ impl SdpError {
             | Self::BadLine
             | Self::BadByte
             | Self::BadVersion
-            | Self::BadOrigin
             | Self::BadConnection
             | Self::BadMediaLine
             | Self::BadPayloadType
@@ -92,7 +89,6 @@ impl SdpError {
             Self::BadLine => "SDP line is not <letter>=<value>",
             Self::BadByte => "NUL or bare carriage return in SDP line",
             Self::BadVersion => "SDP does not begin with v=0",
-            Self::BadOrigin => "bad o= line",
             Self::BadConnection => "bad address in c= or a=rtcp",
             Self::BadMediaLine => "bad m= line",
             Self::BadPayloadType => "bad payload type in m= line",

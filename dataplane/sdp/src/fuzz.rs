@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{
-    Answer, Direction, Local, Plan, PtSet, Rtcp, SdpError, Session, Supported, answer, pt_map,
+    Answer, Direction, Local, Plan, Reoffer, Rtcp, SdpError, Session, Supported, answer, pt_map,
     relay_answer, relay_offer,
 };
 
@@ -17,7 +17,8 @@ const LOCAL: Local = Local {
 /// Reads `text` with every accessor.
 pub fn parse(text: &[u8]) {
     let Ok(session) = Session::parse(text) else { return };
-    let _ = (session.stamp(), session.audio().is_ok());
+    let _ = (session.stamp(), session.origin());
+    assert!(session.audio().is_err() || session.audio_line().is_some());
     for media in session.media() {
         let _ = (media.rtp(), media.rtcp(), media.rtcp_mux(), media.direction_in_force());
         let _ = (media.ptime_ms(), media.maxptime_ms(), media.label(), media.mid(), media.setup());
@@ -35,7 +36,7 @@ pub fn parse(text: &[u8]) {
 pub fn relay(text: &[u8]) {
     let Ok(session) = Session::parse(text) else { return };
     let mut out = [0_u8; 8_192];
-    let written = match relay_offer(&session, &LOCAL, PtSet::ALL, &mut out) {
+    let written = match relay_offer(&session, &LOCAL, &Reoffer::ALL, &mut out) {
         Ok(written) => written,
         Err(error) => {
             assert_ne!(error, SdpError::MediaMismatch, "an offer has no counterpart");
@@ -57,7 +58,7 @@ pub fn relay(text: &[u8]) {
     let answered = Session::parse(&reply[..length]).expect("what we write, we can read");
     let leg_b = Plan::negotiate(&offered, &answered).expect("an answer of ours matches");
     let mut back = [0_u8; 8_192];
-    let Ok(length) = relay_answer(&session, &answered, &LOCAL, &mut back) else { return };
+    let Ok(length) = relay_answer(&session, &answered, &LOCAL, None, &mut back) else { return };
     let backward = Session::parse(&back[..length]).expect("what we write, we can read");
     assert_eq!(backward.media().len(), session.media().len(), "m= lines keep their places");
     let Ok(leg_a) = Plan::negotiate(&backward, &session) else { return };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   bytes --Session::parse--> Session<'a> --+--> relay_offer, relay_answer --> for the other leg
-//!                                           +--> answer                    --> for the same leg
+//!                                           +--> relay_reanswer, answer    --> for the same leg
 //!                                           +--> Plan::negotiate           --> one leg's media
 //!   Local, codecs ----------write_offer--------------------------------------> for a new leg
 //! ```
@@ -39,6 +39,6 @@ pub use error::{Blame, SdpError};
 pub use media::{Attribute, Direction, Kind, Media, Protocol, Setup};
 pub use own::{Answer, Offer, answer, reject, write_offer};
 pub use plan::{Plan, PlanFormat, PtMap, pt_map};
-pub use relay::{relay_answer, relay_offer, relay_offer_padded};
+pub use relay::{Reoffer, relay_answer, relay_offer, relay_reanswer};
 pub use session::{Change, Origin, Session, Stamp};
 pub use write::{Local, Rtcp};

@@ -204,9 +204,6 @@ impl<'a> Media<'a> {
             return Err(SdpError::BadMediaLine);
         }
         let protocol = Protocol::parse(protocol_text);
-        if protocol.is_rtp() {
-            check_payload_types(formats_text)?;
-        }
         let kind = match kind_text {
             b"audio" => Kind::Audio,
             b"video" => Kind::Video,
@@ -216,6 +213,12 @@ impl<'a> Media<'a> {
             b"image" => Kind::Image,
             _ => Kind::Other,
         };
+        if protocol.is_rtp() {
+            check_payload_types(formats_text, kind == Kind::Audio && port != 0)?;
+        }
+        // An RTP line that is switched off may list nothing; one that we repeat may not.
+        let bare = formats_text.is_empty() && protocol.is_rtp();
+        let formats_text = if bare { b"0" } else { formats_text };
         let (head, lines): (&[u8], &[u8]) = (b"", b"");
         Ok(Self {
             head,
@@ -264,7 +267,7 @@ impl<'a> Media<'a> {
         self.protocol_text
     }
 
-    /// The format list as written.
+    /// The format list as written; `0` where an RTP line that is not used lists nothing.
     #[must_use]
     pub const fn formats_text(&self) -> &'a [u8] {
         self.formats_text
@@ -347,9 +350,15 @@ impl<'a> Media<'a> {
     /// not want media (RFC 3264 section 8.4, the hold of RFC 2543).
     #[must_use]
     pub fn direction_in_force(&self) -> Direction {
-        let nowhere = self.address().is_ok_and(|ip| ip.is_unspecified());
         let direction = self.direction();
-        if nowhere { Direction::new(direction.sends(), false) } else { direction }
+        if self.is_held_by_address() { Direction::new(direction.sends(), false) } else { direction }
+    }
+
+    /// The address is `0.0.0.0` or `::`: hold as RFC 2543 wrote it (RFC 3264 section 8.4), whatever
+    /// the direction attribute says. Nothing may be sent there.
+    #[must_use]
+    pub fn is_held_by_address(&self) -> bool {
+        self.address().is_ok_and(|ip| ip.is_unspecified())
     }
 
     /// Whether the writer puts the other side on hold: it does not want to receive.
@@ -416,28 +425,36 @@ impl<'a> Media<'a> {
         self.attributes().filter(|attribute| attribute.is(b"candidate")).map(|found| found.value)
     }
 
+    /// Audio over plain RTP, whatever its port and codecs.
+    #[must_use]
+    pub fn is_plain_audio(&self) -> bool {
+        self.kind == Kind::Audio && self.protocol.is_plain()
+    }
+
     /// Audio over plain RTP, not rejected, with at least one audio codec that is known.
     #[must_use]
     pub fn is_usable_audio(&self) -> bool {
-        self.kind == Kind::Audio
+        self.is_plain_audio()
             && self.port != 0
-            && self.protocol.is_plain()
             && self.formats().iter().any(|format| format.codec().is_some_and(|c| c.id.is_audio()))
     }
 }
 
-fn check_payload_types(mut text: &[u8]) -> Result<(), SdpError> {
+/// How many there are is bounded everywhere; what they are matters only where the line is `used`.
+fn check_payload_types(mut text: &[u8], used: bool) -> Result<(), SdpError> {
     let mut count = 0;
     loop {
         let item = word(&mut text);
         if item.is_empty() {
-            return if count == 0 { Err(SdpError::BadMediaLine) } else { Ok(()) };
+            return if count == 0 && used { Err(SdpError::BadMediaLine) } else { Ok(()) };
         }
         count += 1;
         if count > PAYLOAD_TYPES_MAX {
             return Err(SdpError::TooManyPayloadTypes);
         }
-        number::<u8>(item).filter(|&pt| pt < 128).ok_or(SdpError::BadPayloadType)?;
+        if used {
+            number::<u8>(item).filter(|&pt| pt < 128).ok_or(SdpError::BadPayloadType)?;
+        }
     }
 }
 
@@ -467,9 +484,10 @@ fn parse_connection(value: &[u8]) -> Result<IpAddr, SdpError> {
     if ip.is_multicast() { Err(SdpError::Multicast) } else { Ok(ip) }
 }
 
-/// Letters, digits, dots and hyphens with at least one letter in the last label.
+/// Letters, digits, dots, hyphens and (as real hosts have them) underscores, with at least one
+/// letter in the last label.
 fn is_host_name(text: &[u8]) -> bool {
     let last = text.rsplit(|&b| b == b'.').find(|label| !label.is_empty()).unwrap_or(b"");
-    text.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+    text.iter().all(|&b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
         && last.iter().any(u8::is_ascii_alphabetic)
 }

@@ -95,6 +95,12 @@ impl Plan {
         plan
     }
 
+    /// The same with nothing sent either way: the stream was stopped (RFC 3264 section 8.2).
+    #[must_use]
+    pub const fn stopped(self) -> Self {
+        Self { direction: Direction::Inactive, ..self }
+    }
+
     /// The codecs in order of preference.
     #[must_use]
     pub fn formats(&self) -> &[PlanFormat] {

@@ -9,52 +9,51 @@
 //! they are with port 0, so that positions agree on both legs (RFC 3264 sections 6 and 8).
 
 use crate::attribute::passes;
-use crate::codec::{Format, Formats, PtSet};
+use crate::codec::{Codec, Format, Formats, PtSet, Supported};
 use crate::error::SdpError;
-use crate::limits::{MEDIA_MAX, PAYLOAD_TYPES_MAX};
+use crate::limits::PAYLOAD_TYPES_MAX;
 use crate::media::{Direction, Media};
 use crate::session::Session;
 use crate::write::{Local, Out};
 
-/// Writes the offer for leg B from a description that leg A sent (its offer, or its answer when a
-/// standing leg is joined to a new one). Returns the bytes written.
+/// What of a received description goes into an offer of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Reoffer<'a> {
+    /// Payload types of the received description that may go on: all, or those in force.
+    pub allow: PtSet,
+    /// The codec that is offered first, whatever the order of the received description.
+    pub first: Option<Codec>,
+    /// Formats offered behind those of the received description, unless it has them (or their
+    /// number) already: what we can turn into one of its own.
+    pub more: &'a [Supported<'a>],
+    /// The direction to say; the received one where there is none.
+    pub direction: Option<Direction>,
+}
+
+impl Reoffer<'static> {
+    /// The whole description as it is.
+    pub const ALL: Self = Self { allow: PtSet::ALL, first: None, more: &[], direction: None };
+}
+
+/// Writes an offer from a description that was received: for the leg that is dialled for its sender,
+/// or for its sender itself when it is to be offered anew. Returns the bytes written.
 ///
-/// `allow` filters A's payload types: those of A's [`crate::Plan`] where A has negotiated already,
-/// [`PtSet::ALL`] otherwise. AVPF is offered as AVP: the feedback it promises ends here.
+/// All its m= lines stay where they are (RFC 3264 section 8), all but the audio with port 0. AVPF is
+/// offered as AVP: the feedback it promises ends here.
 ///
 /// # Errors
 /// No usable audio, no codec left by the filter, an address that we cannot send to, or no space.
 pub fn relay_offer(
     received: &Session<'_>,
     local: &Local,
-    allow: PtSet,
+    how: &Reoffer<'_>,
     out: &mut [u8],
 ) -> Result<usize, SdpError> {
-    relay_offer_padded(received, local, allow, 0, out)
-}
-
-/// [`relay_offer`] into a dialog that has had `media_min` m= lines: an offer never has fewer than
-/// the one before it (RFC 3264 section 8), so what is missing is filled up with refused audio
-/// lines. Needed where a standing leg is joined to another one (transfer).
-///
-/// # Errors
-/// As [`relay_offer`]; more than 16 lines are [`SdpError::TooManyMedia`].
-pub fn relay_offer_padded(
-    received: &Session<'_>,
-    local: &Local,
-    allow: PtSet,
-    media_min: usize,
-    out: &mut [u8],
-) -> Result<usize, SdpError> {
-    if media_min > MEDIA_MAX {
-        return Err(SdpError::TooManyMedia);
-    }
     let audio = received.audio()?;
     audio.address()?;
     let formats = audio.formats();
-    let usable = |format: &Format<'_>| format.codec().is_some() && allow.contains(format.pt);
-    let is_audio = |format: &&Format<'_>| format.codec().is_some_and(|codec| codec.id.is_audio());
-    if !formats.iter().filter(|format| usable(format)).any(|format| is_audio(&format)) {
+    let chosen = Offered::new(&formats, how);
+    if !chosen.has_audio() {
         return Err(SdpError::NoCommonCodec);
     }
     let mut out = Out::new(out);
@@ -66,19 +65,102 @@ pub fn relay_offer_padded(
             continue;
         }
         out.media_start(b"audio", local.rtp.port(), b"RTP/AVP");
-        for format in formats.iter().filter(|format| usable(format)) {
+        for format in chosen.iter() {
             out.bytes(b" ").number(u64::from(format.pt));
         }
         out.end_line();
         bandwidth(&mut out, media);
-        for format in formats.iter().filter(|format| usable(format)) {
-            out.format(format.pt, format, format.fmtp);
+        for format in chosen.iter() {
+            out.format(format.pt, &format, format.fmtp);
         }
-        conversation(&mut out, media, media.direction_in_force());
+        let direction = how.direction.unwrap_or_else(|| media.direction_in_force());
+        conversation(&mut out, media, direction);
         out.rtcp(local, true);
     }
-    for _ in received.media().len()..media_min {
-        out.bytes(b"m=audio 0 RTP/AVP 0").end_line();
+    out.finish()
+}
+
+/// The formats of an offer in their order.
+struct Offered<'o> {
+    list: [Format<'o>; PAYLOAD_TYPES_MAX],
+    count: usize,
+}
+
+impl<'o> Offered<'o> {
+    fn new(formats: &Formats<'o>, how: &Reoffer<'o>) -> Self {
+        let mut offered = Self { list: [Format::UNKNOWN; PAYLOAD_TYPES_MAX], count: 0 };
+        let usable =
+            |format: &&Format<'o>| format.codec().is_some() && how.allow.contains(format.pt);
+        let is_first = |format: &Format<'o>| how.first.is_some() && format.codec() == how.first;
+        let usable = || formats.iter().filter(usable);
+        usable().filter(|format| is_first(format)).for_each(|format| offered.push(*format));
+        usable().filter(|format| !is_first(format)).for_each(|format| offered.push(*format));
+        for more in how.more {
+            let format = more.format();
+            let known = formats.iter().any(|f| f.pt == format.pt || f.codec() == format.codec());
+            if !known {
+                offered.push(format);
+            }
+        }
+        offered
+    }
+
+    fn push(&mut self, format: Format<'o>) {
+        if let Some(slot) = self.list.get_mut(self.count) {
+            *slot = format;
+            self.count += 1;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Format<'o>> + '_ {
+        self.list[..self.count].iter().copied()
+    }
+
+    fn has_audio(&self) -> bool {
+        self.iter().any(|format| format.codec().is_some_and(|codec| codec.id.is_audio()))
+    }
+}
+
+/// Answers an offer with the formats of its own that `allow` names, in its order: for a leg that
+/// changes its description while it stands. Returns the bytes written.
+///
+/// # Errors
+/// No usable audio, no codec left by the filter, an address that we cannot send to, or no space.
+pub fn relay_reanswer(
+    offer: &Session<'_>,
+    local: &Local,
+    (allow, direction): (PtSet, Direction),
+    out: &mut [u8],
+) -> Result<usize, SdpError> {
+    let audio = offer.audio()?;
+    audio.address()?;
+    let formats = audio.formats();
+    let chosen = Offered::new(&formats, &Reoffer { allow, ..Reoffer::ALL });
+    if !chosen.has_audio() {
+        return Err(SdpError::NoCommonCodec);
+    }
+    let mut out = Out::new(out);
+    out.head(local);
+    for media in offer.media() {
+        if media.index() != audio.index() {
+            out.rejected(media);
+            continue;
+        }
+        out.media_start(b"audio", local.rtp.port(), media.protocol_text());
+        for format in chosen.iter() {
+            out.bytes(b" ").number(u64::from(format.pt));
+        }
+        out.end_line();
+        for format in chosen.iter() {
+            out.format(format.pt, &format, format.fmtp);
+        }
+        out.milliseconds(b"ptime", media.ptime_ms());
+        let direction = direction.and(media.direction_in_force().reversed());
+        out.attribute(direction.name().as_bytes(), b"");
+        if let Some(mid) = media.mid() {
+            out.attribute(b"mid", mid);
+        }
+        out.rtcp(local, media.rtcp_mux());
     }
     out.finish()
 }
@@ -87,7 +169,9 @@ pub fn relay_offer_padded(
 /// offer. Returns the bytes written.
 ///
 /// B's codecs come in B's order under A's payload type numbers; they are matched by what they are
-/// ([`crate::Codec`]), never by number. What A did not offer is left out.
+/// ([`crate::Codec`]), never by number. What A did not offer is left out. `most` is what B lets us
+/// say at most: its answer's direction, or everything while that answer is an early one, whose
+/// direction must not outlive it.
 ///
 /// # Errors
 /// No usable audio on either side, no codec in common, an address we cannot send to, or no space.
@@ -95,6 +179,7 @@ pub fn relay_answer(
     offer: &Session<'_>,
     answer: &Session<'_>,
     local: &Local,
+    most: Option<Direction>,
     out: &mut [u8],
 ) -> Result<usize, SdpError> {
     let offered = offer.audio()?;
@@ -124,7 +209,8 @@ pub fn relay_answer(
             out.format(mine.pt, mine, theirs.fmtp);
         }
         // An answer may only narrow what was offered (RFC 3264 section 6.1), whatever B said.
-        let direction = accepted.direction_in_force().and(media.direction().reversed());
+        let most = most.unwrap_or_else(|| accepted.direction_in_force());
+        let direction = most.and(media.direction().reversed());
         conversation(&mut out, accepted, direction);
         if let Some(mid) = media.mid() {
             out.attribute(b"mid", mid);

@@ -2,7 +2,8 @@
 
 use crate::error::SdpError;
 
-/// Iterator over the lines of a text as (letter, value); blank lines are passed over.
+/// Iterator over the lines of a text as (letter, value); blank lines, and a last line that is
+/// none, are passed over.
 ///
 /// Line ends may be CRLF (RFC 8866 section 5) or a bare LF, which real phones send.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl<'a> Lines<'a> {
             };
             self.rest = rest;
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if !line.is_empty() {
+            if !line.iter().all(|&b| b == b' ' || b == b'\t') {
                 return Some(line);
             }
         }
@@ -39,8 +40,13 @@ impl<'a> Lines<'a> {
     /// The next line, checked. A bare CR is refused because a peer that takes it for a line end
     /// would see lines in what we relay that we did not see.
     pub(crate) fn checked(&mut self) -> Result<Option<(u8, &'a [u8])>, SdpError> {
+        let before = self.rest;
         let Some(line) = self.raw() else { return Ok(None) };
-        let [letter @ b'a'..=b'z', b'=', value @ ..] = line else { return Err(SdpError::BadLine) };
+        let [letter @ b'a'..=b'z', b'=', value @ ..] = line else {
+            // A last line that was cut before its end says nothing.
+            let cut = self.rest.is_empty() && !before.ends_with(b"\n");
+            return if cut { Ok(None) } else { Err(SdpError::BadLine) };
+        };
         if memchr::memchr2(b'\r', 0, value).is_some() {
             return Err(SdpError::BadByte);
         }

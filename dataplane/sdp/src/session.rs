@@ -29,8 +29,11 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Reads a description.
     ///
-    /// Tolerated because real phones do it: LF alone as line end, blank lines, missing o=, s= and
-    /// t=, lines out of order within a section, unknown letters.
+    /// Tolerated because real phones do it: LF alone as line end, blank lines, a last line that was
+    /// cut off, missing o=, s= and t=, an o= line that cannot be read (it is then none), lines out
+    /// of order within a section, blanks and tabs around values, unknown letters and attributes,
+    /// and whatever stands on an m= line that is not used (RFC 3264 section 5.1: port 0; or no
+    /// audio).
     ///
     /// # Errors
     /// A broken line or a limit exceeded; see [`SdpError`].
@@ -57,8 +60,7 @@ impl<'a> Session<'a> {
                     section = Section::default();
                 }
                 b'o' if session.count == 0 => {
-                    let origin = Origin::parse(value)?;
-                    session.origin = session.origin.or(Some(origin));
+                    session.origin = session.origin.or_else(|| Origin::parse(value));
                 }
                 b'a' => section.count(value)?,
                 _ => {}
@@ -78,7 +80,7 @@ impl<'a> Session<'a> {
         self.text
     }
 
-    /// The o= line.
+    /// The o= line; `None` when it is missing or cannot be read.
     #[must_use]
     pub const fn origin(&self) -> Option<&Origin<'a>> {
         self.origin.as_ref()
@@ -102,6 +104,14 @@ impl<'a> Session<'a> {
     /// [`SdpError::NoAudio`].
     pub fn audio(&self) -> Result<&Media<'a>, SdpError> {
         self.media().iter().find(|media| media.is_usable_audio()).ok_or(SdpError::NoAudio)
+    }
+
+    /// The first audio section over plain RTP (AVP, AVPF), whatever its port and codecs. `None` is
+    /// "no audio at all", where `m=audio 0` is an audio stream that is switched off, and which an
+    /// answer switches off too (RFC 3264 sections 5.1 and 6).
+    #[must_use]
+    pub fn audio_line(&self) -> Option<&Media<'a>> {
+        self.media().iter().find(|media| media.is_plain_audio())
     }
 
     /// What a later offer is compared with; see [`Stamp::change`].
@@ -170,15 +180,16 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    fn parse(value: &'a [u8]) -> Result<Self, SdpError> {
+    fn parse(value: &'a [u8]) -> Option<Self> {
         let mut rest = value;
         let [username, session_id, version, net, _family, address] =
             core::array::from_fn(|_| word(&mut rest));
         let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-        if !digits(session_id) || !digits(version) || net != b"IN" || address.is_empty() {
-            return Err(SdpError::BadOrigin);
-        }
-        Ok(Self { username, session_id, version, address })
+        let read = digits(session_id)
+            && digits(version)
+            && net.eq_ignore_ascii_case(b"IN")
+            && !address.is_empty();
+        read.then_some(Self { username, session_id, version, address })
     }
 }
 

@@ -2,7 +2,7 @@
 //! write.
 
 use base::Prng;
-use sdp::{Local, PtSet, Rtcp, Session, relay_offer};
+use sdp::{Local, Reoffer, Rtcp, Session, relay_offer};
 
 const SEEDS: [&str; 3] = [
     "v=0\r\no=jdoe 2890844526 2890842807 IN IP4 10.47.16.5\r\ns=SDP Seminar\r\n\
@@ -72,7 +72,7 @@ fn what_we_write_is_read_by_others() {
     for seed in SEEDS {
         let mut out = [0; 2_048];
         let session = Session::parse(seed.as_bytes()).unwrap();
-        let written = relay_offer(&session, &local, PtSet::ALL, &mut out).unwrap();
+        let written = relay_offer(&session, &local, &Reoffer::ALL, &mut out).unwrap();
         assert!(agree(&out[..written]), "{}", String::from_utf8_lossy(&out[..written]));
         let read = sdp_types::Session::parse(&out[..written]).unwrap();
         assert_eq!(read.origin.unicast_address, "192.0.2.1");

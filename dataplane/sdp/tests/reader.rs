@@ -122,6 +122,105 @@ fn real_phones_sloppiness_is_tolerated() {
 }
 
 #[test]
+fn what_is_not_used_is_no_reason_to_refuse() {
+    let audio = "c=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 0\r\n";
+    let with = |more: &str| {
+        let text = format!("v=0\r\n{more}");
+        let port = parse(&text).audio().map(sdp::Media::port);
+        assert_eq!(port, Ok(4_000), "{more:?}");
+    };
+    for line in [
+        "m=video 0 RTP/AVP 255\r\nc=IN IP4 nowhere\r\n",
+        "m=video 0 RTP/AVP x y\r\n",
+        "m=video 0 RTP/AVP\r\n",
+        "m=audio 0 RTP/AVP 255\r\n",
+        "m=video 5000 RTP/AVP 255\r\n",
+        "m=image 0 udptl t38\r\n",
+        "m=application 5000 TCP/BFCP *\r\n",
+        "a=x-odd\r\na=: z\r\na=\r\na=candidate:\r\n",
+        "b=AS:64\r\nk=prompt\r\ni=x\r\n",
+    ] {
+        with(&format!("{audio}{line}"));
+        with(&format!("{line}m=audio 4000 RTP/AVP 0\r\n"));
+    }
+    for origin in ["o=\r\n", "o=- 1 IN IP4 1.2.3.4\r\n", "o=- x 1 IN IP4 1.2.3.4\r\n"] {
+        with(&format!("{origin}{audio}"));
+        let text = format!("v=0\r\n{origin}{audio}");
+        assert!(parse(&text).origin().is_none());
+        assert_eq!(parse(&text).stamp().change(&parse(&text).stamp()), Change::Unchanged);
+    }
+    with("s=\r\nc=\tIN\tIP4\t1.2.3.4\r\nm=audio\t4000\tRTP/AVP\t0\r\n");
+    with("c= IN IP4 1.2.3.4\r\nm= audio 4000 RTP/AVP 0\r\na= sendonly \r\n");
+    // The end was cut: inside a line, inside a letter, or behind blanks.
+    for end in ["a=sendrecv", "a=rtpmap:0 PCMU/80", "a", "rubbish", "a=", "  \r\n", " "] {
+        with(&format!("{audio}{end}"));
+    }
+    let spaced = format!("v=0\r\n{audio}a=rtpmap: 0  pcmu/8000/1\r\na=ptime: 30\r\n");
+    let session = parse(&spaced);
+    let media = session.audio().unwrap();
+    assert_eq!((media.formats().get(0).unwrap().clock, media.ptime_ms()), (8_000, Some(30)));
+}
+
+#[test]
+fn a_port_count_is_taken_and_large_offers_are_read() {
+    use std::fmt::Write;
+    let text = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 30400/2 RTP/AVP 0\r\n";
+    assert_eq!(parse(text).audio().map(sdp::Media::port), Ok(30_400));
+    let mut text = String::from("v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP");
+    for pt in (96..120).chain([0]) {
+        write!(text, " {pt}").unwrap();
+    }
+    text.push_str("\r\n");
+    for at in 0..24 {
+        write!(text, "a=candidate:{at} 1 UDP 1 192.168.0.{at} 40000 typ host\r\n").unwrap();
+    }
+    for at in 0..120 {
+        write!(text, "a=x-note:{at}\r\n").unwrap();
+    }
+    for at in 0..4 {
+        write!(text, "m=video {} RTP/AVP 9{at}\r\n", 30_470 + at).unwrap();
+    }
+    let session = parse(&text);
+    let audio = session.audio().unwrap();
+    assert_eq!((audio.formats().as_slice().len(), audio.candidates().count()), (25, 24));
+    assert_eq!(session.media().len(), 5);
+}
+
+#[test]
+fn audio_that_is_switched_off_is_told_from_none() {
+    let read = |text: &str| {
+        let text = format!("v=0\r\nc=IN IP4 1.2.3.4\r\n{text}");
+        let session = parse(&text);
+        let line = session.audio_line().map(|media| (media.index(), media.port()));
+        (line, session.audio().is_ok())
+    };
+    assert_eq!(read("m=audio 0 RTP/AVP 0\r\n"), (Some((0, 0)), false));
+    assert_eq!(read("m=audio 0 RTP/AVP\r\n"), (Some((0, 0)), false));
+    assert_eq!(read("m=video 9 RTP/AVP 96\r\n"), (None, false));
+    assert_eq!(read("m=audio 9 RTP/SAVP 0\r\n"), (None, false));
+    assert_eq!(read("m=audio 9 RTP/SAVP 0\r\nm=audio 8 RTP/AVPF 8\r\n"), (Some((1, 8)), true));
+    assert_eq!(read("m=audio 9 RTP/AVP 97\r\n"), (Some((0, 9)), false), "no known codec");
+}
+
+#[test]
+fn an_unspecified_address_is_a_hold() {
+    let table = [
+        ("IN IP4 0.0.0.0", "", true, Direction::SendOnly),
+        ("IN IP6 ::", "", true, Direction::SendOnly),
+        ("IN IP4 0.0.0.0", "a=inactive\r\n", true, Direction::Inactive),
+        ("IN IP4 0.0.0.0", "a=recvonly\r\n", true, Direction::Inactive),
+        ("IN IP4 1.2.3.4", "a=sendonly\r\n", false, Direction::SendOnly),
+        ("IN IP4 pbx_1.example", "", false, Direction::SendRecv),
+    ];
+    for (c, line, held, direction) in table {
+        let text = format!("v=0\r\nc={c}\r\nm=audio 4000 RTP/AVP 0\r\n{line}");
+        let session = parse(&text);
+        let media = session.audio().unwrap();
+        assert_eq!((media.is_held_by_address(), media.direction_in_force()), (held, direction));
+    }
+}
+
+#[test]
 fn broken_text_is_refused_with_its_reason() {
     let table = [
         ("", SdpError::BadVersion),
@@ -132,8 +231,6 @@ fn broken_text_is_refused_with_its_reason() {
         ("v=0\r\n a=x\r\n", SdpError::BadLine),
         ("v=0\r\ns=a\rb\r\n", SdpError::BadByte),
         ("v=0\r\ns=a\0b\r\n", SdpError::BadByte),
-        ("v=0\r\no=- 1 IN IP4 1.2.3.4\r\n", SdpError::BadOrigin),
-        ("v=0\r\no=- x 1 IN IP4 1.2.3.4\r\n", SdpError::BadOrigin),
         ("v=0\r\nm=audio 65536 RTP/AVP 0\r\n", SdpError::BadMediaLine),
         ("v=0\r\nm=audio -1 RTP/AVP 0\r\n", SdpError::BadMediaLine),
         ("v=0\r\nm=audio 4000/0 RTP/AVP 0\r\n", SdpError::BadMediaLine),
@@ -155,6 +252,8 @@ fn addresses_are_addresses() {
         ("IN IP6 ::1", Ok(ip("::1"))),
         ("IN IP6 2001:db8::2", Ok(ip("2001:db8::2"))),
         ("IN IP4 phone.example.com", Err(SdpError::HostName)),
+        ("IN IP4 localhost", Err(SdpError::HostName)),
+        ("IN IP6 my_pbx.local", Err(SdpError::HostName)),
         ("IN IP4 224.2.36.42/127", Err(SdpError::Multicast)),
         ("IN IP6 FF15::101/3", Err(SdpError::Multicast)),
         ("IN IP4 10.0.0.256", Err(SdpError::BadConnection)),

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use sdp::{
-    Direction, Local, Plan, PtSet, Rtcp, SdpError, Session, pt_map, relay_answer, relay_offer,
-    relay_offer_padded,
+    Direction, Local, Plan, PtSet, Reoffer, Rtcp, SdpError, Session, pt_map, relay_answer,
+    relay_offer, relay_reanswer,
 };
 
 fn local(address: &str, version: u64) -> Local {
@@ -18,14 +18,19 @@ fn parse(text: &str) -> Session<'_> {
 
 fn offer_to_b(offer: &str, allow: PtSet) -> Result<String, SdpError> {
     let mut out = [0; 4_096];
-    let written = relay_offer(&parse(offer), &local("192.0.2.10:40000", 1), allow, &mut out)?;
+    let written = relay_offer(
+        &parse(offer),
+        &local("192.0.2.10:40000", 1),
+        &Reoffer { allow, ..Reoffer::ALL },
+        &mut out,
+    )?;
     Ok(String::from_utf8(out[..written].to_vec()).unwrap())
 }
 
 fn answer_to_a(offer: &str, answer: &str) -> Result<String, SdpError> {
     let mut out = [0; 4_096];
     let ours = local("192.0.2.20:50000", 3);
-    let written = relay_answer(&parse(offer), &parse(answer), &ours, &mut out)?;
+    let written = relay_answer(&parse(offer), &parse(answer), &ours, None, &mut out)?;
     Ok(String::from_utf8(out[..written].to_vec()).unwrap())
 }
 
@@ -247,11 +252,11 @@ fn a_buffer_too_small_is_told_and_never_overrun() {
     let session = parse(OFFER);
     for size in 0..needed {
         let mut out = vec![0; size];
-        let got = relay_offer(&session, &local("192.0.2.10:40000", 1), PtSet::ALL, &mut out);
+        let got = relay_offer(&session, &local("192.0.2.10:40000", 1), &Reoffer::ALL, &mut out);
         assert_eq!(got, Err(SdpError::NoSpace), "{size}");
     }
     let mut out = vec![0; needed];
-    let got = relay_offer(&session, &local("192.0.2.10:40000", 1), PtSet::ALL, &mut out);
+    let got = relay_offer(&session, &local("192.0.2.10:40000", 1), &Reoffer::ALL, &mut out);
     assert_eq!(got, Ok(needed));
 }
 
@@ -260,13 +265,13 @@ fn addresses_of_both_families_and_rtcp_arrangements_are_written() {
     let six = local("[2001:db8::10]:40000", 9);
     let mut out = [0; 4_096];
     let with_port = Local { rtcp: Rtcp::Port(41_000), ..six };
-    let written = relay_offer(&parse(OFFER), &with_port, PtSet::ALL, &mut out).unwrap();
+    let written = relay_offer(&parse(OFFER), &with_port, &Reoffer::ALL, &mut out).unwrap();
     let text = std::str::from_utf8(&out[..written]).unwrap();
     assert!(text.contains("o=- 42 9 IN IP6 2001:db8::10\r\n"), "{text}");
     assert!(text.contains("c=IN IP6 2001:db8::10\r\n"), "{text}");
     assert!(text.contains("a=rtcp:41000\r\n"), "{text}");
     let mux = Local { rtcp: Rtcp::Mux, ..six };
-    let written = relay_offer(&parse(OFFER), &mux, PtSet::ALL, &mut out).unwrap();
+    let written = relay_offer(&parse(OFFER), &mux, &Reoffer::ALL, &mut out).unwrap();
     assert!(parse(std::str::from_utf8(&out[..written]).unwrap()).audio().unwrap().rtcp_mux());
 }
 
@@ -289,17 +294,58 @@ fn holding_and_resuming_changes_the_plan_as_rfc_3264_says() {
     assert_eq!(plan.direction, Direction::RecvOnly, "0.0.0.0 never gets media");
 }
 
+const STANDING: &str = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=video 0 RTP/AVP 96\r\n\
+    m=audio 4000 RTP/AVP 0 111 101\r\na=rtpmap:111 opus/48000/2\r\n\
+    a=rtpmap:101 telephone-event/8000\r\n";
+
+fn numbers(text: &[u8]) -> Vec<u8> {
+    let session = Session::parse(text).unwrap();
+    let audio = session.audio().unwrap();
+    audio.formats().iter().map(|format| format.pt).collect()
+}
+
 #[test]
-fn an_offer_into_a_standing_dialog_keeps_its_number_of_lines() {
-    let one = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 0\r\n";
+fn an_offer_names_first_what_is_spoken_and_behind_it_what_can_be_turned_into_it() {
+    let ours = local("192.0.2.10:40000", 2);
+    let session = parse(STANDING);
+    let opus = session.audio().unwrap().formats().iter().find(|f| f.pt == 111).unwrap().codec();
+    let more = &[sdp::Supported::PCMU, sdp::Supported::PCMA];
+    let how = Reoffer { first: opus, more, direction: Some(Direction::SendOnly), ..Reoffer::ALL };
+    let mut out = [0; 1_024];
+    let len = relay_offer(&session, &ours, &how, &mut out).unwrap();
+    assert_eq!(numbers(&out[..len]), [111, 0, 101, 8]);
+    let written = Session::parse(&out[..len]).unwrap();
+    assert_eq!(
+        (written.media().len(), written.media()[0].port()),
+        (2, 0),
+        "lines keep their place"
+    );
+    assert_eq!(written.audio().unwrap().direction(), Direction::SendOnly);
+}
+
+#[test]
+fn a_description_that_changes_is_answered_with_what_is_allowed_of_it() {
     let ours = local("192.0.2.10:40000", 2);
     let mut out = [0; 1_024];
-    for (media_min, lines) in [(0, 1), (1, 1), (3, 3), (16, 16)] {
-        let got = relay_offer_padded(&parse(one), &ours, PtSet::ALL, media_min, &mut out).unwrap();
-        let written = Session::parse(&out[..got]).unwrap();
-        let used = written.media().iter().filter(|media| media.port() != 0).count();
-        assert_eq!((written.media().len(), used), (lines, 1));
+    let how = (PtSet::of(&[0, 101]), Direction::SendRecv);
+    let len = relay_reanswer(&parse(STANDING), &ours, how, &mut out).unwrap();
+    assert_eq!(numbers(&out[..len]), [0, 101]);
+    let none = (PtSet::of(&[101]), Direction::SendRecv);
+    let got = relay_reanswer(&parse(STANDING), &ours, none, &mut out);
+    assert_eq!(got, Err(SdpError::NoCommonCodec));
+}
+
+#[test]
+fn the_direction_of_an_early_answer_does_not_outlive_it() {
+    let offer = "v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio 4000 RTP/AVP 0\r\n";
+    let early = "v=0\r\nc=IN IP4 1.2.3.5\r\nm=audio 4000 RTP/AVP 0\r\na=sendonly\r\n";
+    let ours = local("192.0.2.10:40000", 1);
+    let mut out = [0; 1_024];
+    for (most, told) in
+        [(None, Direction::SendOnly), (Some(Direction::SendRecv), Direction::SendRecv)]
+    {
+        let len = relay_answer(&parse(offer), &parse(early), &ours, most, &mut out).unwrap();
+        let written = Session::parse(&out[..len]).unwrap();
+        assert_eq!(written.audio().unwrap().direction(), told);
     }
-    let got = relay_offer_padded(&parse(one), &ours, PtSet::ALL, 17, &mut out);
-    assert_eq!(got, Err(SdpError::TooManyMedia));
 }

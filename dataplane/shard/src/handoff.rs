@@ -7,19 +7,21 @@
 //!
 //! ```text
 //!        A                                   B
-//!        | <------------- Want ------------- |   B was told to dial for A
-//!        | -- Offer { sdp, allow } --------> |   (or Over: A is gone)
+//!        | <--------- OfferRequest --------- |   B was told to dial for A
+//!        | -- Offer { sdp, view } ---------> |   (or Ended: A is gone)
 //!        |                                   | INVITE ...
-//!        | <--------- Progress { sdp } ----- |   180, 183: early media is joined
-//!        | <---------- Answer { sdp } ------ |   A answers its own INVITE, joins
-//!        | -- Joined { formats } ----------> |   (or Refused: somebody else answered first)
-//!        | <- Over { cause } -> or <-------- |   whoever ends first
+//!        | <-------- Progress { sdp } ------ |   180, 183: early media is joined
+//!        | <--------- Answer { sdp } ------- |   A answers its own INVITE, joins
+//!        | -- Joined { view } -------------> |   (or Refused: somebody else answered first)
+//!        | <------ Changed { view } -------> |   whenever what a far end takes or wants changes
+//!        | <------ Digit { digit } --------> |   a digit that does not cross as a packet
+//!        | <- Ended { cause } -> or <------- |   whoever ends first
 //! ```
 
 use arrayvec::ArrayVec;
 use base::{CallId, LegId};
 use core::net::SocketAddr;
-use sdp::{Codec, CodecId, PlanFormat};
+use sdp::{Codec, CodecId, Direction, Plan, PlanFormat};
 use wire::event::Cause;
 
 /// A message to another shard.
@@ -28,77 +30,141 @@ use wire::event::Cause;
 pub enum Handoff<'a> {
     /// A SIP datagram whose owner is the receiving shard.
     Sip { listener: u8, source: SocketAddr, bytes: &'a [u8] },
-    /// An RTP packet for a leg to send: numbers as received, payload type already the receiver's.
-    Media { to: LegId, starts: bool, bytes: &'a [u8] },
+    /// An RTP packet of `from`'s far end for `to` to send: numbers as received, payload type and
+    /// payload already the receiver's.
+    Media { to: LegId, from: LegId, starts: bool, bytes: &'a [u8] },
+    /// A leg to be dialled for a static route.
+    Dial(wire::Originate<'a>),
     /// Leg to leg.
-    Leg { to: LegId, from: LegId, say: Say<'a> },
+    Leg { to: LegId, from: LegId, message: PeerMessage<'a> },
 }
 
 /// What one leg says to another.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub enum Say<'a> {
-    Want,
-    /// `sdp`: what A's far end last said. `allow`: payload types in force, all if not negotiated
-    /// yet.
-    Offer {
-        call: CallId,
-        sdp: &'a [u8],
-        allow: u128,
-        max_forwards: u8,
-    },
-    Progress {
-        code: u16,
-        sdp: &'a [u8],
-        formats: Formats,
-    },
-    Answer {
-        call: CallId,
-        sdp: &'a [u8],
-        formats: Formats,
-    },
-    Joined {
-        call: CallId,
-        formats: Formats,
-    },
-    Refused {
-        cause: Cause,
-    },
+#[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]
+pub enum PeerMessage<'a> {
+    /// The speaker was told to dial for the hearer and needs its offer.
+    OfferRequest,
+    /// `sdp`: what the speaker's far end last described, empty if it has not yet. `identity`: header
+    /// lines of its INVITE that the hearer may pass on, each ended with CRLF.
+    Offer { call: CallId, sdp: &'a [u8], view: View, max_forwards: u8, identity: &'a str },
+    /// The dialled leg rings (`sdp` empty) or has early media.
+    Progress { code: u16, sdp: &'a [u8], view: View },
+    /// The dialled leg was answered.
+    Answer { call: CallId, sdp: &'a [u8], view: View },
+    /// The speaker has connected its half.
+    Joined { call: CallId, view: View },
+    /// The speaker does not want the hearer: somebody else answered first, or nothing is in common.
+    Refused { cause: Cause },
     /// The controlplane joins two standing legs.
-    Join {
-        call: CallId,
-        formats: Formats,
-    },
+    Join { call: CallId, view: View },
+    /// What the speaker's far end takes, or wants, is another thing from now on.
+    Changed { view: View },
+    /// A digit of the speaker's far end that does not cross as a packet; `0-9*#A-D`, milliseconds.
+    Digit { digit: char, duration_ms: u16 },
     /// The speaker leaves the join but stands.
-    Part,
-    /// The speaker is over. `code`: its final SIP status, 0 if none.
-    Over {
-        code: u16,
-        cause: Cause,
-    },
+    Left,
+    /// The speaker is over. `code`: its final SIP status, 0 if none. `reason`: the value of the
+    /// Reason header that its far end ended with, empty if none (RFC 3326).
+    Ended { code: u16, cause: Cause, reason: &'a str },
 }
 
-/// A leg's negotiated formats, as they cross between shards.
-pub type Formats = ArrayVec<FormatWire, 16>;
-
-/// One format: codec id, clock, channels, variant, receive and send payload types.
-pub type FormatWire = (u32, u32, u8, u8, u8, u8);
-
-pub(crate) fn formats_of(plan: &sdp::Plan) -> Formats {
-    let pack = |format: &PlanFormat| {
-        let codec = format.codec;
-        let (id, clock) = (codec.id.0, codec.clock);
-        (id, clock, codec.channels, codec.variant, format.receive_pt, format.send_pt)
-    };
-    plan.formats().iter().take(16).map(pack).collect()
+/// How digits can be brought to a leg's far end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum DigitPath {
+    /// Not at all.
+    #[default]
+    None,
+    /// As RTP events (RFC 4733): the plan has telephone-event.
+    Event,
+    /// By INFO: its Allow lists the method.
+    Info,
 }
 
-pub(crate) fn plan_of(formats: &Formats) -> sdp::Plan {
-    let unpack = |&(id, clock, channels, variant, receive_pt, send_pt): &FormatWire| PlanFormat {
-        codec: Codec { id: CodecId(id), clock, channels, variant },
-        receive_pt,
-        send_pt,
-    };
-    let formats: ArrayVec<PlanFormat, 16> = formats.iter().map(unpack).collect();
-    let nowhere = sdp::Plan::default().remote_rtp;
-    sdp::Plan::fixed(nowhere, nowhere, &formats)
+/// What another leg needs to know of a leg's far end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct View {
+    /// What the far end described, in its order of preference; those in force are marked.
+    pub formats: Formats,
+    /// What the far end wants to do itself, as it last said: hold is `sends`, or neither.
+    pub sends: bool,
+    pub receives: bool,
+    pub digits: DigitPath,
+    /// It has refused an offer of ours: nothing else is to be had from it.
+    pub fixed: bool,
+}
+
+/// A leg's formats, as they cross between shards.
+pub type Formats = ArrayVec<LegFormat, 16>;
+
+/// One format of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LegFormat {
+    pub codec: u32,
+    pub clock: u32,
+    pub channels: u8,
+    pub variant: u8,
+    /// Payload types, as in [`PlanFormat`].
+    pub receive_pt: u8,
+    pub send_pt: u8,
+    /// Negotiated; else the far end described it, and an offer of ours could bring it into force.
+    pub in_force: bool,
+}
+
+impl LegFormat {
+    #[must_use]
+    pub fn new(format: &PlanFormat, in_force: bool) -> Self {
+        let Codec { id, clock, channels, variant } = format.codec;
+        let PlanFormat { receive_pt, send_pt, .. } = *format;
+        Self { codec: id.0, clock, channels, variant, receive_pt, send_pt, in_force }
+    }
+
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        Codec {
+            id: CodecId(self.codec),
+            clock: self.clock,
+            channels: self.channels,
+            variant: self.variant,
+        }
+    }
+}
+
+impl View {
+    /// The formats in force, as a plan to nowhere.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let in_force = self.formats.iter().filter(|format| format.in_force);
+        let unpack = |format: &LegFormat| PlanFormat {
+            codec: format.codec(),
+            receive_pt: format.receive_pt,
+            send_pt: format.send_pt,
+        };
+        let formats: ArrayVec<PlanFormat, 16> = in_force.map(unpack).collect();
+        let nowhere = Plan::default().remote_rtp;
+        Plan::fixed(nowhere, nowhere, &formats)
+    }
+
+    /// What the far end wants, as it would write it.
+    #[must_use]
+    pub fn wish(&self) -> Direction {
+        Direction::new(self.sends, self.receives)
+    }
+}
+
+impl PeerMessage<'_> {
+    /// The most bytes that it takes encoded, with its [`Handoff`] around it.
+    pub(crate) fn bytes_max(&self) -> usize {
+        const ENVELOPE: usize = 64;
+        // A format: five fields of at most 5 bytes and three of one.
+        const VIEW: usize = 16 * 32 + 8;
+        ENVELOPE
+            + match self {
+                Self::Offer { sdp, identity, .. } => sdp.len() + identity.len() + VIEW + 32,
+                Self::Progress { sdp, .. } | Self::Answer { sdp, .. } => sdp.len() + VIEW + 32,
+                Self::Joined { .. } | Self::Join { .. } | Self::Changed { .. } => VIEW + 32,
+                Self::Ended { reason, .. } => reason.len() + 16,
+                _ => 16,
+            }
+    }
 }

@@ -2,13 +2,13 @@
 //! socket, thread or file.
 //!
 //! ```text
-//!   handle_datagrams  --> demux --> media: stream -> join -> the other leg's stream
-//!                          |  \---> handoff: another shard's datagram
+//!   handle_datagrams --> transport::demux --> media: stream -> the stream that hears it
+//!                          |       \--> another shard's: handoff
 //!                          v
-//!                        signal (transactions) --> leg (dialog, offer/answer) <--> call (who dials whom)
-//!   handle_command    ------------------------------^                               |
-//!   handle_handoff    ---> the same three doors                                     v
-//!   handle_tick       ---> every deadline                     meter --> usage cell, record, event
+//!                       transaction --> with_leg --> LegMut: dialog, offer, peer, command, end
+//!   handle_command   ------^              ^                |
+//!   handle_handoff   ---------------------/                v
+//!   handle_tick      ---> every deadline           usage: cell, record, event
 //!
 //!   poll_transmit, poll_flow, poll_event, poll_handoff <-- what came of it
 //! ```
@@ -17,48 +17,43 @@
 //! shard allocates nothing for packets and transactions; what it holds was taken at birth
 //! ([`plan::Limits`]).
 //!
-//! A fault (panic) inside the handling of one message, timer or command ends the leg it was for,
-//! with its usage closed and its event told; what it had queued to send is taken back.
+//! A leg's behaviour is reached by one funnel, `with_leg`: a fault (panic) inside the handling of
+//! one message, timer or command ends the leg it was for, with its usage closed and its event told;
+//! what it had queued to send is taken back.
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::needless_pass_by_ref_mut,
-    reason = "handlers take `Io` and the shard in one way, whether they send something or not"
-)]
 
-mod app;
-mod call;
-mod demux;
-mod discard;
-mod guard;
+mod calls;
+mod cx;
 pub mod handoff;
-mod join;
 mod leg;
 mod media;
-mod meter;
 pub mod plan;
-mod ports;
-mod signal;
-mod tell;
+mod route;
+mod signalling;
+mod transaction;
+mod transport;
+mod usage;
 
 use std::collections::VecDeque;
 
 use base::{
-    Arena, CallId, Flow, FlowReport, Frames, IndexMap, LegId, Mono, Now, Prng, Received, Records,
-    ShardId, Slab, Transmit, Wheel,
+    Arena, Flow, FlowReport, Frames, LegId, Local, Mono, Now, Prng, Received, Records, ShardId,
+    Transmit,
 };
-use wire::cell::CellWriter;
+use core::net::SocketAddr;
 use wire::counter::{Counter, Counters};
 use wire::event::{Cause, Party};
 use wire::region::Region;
 use wire::table::Table;
 
-use crate::app::tone::Tones;
-use crate::guard::{Bucket, Guard};
-use crate::join::Stream;
-use crate::leg::Leg;
+use crate::cx::{Core, Cx, MESSAGE_BYTES};
+use crate::leg::{LegMut, Legs};
+use crate::media::Media;
 use crate::plan::Plan;
-use crate::ports::Ports;
-use crate::signal::ServerTransaction;
+use crate::route::Routes;
+use crate::transaction::{Clients, Servers, Transactions};
+use crate::transport::guard::Guard;
+use crate::transport::targets::BadTargets;
 
 /// How often counters are published and ports are looked after.
 const HOUSEKEEPING: core::time::Duration = core::time::Duration::from_millis(100);
@@ -66,45 +61,18 @@ const HOUSEKEEPING: core::time::Duration = core::time::Duration::from_millis(100
 /// One shard of the dataplane. `'m` is the life of its shared memory.
 #[derive(Debug)]
 pub struct Shard<'m> {
-    plan: Plan,
-    region: Region<'m>,
-    epoch: u32,
-    counters: Counters,
-    random: Prng,
-    arena: Arena,
-    legs: Slab<Leg>,
-    /// One per leg slot.
-    streams: Vec<Stream>,
-    calls: IndexMap,
-    leg_timers: Wheel,
-    play_timers: Wheel,
-    transactions: Slab<ServerTransaction>,
-    transaction_keys: IndexMap,
-    transaction_timers: Wheel,
-    ports: Ports,
+    core: Core<'m>,
+    legs: Legs,
+    transactions: Transactions,
+    media: Media,
+    routes: Routes,
     guard: Guard,
-    tones: Tones,
-    table: Table,
-    /// Rate of each static route.
-    route_rates: Vec<Bucket>,
-    route_calls: Vec<u32>,
     draining: bool,
     housekeeping_at: Mono,
-    events: Records,
-    /// One queue per shard; the own one carries what legs of this shard say to each other.
-    handoffs: Vec<Records>,
-    flows: VecDeque<Flow>,
-    transmits: VecDeque<Transmit>,
     /// A SIP datagram being read while answers take frames.
     datagram: Vec<u8>,
     /// For messages being copied out of a queue while it is written to.
     scratch: Vec<u8>,
-}
-
-/// The time and the packet memory, as one handler after the other borrows them.
-pub(crate) struct Io<'i> {
-    pub(crate) now: Now,
-    pub(crate) frames: &'i mut dyn Frames,
 }
 
 impl<'m> Shard<'m> {
@@ -118,52 +86,53 @@ impl<'m> Shard<'m> {
         let limits = plan.limits;
         assert!(region.sizes().legs >= limits.legs, "region smaller than the plan");
         let epoch = region.epoch();
+        let first = epoch.wrapping_mul(4_099);
+        let media = Media::new(&plan, epoch);
         let mut shard = Self {
-            region,
-            epoch,
-            counters: Counters::default(),
-            random: Prng::new(plan.seed ^ u64::from(plan.shard) << 32 ^ u64::from(epoch)),
-            arena: Arena::new(limits.arena_bytes),
-            legs: Slab::with_generation(limits.legs, epoch.wrapping_mul(4_099)),
-            streams: (0..limits.legs).map(|_| Stream::idle()).collect(),
-            calls: IndexMap::new(limits.legs as usize),
-            leg_timers: Wheel::new(limits.legs),
-            play_timers: Wheel::new(limits.legs),
-            transactions: Slab::new(limits.transactions),
-            // An INVITE has two keys: its own, and the one that finds it when it comes by another
-            // way.
-            transaction_keys: IndexMap::new(limits.transactions as usize * 2),
-            transaction_timers: Wheel::new(limits.transactions),
-            ports: Ports::new(&plan.media, limits.spare_ports, epoch),
+            legs: Legs::new(plan.shard, limits.legs, first),
+            transactions: Transactions {
+                servers: Servers::new(limits.transactions),
+                clients: Clients::new(limits.transactions, first),
+            },
+            media,
+            routes: Routes::new(plan.keys.table),
             guard: Guard::new(plan.guard, plan.keys.table),
-            tones: Tones::new(),
-            table: Table::default(),
-            route_rates: Vec::new(),
-            route_calls: Vec::new(),
             draining: false,
             housekeeping_at: now.mono,
-            events: Records::new(limits.event_bytes),
-            handoffs: (0..plan.shards).map(|_| Records::new(limits.handoff_bytes)).collect(),
-            flows: VecDeque::with_capacity(1_024),
-            transmits: VecDeque::with_capacity(4_096),
             datagram: vec![0; base::frame::LARGE_BYTES],
-            scratch: vec![0; base::frame::LARGE_BYTES + 256],
-            plan,
+            scratch: vec![0; base::frame::LARGE_BYTES * 2],
+            core: Core {
+                region,
+                epoch,
+                counters: Counters::default(),
+                random: Prng::new(plan.seed ^ u64::from(plan.shard) << 32 ^ u64::from(epoch)),
+                arena: Arena::new(limits.arena_bytes),
+                events: Records::new(limits.event_bytes),
+                handoffs: (0..plan.shards).map(|_| Records::new(limits.handoff_bytes)).collect(),
+                flows: VecDeque::with_capacity(1_024),
+                transmits: VecDeque::with_capacity(4_096),
+                page: vec![0; MESSAGE_BYTES],
+                bad_targets: BadTargets::default(),
+                legs_taken: 0,
+                legs_joined: 0,
+                plan,
+            },
         };
-        shard.bury_predecessors(now);
-        shard.ports.refill(now.mono, &mut shard.flows);
+        let mut cx = Cx { now, frames: &mut NoFrames, core: &mut shard.core };
+        usage::close_leftover_legs(&mut cx, &mut shard.legs);
+        shard.media.housekeeping(&mut cx);
         shard
     }
 
     #[must_use]
     pub fn id(&self) -> ShardId {
-        self.plan.shard
+        self.core.plan.shard
     }
 
     /// Counters so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.core.counters
     }
 
     /// Legs that stand or wait for their release.
@@ -175,242 +144,308 @@ impl<'m> Shard<'m> {
     /// Media port pairs in use: 0 when no leg has media.
     #[must_use]
     pub fn ports_used(&self) -> usize {
-        self.ports.used()
+        self.media.used()
     }
 
-    /// SIP transactions in memory.
+    /// SIP transactions in memory, both sides.
     #[must_use]
     pub fn transactions(&self) -> usize {
-        self.transactions.len()
+        self.transactions.servers.len() + self.transactions.clients.len()
     }
 
     /// Bytes of the arena in use.
     #[must_use]
     pub fn arena_used(&self) -> usize {
-        self.arena.used()
+        self.core.arena.used()
     }
 
     /// A batch of datagrams. Every frame is transmitted, handed over or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
-        let mut io = Io { now, frames };
-        self.warm(batch);
+        self.media.warm(batch);
         for received in batch {
-            self.demux(&mut io, received);
+            match received.at {
+                Local::Media(port) => {
+                    let mut cx = Cx { now, frames, core: &mut self.core };
+                    self.media.handle(&mut cx, received, port);
+                }
+                Local::Listener(listener) => self.listener(now, frames, received, listener),
+            }
         }
-        self.drain_local(&mut io);
+        self.drain(now, frames);
     }
 
     /// A command of the controlplane, as encoded by `wire`.
     pub fn handle_command(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
-        let mut io = Io { now, frames };
-        self.counters.count(Counter::CommandTaken);
+        self.core.counters.count(Counter::CommandTaken);
         match wire::decode(bytes) {
-            Ok(command) => self.command(&mut io, &command),
-            Err(_) => self.counters.count(Counter::DiscardCommandMalformed),
+            Ok(command) => self.command(now, frames, &command),
+            Err(_) => self.core.counters.count(Counter::DiscardCommandMalformed),
         }
-        self.drain_local(&mut io);
+        self.drain(now, frames);
     }
 
     /// A message of another shard, as given out by its [`Shard::poll_handoff`].
     pub fn handle_handoff(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
-        let mut io = Io { now, frames };
-        self.counters.count(Counter::HandoffTaken);
-        self.handoff(&mut io, bytes);
-        self.drain_local(&mut io);
+        self.core.counters.count(Counter::HandoffTaken);
+        self.handoff(now, frames, bytes);
+        self.drain(now, frames);
     }
 
     /// What the packet paths say.
     pub fn handle_flow_report(&mut self, report: FlowReport) {
-        self.ports.handle_report(report, &mut self.flows);
+        self.media.handle_report(report, &mut self.core.flows);
+    }
+
+    /// The network says that nobody is behind this address: what waits for a first word from there
+    /// goes on at once.
+    pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
+        loop {
+            let mut cx = Cx { now, frames, core: &mut self.core };
+            let Some(outcome) = self.transactions.clients.fail(&mut cx, to) else { break };
+            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
+        }
+        self.drain(now, frames);
     }
 
     /// A new published table; it holds from the next new call on.
     pub fn handle_table(&mut self, now: Now, table: Table) {
-        let rate = |route: &wire::table::StaticRoute| Bucket::full(route.rate_max, now.mono);
-        self.route_rates = table.routes.iter().map(rate).collect();
-        self.route_calls = vec![0; table.routes.len()];
-        for (_, leg) in self.legs.iter() {
-            if let Some(count) = leg.route.and_then(|at| self.route_calls.get_mut(usize::from(at)))
-            {
-                *count += 1;
-            }
-        }
-        self.table = table;
-        self.counters.count(Counter::TableApplied);
+        self.routes.replace(table, now.mono);
+        self.core.counters.count(Counter::TableApplied);
     }
 
     /// Everything whose time has come. To be called at [`Shard::deadline`] or at any other moment.
     pub fn handle_tick(&mut self, now: Now, frames: &mut dyn Frames) {
-        let mut io = Io { now, frames };
-        while let Some(leg) = self.play_timers.pop(now.mono) {
-            self.play(&mut io, leg);
+        let mut cx = Cx { now, frames, core: &mut self.core };
+        self.media.handle_tick(&mut cx);
+        self.transactions.servers.handle_tick(&mut cx);
+        loop {
+            let mut cx = Cx { now, frames, core: &mut self.core };
+            let Some(outcome) = self.transactions.clients.poll_timeout(&mut cx) else { break };
+            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
-        while let Some(index) = self.transaction_timers.pop(now.mono) {
-            self.transaction_timeout(&mut io, index);
-        }
-        while let Some(index) = self.leg_timers.pop(now.mono) {
-            self.guarded(&mut io, index, |shard, io| shard.leg_timeout(io, index));
+        while let Some(leg) = self.legs.pop(now.mono) {
+            self.with_leg(now, frames, leg, |leg| leg.timeout());
         }
         if now.mono >= self.housekeeping_at {
-            self.housekeeping(now);
-        } else if now.mono >= self.ports.deadline() {
-            self.ports.refill(now.mono, &mut self.flows);
+            self.housekeeping(now, frames);
+        } else if now.mono >= self.media.deadline() {
+            self.media.housekeeping(&mut Cx { now, frames, core: &mut self.core });
         }
-        self.drain_local(&mut io);
+        self.drain(now, frames);
     }
 
     /// The process is about to stop: no new calls, and those that stand are ended properly.
     pub fn handle_stop(&mut self, now: Now, frames: &mut dyn Frames) {
-        let mut io = Io { now, frames };
         self.draining = true;
-        for index in 0..self.plan.limits.legs {
-            if self.legs.get(index).is_some_and(|leg| !leg.is_over()) {
-                self.guarded(&mut io, index, |shard, io| {
-                    shard.hang_up(io, index, Cause::Restart, Party::Switch);
-                });
-            }
+        let mut from = 0;
+        while let Some(leg) = self.legs.next_standing(from) {
+            from = leg.index() + 1;
+            self.with_leg(now, frames, leg, |leg| leg.hang_up(Cause::Restart, Party::Switch));
         }
-        self.drain_local(&mut io);
+        self.drain(now, frames);
     }
 
     /// No leg has anything under way: every BYE and CANCEL is answered.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.legs.iter().all(|(_, leg)| leg.is_over() && leg.is_quiet())
+        let waits = |leg: &leg::Leg| !leg.is_over() || leg.signalling.accepted.is_some();
+        !self.legs.iter().any(waits) && self.transactions.clients.is_quiet()
     }
 
     /// One turn of the loop.
     pub fn count_breath(&mut self) {
-        self.counters.count(Counter::BreathTaken);
+        self.core.counters.count(Counter::BreathTaken);
     }
 
     /// What the driver counted since it was last asked.
     pub fn count_driver(&mut self, counter: Counter, amount: u64) {
-        self.counters.add(counter, amount);
+        self.core.counters.add(counter, amount);
     }
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        self.core.transmits.pop_front()
     }
 
-    /// The next wish to the packet paths.
+    /// The next request to the packet paths.
     pub fn poll_flow(&mut self) -> Option<Flow> {
-        self.flows.pop_front()
+        self.core.flows.pop_front()
     }
 
     /// The oldest event not yet taken, as encoded by `wire`; [`Shard::event_taken`] drops it.
     #[must_use]
     pub fn poll_event(&self) -> Option<&[u8]> {
-        self.events.front()
+        self.core.events.front()
     }
 
     /// The event from [`Shard::poll_event`] is in the ring.
     pub fn event_taken(&mut self) {
-        self.events.pop();
-        self.counters.count(Counter::EventPushed);
+        self.core.events.pop();
+        self.core.counters.count(Counter::EventPushed);
     }
 
     /// The oldest message for another shard; [`Shard::handoff_taken`] drops it.
     #[must_use]
     pub fn poll_handoff(&self, to: ShardId) -> Option<&[u8]> {
-        if to == self.plan.shard {
+        if to == self.core.plan.shard {
             return None;
         }
-        self.handoffs.get(usize::from(to))?.front()
+        self.core.handoffs.get(usize::from(to))?.front()
     }
 
     /// The message from [`Shard::poll_handoff`] is delivered.
     pub fn handoff_taken(&mut self, to: ShardId) {
-        if let Some(queue) = self.handoffs.get_mut(usize::from(to)) {
+        if let Some(queue) = self.core.handoffs.get_mut(usize::from(to)) {
             queue.pop();
-            self.counters.count(Counter::HandoffSent);
+            self.core.counters.count(Counter::HandoffSent);
         }
     }
 
     /// When [`Shard::handle_tick`] must be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Mono {
-        self.leg_timers
-            .next()
-            .min(self.play_timers.next())
-            .min(self.transaction_timers.next())
-            .min(self.ports.deadline())
+        self.legs
+            .deadline()
+            .min(self.media.deadline())
+            .min(self.transactions.servers.deadline())
+            .min(self.transactions.clients.deadline())
             .min(self.housekeeping_at)
     }
 
-    fn housekeeping(&mut self, now: Now) {
+    fn housekeeping(&mut self, now: Now, frames: &mut dyn Frames) {
         self.housekeeping_at = now.mono + HOUSEKEEPING;
-        self.ports.refill(now.mono, &mut self.flows);
-        let standing = self.legs.iter().filter(|(_, leg)| !leg.is_over()).count() as u64;
+        let mut cx = Cx { now, frames, core: &mut self.core };
+        self.media.housekeeping(&mut cx);
+        let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;
-        let counters = &mut self.counters;
+        let transactions = self.transactions() as u64;
+        let counters = &mut self.core.counters;
         counters.set(Counter::LegStanding, standing);
         counters.set(Counter::LegUnreleased, total - standing);
-        counters.set(Counter::PortSpare, self.ports.spare());
-        counters.set(Counter::TransactionStanding, self.transactions.len() as u64);
-        counters.publish(self.region.counters());
-        self.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);
+        counters.set(Counter::JoinStanding, self.core.legs_joined);
+        counters.set(Counter::PortSpare, self.media.spare());
+        counters.set(Counter::TransactionStanding, transactions);
+        counters.publish(self.core.region.counters());
+        self.core.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);
     }
 
-    /// What legs of this shard said to each other, until they are silent.
-    fn drain_local(&mut self, io: &mut Io<'_>) {
-        let own = usize::from(self.plan.shard);
-        let mut scratch = core::mem::take(&mut self.scratch);
-        // Two legs cannot talk for ever: each message moves a leg's state or is the last.
-        while let Some(message) = self.handoffs[own].front() {
-            let len = message.len();
-            scratch[..len].copy_from_slice(message);
-            self.handoffs[own].pop();
-            self.handoff(io, &scratch[..len]);
-        }
-        self.scratch = scratch;
+    fn cx<'c>(&'c mut self, now: Now, frames: &'c mut dyn Frames) -> Cx<'c, 'm> {
+        Cx { now, frames, core: &mut self.core }
     }
 
-    /// Runs the handling of one leg's affair; a panic in it ends that leg alone.
-    fn guarded(
+    /// The one way to a leg's behaviour. A panic in it ends that leg alone; afterwards its timer is
+    /// armed, and what its end owes is done. False if there is no such leg.
+    fn with_leg(
         &mut self,
-        io: &mut Io<'_>,
-        index: u32,
-        handle: impl FnOnce(&mut Self, &mut Io<'_>),
-    ) {
-        let queued = self.transmits.len();
-        let outcome = {
-            let (shard, io) = (&mut *self, &mut *io);
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(shard, io)))
+        now: Now,
+        frames: &mut dyn Frames,
+        id: LegId,
+        handle: impl FnOnce(&mut LegMut<'_, 'm>),
+    ) -> bool {
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let was_over = leg.is_over();
+        let queued = self.core.transmits.len();
+        let mut leg = LegMut {
+            leg,
+            media: &mut self.media,
+            transactions: &mut self.transactions,
+            cx: Cx { now, frames, core: &mut self.core },
         };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle(&mut leg)));
         if outcome.is_err() {
-            for transmit in self.transmits.drain(queued..) {
-                io.frames.free(transmit.frame);
+            self.leg_fault(now, frames, id, queued);
+        }
+        self.settle(id, was_over);
+        true
+    }
+
+    /// A fault of ours while a leg was handled: what it had queued is taken back, and it ends.
+    #[cold]
+    fn leg_fault(&mut self, now: Now, frames: &mut dyn Frames, id: LegId, queued: usize) {
+        for transmit in self.core.transmits.drain(queued..) {
+            frames.free(transmit.frame);
+        }
+        // What was borrowed for writing may have died with the handler.
+        if self.core.page.is_empty() {
+            self.core.page = vec![0; MESSAGE_BYTES];
+        }
+        self.core.counters.count(Counter::LegPanicked);
+        self.transactions.servers.end_unanswered(&mut self.core, id);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let mut leg = LegMut {
+            leg,
+            media: &mut self.media,
+            transactions: &mut self.transactions,
+            cx: Cx { now, frames, core: &mut self.core },
+        };
+        leg.fault();
+    }
+
+    /// Arms the leg's timer; frees its slot once nothing of it runs and its usage is released.
+    fn settle(&mut self, id: LegId, was_over: bool) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let deadline = leg.deadline();
+        if !leg.is_over() {
+            return self.legs.arm(id, deadline);
+        }
+        let (call, route) = (leg.story.call, leg.route());
+        let quiet = leg.signalling.accepted.is_none();
+        let released = leg.released;
+        if quiet {
+            leg.free_texts(&mut self.core.arena);
+        }
+        self.legs.arm(id, deadline);
+        if !was_over {
+            self.legs.end(id, call);
+            if let Some(route) = route {
+                self.routes.leave(route);
             }
-            self.counters.count(Counter::LegPanicked);
-            self.end_unanswered(index);
-            self.leg_fault(io, index);
+        }
+        if quiet && released {
+            self.free(id);
         }
     }
 
-    fn leg_of(&self, id: LegId) -> Option<u32> {
-        self.legs.live(id.index(), id.generation())
+    fn free(&mut self, id: LegId) {
+        if let Some(cell) = self.core.cell(id) {
+            cell.free();
+        }
+        self.legs.remove(id);
+        self.core.legs_taken = self.legs.len();
     }
 
-    fn leg_of_call(&self, call: CallId) -> Option<u32> {
-        let is = |index: u32| self.legs.get(index).is_some_and(|leg| leg.call == call);
-        self.calls.find(call_hash(call), is)
-    }
-
-    fn cell(&self, index: u32) -> Option<CellWriter<'m>> {
-        self.region.cell(index).map(CellWriter::new)
+    /// The controlplane has the usage of this leg.
+    fn release(&mut self, _now: Now, epoch: u32, id: LegId) {
+        if self.legs.release_leftover(epoch, id) {
+            if let Some(cell) = self.core.cell(id) {
+                cell.free();
+            }
+            self.core.legs_taken = self.legs.len();
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if leg.story.epoch == epoch && leg.is_over() {
+            leg.released = true;
+            self.settle(id, true);
+        }
     }
 }
 
-/// Call ids are random: their low half is a hash already.
-fn call_hash(call: CallId) -> u64 {
-    let bytes = call.0.to_be_bytes();
-    bytes[8..].try_into().map_or(0, u64::from_be_bytes)
-}
+/// At birth nothing is sent.
+struct NoFrames;
 
-impl core::fmt::Debug for Io<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Io").field("now", &self.now).finish_non_exhaustive()
+impl Frames for NoFrames {
+    fn bytes(&self, _: base::Frame) -> &[u8] {
+        b""
     }
+
+    fn bytes_mut(&mut self, _: base::Frame) -> &mut [u8] {
+        &mut []
+    }
+
+    fn alloc(&mut self, _: usize) -> Option<base::Frame> {
+        None
+    }
+
+    fn free(&mut self, _: base::Frame) {}
 }

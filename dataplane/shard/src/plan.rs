@@ -111,9 +111,11 @@ impl Limits {
     /// Bytes taken at birth, about.
     #[must_use]
     pub fn footprint(&self, shards: u8) -> usize {
-        let per_leg = size_of::<crate::leg::Leg>() + size_of::<crate::join::Stream>() + 64;
+        let per_leg = size_of::<crate::leg::Entry>() + size_of::<crate::media::Stream>() + 64;
+        let server = size_of::<crate::transaction::ServerTransaction>() + 48;
+        let client = size_of::<crate::transaction::ClientTransaction>() + 24;
         self.legs as usize * per_leg
-            + self.transactions as usize * (size_of::<crate::signal::ServerTransaction>() + 48)
+            + self.transactions as usize * (server + client)
             + self.arena_bytes
             + self.event_bytes
             + self.handoff_bytes * usize::from(shards)

@@ -1,6 +1,7 @@
 //! Nanoseconds per parse of an 800-byte INVITE (GOALS.md P5): index, then Via, From, To, CSeq,
 //! Call-ID, Contact, Max-Forwards and Content-Type typed. Prints the minimum and the median of
-//! rounds. Run in release, pinned.
+//! rounds. Run in release, pinned. `parse_ns NAME [TIMES]` runs one measurement; with TIMES it runs
+//! that often and measures nothing, for callgrind.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -47,6 +48,12 @@ fn typed(bytes: &[u8], eight: bool) -> usize {
 
 fn measure(name: &str, mut work: impl FnMut() -> usize) {
     if std::env::args().nth(1).is_some_and(|only| only != name) {
+        return;
+    }
+    if let Some(times) = std::env::args().nth(2).and_then(|times| times.parse::<u32>().ok()) {
+        for _ in 0..times {
+            black_box(work());
+        }
         return;
     }
     const ROUNDS: usize = 60;

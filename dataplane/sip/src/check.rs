@@ -4,12 +4,13 @@
 //! [`validate_request`] holds what every server asks; [`Core::check`] adds what depends on the
 //! server: methods, extensions, content types.
 
+use crate::body::{BodyPart, Handling};
 use crate::lex::is_token_text;
-use crate::message::{Bad, Message};
+use crate::message::{Bad, CSeq, Message};
 use crate::method::Method;
 use crate::name::Name;
 use crate::uri::Scheme;
-use crate::via::MAGIC;
+use crate::via::{MAGIC, branch_of};
 
 /// Why a request is refused, or a response discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Why {
     Missing(Name),
     /// A header's value breaks its grammar or range.
     Syntax(Name),
-    /// A header that may stand once stands twice.
+    /// A header that must stand once stands twice ([`Name::is_vital`]).
     Repeated(Name),
     /// CSeq names another method than the request line.
     MethodMismatch,
@@ -91,8 +92,8 @@ pub fn validate_request(request: &Message<'_>) -> Result<(), Refusal> {
     }
     request_uri(request)?;
     parties(request, method)?;
-    contacts(request)?;
-    if request.has(Name::ContentType) {
+    contact(request, method)?;
+    if !request.body().is_empty() && request.has(Name::ContentType) {
         request.content_type()?;
     }
     for name in [Name::Route, Name::RecordRoute] {
@@ -103,23 +104,52 @@ pub fn validate_request(request: &Message<'_>) -> Result<(), Refusal> {
     max_forwards(request, method)
 }
 
-/// What a client asks of a response; one that fails is discarded in silence.
+/// What makes a response usable: everything that a transaction of ours and its dialog are found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Essentials<'a> {
+    /// Status code, 100 to 699.
+    pub code: u16,
+    /// Branch of the only Via.
+    pub branch: &'a [u8],
+    /// CSeq.
+    pub cseq: CSeq<'a>,
+    /// Tag in To; `None` when there is none or To is unreadable.
+    pub to_tag: Option<&'a [u8]>,
+}
+
+/// Reads a response by what it cannot do without (RFC 3261 sections 8.1.3.3 and 17.1.3); `None`
+/// when it must be discarded: another version, no branch, no CSeq, or a Via that is not ours.
+///
+/// A response whose branch carries our MAC was sent to us because we asked. Whatever else is wrong
+/// with it (a single header twice, a Contact or Date that cannot be read, no reason phrase),
+/// silence would leave both sides waiting. It may be asked of [`crate::Malformed::partial`] too,
+/// whose body is then not to be used.
+#[must_use]
+pub fn response_essentials<'a>(response: &Message<'a>) -> Option<Essentials<'a>> {
+    essentials(response).ok()
+}
+
+/// [`response_essentials`] with the reason why it is discarded.
 ///
 /// # Errors
 /// [`Refusal`]; its code is of no use.
 pub fn validate_response(response: &Message<'_>) -> Result<(), Refusal> {
-    if !response.version_ok() || response.status().is_none() {
-        return Err(Refusal::new(400, Why::Version));
+    essentials(response).map(|_| ())
+}
+
+fn essentials<'a>(response: &Message<'a>) -> Result<Essentials<'a>, Refusal> {
+    let code = response.status().filter(|_| response.version_ok());
+    let code = code.ok_or(Refusal::new(400, Why::Version))?;
+    let mut vias = response.values(Name::Via);
+    let top = vias.next().ok_or(Bad::Missing(Name::Via))?;
+    let branch = branch_of(top).ok_or(Bad::Syntax(Name::Via))?;
+    if branch.eq_ignore_ascii_case(MAGIC) {
+        return Err(Refusal::new(400, Why::EmptyBranch));
     }
-    singles(response)?;
-    vias(response)?;
-    if response.vias().count() > 1 {
+    if vias.next().is_some() {
         return Err(Refusal::new(400, Why::ForeignVia));
     }
-    response.call_id()?;
-    response.cseq()?;
-    parties(response, Method::Other(b""))?;
-    contacts(response)
+    Ok(Essentials { code, branch, cseq: response.cseq()?, to_tag: response.to_tag() })
 }
 
 /// What a server has to offer.
@@ -172,15 +202,12 @@ impl Core<'_> {
             .filter(|tag| !self.options.iter().any(|o| o.eq_ignore_ascii_case(tag)))
     }
 
+    /// Section 8.2.3, RFC 5621: a body that is not understood is no reason to refuse when it says
+    /// that it is optional. Beside a description that is understood, a part is only refused for
+    /// when it says that it is required; carriers and emergency services often say nothing.
     fn content(&self, request: &Message<'_>) -> Result<(), Refusal> {
         if !request.body().is_empty() {
-            let (kind, _) = request.content_type()?;
-            let encoded = request
-                .values(Name::ContentEncoding)
-                .any(|e| !e.is_empty() && !e.eq_ignore_ascii_case(b"identity"));
-            if encoded || !self.types.iter().any(|t| t.eq_ignore_ascii_case(kind)) {
-                return Err(Refusal::new(415, Why::MediaType));
-            }
+            self.bodies(request)?;
         }
         let mut asked = request.values(Name::Accept).filter(|v| !v.is_empty()).peekable();
         let takes = |range: &[u8]| {
@@ -194,17 +221,36 @@ impl Core<'_> {
         }
         Ok(())
     }
+
+    fn bodies(&self, request: &Message<'_>) -> Result<(), Refusal> {
+        if request.disposition().handling == Handling::Optional {
+            return Ok(());
+        }
+        request.content_type()?;
+        let understood = |part: &BodyPart<'_>| {
+            !part.encoded && self.types.iter().any(|t| t.eq_ignore_ascii_case(part.kind))
+        };
+        if request.whole_body().is_some_and(|whole| understood(&whole)) {
+            return Ok(());
+        }
+        let parts = request.body_parts().map_err(|_| Bad::Syntax(Name::ContentType))?;
+        let refused = if parts.iter().any(understood) {
+            parts.iter().any(|p| !understood(p) && p.disposition.handling == Handling::Required)
+        } else {
+            parts.iter().any(|p| p.disposition.handling != Handling::Optional)
+        };
+        if refused { Err(Refusal::new(415, Why::MediaType)) } else { Ok(()) }
+    }
 }
 
 fn singles(message: &Message<'_>) -> Result<(), Refusal> {
-    let mut seen = [false; Name::COUNT];
-    for name in message.names().filter(|name| name.is_single()) {
-        let seen = &mut seen[name as usize];
-        // Several Content-Length that agree passed the parser.
-        if *seen && name != Name::ContentLength {
+    let mut seen = 0u128;
+    for name in message.names().filter(|name| name.is_vital()) {
+        let bit = 1u128 << (name as u32);
+        if seen & bit != 0 {
             return Err(Refusal::new(400, Why::Repeated(name)));
         }
-        *seen = true;
+        seen |= bit;
     }
     Ok(())
 }
@@ -246,11 +292,18 @@ fn parties(message: &Message<'_>, method: Method<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn contacts(message: &Message<'_>) -> Result<(), Refusal> {
-    if message.contact_is_star() {
+/// Contact is read where a dialog or a binding is made of it; a REGISTER uses all of them, the
+/// others the first. A BYE's or an OPTIONS' is used by nobody.
+fn contact(request: &Message<'_>, method: Method<'_>) -> Result<(), Refusal> {
+    let used = match method {
+        Method::Register => usize::MAX,
+        Method::Invite | Method::Update | Method::Subscribe | Method::Refer | Method::Notify => 1,
+        _ => 0,
+    };
+    if request.contact_is_star() {
         return Ok(());
     }
-    for contact in message.contacts() {
+    for contact in request.contacts().take(used) {
         contact?.uri().map_err(|_| Refusal::new(400, Why::Syntax(Name::Contact)))?;
     }
     Ok(())

@@ -64,12 +64,16 @@ pub struct DialogId<'a> {
 pub struct Dialog {
     /// CSeq number of the last request we sent.
     pub local_cseq: u32,
-    /// CSeq number of the last request that came; 0 before the first.
+    /// CSeq number of the last request that came; 0 before the first, as in every dialog that our
+    /// INVITE makes (section 12.1.2: empty), where any number may be the first.
     pub remote_cseq: u32,
     /// A 2xx has made it; before, it is early.
     pub confirmed: bool,
     /// We sent the INVITE.
     pub caller: bool,
+    /// The other side named no Contact that can be read: the target is where the dialog's first
+    /// request went (or came from), which is a guess.
+    pub target_guessed: bool,
     /// Must stay on TLS: it began with a sips URI over TLS (section 12.1.1).
     pub secure: bool,
     call_id: Range,
@@ -125,11 +129,13 @@ impl<'a> DialogId<'a> {
 
 impl Dialog {
     /// The dialog that a 101-299 response to our INVITE (SUBSCRIBE, REFER) makes: section 12.1.2.
-    /// Also takes the place of an early dialog when its 2xx comes: pass the same block, then
-    /// restore `local_cseq` if requests were sent in between.
+    /// One that was early becomes [`Dialog::confirmed_by`] its 2xx instead.
+    ///
+    /// A response without a readable Contact uses the request-URI, as RFC 2543 peers expect, and
+    /// says so in `target_guessed`: whoever answers our INVITE is never dropped for it.
     ///
     /// # Errors
-    /// [`DialogError`]. A response without Contact uses the request-URI, as RFC 2543 peers expect.
+    /// [`DialogError`], also for a Record-Route that cannot be read: requests would go astray.
     pub fn uac(
         text: &mut [u8],
         request: &Message<'_>,
@@ -140,7 +146,7 @@ impl Dialog {
         let remote = response.to()?;
         let remote_tag = remote.tag.filter(|_| (101..300).contains(&code));
         let remote_tag = remote_tag.ok_or(DialogError::NoDialog)?;
-        let target = contact_uri(response)?.unwrap_or_else(|| request.uri_raw());
+        let target = readable_contact(response);
         let mut routes = routes_of(response)?;
         routes.reverse();
         let mut block = Block { text, len: 0 };
@@ -152,6 +158,7 @@ impl Dialog {
             remote_cseq: 0,
             confirmed: code >= 200,
             caller: true,
+            target_guessed: target.is_none(),
             secure: is_sips(request.uri_raw()),
             call_id,
             local_tag,
@@ -159,7 +166,7 @@ impl Dialog {
             local: block.put_address(&local)?,
             remote: block.put_address(&remote)?,
             routes: block.put_routes(&routes)?,
-            target: block.put(target)?,
+            target: block.put(target.unwrap_or_else(|| request.uri_raw()))?,
         })
     }
 
@@ -176,7 +183,7 @@ impl Dialog {
     ) -> Result<Self, DialogError> {
         let local = request.to()?;
         let remote = request.from()?;
-        let target = contact_uri(request)?.unwrap_or(remote.uri);
+        let target = contact_uri(request)?;
         let routes = routes_of(request)?;
         let mut block = Block { text, len: 0 };
         let call_id = block.put(request.call_id()?)?;
@@ -187,6 +194,7 @@ impl Dialog {
             remote_cseq: request.cseq()?.number,
             confirmed: false,
             caller: false,
+            target_guessed: target.is_none(),
             secure: is_sips(request.uri_raw()),
             call_id,
             local_tag,
@@ -194,7 +202,7 @@ impl Dialog {
             local: block.put_address(&local)?,
             remote: block.put_address(&remote)?,
             routes: block.put_routes(&routes)?,
-            target: block.put(target)?,
+            target: block.put(target.unwrap_or(remote.uri))?,
         })
     }
 
@@ -242,6 +250,58 @@ impl Dialog {
     #[must_use]
     pub fn next_hop<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         self.first_route(text).map_or_else(|| self.target(text), |route| route.uri)
+    }
+
+    /// The dialog that this one, early, becomes when its 2xx comes, its text in `out` (of which the
+    /// second number says how much): target and route set are those of the 2xx, sequence numbers go
+    /// on (section 13.2.2.4). Without a readable Contact the early target stays.
+    ///
+    /// # Errors
+    /// [`DialogError`]; `NoDialog` when the response is no 2xx or belongs to another dialog.
+    pub fn confirmed_by(
+        &self,
+        text: &[u8],
+        response: &Message<'_>,
+        out: &mut [u8],
+    ) -> Result<(Self, usize), DialogError> {
+        let accepted = response.status().is_some_and(|code| (200..300).contains(&code));
+        if !accepted || DialogId::of_response(response) != Some(self.id(text)) {
+            return Err(DialogError::NoDialog);
+        }
+        let contact = readable_contact(response);
+        let mut routes = routes_of(response)?;
+        routes.reverse();
+        let mut block = Block::copy(out, text, self.routes.at)?;
+        let dialog = Self {
+            confirmed: true,
+            target_guessed: self.target_guessed && contact.is_none(),
+            routes: block.put_routes(&routes)?,
+            target: block.put(contact.unwrap_or_else(|| self.target(text)))?,
+            ..*self
+        };
+        Ok((dialog, block.len))
+    }
+
+    /// The dialog with the Contact of `message` as its target (a target refresh: re-INVITE, UPDATE
+    /// or their 2xx, section 12.2), whatever its length, its text in `out`, of which the second
+    /// value says how much. `None` when the message names no Contact, or the target it already
+    /// has.
+    ///
+    /// # Errors
+    /// [`DialogError`]: the Contact cannot be read, or `out` is too small.
+    pub fn moved(
+        &self,
+        text: &[u8],
+        message: &Message<'_>,
+        out: &mut [u8],
+    ) -> Result<Option<(Self, usize)>, DialogError> {
+        let Some(uri) = contact_uri(message)? else { return Ok(None) };
+        if uri == self.target(text) {
+            return Ok(None);
+        }
+        let mut block = Block::copy(out, text, self.target.at)?;
+        let target = block.put(uri)?;
+        Ok(Some((Self { target, target_guessed: false, ..*self }, block.len)))
     }
 
     /// Takes a new remote target from a target refresh (re-INVITE, UPDATE, or their 2xx): section
@@ -375,6 +435,11 @@ fn contact_uri<'a>(message: &Message<'a>) -> Result<Option<&'a [u8]>, DialogErro
     }
 }
 
+/// URI of the first Contact that can be read.
+fn readable_contact<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    message.contacts().flatten().find(|contact| contact.uri().is_ok()).map(|contact| contact.uri)
+}
+
 /// Record-Route values in their order; each must be an address with a URI that parses.
 fn routes_of<'a>(message: &Message<'a>) -> Result<ArrayVec<&'a [u8], ROUTES_MAX>, DialogError> {
     let mut routes = ArrayVec::new();
@@ -395,7 +460,15 @@ struct Block<'t> {
     len: usize,
 }
 
-impl Block<'_> {
+impl<'t> Block<'t> {
+    /// A block that begins as `text` does, up to `end`.
+    fn copy(out: &'t mut [u8], text: &[u8], end: u16) -> Result<Self, DialogError> {
+        let len = usize::from(end);
+        let (room, kept) = out.get_mut(..len).zip(text.get(..len)).ok_or(DialogError::TooLarge)?;
+        room.copy_from_slice(kept);
+        Ok(Self { text: out, len })
+    }
+
     /// Appends one field, folds replaced by spaces.
     fn put(&mut self, bytes: &[u8]) -> Result<Range, DialogError> {
         let at = self.len;

@@ -2,7 +2,8 @@
 //! asserted. They panic only for a bug. Plain functions, so that libFuzzer shims, the seeded
 //! mutation test and the simulation share them.
 
-use crate::check::{validate_request, validate_response};
+use crate::body::SdpBody;
+use crate::check::{response_essentials, validate_request, validate_response};
 use crate::dialog::{Dialog, DialogId};
 use crate::digest::{Challenge, Credentials};
 use crate::framing::{Framed, next};
@@ -10,10 +11,11 @@ use crate::key::TransactionKey;
 use crate::message::Message;
 use crate::method::Method;
 use crate::name::Name;
+use crate::number::{Number, user_starts_with};
 use crate::reply::{Reply, ack_for_non_2xx, cancel_for, reply_to};
 use crate::session;
 use crate::token::{self, Key};
-use crate::uri::Uri;
+use crate::uri::{Scheme, Uri};
 use crate::via::Transport;
 use crate::write::ViaOut;
 
@@ -68,12 +70,14 @@ pub fn fuzz_uri(bytes: &[u8]) {
     assert!(uri.same(&uri));
     let mut out = [0u8; 1024];
     if bytes.len() <= out.len() {
-        assert!(
-            crate::uri::unescape(uri.user, &mut out).is_some()
-                || uri.scheme == crate::Scheme::Other
-        );
+        assert!(crate::uri::unescape(uri.user, &mut out).is_some() || uri.scheme == Scheme::Other);
     }
     let _ = (uri.transport(), uri.maddr(), uri.is_loose(), uri.headers().count());
+    let _ = (uri.user_value(&mut out), uri.user_params().iter().count());
+    if let Some(number) = Number::from_uri(&uri) {
+        assert!(Number::parse(number.bytes()) == Some(number) || uri.scheme == Scheme::Tel);
+        assert!(user_starts_with(&uri, number.bytes()), "a number begins with itself");
+    }
 }
 
 /// Digest headers, tokens, nonces.
@@ -94,12 +98,21 @@ fn read_all(message: &Message<'_>) {
     let _ = (message.max_forwards(), message.expires(), message.content_type(), message.uri());
     let _ = (message.rack(), message.replaces(), session::session_expires(message));
     let _ = (session::min_se(message), message.body(), message.is_sdp());
+    bodies(message);
+    let _ = (message.privacy(), message.allows(Method::Info), message.repeats());
+    let mut out = [0u8; 256];
+    for reason in message.reasons() {
+        let _ = reason.text_value(&mut out);
+    }
     for via in message.vias().flatten() {
         let _ = (via.response_address(), via.magic_branch(), via.params.iter().count());
     }
     for name in [Name::Contact, Name::Route, Name::RecordRoute, Name::PAssertedIdentity] {
         for address in message.addresses(name).flatten() {
             fuzz_uri(address.uri);
+            if let Some(name) = address.display_value(&mut out) {
+                assert!(!name.iter().any(u8::is_ascii_control));
+            }
             let _ = (address.q(), address.expires(), address.params.iter().count());
         }
     }
@@ -113,13 +126,25 @@ fn read_all(message: &Message<'_>) {
     }
 }
 
+/// A description is a part, and a part is inside the body.
+fn bodies(message: &Message<'_>) {
+    let (sdp, parts) = (message.sdp(), message.body_parts());
+    let parts = parts.unwrap_or_default();
+    assert!(parts.iter().all(|part| part.body.len() <= message.body().len()));
+    if let SdpBody::Sdp(sdp) = sdp {
+        assert!(parts.iter().any(|part| part.body == sdp && part.is_session()));
+    }
+}
+
 /// Everything we would write because of this message must be readable by ourselves.
 fn derive(message: &Message<'_>) {
     let mut out = [0u8; 8192];
     let sound = if message.is_request() {
         validate_request(message).is_ok()
     } else {
-        validate_response(message).is_ok()
+        let essentials = response_essentials(message);
+        assert_eq!(essentials.is_some(), validate_response(message).is_ok());
+        essentials.is_some()
     };
     if !message.is_request() {
         return;
@@ -161,4 +186,8 @@ fn dialog(message: &Message<'_>, out: &mut [u8]) {
     let id = DialogId::of_request(&bye);
     assert!(id.is_none_or(|id| id.local_tag == dialog.id(&text).remote_tag));
     let _ = dialog.check_request(&text, message);
+    let mut other = [0u8; 4096];
+    if let Ok(Some((moved, len))) = dialog.moved(&text, message, &mut other) {
+        assert!(len == moved.text_len() && moved.id(&other) == dialog.id(&text));
+    }
 }

@@ -11,7 +11,6 @@ const USER: u8 = 8;
 const PARAM: u8 = 16;
 const HEX: u8 = 32;
 const VALUE: u8 = 64;
-const DIGIT: u8 = 128;
 
 const CLASS: [u8; 256] = classes();
 
@@ -27,9 +26,6 @@ const fn classes() -> [u8; 256] {
         }
         if c.is_ascii_hexdigit() {
             class |= HEX;
-        }
-        if c.is_ascii_digit() {
-            class |= DIGIT;
         }
         if !matches!(c, 0..=b' ' | b';' | b',' | b'"' | b'<' | b'>' | 0x7f) {
             class |= VALUE;
@@ -83,10 +79,6 @@ pub(crate) const fn is_hex(c: u8) -> bool {
     CLASS[c as usize] & HEX != 0
 }
 
-pub(crate) const fn is_digit(c: u8) -> bool {
-    CLASS[c as usize] & DIGIT != 0
-}
-
 /// Value of one hexadecimal digit.
 pub(crate) const fn hex(c: u8) -> Option<u8> {
     match c {
@@ -124,22 +116,30 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Decimal digits only, at least one, value at most `max`.
+/// Decimal digits only, at least one, value at most `max`, which has at most 19 digits itself.
+#[inline]
 pub(crate) fn number(text: &[u8], max: u64) -> Option<u64> {
-    if text.is_empty() {
+    // Zeros in front may be many; 19 digits behind them fit.
+    let text = match text {
+        [zeros @ .., last] if text.len() > 19 => {
+            let zero = zeros.iter().take_while(|&&c| c == b'0').count();
+            if zero == zeros.len() { core::slice::from_ref(last) } else { &text[zero..] }
+        }
+        [] => return None,
+        _ => text,
+    };
+    if text.len() > 19 {
         return None;
     }
-    let mut value = 0u64;
+    let mut value = 0;
     for &c in text {
-        if !is_digit(c) {
+        let digit = c.wrapping_sub(b'0');
+        if digit > 9 {
             return None;
         }
-        value = value.checked_mul(10)?.checked_add(u64::from(c - b'0'))?;
-        if value > max {
-            return None;
-        }
+        value = value * 10 + u64::from(digit);
     }
-    Some(value)
+    (value <= max).then_some(value)
 }
 
 /// A decimal `u32`.
@@ -219,20 +219,16 @@ impl<'a> Cursor<'a> {
         if !self.eat(b'"') {
             return None;
         }
-        let from = self.at;
+        let rest = self.rest();
+        let mut len = 0;
         loop {
-            match self.peek()? {
+            match rest.get(len)? {
                 b'"' => {
-                    let text = self.since(from);
-                    self.at += 1;
-                    return Some(text);
+                    self.at += len + 1;
+                    return Some(&rest[..len]);
                 }
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
-            }
-            if self.at > self.bytes.len() {
-                self.at = self.bytes.len();
-                return None;
+                b'\\' => len += 2,
+                _ => len += 1,
             }
         }
     }
@@ -257,5 +253,9 @@ mod tests {
         assert_eq!(number(b"", 255), None);
         assert_eq!(number(b"256", 255), None);
         assert_eq!(number(b"36893488147419103232", u64::MAX), None);
+        assert_eq!(number(b"9999999999999999999", u64::MAX), Some(9_999_999_999_999_999_999));
+        assert_eq!(number(b"00000000000000000000", 0), Some(0));
+        assert_eq!(number(b"000000000000000000000000255", 255), Some(255));
+        assert_eq!(number(b"0000000000000000000000x", 255), None);
     }
 }

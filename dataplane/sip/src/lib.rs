@@ -11,6 +11,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod body;
 pub mod check;
 pub mod dialog;
 pub mod digest;
@@ -23,7 +24,9 @@ mod lines;
 pub mod message;
 pub mod method;
 pub mod name;
+pub mod number;
 pub mod params;
+pub mod reason;
 pub mod reply;
 pub mod session;
 pub mod status;
@@ -34,13 +37,17 @@ pub mod via;
 pub mod write;
 
 pub use addr::NameAddr;
-pub use check::{Core, Refusal, Why, validate_request, validate_response};
+pub use body::{BodyPart, Handling, SdpBody};
+pub use check::{Core, Essentials, Refusal, Why};
+pub use check::{response_essentials, validate_request, validate_response};
 pub use dialog::{Dialog, DialogError, DialogId};
 pub use key::TransactionKey;
 pub use message::{Bad, CSeq, Cause, Header, Malformed, Message, RAck, Replaces, Start};
 pub use method::Method;
 pub use name::Name;
+pub use number::{Number, user_starts_with};
 pub use params::{List, Param, Params};
+pub use reason::{Privacy, Reason};
 pub use reply::{Reply, ack_for_non_2xx, cancel_for, reply_to};
 pub use status::reason_phrase;
 pub use uri::{BadUri, Host, Scheme, Uri, UriParams};

@@ -9,6 +9,9 @@ pub const MESSAGE_BYTES_MAX: usize = 65_535;
 /// Most Via, Route or Record-Route entries that are looked at.
 pub const LIST_ENTRIES_MAX: usize = 70;
 
+/// Most parts of a multipart body, nested ones included.
+pub const BODY_PARTS_MAX: usize = 16;
+
 /// Longest branch, tag or Call-ID that we accept to store, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 255;
 

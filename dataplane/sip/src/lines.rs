@@ -94,6 +94,13 @@ pub(crate) fn first_colon(words: Words) -> usize {
 /// `from..to` without white space at either end.
 #[inline]
 pub(crate) fn trimmed(text: &[u8], mut from: usize, mut to: usize) -> (usize, usize) {
+    // One blank in front and none behind: what nearly every value has.
+    if let Some([b' ', first, .., last]) = text.get(from..to)
+        && *first > b' '
+        && *last > b' '
+    {
+        return (from + 1, to);
+    }
     while from < to && text.get(from).is_some_and(|&c| is_lws(c)) {
         from += 1;
     }

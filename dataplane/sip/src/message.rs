@@ -11,7 +11,7 @@
 use arrayvec::ArrayVec;
 
 use crate::addr::NameAddr;
-use crate::lex::{Cursor, is_token, number, number_u32, trim};
+use crate::lex::{Cursor, is_lws, is_token, number, number_u32, trim};
 use crate::limits::{HEADERS_MAX, MESSAGE_BYTES_MAX};
 use crate::lines::{field_at, first_colon, line_at, line_end, trimmed};
 use crate::method::Method;
@@ -162,12 +162,13 @@ impl<'a> Message<'a> {
             first: [0; Name::COUNT],
             slots: ArrayVec::new(),
         });
-        let failed = match &mut parsed {
-            Ok(message) => message.index().err().map(|cause| (cause, message.clone())),
+        let cause = match &mut parsed {
+            Ok(message) => message.index().err(),
             Err(_) => None,
         };
-        if let Some((cause, partial)) = failed {
-            return Err(Malformed { cause, partial });
+        // One variable and one return: it is the place the caller gave.
+        if let Some(cause) = cause {
+            parsed = parsed.and_then(|partial| Err(Malformed { cause, partial }));
         }
         parsed
     }
@@ -241,9 +242,8 @@ impl<'a> Message<'a> {
     }
 
     fn status_line(&mut self, line: &'a [u8]) -> bool {
-        let mut parts = line.splitn(3, |&c| c == b' ');
-        let (version, code) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let reason = parts.next().unwrap_or_default();
+        let (version, rest) = word(line);
+        let (code, reason) = word(rest);
         self.version_ok = version.eq_ignore_ascii_case(b"SIP/2.0");
         let code = if code.len() == 3 { number(code, 699) } else { None };
         let Some(code) = code.and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 100) else {
@@ -265,28 +265,27 @@ impl<'a> Message<'a> {
         if name == Name::Other {
             return None;
         }
-        let end = colon + line_end(rest.get(colon..)?)?;
-        let Some([b'\r', b'\n', behind]) = rest.get(end..end + 3) else { return None };
+        let value_at = colon + 1;
+        let value = rest.get(value_at..)?;
+        let end = line_end(value)?;
+        let Some([b'\r', b'\n', behind]) = value.get(end..end + 3) else { return None };
         if matches!(behind, b' ' | b'\t') {
             return None;
         }
-        let (from, to) = trimmed(rest, colon + 1, end);
+        let (from, to) = trimmed(value, 0, end);
         let slot = Slot {
             name,
-            name_len: u8::try_from(colon).ok()?,
+            name_len: to_u8(colon),
             name_at: to_u16(at),
-            value_at: to_u16(at + from),
+            value_at: to_u16(at + value_at + from),
             value_len: to_u16(to - from),
         };
-        if self.slots.is_full() {
-            return None;
-        }
-        self.slots.push(slot);
+        self.slots.try_push(slot).ok()?;
         let first = &mut self.first[name as usize];
         if *first == 0 {
-            *first = u8::try_from(self.slots.len()).unwrap_or(0);
+            *first = to_u8(self.slots.len());
         }
-        Some(at + end + 2)
+        Some(at + value_at + end + 2)
     }
 
     /// Takes the header field in `at..end` into the index.
@@ -305,7 +304,7 @@ impl<'a> Message<'a> {
         self.slots.try_push(slot).map_err(|_| Cause::TooManyHeaders)?;
         let first = &mut self.first[name as usize];
         if *first == 0 {
-            *first = u8::try_from(self.slots.len()).unwrap_or(0);
+            *first = to_u8(self.slots.len());
         }
         Ok(())
     }
@@ -427,6 +426,19 @@ impl<'a> Message<'a> {
     /// Names of all header fields in order.
     pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
         self.slots.iter().map(|slot| slot.name)
+    }
+
+    /// How many header fields repeat one that may stand once, those left out of which two are
+    /// refused ([`Name::is_vital`]): the first counts, these were passed over.
+    #[must_use]
+    pub fn repeats(&self) -> u32 {
+        let (mut seen, mut repeats) = (0u128, 0);
+        for name in self.names().filter(|name| name.is_single() && !name.is_vital()) {
+            let bit = 1u128 << (name as u32);
+            repeats += u32::from(seen & bit != 0);
+            seen |= bit;
+        }
+        repeats
     }
 
     /// Value of the first header of this name.
@@ -716,6 +728,13 @@ pub fn replaces(value: &[u8]) -> Option<Replaces<'_>> {
     Some(Replaces { call_id, to_tag, from_tag, early_only: params.has(b"early-only") })
 }
 
+/// The first word of a status line and what stands behind the white space after it. More than one
+/// blank, or none behind the code (no phrase), are faults of the field.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|&c| is_lws(c)).unwrap_or(text.len());
+    (&text[..end], trim(&text[end..]))
+}
+
 /// `SIP/d.d`.
 fn is_version(text: &[u8]) -> bool {
     let Some((prefix, number)) = text.split_at_checked(4) else { return false };
@@ -742,7 +761,17 @@ fn spelled_out(line: &[u8]) -> Option<(Name, u8, usize)> {
     Some((Name::of(&line[..name_len]), u8::try_from(name_len).ok()?, colon))
 }
 
+/// An offset or length inside a message, whose bytes are cut to [`MESSAGE_BYTES_MAX`].
 #[inline]
-fn to_u16(n: usize) -> u16 {
-    u16::try_from(n).unwrap_or(u16::MAX)
+const fn to_u16(n: usize) -> u16 {
+    debug_assert!(n <= MESSAGE_BYTES_MAX);
+    let [low, high, ..] = n.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+/// A slot number or the length of a known name.
+#[inline]
+const fn to_u8(n: usize) -> u8 {
+    debug_assert!(n <= 0xff);
+    n.to_le_bytes()[0]
 }

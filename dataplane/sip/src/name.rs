@@ -150,7 +150,23 @@ impl Name {
         }
     }
 
-    /// May stand only once in a message (RFC 3261 section 20; two of them are a 400).
+    /// A request that holds two of them names two transactions, two routes of hops or two bodies:
+    /// whoever stands behind us could read the other one, so it is a 400 (THREATS.md).
+    #[must_use]
+    pub const fn is_vital(self) -> bool {
+        matches!(
+            self,
+            Self::CallId
+                | Self::ContentLength
+                | Self::CSeq
+                | Self::From
+                | Self::MaxForwards
+                | Self::To
+        )
+    }
+
+    /// May stand only once in a message (RFC 3261 section 20). Of two, the first counts; see
+    /// [`Name::is_vital`] for those of which two are refused.
     #[must_use]
     pub const fn is_single(self) -> bool {
         matches!(

@@ -177,7 +177,8 @@ impl<'a> Uri<'a> {
                 None => info,
             };
             let password = self.password.unwrap_or_default();
-            if self.user.is_empty()
+            // `sip:@host` is nobody at that host; some switches write it.
+            if (self.user.is_empty() && self.password.is_some())
                 || !escapes_ok(self.user, is_user)
                 || !escapes_ok(password, is_user)
             {
@@ -229,6 +230,10 @@ impl<'a> Uri<'a> {
             for param in list.split(|&c| c == b';') {
                 let (name, value) = split_pair(param);
                 let ok = |text| escapes_ok(text, is_param);
+                // A semicolon too many (at the end, or two) separates nothing.
+                if param.is_empty() {
+                    continue;
+                }
                 if name.is_empty() || !ok(name) || !value.is_none_or(ok) {
                     return Err(BadUri);
                 }
@@ -319,6 +324,11 @@ impl fmt::Display for Uri<'_> {
 }
 
 impl<'a> UriParams<'a> {
+    /// What follows the first semicolon of a user part, that semicolon included.
+    pub(crate) const fn of_user(raw: &'a [u8]) -> Self {
+        Self(raw)
+    }
+
     /// As written, beginning with `;` unless empty.
     #[must_use]
     pub const fn raw(self) -> &'a [u8] {
@@ -400,7 +410,7 @@ pub fn escape_user<'o>(text: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
 }
 
 /// Bytes of a text with escapes undone; `None` for a broken escape.
-struct Unescaped<'a>(&'a [u8]);
+pub(crate) struct Unescaped<'a>(pub(crate) &'a [u8]);
 
 impl Iterator for Unescaped<'_> {
     type Item = Option<u8>;
@@ -468,30 +478,25 @@ fn escapes_ok(text: &[u8], class: impl Fn(u8) -> bool) -> bool {
 /// Dotted decimal, four numbers of at most three digits.
 #[inline]
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
-    if text.len() > 15 {
-        return None;
-    }
     let mut octets = [0u8; 4];
-    let (mut at, mut value, mut digits) = (0usize, 0u16, 0u8);
-    for &c in text {
-        if c.is_ascii_digit() {
+    let mut rest = text;
+    for (at, octet) in octets.iter_mut().enumerate() {
+        if at > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let (mut value, mut digits) = (0u16, 0);
+        while let [c @ b'0'..=b'9', behind @ ..] = rest
+            && digits < 3
+        {
             value = value * 10 + u16::from(c - b'0');
-            digits += 1;
-            if digits > 3 || value > 255 {
-                return None;
-            }
-        } else if c == b'.' && digits > 0 && at < 3 {
-            octets[at] = u8::try_from(value).ok()?;
-            (at, value, digits) = (at + 1, 0, 0);
-        } else {
+            (rest, digits) = (behind, digits + 1);
+        }
+        if digits == 0 {
             return None;
         }
+        *octet = u8::try_from(value).ok()?;
     }
-    if at != 3 || digits == 0 {
-        return None;
-    }
-    octets[3] = u8::try_from(value).ok()?;
-    Some(Ipv4Addr::from(octets))
+    rest.is_empty().then(|| Ipv4Addr::from(octets))
 }
 
 fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {

@@ -187,6 +187,18 @@ impl<'a> Via<'a> {
     }
 }
 
+/// The branch of a Via value of which nothing else need be readable: a response brings our own Via
+/// back, and a proxy that filled in `received` or `rport` wrongly changes nothing in whose it is.
+pub(crate) fn branch_of(value: &[u8]) -> Option<&[u8]> {
+    let (via, mut cursor) = Via::sent_protocol(value)?;
+    while let Some(Some(param)) = next_param(&mut cursor) {
+        if is(param.name, b"branch") {
+            return param.value.filter(|_| via.version_ok);
+        }
+    }
+    None
+}
+
 fn slash(cursor: &mut Cursor<'_>) -> Option<()> {
     cursor.skip_lws();
     let hit = cursor.eat(b'/');

@@ -110,6 +110,105 @@ fn a_target_refresh_rewrites_the_end_of_the_block() {
 }
 
 #[test]
+fn a_dialog_moves_to_a_contact_of_any_length() {
+    let text = invite(LOOSE);
+    let request = Message::parse(text.as_bytes()).unwrap();
+    let mut block = [0; TEXT_BYTES];
+    let dialog = Dialog::uas(&mut block, &request, b"b1", 1).unwrap();
+    let used = &block[..dialog.text_len()];
+    let mut out = [0; 2_000];
+    let long = format!("10.0.0.9:5080;x={}", "y".repeat(1_200));
+    let refresh = text.replace("10.0.0.1:5070", &long);
+    let refresh = Message::parse(refresh.as_bytes()).unwrap();
+    let (moved, len) = dialog.moved(used, &refresh, &mut out).unwrap().unwrap();
+    let target = format!("sip:alice@{long};transport=udp");
+    assert_eq!(moved.target(&out[..len]), target.as_bytes());
+    assert_eq!((len, len > TEXT_BYTES), (moved.text_len(), true));
+    assert_eq!(moved.id(&out), dialog.id(used));
+    assert_eq!(
+        (moved.routes(&out), moved.remote(&out)),
+        (dialog.routes(used), dialog.remote(used))
+    );
+    // The same Contact, or none, moves nothing.
+    assert_eq!(moved.moved(&out[..len], &refresh, &mut [0; 8]), Ok(None));
+    let none = text.replace("Contact", "X-Contact");
+    let none = Message::parse(none.as_bytes()).unwrap();
+    assert_eq!(dialog.moved(used, &none, &mut out), Ok(None));
+    // What cannot be read, or does not fit, is said.
+    let broken = text.replace("sip:alice@10.0.0.1", "sip:alice@");
+    let broken = Message::parse(broken.as_bytes()).unwrap();
+    let error = DialogError::Header(sip::Bad::Syntax(Name::Contact));
+    assert_eq!(dialog.moved(used, &broken, &mut out), Err(error));
+    assert_eq!(dialog.moved(used, &refresh, &mut out[..500]), Err(DialogError::TooLarge));
+    assert_eq!(dialog.moved(used, &refresh, &mut out[..10]), Err(DialogError::TooLarge));
+    // A shorter one shortens the block; a guess is none any more.
+    let mut guessed = Dialog::uas(&mut block, &none, b"b1", 1).unwrap();
+    assert!(guessed.target_guessed && !dialog.target_guessed);
+    guessed.remote_cseq = 99;
+    let (found, len) = guessed.moved(&block, &request, &mut out).unwrap().unwrap();
+    assert_eq!(found.target(&out[..len]), b"sip:alice@10.0.0.1:5070;transport=udp");
+    assert_eq!((found.target_guessed, found.remote_cseq), (false, 99));
+}
+
+#[test]
+fn an_early_dialog_serves_requests_and_keeps_its_numbers_when_it_is_confirmed() {
+    let text = invite("");
+    let request = Message::parse(text.as_bytes()).unwrap();
+    let answer = |code, tag: &'static [u8], contact: Option<&'static [u8]>, route| {
+        let mut out = [0; 1024];
+        let reply = reply_to(&mut out, &request, &Reply::new(code, Some(tag), None));
+        let reply = reply.with(contact, |w, uri| w.contact(uri));
+        let reply = reply.with(route, |w, route: &[u8]| w.field(Name::RecordRoute, route));
+        reply.finish().unwrap().to_vec()
+    };
+    let ringing = answer(180, b"b1", Some(b"sip:bob@10.0.0.2"), Some(&b"<sip:p;lr>"[..]));
+    let ringing = Message::parse(&ringing).unwrap();
+    let mut block = [0; TEXT_BYTES];
+    let mut early = Dialog::uac(&mut block, &request, &ringing).unwrap();
+    assert!(!early.confirmed && early.remote_cseq == 0);
+    assert_eq!(early.routes(&block), b"<sip:p;lr>");
+
+    // The callee's UPDATE while it rings: any number may be the first.
+    let mut peer_block = [0; TEXT_BYTES];
+    let mut peer = Dialog::uas(&mut peer_block, &request, b"b1", 700).unwrap();
+    let mut out = [0; 1024];
+    let update = peer.request(&peer_block, &mut out, Method::Update, &via(b"z9hG4bKu"));
+    let update = update.finish().unwrap().to_vec();
+    let update = Message::parse(&update).unwrap();
+    assert_eq!(early.check_request(&block, &update), Ok(()));
+    assert_eq!(early.remote_cseq, 701);
+    assert_eq!(early.check_request(&block, &update).unwrap_err().why, Why::CSeqOrder);
+    // Our PRACK or UPDATE counts from the INVITE's number.
+    let prack = early.request(&block, &mut out, Method::Prack, &via(b"z9hG4bKp"));
+    assert_eq!(Message::parse(prack.finish().unwrap()).unwrap().cseq().unwrap().number, 11);
+
+    // The 2xx replaces routes and target; both counts go on.
+    let mut confirmed_text = [0; TEXT_BYTES];
+    let ok = answer(200, b"b1", Some(b"sip:bob@10.0.0.3"), Some(&b"<sip:q;lr>, <sip:r;lr>"[..]));
+    let ok = Message::parse(&ok).unwrap();
+    let (dialog, len) = early.confirmed_by(&block, &ok, &mut confirmed_text).unwrap();
+    let used = &confirmed_text[..len];
+    assert!(dialog.confirmed && dialog.caller);
+    assert_eq!((dialog.local_cseq, dialog.remote_cseq), (11, 701));
+    assert_eq!(dialog.routes(used), b"<sip:r;lr>, <sip:q;lr>");
+    assert_eq!((dialog.target(used), len), (&b"sip:bob@10.0.0.3"[..], dialog.text_len()));
+    assert_eq!(dialog.id(used), early.id(&block));
+    assert_eq!(dialog.local(used), early.local(&block));
+    // Without a Contact the early target stays, and is no guess.
+    let bare = answer(200, b"b1", None, None);
+    let bare = Message::parse(&bare).unwrap();
+    let (dialog, len) = early.confirmed_by(&block, &bare, &mut confirmed_text).unwrap();
+    assert_eq!(dialog.target(&confirmed_text[..len]), b"sip:bob@10.0.0.2");
+    assert!(!dialog.target_guessed && dialog.routes(&confirmed_text).is_empty());
+    // Another branch's 2xx, and a refusal, confirm nothing.
+    for other in [answer(200, b"b2", None, None), answer(486, b"b1", None, None)] {
+        let other = Message::parse(&other).unwrap();
+        let error = early.confirmed_by(&block, &other, &mut confirmed_text);
+        assert_eq!(error, Err(DialogError::NoDialog));
+    }
+}
+
+#[test]
 fn what_makes_no_dialog() {
     let text = invite(LOOSE);
     let request = Message::parse(text.as_bytes()).unwrap();

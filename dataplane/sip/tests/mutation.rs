@@ -20,7 +20,7 @@ impl Rng {
     }
 }
 
-const SEEDS: [&[u8]; 2] = [
+const SEEDS: [&[u8]; 3] = [
     b"INVITE sip:b@[2001:db8::1]:5070;transport=tcp;lr?a=b SIP/2.0\r\n\
       Via: SIP/2.0/TLS 10.0.0.1:5062;branch=z9hG4bKx;rport;\
       received=::1\r\n ;z=\"1;2\", SIP/2.0/TCP o;branch=z9hG4bKy\r\n\
@@ -37,6 +37,15 @@ const SEEDS: [&[u8]; 2] = [
     b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\n\
       To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: <sip:e@f>\r\n\
       Content-Length: 0\r\n\r\n",
+    b"INVITE tel:+1-555-0126;phone-context=x SIP/2.0\r\n\
+      Via: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bKx\r\n\
+      From: \"A \\\"B\\\"\" <sip:12%23;phone-context=+1@h>;tag=1\r\n\
+      To: <sip:#21#@d>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: sip:a@h;+x=\"<y>\"\r\n\
+      Reason: Q.850;cause=16;text=\"a;b\"\r\nPrivacy: id;critical\r\n\
+      Allow: INFO\r\nContent-Type: multipart/mixed;boundary=\"y\"\r\n\r\n\
+      --y\r\nContent-Type: multipart/mixed;boundary=z\r\n\r\n--z\r\n\r\nx\r\n--z--\r\n--y\r\n\
+      Content-Type: application/sdp\r\nContent-Disposition: session;handling=optional\r\n\r\n\
+      v=0\r\n--y--\r\n",
 ];
 
 const DICTIONARY: [&[u8]; 18] = [

@@ -51,7 +51,8 @@ const TABLE: [(&str, Verdict); 49] = [
     // An element not concerned with dates takes it.
     ("baddate", Accept),
     ("regbadct", Answer(400)),
-    ("badaspec", Answer(400)),
+    // May be liberal: the spaces inside the brackets are ignored.
+    ("badaspec", Accept),
     // May be liberal: carriers do send unquoted commas and dots.
     ("baddn", Accept),
     ("badvers", Answer(505)),

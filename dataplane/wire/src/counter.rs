@@ -56,11 +56,12 @@ counters! {
     SipReceived = "sip_messages_received_total", "SIP messages received";
     SipSent = "sip_messages_sent_total", "SIP messages sent, retransmissions included";
     SipRetransmitted = "sip_messages_retransmitted_total", "SIP messages sent again";
+    SipRepeatedHeader = "sip_headers_repeated_total", "Single headers that stood twice in a request; the first counted";
     LegCreated = "legs_created_total", "Legs created";
     LegEnded = "legs_ended_total", "Legs ended";
     LegStanding = "legs_standing", "Legs standing now";
     LegUnreleased = "legs_unreleased", "Ended legs whose usage is not durable yet";
-    JoinStanding = "joins_standing", "Joins standing now";
+    JoinStanding = "legs_joined", "Legs joined with another one now";
     PortSpare = "media_ports_spare", "Media ports open and unused";
     TransactionStanding = "sip_transactions_standing", "SIP transactions standing now";
     EventPushed = "events_sent_total", "Events handed to the controlplane";
@@ -78,6 +79,9 @@ counters! {
     DiscardRtpUnjoined = "discards_total" "rtp_unjoined", "RTP of a leg that nobody listens to";
     DiscardRtpHold = "discards_total" "rtp_hold", "RTP to a leg that does not receive";
     DiscardRtpPort = "discards_total" "rtp_port", "Datagrams on a media port that no stream has";
+    DiscardRtpDigit = "discards_total" "rtp_digit", "RTP to a leg that is being sent a digit";
+    DiscardRtpForeign = "discards_total" "rtp_foreign", "RTP to a leg that hears another source";
+    DiscardRtcpPort = "discards_total" "rtcp_port", "RTCP on a port that the description does not use";
     DiscardStunDtls = "discards_total" "stun_dtls", "STUN and DTLS on a plain RTP port";
     DiscardSipMalformed = "discards_total" "sip_malformed", "Datagrams that are no SIP";
     DiscardSipKeepAlive = "discards_total" "sip_keepalive", "CRLF keep-alives and empty datagrams";

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{CallId, LegId, Wall};
-use shard::handoff::{Handoff, Say};
+use shard::handoff::{Handoff, PeerMessage};
 use wire::cell::{CELL_WORDS, Cell, CellWriter};
 use wire::event::{Cause, Direction};
 use wire::link::{ToControlplane, ToDataplane};
@@ -62,11 +62,11 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         encoded(&Event::Ended(summary())),
         encoded(&ToDataplane::Hello { layout: 1, pid: 2 }),
         encoded(&Handoff::Sip { listener: 0, source, bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n" }),
-        encoded(&Handoff::Leg { to: leg, from: leg, say: Say::Want }),
+        encoded(&Handoff::Leg { to: leg, from: leg, message: PeerMessage::OfferRequest }),
         encoded(&Handoff::Leg {
             to: leg,
             from: leg,
-            say: Say::Over { code: 486, cause: Cause::Busy },
+            message: PeerMessage::Ended { code: 486, cause: Cause::Busy, reason: "" },
         }),
     ];
     let incoming = wire::Incoming {

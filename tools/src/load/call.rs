@@ -1,23 +1,25 @@
 //! One call as one role sees it, and what both roles do with it: BYE, requests inside the dialog,
-//! the end.
+//! the end. Dialog and transactions are an [`agent::Signal`] of its own.
 
 use std::net::SocketAddr;
 
-use sip::{Message, Method, Name, Reply, reply_to};
+use agent::signal::{Answer, Request};
+use agent::{Cx, Signal};
+use base::{Mono, Now, Wall};
+use sip::{Message, Method, Name, Reply, Writer, reply_to};
 
-use super::agent::Agent;
-use super::dialog::{Dialog, media_of, set};
+use super::dialog::{address_of, media_of, set};
+use super::role::Role;
 use super::wheel::Fired;
 use crate::clock::{MS, S, wall};
 
-/// RFC 3261 T1, T2 and 64 T1.
-pub(crate) const T1: u64 = 500 * MS;
-pub(crate) const T2: u64 = 4 * S;
-pub(crate) const GIVE_UP: u64 = 64 * T1;
 /// How long a leg listens after the hang-up.
 const MEDIA_LINGER: u64 = 250 * MS;
 /// How long an ended call answers retransmissions.
 const LINGER: u64 = 5 * S;
+/// Room for a dialog's text.
+const TEXT_BYTES: usize = 1_024;
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
 
 /// Where a call stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +46,9 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Timer {
-    /// Send the last message again.
-    Again,
-    /// Give the transaction up.
+    /// The signalling's next deadline.
+    Signal,
+    /// Nobody has answered for too long.
     GiveUp,
     /// Answer, cancel or hang up.
     Act,
@@ -61,7 +63,7 @@ pub(crate) const TIMERS: usize = 5;
 impl Timer {
     pub(crate) const fn of(kind: u8) -> Self {
         match kind {
-            0 => Self::Again,
+            0 => Self::Signal,
             1 => Self::GiveUp,
             2 => Self::Act,
             3 => Self::Media,
@@ -74,10 +76,9 @@ impl Timer {
 pub(crate) struct Call {
     pub(crate) phase: Phase,
     pub(crate) serial: u64,
-    pub(crate) dialog: Dialog,
+    pub(crate) signal: Signal,
     /// Deadline of each timer; 0 for none.
     pub(crate) due: [u64; TIMERS],
-    pub(crate) interval: u64,
     pub(crate) invite_ns: u64,
     pub(crate) ringing: bool,
     /// When it was answered; 0 if it was not.
@@ -86,27 +87,24 @@ pub(crate) struct Call {
     pub(crate) ended_wall: u64,
     pub(crate) talked_ns: u64,
     pub(crate) sdp: Vec<u8>,
-    /// The callee's 200 and 487, written while the INVITE was at hand.
-    pub(crate) accepted: Vec<u8>,
-    pub(crate) terminated: Vec<u8>,
-    /// The callee's final response, or the caller's final code.
-    pub(crate) last: Vec<u8>,
-    pub(crate) last_to: Option<SocketAddr>,
+    /// Final code of the INVITE, if it was refused.
     pub(crate) code: u16,
+    /// CSeq number of the INVITE (callee).
+    pub(crate) invite_cseq: u32,
     /// Key in the table of INVITEs (callee).
     pub(crate) key: u64,
-    /// CSeq of our BYE.
-    pub(crate) bye_cseq: u32,
 }
 
 impl Call {
-    pub(crate) fn new() -> Self {
+    fn new(local: SocketAddr, target: SocketAddr, contact: &[u8], seed: u64) -> Self {
+        let mut signal = Signal::new(local, target, 1, seed);
+        signal.text_bytes = TEXT_BYTES;
+        set(&mut signal.contact, contact);
         Self {
             phase: Phase::Free,
             serial: 0,
-            dialog: Dialog::default(),
+            signal,
             due: [0; TIMERS],
-            interval: T1,
             invite_ns: 0,
             ringing: false,
             answer_ns: 0,
@@ -114,22 +112,18 @@ impl Call {
             ended_wall: 0,
             talked_ns: 0,
             sdp: Vec::new(),
-            accepted: Vec::new(),
-            terminated: Vec::new(),
-            last: Vec::new(),
-            last_to: None,
             code: 0,
+            invite_cseq: 0,
             key: 0,
-            bye_cseq: 0,
         }
     }
 
-    pub(crate) fn reset(&mut self, serial: u64, now: u64) {
+    fn reset(&mut self, serial: u64, now: u64, target: SocketAddr) {
         self.phase = Phase::Calling;
         self.serial = serial;
-        self.dialog.clear();
+        self.signal.reset(1);
+        self.signal.peer = target;
         self.due = [0; TIMERS];
-        self.interval = T1;
         self.invite_ns = now;
         self.ringing = false;
         self.answer_ns = 0;
@@ -137,13 +131,16 @@ impl Call {
         self.ended_wall = 0;
         self.talked_ns = 0;
         self.sdp.clear();
-        self.accepted.clear();
-        self.terminated.clear();
-        self.last.clear();
-        self.last_to = None;
         self.code = 0;
+        self.invite_cseq = 0;
         self.key = 0;
-        self.bye_cseq = 0;
+    }
+
+    /// Where requests inside the dialog go: its next hop, else where its messages come from.
+    pub(crate) fn aim(&mut self, source: SocketAddr) {
+        let signal = &mut self.signal;
+        let hop = signal.dialog.as_ref().and_then(|it| address_of(it.next_hop(signal.text())));
+        signal.peer = hop.unwrap_or(source);
     }
 
     /// Neither free nor over.
@@ -152,7 +149,7 @@ impl Call {
     }
 }
 
-impl Agent {
+impl Role {
     pub(crate) fn call(&mut self, slot: u32) -> &mut Call {
         &mut self.calls[slot as usize]
     }
@@ -160,11 +157,13 @@ impl Agent {
     /// Takes a free slot for call `serial`.
     pub(crate) fn occupy(&mut self, serial: u64) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.calls.push(Call::new());
+            let seed = u64::from(self.plan.run) << 32 | self.calls.len() as u64;
+            let local = self.sip.local;
+            self.calls.push(Call::new(local, self.plan.target, &self.contact, seed));
             u32::try_from(self.calls.len() - 1).unwrap_or(u32::MAX)
         });
-        let now = self.now;
-        self.call(slot).reset(serial, now);
+        let (now, target) = (self.now, self.plan.target);
+        self.call(slot).reset(serial, now, target);
         self.live += 1;
         slot
     }
@@ -177,6 +176,53 @@ impl Agent {
 
     pub(crate) fn disarm(&mut self, slot: u32, timer: Timer) {
         self.call(slot).due[timer as usize] = 0;
+    }
+
+    /// Lets a call's signalling act, and sees to its next deadline.
+    pub(crate) fn signal<T>(
+        &mut self,
+        slot: u32,
+        act: impl FnOnce(&mut Call, &mut Cx<'_>) -> T,
+    ) -> T {
+        let now = Now { mono: Mono(self.now), wall: Wall(0) };
+        let mut cx = Cx { now, out: &mut self.sip, scratch: &mut self.scratch };
+        let call = &mut self.calls[slot as usize];
+        let result = act(call, &mut cx);
+        self.totals.retransmissions_heard += u64::from(call.signal.repeats_heard);
+        call.signal.repeats_heard = 0;
+        // An entry of the wheel that comes too early looks again; only one that would come too late
+        // is replaced.
+        let (deadline, due) = (call.signal.deadline().0, &mut call.due[Timer::Signal as usize]);
+        if deadline != Mono::NEVER.0 && (*due == 0 || deadline < *due) {
+            *due = deadline;
+            self.wheel.set(Fired { slot, kind: Timer::Signal as u8, due: deadline });
+        }
+        result
+    }
+
+    /// Time has passed for a call's signalling.
+    pub(crate) fn on_signal_timer(&mut self, slot: u32) {
+        let expired = self.signal(slot, |call, cx| call.signal.handle_timeout(cx));
+        self.totals.retransmissions += u64::from(expired.repeats);
+        let (phase, code) = (self.call(slot).phase, self.call(slot).code);
+        match phase {
+            Phase::Calling | Phase::Proceeding | Phase::Cancelling if expired.invite.is_some() => {
+                self.fail(slot, 408);
+            }
+            Phase::Answered if expired.unacknowledged => {
+                self.totals.unacknowledged += 1;
+                self.send_bye(slot);
+            }
+            Phase::Answered if expired.timeouts > 0 && code >= 300 => {
+                self.totals.unacknowledged += 1;
+                self.finish(slot);
+            }
+            Phase::Ending if matches!(expired.request, Some((Method::Bye, _))) => {
+                self.totals.bye_unanswered += 1;
+                self.finish(slot);
+            }
+            _ => {}
+        }
     }
 
     pub(crate) fn start_media(&mut self, slot: u32) {
@@ -205,27 +251,12 @@ impl Agent {
 
     pub(crate) fn send_bye(&mut self, slot: u32) {
         self.hang_up(slot);
-        let call = self.call(slot);
-        call.phase = Phase::Ending;
-        call.interval = T1;
-        call.dialog.cseq += 1;
-        call.bye_cseq = call.dialog.cseq;
-        self.write_bye(slot);
-        self.arm(slot, Timer::Again, T1);
-        self.arm(slot, Timer::GiveUp, GIVE_UP);
-    }
-
-    fn write_bye(&mut self, slot: u32) {
-        let branch = self.branch(slot, b'b');
-        let (run_local, call) = (self.sip.local, &self.calls[slot as usize]);
-        let Some(hop) = call.dialog.hop else { return };
-        self.totals.messages += 1;
-        self.sip.send(hop, |out| {
-            call.dialog
-                .request(out, Method::Bye, call.bye_cseq, run_local, &branch)
-                .finish()
-                .map_or(0, <[u8]>::len)
-        });
+        self.call(slot).phase = Phase::Ending;
+        self.disarm(slot, Timer::GiveUp);
+        let sent = self.signal(slot, |call, cx| call.signal.request(cx, Method::Bye, |it| it));
+        if sent.is_none() {
+            self.finish(slot);
+        }
     }
 
     /// A response to our BYE.
@@ -238,25 +269,6 @@ impl Agent {
         }
     }
 
-    /// A timer while our BYE is out; the shared half of the roles' timer functions.
-    pub(crate) fn on_ending_timer(&mut self, slot: u32, timer: Timer) {
-        match timer {
-            Timer::Again => {
-                self.totals.retransmissions += 1;
-                self.write_bye(slot);
-                let call = self.call(slot);
-                call.interval = (call.interval * 2).min(T2);
-                let interval = call.interval;
-                self.arm(slot, Timer::Again, interval);
-            }
-            Timer::GiveUp => {
-                self.totals.bye_unanswered += 1;
-                self.finish(slot);
-            }
-            _ => {}
-        }
-    }
-
     /// The call is over; what still comes is answered for a while.
     pub(crate) fn finish(&mut self, slot: u32) {
         if !self.call(slot).is_live() {
@@ -265,7 +277,7 @@ impl Agent {
         self.hang_up(slot);
         self.call(slot).phase = Phase::Done;
         self.live -= 1;
-        for timer in [Timer::Again, Timer::GiveUp, Timer::Act] {
+        for timer in [Timer::GiveUp, Timer::Act] {
             self.disarm(slot, timer);
         }
         if self.call(slot).leg.is_some() {
@@ -290,6 +302,7 @@ impl Agent {
         self.close_media(slot);
         let call = self.call(slot);
         call.phase = Phase::Free;
+        call.due = [0; TIMERS];
         let key = call.key;
         if self.by_invite.get(&key) == Some(&slot) {
             self.by_invite.remove(&key);
@@ -297,7 +310,7 @@ impl Agent {
         self.free.push(slot);
     }
 
-    /// A request inside a dialog of ours, but ACK.
+    /// A request of a call of ours.
     pub(crate) fn on_request(
         &mut self,
         slot: u32,
@@ -305,78 +318,75 @@ impl Agent {
         method: Method<'_>,
         source: SocketAddr,
     ) {
+        let asked = self.signal(slot, |call, cx| {
+            call.signal.handle_request(cx, source, request.bytes(), request)
+        });
+        match asked {
+            Request::Nothing => {}
+            Request::AckOfRefusal => self.finish(slot),
+            Request::Ack { awaited, .. } => {
+                if awaited {
+                    self.on_ack(slot, request);
+                }
+            }
+            Request::New(cseq) => self.serve(slot, cseq, request, method),
+        }
+    }
+
+    fn serve(&mut self, slot: u32, cseq: u32, request: &Message<'_>, method: Method<'_>) {
         match method {
             Method::Bye => {
-                self.reply(request, source, Some(slot), 200, false);
+                self.reply(slot, (cseq, method), 200, request);
                 if matches!(self.call(slot).phase, Phase::Answered | Phase::Talking) {
                     self.totals.ended_by_peer += 1;
                 }
+                self.call(slot).signal.stop_accepted();
                 self.finish(slot);
             }
+            Method::Cancel => self.on_cancel(slot, cseq, request),
             Method::Invite | Method::Update => {
                 self.totals.reinvites += 1;
-                self.call(slot).dialog.learn_target(request);
                 if let (Some(remote), Some(leg)) = (media_of(request), self.call(slot).leg) {
                     self.media.aim(leg, remote);
                 }
-                self.reply(request, source, Some(slot), 200, true);
+                self.reply(slot, (cseq, method), 200, request);
             }
             Method::Options | Method::Info | Method::Notify | Method::Message => {
-                self.reply(request, source, Some(slot), 200, false);
+                self.reply(slot, (cseq, method), 200, request);
             }
-            _ => self.reply(request, source, Some(slot), 405, false),
+            _ => self.reply(slot, (cseq, method), 405, request),
         }
     }
 
-    /// Answers `request`; `slot` gives the tag, and the body if `with_sdp`.
+    /// Answers a request of a call: to INVITE and UPDATE, 200 carries our description.
     pub(crate) fn reply(
         &mut self,
-        request: &Message<'_>,
-        source: SocketAddr,
-        slot: Option<u32>,
+        slot: u32,
+        (cseq, method): (u32, Method<'_>),
         code: u16,
-        with_sdp: bool,
+        request: &Message<'_>,
     ) {
-        let call = slot.map(|slot| &self.calls[slot as usize]);
-        let tag = call.map_or(self.tag.as_slice(), |call| &call.dialog.local_tag);
-        let reply = Reply::new(code, Some(tag), Some(source));
-        let contact = &self.contact;
-        self.totals.messages += 1;
-        self.sip.send(source, |out| {
-            let mut writer = reply_to(out, request, &reply);
-            if code < 300 {
-                writer = writer
-                    .contact(contact)
-                    .field(Name::Allow, b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO");
-            }
-            match call.filter(|_| with_sdp) {
-                Some(call) => writer.content(b"application/sdp", &call.sdp),
-                None => writer,
-            }
-            .finish()
-            .map_or(0, <[u8]>::len)
+        let describes = code == 200 && matches!(method, Method::Invite | Method::Update);
+        let answer = Answer { code, tag: None, request: Some(request) };
+        self.signal(slot, |call, cx| {
+            let sdp = &call.sdp;
+            call.signal.respond(cx, cseq, method, answer, |writer| {
+                let writer = if code < 300 { writer.field(Name::Allow, ALLOW) } else { writer };
+                if describes { writer.content(b"application/sdp", sdp) } else { writer }
+            });
         });
     }
 
-    /// A branch of our own: run, call and message.
-    pub(crate) fn branch(&self, slot: u32, message: u8) -> Vec<u8> {
-        let call = &self.calls[slot as usize];
-        format!(
-            "z9hG4bK{:08x}{:x}.{slot:x}{}{}",
-            self.plan.run,
-            call.serial,
-            char::from(message),
-            call.dialog.cseq
-        )
-        .into_bytes()
-    }
-}
-
-impl Dialog {
-    /// A target refresh (RFC 3261 section 12.2).
-    fn learn_target(&mut self, request: &Message<'_>) {
-        if let Ok(contact) = request.contact() {
-            set(&mut self.target, contact.uri);
-        }
+    /// Answers a request that is of no call.
+    pub(crate) fn reply_stray(&mut self, request: &Message<'_>, source: SocketAddr, code: u16) {
+        let reply = Reply::new(code, Some(&self.tag), Some(source));
+        let contact = &self.contact;
+        self.sip.send(source, |out| {
+            let mut writer: Writer<'_> = reply_to(out, request, &reply);
+            if code < 300 {
+                writer = writer.contact(contact).field(Name::Allow, ALLOW);
+            }
+            writer.finish().map_or(0, <[u8]>::len)
+        });
     }
 }

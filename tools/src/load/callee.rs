@@ -8,17 +8,18 @@
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
-use sip::{Message, Method, Name, Reply, reply_to};
+use agent::signal::Answer;
+use sip::{Message, Method, Name};
 
-use super::agent::Agent;
-use super::call::{GIVE_UP, Phase, T1, T2, Timer};
+use super::call::{ALLOW, Phase, Timer};
 use super::dialog::{describe, media_of, set};
 use super::plan::Hangup;
+use super::role::Role;
 
 /// Streams of callees are told from those of callers by this bit.
 const CALLEE_STREAM: u32 = 1 << 31;
 
-impl Agent {
+impl Role {
     /// A request that names no dialog of ours.
     pub(crate) fn on_new_request(
         &mut self,
@@ -28,18 +29,17 @@ impl Agent {
     ) {
         match method {
             Method::Invite if self.is_callee => self.on_invite(request, source),
-            Method::Cancel => self.on_cancel(request, source),
             Method::Options => {
                 self.totals.options += 1;
-                self.reply(request, source, None, 200, false);
+                self.reply_stray(request, source, 200);
             }
-            Method::Ack => {
-                if let Some(slot) = self.known_invite(request) {
-                    self.on_ack(slot, request);
-                }
-            }
-            Method::Invite => self.reply(request, source, None, 486, false),
-            _ => self.reply(request, source, None, 481, false),
+            Method::Cancel | Method::Ack => match self.known_invite(request) {
+                Some(slot) => self.on_request(slot, request, method, source),
+                None if method == Method::Cancel => self.reply_stray(request, source, 481),
+                None => {}
+            },
+            Method::Invite => self.reply_stray(request, source, 486),
+            _ => self.reply_stray(request, source, 481),
         }
     }
 
@@ -54,13 +54,7 @@ impl Agent {
 
     fn on_invite(&mut self, request: &Message<'_>, source: SocketAddr) {
         if let Some(slot) = self.known_invite(request) {
-            self.totals.retransmissions_heard += 1;
-            let call = &self.calls[slot as usize];
-            if call.last.is_empty() {
-                self.reply(request, source, Some(slot), 180, false);
-            } else {
-                self.send_last(slot);
-            }
+            self.on_request(slot, request, Method::Invite, source);
             return;
         }
         let serial = self.serial;
@@ -73,31 +67,38 @@ impl Agent {
         let call = self.call(slot);
         call.phase = Phase::Ringing;
         call.key = key;
-        call.last_to = Some(source);
-        set(&mut call.dialog.local_tag, tag.as_bytes());
-        set(&mut call.dialog.call_id, request.call_id().unwrap_or_default());
-        set(&mut call.dialog.remote_tag, request.from_tag().unwrap_or_default());
-        set(&mut call.dialog.remote_uri, request.from().map_or(b"".as_slice(), |a| a.uri));
-        set(&mut call.dialog.local_uri, request.to().map_or(b"".as_slice(), |a| a.uri));
-        call.dialog.learn(request, false, source);
+        set(&mut call.signal.tag, tag.as_bytes());
+        call.invite_cseq = call.signal.begin(source, request.bytes(), request);
+        call.aim(source);
         if let Some(code) = self.plan.reject {
-            self.refuse(slot, request, code);
+            self.refuse(slot, code);
             return;
         }
         if !self.open_media(slot, request) {
-            self.refuse(slot, request, 488);
+            self.refuse(slot, 488);
             return;
         }
-        self.reply(request, source, Some(slot), 180, false);
-        self.write_answer(slot, request, source);
+        self.respond(slot, 180, Some(request));
         if self.plan.no_answer {
             self.arm(slot, Timer::GiveUp, 300 * crate::clock::S);
         } else if self.plan.ring == 0 {
-            self.answer(slot);
+            self.answer(slot, Some(request));
         } else {
             let ring = self.plan.ring;
             self.arm(slot, Timer::Act, ring);
         }
+    }
+
+    /// Answers the INVITE.
+    fn respond(&mut self, slot: u32, code: u16, request: Option<&Message<'_>>) {
+        let answer = Answer { code, tag: None, request };
+        self.signal(slot, |call, cx| {
+            let (cseq, sdp) = (call.invite_cseq, &call.sdp);
+            call.signal.respond(cx, cseq, Method::Invite, answer, |writer| {
+                let writer = if code < 300 { writer.field(Name::Allow, ALLOW) } else { writer };
+                if code == 200 { writer.content(b"application/sdp", sdp) } else { writer }
+            });
+        });
     }
 
     fn open_media(&mut self, slot: u32, request: &Message<'_>) -> bool {
@@ -116,77 +117,27 @@ impl Agent {
         true
     }
 
-    /// Writes the 200 while the INVITE is at hand; it is sent now or after ringing.
-    fn write_answer(&mut self, slot: u32, request: &Message<'_>, source: SocketAddr) {
-        let mut out = [0; super::socket::SIP_BYTES_MAX];
-        let call = &mut self.calls[slot as usize];
-        let reply = Reply::new(200, Some(&call.dialog.local_tag), Some(source));
-        let written = reply_to(&mut out, request, &reply)
-            .contact(&self.contact)
-            .field(Name::Allow, b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO")
-            .content(b"application/sdp", &call.sdp)
-            .finish();
-        call.accepted.clear();
-        call.accepted.extend_from_slice(written.unwrap_or_default());
-        if self.plan.ring == 0 && !self.plan.no_answer {
-            return;
-        }
-        // 487 is written now as well: a CANCEL does not carry the INVITE's CSeq line.
-        let reply = Reply::new(487, Some(&call.dialog.local_tag), Some(source));
-        let written = reply_to(&mut out, request, &reply).finish();
-        call.terminated.clear();
-        call.terminated.extend_from_slice(written.unwrap_or_default());
-    }
-
-    fn answer(&mut self, slot: u32) {
+    fn answer(&mut self, slot: u32, request: Option<&Message<'_>>) {
         let now = self.now;
         let call = self.call(slot);
         call.phase = Phase::Answered;
         call.answer_ns = now;
-        call.last = core::mem::take(&mut call.accepted);
         self.totals.answered += 1;
-        self.send_last(slot);
-        self.arm(slot, Timer::Again, T1);
-        self.arm(slot, Timer::GiveUp, GIVE_UP);
+        self.respond(slot, 200, request);
     }
 
-    fn refuse(&mut self, slot: u32, request: &Message<'_>, code: u16) {
-        let mut out = [0; super::socket::SIP_BYTES_MAX];
-        let call = &mut self.calls[slot as usize];
-        let reply = Reply::new(code, Some(&call.dialog.local_tag), call.last_to);
-        let written = reply_to(&mut out, request, &reply).finish().unwrap_or_default();
-        set(&mut call.last, written);
-        self.send_refusal(slot, code);
-    }
-
-    fn send_refusal(&mut self, slot: u32, code: u16) {
+    fn refuse(&mut self, slot: u32, code: u16) {
         *self.totals.failed.entry(code).or_default() += 1;
         let call = self.call(slot);
         call.phase = Phase::Answered;
         call.code = code;
-        self.send_last(slot);
-        self.arm(slot, Timer::Again, T1);
-        self.arm(slot, Timer::GiveUp, GIVE_UP);
+        self.respond(slot, code, None);
     }
 
-    fn send_last(&mut self, slot: u32) {
-        let call = &self.calls[slot as usize];
-        let Some(to) = call.last_to else { return };
-        self.totals.messages += 1;
-        self.sip.send(to, |out| {
-            let Some(out) = out.get_mut(..call.last.len()) else { return 0 };
-            out.copy_from_slice(&call.last);
-            call.last.len()
-        });
-    }
-
+    /// The ACK of our 200.
     pub(crate) fn on_ack(&mut self, slot: u32, request: &Message<'_>) {
         let call = self.call(slot);
         if call.phase != Phase::Answered {
-            return;
-        }
-        if call.code >= 300 {
-            self.finish(slot);
             return;
         }
         call.phase = Phase::Talking;
@@ -194,8 +145,6 @@ impl Agent {
         if let (Some(remote), Some(leg)) = (media_of(request), leg) {
             self.media.aim(leg, remote);
         }
-        self.disarm(slot, Timer::Again);
-        self.disarm(slot, Timer::GiveUp);
         self.start_media(slot);
         let ours = match self.plan.hangup {
             Hangup::Caller => false,
@@ -208,40 +157,17 @@ impl Agent {
         }
     }
 
-    fn on_cancel(&mut self, request: &Message<'_>, source: SocketAddr) {
-        let Some(slot) = self.known_invite(request) else {
-            self.reply(request, source, None, 481, false);
-            return;
-        };
-        self.reply(request, source, Some(slot), 200, false);
-        let call = self.call(slot);
-        if call.phase == Phase::Ringing {
+    pub(crate) fn on_cancel(&mut self, slot: u32, cseq: u32, request: &Message<'_>) {
+        self.reply(slot, (cseq, Method::Cancel), 200, request);
+        if self.call(slot).phase == Phase::Ringing {
             self.totals.cancelled += 1;
-            let call = self.call(slot);
-            call.last = core::mem::take(&mut call.terminated);
-            self.send_refusal(slot, 487);
+            self.refuse(slot, 487);
         }
     }
 
     pub(crate) fn on_callee_timer(&mut self, slot: u32, timer: Timer) {
         match (self.call(slot).phase, timer) {
-            (Phase::Ringing, Timer::Act) => self.answer(slot),
-            (Phase::Answered, Timer::Again) => {
-                self.totals.retransmissions += 1;
-                self.send_last(slot);
-                let call = self.call(slot);
-                call.interval = (call.interval * 2).min(T2);
-                let interval = call.interval;
-                self.arm(slot, Timer::Again, interval);
-            }
-            (Phase::Answered, Timer::GiveUp) => {
-                self.totals.unacknowledged += 1;
-                if self.call(slot).code >= 300 {
-                    self.finish(slot);
-                } else {
-                    self.send_bye(slot);
-                }
-            }
+            (Phase::Ringing, Timer::Act) => self.answer(slot, None),
             (Phase::Ringing, Timer::GiveUp) => self.finish(slot),
             (Phase::Talking, Timer::Act) => self.send_bye(slot),
             _ => {}

@@ -11,7 +11,6 @@
 //! and when it was sent, so that loss, copies, order, mixed-up calls and one-way delay are seen
 //! through the switch, whatever it does with RTP headers.
 
-mod agent;
 mod call;
 mod callee;
 mod caller;
@@ -22,6 +21,7 @@ mod payload;
 mod plan;
 mod record;
 mod report;
+mod role;
 mod socket;
 mod totals;
 mod track;
@@ -36,9 +36,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use agent::{Agent, Outcome, Shared};
 pub use plan::{Hangup, Plan};
 pub use report::{Direction, Report, Signalling, render};
+use role::{Outcome, Role, Shared};
 
 use crate::clock::{S, parse_duration};
 
@@ -258,7 +258,7 @@ pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Report> {
     let spawn = |name: &str, is_callee: bool, socket: Option<UdpSocket>| -> Result<Thread> {
         let Some(socket) = socket else { return Ok(None) };
         let (plan, shared) = (Arc::clone(&plan), Arc::clone(&shared));
-        let role = move || Agent::new(plan, shared, is_callee, socket)?.run();
+        let role = move || Role::new(plan, shared, is_callee, socket)?.run();
         Ok(Some(std::thread::Builder::new().name(name.to_owned()).spawn(role)?))
     };
     let callee = spawn("callee", true, callee)?;

@@ -7,8 +7,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::agent::Outcome;
 use super::record::{LegRecord, judge};
+use super::role::Outcome;
 use crate::clock::MS;
 
 /// A leg that lived no longer may have heard nothing.

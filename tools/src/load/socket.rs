@@ -31,9 +31,21 @@ pub(crate) struct SipSocket {
     headers: MultiHeaders<SockaddrStorage>,
     /// Datagrams the kernel did not take.
     pub(crate) send_errors: u64,
+    /// Messages queued, those lost on purpose included.
+    pub(crate) messages: u64,
     /// Out of 10,000 datagrams, how many are lost on purpose, each way.
     pub(crate) drop_per_10k: u32,
     dice: u64,
+}
+
+impl agent::Outbox for SipSocket {
+    fn put(&mut self, _from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.send(to, |out| {
+            let Some(out) = out.get_mut(..bytes.len()) else { return 0 };
+            out.copy_from_slice(bytes);
+            bytes.len()
+        });
+    }
 }
 
 /// Where a batch is received into; apart from the socket, so that messages can be answered while
@@ -71,6 +83,7 @@ impl SipSocket {
             out_to: Vec::with_capacity(BATCH),
             headers: MultiHeaders::preallocate(BATCH, None),
             send_errors: 0,
+            messages: 0,
             drop_per_10k: 0,
             dice: seed | 1,
         })
@@ -83,6 +96,7 @@ impl SipSocket {
         }
         let at = self.out_to.len() * SIP_BYTES_MAX;
         let len = write(&mut self.out[at..at + SIP_BYTES_MAX]);
+        self.messages += u64::from(len > 0);
         if len > 0 && !self.is_lost() {
             self.out_to.push((len, to));
         }

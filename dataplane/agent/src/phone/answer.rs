@@ -388,7 +388,7 @@ impl PhoneCall {
         self.seen.glares_refused += u32::from(code == 491);
         self.seen.asked.push((String::from_utf8_lossy(method.bytes()).into_owned(), code));
         let manner = &self.manner;
-        let answer = Answer { code, tag: None };
+        let answer = Answer { code, tag: None, request: Some(message) };
         self.signal.respond(cx, cseq, method, answer, |writer| match code {
             200 => body(timer.write(dress(writer, manner, false)), &text),
             422 => writer.header(Name::MinSe, &[least.into()]),

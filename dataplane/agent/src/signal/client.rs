@@ -4,9 +4,7 @@ use sip::dialog::Dialog;
 use sip::txn::{Actions, Client, InviteClient};
 use sip::{Message, Method, Name, Writer};
 
-use super::{
-    Branch, Cx, Expired, SentInvite, SentRequest, Signal, TEXT_BYTES, TIMERS, branch_of, known, via,
-};
+use super::{Branch, Cx, Expired, SentInvite, SentRequest, Signal, TIMERS, branch_of, known, via};
 
 /// What a response was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Signal {
             .request_line(Method::Invite, to)
             .via(&via(self.ours, &branch))
             .max_forwards(70)
-            .address(Name::From, b"", from, Some(&self.tag))
+            .address(Name::From, &self.display, from, Some(&self.tag))
             .address(Name::To, b"", to, None)
             .call_id(&self.call_id)
             .cseq(cseq, Method::Invite)
@@ -231,6 +229,7 @@ impl Signal {
             }
             200..300 if invite.done => {
                 // Our ACK was lost: it goes again.
+                self.repeats_heard += 1;
                 if !invite.ack.is_empty() {
                     cx.out.put(self.ours, self.peer, &invite.ack);
                 }
@@ -263,9 +262,16 @@ impl Signal {
         if same && !accepted {
             return;
         }
-        if self.text.is_empty() {
-            self.text.resize(TEXT_BYTES, 0);
+        let plain = |dialog: &&mut Dialog| {
+            same && dialog.routes(&self.text).is_empty() && !message.has(Name::RecordRoute)
+        };
+        if let Some(dialog) = self.dialog.as_mut().filter(plain) {
+            // The early dialog of the same answerer is confirmed; only its target may be new.
+            dialog.confirmed = true;
+            let _ = dialog.refresh_target(&mut self.text, message);
+            return;
         }
+        self.text.resize(self.text_bytes, 0);
         let Ok(request) = Message::parse(&invite.bytes) else { return };
         let Ok(mut dialog) = Dialog::uac(&mut self.text, &request, message) else { return };
         if let Some(before) = before {

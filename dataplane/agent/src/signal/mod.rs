@@ -21,7 +21,7 @@ pub use client::Response;
 pub use server::{Answer, Request};
 
 const TIMERS: Timers = Timers::RFC;
-/// Bytes for the dialog's text: Call-ID, tags, addresses, routes, and a target of any length.
+/// Bytes for the dialog's text if the owner says nothing else: a target of any length fits.
 const TEXT_BYTES: usize = 4_096;
 const BRANCH_BYTES: usize = 23;
 
@@ -86,12 +86,10 @@ struct Served {
     cseq: u32,
 }
 
-/// A 2xx of ours that waits for its ACK.
+/// A 2xx of ours that waits for its ACK; its bytes are those of the INVITE that was served.
 #[derive(Debug)]
 struct Accepted {
     machine: Accepted2xx,
-    bytes: Vec<u8>,
-    to: SocketAddr,
     cseq: u32,
 }
 
@@ -123,6 +121,12 @@ pub struct Signal {
     pub tag: Vec<u8>,
     /// URI of our Contact.
     pub contact: Vec<u8>,
+    /// Display name in From of our INVITE.
+    pub display: Vec<u8>,
+    /// Room for the dialog's text: Call-ID, tags, addresses, routes and target.
+    pub text_bytes: usize,
+    /// Messages of the other side that came again.
+    pub repeats_heard: u32,
     pub dialog: Option<Dialog>,
     /// Requests that the dialog refused by their CSeq number.
     pub out_of_order: u32,
@@ -148,6 +152,9 @@ impl Signal {
             call_id: Vec::new(),
             tag: Vec::new(),
             contact: format!("sip:phone@{ours}").into_bytes(),
+            display: Vec::new(),
+            text_bytes: TEXT_BYTES,
+            repeats_heard: 0,
             dialog: None,
             out_of_order: 0,
             unwritten: 0,
@@ -168,7 +175,7 @@ impl Signal {
         spare.extend(self.invites.drain(..).flat_map(|it| [it.bytes, it.ack]));
         spare.extend(self.requests.drain(..).map(|it| it.bytes));
         spare.extend(self.served.drain(..).flat_map(|it| [it.branch, it.response, it.request]));
-        spare.extend(self.accepted.drain(..).map(|it| it.bytes));
+        self.accepted.clear();
         self.call_id.clear();
         self.tag.clear();
         (self.dialog, self.cseq) = (None, cseq);

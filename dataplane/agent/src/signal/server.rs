@@ -8,7 +8,7 @@ use sip::dialog::Dialog;
 use sip::txn::{Accepted2xx, Actions, InviteServer, Server};
 use sip::{Message, Method, Reply, Writer, reply_to};
 
-use super::{Accepted, Cx, Expired, Machine, Served, Signal, TEXT_BYTES, TIMERS, branch_of, known};
+use super::{Accepted, Cx, Expired, Machine, Served, Signal, TIMERS, branch_of, known};
 
 /// What a request was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,13 @@ pub struct Answer<'a> {
     pub code: u16,
     /// Instead of the call's tag.
     pub tag: Option<&'a [u8]>,
+    /// The request, where the owner has it read already.
+    pub request: Option<&'a Message<'a>>,
 }
 
 impl From<u16> for Answer<'_> {
     fn from(code: u16) -> Self {
-        Self { code, tag: None }
+        Self { code, tag: None, request: None }
     }
 }
 
@@ -48,9 +50,7 @@ impl Signal {
 
     /// The dialog that an answer with our tag makes of this INVITE.
     fn open(&mut self, message: &Message<'_>) {
-        if self.text.is_empty() {
-            self.text.resize(TEXT_BYTES, 0);
-        }
+        self.text.resize(self.text_bytes, 0);
         let before = self.dialog.map_or(100, |dialog| dialog.local_cseq);
         self.dialog = Dialog::uas(&mut self.text, message, &self.tag, before).ok();
     }
@@ -133,6 +133,7 @@ impl Signal {
             if actions.has(Actions::RESEND) && !served.response.is_empty() {
                 cx.out.put(self.ours, served.source, &served.response);
             }
+            self.repeats_heard += 1;
             return Request::Nothing;
         }
         self.served.retain(|served| served.initial || !served.machine.is_over());
@@ -158,8 +159,7 @@ impl Signal {
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let at = self.accepted.iter().position(|accepted| accepted.cseq == cseq);
         if let Some(at) = at {
-            let accepted = self.accepted.swap_remove(at);
-            self.spare.push(accepted.bytes);
+            self.accepted.swap_remove(at);
         }
         Request::Ack { cseq, awaited: at.is_some() }
     }
@@ -187,10 +187,18 @@ impl Signal {
         if !actions.has(Actions::SEND) {
             return false;
         }
-        let Ok(message) = Message::parse(&served.request) else { return false };
+        let read;
+        let message = match answer.request {
+            Some(message) => message,
+            None => {
+                let Ok(message) = Message::parse(&served.request) else { return false };
+                read = message;
+                &read
+            }
+        };
         let tag = answer.tag.unwrap_or(&self.tag);
         let reply = Reply::new(code, Some(tag), Some(served.source));
-        let mut writer = reply_to(cx.scratch, &message, &reply);
+        let mut writer = reply_to(cx.scratch, message, &reply);
         let target = matches!(method, Method::Invite | Method::Update);
         if target && code > 100 && code < 300 {
             writer = writer.contact(&self.contact);
@@ -202,17 +210,15 @@ impl Signal {
         if let (Some(dialog), 200..300, true) = (&mut self.dialog, code, target) {
             dialog.confirmed |= method == Method::Invite;
             if !served.initial {
-                let _ = dialog.refresh_target(&mut self.text, &message);
+                let _ = dialog.refresh_target(&mut self.text, message);
             }
         }
         cx.out.put(self.ours, served.source, bytes);
         served.response.clear();
         served.response.extend_from_slice(bytes);
-        let to = served.source;
         if method == Method::Invite && (200..300).contains(&code) {
-            let bytes = self.keep(bytes);
             let machine = Accepted2xx::new(cx.now.mono, &TIMERS);
-            self.accepted.push(Accepted { machine, bytes, to, cseq });
+            self.accepted.push(Accepted { machine, cseq });
         }
         true
     }
@@ -241,8 +247,7 @@ impl Signal {
 
     /// No 2xx is sent again from now on: the call is over.
     pub fn stop_accepted(&mut self) {
-        let bytes = self.accepted.drain(..).map(|accepted| accepted.bytes);
-        self.spare.extend(bytes);
+        self.accepted.clear();
     }
 
     pub(super) fn server_timeouts(&mut self, cx: &mut Cx<'_>, expired: &mut Expired) {
@@ -260,8 +265,12 @@ impl Signal {
         for accepted in &mut self.accepted {
             let actions = accepted.machine.handle_timeout(cx.now.mono, &TIMERS);
             if actions.has(Actions::RESEND) {
-                expired.repeats += 1;
-                cx.out.put(self.ours, accepted.to, &accepted.bytes);
+                let (cseq, invite) = (accepted.cseq, Method::Invite);
+                let is = |served: &&Served| served.cseq == cseq && served.method == invite;
+                if let Some(served) = self.served.iter().rfind(is) {
+                    expired.repeats += 1;
+                    cx.out.put(self.ours, served.source, &served.response);
+                }
             }
             expired.unacknowledged |= actions.has(Actions::TIMEOUT);
         }

@@ -1,606 +1,423 @@
-//! A leg's life after set-up: requests inside its dialog, its deadlines, and its end.
+//! Requests inside a leg's dialog, both ways.
 
-use base::{LegId, Now};
-use core::net::SocketAddr;
-use core::time::Duration;
+use base::Hop;
 use sip::key::TransactionKey;
-use sip::session::{Refresher, SessionExpires, session_expires};
 use sip::txn::Actions;
 use sip::{Message, Method, Name, Reply, Writer, reply_to};
 use wire::counter::Counter;
-use wire::event::{Cause, Event, Party};
+use wire::event::{Cause, Party};
 
-use super::timers::Timer;
-use super::{Answer, Leg, METER, State, Text};
-use crate::app::Play;
-use crate::demux::Datagram;
-use crate::handoff::Say;
-use crate::join::{Hears, Stream};
-use crate::signal::{NONE, compose, contact, frame_of, may_send_to};
-use crate::{Io, Shard, call_hash};
+use super::offer::{BadOffer, Exchanged, Phase};
+use super::{LegMut, State};
+use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, via_of};
+use crate::transport::Datagram;
+use crate::transport::policy::towards;
+use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
-impl Shard<'_> {
-    /// A request whose To tag is this leg's.
-    pub(crate) fn in_dialog(
-        &mut self,
-        io: &mut Io<'_>,
-        index: u32,
-        datagram: &Datagram<'_>,
-        message: &Message<'_>,
-    ) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        let over = leg.is_over();
-        let checked = match leg.dialog.as_mut().filter(|_| !over) {
-            Some(dialog) => dialog.check_request(self.arena.get(&leg.dialog_text), message),
-            None => return self.answer_stateless(io, datagram, message, 481),
+/// A request whose To tag is the leg's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) datagram: &'a Datagram<'a>,
+    pub(crate) message: &'a Message<'a>,
+    pub(crate) key: TransactionKey,
+}
+
+impl LegMut<'_, '_> {
+    /// A request inside the dialog.
+    pub(crate) fn request(&mut self, request: &Request<'_>) {
+        let Request { datagram, message, .. } = *request;
+        let signalling = &mut self.leg.signalling;
+        let over = self.leg.state == State::Closing;
+        let Some(dialog) = signalling.dialog.as_mut().filter(|_| !over) else {
+            return self.cx.answer(datagram, message, 481);
         };
-        if let Err(refusal) = checked {
-            self.counters.count(Counter::RefusedProtocol);
-            return self.answer_stateless(io, datagram, message, refusal.code);
+        let text = self.cx.core.arena.get(&signalling.text);
+        let early = !dialog.confirmed && dialog.caller;
+        match dialog.check_request(text, message) {
+            Ok(()) => {}
+            // Another branch of a forking proxy has an early dialog with our INVITE too.
+            Err(refusal) if early && refusal.code == 481 => return self.early_stranger(request),
+            Err(refusal) => {
+                self.cx.count(Counter::RefusedProtocol);
+                return self.cx.answer(datagram, message, refusal.code);
+            }
         }
         // What our tag vouches for may move the leg (a NAT's new mapping).
-        leg.remote = datagram.source;
+        signalling.hop = datagram.hop;
+        signalling.spoke_at = self.cx.now.mono;
+        self.read_allow(message);
         match message.method() {
-            Some(Method::Bye) => {
-                self.answer_in_dialog(io, index, datagram, message, 200);
-                self.bye(io, index);
+            Some(Method::Bye) => self.bye(request),
+            Some(Method::Invite) => self.reinvite(request),
+            Some(Method::Update) => self.update(request),
+            Some(Method::Info) => self.info(request),
+            _ => {
+                self.respond(request, 200, |writer| writer.field(Name::Allow, ALLOW));
             }
-            Some(Method::Invite) => self.reinvite(io, index, datagram, message),
-            Some(Method::Update) => self.update(io, index, datagram, message),
-            Some(Method::Info) => {
-                self.answer_in_dialog(io, index, datagram, message, 200);
-                self.info(io.now, index, message);
-            }
-            Some(Method::Options) => self.answer_in_dialog(io, index, datagram, message, 200),
-            _ => self.answer_in_dialog(io, index, datagram, message, 501),
         }
     }
 
-    fn bye(&mut self, io: &mut Io<'_>, index: u32) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if leg.is_waiting() {
-            return self.leg_canceled(io, index);
-        }
-        leg.accepted = None;
-        self.arena.free(&mut leg.accepted_text);
-        self.finish(io, index, Cause::Normal, Party::Remote);
+    /// A request of an early dialog that we do not follow: it is answered, so that its sender does
+    /// not take the dialog for gone.
+    fn early_stranger(&mut self, request: &Request<'_>) {
+        let code = match request.message.method() {
+            Some(Method::Options | Method::Update) if !has_body(request.message) => 200,
+            Some(Method::Update) => 491,
+            Some(Method::Info) => 415,
+            _ => 481,
+        };
+        self.cx.answer(request.datagram, request.message, code);
     }
 
-    /// Answers a request inside the dialog, in a transaction of its own.
-    fn answer_in_dialog(
+    /// What the far end's Allow says; without one, what it said before stands.
+    pub(crate) fn read_allow(&mut self, message: &Message<'_>) {
+        let signalling = &mut self.leg.signalling;
+        if let Some(info) = message.allows(Method::Info) {
+            signalling.allows_info = info;
+        }
+        if let Some(update) = message.allows(Method::Update) {
+            signalling.allows_update = update;
+        }
+    }
+
+    /// Takes a transaction for the request. None (counted) if the table is full.
+    fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
+        let Request { datagram, message, key } = *request;
+        let begin = Begin {
+            invite: message.method() == Some(Method::Invite),
+            key,
+            merge: None,
+            hop: response_hop(message, datagram.hop),
+            leg: self.leg.id,
+        };
+        let server = self.transactions.servers.begin(&begin);
+        if server.is_none() {
+            self.cx.count(Counter::DiscardNoRoom);
+        }
+        server
+    }
+
+    /// Answers the request in a transaction of its own.
+    pub(crate) fn respond(
         &mut self,
-        io: &mut Io<'_>,
-        index: u32,
-        datagram: &Datagram<'_>,
-        message: &Message<'_>,
+        request: &Request<'_>,
         code: u16,
+        more: impl FnOnce(Writer<'_>) -> Writer<'_>,
     ) {
-        let key = TransactionKey::server(message, &self.plan.keys.token);
-        let id = self.legs.get(index).map_or(LegId::NONE, |leg| leg.id);
-        let transaction =
-            key.ok().and_then(|key| self.begin_transaction(datagram, message, (key, None), id));
-        let Some(transaction) = transaction else {
-            self.counters.count(Counter::DiscardNoRoom);
-            return self.answer_stateless(io, datagram, message, code);
-        };
-        let frame = dialog_reply(io.frames, message, datagram.source, code, |writer| writer);
-        match frame {
-            Some(frame) => self.send_in_transaction(io, transaction, code, frame),
-            None => self.unanswerable(transaction),
+        match self.open(request) {
+            Some(server) => self.respond_in(server, request, code, more),
+            None => self.cx.answer(request.datagram, request.message, code),
         }
     }
 
-    /// Nothing to write the answer into: the request's repetition finds a fresh transaction.
-    fn unanswerable(&mut self, transaction: u32) {
-        self.counters.count(Counter::DiscardNoFrame);
-        self.end_transaction(transaction);
-    }
-
-    /// A re-INVITE: answered here; the other leg only learns of new payload types.
-    fn reinvite(
+    fn respond_in(
         &mut self,
-        io: &mut Io<'_>,
-        index: u32,
-        datagram: &Datagram<'_>,
-        message: &Message<'_>,
+        server: ServerId,
+        request: &Request<'_>,
+        code: u16,
+        more: impl FnOnce(Writer<'_>) -> Writer<'_>,
     ) {
-        let Some(leg) = self.legs.get(index) else { return };
-        if !leg.is_up() || leg.accepted.is_some() {
-            // Our 2xx waits for its ACK still: the new offer comes too early (RFC 3261 section
-            // 14.2).
-            return self.answer_in_dialog(io, index, datagram, message, 491);
-        }
-        let offer = if message.is_sdp() { message.body() } else { b"" };
-        let answer = match self.renegotiate(io, index, offer) {
-            Ok(answer) => answer,
-            Err(code) => return self.answer_in_dialog(io, index, datagram, message, code),
-        };
-        self.refresh_session(io.now, index, message);
-        self.accept_in_dialog(io, index, datagram, message, &answer);
-    }
-
-    fn update(
-        &mut self,
-        io: &mut Io<'_>,
-        index: u32,
-        datagram: &Datagram<'_>,
-        message: &Message<'_>,
-    ) {
-        self.refresh_session(io.now, index, message);
-        let offer = if message.is_sdp() { message.body() } else { b"" };
-        if !self.legs.get(index).is_some_and(Leg::is_up) {
-            return self.answer_in_dialog(io, index, datagram, message, 200);
-        }
-        if offer.is_empty() {
-            // A refresh of session and target: the answer says what is in force (RFC 4028 section
-            // 9).
-            return self.accept_in_dialog(io, index, datagram, message, b"");
-        }
-        match self.renegotiate(io, index, offer) {
-            Ok(answer) => self.accept_in_dialog(io, index, datagram, message, &answer),
-            Err(code) => self.answer_in_dialog(io, index, datagram, message, code),
-        }
-    }
-
-    /// A 200 with a description to a re-INVITE or UPDATE.
-    fn accept_in_dialog(
-        &mut self,
-        io: &mut Io<'_>,
-        index: u32,
-        datagram: &Datagram<'_>,
-        message: &Message<'_>,
-        sdp: &[u8],
-    ) {
-        let key = TransactionKey::server(message, &self.plan.keys.token);
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if let Some(dialog) = leg.dialog.as_mut() {
-            // A broken Contact leaves the old target.
-            let _ = dialog.refresh_target(self.arena.get_mut(&leg.dialog_text), message);
-        }
-        let (id, session) = (leg.id, leg.session_s);
-        let Some(ours) = self.plan.listeners.get(usize::from(leg.listener)).map(|l| l.advertised)
-        else {
-            return;
-        };
-        let frame = dialog_reply(io.frames, message, datagram.source, 200, |writer| {
-            let mut writer = contact(writer, ours);
-            if session > 0 {
-                let session = SessionExpires { seconds: session, refresher: Some(Refresher::Uac) };
-                writer = session.write(writer);
-            }
-            if sdp.is_empty() { writer } else { writer.content(b"application/sdp", sdp) }
+        let Request { datagram, message, .. } = *request;
+        let frame = self.cx.compose(|out, _| {
+            let reply = Reply::new(code, None, Some(datagram.hop.to));
+            let writer = reply_to(out, message, &reply);
+            more(writer).finish().ok().map(<[u8]>::len)
         });
-        let transaction =
-            key.ok().and_then(|key| self.begin_transaction(datagram, message, (key, None), id));
-        let (Some(frame), Some(transaction)) = (frame, transaction) else {
-            match (frame, transaction) {
-                (Some(frame), _) => self.drop_frame(io.frames, frame),
-                (None, Some(transaction)) => self.unanswerable(transaction),
-                (None, None) => self.counters.count(Counter::DiscardNoRoom),
+        match frame {
+            Some(frame) => {
+                self.transactions.servers.send(&mut self.cx, server, code, frame);
             }
-            return;
+            // Nothing to write the answer into: the request's repetition finds a fresh transaction.
+            None => self.transactions.servers.end(self.cx.core, server),
+        }
+    }
+
+    /// Refuses an offer, with the reason for people.
+    fn refuse_in(&mut self, server: ServerId, request: &Request<'_>, bad: BadOffer) {
+        self.cx.count(Counter::RefusedProtocol);
+        self.respond_in(server, request, bad.code, |writer| match bad.code {
+            488 => warning(writer, 399, bad.why.as_bytes()),
+            500 => writer.field(Name::RetryAfter, b"5"),
+            _ => writer,
+        });
+    }
+
+    fn bye(&mut self, request: &Request<'_>) {
+        self.keep_reason(request.message);
+        self.respond(request, 200, |writer| writer);
+        if self.leg.is_waiting() {
+            // The caller may end an early dialog by BYE too (RFC 3261 section 15).
+            return self.canceled(request.message);
+        }
+        if self.leg.state == State::Calling {
+            // The callee may not, but it has said what it means.
+            return self.hang_up(Cause::Rejected, Party::Remote);
+        }
+        self.forget_accepted();
+        self.finish(Cause::Normal, Party::Remote);
+    }
+
+    /// Whether a new offer of the far end must wait, and the status that says so.
+    fn is_busy(&self, message: &Message<'_>) -> Option<u16> {
+        let invite = message.method() == Some(Method::Invite);
+        let offer = invite || has_body(message);
+        match self.leg.state {
+            _ if !offer => None,
+            // Its first offer waits for our answer (RFC 3311 section 5.2, RFC 3261 section 14.2).
+            State::Arrived | State::Ringing => Some(500),
+            State::Wanting | State::Calling => Some(491),
+            // Our 2xx waits for its ACK.
+            _ if self.leg.signalling.accepted.is_some() => Some(491),
+            _ if self.leg.offer.phase() != Phase::Agreed => Some(491),
+            _ if invite && self.leg.signalling.asked != ClientId::NONE => Some(491),
+            _ => None,
+        }
+    }
+
+    /// A re-INVITE: answered here, and what it changes is brought to the other leg.
+    fn reinvite(&mut self, request: &Request<'_>) {
+        self.change(request);
+    }
+
+    fn update(&mut self, request: &Request<'_>) {
+        if !self.leg.is_up() && !has_body(request.message) {
+            // A refresh of the target or of the connected line while it rings.
+            self.move_target(request.message);
+            return self.respond(request, 200, |writer| writer);
+        }
+        self.change(request);
+    }
+
+    /// A request that may change the session: first its transaction, then everything that can fail,
+    /// then the answer, then the change.
+    fn change(&mut self, request: &Request<'_>) {
+        let message = request.message;
+        if let Some(code) = self.is_busy(message) {
+            return self.respond(request, code, |writer| writer.field(Name::RetryAfter, b"2"));
+        }
+        let wanted = u32::try_from(self.cx.core.plan.timers.session.as_secs()).unwrap_or(0);
+        let min_se = sip::session::MIN_SE_SECONDS;
+        let agreed = match sip::session::as_server(message, wanted, min_se) {
+            Ok(agreed) => agreed,
+            Err(small) => return self.respond(request, 422, |writer| small.write(writer)),
         };
-        if message.method() == Some(Method::Invite) {
-            if let Some(leg) = self.legs.get_mut(index) {
-                leg.offered_late = message.body().is_empty();
-            }
-            if !self.accept(io, index, frame) {
-                return self.drop_frame(io.frames, frame);
-            }
-            let to = self.transaction_to(transaction);
-            if let (Some(to), Some(leg)) = (to, self.legs.get_mut(index)) {
-                leg.accepted_to = to;
-            }
-        }
-        self.send_in_transaction(io, transaction, 200, frame);
-    }
-
-    /// Our answer to a new offer of the far end; without an offer, ours. A refusal's status
-    /// otherwise.
-    fn renegotiate(&mut self, io: &mut Io<'_>, index: u32, offer: &[u8]) -> Result<Text, u16> {
-        let leg = self.legs.get_mut(index).ok_or(500_u16)?;
-        let first = self.arena.get(&leg.local_sdp);
-        if offer.is_empty() {
-            return Ok(Text::of(first));
-        }
-        let theirs = sdp::Session::parse(offer).map_err(|_| 400_u16)?;
-        let known = sdp::Session::parse(self.arena.get(&leg.remote_sdp));
-        let changed = known
-            .is_ok_and(|known| known.stamp().change(&theirs.stamp()) != sdp::Change::Unchanged);
-        if changed {
-            leg.sdp_version += 1;
-        }
-        let (version, listener) = (leg.sdp_version, leg.listener);
-        let stored = core::mem::take(&mut leg.local_sdp);
-        let outcome = self.answer_offer(index, &theirs, &stored, version);
-        if let Some(leg) = self.legs.get_mut(index) {
-            leg.local_sdp = stored;
-        }
-        let (answer, plan) = outcome?;
-        if !plan.remote_rtp.ip().is_unspecified()
-            && !may_send_to(plan.remote_rtp.ip(), self.media_address(listener))
-        {
-            return Err(403);
-        }
-        let leg = self.legs.get_mut(index).ok_or(500_u16)?;
-        self.arena.free(&mut leg.remote_sdp);
-        leg.remote_sdp = self.arena.store(offer).ok_or(500_u16)?;
-        let (id, call, partner) = (leg.id, leg.call, leg.partner);
-        self.plan_stream(io.now.mono, index, plan);
-        if partner != LegId::NONE {
-            let formats = self.formats(index);
-            self.say(id, partner, &Say::Joined { call, formats });
-        }
-        Ok(answer)
-    }
-
-    fn answer_offer(
-        &self,
-        index: u32,
-        theirs: &sdp::Session<'_>,
-        first: &base::Stored,
-        version: u32,
-    ) -> Result<(Text, sdp::Plan), u16> {
-        let ours = sdp::Session::parse(self.arena.get(first)).map_err(|_| 500_u16)?;
-        let local = self.local(index, version);
-        let mut out = [0; super::TEXT_BYTES];
-        // What we speak on this leg was settled by our first description: it is answered as if the
-        // other leg had said it once more.
-        let len = sdp::relay_answer(theirs, &ours, &local, &mut out).map_err(|_| 488_u16)?;
-        let answer = sdp::Session::parse(&out[..len]).map_err(|_| 500_u16)?;
-        let plan = sdp::Plan::negotiate(&answer, theirs).map_err(|_| 488_u16)?;
-        Ok((Text::of(&out[..len]), plan))
-    }
-
-    /// Our side of a leg's description.
-    pub(crate) fn local(&self, index: u32, version: u32) -> sdp::Local {
-        let stream = &self.streams[index as usize];
-        let address = self.plan.media.get(usize::from(stream.port.address));
-        let address = address
-            .map_or(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), |m| m.advertised);
-        let id = self.legs.get(index).map_or(0, |leg| leg.id.0);
-        sdp::Local {
-            rtp: SocketAddr::new(address, stream.port.port),
-            rtcp: sdp::Rtcp::NextPort,
-            session_id: id & 0x7fff_ffff_ffff_ffff,
-            version: u64::from(version),
-        }
-    }
-
-    /// The ACK of a 200 that carried our offer: it carries the answer.
-    pub(crate) fn late_answer(&mut self, io: &mut Io<'_>, index: u32, message: &Message<'_>) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        let plan = {
-            let local = sdp::Session::parse(self.arena.get(&leg.local_sdp));
-            let remote = sdp::Session::parse(message.body());
-            local.and_then(|local| sdp::Plan::negotiate(&local, &remote?))
+        let Some(server) = self.open(request) else {
+            return self.cx.answer_with(request.datagram, message, 500, |writer| {
+                writer.field(Name::RetryAfter, b"5")
+            });
         };
-        let Ok(plan) = plan else {
-            return self.hang_up(io, index, Cause::NoCodec, Party::Switch);
+        let exchanged = match self.read_change(message) {
+            Ok(exchanged) => exchanged,
+            Err(bad) => return self.refuse_in(server, request, bad),
         };
-        self.arena.free(&mut leg.remote_sdp);
-        leg.remote_sdp = self.arena.store(message.body()).unwrap_or_default();
-        let (id, call, partner, listener) = (leg.id, leg.call, leg.partner, leg.listener);
-        if !may_send_to(plan.remote_rtp.ip(), self.media_address(listener)) {
-            return self.hang_up(io, index, Cause::Forbidden, Party::Switch);
+        if !self.move_target(message) {
+            self.undo(exchanged);
+            let full = BadOffer { code: 500, cause: Cause::Internal, why: "no room" };
+            return self.refuse_in(server, request, full);
         }
-        self.plan_stream(io.now.mono, index, plan);
-        if partner != LegId::NONE {
-            let formats = self.formats(index);
-            self.say(id, partner, &Say::Joined { call, formats });
+        self.agree_to(server, request, exchanged, agreed);
+    }
+
+    /// The description of the request, if it has one, with our answer; else, for an INVITE, an
+    /// offer of ours.
+    fn read_change(&mut self, message: &Message<'_>) -> Result<Option<Exchanged>, BadOffer> {
+        match message.sdp() {
+            sip::body::SdpBody::Sdp(sdp) => self.take_offer(sdp).map(Some),
+            sip::body::SdpBody::Broken => {
+                Err(BadOffer { code: 400, cause: Cause::Protocol, why: "unreadable body" })
+            }
+            sip::body::SdpBody::None if message.method() == Some(Method::Invite) => {
+                self.offer_again().map(|()| None)
+            }
+            sip::body::SdpBody::None => Ok(None),
         }
     }
 
-    fn refresh_session(&mut self, now: Now, index: u32, message: &Message<'_>) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if let Ok(asked) = session_expires(message) {
-            leg.session_s = asked.seconds.max(sip::session::MIN_SE_SECONDS);
+    fn undo(&mut self, exchanged: Option<Exchanged>) {
+        match exchanged {
+            Some(exchanged) => self.abandon(exchanged),
+            None => self.leg.offer.refused(&mut self.cx.core.arena),
         }
-        self.arm_session(now, index);
     }
 
-    pub(crate) fn arm_session(&mut self, now: Now, index: u32) {
-        let Some(leg) = self.legs.get_mut(index).filter(|leg| leg.session_s > 0) else { return };
-        let session = SessionExpires { seconds: leg.session_s, refresher: Some(Refresher::Uac) };
-        let expire = Duration::from_secs(u64::from(session.expire_after()));
-        leg.deadlines.set(Timer::Session, now.mono + expire);
-        let deadline = leg.deadline();
-        self.touch(index, now, deadline);
-    }
-
-    /// Digits by INFO (`application/dtmf-relay`: `Signal=5`; `application/dtmf`: `5`).
-    fn info(&mut self, now: Now, index: u32, message: &Message<'_>) {
-        let Ok((kind, _)) = message.content_type() else { return };
-        let body = message.body();
-        let digit = if kind.eq_ignore_ascii_case(b"application/dtmf-relay") {
-            body.split(|byte| *byte == b'\n').find_map(|line| {
-                let line = line.trim_ascii();
-                let (name, value) = line.split_at(line.iter().position(|b| *b == b'=')?);
-                let is_signal = name.trim_ascii().eq_ignore_ascii_case(b"Signal");
-                value[1..].trim_ascii().first().copied().filter(|_| is_signal)
-            })
-        } else if kind.eq_ignore_ascii_case(b"application/dtmf") {
-            body.trim_ascii().first().copied()
-        } else {
-            None
+    /// Sends the 200 and does what it says.
+    fn agree_to(
+        &mut self,
+        server: ServerId,
+        request: &Request<'_>,
+        exchanged: Option<Exchanged>,
+        agreed: Option<sip::session::Agreed>,
+    ) {
+        let Request { datagram, message, .. } = *request;
+        let invite = message.method() == Some(Method::Invite);
+        let leg = &*self.leg;
+        let sdp = match &exchanged {
+            Some(exchanged) => Some(exchanged.ours()),
+            None => leg.offer.to_send().filter(|_| invite),
         };
-        let digit = digit.map(|byte| char::from(byte).to_ascii_uppercase());
-        let digit = digit.filter(|digit| "0123456789*#ABCD".contains(*digit));
-        if let (Some(digit), Some(call)) = (digit, self.legs.get(index).map(|leg| leg.call)) {
-            self.tell_optional(&Event::Digit { call, at: now.wall, digit });
-        }
-    }
-
-    /// Everything of a leg whose time may have come.
-    pub(crate) fn leg_timeout(&mut self, io: &mut Io<'_>, index: u32) {
-        self.client_timeouts(io, index);
-        self.accepted_timeout(io, index);
-        for timer in super::timers::ALL {
-            let Some(leg) = self.legs.get_mut(index) else { return };
-            if leg.deadlines.take(timer, io.now.mono) {
-                self.timer(io, index, timer);
+        let frame = self.cx.compose(|out, core| {
+            let reply = Reply::new(200, None, Some(datagram.hop.to));
+            let mut writer = reply_to(out, message, &reply);
+            writer = contact(writer, core.advertised(leg.signalling.hop.via));
+            writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, b"timer");
+            writer = writer.with(agreed, |writer, agreed| agreed.write_response(writer));
+            match sdp.map(|text| core.arena.get(text)) {
+                Some(sdp) => writer.content(b"application/sdp", sdp),
+                None => writer,
             }
-        }
-        if let Some(deadline) = self.legs.get(index).map(Leg::deadline) {
-            self.touch(index, io.now, deadline);
-        }
-    }
-
-    fn timer(&mut self, io: &mut Io<'_>, index: u32, timer: Timer) {
-        match timer {
-            Timer::Hold => {
-                self.counters.count(Counter::RefusedNoController);
-                let answer = Answer { retry_after: 5, ..Answer::new(503, b"") };
-                self.refuse(io, index, &answer, (Cause::NoController, Party::Switch));
+            .finish()
+            .ok()
+            .map(<[u8]>::len)
+        });
+        let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+        let kept = frame.filter(|frame| !invite || self.accept(*frame, server, cseq));
+        let (Some(frame), true) = (kept, kept == frame) else {
+            if let Some(frame) = frame {
+                self.cx.discard(frame, Counter::DiscardNoRoom);
             }
-            Timer::Setup => {
-                let answer = Answer::new(480, b"");
-                self.refuse(io, index, &answer, (Cause::NoAnswer, Party::Switch));
+            self.undo(exchanged);
+            return self.transactions.servers.end(self.cx.core, server);
+        };
+        self.transactions.servers.send(&mut self.cx, server, 200, frame);
+        self.session_agreed(agreed);
+        if let Some(exchanged) = exchanged {
+            self.adopt(exchanged);
+        }
+    }
+
+    /// The dialog's target is where this request's Contact says, whatever its length. False if
+    /// there is no room for it.
+    pub(crate) fn move_target(&mut self, message: &Message<'_>) -> bool {
+        let Some(dialog) = self.leg.signalling.dialog else { return true };
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let text = self.cx.core.arena.get(&self.leg.signalling.text);
+        let moved = match dialog.moved(text, message, &mut page) {
+            Ok(None) => Ok(None),
+            Ok(Some((dialog, len))) => {
+                let stored = self.cx.core.arena.store(&page[..len]);
+                stored.map(|stored| Some((dialog, stored))).ok_or(())
             }
-            Timer::Ring => self.hang_up(io, index, Cause::NoAnswer, Party::Switch),
-            Timer::Limit => self.hang_up(io, index, Cause::TimeLimit, Party::Switch),
-            Timer::Session => self.hang_up(io, index, Cause::SessionExpired, Party::Switch),
-            Timer::Meter => self.meter_tick(io, index),
+            // A broken Contact was refused before; here only its length can be wrong.
+            Err(_) => Err(()),
+        };
+        self.cx.core.page = page;
+        let Ok(moved) = moved else { return false };
+        if let Some((dialog, stored)) = moved {
+            let signalling = &mut self.leg.signalling;
+            self.cx.core.arena.free(&mut signalling.text);
+            (signalling.text, signalling.dialog) = (stored, Some(dialog));
+        }
+        true
+    }
+
+    /// Sends a request inside the dialog. None if it could not be sent.
+    pub(crate) fn ask(
+        &mut self,
+        method: Sent,
+        more: impl FnOnce(Writer<'_>, &base::Arena) -> Option<usize>,
+    ) -> Option<ClientId> {
+        let signalling = &mut self.leg.signalling;
+        let dialog = signalling.dialog.as_mut()?;
+        let text = &signalling.text;
+        let hop = towards(dialog.next_hop(self.cx.core.arena.get(text)), signalling.hop);
+        let cseq = dialog.local_cseq.saturating_add(1);
+        let id = self.leg.id;
+        let asked = self.transactions.clients.begin(
+            &mut self.cx,
+            (method, id, hop, cseq),
+            |out, core, via| {
+                let text = core.arena.get(text);
+                let mut writer = dialog.request(text, out, method.sip(), via);
+                if method != Sent::Bye {
+                    writer = contact(writer, core.advertised(hop.via));
+                    writer = writer.field(Name::Allow, ALLOW);
+                }
+                more(writer, &core.arena)
+            },
+        );
+        if asked.is_some() {
+            signalling.hop = hop;
+        }
+        asked
+    }
+
+    /// The ACK of a 2xx to the INVITE with this number, as often as the 2xx comes.
+    pub(crate) fn send_ack(&mut self, invite: ClientId, cseq: u32) {
+        let Some(dialog) = self.leg.signalling.dialog else { return };
+        let text = &self.leg.signalling.text;
+        let next = dialog.next_hop(self.cx.core.arena.get(text));
+        let hop: Hop = towards(next, self.leg.signalling.hop);
+        let frame = self.cx.compose(|out, core| {
+            let branch = ack_branch(core, invite);
+            let writer = dialog.ack(core.arena.get(text), out, cseq, &via_of(core, hop, &branch));
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        self.cx.send_sip(hop, frame);
+    }
+
+    /// BYE, with the Reason that the other side ended with.
+    pub(crate) fn send_bye(&mut self) {
+        let mut reason = core::mem::take(&mut self.leg.signalling.reason);
+        self.ask(Sent::Bye, |writer, arena| {
+            let reason = arena.get(&reason);
+            let writer = match reason.is_empty() {
+                true => writer,
+                false => writer.field(Name::Reason, reason),
+            };
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        self.cx.core.arena.free(&mut reason);
+    }
+
+    /// What became of a request of ours.
+    pub(crate) fn outcome(&mut self, outcome: &Outcome, message: Option<&Message<'_>>) {
+        if matches!(outcome.report, Report::Response(_)) {
+            self.leg.signalling.spoke_at = self.cx.now.mono;
+        }
+        match outcome.method {
+            Sent::Invite => self.invite_outcome(outcome, message),
+            Sent::Reinvite => self.reinvite_outcome(outcome, message),
+            Sent::Update => self.update_outcome(outcome, message),
+            Sent::Options => self.probe_outcome(outcome),
+            Sent::Info => {}
+            Sent::Bye => {}
         }
     }
 
-    fn meter_tick(&mut self, io: &mut Io<'_>, index: u32) {
-        let now = io.now;
-        let timeout = self.plan.timers.media_timeout;
-        let Some(leg) = self.legs.get_mut(index).filter(|leg| leg.is_up()) else { return };
-        leg.deadlines.set(Timer::Meter, now.mono + METER);
-        let stream = &self.streams[index as usize];
-        if let Some(cell) = self.region.cell(index).map(wire::cell::CellWriter::new) {
-            crate::meter::refresh(&cell, leg, stream, now.wall);
-        }
-        // A held leg is silent by agreement.
-        let silent = stream.on && stream.plan.direction.receives() && !timeout.is_zero();
-        if silent && now.mono.since(stream.heard) >= timeout {
-            return self.hang_up(io, index, Cause::MediaTimeout, Party::Switch);
-        }
-        self.report(io, index);
-    }
-
-    fn client_timeouts(&mut self, io: &mut Io<'_>, index: u32) {
-        let timers = self.sip_timers();
-        let now = io.now.mono;
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        let none = Actions::NONE;
-        let invite = leg.invite_client.as_mut().map_or(none, |c| c.handle_timeout(now, &timers));
-        let cancel = leg.cancel_client.as_mut().map_or(none, |c| c.handle_timeout(now, &timers));
-        let bye = leg.bye_client.as_mut().map_or(none, |c| c.handle_timeout(now, &timers));
-        if invite.has(Actions::END) {
-            leg.invite_client = None;
-            self.arena.free(&mut leg.invite_text);
-        }
-        if cancel.has(Actions::END) {
-            leg.cancel_client = None;
-        }
-        if bye.has(Actions::END) {
-            leg.bye_client = None;
-        }
-        if invite.has(Actions::RESEND) {
-            self.repeat_invite(io, index);
-        }
-        if cancel.has(Actions::RESEND) {
-            self.transmit_cancel(io, index);
-        }
-        if bye.has(Actions::RESEND) {
-            self.repeat_bye(io, index);
-        }
-        let over = self.legs.get(index).is_none_or(Leg::is_over);
-        if invite.has(Actions::TIMEOUT) && !over && !self.next_target(io, index) {
-            if let Some(leg) = self.legs.get_mut(index) {
-                leg.code = 408;
-            }
-            self.finish(io, index, Cause::Unreachable, Party::Switch);
-        }
-        if !invite.is_none() || !cancel.is_none() || !bye.is_none() {
-            self.settle(io.now, index);
-        }
-    }
-
-    fn accepted_timeout(&mut self, io: &mut Io<'_>, index: u32) {
-        let timers = self.sip_timers();
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        let Some(accepted) = leg.accepted.as_mut() else { return };
-        let actions = accepted.handle_timeout(io.now.mono, &timers);
+    /// A 2xx of ours whose ACK does not come.
+    pub(crate) fn accepted_timeout(&mut self) {
+        let timers = self.cx.core.sip_timers();
+        let Some(accepted) = self.leg.signalling.accepted.as_mut() else { return };
+        let actions = accepted.machine.handle_timeout(self.cx.now.mono, &timers);
         if actions.has(Actions::RESEND) {
-            let (listener, remote) = (leg.listener, leg.accepted_to);
-            let frame = frame_of(io.frames, self.arena.get(&leg.accepted_text));
-            self.counters.count(Counter::SipRetransmitted);
-            self.put(listener, remote, frame);
+            self.cx.resend(accepted.hop, &accepted.text);
         }
-        if actions.has(Actions::TIMEOUT) {
-            let Some(leg) = self.legs.get_mut(index) else { return };
-            leg.accepted = None;
-            self.arena.free(&mut leg.accepted_text);
-            if leg.is_over() {
-                // It ended while its 2xx waited: the BYE that waited with it goes now (RFC 3261
-                // section 15).
-                self.send_bye(io, index);
-                return self.settle(io.now, index);
-            }
-            self.hang_up(io, index, Cause::NoAck, Party::Switch);
-        }
-    }
-
-    /// Ends a leg from our side, whatever its state.
-    pub(crate) fn hang_up(&mut self, io: &mut Io<'_>, index: u32, cause: Cause, by: Party) {
-        let Some(leg) = self.legs.get(index) else { return };
-        let unacknowledged = leg.accepted.is_some();
-        match leg.state {
-            State::Arrived | State::Ringing => {
-                let answer = Answer::new(status_of(cause), b"");
-                return self.refuse(io, index, &answer, (cause, by));
-            }
-            State::Calling => self.send_cancel(io, index),
-            // An unacknowledged 2xx forbids BYE until its ACK (RFC 3261 section 15): it follows
-            // then.
-            State::Answering | State::Standing if !unacknowledged => self.send_bye(io, index),
-            _ => {}
-        }
-        self.finish(io, index, cause, by);
-    }
-
-    /// The leg is over: its media ends, its usage is closed and told, the legs around it hear of
-    /// it.
-    pub(crate) fn finish(&mut self, io: &mut Io<'_>, index: u32, cause: Cause, by: Party) {
-        let now = io.now;
-        let Some(leg) = self.legs.get_mut(index).filter(|leg| !leg.is_over()) else { return };
-        leg.state = State::Closing;
-        leg.cause = cause;
-        leg.by = by;
-        leg.ended = now.wall;
-        leg.deadlines = super::Deadlines::default();
-        let (id, code, call, route) = (leg.id, leg.code, leg.call, leg.route);
-        let transaction = core::mem::replace(&mut leg.invite_server, NONE);
-        let mut around: arrayvec::ArrayVec<LegId, { super::CHILDREN_MAX + 2 }> =
-            leg.children.drain(..).collect();
-        for other in [leg.partner, leg.dialed_for] {
-            if other != LegId::NONE && !around.contains(&other) {
-                around.push(other);
-            }
-        }
-        leg.partner = LegId::NONE;
-        let deadline = leg.deadline();
-        self.touch(index, now, deadline);
-        self.close(now, index);
-        self.calls.remove(call_hash(call), index);
-        if transaction != NONE {
-            self.orphan_transaction(transaction);
-        }
-        if let Some(count) = route.and_then(|at| self.route_calls.get_mut(usize::from(at))) {
-            *count = count.saturating_sub(1);
-        }
-        self.silence(now, index);
-        for other in around {
-            self.say(id, other, &Say::Over { code, cause });
-        }
-        self.settle(now, index);
-    }
-
-    fn silence(&mut self, now: Now, index: u32) {
-        self.set_play(now.mono, index, Play::Nothing);
-        let stream = &mut self.streams[index as usize];
-        let (port, hears) = (stream.port, stream.hears);
-        *stream = Stream::idle();
-        if let Hears::Here(other) = hears
-            && self.streams[other as usize].hears == Hears::Here(index)
-        {
-            // Nobody may go on speaking into a slot that the next call will have.
-            self.disconnect(other);
-        }
-        self.ports.give(port, now.mono, &mut self.flows);
-    }
-
-    /// Frees the slot of a leg that is over, once nothing of it runs and its usage is released.
-    pub(crate) fn settle(&mut self, now: Now, index: u32) {
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if !leg.is_over() || !leg.is_quiet() {
+        if !actions.has(Actions::TIMEOUT) {
             return;
         }
-        leg.free_texts(&mut self.arena);
-        leg.dialog = None;
-        leg.invite_client = None;
-        if leg.released {
-            if let Some(cell) = self.cell(index) {
-                cell.free();
-            }
-            self.leg_timers.cancel(index);
-            self.legs.remove(index);
-        } else {
-            self.touch(index, now, base::Mono::NEVER);
+        self.forget_accepted();
+        if self.leg.is_over() {
+            // It ended while its 2xx waited: the BYE that waited with it goes now (RFC 3261 section
+            // 15).
+            return self.send_bye();
         }
+        self.hang_up(Cause::NoAck, Party::Switch);
     }
 
-    /// The controlplane has the usage of this leg.
-    pub(crate) fn release(&mut self, now: Now, epoch: u32, id: LegId) {
-        let index = id.index();
-        let Some(leg) = self.legs.get_mut(index) else { return };
-        if leg.id == id && leg.epoch == epoch && leg.is_over() {
-            leg.released = true;
-            self.settle(now, index);
+    /// The far end's Reason (RFC 3326), to be carried on: the call ended elsewhere, and why.
+    pub(crate) fn keep_reason(&mut self, message: &Message<'_>) {
+        const REASON_MAX: usize = 256;
+        let reason = message.header(Name::Reason).unwrap_or_default();
+        let clean =
+            reason.len() <= REASON_MAX && !reason.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
+        if clean && !reason.is_empty() {
+            let arena = &mut self.cx.core.arena;
+            arena.free(&mut self.leg.signalling.reason);
+            self.leg.signalling.reason = arena.store(reason).unwrap_or_default();
         }
-    }
-
-    /// A leg that was never told of: takes everything back.
-    pub(crate) fn forget(&mut self, now: Now, index: u32) {
-        let Some(mut leg) = self.legs.remove(index) else { return };
-        leg.free_texts(&mut self.arena);
-        if leg.call != base::CallId::NONE {
-            self.calls.remove(call_hash(leg.call), index);
-        }
-        if let Some(count) = leg.route.and_then(|at| self.route_calls.get_mut(usize::from(at))) {
-            *count = count.saturating_sub(1);
-        }
-        if let Some(cell) = self.cell(index) {
-            cell.free();
-        }
-        self.leg_timers.cancel(index);
-        let stream = &mut self.streams[index as usize];
-        let port = stream.port;
-        *stream = Stream::idle();
-        self.ports.give(port, now.mono, &mut self.flows);
-    }
-
-    /// A fault of ours while handling this leg: it ends, the others go on.
-    pub(crate) fn leg_fault(&mut self, io: &mut Io<'_>, index: u32) {
-        self.hang_up(io, index, Cause::Internal, Party::Switch);
     }
 }
 
-fn dialog_reply(
-    frames: &mut dyn base::Frames,
-    message: &Message<'_>,
-    source: SocketAddr,
-    code: u16,
-    more: impl FnOnce(Writer<'_>) -> Writer<'_>,
-) -> Option<base::Frame> {
-    let reply = Reply::new(code, None, Some(source));
-    compose(frames, |out| {
-        let mut writer = reply_to(out, message, &reply);
-        if code == 491 {
-            writer = writer.field(Name::RetryAfter, b"1");
-        }
-        if code == 200 && message.method() == Some(Method::Options) {
-            writer = writer.field(Name::Allow, crate::signal::ALLOW);
-        }
-        more(writer).finish().ok().map(<[u8]>::len)
-    })
-}
-
-/// The final status by which an unanswered incoming leg learns of this cause.
-pub(crate) fn status_of(cause: Cause) -> u16 {
-    match cause {
-        Cause::Busy => 486,
-        Cause::NoAnswer | Cause::Unreachable | Cause::Canceled => 480,
-        Cause::Rejected => 603,
-        Cause::NotFound | Cause::NoRoute => 404,
-        Cause::Forbidden => 403,
-        Cause::NoCodec => 488,
-        Cause::NoPort | Cause::Overload | Cause::NoController | Cause::Restart => 503,
-        Cause::TimeLimit | Cause::Normal | Cause::OtherAnswered => 487,
-        _ => 500,
-    }
+fn has_body(message: &Message<'_>) -> bool {
+    !matches!(message.sdp(), sip::body::SdpBody::None)
 }

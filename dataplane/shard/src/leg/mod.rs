@@ -1,233 +1,258 @@
 //! A leg: one INVITE transaction, every dialog it begets, and its stream. One shard owns it for
-//! life.
+//! life. Its behaviour is [`LegMut`]'s: a leg with what it may use beside itself, reached through
+//! one funnel (`legs`), which afterwards arms its timer and does what it owes.
 //!
 //! ```text
 //!   inbound:   Arrived --18x--> Ringing --2xx--> Answering --ACK--> Standing --\
-//!                 \______________ final or CANCEL ________________________________> Closing --> Over
-//!   outbound:  Wanting --offer--> Calling --2xx--> Standing ------------------ /
+//!                 \______________ final or CANCEL ________________________________> Closing
+//!   outbound:  Wanting --INVITE--> Calling --2xx--> Standing ------------------ /
 //! ```
 //!
-//! *Closing*: usage is closed and told, transactions still run out. *Over*: nothing is left but the
-//! controlplane's release of the cell; then the slot is free.
+//! *Closing*: usage is closed and told; the slot waits for an ACK that is due and for the
+//! controlplane's release of the cell.
+//!
+//! | room | what it holds |
+//! | --- | --- |
+//! | `inbound`, `outbound` | the INVITE: answering it, sending it, its responses |
+//! | `dialog` | requests inside the dialog, both ways |
+//! | `offer`, `agree` | descriptions: what each side may send, and when we offer anew |
+//! | `session` | session timers and signs of life |
+//! | `peer`, `command` | what other legs and the controlplane say |
+//! | `end`, `timers` | the end, and everything that time brings |
 
+pub(crate) mod agree;
+pub(crate) mod command;
 mod dialog;
+mod digits;
+pub(crate) mod end;
+pub(crate) mod identity;
+mod inbound;
+mod legs;
+mod offer;
+mod outbound;
+pub(crate) mod peer;
+mod session;
+mod state;
 mod timers;
-mod uac;
-mod uas;
 
 use arrayvec::ArrayVec;
-use base::{Arena, CallId, LegId, Mono, Stored, Wall};
-use core::net::SocketAddr;
+use base::{Arena, CallId, Hop, LegId, Mono, Stored, Wall};
 use sip::dialog::Dialog;
-use sip::txn::{Accepted2xx, Client, InviteClient};
+use sip::txn::Accepted2xx;
 use wire::command::Targets;
 use wire::event::{Cause, Direction, Party};
 
-use crate::signal::NONE;
-
-pub(crate) use dialog::status_of;
+pub(crate) use dialog::Request;
+pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
+pub(crate) use legs::{Entry, Legs};
+pub(crate) use offer::BadOffer;
+pub(crate) use outbound::call_id_text;
+pub(crate) use state::{Move, State};
 pub(crate) use timers::{Deadlines, Timer};
-pub(crate) use uac::call_id_text;
-pub(crate) use uas::{Answer, TARGET_ROOM};
+
+use crate::cx::Cx;
+use crate::media::Media;
+use crate::route::RouteHandle;
+use crate::transaction::{ClientId, ServerId, Transactions};
+use crate::usage::Joins;
 
 /// How often a standing leg's usage goes to its cell, and its silence is looked at.
 pub(crate) const METER: core::time::Duration = core::time::Duration::from_secs(1);
 
-/// A copy of a description on the stack, for the moment in which the arena is borrowed otherwise.
-pub(crate) struct Text {
-    bytes: [u8; TEXT_BYTES],
-    len: usize,
-}
-
-/// The longest description we write or keep.
-pub(crate) const TEXT_BYTES: usize = 4_096;
-
-impl Text {
-    /// Longer texts are cut: they were refused before.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let mut text = Self { bytes: [0; TEXT_BYTES], len: bytes.len().min(TEXT_BYTES) };
-        text.bytes[..text.len].copy_from_slice(&bytes[..text.len]);
-        text
-    }
-}
-
-impl core::ops::Deref for Text {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
 /// Legs that one leg may have dialled for it at a time.
 pub(crate) const CHILDREN_MAX: usize = 10;
-
-/// Closed relay segments a leg keeps; later joins go on in the last one.
-const RELAYS_MAX: usize = 3;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Arrived,
-    Ringing,
-    Answering,
-    Wanting,
-    Calling,
-    Standing,
-    Closing,
-}
 
 /// One leg.
 #[derive(Debug)]
 pub(crate) struct Leg {
     pub(crate) id: LegId,
+    pub(crate) state: State,
+    pub(crate) story: Story,
+    pub(crate) signalling: Signalling,
+    pub(crate) offer: offer::OfferAnswer,
+    pub(crate) session: session::Session,
+    pub(crate) links: Links,
+    pub(crate) side: Side,
+    pub(crate) joins: Joins,
+    pub(crate) deadlines: Deadlines,
+    /// Milliseconds from answer to a forced end; 0 for none.
+    pub(crate) limit_ms: u32,
+    /// The controlplane has the usage.
+    pub(crate) released: bool,
+}
+
+/// What the CDR wants.
+#[derive(Debug)]
+pub(crate) struct Story {
     pub(crate) epoch: u32,
     pub(crate) call: CallId,
     pub(crate) parent: CallId,
     pub(crate) account: u64,
-    pub(crate) direction: Direction,
-    pub(crate) state: State,
-    pub(crate) listener: u8,
-    /// Where its signalling goes.
-    pub(crate) remote: SocketAddr,
     pub(crate) created: Wall,
     pub(crate) answered: Wall,
-    /// When its media began to be relayed for money; 0 before.
-    pub(crate) joined_at: Wall,
-    /// Relay segments of joins that are over.
-    pub(crate) relays: ArrayVec<wire::Usage, RELAYS_MAX>,
     pub(crate) ended: Wall,
+    /// Final status of its INVITE; 0 before.
     pub(crate) code: u16,
     pub(crate) cause: Cause,
     pub(crate) by: Party,
-    pub(crate) from_text: Stored,
-    pub(crate) to_text: Stored,
+    pub(crate) from: Stored,
+    pub(crate) to: Stored,
     pub(crate) call_id: Stored,
+}
+
+/// How its far end is reached, and the dialog with it.
+#[derive(Debug)]
+pub(crate) struct Signalling {
+    pub(crate) hop: Hop,
     pub(crate) dialog: Option<Dialog>,
-    pub(crate) dialog_text: Stored,
-    /// The INVITE: received, until it is answered finally; sent, until its transaction ends.
-    pub(crate) invite_text: Stored,
-    /// Our first description and the far end's last one.
-    pub(crate) local_sdp: Stored,
-    pub(crate) remote_sdp: Stored,
-    pub(crate) sdp_version: u32,
-    /// Our 200 carried the offer: the ACK carries the answer.
-    pub(crate) offered_late: bool,
-    /// Index of the INVITE's server transaction, or [`NONE`].
-    pub(crate) invite_server: u32,
-    /// A 2xx of ours that waits for its ACK, and its text.
-    pub(crate) accepted: Option<Accepted2xx>,
-    pub(crate) accepted_text: Stored,
-    /// Where it goes, as often as it goes (RFC 3261 section 13.3.1.4).
-    pub(crate) accepted_to: SocketAddr,
-    pub(crate) invite_client: Option<InviteClient>,
-    pub(crate) cancel_client: Option<Client>,
-    pub(crate) bye_client: Option<Client>,
-    pub(crate) bye_text: Stored,
-    /// Branch salt of the INVITE in force, and of the BYE.
-    pub(crate) invite_salt: u32,
-    pub(crate) bye_salt: u32,
-    pub(crate) invite_cseq: u32,
-    /// Display name and more headers for the INVITE to be sent.
-    pub(crate) from_name: Stored,
-    pub(crate) headers: Stored,
-    pub(crate) max_forwards: u8,
-    pub(crate) targets: Targets,
-    pub(crate) target: u8,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) ring_ms: u32,
-    pub(crate) limit_ms: u32,
-    /// Session-Expires in force, seconds; 0 for none.
-    pub(crate) session_s: u32,
+    pub(crate) text: Stored,
+    /// A 2xx of ours that waits for its ACK.
+    pub(crate) accepted: Option<Accepted>,
+    /// A request of ours that changes the session and waits for its answer: there is one at most.
+    pub(crate) asked: ClientId,
+    /// What the far end's Allow says (RFC 3261 section 20.5).
+    pub(crate) allows_info: bool,
+    pub(crate) allows_update: bool,
+    /// When the far end last said something inside the dialog.
+    pub(crate) spoke_at: Mono,
+    /// The value of the Reason header that the far end ended with.
+    pub(crate) reason: Stored,
+}
+
+/// A 2xx of ours to an INVITE, repeated until its ACK comes (RFC 3261 section 13.3.1.4).
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) machine: Accepted2xx,
+    pub(crate) text: Stored,
+    pub(crate) hop: Hop,
+    /// CSeq number of its INVITE, which the ACK repeats.
+    pub(crate) cseq: u32,
+}
+
+/// The legs around it.
+#[derive(Debug)]
+pub(crate) struct Links {
     /// The leg it was dialled for: it never outlives it.
     pub(crate) dialed_for: LegId,
     /// The leg it is joined with.
     pub(crate) partner: LegId,
+    /// The leg whose early media its far end hears.
+    pub(crate) early: LegId,
     /// Legs dialled for this one.
     pub(crate) children: ArrayVec<LegId, CHILDREN_MAX>,
+    /// What the partner (or the early leg) last said of its far end: an encoded `View`.
+    pub(crate) view: Stored,
+    /// The controlplane wants ringback to be heard while nobody else is.
+    pub(crate) ringback: bool,
+}
+
+/// What only one of the two kinds has.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "legs lie in a slab of one size")]
+pub(crate) enum Side {
+    Inbound(Inbound),
+    Outbound(Outbound),
+}
+
+/// A leg whose INVITE came.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) invite: ServerId,
+    /// The INVITE, until it is answered finally.
+    pub(crate) text: Stored,
+    pub(crate) max_forwards: u8,
+    /// The static route that it follows.
+    pub(crate) route: Option<RouteHandle>,
+    /// Its source is in the route's trusted networks.
+    pub(crate) trusted: bool,
+}
+
+/// A leg whose INVITE we send.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// The INVITE in force.
+    pub(crate) invite: ClientId,
+    pub(crate) targets: Targets,
+    /// Index of the target whose turn it is.
+    pub(crate) target: u8,
+    /// CSeq number of the INVITE in force.
+    pub(crate) cseq: u32,
+    pub(crate) max_forwards: u8,
+    pub(crate) ring_ms: u32,
+    pub(crate) from_name: Stored,
+    /// More header lines for the INVITE.
+    pub(crate) headers: Stored,
+    /// Min-SE that a 422 asked for, seconds (RFC 4028 section 6).
+    pub(crate) min_se: u32,
     pub(crate) pass_progress: bool,
     pub(crate) bridge: bool,
-    /// Cancelled before a provisional response came: CANCEL must wait (RFC 3261 section 9.1).
-    pub(crate) cancel_wanted: bool,
-    /// The static route that this incoming call follows.
-    pub(crate) route: Option<u16>,
-    /// The controlplane has the usage.
-    pub(crate) released: bool,
-    /// A leg of an earlier run: nothing but its slot.
-    pub(crate) ghost: bool,
+    /// It has rung once: the ring time runs.
+    pub(crate) rings: bool,
+    /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
+    pub(crate) branches: ArrayVec<u64, 4>,
+}
+
+/// A leg and what it may use: everything that a handler of its behaviour needs.
+pub(crate) struct LegMut<'a, 'm> {
+    pub(crate) leg: &'a mut Leg,
+    pub(crate) media: &'a mut Media,
+    pub(crate) transactions: &'a mut Transactions,
+    pub(crate) cx: Cx<'a, 'm>,
 }
 
 impl Leg {
-    pub(crate) fn new(id: LegId, epoch: u32, direction: Direction, now: Wall) -> Self {
+    pub(crate) fn new(id: LegId, epoch: u32, side: Side, hop: Hop, now: Wall) -> Self {
+        let state = match side {
+            Side::Inbound(_) => State::Arrived,
+            Side::Outbound(_) => State::Wanting,
+        };
         Self {
             id,
-            epoch,
-            call: CallId::NONE,
-            parent: CallId::NONE,
-            account: 0,
-            direction,
-            state: match direction {
-                Direction::Inbound => State::Arrived,
-                Direction::Outbound => State::Wanting,
-            },
-            listener: 0,
-            remote: SocketAddr::from(([0, 0, 0, 0], 0)),
-            created: now,
-            answered: Wall(0),
-            joined_at: Wall(0),
-            relays: ArrayVec::new(),
-            ended: Wall(0),
-            code: 0,
-            cause: Cause::Normal,
-            by: Party::Switch,
-            from_text: Stored::default(),
-            to_text: Stored::default(),
-            call_id: Stored::default(),
-            dialog: None,
-            dialog_text: Stored::default(),
-            invite_text: Stored::default(),
-            local_sdp: Stored::default(),
-            remote_sdp: Stored::default(),
-            sdp_version: 1,
-            offered_late: false,
-            invite_server: NONE,
-            accepted: None,
-            accepted_text: Stored::default(),
-            accepted_to: SocketAddr::from(([0, 0, 0, 0], 0)),
-            invite_client: None,
-            cancel_client: None,
-            bye_client: None,
-            bye_text: Stored::default(),
-            invite_salt: 0,
-            bye_salt: 0,
-            invite_cseq: 1,
-            from_name: Stored::default(),
-            headers: Stored::default(),
-            max_forwards: 70,
-            targets: Targets::new(),
-            target: 0,
+            state,
+            story: Story::new(epoch, now),
+            signalling: Signalling::new(hop),
+            offer: offer::OfferAnswer::default(),
+            session: session::Session::default(),
+            links: Links::default(),
+            side,
+            joins: Joins::default(),
             deadlines: Deadlines::default(),
-            ring_ms: 0,
             limit_ms: 0,
-            session_s: 0,
-            dialed_for: LegId::NONE,
-            partner: LegId::NONE,
-            children: ArrayVec::new(),
-            pass_progress: false,
-            bridge: false,
-            cancel_wanted: false,
-            route: None,
             released: false,
-            ghost: false,
         }
     }
 
-    /// What an earlier run left: over, waiting for its release.
-    pub(crate) fn ghost(epoch: u32, id: LegId, call: CallId, now: Wall) -> Self {
-        let mut leg = Self::new(id, epoch, Direction::Inbound, now);
-        leg.call = call;
-        leg.state = State::Closing;
-        leg.ghost = true;
-        leg
+    pub(crate) fn direction(&self) -> Direction {
+        match self.side {
+            Side::Inbound(_) => Direction::Inbound,
+            Side::Outbound(_) => Direction::Outbound,
+        }
+    }
+
+    pub(crate) fn inbound(&self) -> Option<&Inbound> {
+        match &self.side {
+            Side::Inbound(side) => Some(side),
+            Side::Outbound(_) => None,
+        }
+    }
+
+    pub(crate) fn outbound(&self) -> Option<&Outbound> {
+        match &self.side {
+            Side::Outbound(side) => Some(side),
+            Side::Inbound(_) => None,
+        }
+    }
+
+    pub(crate) fn outbound_mut(&mut self) -> Option<&mut Outbound> {
+        match &mut self.side {
+            Side::Outbound(side) => Some(side),
+            Side::Inbound(_) => None,
+        }
+    }
+
+    /// The static route that it follows.
+    pub(crate) fn route(&self) -> Option<RouteHandle> {
+        self.inbound().and_then(|side| side.route)
     }
 
     /// Its usage is closed and told.
@@ -245,45 +270,125 @@ impl Leg {
         matches!(self.state, State::Arrived | State::Ringing)
     }
 
-    /// Nothing of its own runs any more.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let invite_done = self.invite_client.is_none_or(|client| {
-            matches!(
-                client.state(),
-                sip::txn::invite_client::State::Accepted
-                    | sip::txn::invite_client::State::Terminated
-            )
-        });
-        let clients = self.cancel_client.is_none() && self.bye_client.is_none();
-        invite_done && clients && self.accepted.is_none()
+    /// The next moment at which something of it is due.
+    pub(crate) fn deadline(&self) -> Mono {
+        let accepted = self.signalling.accepted.as_ref();
+        let accepted = accepted.map_or(Mono::NEVER, |accepted| accepted.machine.deadline());
+        accepted.min(self.deadlines.next())
     }
 
+    /// Moves to the next state.
+    ///
+    /// # Panics
+    /// If the figure has no such arrow: a fault of ours, which ends this leg.
+    pub(crate) fn advance(&mut self, step: Move) {
+        let next = state::next(self.state, step);
+        assert!(next.is_some(), "{:?} on {step:?}", self.state);
+        self.state = next.unwrap_or(State::Closing);
+    }
+
+    /// Gives back everything it keeps in the arena.
     pub(crate) fn free_texts(&mut self, arena: &mut Arena) {
+        let Self { story, signalling, links, offer, side, .. } = self;
         for text in [
-            &mut self.from_text,
-            &mut self.to_text,
-            &mut self.call_id,
-            &mut self.dialog_text,
-            &mut self.invite_text,
-            &mut self.local_sdp,
-            &mut self.remote_sdp,
-            &mut self.accepted_text,
-            &mut self.bye_text,
-            &mut self.from_name,
-            &mut self.headers,
+            &mut story.from,
+            &mut story.to,
+            &mut story.call_id,
+            &mut signalling.text,
+            &mut signalling.reason,
+            &mut links.view,
         ] {
             arena.free(text);
         }
+        if let Some(accepted) = &mut signalling.accepted {
+            arena.free(&mut accepted.text);
+        }
+        offer.free(arena);
+        match side {
+            Side::Inbound(side) => arena.free(&mut side.text),
+            Side::Outbound(side) => {
+                arena.free(&mut side.from_name);
+                arena.free(&mut side.headers);
+            }
+        }
+    }
+}
+
+impl Story {
+    fn new(epoch: u32, created: Wall) -> Self {
+        Self {
+            epoch,
+            call: CallId::NONE,
+            parent: CallId::NONE,
+            account: 0,
+            created,
+            answered: Wall(0),
+            ended: Wall(0),
+            code: 0,
+            cause: Cause::Normal,
+            by: Party::Switch,
+            from: Stored::default(),
+            to: Stored::default(),
+            call_id: Stored::default(),
+        }
+    }
+}
+
+impl Signalling {
+    fn new(hop: Hop) -> Self {
+        Self {
+            hop,
+            dialog: None,
+            text: Stored::default(),
+            accepted: None,
+            asked: ClientId::NONE,
+            allows_info: false,
+            allows_update: false,
+            spoke_at: Mono(0),
+            reason: Stored::default(),
+        }
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            dialed_for: LegId::NONE,
+            partner: LegId::NONE,
+            early: LegId::NONE,
+            children: ArrayVec::new(),
+            view: Stored::default(),
+            ringback: false,
+        }
+    }
+}
+
+impl LegMut<'_, '_> {
+    /// Says something to another leg.
+    pub(crate) fn tell_peer(&mut self, to: LegId, message: &crate::handoff::PeerMessage<'_>) {
+        self.cx.send_to_peer(self.leg.id, to, message);
     }
 
-    /// The next moment at which something of it is due.
-    pub(crate) fn deadline(&self) -> Mono {
-        let clients = [
-            self.invite_client.map_or(Mono::NEVER, |client| client.deadline()),
-            self.cancel_client.map_or(Mono::NEVER, |client| client.deadline()),
-            self.bye_client.map_or(Mono::NEVER, |client| client.deadline()),
-            self.accepted.map_or(Mono::NEVER, |accepted| accepted.deadline()),
-        ];
-        clients.into_iter().min().unwrap_or(Mono::NEVER).min(self.deadlines.next())
+    /// The leg's tag in its dialog.
+    pub(crate) fn tag(&self) -> sip::token::Token {
+        let key = &self.cx.core.plan.keys.token;
+        sip::token::make(sip::token::Kind::Tag, self.leg.id.0, key)
+    }
+
+    /// Writes the leg's record, so that a successor can end and bill it.
+    pub(crate) fn record(&mut self) {
+        crate::usage::record(&self.cx, self.leg);
+    }
+
+    /// Our own address towards its far end.
+    pub(crate) fn media_address(&self) -> core::net::IpAddr {
+        let media = self.cx.core.media_index(self.leg.signalling.hop.via);
+        self.cx.core.media_address(media)
+    }
+}
+
+impl core::fmt::Debug for LegMut<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("LegMut").field("leg", &self.leg.id).finish_non_exhaustive()
     }
 }

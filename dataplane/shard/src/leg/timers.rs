@@ -9,20 +9,35 @@ pub(crate) enum Timer {
     Hold,
     /// An incoming call that stays unanswered: 480.
     Setup,
+    /// A target that says nothing at all: the next one is tried.
+    Target,
     /// An outgoing call that rings too long: CANCEL.
     Ring,
     /// The end of the call, whoever pays.
     Limit,
-    /// Usage written to the cell, media timeout, RTCP: once a second while it stands.
+    /// Usage written to the cell, signs of life, RTCP: once a second while it stands.
     Meter,
     /// The refresher is silent: BYE (RFC 4028).
     Session,
+    /// Our turn to refresh the session.
+    Refresh,
+    /// An offer of ours may be tried again (RFC 3261 section 14.1, Retry-After).
+    Offer,
 }
 
-const TIMERS: usize = 6;
+const TIMERS: usize = 9;
 
-pub(crate) const ALL: [Timer; TIMERS] =
-    [Timer::Hold, Timer::Setup, Timer::Ring, Timer::Limit, Timer::Meter, Timer::Session];
+pub(crate) const ALL: [Timer; TIMERS] = [
+    Timer::Hold,
+    Timer::Setup,
+    Timer::Target,
+    Timer::Ring,
+    Timer::Limit,
+    Timer::Meter,
+    Timer::Session,
+    Timer::Refresh,
+    Timer::Offer,
+];
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadlines([Mono; TIMERS]);
@@ -40,6 +55,10 @@ impl Deadlines {
 
     pub(crate) fn clear(&mut self, timer: Timer) {
         self.set(timer, Mono::NEVER);
+    }
+
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.0[timer as usize] != Mono::NEVER
     }
 
     /// The timer is due; it is cleared.

@@ -17,7 +17,8 @@ use core::fmt;
 
 use base::Mono;
 
-use super::{Actions, Clocks, Due, Timers, dump_table};
+use super::machine::{Machine, Pace, Runs, Span, machine_methods};
+use super::{Actions, Due, Timers, machine};
 
 /// States of RFC 6026 figure 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,27 +42,9 @@ enum Event {
     TransportError,
 }
 
-const STATES: [State; 5] =
-    [State::Calling, State::Proceeding, State::Accepted, State::Completed, State::Terminated];
-
-const EVENTS: [Event; 8] = [
-    Event::Provisional,
-    Event::Success,
-    Event::Refusal,
-    Event::TimerA,
-    Event::TimerB,
-    Event::TimerD,
-    Event::TimerM,
-    Event::TransportError,
-];
-
 /// An INVITE that we sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InviteClient {
-    clocks: Clocks,
-    state: State,
-    reliable: bool,
-}
+pub struct InviteClient(Machine<Figure>);
 
 const fn step(state: State, event: Event) -> Option<(State, Actions)> {
     use Actions as A;
@@ -84,15 +67,7 @@ impl InviteClient {
     /// The INVITE has been sent at `now`.
     #[must_use]
     pub fn new(now: Mono, timers: &Timers, reliable: bool) -> Self {
-        let interval = (!reliable).then_some(timers.t1);
-        let clocks = Clocks::start(now, interval, timers.give_up());
-        Self { clocks, state: State::Calling, reliable }
-    }
-
-    /// State.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
+        Self(Machine::started(State::Calling, now, timers, reliable))
     }
 
     /// A response with this status came. A repeated 2xx is passed too: the user sends its ACK
@@ -103,67 +78,65 @@ impl InviteClient {
             200..300 => Event::Success,
             _ => Event::Refusal,
         };
-        self.apply(event, now, timers)
-    }
-
-    /// The transport could not deliver.
-    pub fn handle_transport_error(&mut self, now: Mono, timers: &Timers) -> Actions {
-        self.apply(Event::TransportError, now, timers)
-    }
-
-    /// Time has passed; call it at [`InviteClient::deadline`].
-    pub fn handle_timeout(&mut self, now: Mono, timers: &Timers) -> Actions {
-        let event = match (self.clocks.due(now), self.state) {
-            (None, _) => return Actions::NONE,
-            (Some(Due::Resend), _) => Event::TimerA,
-            (Some(Due::End), State::Completed) => Event::TimerD,
-            (Some(Due::End), State::Accepted) => Event::TimerM,
-            (Some(Due::End), _) => Event::TimerB,
-        };
-        self.apply(event, now, timers)
+        self.0.apply(event, now, timers)
     }
 
     /// A CANCEL has been sent: without a final response within 64 * T1 the transaction times out
     /// (section 9.1).
     pub fn cancel_sent(&mut self, now: Mono, timers: &Timers) {
-        if self.state == State::Proceeding {
-            self.clocks.end_at = now + timers.give_up();
+        if self.state() == State::Proceeding {
+            self.0.end_after(Span::GiveUp, now, timers);
+        }
+    }
+}
+
+machine_methods!(InviteClient, State);
+
+/// RFC 6026 figure 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Figure;
+
+impl machine::Figure for Figure {
+    type State = State;
+    type Event = Event;
+
+    const STATES: &'static [State] =
+        &[State::Calling, State::Proceeding, State::Accepted, State::Completed, State::Terminated];
+    const EVENTS: &'static [Event] = &[
+        Event::Provisional,
+        Event::Success,
+        Event::Refusal,
+        Event::TimerA,
+        Event::TimerB,
+        Event::TimerD,
+        Event::TimerM,
+        Event::TransportError,
+    ];
+
+    fn step(state: State, event: Event) -> Option<(State, Actions)> {
+        step(state, event)
+    }
+
+    fn runs(state: State) -> Runs {
+        match state {
+            State::Calling => Runs::Resending(Span::GiveUp),
+            State::Proceeding | State::Terminated => Runs::Nothing,
+            State::Accepted => Runs::Until(Span::GiveUp),
+            State::Completed => Runs::Lingering(Span::D),
         }
     }
 
-    /// When to call [`InviteClient::handle_timeout`].
-    #[must_use]
-    pub fn deadline(&self) -> Mono {
-        self.clocks.deadline()
+    fn expired(state: State, due: Due) -> Event {
+        match (due, state) {
+            (Due::Resend, _) => Event::TimerA,
+            (Due::End, State::Completed) => Event::TimerD,
+            (Due::End, State::Accepted) => Event::TimerM,
+            (Due::End, _) => Event::TimerB,
+        }
     }
 
-    /// Writes the event table.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn dump(out: &mut dyn fmt::Write) -> fmt::Result {
-        dump_table(out, &STATES, &EVENTS, step)
-    }
-
-    fn apply(&mut self, event: Event, now: Mono, timers: &Timers) -> Actions {
-        let Some((next, actions)) = step(self.state, event) else { return Actions::NONE };
-        if next == self.state {
-            if event == Event::TimerA {
-                // Section 17.1.1.2: the interval doubles without a bound but timer B.
-                self.clocks.back_off(now, timers.give_up());
-            }
-            return actions;
-        }
-        self.state = next;
-        self.clocks = match next {
-            State::Accepted => Clocks::start(now, None, timers.give_up()),
-            State::Completed if !self.reliable => Clocks::start(now, None, timers.d),
-            _ => Clocks::OFF,
-        };
-        if next == State::Completed && self.reliable {
-            // Timer D is zero on reliable transports.
-            return actions.and(self.apply(Event::TimerD, now, timers));
-        }
-        actions
+    fn pace(_: State) -> Pace {
+        // Section 17.1.1.2: the interval doubles without a bound but timer B.
+        Pace::Doubling(Span::GiveUp)
     }
 }

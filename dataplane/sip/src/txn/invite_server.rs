@@ -17,7 +17,8 @@ use core::fmt;
 
 use base::Mono;
 
-use super::{Actions, Clocks, Due, Timers, dump_table};
+use super::machine::{Machine, Pace, Runs, Span, machine_methods};
+use super::{Actions, Due, Timers, machine};
 
 /// States of RFC 6026 figure 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,29 +44,9 @@ enum Event {
     TransportError,
 }
 
-const STATES: [State; 5] =
-    [State::Proceeding, State::Accepted, State::Completed, State::Confirmed, State::Terminated];
-
-const EVENTS: [Event; 10] = [
-    Event::Invite,
-    Event::Ack,
-    Event::SendProvisional,
-    Event::SendSuccess,
-    Event::SendRefusal,
-    Event::TimerG,
-    Event::TimerH,
-    Event::TimerI,
-    Event::TimerL,
-    Event::TransportError,
-];
-
 /// An INVITE that we received. The 2xx is repeated by [`super::Accepted2xx`], not here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InviteServer {
-    clocks: Clocks,
-    state: State,
-    reliable: bool,
-}
+pub struct InviteServer(Machine<Figure>);
 
 const fn step(state: State, event: Event) -> Option<(State, Actions)> {
     use Actions as A;
@@ -91,28 +72,17 @@ impl InviteServer {
     /// better.
     #[must_use]
     pub const fn new(reliable: bool) -> Self {
-        Self { clocks: Clocks::OFF, state: State::Proceeding, reliable }
-    }
-
-    /// State.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
+        Self(Machine::idle(State::Proceeding, reliable))
     }
 
     /// The INVITE came again.
     pub fn handle_request(&mut self, now: Mono, timers: &Timers) -> Actions {
-        self.apply(Event::Invite, now, timers)
+        self.0.apply(Event::Invite, now, timers)
     }
 
     /// An ACK of this transaction came; for a 2xx over RFC 6026's Accepted state it is passed on.
     pub fn handle_ack(&mut self, now: Mono, timers: &Timers) -> Actions {
-        self.apply(Event::Ack, now, timers)
-    }
-
-    /// The transport could not deliver.
-    pub fn handle_transport_error(&mut self, now: Mono, timers: &Timers) -> Actions {
-        self.apply(Event::TransportError, now, timers)
+        self.0.apply(Event::Ack, now, timers)
     }
 
     /// The user wants to send a response; it goes out (and is kept) only on [`Actions::SEND`].
@@ -122,56 +92,63 @@ impl InviteServer {
             200..300 => Event::SendSuccess,
             _ => Event::SendRefusal,
         };
-        self.apply(event, now, timers)
+        self.0.apply(event, now, timers)
+    }
+}
+
+machine_methods!(InviteServer, State);
+
+/// RFC 6026 figure 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Figure;
+
+impl machine::Figure for Figure {
+    type State = State;
+    type Event = Event;
+
+    const STATES: &'static [State] = &[
+        State::Proceeding,
+        State::Accepted,
+        State::Completed,
+        State::Confirmed,
+        State::Terminated,
+    ];
+    const EVENTS: &'static [Event] = &[
+        Event::Invite,
+        Event::Ack,
+        Event::SendProvisional,
+        Event::SendSuccess,
+        Event::SendRefusal,
+        Event::TimerG,
+        Event::TimerH,
+        Event::TimerI,
+        Event::TimerL,
+        Event::TransportError,
+    ];
+
+    fn step(state: State, event: Event) -> Option<(State, Actions)> {
+        step(state, event)
     }
 
-    /// Time has passed; call it at [`InviteServer::deadline`].
-    pub fn handle_timeout(&mut self, now: Mono, timers: &Timers) -> Actions {
-        let event = match (self.clocks.due(now), self.state) {
-            (None, _) => return Actions::NONE,
-            (Some(Due::Resend), _) => Event::TimerG,
-            (Some(Due::End), State::Confirmed) => Event::TimerI,
-            (Some(Due::End), State::Accepted) => Event::TimerL,
-            (Some(Due::End), _) => Event::TimerH,
-        };
-        self.apply(event, now, timers)
-    }
-
-    /// When to call [`InviteServer::handle_timeout`].
-    #[must_use]
-    pub fn deadline(&self) -> Mono {
-        self.clocks.deadline()
-    }
-
-    /// Writes the event table.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn dump(out: &mut dyn fmt::Write) -> fmt::Result {
-        dump_table(out, &STATES, &EVENTS, step)
-    }
-
-    fn apply(&mut self, event: Event, now: Mono, timers: &Timers) -> Actions {
-        let Some((next, actions)) = step(self.state, event) else { return Actions::NONE };
-        if next == self.state {
-            if event == Event::TimerG {
-                self.clocks.back_off(now, timers.t2);
-            }
-            return actions;
+    fn runs(state: State) -> Runs {
+        match state {
+            State::Proceeding | State::Terminated => Runs::Nothing,
+            State::Accepted => Runs::Until(Span::GiveUp),
+            State::Completed => Runs::Resending(Span::GiveUp),
+            State::Confirmed => Runs::Lingering(Span::T4),
         }
-        self.state = next;
-        self.clocks = match next {
-            State::Accepted => Clocks::start(now, None, timers.give_up()),
-            State::Completed => {
-                Clocks::start(now, (!self.reliable).then_some(timers.t1), timers.give_up())
-            }
-            State::Confirmed if !self.reliable => Clocks::start(now, None, timers.t4),
-            _ => Clocks::OFF,
-        };
-        if next == State::Confirmed && self.reliable {
-            // Timer I is zero on reliable transports.
-            return actions.and(self.apply(Event::TimerI, now, timers));
+    }
+
+    fn expired(state: State, due: Due) -> Event {
+        match (due, state) {
+            (Due::Resend, _) => Event::TimerG,
+            (Due::End, State::Confirmed) => Event::TimerI,
+            (Due::End, State::Accepted) => Event::TimerL,
+            (Due::End, _) => Event::TimerH,
         }
-        actions
+    }
+
+    fn pace(_: State) -> Pace {
+        Pace::Doubling(Span::T2)
     }
 }

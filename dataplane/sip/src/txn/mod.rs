@@ -6,13 +6,15 @@
 //! (the transaction user, TU) sends, and that time has passed; it answers with [`Actions`] and has
 //! one [`deadline`](invite_client::InviteClient::deadline). The bytes that it may want sent again
 //! are its owner's. Each module holds one event table, `step`: state and event in, next state and
-//! actions out; what is not in the table changes nothing. Timers are named as in the RFC's table 4;
+//! actions out; what is not in the table changes nothing. How a table is gone through, and what a
+//! clock does, is written once (`machine`). Timers are named as in the RFC's table 4;
 //! their lengths come from [`Timers`], which the owner passes in.
 
 pub mod accepted;
 pub mod client;
 pub mod invite_client;
 pub mod invite_server;
+mod machine;
 pub mod server;
 
 use core::fmt;

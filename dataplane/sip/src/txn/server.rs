@@ -16,7 +16,8 @@ use core::fmt;
 
 use base::Mono;
 
-use super::{Actions, Clocks, Timers, dump_table};
+use super::machine::{Machine, Pace, Runs, Span, machine_methods};
+use super::{Actions, Due, Timers, machine};
 
 /// States of figure 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,23 +37,9 @@ enum Event {
     TransportError,
 }
 
-const STATES: [State; 4] = [State::Trying, State::Proceeding, State::Completed, State::Terminated];
-
-const EVENTS: [Event; 5] = [
-    Event::Request,
-    Event::SendProvisional,
-    Event::SendFinal,
-    Event::TimerJ,
-    Event::TransportError,
-];
-
 /// A request other than INVITE and ACK that we received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Server {
-    clocks: Clocks,
-    state: State,
-    reliable: bool,
-}
+pub struct Server(Machine<Figure>);
 
 const fn step(state: State, event: Event) -> Option<(State, Actions)> {
     use Actions as A;
@@ -72,67 +59,58 @@ impl Server {
     /// The request came.
     #[must_use]
     pub const fn new(reliable: bool) -> Self {
-        Self { clocks: Clocks::OFF, state: State::Trying, reliable }
-    }
-
-    /// State.
-    #[must_use]
-    pub const fn state(&self) -> State {
-        self.state
+        Self(Machine::idle(State::Trying, reliable))
     }
 
     /// The request came again.
     pub fn handle_request(&mut self, now: Mono, timers: &Timers) -> Actions {
-        self.apply(Event::Request, now, timers)
-    }
-
-    /// The transport could not deliver.
-    pub fn handle_transport_error(&mut self, now: Mono, timers: &Timers) -> Actions {
-        self.apply(Event::TransportError, now, timers)
+        self.0.apply(Event::Request, now, timers)
     }
 
     /// The user wants to send a response; it goes out (and is kept) only on [`Actions::SEND`].
     pub fn send(&mut self, code: u16, now: Mono, timers: &Timers) -> Actions {
         let event = if code < 200 { Event::SendProvisional } else { Event::SendFinal };
-        self.apply(event, now, timers)
+        self.0.apply(event, now, timers)
+    }
+}
+
+machine_methods!(Server, State);
+
+/// Figure 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Figure;
+
+impl machine::Figure for Figure {
+    type State = State;
+    type Event = Event;
+
+    const STATES: &'static [State] =
+        &[State::Trying, State::Proceeding, State::Completed, State::Terminated];
+    const EVENTS: &'static [Event] = &[
+        Event::Request,
+        Event::SendProvisional,
+        Event::SendFinal,
+        Event::TimerJ,
+        Event::TransportError,
+    ];
+
+    fn step(state: State, event: Event) -> Option<(State, Actions)> {
+        step(state, event)
     }
 
-    /// Time has passed; call it at [`Server::deadline`].
-    pub fn handle_timeout(&mut self, now: Mono, timers: &Timers) -> Actions {
-        match self.clocks.due(now) {
-            None => Actions::NONE,
-            Some(_) => self.apply(Event::TimerJ, now, timers),
+    fn runs(state: State) -> Runs {
+        match state {
+            State::Trying | State::Proceeding | State::Terminated => Runs::Nothing,
+            State::Completed => Runs::Lingering(Span::GiveUp),
         }
     }
 
-    /// When to call [`Server::handle_timeout`].
-    #[must_use]
-    pub fn deadline(&self) -> Mono {
-        self.clocks.deadline()
+    /// The only clock is that of Completed.
+    fn expired(_: State, _: Due) -> Event {
+        Event::TimerJ
     }
 
-    /// Writes the event table.
-    ///
-    /// # Errors
-    /// Those of `out`.
-    pub fn dump(out: &mut dyn fmt::Write) -> fmt::Result {
-        dump_table(out, &STATES, &EVENTS, step)
-    }
-
-    fn apply(&mut self, event: Event, now: Mono, timers: &Timers) -> Actions {
-        let Some((next, actions)) = step(self.state, event) else { return Actions::NONE };
-        if next == self.state {
-            return actions;
-        }
-        self.state = next;
-        self.clocks = Clocks::OFF;
-        if next == State::Completed {
-            if self.reliable {
-                // Timer J is zero on reliable transports.
-                return actions.and(self.apply(Event::TimerJ, now, timers));
-            }
-            self.clocks = Clocks::start(now, None, timers.give_up());
-        }
-        actions
+    fn pace(_: State) -> Pace {
+        Pace::Steady(Span::GiveUp)
     }
 }

@@ -1,0 +1,457 @@
+//! How legs are made: of an INVITE that begins a call, of a command, of a static route. Everything
+//! that can refuse a call is asked before anything is spent on it.
+
+use base::{CallId, Door, Frames, Hop, LegId, Now};
+use core::net::{IpAddr, SocketAddr};
+use sip::body::SdpBody;
+use sip::dialog::Dialog;
+use sip::key::TransactionKey;
+use sip::{Message, Name};
+use wire::counter::Counter;
+use wire::event::{Cause, Event, Party};
+use wire::{Command, Originate};
+
+use crate::Shard;
+use crate::cx::{Core, Cx};
+use crate::handoff::{Handoff, PeerMessage};
+use crate::leg::command::call_of;
+use crate::leg::identity::{ANONYMOUS, hides_caller, passes};
+use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
+use crate::route::{RouteHandle, host_text, route_uri};
+use crate::transaction::{Begin, ClientId, ServerId};
+use crate::transport::Datagram;
+use crate::transport::policy::may_describe;
+use crate::transport::reply::{response_hop, warning};
+use crate::usage::{cut, emit_unmade, text};
+
+/// How long an incoming call may stay unanswered, if the controlplane says nothing.
+const SETUP: core::time::Duration = core::time::Duration::from_secs(180);
+
+/// An INVITE that begins a call, with the keys of its transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewCall<'a> {
+    pub(crate) datagram: &'a Datagram<'a>,
+    pub(crate) message: &'a Message<'a>,
+    pub(crate) key: TransactionKey,
+    pub(crate) merge: Option<TransactionKey>,
+}
+
+impl<'m> Shard<'m> {
+    /// A command of the controlplane.
+    pub(crate) fn command(&mut self, now: Now, frames: &mut dyn Frames, command: &Command<'_>) {
+        match command {
+            Command::Originate(wish) => {
+                if let Err(refused) = self.originate(now, frames, wish) {
+                    // No slot, no cell: nothing was used, but the director must hear of it.
+                    emit_unmade(&mut self.cx(now, frames), wish, (refused.code, refused.cause));
+                }
+            }
+            Command::Release { epoch, leg } => self.release(now, *epoch, *leg),
+            Command::Drain { on } => self.draining = *on,
+            _ => {
+                let call = call_of(command);
+                match self.legs.of_call(call) {
+                    Some(leg) => {
+                        self.with_leg(now, frames, leg, |leg| leg.command(command));
+                    }
+                    None => self.cx(now, frames).emit_optional(&Event::Unknown { call }),
+                }
+            }
+        }
+    }
+
+    /// An INVITE that begins a call.
+    pub(crate) fn new_call(&mut self, now: Now, frames: &mut dyn Frames, call: &NewCall<'_>) {
+        let NewCall { datagram, message, .. } = *call;
+        match self.take_call(now, frames, call) {
+            Ok(leg) => {
+                self.with_leg(now, frames, leg, |leg| leg.begin(message));
+                self.follow_route(now, frames, leg, message);
+            }
+            Err(refused) => {
+                let Refused { code, cause, why, min_se } = refused;
+                let mut cx = self.cx(now, frames);
+                let uri = cut(text(message.uri_raw()));
+                let (at, source) = (now.wall, datagram.hop.to);
+                cx.emit_optional(&Event::Refused { at, source, code, cause, uri, why });
+                cx.answer_with(datagram, message, code, |mut writer| {
+                    if matches!(code, 500 | 503) {
+                        writer = writer.field(Name::RetryAfter, b"5");
+                    }
+                    if min_se > 0 {
+                        writer = sip::session::TooSmall { min_se }.write(writer);
+                    }
+                    if why.is_empty() { writer } else { warning(writer, 399, why.as_bytes()) }
+                });
+            }
+        }
+    }
+
+    /// Everything that can refuse a call before it costs anything; then its leg.
+    fn take_call(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        call: &NewCall<'_>,
+    ) -> Result<LegId, Refused> {
+        let NewCall { datagram, message, .. } = *call;
+        if self.draining || !self.guard.call(now.mono) {
+            self.core.counters.count(Counter::RefusedOverload);
+            return Err(Refused::new(503, Cause::Overload));
+        }
+        let taken = judge(&self.core, datagram, message)?;
+        let route = self.route_for(now, datagram, message)?;
+        let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
+            self.core.counters.count(Counter::RefusedNoCell);
+            return Err(Refused::new(503, Cause::Overload));
+        };
+        let (id, hop) = (place.0, datagram.hop);
+        let side = Side::Inbound(Inbound {
+            invite: ServerId::NONE,
+            text: base::Stored::default(),
+            max_forwards: message.max_forwards().unwrap_or(70),
+            route,
+            trusted: self.trusts(route, hop.to.ip()),
+        });
+        let mut leg = Leg::new(id, self.core.epoch, side, hop, now.wall);
+        leg.session.agreed = taken.session;
+        let media = self.core.media_index(hop.via);
+        let mut cx = Cx { now, frames, core: &mut self.core };
+        if !self.media.open(&mut cx, id, media, hop.to.ip()) {
+            cx.count(Counter::RefusedNoPort);
+            return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
+        }
+        let filled = fill_incoming(&mut cx, &mut leg, call, taken.offer);
+        let server = filled.and_then(|()| {
+            self.transactions.servers.begin(&Begin {
+                invite: true,
+                key: call.key,
+                merge: call.merge,
+                hop: response_hop(message, hop),
+                leg: id,
+            })
+        });
+        let Some(server) = server else {
+            cx.count(Counter::DiscardNoRoom);
+            leg.free_texts(&mut cx.core.arena);
+            self.media.close(&mut cx, id);
+            return Err(Refused { why: "no room", ..Refused::new(503, Cause::Overload) });
+        };
+        if let Side::Inbound(side) = &mut leg.side {
+            side.invite = server;
+        }
+        let call = CallId(self.core.random.u128());
+        self.register(now, frames, leg, call, 0);
+        if let Some(route) = route {
+            self.routes.enter(route);
+        }
+        Ok(id)
+    }
+
+    /// Puts a leg into its slot: its cell is open, and its call finds it.
+    fn register(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        mut leg: Leg,
+        call: CallId,
+        account: u64,
+    ) {
+        leg.story.call = call;
+        leg.story.account = account;
+        let id = leg.id;
+        if let Some(cell) = self.core.cell(id) {
+            cell.open(self.core.epoch, id, call, account);
+        }
+        crate::usage::record(&self.cx(now, frames), &leg);
+        self.legs.insert(leg);
+        self.legs.register(id, call);
+        self.core.legs_taken = self.legs.len();
+        self.core.counters.count(Counter::LegCreated);
+    }
+
+    fn route_for(
+        &mut self,
+        now: Now,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+    ) -> Result<Option<RouteHandle>, Refused> {
+        if self.routes.is_empty() {
+            return Ok(None);
+        }
+        let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
+        let host = host_text(message.uri_raw());
+        let found = self.routes.find((&uri, host), datagram.hop.to.ip(), now.mono);
+        found.map_err(|(code, cause)| {
+            self.core.counters.count(Counter::RefusedOverload);
+            Refused { why: "the route is full", ..Refused::new(code, cause) }
+        })
+    }
+
+    fn trusts(&self, route: Option<RouteHandle>, source: IpAddr) -> bool {
+        let route = route.and_then(|route| self.routes.get(route));
+        route.is_some_and(|route| route.trusted.iter().any(|network| network.contains(source)))
+    }
+
+    /// Dials the target of a static route for an incoming leg, without asking anybody: by a message
+    /// to self, as everything that one leg has another do.
+    fn follow_route(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        id: LegId,
+        message: &Message<'_>,
+    ) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let (handle, trusted) = match leg.inbound() {
+            Some(Inbound { route: Some(route), trusted, .. }) => (*route, *trusted),
+            _ => return,
+        };
+        let Some(route) = self.routes.get(handle) else { return };
+        leg.story.account = route.account;
+        let mut uri = [0; 768];
+        let Some(uri) = route_uri(route, message.uri_raw(), &mut uri) else {
+            self.with_leg(now, frames, id, |leg| {
+                leg.refuse(&Answer::new(404), Cause::NoRoute, Party::Switch);
+            });
+            return;
+        };
+        let mut name = [0; 256];
+        let from = message.from();
+        let hidden = hides_caller(message, trusted);
+        let shown = from.as_ref().ok().filter(|_| !hidden);
+        let name = shown.and_then(|from| from.display_value(&mut name)).map(text);
+        let from = shown.map_or(ANONYMOUS, |from| text(from.uri));
+        let targets: wire::command::Targets = route.targets.iter().take(4).copied().collect();
+        let originate = Originate {
+            call: CallId(self.core.random.u128()),
+            account: route.account,
+            parent: leg.story.call,
+            peer: id,
+            listener: listener_of(&self.core, leg.signalling.hop.via, targets.first()),
+            targets,
+            uri: text(uri),
+            from,
+            from_name: if hidden { "Anonymous" } else { name.unwrap_or_default() },
+            headers: "",
+            ring_ms: u32::from(route.ring_s) * 1_000,
+            limit_ms: 0,
+            pass_progress: true,
+            bridge: true,
+        };
+        if let Some(cell) = self.core.cell(id) {
+            cell.set_account(route.account);
+        }
+        let most = uri.len() + from.len() + originate.from_name.len() + 512;
+        let dial = Handoff::Dial(originate);
+        let own = usize::from(self.core.plan.shard);
+        let queued = self.core.handoffs[own].push_with(most, |out| wire::encode(&dial, out).ok());
+        if !queued {
+            self.core.counters.count(Counter::DiscardHandoffFull);
+            self.with_leg(now, frames, id, |leg| {
+                leg.refuse(&Answer::new(503), Cause::Overload, Party::Switch);
+            });
+        }
+    }
+
+    /// A static route's leg is dialled; if it cannot be made, whoever waits for it hears so.
+    pub(crate) fn dial_for_route(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        wish: &Originate<'_>,
+    ) {
+        if let Err(Refused { code, cause, .. }) = self.originate(now, frames, wish) {
+            let ended = PeerMessage::Ended { code, cause, reason: "" };
+            self.cx(now, frames).send_to_peer(LegId::NONE, wish.peer, &ended);
+        }
+    }
+
+    /// A new outgoing leg. An error if it could not even be made; else it ends as every leg does.
+    fn originate(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        wish: &Originate<'_>,
+    ) -> Result<(), Refused> {
+        if self.legs.of_call(wish.call).is_some() || wish.call == CallId::NONE {
+            self.core.counters.count(Counter::DiscardCommandMalformed);
+            return Ok(());
+        }
+        let listener = match wish.listener {
+            Originate::ANY_LISTENER => listener_for(&self.core, wish.targets.first()),
+            listener => listener,
+        };
+        if usize::from(listener) >= self.core.plan.listeners.len() {
+            self.core.counters.count(Counter::DiscardCommandMalformed);
+            return Err(Refused::new(0, Cause::Internal));
+        }
+        let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
+            self.core.counters.count(Counter::RefusedNoCell);
+            return Err(Refused::new(503, Cause::Overload));
+        };
+        let id = place.0;
+        let mut targets = wish.targets.clone();
+        self.core.bad_targets.order(&mut targets, now.mono);
+        let first = targets.first().copied();
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
+        let media = self.core.media_index(hop.via);
+        let mut cx = Cx { now, frames, core: &mut self.core };
+        if !self.media.open(&mut cx, id, media, hop.to.ip()) {
+            cx.count(Counter::RefusedNoPort);
+            return Err(Refused::new(503, Cause::NoPort));
+        }
+        let side = Side::Outbound(outbound(wish, targets));
+        let mut leg = Leg::new(id, cx.core.epoch, side, hop, now.wall);
+        leg.story.parent = wish.parent;
+        leg.links.dialed_for = wish.peer;
+        leg.limit_ms = wish.limit_ms;
+        let filled = fill_outgoing(cx.core, &mut leg, wish).is_some() && first.is_some();
+        self.register(now, frames, leg, wish.call, wish.account);
+        self.with_leg(now, frames, id, |leg| match filled {
+            true => leg.dial(),
+            false => leg.finish(Cause::Internal, Party::Switch),
+        });
+        Ok(())
+    }
+}
+
+fn outbound(wish: &Originate<'_>, targets: wire::command::Targets) -> Outbound {
+    Outbound {
+        invite: ClientId::NONE,
+        targets,
+        target: 0,
+        cseq: 1,
+        max_forwards: 70,
+        ring_ms: wish.ring_ms,
+        from_name: base::Stored::default(),
+        headers: base::Stored::default(),
+        min_se: 0,
+        pass_progress: wish.pass_progress,
+        bridge: wish.bridge,
+        rings: false,
+        branches: arrayvec::ArrayVec::new(),
+    }
+}
+
+/// What an INVITE's description and session timer are worth.
+fn judge<'d>(
+    core: &Core<'_>,
+    datagram: &Datagram<'_>,
+    message: &Message<'d>,
+) -> Result<Taken<'d>, Refused> {
+    let wanted = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
+    let session = sip::session::as_server(message, wanted, sip::session::MIN_SE_SECONDS);
+    let session = session
+        .map_err(|small| Refused { min_se: small.min_se, ..Refused::new(422, Cause::Protocol) })?;
+    let offer = match message.sdp() {
+        SdpBody::None => None,
+        SdpBody::Broken => {
+            return Err(Refused { why: "unreadable body", ..Refused::new(400, Cause::Protocol) });
+        }
+        SdpBody::Sdp(text) => {
+            judge_offer(core, datagram, text)?;
+            Some(text)
+        }
+    };
+    Ok(Taken { offer, session })
+}
+
+fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<(), Refused> {
+    use crate::leg::BadOffer;
+    let offer = sdp::Session::parse(text).map_err(BadOffer::from)?;
+    let audio = offer.audio().map_err(|error| {
+        let secure = offer.media().iter().any(|media| {
+            media.kind() == sdp::Kind::Audio
+                && media.protocol().is_rtp()
+                && !media.protocol().is_plain()
+        });
+        let why = if secure { "secure media (SRTP) only" } else { error.reason() };
+        Refused { why, ..Refused::new(488, Cause::NoCodec) }
+    })?;
+    let address = audio.address().map_err(BadOffer::from)?;
+    let ours = core.media_address(core.media_index(datagram.hop.via));
+    match may_describe(address, ours) {
+        true => Ok(()),
+        false => {
+            Err(Refused { why: "media address not allowed", ..Refused::new(403, Cause::Forbidden) })
+        }
+    }
+}
+
+/// None if there is no room for what must be kept, or the message makes no dialog.
+fn fill_incoming(
+    cx: &mut Cx<'_, '_>,
+    leg: &mut Leg,
+    call: &NewCall<'_>,
+    offer: Option<&[u8]>,
+) -> Option<()> {
+    let NewCall { datagram, message, .. } = *call;
+    let key = &cx.core.plan.keys.token;
+    let tag = sip::token::make(sip::token::Kind::Tag, leg.id.0, key);
+    let cseq = cx.core.random.u32() >> 8;
+    let mut block = [0; 4_096];
+    let dialog = Dialog::uas(&mut block, message, &tag, cseq).ok()?;
+    let arena = &mut cx.core.arena;
+    leg.signalling.text = arena.store(&block[..dialog.text_len()])?;
+    leg.signalling.dialog = Some(dialog);
+    leg.signalling.spoke_at = cx.now.mono;
+    leg.signalling.allows_info = message.allows(sip::Method::Info).unwrap_or(false);
+    leg.signalling.allows_update = message.allows(sip::Method::Update).unwrap_or(false);
+    if let Side::Inbound(side) = &mut leg.side {
+        side.text = arena.store(datagram.bytes)?;
+    }
+    leg.story.from = arena.store(message.from().ok()?.uri)?;
+    leg.story.to = arena.store(message.uri_raw())?;
+    leg.story.call_id = arena.store(message.call_id().ok()?)?;
+    if let Some(offer) = offer {
+        leg.offer.receive(arena, offer)?;
+    }
+    leg.deadlines.set(Timer::Hold, cx.now.mono + cx.core.plan.timers.hold);
+    leg.deadlines.set(Timer::Setup, cx.now.mono + SETUP);
+    Some(())
+}
+
+fn fill_outgoing(core: &mut Core<'_>, leg: &mut Leg, wish: &Originate<'_>) -> Option<()> {
+    let mut call_id = [0; 32];
+    call_id_text(wish.call, &mut call_id);
+    // The ring is another process's memory: what is written into a message is checked here.
+    let is_uri = |text: &str| sip::Uri::parse(text.as_bytes()).is_ok();
+    let sound = passes(wish.headers) && is_uri(wish.uri) && is_uri(wish.from);
+    let arena = &mut core.arena;
+    leg.story.to = arena.store(wish.uri.as_bytes())?;
+    leg.story.from = arena.store(wish.from.as_bytes())?;
+    leg.story.call_id = arena.store(&call_id)?;
+    let side = leg.outbound_mut()?;
+    side.from_name = arena.store(wish.from_name.as_bytes())?;
+    side.headers = arena.store(wish.headers.as_bytes())?;
+    sound.then_some(())
+}
+
+/// The listener that a call came by, if its route's target can be reached from there.
+fn listener_of(core: &Core<'_>, via: Door, target: Option<&SocketAddr>) -> u8 {
+    let Door::Datagram(listener) = via else { return Originate::ANY_LISTENER };
+    let local = core.plan.listeners.get(usize::from(listener));
+    let fits = local
+        .zip(target)
+        .is_some_and(|(local, target)| local.advertised.is_ipv4() == target.is_ipv4());
+    if fits { listener } else { Originate::ANY_LISTENER }
+}
+
+/// A listener from which the target can be reached.
+fn listener_for(core: &Core<'_>, target: Option<&SocketAddr>) -> u8 {
+    let fits = |address: SocketAddr| {
+        target.is_none_or(|target| {
+            target.is_ipv4() == address.is_ipv4()
+                && (target.ip().is_loopback() == address.ip().is_loopback()
+                    || address.ip().is_unspecified())
+        })
+    };
+    let same_family =
+        |address: SocketAddr| target.is_none_or(|target| target.is_ipv4() == address.is_ipv4());
+    let listeners = || (0_u8..).zip(&core.plan.listeners);
+    let exact = listeners().find(|(_, listener)| fits(listener.advertised));
+    let some = || listeners().find(|(_, listener)| same_family(listener.advertised));
+    exact.or_else(some).map_or(0, |(index, _)| index)
+}

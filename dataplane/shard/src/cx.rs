@@ -1,0 +1,145 @@
+//! What every room may use beside its own: the plan, counters, randomness, the arena, and the queues
+//! by which the shard says something. A handler borrows it together with the time and the packet
+//! memory as [`Cx`].
+
+use std::collections::VecDeque;
+
+use base::{Arena, Flow, Frame, Frames, LegId, Local, Now, Prng, Records, Transmit};
+use wire::cell::CellWriter;
+use wire::counter::{Counter, Counters};
+use wire::event::Event;
+use wire::region::Region;
+
+use crate::handoff::{Handoff, PeerMessage};
+use crate::plan::{CLOSING_BYTES, Plan};
+use crate::transport::targets::BadTargets;
+
+/// The largest message we write, in bytes: what a large frame holds.
+pub(crate) const MESSAGE_BYTES: usize = base::frame::LARGE_BYTES - base::frame::HEADROOM;
+
+/// The shard without its rooms.
+#[derive(Debug)]
+pub(crate) struct Core<'m> {
+    pub(crate) plan: Plan,
+    pub(crate) region: Region<'m>,
+    pub(crate) epoch: u32,
+    pub(crate) counters: Counters,
+    pub(crate) random: Prng,
+    /// Texts that outlive a datagram.
+    pub(crate) arena: Arena,
+    pub(crate) events: Records,
+    /// One queue per shard; the own one carries what legs of this shard say to each other.
+    pub(crate) handoffs: Vec<Records>,
+    pub(crate) flows: VecDeque<Flow>,
+    pub(crate) transmits: VecDeque<Transmit>,
+    /// Where messages are composed before they get a frame of their size.
+    pub(crate) page: Vec<u8>,
+    /// Targets that said nothing lately.
+    pub(crate) bad_targets: BadTargets,
+    /// Legs in their slots, released or not: each has its closing event's room in `events`.
+    pub(crate) legs_taken: usize,
+    /// Legs that are joined with another.
+    pub(crate) legs_joined: u64,
+}
+
+/// The time, the packet memory and the core, as one handler after the other borrows them.
+pub(crate) struct Cx<'a, 'm> {
+    pub(crate) now: Now,
+    pub(crate) frames: &'a mut dyn Frames,
+    pub(crate) core: &'a mut Core<'m>,
+}
+
+impl<'m> Cx<'_, 'm> {
+    #[inline]
+    pub(crate) fn count(&mut self, counter: Counter) {
+        self.core.counters.count(counter);
+    }
+
+    /// Gives a frame back unused and counts why: the only way to drop one.
+    #[inline]
+    pub(crate) fn discard(&mut self, frame: Frame, reason: Counter) {
+        self.core.counters.count(reason);
+        self.frames.free(frame);
+    }
+
+    /// Lets `write` fill a page and gives it a frame of its size; None if it does not fit or no
+    /// frame is free (counted).
+    pub(crate) fn compose(
+        &mut self,
+        write: impl FnOnce(&mut [u8], &Core<'m>) -> Option<usize>,
+    ) -> Option<Frame> {
+        let mut page = core::mem::take(&mut self.core.page);
+        let frame = match write(&mut page, self.core) {
+            Some(len) => frame_of(self.frames, &page[..len]),
+            None => None,
+        };
+        self.core.page = page;
+        if frame.is_none() {
+            self.count(Counter::DiscardNoFrame);
+        }
+        frame
+    }
+
+    /// Queues a datagram.
+    #[inline]
+    pub(crate) fn transmit(&mut self, from: Local, to: core::net::SocketAddr, frame: Frame) {
+        self.core.transmits.push_back(Transmit { frame, from, to });
+    }
+
+    /// Says something to another leg, of whatever shard.
+    pub(crate) fn send_to_peer(&mut self, from: LegId, to: LegId, message: &PeerMessage<'_>) {
+        let shard = usize::from(to.shard());
+        let known = to != LegId::NONE;
+        let Some(queue) = self.core.handoffs.get_mut(shard).filter(|_| known) else { return };
+        let most = message.bytes_max();
+        let handoff = Handoff::Leg { to, from, message: message.clone() };
+        if !queue.push_with(most, |out| wire::encode(&handoff, out).ok()) {
+            self.count(Counter::DiscardHandoffFull);
+        }
+    }
+
+    /// An event that is within its leg's credit.
+    pub(crate) fn emit_event(&mut self, event: &Event<'_>) {
+        let most = event.bytes_max();
+        if !self.core.events.push_with(most, |out| wire::encode(event, out).ok()) {
+            self.count(Counter::DiscardNoRoom);
+        }
+    }
+
+    /// An event that may be left out when room is short (its absence is counted).
+    pub(crate) fn emit_optional(&mut self, event: &Event<'_>) {
+        if self.core.has_credit() {
+            self.emit_event(event);
+        } else {
+            self.count(Counter::DiscardNoRoom);
+        }
+    }
+}
+
+impl<'m> Core<'m> {
+    /// Whether the event queue has room for one more leg's words.
+    pub(crate) fn has_credit(&self) -> bool {
+        let room = self.events.capacity() - self.events.used();
+        room > (self.legs_taken + 1) * CLOSING_BYTES + wire::MESSAGE_BYTES_MAX
+    }
+
+    pub(crate) fn cell(&self, leg: LegId) -> Option<CellWriter<'m>> {
+        self.region.cell(leg.index()).map(CellWriter::new)
+    }
+}
+
+/// A frame with these bytes.
+pub(crate) fn frame_of(frames: &mut dyn Frames, bytes: &[u8]) -> Option<Frame> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let frame = frames.alloc(bytes.len())?.resized(bytes.len());
+    frames.bytes_mut(frame).copy_from_slice(bytes);
+    Some(frame)
+}
+
+impl core::fmt::Debug for Cx<'_, '_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Cx").field("now", &self.now).finish_non_exhaustive()
+    }
+}

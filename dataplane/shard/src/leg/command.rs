@@ -1,0 +1,61 @@
+//! What the controlplane commands a leg.
+
+use base::{CallId, Mono};
+use core::time::Duration;
+use wire::Command;
+use wire::counter::Counter;
+use wire::event::Party;
+
+use super::timers::Timer;
+use super::{Answer, LegMut};
+
+impl LegMut<'_, '_> {
+    /// A command for this leg's call.
+    pub(crate) fn command(&mut self, command: &Command<'_>) {
+        match command {
+            Command::Accept { account, setup_ms, .. } => self.accepted_by(*account, *setup_ms),
+            Command::Progress { code, .. } if (101..200).contains(code) => {
+                self.progress(*code, false);
+            }
+            Command::Answer { limit_ms, .. } => self.answer_for_itself(*limit_ms),
+            Command::Reject { code, reason, retry_after, cause, .. }
+                if (300..700).contains(code) =>
+            {
+                let retry_after = *retry_after;
+                let answer = Answer { reason, retry_after, ..Answer::new(*code) };
+                self.refuse(&answer, *cause, Party::Application);
+            }
+            Command::Hangup { cause, .. } => self.hang_up(*cause, Party::Application),
+            Command::Join { b, .. } => self.join(*b),
+            Command::Part { .. } => self.leave_join(),
+            Command::Ringback { on, .. } => self.ringback(*on),
+            Command::Limit { remaining_ms, .. } => self.limit(*remaining_ms),
+            _ => self.cx.count(Counter::DiscardCommandMalformed),
+        }
+    }
+
+    fn limit(&mut self, remaining_ms: u32) {
+        let at = match remaining_ms {
+            0 => Mono::NEVER,
+            ms => self.cx.now.mono + Duration::from_millis(u64::from(ms)),
+        };
+        self.leg.deadlines.set(Timer::Limit, at);
+    }
+}
+
+/// The call that a command names.
+pub(crate) fn call_of(command: &Command<'_>) -> CallId {
+    match command {
+        Command::Accept { call, .. }
+        | Command::Progress { call, .. }
+        | Command::Answer { call, .. }
+        | Command::Reject { call, .. }
+        | Command::Hangup { call, .. }
+        | Command::Join { call, .. }
+        | Command::Part { call }
+        | Command::Ringback { call, .. }
+        | Command::Limit { call, .. } => *call,
+        Command::Originate(originate) => originate.call,
+        Command::Release { .. } | Command::Drain { .. } => CallId::NONE,
+    }
+}

@@ -1,0 +1,126 @@
+//! Digits: as RTP events they cross with the packets; where the other side has none they cross as
+//! INFO, and those that come by INFO become RTP events where the other side has those.
+
+use base::LegId;
+use sip::Message;
+use wire::event::Event;
+
+use super::{LegMut, Request};
+use crate::handoff::{DigitPath, PeerMessage};
+use crate::transaction::Sent;
+
+/// Length of a digit whose INFO does not say it, milliseconds.
+const DURATION_MS: u16 = 160;
+/// Longest digit that is passed on, milliseconds (RFC 4733: 16 bits at 8 kHz hold 8 s).
+const DURATION_MS_MAX: u16 = 8_000;
+
+/// A digit that an INFO brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Digit {
+    digit: char,
+    duration_ms: u16,
+}
+
+impl LegMut<'_, '_> {
+    /// An INFO: digits are taken (`application/dtmf-relay`: `Signal=5`; `application/dtmf`: `5`) if
+    /// they reach somebody; everything else is refused (RFC 6086 section 4.2.2: a 200 says that it
+    /// was processed).
+    pub(crate) fn info(&mut self, request: &Request<'_>) {
+        let message = request.message;
+        if message.body().is_empty() {
+            // A keep-alive of old phones.
+            return self.respond(request, 200, |writer| writer);
+        }
+        let Some(digit) = digit_of(message) else {
+            return self.respond(request, 415, |writer| {
+                writer.field(sip::Name::Accept, b"application/dtmf-relay, application/dtmf")
+            });
+        };
+        if !self.carry(digit) {
+            return self.respond(request, 415, |writer| writer);
+        }
+        self.respond(request, 200, |writer| writer);
+        let (call, at) = (self.leg.story.call, self.cx.now.wall);
+        self.cx.emit_optional(&Event::Digit { call, at, digit: digit.digit });
+    }
+
+    /// Brings a digit to whoever hears this leg's far end. False if that one takes none.
+    fn carry(&mut self, digit: Digit) -> bool {
+        let links = &self.leg.links;
+        let other = if links.partner == LegId::NONE { links.early } else { links.partner };
+        if other == LegId::NONE {
+            // The application is told, which is all there is.
+            return true;
+        }
+        if self.peer_view().digits == DigitPath::None {
+            return false;
+        }
+        let Digit { digit, duration_ms } = digit;
+        self.tell_peer(other, &PeerMessage::Digit { digit, duration_ms });
+        true
+    }
+
+    /// A digit of our far end, heard in its packets. `crosses`: the other side gets those.
+    pub(crate) fn heard_digit(&mut self, digit: char, duration_ms: u16, crosses: bool) {
+        if !crosses {
+            self.carry(Digit { digit, duration_ms: duration_ms.clamp(40, DURATION_MS_MAX) });
+        }
+        let (call, at) = (self.leg.story.call, self.cx.now.wall);
+        self.cx.emit_optional(&Event::Digit { call, at, digit });
+    }
+
+    /// A digit of the other far end that does not cross as a packet.
+    pub(crate) fn on_peer_digit(&mut self, from: LegId, digit: char, duration_ms: u16) {
+        if self.leg.links.partner != from && self.leg.links.dialed_for != from {
+            return;
+        }
+        if self.media.send_digit(&mut self.cx, self.leg.id, digit, duration_ms) {
+            return;
+        }
+        if self.leg.signalling.allows_info && self.leg.signalling.dialog.is_some() {
+            let mut body = [0; 64];
+            let Some(len) = relay_body(digit, duration_ms, &mut body) else { return };
+            self.ask(Sent::Info, |writer, _| {
+                let writer = writer.content(b"application/dtmf-relay", &body[..len]);
+                writer.finish().ok().map(<[u8]>::len)
+            });
+        }
+    }
+}
+
+fn relay_body(digit: char, duration_ms: u16, out: &mut [u8]) -> Option<usize> {
+    use std::io::Write;
+    let room = out.len();
+    let mut rest = &mut *out;
+    write!(rest, "Signal={digit}\r\nDuration={duration_ms}\r\n").ok()?;
+    let left = rest.len();
+    Some(room - left)
+}
+
+/// The digit in an INFO's body.
+fn digit_of(message: &Message<'_>) -> Option<Digit> {
+    let (kind, _) = message.content_type().ok()?;
+    let body = message.body();
+    let signal = if kind.eq_ignore_ascii_case(b"application/dtmf-relay") {
+        line(body, b"Signal")?.first().copied()
+    } else if kind.eq_ignore_ascii_case(b"application/dtmf") {
+        body.trim_ascii().first().copied()
+    } else {
+        None
+    };
+    let digit = signal.map(|byte| char::from(byte).to_ascii_uppercase())?;
+    let duration = line(body, b"Duration").and_then(|text| core::str::from_utf8(text).ok());
+    let duration = duration.and_then(|text| text.parse::<u16>().ok()).unwrap_or(DURATION_MS);
+    let duration_ms = duration.clamp(40, DURATION_MS_MAX);
+    "0123456789*#ABCD".contains(digit).then_some(Digit { digit, duration_ms })
+}
+
+/// The value of a `Name=value` line.
+fn line<'b>(body: &'b [u8], name: &[u8]) -> Option<&'b [u8]> {
+    body.split(|byte| *byte == b'\n').find_map(|line| {
+        let line = line.trim_ascii();
+        let (key, value) = line.split_at(line.iter().position(|byte| *byte == b'=')?);
+        let is = key.trim_ascii().eq_ignore_ascii_case(name);
+        is.then(|| value[1..].trim_ascii())
+    })
+}

@@ -1,0 +1,93 @@
+//! Who calls, as the header says it: what crosses to the other hop, and what the application hears.
+
+use sip::{Message, Name};
+
+/// Headers that a trusted network's word is passed on in (RFC 3325, RFC 3323, RFC 5806, RFC 7044,
+/// RFC 8224, RFC 3326).
+const IDENTITY: [Name; 6] = [
+    Name::PAssertedIdentity,
+    Name::Privacy,
+    Name::Diversion,
+    Name::HistoryInfo,
+    Name::Identity,
+    Name::Reason,
+];
+
+/// The caller that is shown where the true one must not be (RFC 3323 section 4.1.1.3).
+pub(crate) const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
+
+/// The identity headers of an INVITE, one a line with CRLF. What does not fit is left out.
+pub(crate) fn lines(invite: &[u8], out: &mut [u8]) -> usize {
+    let Ok(message) = Message::parse(invite) else { return 0 };
+    let mut at = 0;
+    for header in message.headers().filter(|header| IDENTITY.contains(&header.name)) {
+        at = put(out, at, (header.name.text().as_bytes(), header.value));
+    }
+    at
+}
+
+/// Of an INVITE whose source is not trusted only the wish to be hidden goes on.
+pub(crate) fn privacy_line(invite: &[u8], out: &mut [u8]) -> usize {
+    let Ok(message) = Message::parse(invite) else { return 0 };
+    match message.privacy().hides_caller() {
+        true => put(out, 0, (b"Privacy", b"id")),
+        false => 0,
+    }
+}
+
+/// Whether the caller's number and name must not be shown to the called side by us.
+pub(crate) fn hides_caller(message: &Message<'_>, trusted: bool) -> bool {
+    !trusted && message.privacy().hides_caller()
+}
+
+/// URI of whoever diverted the call last: the first Diversion (RFC 5806 section 5.1), else the last
+/// but one entry of History-Info (RFC 7044), whose last one is the target itself.
+pub(crate) fn diversion<'m>(message: &Message<'m>) -> &'m [u8] {
+    if let Some(Ok(address)) = message.addresses(Name::Diversion).next() {
+        return address.uri;
+    }
+    let mut last: &[u8] = b"";
+    let mut before: &[u8] = b"";
+    let mut count = 0;
+    for address in message.addresses(Name::HistoryInfo).flatten() {
+        (before, last, count) = (last, address.uri, count + 1);
+    }
+    if count > 1 { before } else { last }
+}
+
+/// The X-* and User-to-User headers, one `Name: value` a line, as the application sees them.
+pub(crate) fn extension_headers(message: &Message<'_>, out: &mut [u8]) -> usize {
+    let mut at = 0;
+    for header in message.headers() {
+        let is_extension = header.text.len() > 2 && header.text[..2].eq_ignore_ascii_case(b"X-");
+        let is_user = header.text.eq_ignore_ascii_case(b"User-to-User");
+        if is_extension || is_user {
+            at = put(out, at, (header.text, header.value));
+        }
+    }
+    at
+}
+
+/// Adds a line behind `at`; where it ends. A value that is no clean text is left out.
+fn put(out: &mut [u8], at: usize, (name, value): (&[u8], &[u8])) -> usize {
+    let len = name.len() + value.len() + 4;
+    let broken = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+    let clean = core::str::from_utf8(value).is_ok() && !value.iter().any(broken);
+    let Some(room) = out.get_mut(at..at + len).filter(|_| clean) else { return at };
+    let mut from = 0;
+    for part in [name, b": ", value, b"\r\n"] {
+        room[from..from + part.len()].copy_from_slice(part);
+        from += part.len();
+    }
+    at + len
+}
+
+/// Header lines that a controlplane may send out: extensions and User-to-User (RFC 7433), nothing
+/// that means something to a proxy.
+pub(crate) fn passes(headers: &str) -> bool {
+    headers.lines().filter(|line| !line.is_empty()).all(|line| {
+        let name = line.split_once(':').map_or("", |(name, _)| name.trim_ascii());
+        let extension = name.len() > 2 && name.as_bytes()[..2].eq_ignore_ascii_case(b"X-");
+        extension || name.eq_ignore_ascii_case("User-to-User")
+    })
+}

@@ -1,0 +1,343 @@
+//! The incoming side: an INVITE's answers, its ACK and its CANCEL.
+
+use base::LegId;
+use core::net::SocketAddr;
+use core::time::Duration;
+use sip::{Message, Name, Part, Reply, reply_to};
+use wire::event::{Cause, Event, Incoming, Party};
+
+use super::offer::BadOffer;
+use super::timers::Timer;
+use super::{Accepted, Leg, LegMut, METER, Move, Side, identity};
+use crate::cx::Core;
+use crate::transport::reply::{ALLOW, contact, warning};
+use crate::usage::{cut, text};
+
+/// A final or provisional response to the INVITE of a leg. Its description, where it has one, is
+/// what the leg's offer/answer says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    pub(crate) code: u16,
+    pub(crate) reason: &'a str,
+    /// Seconds, 0 for no Retry-After.
+    pub(crate) retry_after: u32,
+    pub(crate) described: bool,
+    /// The text of a Warning, empty for none.
+    pub(crate) why: &'a str,
+}
+
+impl Answer<'static> {
+    pub(crate) const fn new(code: u16) -> Self {
+        Self { code, reason: "", retry_after: 0, described: false, why: "" }
+    }
+
+    /// With our description.
+    pub(crate) const fn described(code: u16) -> Self {
+        Self { described: true, ..Self::new(code) }
+    }
+}
+
+/// Why a new call is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) code: u16,
+    pub(crate) cause: Cause,
+    /// For people: the Warning's text, empty for none.
+    pub(crate) why: &'static str,
+    /// What a 422 must name (RFC 4028 section 6), seconds; 0 for nothing.
+    pub(crate) min_se: u32,
+}
+
+impl Refused {
+    pub(crate) const fn new(code: u16, cause: Cause) -> Self {
+        Self { code, cause, why: "", min_se: 0 }
+    }
+}
+
+impl From<BadOffer> for Refused {
+    fn from(bad: BadOffer) -> Self {
+        let BadOffer { code, cause, why } = bad;
+        Self { code, cause, why, min_se: 0 }
+    }
+}
+
+/// What was found good in an INVITE before anything was spent on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken<'a> {
+    pub(crate) offer: Option<&'a [u8]>,
+    pub(crate) session: Option<sip::session::Agreed>,
+}
+
+impl LegMut<'_, '_> {
+    /// The call is ours: 100 Trying, then the controlplane is asked. (A static route was told
+    /// before.)
+    pub(crate) fn begin(&mut self, message: &Message<'_>) {
+        self.reply(&Answer::new(100));
+        if self.leg.route().is_some() {
+            return self.leg.deadlines.clear(Timer::Hold);
+        }
+        let mut extra = [0; 8_192];
+        let len = identity::extension_headers(message, &mut extra);
+        let mut name = [0; 256];
+        let (from, to) = (message.from(), message.to());
+        let name = from.as_ref().ok().and_then(|from| from.display_value(&mut name));
+        let incoming = Incoming {
+            call: self.leg.story.call,
+            leg: self.leg.id,
+            at: self.cx.now.wall,
+            listener: match self.leg.signalling.hop.via {
+                base::Door::Datagram(listener) => listener,
+                base::Door::Stream(_) => 0,
+            },
+            source: self.leg.signalling.hop.to,
+            uri: cut(text(message.uri_raw())),
+            from: cut(from.as_ref().map_or("", |from| text(from.uri))),
+            from_name: cut(text(name.unwrap_or_default())),
+            to: cut(to.as_ref().map_or("", |to| text(to.uri))),
+            call_id: cut(text(message.call_id().unwrap_or_default())),
+            diversion: cut(text(identity::diversion(message))),
+            headers: text(&extra[..len]),
+        };
+        self.cx.emit_event(&Event::Incoming(incoming));
+    }
+
+    /// Sends a response to the leg's INVITE. False if it could not be written, or came too late.
+    pub(crate) fn reply(&mut self, answer: &Answer<'_>) -> bool {
+        let tag = self.tag();
+        let leg = &*self.leg;
+        let Side::Inbound(side) = &leg.side else { return false };
+        let invite = side.invite;
+        let mut cseq = 0;
+        let frame = self.cx.compose(|out, core| {
+            let message = Message::parse(core.arena.get(&side.text)).ok()?;
+            cseq = message.cseq().map_or(0, |cseq| cseq.number);
+            write_reply(out, core, leg, (&message, &tag), answer)
+        });
+        let Some(frame) = frame else { return false };
+        let success = (200..300).contains(&answer.code);
+        if success && !self.accept(frame, invite, cseq) {
+            self.cx.discard(frame, wire::counter::Counter::DiscardNoRoom);
+            return false;
+        }
+        let sent = self.transactions.servers.send(&mut self.cx, invite, answer.code, frame);
+        if sent.is_some()
+            && answer.code >= 200
+            && let Side::Inbound(side) = &mut self.leg.side
+        {
+            self.leg.story.code = answer.code;
+            self.cx.core.arena.free(&mut side.text);
+        }
+        sent.is_some()
+    }
+
+    /// A 2xx of ours is on its way in this transaction: it is kept and repeated until its ACK
+    /// comes. False if there is no room to keep it.
+    pub(crate) fn accept(
+        &mut self,
+        frame: base::Frame,
+        server: crate::transaction::ServerId,
+        cseq: u32,
+    ) -> bool {
+        let timers = self.cx.core.sip_timers();
+        let Some(hop) = self.transactions.servers.hop(server) else { return false };
+        let Some(text) = self.cx.core.arena.store(self.cx.frames.bytes(frame)) else {
+            return false;
+        };
+        self.forget_accepted();
+        let machine = sip::txn::Accepted2xx::new(self.cx.now.mono, &timers);
+        self.leg.signalling.accepted = Some(Accepted { machine, text, hop, cseq });
+        true
+    }
+
+    /// Nothing waits for an ACK any more.
+    pub(crate) fn forget_accepted(&mut self) {
+        if let Some(mut accepted) = self.leg.signalling.accepted.take() {
+            self.cx.core.arena.free(&mut accepted.text);
+        }
+    }
+
+    /// A provisional response.
+    pub(crate) fn progress(&mut self, code: u16, described: bool) {
+        if self.leg.is_waiting() {
+            self.leg.advance(Move::Ring);
+            self.reply(&Answer { described, ..Answer::new(code) });
+        }
+    }
+
+    /// Answers the incoming leg with our description: from now on it is billed.
+    pub(crate) fn answer(&mut self) -> bool {
+        if !self.reply(&Answer::described(200)) {
+            // Nothing was sent: it is not answered, and nobody is billed.
+            self.refuse(&Answer::new(500), Cause::Internal, Party::Switch);
+            return false;
+        }
+        let now = self.cx.now;
+        self.leg.advance(Move::Accept);
+        self.leg.story.answered = now.wall;
+        self.leg.deadlines.clear(Timer::Hold);
+        self.leg.deadlines.clear(Timer::Setup);
+        if let Some(dialog) = self.leg.signalling.dialog.as_mut() {
+            dialog.confirmed = true;
+        }
+        self.on_answered();
+        self.session_agreed(self.leg.session.agreed);
+        true
+    }
+
+    /// Both kinds of leg: the call is up. Its limit runs, its usage is metered, it is told.
+    pub(crate) fn on_answered(&mut self) {
+        let now = self.cx.now;
+        let (call, leg) = (self.leg.story.call, self.leg.id);
+        self.leg.deadlines.set(Timer::Meter, now.mono + METER);
+        if self.leg.limit_ms > 0 {
+            let limit = Duration::from_millis(u64::from(self.leg.limit_ms));
+            self.leg.deadlines.set(Timer::Limit, now.mono + limit);
+        }
+        self.leg.signalling.spoke_at = now.mono;
+        self.media.start_watch(leg, now.mono);
+        crate::usage::refresh(&mut self.cx, self.leg, self.media);
+        self.record();
+        self.cx.emit_event(&Event::Answered { call, leg, at: now.wall });
+    }
+
+    /// Answers an incoming leg for itself: it stands alone and hears silence.
+    pub(crate) fn answer_for_itself(&mut self, limit_ms: u32) {
+        if !self.leg.is_waiting() {
+            return;
+        }
+        self.leg.limit_ms = limit_ms;
+        let described = match (self.is_offerless(), self.leg.offer.is_described()) {
+            // Early media was described: that stays the answer (RFC 3261 section 13.2.1).
+            (_, true) => Ok(()),
+            (true, false) => self.offer_own(),
+            (false, false) => self.answer_alone(),
+        };
+        match described {
+            Ok(()) => {
+                if self.answer() {
+                    self.stand_alone();
+                }
+            }
+            Err(bad) => self.refuse_offer(bad),
+        }
+    }
+
+    /// Refuses the call for what its description is.
+    pub(crate) fn refuse_offer(&mut self, bad: BadOffer) {
+        let answer = Answer { why: bad.why, ..Answer::new(bad.code) };
+        self.refuse(&answer, bad.cause, Party::Switch);
+    }
+
+    /// An ACK in this dialog.
+    pub(crate) fn acknowledged(&mut self, message: &Message<'_>) {
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        let Some(accepted) = self.leg.signalling.accepted.as_mut() else { return };
+        if accepted.cseq != number {
+            // A copy of an older one, late.
+            return self.cx.count(wire::counter::Counter::DiscardSipStray);
+        }
+        let _ = accepted.machine.handle_ack();
+        self.forget_accepted();
+        self.leg.signalling.spoke_at = self.cx.now.mono;
+        if self.leg.is_over() {
+            // Ended while the ACK was on its way: now BYE may go (RFC 3261 section 15).
+            return self.send_bye();
+        }
+        let first = self.leg.state == super::State::Answering;
+        if first {
+            self.leg.advance(Move::Acknowledge);
+        }
+        if self.leg.offer.is_open() && !self.late_answer(message, first) {
+            return;
+        }
+        self.align();
+    }
+
+    /// The ACK of a 200 that carried our offer: it carries the answer. False if the call is over.
+    fn late_answer(&mut self, message: &Message<'_>, first: bool) -> bool {
+        let sdp = message.sdp().readable().unwrap_or_default();
+        if sdp.is_empty() && !first {
+            // What was agreed before holds.
+            self.leg.offer.refused(&mut self.cx.core.arena);
+            return true;
+        }
+        match self.take_answer(sdp, true) {
+            Ok(()) => {
+                self.changed();
+                true
+            }
+            Err(bad) => {
+                self.hang_up(bad.cause, Party::Switch);
+                false
+            }
+        }
+    }
+
+    /// The caller gave up before an answer.
+    pub(crate) fn canceled(&mut self, message: &Message<'_>) {
+        if self.leg.is_waiting() {
+            self.keep_reason(message);
+            self.reply(&Answer::new(487));
+            self.finish(Cause::Canceled, Party::Remote);
+        }
+    }
+
+    /// Refuses an incoming leg that was not answered yet.
+    pub(crate) fn refuse(&mut self, answer: &Answer<'_>, cause: Cause, by: Party) {
+        if self.leg.is_waiting() {
+            self.reply(answer);
+            self.finish(cause, by);
+        }
+    }
+
+    /// The leg of a dialled one that its far end is not answered yet, or hears nobody else.
+    pub(crate) fn hears_nobody(&self) -> bool {
+        self.leg.links.partner == LegId::NONE
+    }
+}
+
+fn write_reply(
+    out: &mut [u8],
+    core: &Core<'_>,
+    leg: &Leg,
+    (message, tag): (&Message<'_>, &[u8]),
+    answer: &Answer<'_>,
+) -> Option<usize> {
+    let source: SocketAddr = leg.signalling.hop.to;
+    let reply = Reply {
+        code: answer.code,
+        reason: answer.reason.as_bytes(),
+        to_tag: Some(tag),
+        source: Some(source),
+    };
+    let mut writer = reply_to(out, message, &reply);
+    if answer.code > 100 && answer.code < 300 {
+        writer = contact(writer, core.advertised(leg.signalling.hop.via));
+        writer = writer.field(Name::Allow, ALLOW);
+    }
+    if answer.code == 200 {
+        writer = writer.field(Name::Supported, b"timer");
+        writer = writer.with(leg.session.agreed, |writer, agreed| agreed.write_response(writer));
+    }
+    if answer.retry_after > 0 {
+        let seconds = Part::Number(u64::from(answer.retry_after));
+        writer = writer.header(Name::RetryAfter, &[seconds]);
+    }
+    if !answer.why.is_empty() {
+        writer = warning(writer, 399, answer.why.as_bytes());
+    }
+    let sdp = leg.offer.to_send().filter(|_| answer.described);
+    let writer = match sdp.map(|text| core.arena.get(text)) {
+        Some(sdp) => writer.content(b"application/sdp", sdp),
+        None => writer,
+    };
+    writer.finish().ok().map(<[u8]>::len)
+}
+
+/// A cause in words, for a Reason header (RFC 3326) of ours.
+pub(crate) fn cause_text(cause: Cause) -> &'static [u8] {
+    match cause {
+        Cause::OtherAnswered => b"SIP;cause=200;text=\"Call completed elsewhere\"",
+        _ => b"",
+    }
+}

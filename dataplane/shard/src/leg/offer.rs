@@ -1,0 +1,790 @@
+//! Offer and answer of one dialog as one value (RFC 3264, RFC 6337): what each side may send and
+//! receive after *every* exchange, early dialogs and re-INVITEs included.
+//!
+//! ```text
+//!   Idle --we offer--> Offered --answer--> Agreed --we offer--> Reoffered --answer, refusal--> Agreed
+//!     \--they offer--> Received --we answer--/  \--they offer, we answer at once--> Agreed
+//! ```
+//!
+//! An answer in a provisional response is taken for the media, but the offer stays open until the
+//! final one: its direction and its codecs do not outlive it.
+
+use base::{Arena, Stored};
+use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
+use wire::event::Cause;
+
+use super::agree::{Codecs, is_carried, is_known};
+use super::{Leg, LegMut, Side};
+use crate::handoff::{DigitPath, LegFormat, View};
+use crate::transport::policy::{may_describe, may_send_to};
+
+/// What we speak ourselves, in order of preference.
+const CODECS: [Supported<'static>; 3] =
+    [Supported::PCMU, Supported::PCMA, Supported::TELEPHONE_EVENT];
+/// Either can be turned into the other.
+const BOTH_LAWS: [Supported<'static>; 2] = [Supported::PCMU, Supported::PCMA];
+
+/// How far an exchange is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    #[default]
+    Idle,
+    /// Our first offer is out.
+    Offered,
+    /// Their first offer waits for our answer.
+    Received,
+    Agreed,
+    /// A later offer of ours is out.
+    Reoffered,
+}
+
+/// What happens to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    WeOffer,
+    TheyOffer,
+    WeAnswer,
+    TheyAnswer,
+    /// Our offer was refused: what was agreed before holds.
+    TheyRefuse,
+}
+
+/// Where an exchange leads; None where the model of RFC 3264 has no arrow.
+pub(crate) const fn next(phase: Phase, event: Exchange) -> Option<Phase> {
+    Some(match (phase, event) {
+        // A second target of one call gets the same offer.
+        (Phase::Idle | Phase::Offered, Exchange::WeOffer) => Phase::Offered,
+        (Phase::Idle, Exchange::TheyOffer) => Phase::Received,
+        (Phase::Received, Exchange::WeAnswer) => Phase::Agreed,
+        (Phase::Offered | Phase::Reoffered, Exchange::TheyAnswer) => Phase::Agreed,
+        (Phase::Agreed, Exchange::WeOffer) => Phase::Reoffered,
+        (Phase::Agreed, Exchange::TheyOffer | Exchange::WeAnswer) => Phase::Agreed,
+        (Phase::Reoffered, Exchange::TheyRefuse) => Phase::Agreed,
+        _ => return None,
+    })
+}
+
+/// The descriptions of a dialog.
+#[derive(Debug, Default)]
+pub(crate) struct OfferAnswer {
+    /// Ours in force, or given as an early answer.
+    ours: Option<Stored>,
+    /// Our offer that waits for its answer.
+    pending: Option<Stored>,
+    /// The far end's last one.
+    theirs: Option<Stored>,
+    /// Of our last description's o= line.
+    version: u32,
+    phase: Phase,
+    /// What the far end wants to do itself, as it last said.
+    pub(crate) wish: Direction,
+    /// The direction that our last description said.
+    told: Direction,
+    /// The far end stopped its stream (`m=audio 0`): until it offers one we offer nothing.
+    stopped: bool,
+    /// It refused an offer of ours.
+    pub(crate) fixed: bool,
+    /// Offers of ours since the far end or the other leg last changed something.
+    pub(crate) attempts: u8,
+}
+
+/// Why a description is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadOffer {
+    pub(crate) code: u16,
+    pub(crate) cause: Cause,
+    /// For people: the Warning's text.
+    pub(crate) why: &'static str,
+}
+
+impl BadOffer {
+    const FULL: Self = Self { code: 500, cause: Cause::Internal, why: "no room" };
+    const FORBIDDEN: Self =
+        Self { code: 403, cause: Cause::Forbidden, why: "media address not allowed" };
+    pub(crate) const NO_CODEC: Self =
+        Self { code: 488, cause: Cause::NoCodec, why: "no common codec" };
+}
+
+impl From<SdpError> for BadOffer {
+    fn from(error: SdpError) -> Self {
+        let (code, cause) = match error.blame() {
+            sdp::Blame::Malformed => (400, Cause::Protocol),
+            sdp::Blame::Unsupported => (488, Cause::NoCodec),
+            sdp::Blame::Misuse => (500, Cause::Internal),
+        };
+        Self { code, cause, why: error.reason() }
+    }
+}
+
+/// An offer of the far end with our answer to it: nothing has changed yet.
+#[derive(Debug)]
+pub(crate) struct Exchanged {
+    ours: Stored,
+    theirs: Stored,
+    plan: Plan,
+    wish: Direction,
+    stopped: bool,
+    fresh: bool,
+}
+
+impl Exchanged {
+    /// Our answer, to be sent.
+    pub(crate) fn ours(&self) -> &Stored {
+        &self.ours
+    }
+}
+
+impl OfferAnswer {
+    pub(crate) fn free(&mut self, arena: &mut Arena) {
+        for text in [&mut self.ours, &mut self.pending, &mut self.theirs] {
+            if let Some(mut text) = text.take() {
+                arena.free(&mut text);
+            }
+        }
+    }
+
+    /// Our description to be sent: the offer that is open, else what is in force.
+    pub(crate) fn to_send(&self) -> Option<&Stored> {
+        self.pending.as_ref().or(self.ours.as_ref())
+    }
+
+    /// What we have described, whether it is in force or not.
+    pub(crate) fn is_described(&self) -> bool {
+        self.ours.is_some()
+    }
+
+    pub(crate) fn theirs(&self) -> Option<&Stored> {
+        self.theirs.as_ref()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether an offer of ours is out in a 2xx whose ACK brings the answer.
+    pub(crate) fn is_open(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Lends the open offer's text while a request is written from it.
+    pub(crate) fn take_text(&mut self) -> Option<Stored> {
+        self.pending.take()
+    }
+
+    pub(crate) fn give_text(&mut self, text: Option<Stored>) {
+        self.pending = text;
+    }
+
+    fn advance(&mut self, event: Exchange) {
+        let to = next(self.phase, event);
+        assert!(to.is_some(), "{:?} on {event:?}", self.phase);
+        self.phase = to.unwrap_or(Phase::Agreed);
+    }
+
+    fn replace(slot: &mut Option<Stored>, text: Stored, arena: &mut Arena) {
+        if let Some(mut old) = slot.replace(text) {
+            arena.free(&mut old);
+        }
+    }
+
+    /// The first offer of the far end.
+    pub(crate) fn receive(&mut self, arena: &mut Arena, text: &[u8]) -> Option<()> {
+        let session = Session::parse(text).ok();
+        self.theirs = Some(arena.store(text)?);
+        let audio = session.as_ref().and_then(|session| session.audio().ok());
+        self.wish = audio.map_or(Direction::SendRecv, sdp::Media::direction_in_force);
+        self.advance(Exchange::TheyOffer);
+        Some(())
+    }
+
+    /// Another target is asked: what the one before described is void.
+    pub(crate) fn forget_theirs(&mut self, arena: &mut Arena) {
+        if let Some(mut text) = self.theirs.take() {
+            arena.free(&mut text);
+        }
+    }
+
+    /// Our offer was refused or never answered.
+    pub(crate) fn refused(&mut self, arena: &mut Arena) {
+        if let Some(mut text) = self.pending.take() {
+            arena.free(&mut text);
+        }
+        if self.phase == Phase::Reoffered {
+            self.advance(Exchange::TheyRefuse);
+        }
+    }
+}
+
+impl Leg {
+    /// A later offer may go out now: nothing is open on this dialog, and there is a stream.
+    fn may_offer(&self) -> bool {
+        let free = self.signalling.accepted.is_none()
+            && self.signalling.asked == crate::transaction::ClientId::NONE;
+        self.state == super::State::Standing
+            && free
+            && self.offer.phase == Phase::Agreed
+            && !self.offer.stopped
+            && !self.deadlines.is_set(super::Timer::Offer)
+    }
+}
+
+impl LegMut<'_, '_> {
+    /// What another leg needs to know of this one's far end.
+    pub(crate) fn view(&self) -> View {
+        let offer = &self.leg.offer;
+        let mut view = View {
+            formats: crate::handoff::Formats::new(),
+            sends: offer.wish.sends(),
+            receives: offer.wish.receives(),
+            digits: DigitPath::None,
+            fixed: offer.fixed,
+        };
+        let plan = self.plan();
+        for format in plan.formats() {
+            let _ = view.formats.try_push(LegFormat::new(format, true));
+        }
+        let described = offer.theirs.as_ref().map(|text| self.cx.core.arena.get(text));
+        if let Some(session) = described.and_then(|text| Session::parse(text).ok())
+            && let Ok(audio) = session.audio()
+        {
+            for format in &audio.formats() {
+                let Some(codec) = format.codec() else { continue };
+                if !plan.formats().iter().any(|known| known.codec == codec) {
+                    let format =
+                        sdp::PlanFormat { codec, receive_pt: format.pt, send_pt: format.pt };
+                    let _ = view.formats.try_push(LegFormat::new(&format, false));
+                }
+            }
+        }
+        view.digits = match (plan.telephone_event(), self.leg.signalling.allows_info) {
+            (Some(_), _) => DigitPath::Event,
+            (None, true) => DigitPath::Info,
+            (None, false) => DigitPath::None,
+        };
+        view
+    }
+
+    fn plan(&self) -> Plan {
+        let stream = self.media.stream(self.leg.id).filter(|stream| stream.on);
+        stream.map_or_else(Plan::default, |stream| stream.plan)
+    }
+
+    /// What the other leg last said of its far end; one without formats that wants everything where
+    /// there is none.
+    pub(crate) fn peer_view(&self) -> View {
+        let text = self.cx.core.arena.get(&self.leg.links.view);
+        wire::decode(text).unwrap_or_else(|_| View {
+            sends: true,
+            receives: true,
+            ..View::default()
+        })
+    }
+
+    pub(crate) fn set_peer_view(&mut self, view: Option<&View>) {
+        let arena = &mut self.cx.core.arena;
+        arena.free(&mut self.leg.links.view);
+        let mut bytes = [0; 1_024];
+        if let Some(view) = view
+            && let Ok(len) = wire::encode(view, &mut bytes)
+        {
+            self.leg.links.view = arena.store(&bytes[..len]).unwrap_or_default();
+        }
+    }
+
+    /// Our side of the leg's description.
+    fn local(&self, version: u32) -> sdp::Local {
+        let port = self.media.stream(self.leg.id).map_or(0, |stream| stream.port.port);
+        sdp::Local {
+            rtp: core::net::SocketAddr::new(self.media_address(), port),
+            rtcp: sdp::Rtcp::NextPort,
+            session_id: self.leg.id.0 & 0x7fff_ffff_ffff_ffff,
+            version: u64::from(version),
+        }
+    }
+
+    /// Lets `write` write our next description. The version of its o= line is above the last one's
+    /// if its text differs (RFC 3264 section 8).
+    fn describe(
+        &mut self,
+        write: impl Fn(&Self, &sdp::Local, &mut [u8]) -> Result<usize, SdpError>,
+    ) -> Result<Stored, BadOffer> {
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let stored = self.describe_on(&mut page, write);
+        self.cx.core.page = page;
+        stored
+    }
+
+    fn describe_on(
+        &mut self,
+        page: &mut [u8],
+        write: impl Fn(&Self, &sdp::Local, &mut [u8]) -> Result<usize, SdpError>,
+    ) -> Result<Stored, BadOffer> {
+        let version = self.leg.offer.version.max(1);
+        let mut len = write(self, &self.local(version), page)?;
+        let last = self.leg.offer.to_send().map(|text| self.cx.core.arena.get(text));
+        let changed = last.is_some_and(|last| last != &page[..len]);
+        let version = if changed { version + 1 } else { version };
+        if changed {
+            len = write(self, &self.local(version), page)?;
+        }
+        let stored = self.cx.core.arena.store(&page[..len]).ok_or(BadOffer::FULL)?;
+        self.leg.offer.version = version;
+        Ok(stored)
+    }
+
+    fn theirs_text(&self) -> &[u8] {
+        self.leg.offer.theirs.as_ref().map_or(b"", |text| self.cx.core.arena.get(text))
+    }
+
+    /// Keeps a description of ours as an offer that is to be sent.
+    fn keep_offer(&mut self, offer: Stored, told: Direction) {
+        let state = &mut self.leg.offer;
+        OfferAnswer::replace(&mut state.pending, offer, &mut self.cx.core.arena);
+        state.told = told;
+        state.advance(Exchange::WeOffer);
+    }
+
+    /// An offer of what we speak ourselves.
+    pub(crate) fn offer_own(&mut self) -> Result<(), BadOffer> {
+        let direction = Direction::SendRecv;
+        let offer = sdp::Offer { codecs: &CODECS, direction, ptime_ms: 20 };
+        let text = self.describe(|_, local, out| sdp::write_offer(&offer, local, out))?;
+        self.keep_offer(text, direction);
+        Ok(())
+    }
+
+    /// An offer from what another far end described: what it speaks now first, then the rest, then
+    /// the other law of G.711.
+    pub(crate) fn offer_from(&mut self, sdp: &[u8], view: &View) -> Result<(), BadOffer> {
+        let first = view.formats.iter().find(|f| f.in_force && f.codec().id.is_audio());
+        let first = first.map(LegFormat::codec);
+        let received = Session::parse(sdp)?;
+        let direction = received.audio().map(sdp::Media::direction_in_force)?;
+        let more: &[Supported<'_>] = if speaks_law(&received) { &BOTH_LAWS } else { &[] };
+        let how = sdp::Reoffer { first, more, direction: Some(direction), ..sdp::Reoffer::ALL };
+        let text = self.describe(|_, local, out| sdp::relay_offer(&received, local, &how, out))?;
+        self.keep_offer(text, direction);
+        Ok(())
+    }
+
+    /// Answers the far end's offer for ourselves: with one codec, so that what is dialled later can
+    /// be offered that one first. What we cannot speak ourselves is accepted too: whoever joins
+    /// will.
+    pub(crate) fn answer_alone(&mut self) -> Result<(), BadOffer> {
+        let how = sdp::Answer {
+            codecs: &CODECS,
+            direction: Direction::SendRecv,
+            ptime_ms: 0,
+            prefer_ours: false,
+            single: true,
+        };
+        let text = self.describe(|leg, local, out| {
+            let offer = Session::parse(leg.theirs_text())?;
+            match sdp::answer(&offer, &how, local, out) {
+                Err(SdpError::NoCommonCodec) => {
+                    let allow = first_audio(&offer)?;
+                    sdp::relay_reanswer(&offer, local, (allow, Direction::SendRecv), out)
+                }
+                written => written,
+            }
+        })?;
+        self.answer_first(text)
+    }
+
+    /// Answers the far end's offer with what the dialled far end answered. `early`: in a provisional
+    /// response, whose direction must not outlive it.
+    pub(crate) fn answer_relayed(
+        &mut self,
+        sdp: &[u8],
+        view: &View,
+        early: bool,
+    ) -> Result<(), BadOffer> {
+        let answered = Session::parse(sdp)?;
+        let most = early.then_some(Direction::SendRecv);
+        let text = self.describe(|leg, local, out| {
+            let offer = Session::parse(leg.theirs_text())?;
+            match sdp::relay_answer(&offer, &answered, local, most, out) {
+                Err(SdpError::NoCommonCodec) => {
+                    let allow = leg.allowed(&offer, |codec| is_carried(codec, view))?;
+                    let direction = most.unwrap_or_else(|| view.wish());
+                    sdp::relay_reanswer(&offer, local, (allow, direction), out)
+                }
+                written => written,
+            }
+        })?;
+        self.answer_first(text)
+    }
+
+    /// The answer to the first offer is written: the plan follows from both.
+    fn answer_first(&mut self, mut ours: Stored) -> Result<(), BadOffer> {
+        let arena = &self.cx.core.arena;
+        let plan = plan_of(arena.get(&ours), self.theirs_text());
+        let plan = plan.and_then(|plan| self.judge(plan));
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(bad) => {
+                self.cx.core.arena.free(&mut ours);
+                return Err(bad);
+            }
+        };
+        let told = told_by(self.cx.core.arena.get(&ours));
+        let state = &mut self.leg.offer;
+        OfferAnswer::replace(&mut state.ours, ours, &mut self.cx.core.arena);
+        state.told = told;
+        state.advance(Exchange::WeAnswer);
+        self.media.set_plan(&mut self.cx, self.leg.id, plan, true);
+        Ok(())
+    }
+
+    /// A plan whose addresses may be sent to.
+    fn judge(&self, mut plan: Plan) -> Result<Plan, BadOffer> {
+        let ours = self.media_address();
+        if !may_describe(plan.remote_rtp.ip(), ours) {
+            return Err(BadOffer::FORBIDDEN);
+        }
+        if !may_send_to(plan.remote_rtcp.ip(), ours) {
+            // Reports go beside the media, or nowhere; never to a third party's choice of victim.
+            let port = plan.remote_rtp.port().saturating_add(1);
+            plan.remote_rtcp = core::net::SocketAddr::new(plan.remote_rtp.ip(), port);
+        }
+        Ok(plan)
+    }
+
+    /// Payload types of the far end's offer that may be answered: audio that passes `audio`, digits,
+    /// and comfort noise where the other far end takes it.
+    fn allowed(
+        &self,
+        offer: &Session<'_>,
+        audio: impl Fn(sdp::Codec) -> bool,
+    ) -> Result<PtSet, SdpError> {
+        let mut allow = PtSet::NONE;
+        let other = self.peer_view();
+        let mut any = false;
+        for format in &offer.audio()?.formats() {
+            let Some(codec) = format.codec() else { continue };
+            let takes = || other.formats.iter().any(|f| f.in_force && f.codec() == codec);
+            let passes = match codec.id.is_audio() {
+                true => audio(codec),
+                false => codec.is_telephone_event() || takes(),
+            };
+            any |= passes && codec.id.is_audio();
+            if passes {
+                allow.insert(format.pt);
+            }
+        }
+        if any { Ok(allow) } else { Err(SdpError::NoCommonCodec) }
+    }
+
+    /// Our answer to a later offer of the far end (re-INVITE, UPDATE), and what would follow from
+    /// it. Nothing is changed yet: [`LegMut::adopt`] does that once the answer is on its way.
+    pub(crate) fn take_offer(&mut self, sdp: &[u8]) -> Result<Exchanged, BadOffer> {
+        let offer = Session::parse(sdp)?;
+        if is_stopped(&offer) {
+            return self.take_stop(&offer, sdp);
+        }
+        let other = self.peer_view();
+        let alone = other.formats.is_empty();
+        let ours = self.describe(|leg, local, out| {
+            let allow = match alone {
+                true => own_audio(&offer).or_else(|_| first_audio(&offer)),
+                false => leg
+                    .allowed(&offer, |codec| is_carried(codec, &other))
+                    .or_else(|_| leg.allowed(&offer, |codec| is_known(codec, &other))),
+            };
+            sdp::relay_reanswer(&offer, local, (allow?, other.wish()), out)
+        })?;
+        let plan = plan_of(self.cx.core.arena.get(&ours), sdp).and_then(|plan| self.judge(plan));
+        let wish = offer.audio().map_or(Direction::SendRecv, sdp::Media::direction_in_force);
+        let fresh = self.is_news(&offer);
+        self.exchanged(ours, sdp, plan, (wish, false, fresh))
+    }
+
+    /// `m=audio 0`: the stream stops, the call stands (RFC 3264 section 8.2).
+    fn take_stop(&mut self, offer: &Session<'_>, sdp: &[u8]) -> Result<Exchanged, BadOffer> {
+        let ours = self.describe(|_, local, out| sdp::reject(offer, local, out))?;
+        let plan = self.plan().stopped();
+        self.exchanged(ours, sdp, Ok(plan), (Direction::Inactive, true, true))
+    }
+
+    fn exchanged(
+        &mut self,
+        mut ours: Stored,
+        sdp: &[u8],
+        plan: Result<Plan, BadOffer>,
+        (wish, stopped, fresh): (Direction, bool, bool),
+    ) -> Result<Exchanged, BadOffer> {
+        let theirs = self.cx.core.arena.store(sdp);
+        match (plan, theirs) {
+            (Ok(plan), Some(theirs)) => Ok(Exchanged { ours, theirs, plan, wish, stopped, fresh }),
+            (plan, theirs) => {
+                let arena = &mut self.cx.core.arena;
+                arena.free(&mut ours);
+                if let Some(mut theirs) = theirs {
+                    arena.free(&mut theirs);
+                }
+                Err(plan.err().unwrap_or(BadOffer::FULL))
+            }
+        }
+    }
+
+    /// Whether the far end describes itself anew, or only repeats itself.
+    fn is_news(&self, offer: &Session<'_>) -> bool {
+        let known = Session::parse(self.theirs_text());
+        known.map_or(true, |known| known.stamp().change(&offer.stamp()) != sdp::Change::Unchanged)
+    }
+
+    /// What [`LegMut::take_offer`] found holds from now on.
+    pub(crate) fn adopt(&mut self, exchanged: Exchanged) {
+        let Exchanged { ours, theirs, plan, wish, stopped, fresh } = exchanged;
+        let told = told_by(self.cx.core.arena.get(&ours));
+        let state = &mut self.leg.offer;
+        OfferAnswer::replace(&mut state.ours, ours, &mut self.cx.core.arena);
+        OfferAnswer::replace(&mut state.theirs, theirs, &mut self.cx.core.arena);
+        state.advance(Exchange::TheyOffer);
+        (state.wish, state.told, state.stopped) = (wish, told, stopped);
+        (state.fixed, state.attempts) = (false, 0);
+        self.media.set_plan(&mut self.cx, self.leg.id, plan, fresh);
+        self.changed();
+    }
+
+    /// Nothing of [`LegMut::take_offer`] holds: the answer could not be sent.
+    pub(crate) fn abandon(&mut self, exchanged: Exchanged) {
+        let Exchanged { mut ours, mut theirs, .. } = exchanged;
+        self.cx.core.arena.free(&mut ours);
+        self.cx.core.arena.free(&mut theirs);
+    }
+
+    /// The far end's answer to our offer; empty where a final answer relies on an early one.
+    /// `last`: in a final response (or the ACK of a late offer), after which the offer is closed.
+    pub(crate) fn take_answer(&mut self, sdp: &[u8], last: bool) -> Result<(), BadOffer> {
+        let theirs = match sdp.is_empty() {
+            true if self.leg.offer.theirs.is_none() => return Err(BadOffer::NO_CODEC),
+            true => None,
+            false => Some(self.read_answer(sdp)?),
+        };
+        if let Some((plan, fresh)) = theirs {
+            let stored = self.cx.core.arena.store(sdp).ok_or(BadOffer::FULL)?;
+            self.note_wish(sdp);
+            let state = &mut self.leg.offer;
+            OfferAnswer::replace(&mut state.theirs, stored, &mut self.cx.core.arena);
+            self.media.set_plan(&mut self.cx, self.leg.id, plan, fresh);
+        }
+        if last {
+            let state = &mut self.leg.offer;
+            if let Some(pending) = state.pending.take() {
+                OfferAnswer::replace(&mut state.ours, pending, &mut self.cx.core.arena);
+            }
+            state.advance(Exchange::TheyAnswer);
+        }
+        Ok(())
+    }
+
+    fn read_answer(&self, sdp: &[u8]) -> Result<(Plan, bool), BadOffer> {
+        let state = &self.leg.offer;
+        let ours = state.to_send().map_or(&b""[..], |text| self.cx.core.arena.get(text));
+        let answer = Session::parse(sdp)?;
+        if is_stopped(&answer) && state.phase == Phase::Reoffered {
+            return Ok((self.plan().stopped(), true));
+        }
+        let plan = plan_of(ours, sdp).and_then(|plan| self.judge(plan))?;
+        Ok((plan, self.is_news(&answer)))
+    }
+
+    /// An answer says what the far end wants only where our offer let it choose.
+    fn note_wish(&mut self, sdp: &[u8]) {
+        let Ok(answer) = Session::parse(sdp) else { return };
+        let said = answer.audio().map_or(Direction::Inactive, sdp::Media::direction_in_force);
+        let offer = &mut self.leg.offer;
+        let sends = if offer.told.receives() { said.sends() } else { offer.wish.sends() };
+        let receives = if offer.told.sends() { said.receives() } else { offer.wish.receives() };
+        offer.wish = Direction::new(sends, receives);
+        offer.stopped = is_stopped(&answer);
+    }
+
+    /// What the far end takes or wants is another thing: the partner hears of it, and we see to it
+    /// that both hear each other.
+    pub(crate) fn changed(&mut self) {
+        let partner = self.leg.links.partner;
+        if partner != base::LegId::NONE {
+            let view = self.view();
+            self.tell_peer(partner, &crate::handoff::PeerMessage::Changed { view });
+        }
+        self.align();
+    }
+
+    /// The direction that our description must say: what the other far end wants, as far as ours
+    /// lets it.
+    fn direction_wanted(&self) -> Direction {
+        self.peer_view().wish().and(self.leg.offer.wish.reversed())
+    }
+
+    /// Whether the direction that we said is not the one to be said.
+    pub(crate) fn direction_differs(&self) -> bool {
+        self.leg.offer.told != self.direction_wanted()
+    }
+
+    /// Whether an offer of ours may go out now.
+    pub(crate) fn may_offer(&self) -> bool {
+        self.leg.may_offer()
+    }
+
+    /// A later offer of ours: these codecs of what the far end described (all it has in force where
+    /// none is named), in the direction that the other far end wants.
+    pub(crate) fn reoffer(&mut self, codecs: Option<&Codecs>) -> Result<(), BadOffer> {
+        let direction = self.direction_wanted();
+        let plan = self.plan();
+        let text = self.describe(|leg, local, out| {
+            let described = Session::parse(leg.theirs_text())?;
+            let allow = leg.allowed(&described, |codec| match codecs {
+                Some(codecs) => codecs.contains(&codec),
+                None => plan.formats().iter().any(|format| format.codec == codec),
+            })?;
+            let direction = Some(direction);
+            let how = sdp::Reoffer { allow, direction, ..sdp::Reoffer::ALL };
+            sdp::relay_offer(&described, local, &how, out)
+        })?;
+        self.keep_offer(text, direction);
+        self.leg.offer.attempts = self.leg.offer.attempts.saturating_add(1);
+        Ok(())
+    }
+
+    /// What is in force, offered once more: a refresh (RFC 4028 section 7.4).
+    pub(crate) fn offer_unchanged(&mut self) -> Result<(), BadOffer> {
+        let Some(ours) = self.leg.offer.ours.as_ref() else { return Err(BadOffer::NO_CODEC) };
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let text = self.cx.core.arena.get(ours);
+        let len = text.len().min(page.len());
+        page[..len].copy_from_slice(&text[..len]);
+        let copy = self.cx.core.arena.store(&page[..len]);
+        self.cx.core.page = page;
+        let told = self.leg.offer.told;
+        self.keep_offer(copy.ok_or(BadOffer::FULL)?, told);
+        Ok(())
+    }
+
+    /// An offer in answer to a re-INVITE without one (RFC 6337 section 5.1: what we want now): all
+    /// that the far end described and the other one takes.
+    pub(crate) fn offer_again(&mut self) -> Result<(), BadOffer> {
+        if self.leg.offer.theirs.is_none() {
+            return self.offer_own();
+        }
+        let (view, other) = (self.view(), self.peer_view());
+        let takes = |format: &LegFormat| {
+            let codec = format.codec();
+            other.formats.is_empty() || is_carried(codec, &other)
+        };
+        let audio = view.formats.iter().filter(|format| format.codec().id.is_audio());
+        let codecs: Codecs = audio.filter(|f| takes(f)).map(LegFormat::codec).collect();
+        // Whoever asks for an offer is not on hold any more, as far as we know.
+        self.leg.offer.wish = Direction::SendRecv;
+        let offered = self.reoffer((!codecs.is_empty()).then_some(&codecs));
+        self.leg.offer.attempts = 0;
+        offered
+    }
+
+    /// A late offer: to a far end that described nothing, from what the dialled one answered.
+    pub(crate) fn offer_late(&mut self, sdp: &[u8]) -> Result<(), BadOffer> {
+        let answered = Session::parse(sdp)?;
+        let direction = answered.audio().map(sdp::Media::direction_in_force)?;
+        let how = sdp::Reoffer { direction: Some(direction), ..sdp::Reoffer::ALL };
+        let text = self.describe(|_, local, out| sdp::relay_offer(&answered, local, &how, out))?;
+        self.keep_offer(text, direction);
+        Ok(())
+    }
+
+    /// The far end sent no description in its INVITE.
+    pub(crate) fn is_offerless(&self) -> bool {
+        matches!(self.leg.side, Side::Inbound(_)) && self.leg.offer.theirs.is_none()
+    }
+}
+
+/// The plan of two descriptions.
+fn plan_of(ours: &[u8], theirs: &[u8]) -> Result<Plan, BadOffer> {
+    let (ours, theirs) = (Session::parse(ours)?, Session::parse(theirs)?);
+    Ok(Plan::negotiate(&ours, &theirs)?)
+}
+
+/// The direction that a description of ours says.
+fn told_by(text: &[u8]) -> Direction {
+    let session = Session::parse(text).ok();
+    let audio = session.as_ref().and_then(|session| session.audio().ok());
+    audio.map_or(Direction::Inactive, sdp::Media::direction)
+}
+
+/// Its audio stream is stopped.
+fn is_stopped(session: &Session<'_>) -> bool {
+    session.audio().is_err() && session.audio_line().is_some_and(|line| line.port() == 0)
+}
+
+/// It lists a law of G.711.
+fn speaks_law(session: &Session<'_>) -> bool {
+    let laws = BOTH_LAWS.map(|law| law.format().codec());
+    session.audio().is_ok_and(|audio| audio.formats().iter().any(|f| laws.contains(&f.codec())))
+}
+
+/// What we speak ourselves of an offer.
+fn own_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
+    let laws = BOTH_LAWS.map(|law| law.format().codec());
+    pick(offer, |format| laws.contains(&format.codec()))
+}
+
+/// The first audio codec of an offer, whatever it is.
+fn first_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
+    let formats = offer.audio()?.formats();
+    let is_audio = |format: &&sdp::Format<'_>| format.codec().is_some_and(|c| c.id.is_audio());
+    let first = formats.iter().find(is_audio).and_then(sdp::Format::codec);
+    pick(offer, |format| first.is_some() && format.codec() == first)
+}
+
+/// Payload types of the audio that passes, and of digits.
+fn pick(offer: &Session<'_>, audio: impl Fn(&sdp::Format<'_>) -> bool) -> Result<PtSet, SdpError> {
+    let mut allow = PtSet::NONE;
+    let formats = offer.audio()?.formats();
+    if !formats.iter().any(&audio) {
+        return Err(SdpError::NoCommonCodec);
+    }
+    for format in &formats {
+        if audio(format) || format.codec().is_some_and(|codec| codec.is_telephone_event()) {
+            allow.insert(format.pt);
+        }
+    }
+    Ok(allow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_figure() {
+        use Phase as P;
+        let phases = [P::Idle, P::Offered, P::Received, P::Agreed, P::Reoffered];
+        let events = [
+            Exchange::WeOffer,
+            Exchange::TheyOffer,
+            Exchange::WeAnswer,
+            Exchange::TheyAnswer,
+            Exchange::TheyRefuse,
+        ];
+        let mut dump = String::new();
+        for phase in phases {
+            for event in events {
+                if let Some(to) = next(phase, event) {
+                    dump += &format!("{phase:?} {event:?} {to:?}\n");
+                }
+            }
+        }
+        let expected = "\
+Idle WeOffer Offered
+Idle TheyOffer Received
+Offered WeOffer Offered
+Offered TheyAnswer Agreed
+Received WeAnswer Agreed
+Agreed WeOffer Reoffered
+Agreed TheyOffer Agreed
+Agreed WeAnswer Agreed
+Reoffered TheyAnswer Agreed
+";
+        assert_eq!(dump, expected.to_owned() + "Reoffered TheyRefuse Agreed\n");
+    }
+}

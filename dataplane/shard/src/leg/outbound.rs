@@ -1,0 +1,372 @@
+//! The outgoing side: an INVITE to each target in turn, and its responses.
+
+use base::{Arena, CallId, LegId};
+use core::time::Duration;
+use sip::dialog::Dialog;
+use sip::session::Wanted;
+use sip::{Message, Name, Part, ViaOut, Writer};
+use wire::event::{Cause, Event, Party};
+
+use super::timers::Timer;
+use super::{Leg, LegMut, Move, Side, State};
+use crate::cx::Core;
+use crate::handoff::PeerMessage;
+use crate::transaction::{ClientId, Outcome, Report, Sent};
+use crate::transport::reply::{ALLOW, contact, hex};
+
+impl LegMut<'_, '_> {
+    /// Gets the offer: the other leg's, or our own.
+    pub(crate) fn dial(&mut self) {
+        let peer = self.leg.links.dialed_for;
+        if peer == LegId::NONE {
+            return self.invite_with_own_offer();
+        }
+        // Its answer may be lost with its shard: the ring timer runs from here.
+        self.arm_ring();
+        self.tell_peer(peer, &PeerMessage::OfferRequest);
+    }
+
+    fn arm_ring(&mut self) {
+        let Side::Outbound(side) = &self.leg.side else { return };
+        let ring = Duration::from_millis(u64::from(side.ring_ms.max(1_000)));
+        self.leg.deadlines.set(Timer::Ring, self.cx.now.mono + ring);
+    }
+
+    pub(crate) fn invite_with_own_offer(&mut self) {
+        match self.offer_own() {
+            Ok(()) => self.invite(),
+            Err(bad) => self.finish(bad.cause, Party::Switch),
+        }
+    }
+
+    /// Sends the INVITE with the offer that is open to the target whose turn it is.
+    pub(crate) fn invite(&mut self) {
+        let Side::Outbound(side) = &self.leg.side else { return };
+        let Some(target) = side.targets.get(usize::from(side.target)).copied() else {
+            return self.finish(Cause::Unreachable, Party::Switch);
+        };
+        let hop = self.leg.signalling.hop.towards(target);
+        let (tag, cseq) = (self.tag(), side.cseq);
+        let leg = &*self.leg;
+        let sent = self.transactions.clients.begin(
+            &mut self.cx,
+            (Sent::Invite, leg.id, hop, cseq),
+            |out, core, via| write_invite(out, core, leg, (via, &tag)),
+        );
+        let Some(invite) = sent else {
+            return self.finish(Cause::Overload, Party::Switch);
+        };
+        let now = self.cx.now;
+        let first = self.leg.state == State::Wanting;
+        self.leg.advance(Move::Dial);
+        self.leg.signalling.hop = hop;
+        if let Some(side) = self.leg.outbound_mut() {
+            side.invite = invite;
+        }
+        self.leg.deadlines.set(Timer::Target, now.mono + self.cx.core.plan.timers.target);
+        self.media.set_signalling(self.leg.id, target.ip());
+        if first {
+            self.arm_ring();
+            self.record();
+            let (call, leg) = (self.leg.story.call, self.leg.id);
+            self.cx.emit_event(&Event::Dialed { call, leg, at: now.wall });
+        }
+    }
+
+    /// What became of our INVITE.
+    pub(crate) fn invite_outcome(&mut self, outcome: &Outcome, message: Option<&Message<'_>>) {
+        let Some(side) = self.leg.outbound_mut() else { return };
+        if side.invite != outcome.id {
+            return;
+        }
+        if matches!(outcome.report, Report::Response(_))
+            && let Some(target) = side.targets.get(usize::from(side.target))
+        {
+            self.cx.core.bad_targets.clear(*target);
+        }
+        self.leg.deadlines.clear(Timer::Target);
+        match (outcome.report, message) {
+            (Report::Response(..=100), _) => {}
+            (Report::Response(code @ 101..200), Some(message)) => self.provisional(code, message),
+            (Report::Response(200..300), Some(message)) => self.answered(outcome.id, message),
+            (Report::Response(code), Some(message)) => self.refused(code, message),
+            (Report::Response(_), None) => {}
+            (Report::Timeout, _) => self.target_lost(),
+            (Report::Unreachable, _) => self.target_lost(),
+        }
+    }
+
+    fn provisional(&mut self, code: u16, message: &Message<'_>) {
+        if self.leg.is_over() || self.leg.is_up() {
+            return;
+        }
+        self.read_allow(message);
+        let branch = self.early_branch(message);
+        let side = self.leg.outbound_mut();
+        if side.is_some_and(|side| !core::mem::replace(&mut side.rings, true)) {
+            self.arm_ring();
+        }
+        let sdp = message.sdp().readable().unwrap_or_default();
+        let (call, leg, peer) = (self.leg.story.call, self.leg.id, self.leg.links.dialed_for);
+        let (at, media) = (self.cx.now.wall, !sdp.is_empty());
+        self.cx.emit_optional(&Event::Progress { call, leg, at, code, media });
+        if !self.leg.outbound().is_some_and(|side| side.pass_progress) || peer == LegId::NONE {
+            return;
+        }
+        let early = media && branch && self.take_answer(sdp, false).is_ok();
+        let (sdp, view) = (if early { sdp } else { b"" }, self.view());
+        self.tell_peer(peer, &PeerMessage::Progress { code, sdp, view });
+    }
+
+    /// The early dialog that a provisional response makes, so that requests of the callee find it
+    /// (RFC 3261 section 12.1.2). False for a branch of a forking proxy that was overtaken by a
+    /// younger one: its early media is not heard any more.
+    fn early_branch(&mut self, message: &Message<'_>) -> bool {
+        let Some(tag) = message.to_tag() else { return true };
+        let signalling = &self.leg.signalling;
+        let text = self.cx.core.arena.get(&signalling.text);
+        let current = signalling.dialog.map(|dialog| dialog.id(text).remote_tag);
+        if current == Some(tag) {
+            return true;
+        }
+        let hash = sip::key::call_hash(tag, &self.cx.core.plan.keys.token);
+        let Some(side) = self.leg.outbound_mut() else { return false };
+        if side.branches.contains(&hash) {
+            return false;
+        }
+        let _ = side.branches.try_push(hash);
+        self.make_dialog(message);
+        true
+    }
+
+    /// The dialog that this response makes. False if there is none to be made of it.
+    fn make_dialog(&mut self, message: &Message<'_>) -> bool {
+        let Some(side) = self.leg.outbound() else { return false };
+        let mut block = [0; 4_096];
+        let dialog = self.transactions.clients.text(side.invite).and_then(|text| {
+            let invite = Message::parse(self.cx.core.arena.get(text)).ok()?;
+            Dialog::uac(&mut block, &invite, message).ok()
+        });
+        let Some(mut dialog) = dialog else { return false };
+        let Some(stored) = self.cx.core.arena.store(&block[..dialog.text_len()]) else {
+            return false;
+        };
+        let signalling = &mut self.leg.signalling;
+        if let Some(early) = signalling.dialog {
+            // Requests that were sent in the early dialog count on.
+            dialog.local_cseq = dialog.local_cseq.max(early.local_cseq);
+        }
+        self.cx.core.arena.free(&mut signalling.text);
+        signalling.text = stored;
+        signalling.dialog = Some(dialog);
+        true
+    }
+
+    /// A 2xx: the first one makes the dialog; a repeated one is acknowledged again; one of another
+    /// branch of a forking proxy is acknowledged and ended.
+    fn answered(&mut self, invite: ClientId, message: &Message<'_>) {
+        let signalling = &self.leg.signalling;
+        let text = self.cx.core.arena.get(&signalling.text);
+        let known = signalling
+            .dialog
+            .map(|dialog| dialog.id(text).remote_tag == message.to_tag().unwrap_or_default());
+        let confirmed = signalling.dialog.is_some_and(|dialog| dialog.confirmed);
+        match (confirmed, known) {
+            (true, Some(true)) => return self.send_ack(invite, self.invite_cseq()),
+            (true, _) => {
+                return self.transactions.clients.end_branch(&mut self.cx, invite, message);
+            }
+            (false, Some(true)) if self.confirm_dialog(message) => {}
+            _ if self.make_dialog(message) => {}
+            _ => {
+                self.transactions.clients.end_branch(&mut self.cx, invite, message);
+                return self.finish(Cause::Protocol, Party::Remote);
+            }
+        }
+        let tag = message.to_tag().unwrap_or_default();
+        self.transactions.clients.confirm(self.cx.core, invite, tag);
+        self.read_allow(message);
+        self.send_ack(invite, self.invite_cseq());
+        let sdp = message.sdp().readable().unwrap_or_default();
+        match self.take_answer(sdp, true) {
+            Ok(()) => self.stand(sip::session::as_client(message)),
+            Err(bad) => {
+                // Answered for its far end, and useless: BYE, not CANCEL.
+                self.send_bye();
+                self.finish(bad.cause, Party::Switch);
+            }
+        }
+    }
+
+    /// The early dialog becomes the call's: target and routes of the 2xx, numbers go on.
+    fn confirm_dialog(&mut self, message: &Message<'_>) -> bool {
+        let Some(dialog) = self.leg.signalling.dialog else { return false };
+        let mut block = [0; 4_096];
+        let text = self.cx.core.arena.get(&self.leg.signalling.text);
+        let Ok((dialog, len)) = dialog.confirmed_by(text, message, &mut block) else {
+            return false;
+        };
+        let Some(stored) = self.cx.core.arena.store(&block[..len]) else { return false };
+        let signalling = &mut self.leg.signalling;
+        self.cx.core.arena.free(&mut signalling.text);
+        (signalling.text, signalling.dialog) = (stored, Some(dialog));
+        true
+    }
+
+    fn invite_cseq(&self) -> u32 {
+        self.leg.outbound().map_or(1, |side| side.cseq)
+    }
+
+    /// The far end answered and its description is taken: the leg stands.
+    fn stand(&mut self, agreed: Option<sip::session::Agreed>) {
+        self.leg.advance(Move::Answer);
+        self.leg.story.code = 200;
+        self.leg.story.answered = self.cx.now.wall;
+        self.leg.deadlines.clear(Timer::Ring);
+        self.on_answered();
+        self.session_agreed(agreed);
+        let (call, peer) = (self.leg.story.call, self.leg.links.dialed_for);
+        let bridge = self.leg.outbound().is_some_and(|side| side.bridge);
+        if !bridge || peer == LegId::NONE {
+            return self.stand_alone();
+        }
+        let view = self.view();
+        // The description crosses with the message: copied out, because the arena is read from
+        // while the queue is written to.
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let sdp = self.leg.offer.theirs().map_or(&b""[..], |text| self.cx.core.arena.get(text));
+        let len = sdp.len().min(page.len());
+        page[..len].copy_from_slice(&sdp[..len]);
+        self.tell_peer(peer, &PeerMessage::Answer { call, sdp: &page[..len], view });
+        self.cx.core.page = page;
+    }
+
+    /// A final response 300-699, already acknowledged.
+    fn refused(&mut self, code: u16, message: &Message<'_>) {
+        if self.leg.is_over() || self.leg.is_up() {
+            return;
+        }
+        self.leg.story.code = code;
+        if code == 422 && self.ask_again(message) {
+            return;
+        }
+        if wire::status::tries_next(code) && self.next_target() {
+            return;
+        }
+        self.finish(cause_of(code), Party::Remote);
+    }
+
+    /// 422: the same target once more, with an interval that it takes (RFC 4028 section 7.3).
+    fn ask_again(&mut self, message: &Message<'_>) -> bool {
+        let Some(wanted) = wanted(self.cx.core, self.leg) else { return false };
+        let Some(raised) = wanted.raised_by(message) else { return false };
+        let Some(side) = self.leg.outbound_mut().filter(|side| side.min_se == 0) else {
+            return false;
+        };
+        side.min_se = raised.min_se;
+        side.cseq += 1;
+        self.invite();
+        true
+    }
+
+    /// The target says nothing, or nobody is there: it is left, remembered, and the next one tried.
+    pub(crate) fn target_lost(&mut self) {
+        if self.leg.is_over() || self.leg.is_up() {
+            return;
+        }
+        let Some(side) = self.leg.outbound() else { return };
+        let (invite, silent) = (side.invite, self.leg.signalling.dialog.is_none());
+        if silent && let Some(target) = side.targets.get(usize::from(side.target)) {
+            self.cx.core.bad_targets.mark(*target, self.cx.now.mono);
+        }
+        self.transactions.clients.leave(&mut self.cx, invite);
+        if !self.next_target() {
+            self.leg.story.code = 408;
+            self.finish(Cause::Unreachable, Party::Switch);
+        }
+    }
+
+    /// Tries the next target. False if there is none.
+    fn next_target(&mut self) -> bool {
+        let arena = &mut self.cx.core.arena;
+        let Some(side) = self.leg.outbound_mut() else { return false };
+        if usize::from(side.target) + 1 >= side.targets.len() {
+            return false;
+        }
+        side.target += 1;
+        side.cseq += 1;
+        side.min_se = 0;
+        side.branches.clear();
+        self.leg.offer.forget_theirs(arena);
+        self.leg.signalling.dialog = None;
+        arena.free(&mut self.leg.signalling.text);
+        self.invite();
+        true
+    }
+}
+
+/// The session timer that we ask the far end for; None for none.
+pub(crate) fn wanted(core: &Core<'_>, leg: &Leg) -> Option<Wanted> {
+    let seconds = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
+    let least = leg.outbound().map_or(0, |side| side.min_se);
+    let min_se = least.max(sip::session::MIN_SE_SECONDS);
+    (seconds > 0).then(|| Wanted { seconds: seconds.max(min_se), min_se })
+}
+
+fn write_invite(
+    out: &mut [u8],
+    core: &Core<'_>,
+    leg: &Leg,
+    (via, tag): (&ViaOut<'_>, &[u8]),
+) -> Option<usize> {
+    let Side::Outbound(side) = &leg.side else { return None };
+    let arena: &Arena = &core.arena;
+    let uri = arena.get(&leg.story.to);
+    let mut writer = Writer::new(out)
+        .request_line(sip::Method::Invite, uri)
+        .via(via)
+        .max_forwards(side.max_forwards)
+        .address(Name::From, arena.get(&side.from_name), arena.get(&leg.story.from), Some(tag))
+        .address(Name::To, b"", uri, None)
+        .call_id(arena.get(&leg.story.call_id))
+        .cseq(side.cseq, sip::Method::Invite);
+    writer = contact(writer, core.advertised(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
+    writer = match wanted(core, leg) {
+        Some(wanted) => wanted.write(writer),
+        None => writer.field(Name::Supported, b"timer"),
+    };
+    for line in arena.get(&side.headers).split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii();
+        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+            let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+            writer = writer.header_text(name, &[Part::Bytes(value)]);
+        }
+    }
+    let offer = arena.get(leg.offer.to_send()?);
+    writer.content(b"application/sdp", offer).finish().ok().map(<[u8]>::len)
+}
+
+/// What a final status means.
+pub(crate) fn cause_of(code: u16) -> Cause {
+    match code {
+        486 | 600 => Cause::Busy,
+        408 | 480 | 487 => Cause::NoAnswer,
+        404 | 410 | 484 | 604 => Cause::NotFound,
+        403 => Cause::Forbidden,
+        488 | 606 => Cause::NoCodec,
+        503 => Cause::Overload,
+        _ => Cause::Rejected,
+    }
+}
+
+/// The Call-ID of an outgoing leg: its call id, which is random.
+pub(crate) fn call_id_text(call: CallId, out: &mut [u8; 32]) {
+    let (high, low) = out.split_at_mut(16);
+    let bytes = call.0.to_be_bytes();
+    let word = |half: &[u8]| half.try_into().map_or(0, u64::from_be_bytes);
+    for (half, out) in [(&bytes[..8], high), (&bytes[8..], low)] {
+        if let Ok(out) = out.try_into() {
+            hex(word(half), out);
+        }
+    }
+}

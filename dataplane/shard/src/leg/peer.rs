@@ -1,0 +1,387 @@
+//! What the legs of a call say to each other. A leg never reaches into another one; it says
+//! something to it, so that it does not matter which shard owns it.
+
+use base::{CallId, LegId};
+use wire::event::{Cause, Event, Party};
+
+use super::timers::Timer;
+use super::{Answer, LegMut, Side, State, identity};
+use crate::handoff::{PeerMessage, View};
+use crate::media::Play;
+
+impl LegMut<'_, '_> {
+    /// Another leg says something to this one.
+    pub(crate) fn on_peer(&mut self, from: LegId, message: &PeerMessage<'_>) {
+        if self.leg.is_over() {
+            return on_peer_nobody(&mut self.cx, self.leg.id, from, message);
+        }
+        match message {
+            PeerMessage::OfferRequest => self.on_peer_offer_request(from),
+            PeerMessage::Offer { sdp, view, max_forwards, identity, .. } => {
+                self.on_peer_offer(from, (sdp, view), *max_forwards, identity);
+            }
+            PeerMessage::Progress { code, sdp, view } => {
+                self.on_peer_progress(from, *code, sdp, view);
+            }
+            PeerMessage::Answer { call, sdp, view } => {
+                self.on_peer_answer(from, *call, sdp, view);
+            }
+            PeerMessage::Joined { view, .. } => self.on_peer_joined(from, view),
+            PeerMessage::Refused { cause } => self.hang_up(*cause, Party::Peer),
+            PeerMessage::Join { call, view } => self.on_peer_join(from, *call, view),
+            PeerMessage::Changed { view } => self.on_peer_changed(from, view),
+            PeerMessage::Digit { digit, duration_ms } => {
+                self.on_peer_digit(from, *digit, *duration_ms);
+            }
+            PeerMessage::Left => self.on_peer_left(from),
+            PeerMessage::Ended { code, cause, reason } => {
+                self.on_peer_ended(from, *code, *cause, reason);
+            }
+        }
+    }
+
+    fn on_peer_offer_request(&mut self, from: LegId) {
+        if self.leg.links.children.try_push(from).is_err() {
+            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::Overload });
+        }
+        let Side::Inbound(side) = &self.leg.side else {
+            // A dialled leg that others are dialled for: it offers what its far end described.
+            return self.send_offer(from, 70, "");
+        };
+        let max_forwards = side.max_forwards.saturating_sub(1);
+        let mut lines = [0; 4_096];
+        let len = match side.trusted {
+            true => identity::lines(self.cx.core.arena.get(&side.text), &mut lines),
+            false => identity::privacy_line(self.cx.core.arena.get(&side.text), &mut lines),
+        };
+        let lines = crate::usage::text(&lines[..len]);
+        self.send_offer(from, max_forwards, lines);
+    }
+
+    fn send_offer(&mut self, to: LegId, max_forwards: u8, identity: &str) {
+        let (call, view) = (self.leg.story.call, self.view());
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let sdp = self.leg.offer.theirs().map_or(&b""[..], |text| self.cx.core.arena.get(text));
+        let len = sdp.len().min(page.len());
+        page[..len].copy_from_slice(&sdp[..len]);
+        let offer = PeerMessage::Offer { call, sdp: &page[..len], view, max_forwards, identity };
+        self.tell_peer(to, &offer);
+        self.cx.core.page = page;
+    }
+
+    fn on_peer_offer(
+        &mut self,
+        from: LegId,
+        (sdp, view): (&[u8], &View),
+        max_forwards: u8,
+        identity: &str,
+    ) {
+        if self.leg.state != State::Wanting || self.leg.links.dialed_for != from {
+            return;
+        }
+        if max_forwards == 0 {
+            self.leg.story.code = 483;
+            return self.finish(Cause::Protocol, Party::Switch);
+        }
+        self.set_peer_view(Some(view));
+        if let Some(side) = self.leg.outbound_mut() {
+            side.max_forwards = max_forwards;
+        }
+        if !identity.is_empty() && !self.add_headers(identity) {
+            return self.finish(Cause::Internal, Party::Switch);
+        }
+        if sdp.is_empty() {
+            return self.invite_with_own_offer();
+        }
+        match self.offer_from(sdp, view) {
+            Ok(()) => self.invite(),
+            Err(bad) => self.finish(bad.cause, Party::Switch),
+        }
+    }
+
+    /// More header lines for the INVITE. False if there is no room.
+    fn add_headers(&mut self, lines: &str) -> bool {
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let Side::Outbound(side) = &mut self.leg.side else { return false };
+        let known = self.cx.core.arena.get(&side.headers);
+        let len = known.len() + lines.len();
+        let stored = match page.get_mut(..len) {
+            Some(room) => {
+                let (head, tail) = room.split_at_mut(known.len());
+                head.copy_from_slice(known);
+                tail.copy_from_slice(lines.as_bytes());
+                self.cx.core.arena.store(room)
+            }
+            None => None,
+        };
+        self.cx.core.page = page;
+        let Some(stored) = stored else { return false };
+        self.cx.core.arena.free(&mut side.headers);
+        side.headers = stored;
+        true
+    }
+
+    /// The dialled leg rings, or has early media for us.
+    fn on_peer_progress(&mut self, from: LegId, code: u16, sdp: &[u8], view: &View) {
+        if self.leg.is_up() {
+            if !sdp.is_empty() && self.hears_nobody() {
+                self.hear_early(from, view);
+            }
+            return;
+        }
+        if !self.leg.is_waiting() {
+            return;
+        }
+        if sdp.is_empty() || self.is_offerless() {
+            // An offer of ours in a provisional response would want PRACK.
+            return self.progress(code, false);
+        }
+        let described = self.leg.offer.is_described();
+        if !described && self.answer_relayed(sdp, view, true).is_err() {
+            return self.progress(180, false);
+        }
+        self.progress(183, true);
+        self.hear_early(from, view);
+    }
+
+    /// The early media of this leg is heard from now on; the first one's is, until it ends.
+    fn hear_early(&mut self, from: LegId, view: &View) {
+        let early = self.leg.links.early;
+        if early != LegId::NONE && early != from {
+            return;
+        }
+        self.leg.links.early = from;
+        self.set_peer_view(Some(view));
+        self.media.connect(&mut self.cx, self.leg.id, from, &view.plan());
+        let (call, view) = (self.leg.story.call, self.view());
+        self.tell_peer(from, &PeerMessage::Joined { call, view });
+    }
+
+    /// The dialled leg was answered: this one is answered too, if it is not yet, and the two are
+    /// joined.
+    fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
+        let partner = self.leg.links.partner;
+        if partner != LegId::NONE && partner != from {
+            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::OtherAnswered });
+        }
+        if self.leg.is_waiting() {
+            self.set_peer_view(Some(view));
+            let described = match (self.leg.offer.is_described(), self.is_offerless()) {
+                (true, _) => Ok(()),
+                (false, true) => self.offer_late(sdp),
+                (false, false) => self.answer_relayed(sdp, view, false),
+            };
+            if described.is_err() {
+                return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoCodec });
+            }
+            if !self.answer() {
+                return;
+            }
+        }
+        let own_call = self.leg.story.call;
+        self.make_join(from, view);
+        let joined = PeerMessage::Joined { call: own_call, view: self.view() };
+        self.tell_peer(from, &joined);
+        self.cx.emit_event(&Event::Joined { call: own_call, peer: call, at: self.cx.now.wall });
+        self.align();
+    }
+
+    fn on_peer_joined(&mut self, from: LegId, view: &View) {
+        let expected = self.leg.links.dialed_for == from || self.leg.links.partner == from;
+        if !expected {
+            return;
+        }
+        if self.leg.is_up() {
+            self.make_join(from, view);
+            return self.align();
+        }
+        // Early media.
+        self.set_peer_view(Some(view));
+        self.media.connect(&mut self.cx, self.leg.id, from, &view.plan());
+    }
+
+    /// Joins an answered leg with another: from now on its media is relayed, and billed.
+    fn make_join(&mut self, other: LegId, view: &View) {
+        self.leg.links.partner = other;
+        self.leg.links.early = LegId::NONE;
+        if self.leg.joins.begin(self.cx.now.wall) {
+            self.cx.core.legs_joined += 1;
+        }
+        self.set_peer_view(Some(view));
+        self.leg.offer.attempts = 0;
+        self.media.connect(&mut self.cx, self.leg.id, other, &view.plan());
+    }
+
+    /// The controlplane joins this leg with `other`.
+    pub(crate) fn join(&mut self, other: LegId) {
+        if !self.leg.is_up() {
+            return;
+        }
+        let partner = self.leg.links.partner;
+        if partner != LegId::NONE && partner != other {
+            self.leave_join();
+        }
+        let (call, view) = (self.leg.story.call, self.view());
+        self.tell_peer(other, &PeerMessage::Join { call, view });
+    }
+
+    fn on_peer_join(&mut self, from: LegId, _call: CallId, view: &View) {
+        if !self.leg.is_up() {
+            return;
+        }
+        let partner = self.leg.links.partner;
+        if partner != LegId::NONE && partner != from {
+            self.leave_join();
+        }
+        self.make_join(from, view);
+        // The other side expects us: it is joined by this.
+        let (call, view) = (self.leg.story.call, self.view());
+        self.tell_peer(from, &PeerMessage::Answer { call, sdp: b"", view });
+        self.align();
+    }
+
+    /// What the other far end takes or wants is another thing.
+    fn on_peer_changed(&mut self, from: LegId, view: &View) {
+        if self.leg.links.partner != from && self.leg.links.early != from {
+            return;
+        }
+        self.set_peer_view(Some(view));
+        self.media.set_listener(self.leg.id, from, &view.plan());
+        self.leg.offer.attempts = 0;
+        self.align();
+    }
+
+    /// A join is over: what was relayed in it is billed to now, not to the end of the leg.
+    fn end_relay(&mut self) {
+        crate::usage::end_join(&mut self.cx, self.leg, self.media);
+    }
+
+    /// This leg leaves its join.
+    pub(crate) fn leave_join(&mut self) {
+        let partner = core::mem::replace(&mut self.leg.links.partner, LegId::NONE);
+        if partner == LegId::NONE {
+            return;
+        }
+        self.tell_peer(partner, &PeerMessage::Left);
+        self.left_join();
+    }
+
+    fn on_peer_left(&mut self, from: LegId) {
+        if self.leg.links.partner == from {
+            self.leg.links.partner = LegId::NONE;
+            self.left_join();
+        }
+    }
+
+    fn left_join(&mut self) {
+        self.end_relay();
+        self.set_peer_view(None);
+        self.stand_alone();
+        let call = self.leg.story.call;
+        self.cx.emit_event(&Event::Parted { call, at: self.cx.now.wall });
+    }
+
+    /// Nobody is joined with the leg: it hears ringback if it was told to, else silence.
+    pub(crate) fn stand_alone(&mut self) {
+        self.media.disconnect(&mut self.cx, self.leg.id);
+        if self.leg.is_up() {
+            let play = if self.leg.links.ringback { Play::Ringback } else { Play::Silence };
+            self.media.play(&mut self.cx, self.leg.id, play);
+        }
+        self.align();
+    }
+
+    /// A leg around this one is over. Dialled for it: so are we. Dialled by us on a static route:
+    /// so are we. Else we stand alone, and the controlplane says how it goes on.
+    fn on_peer_ended(&mut self, from: LegId, code: u16, cause: Cause, reason: &str) {
+        let links = &mut self.leg.links;
+        links.children.retain(|child| *child != from);
+        let (joined, early) = (links.partner == from, links.early == from);
+        if early {
+            links.early = LegId::NONE;
+        }
+        if links.dialed_for == from || self.leg.route().is_some() {
+            self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
+        }
+        if self.leg.links.dialed_for == from {
+            // "Canceled" ends a ringing leg, "normal" a standing one.
+            let cause = match (self.leg.is_up(), cause) {
+                (true, _) => Cause::Normal,
+                (false, Cause::OtherAnswered) => Cause::OtherAnswered,
+                (false, _) => Cause::Canceled,
+            };
+            return self.hang_up(cause, Party::Peer);
+        }
+        if self.leg.route().is_some() {
+            if self.leg.is_waiting() {
+                let status = match code {
+                    300.. => wire::status::passed_on(code),
+                    _ => super::end::status_of(cause),
+                };
+                return self.refuse(&Answer::new(status), cause, Party::Peer);
+            }
+            return self.hang_up(Cause::Normal, Party::Peer);
+        }
+        if joined {
+            self.leg.links.partner = LegId::NONE;
+            self.end_relay();
+        }
+        if joined || early {
+            self.set_peer_view(None);
+            self.stand_alone();
+        }
+    }
+
+    /// The ringing of an answered leg that hears nobody else.
+    pub(crate) fn ringback(&mut self, on: bool) {
+        self.leg.links.ringback = on;
+        let alone = self.hears_nobody() && self.leg.links.early == LegId::NONE;
+        if alone && self.leg.is_up() {
+            let play = if on { Play::Ringback } else { Play::Silence };
+            self.media.play(&mut self.cx, self.leg.id, play);
+        }
+    }
+
+    /// The controlplane has taken the call: the caller hears that it rings.
+    pub(crate) fn accepted_by(&mut self, account: u64, setup_ms: u32) {
+        if !self.leg.is_waiting() {
+            return;
+        }
+        let setup = core::time::Duration::from_millis(u64::from(setup_ms.max(1_000)));
+        self.leg.story.account = account;
+        self.leg.deadlines.clear(Timer::Hold);
+        self.leg.deadlines.set(Timer::Setup, self.cx.now.mono + setup);
+        if let Some(cell) = self.cx.core.cell(self.leg.id) {
+            cell.set_account(account);
+        }
+        self.record();
+        self.progress(180, false);
+    }
+}
+
+impl super::Signalling {
+    /// Why the other side ended, to be carried on.
+    fn reason_from(&mut self, arena: &mut base::Arena, reason: &str) {
+        if !reason.is_empty() {
+            arena.free(&mut self.reason);
+            self.reason = arena.store(reason.as_bytes()).unwrap_or_default();
+        }
+    }
+}
+
+/// A leg that is no more was spoken to: who waits for an answer gets one.
+pub(crate) fn on_peer_nobody(
+    cx: &mut crate::cx::Cx<'_, '_>,
+    to: LegId,
+    from: LegId,
+    message: &PeerMessage<'_>,
+) {
+    let waits = matches!(
+        message,
+        PeerMessage::OfferRequest | PeerMessage::Answer { .. } | PeerMessage::Join { .. }
+    );
+    if waits {
+        let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };
+        cx.send_to_peer(to, from, &over);
+    }
+}

@@ -1,0 +1,326 @@
+//! Session timers (RFC 4028), offers of ours inside the dialog, and signs of life.
+//!
+//! Where a timer is agreed, a dead far end is found by it: we refresh, or we are refreshed. Where
+//! none is, an answered leg that says nothing (no RTP, no RTCP, no request, no answer) is ended
+//! after the media timeout; one that is held may be silent, so it is asked first, by OPTIONS.
+
+use base::{LegId, Mono};
+use core::time::Duration;
+use sip::Message;
+use sip::session::Agreed;
+use wire::event::{Cause, Party};
+
+use super::agree::{Need, need};
+use super::timers::Timer;
+use super::{LegMut, State};
+use crate::handoff::PeerMessage;
+use crate::transaction::{ClientId, Outcome, Report, Sent};
+
+/// Offers of ours in a row that one change may bring about.
+const ATTEMPTS_MAX: u8 = 6;
+/// How long an offer of the other leg, or a busy far end, is waited for.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// A refusal that names no time is tried again after this.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What is agreed beside the media.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) agreed: Option<Agreed>,
+    /// An OPTIONS of ours that asks whether the far end lives.
+    probe: ClientId,
+    /// The partner's offer was waited for once.
+    waited: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { agreed: None, probe: ClientId::NONE, waited: false }
+    }
+}
+
+impl LegMut<'_, '_> {
+    /// The session timer in force from now on; None for none.
+    pub(crate) fn session_agreed(&mut self, agreed: Option<Agreed>) {
+        let now = self.cx.now.mono;
+        let after = |seconds: u32| now + Duration::from_secs(u64::from(seconds));
+        self.leg.session.agreed = agreed;
+        let deadlines = &mut self.leg.deadlines;
+        deadlines.clear(Timer::Session);
+        deadlines.clear(Timer::Refresh);
+        let Some(agreed) = agreed else { return };
+        deadlines.set(Timer::Session, after(agreed.expire_after()));
+        if agreed.refresher_is_us {
+            deadlines.set(Timer::Refresh, after(agreed.refresh_after()));
+        }
+    }
+
+    /// Our turn to refresh: by UPDATE where the far end takes it, else by a re-INVITE that changes
+    /// nothing.
+    pub(crate) fn refresh(&mut self) {
+        let Some(agreed) = self.leg.session.agreed else { return };
+        if self.leg.state != State::Standing
+            || self.leg.signalling.asked != ClientId::NONE
+            || self.leg.signalling.accepted.is_some()
+        {
+            return self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + RETRY);
+        }
+        if !self.leg.signalling.allows_update {
+            return self.reinvite_unchanged();
+        }
+        let asked = self.ask(Sent::Update, |writer, _| {
+            let writer = agreed.write_request(writer, sip::session::MIN_SE_SECONDS);
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        self.leg.signalling.asked = asked.unwrap_or(ClientId::NONE);
+        self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + PATIENCE);
+    }
+
+    fn reinvite_unchanged(&mut self) {
+        self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + PATIENCE);
+        if self.may_offer() && self.offer_unchanged().is_ok() {
+            self.send_reinvite();
+        }
+    }
+
+    /// Sends the offer that is open.
+    fn send_reinvite(&mut self) {
+        let agreed = self.leg.session.agreed;
+        let sdp = self.leg.offer.take_text();
+        let asked = self.ask(Sent::Reinvite, |writer, arena| {
+            let writer = match agreed {
+                Some(agreed) => agreed.write_request(writer, sip::session::MIN_SE_SECONDS),
+                None => writer.field(sip::Name::Supported, b"timer"),
+            };
+            let sdp = sdp.as_ref().map_or(&b""[..], |text| arena.get(text));
+            writer.content(b"application/sdp", sdp).finish().ok().map(<[u8]>::len)
+        });
+        self.leg.offer.give_text(sdp);
+        match asked {
+            Some(asked) => self.leg.signalling.asked = asked,
+            None => {
+                self.leg.offer.refused(&mut self.cx.core.arena);
+                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
+            }
+        }
+    }
+
+    /// Sees to it that the two far ends of a join hear each other and that each knows what the
+    /// other wants: by an offer of ours, where that is to be had.
+    pub(crate) fn align(&mut self) {
+        if self.leg.state != State::Standing {
+            return;
+        }
+        let (mine, theirs) = (self.view(), self.peer_view());
+        let first = self.leg.id < self.leg.links.partner;
+        let lost = self.media.stream(self.leg.id).is_some_and(|stream| stream.undeliverable > 0);
+        let joined = self.leg.links.partner != LegId::NONE;
+        let need = if joined { need(&mine, &theirs, first, lost) } else { Need::Nothing };
+        match need {
+            Need::Impossible => return self.give_up_join(),
+            Need::Wait => return self.wait_for_partner(),
+            Need::Nothing | Need::Offer(_) => self.leg.session.waited = false,
+        }
+        let codecs = match &need {
+            Need::Offer(codecs) => Some(codecs),
+            _ if self.direction_differs() && !self.leg.offer.fixed => None,
+            _ => return,
+        };
+        if !self.may_offer() {
+            return;
+        }
+        if self.leg.offer.attempts >= ATTEMPTS_MAX {
+            return match codecs {
+                Some(_) => self.give_up_join(),
+                None => {}
+            };
+        }
+        match self.reoffer(codecs) {
+            Ok(()) => self.send_reinvite(),
+            Err(_) if codecs.is_some() => self.give_up_join(),
+            Err(_) => {}
+        }
+    }
+
+    /// The partner is offered anew; should nothing come of it, the join ends.
+    fn wait_for_partner(&mut self) {
+        if self.leg.deadlines.is_set(Timer::Offer) {
+            return;
+        }
+        if self.leg.session.waited {
+            return self.give_up_join();
+        }
+        self.leg.session.waited = true;
+        self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + PATIENCE);
+    }
+
+    /// The two far ends cannot hear each other: better no call than a silent one. Of a caller and a
+    /// leg dialled for it, the dialled one ends; what becomes of the caller is for its route or its
+    /// application to say.
+    fn give_up_join(&mut self) {
+        let partner = self.leg.links.partner;
+        if partner != LegId::NONE && self.leg.links.dialed_for != partner {
+            return self.tell_peer(partner, &PeerMessage::Refused { cause: Cause::NoCodec });
+        }
+        self.hang_up(Cause::NoCodec, Party::Switch);
+    }
+
+    /// What became of a re-INVITE of ours.
+    pub(crate) fn reinvite_outcome(&mut self, outcome: &Outcome, message: Option<&Message<'_>>) {
+        let waiting = self.leg.signalling.asked == outcome.id;
+        match (outcome.report, message) {
+            (Report::Response(..200), _) => {}
+            (Report::Response(200..300), Some(message)) => {
+                self.send_ack(outcome.id, outcome.cseq);
+                if waiting {
+                    self.reinvite_answered(message);
+                }
+            }
+            _ if !waiting => {}
+            (Report::Response(code), Some(message)) => self.reinvite_refused(code, message),
+            _ => self.reinvite_lost(),
+        }
+    }
+
+    fn reinvite_answered(&mut self, message: &Message<'_>) {
+        self.leg.signalling.asked = ClientId::NONE;
+        self.move_target(message);
+        self.session_agreed(sip::session::as_client(message));
+        let sdp = message.sdp().readable().unwrap_or_default();
+        match self.take_answer(sdp, true) {
+            Ok(()) => self.changed(),
+            Err(bad) => self.hang_up(bad.cause, Party::Switch),
+        }
+    }
+
+    fn reinvite_refused(&mut self, code: u16, message: &Message<'_>) {
+        self.leg.signalling.asked = ClientId::NONE;
+        self.leg.offer.refused(&mut self.cx.core.arena);
+        match code {
+            // The dialog is gone (RFC 3261 section 12.2.1.2).
+            408 | 481 => return self.hang_up(Cause::SessionExpired, Party::Remote),
+            491 => {
+                let at = self.glare_over();
+                self.leg.deadlines.set(Timer::Offer, at);
+            }
+            422 => {
+                if let (Some(agreed), Some(min_se)) =
+                    (self.leg.session.agreed, sip::session::min_se_of_422(message))
+                {
+                    let seconds = agreed.seconds.max(min_se);
+                    self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
+                }
+                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
+            }
+            500 | 503 => {
+                let seconds = message.number(sip::Name::RetryAfter).unwrap_or(2).clamp(1, 10);
+                let after = Duration::from_secs(u64::from(seconds));
+                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + after);
+            }
+            _ => {
+                // It takes nothing else than it has.
+                self.leg.offer.fixed = true;
+                self.changed();
+            }
+        }
+    }
+
+    /// When a request that met one of the far end's may be tried again (RFC 3261 section 14.1).
+    fn glare_over(&mut self) -> Mono {
+        let owner = self.leg.signalling.dialog.is_some_and(|dialog| dialog.caller);
+        let (least, steps) = if owner { (2_100, 190) } else { (0, 200) };
+        let tens = self.cx.core.random.below(steps + 1);
+        self.cx.now.mono + Duration::from_millis(least + tens * 10)
+    }
+
+    /// Nobody answered a re-INVITE. The dialog is over (RFC 3261 section 12.2.1.2), unless the far
+    /// end is heard: then it only does not take offers.
+    fn reinvite_lost(&mut self) {
+        self.leg.signalling.asked = ClientId::NONE;
+        self.leg.offer.refused(&mut self.cx.core.arena);
+        let alive = self.alive_at();
+        if self.cx.now.mono.since(alive) > Duration::from_secs(10) {
+            return self.hang_up(Cause::SessionExpired, Party::Switch);
+        }
+        self.leg.offer.fixed = true;
+        self.changed();
+    }
+
+    /// What became of a refresh by UPDATE.
+    pub(crate) fn update_outcome(&mut self, outcome: &Outcome, message: Option<&Message<'_>>) {
+        if self.leg.signalling.asked != outcome.id {
+            return;
+        }
+        match (outcome.report, message) {
+            (Report::Response(..200), _) => return,
+            (Report::Response(200..300), Some(message)) => {
+                self.session_agreed(sip::session::as_client(message));
+            }
+            (Report::Response(408 | 481), _) | (Report::Timeout | Report::Unreachable, _) => {
+                return self.hang_up(Cause::SessionExpired, Party::Switch);
+            }
+            (Report::Response(405 | 501), _) => {
+                self.leg.signalling.allows_update = false;
+                self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono);
+            }
+            // Busy: once more, as long as the session lasts.
+            (Report::Response(_), _) => {
+                self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + RETRY);
+            }
+        }
+        self.leg.signalling.asked = ClientId::NONE;
+        self.align();
+    }
+
+    /// When the far end last gave a sign of life.
+    fn alive_at(&self) -> Mono {
+        let heard = self.media.stream(self.leg.id).map_or(Mono(0), |stream| stream.alive);
+        heard.max(self.leg.signalling.spoke_at)
+    }
+
+    /// Once a second: does the far end live, and is what it says heard?
+    pub(crate) fn watch(&mut self) {
+        let timeout = self.cx.core.plan.timers.media_timeout;
+        let silent = self.cx.now.mono.since(self.alive_at());
+        if timeout.is_zero() || silent < timeout || !self.leg.is_up() {
+            return self.watch_lost();
+        }
+        let Some(stream) = self.media.stream(self.leg.id).filter(|stream| stream.on) else {
+            return;
+        };
+        let wish = self.leg.offer.wish;
+        let expected = stream.plan.direction.receives() && wish.sends() && wish.receives();
+        if expected {
+            return self.hang_up(Cause::MediaTimeout, Party::Switch);
+        }
+        // Held: silent by agreement. A session timer watches it, else a question does.
+        let watched = self.leg.session.agreed.is_some() || self.leg.session.probe != ClientId::NONE;
+        if !watched {
+            let probe = self.ask(Sent::Options, |writer, _| writer.finish().ok().map(<[u8]>::len));
+            self.leg.session.probe = probe.unwrap_or(ClientId::NONE);
+        }
+    }
+
+    /// Audio that the other far end cannot take: our far end is asked to speak what it can.
+    fn watch_lost(&mut self) {
+        let lost = self.media.stream(self.leg.id).is_some_and(|stream| stream.undeliverable > 0);
+        if lost && self.leg.links.partner != LegId::NONE {
+            self.align();
+        }
+    }
+
+    /// What became of the question whether the far end lives.
+    pub(crate) fn probe_outcome(&mut self, outcome: &Outcome) {
+        if self.leg.session.probe != outcome.id {
+            return;
+        }
+        self.leg.session.probe = ClientId::NONE;
+        let gone = matches!(
+            outcome.report,
+            Report::Timeout | Report::Unreachable | Report::Response(408 | 481)
+        );
+        if gone {
+            self.hang_up(Cause::MediaTimeout, Party::Switch);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The way of a media packet through the shard.
+//!
+//! ```text
+//!  datagram -> port -> stream: admit -> listener here: the other stream's numbers, same buffer, transmit
+//!                                    -> listener far:  copy to the other shard, which does the same
+//!                                    -> none:          counted; digits are still heard
+//! ```
+//!
+//! The stream that a packet leaves by checks that its source is the stream that it came in by: a
+//! packet never bleeds into whoever has an ended leg's slot, nor into a leg that hears somebody
+//! else by now.
+
+use base::{Flow, Frame, LegId, Local, MediaPort, Mono, Received, Transmit};
+use rtp::{Header, PacketKind};
+use wire::counter::Counter;
+
+use super::admit::{Admitted, admit};
+use super::passes::Way;
+use super::stream::Gate;
+use super::{LOST_MAX, LOST_TOLD, Media};
+use crate::cx::{Core, Cx};
+use crate::handoff::Handoff;
+
+/// What became of a packet that may pass.
+enum Passed {
+    /// It leaves in its own frame.
+    Sent,
+    /// It leaves as a copy; the frame is free.
+    Copied,
+}
+
+/// A packet on its way out.
+struct Outgoing<'p> {
+    frame: Frame,
+    packet: &'p mut [u8],
+    header: &'p Header,
+    /// The outgoing payload type.
+    pt: u8,
+    starts: bool,
+}
+
+impl Media {
+    /// Fetches what the media packets of a batch will touch, side by side: with thousands of legs
+    /// every packet is of another one, and its lines are in no near cache.
+    #[inline]
+    pub(crate) fn warm(&self, batch: &[Received]) {
+        let mut sum = 0_u64;
+        let coming = |received: &Received| match received.at {
+            Local::Media(port) => self.streams.get(self.ports.owner(port)?.index() as usize),
+            Local::Listener(_) => None,
+        };
+        for stream in batch.iter().filter_map(coming) {
+            sum = sum.wrapping_add(stream.warm_in());
+        }
+        for stream in batch.iter().filter_map(coming) {
+            let to = stream.listener();
+            let leaving = self.streams.get(to.index() as usize);
+            if let Some(leaving) = leaving.filter(|_| to.shard() == self.shard) {
+                sum = sum.wrapping_add(leaving.warm_out());
+            }
+        }
+        core::hint::black_box(sum);
+    }
+
+    /// A datagram on a media port.
+    #[inline]
+    pub(crate) fn handle(&mut self, cx: &mut Cx<'_, '_>, received: &Received, port: MediaPort) {
+        let frame = received.frame;
+        let Some(leg) = self.ports.owner(port) else {
+            return cx.discard(frame, Counter::DiscardRtpPort);
+        };
+        let Some(stream) = self.streams.get_mut(leg.index() as usize) else {
+            return cx.discard(frame, Counter::DiscardRtpPort);
+        };
+        let packet = cx.frames.bytes_mut(frame);
+        let outcome = match rtp::classify(packet) {
+            PacketKind::Rtp if port.port & 1 == 0 => {
+                cx.core.counters.count(Counter::RtpReceived);
+                match admit(stream, received.source, packet, cx.now.mono) {
+                    Ok(admitted) => match admitted.plain() {
+                        Some(pt) => {
+                            let header = &admitted.header;
+                            let out = Outgoing { frame, packet, header, pt, starts: false };
+                            self.relay(cx.core, cx.now.mono, leg, out)
+                        }
+                        None => self.unusual(cx, leg, received, &admitted),
+                    },
+                    Err(reason) => Err(reason),
+                }
+            }
+            PacketKind::Rtcp => {
+                self.handle_rtcp(cx, leg, received, port);
+                return cx.frames.free(frame);
+            }
+            PacketKind::Stun | PacketKind::Dtls => Err(Counter::DiscardStunDtls),
+            _ => Err(Counter::DiscardRtpMalformed),
+        };
+        match outcome {
+            Ok(Passed::Sent) => {}
+            Ok(Passed::Copied) => cx.frames.free(frame),
+            Err(reason) => cx.discard(frame, reason),
+        }
+    }
+
+    /// A packet that says more than its sound, or whose sound is not passed on as it is: a new
+    /// source, a lock, a digit, another law.
+    #[inline(never)]
+    fn unusual(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        leg: LegId,
+        received: &Received,
+        admitted: &Admitted,
+    ) -> Result<Passed, Counter> {
+        let Admitted { header, pass, starts, owes_start, locks } = admitted;
+        let stream = &mut self.streams[leg.index() as usize];
+        if *locks {
+            let port = stream.port;
+            stream.is_lock_told = true;
+            cx.core.flows.push_back(Flow::Lock { port, remote: received.source });
+        }
+        if *starts && stream.receiver.sources() > 1 {
+            cx.core.counters.count(Counter::SsrcTakenOver);
+        }
+        let special = pass.details(&stream.specials);
+        stream.owes_start = false;
+        if *starts {
+            self.forget_digit(cx, leg);
+        }
+        if special.is_digit {
+            self.hear_digit(cx, leg, received.frame, header, special.way != Way::Drop);
+        }
+        let packet = cx.frames.bytes_mut(received.frame);
+        let pt = match special.way {
+            Way::Relay { pt } => pt,
+            Way::Convert { pt, conversion } => {
+                if let Some(payload) = packet.get_mut(header.payload_range()) {
+                    conversion.apply(payload);
+                }
+                pt
+            }
+            Way::Drop => return Err(self.undeliverable(leg, special.is_audio)),
+        };
+        let out =
+            Outgoing { frame: received.frame, packet, header, pt, starts: *starts || *owes_start };
+        self.relay(cx.core, cx.now.mono, leg, out)
+    }
+
+    /// Why a packet that was taken goes nowhere.
+    fn undeliverable(&mut self, leg: LegId, is_audio: bool) -> Counter {
+        let stream = &mut self.streams[leg.index() as usize];
+        if stream.listener() == LegId::NONE {
+            return Counter::DiscardRtpUnjoined;
+        }
+        stream.undeliverable = stream.undeliverable.saturating_add(u32::from(is_audio));
+        if is_audio && stream.undeliverable == LOST_TOLD && self.lost.len() < LOST_MAX {
+            self.lost.push_back(leg);
+        }
+        Counter::DiscardRtpPayload
+    }
+
+    #[inline]
+    fn relay(
+        &mut self,
+        core: &mut Core<'_>,
+        now: Mono,
+        leg: LegId,
+        out: Outgoing<'_>,
+    ) -> Result<Passed, Counter> {
+        let payload = u64::from(out.header.payload_bytes());
+        let stream = &mut self.streams[leg.index() as usize];
+        stream.relayed += 1;
+        stream.relayed_bytes += payload;
+        let (to, starts) = (stream.listener(), out.starts);
+        let is_here = to.shard() == self.shard;
+        let passed = if is_here {
+            self.send(core, now, (to, leg), out)
+        } else {
+            hand_over(core, (to, leg), out)
+        };
+        if passed.is_err() {
+            // Billed is what was passed on.
+            let stream = &mut self.streams[leg.index() as usize];
+            stream.relayed -= 1;
+            stream.relayed_bytes -= payload;
+            stream.owes_start = starts && !is_here;
+        }
+        passed
+    }
+
+    /// Sends a packet that another source numbered, as part of this leg's one stream.
+    #[inline]
+    fn send(
+        &mut self,
+        core: &mut Core<'_>,
+        now: Mono,
+        (to, from): (LegId, LegId),
+        out: Outgoing<'_>,
+    ) -> Result<Passed, Counter> {
+        let Some(stream) = self.streams.get_mut(to.index() as usize) else {
+            return Err(Counter::DiscardRtpForeign);
+        };
+        if stream.refuses(to, from) {
+            return Err(refusal(stream.hears(to, from), stream.gate()));
+        }
+        let Outgoing { frame, packet, header, pt, starts } = out;
+        if starts {
+            stream.sender.switch_source();
+        }
+        let payload = header.payload_bytes();
+        let Some(stamped) = stream.sender.stamp(header.seq, header.timestamp, payload, now) else {
+            return Err(Counter::DiscardRtpSequence);
+        };
+        rtp::rewrite(packet, &stamped.rewrite(header.marker, pt));
+        let from = Local::Media(stream.port);
+        core.transmits.push_back(Transmit { frame, from, to: stream.target });
+        core.counters.count(Counter::RtpRelayed);
+        Ok(Passed::Sent)
+    }
+
+    /// A packet that another shard received from the far end of `from`, for `to` to send.
+    pub(crate) fn handle_far(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        to: LegId,
+        from: LegId,
+        starts: bool,
+        bytes: &[u8],
+    ) {
+        let Ok(header) = Header::parse(bytes) else {
+            return cx.count(Counter::DiscardHandoffMalformed);
+        };
+        let Some(frame) = cx.frames.alloc(bytes.len()) else {
+            return cx.count(Counter::DiscardNoFrame);
+        };
+        let frame = frame.resized(bytes.len());
+        let packet = cx.frames.bytes_mut(frame);
+        packet.copy_from_slice(bytes);
+        let out = Outgoing { frame, packet, header: &header, pt: header.pt, starts };
+        if let Err(reason) = self.send(cx.core, cx.now.mono, (to, from), out) {
+            cx.discard(frame, reason);
+        }
+    }
+}
+
+#[cold]
+fn refusal(hears: bool, gate: Gate) -> Counter {
+    match gate {
+        _ if !hears => Counter::DiscardRtpForeign,
+        Gate::Event => Counter::DiscardRtpDigit,
+        Gate::Hold | Gate::Open => Counter::DiscardRtpHold,
+    }
+}
+
+/// Copies a packet to the shard of the leg that is to send it.
+#[inline(never)]
+fn hand_over(
+    core: &mut Core<'_>,
+    (to, from): (LegId, LegId),
+    out: Outgoing<'_>,
+) -> Result<Passed, Counter> {
+    rtp::set_payload_type(out.packet, out.pt);
+    let most = out.packet.len() + 64;
+    let handoff = Handoff::Media { to, from, starts: out.starts, bytes: out.packet };
+    let Some(queue) = core.handoffs.get_mut(usize::from(to.shard())) else {
+        return Err(Counter::DiscardRtpForeign);
+    };
+    // Legs' words to each other have the upper half to themselves.
+    let room = queue.used() < queue.capacity() / 2;
+    let pushed = room && queue.push_with(most, |out| wire::encode(&handoff, out).ok());
+    if pushed { Ok(Passed::Copied) } else { Err(Counter::DiscardHandoffFull) }
+}

@@ -1,0 +1,105 @@
+//! RTCP: what far ends report and what we report to them (RFC 3550 section 6). Out of and into the
+//! RTP port where both sides agreed to that (RFC 5761), else the port above.
+
+use base::{Flow, LegId, Local, MediaPort, Now, Received, Transmit};
+use core::net::SocketAddr;
+use rtp::rtcp::{Report, interval};
+use wire::counter::Counter;
+
+use super::Media;
+use super::stream::{Stream, is_somewhere};
+use crate::cx::Cx;
+
+/// The largest report we write: SR, one block, SDES.
+const REPORT_BYTES: usize = 512;
+
+impl Media {
+    /// A datagram that is RTCP, on a port of this leg.
+    pub(super) fn handle_rtcp(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        leg: LegId,
+        received: &Received,
+        port: MediaPort,
+    ) {
+        cx.count(Counter::RtcpReceived);
+        let stream = &mut self.streams[leg.index() as usize];
+        let on_rtp_port = port.port & 1 == 0;
+        if on_rtp_port != stream.plan.rtcp_mux {
+            return cx.count(Counter::DiscardRtcpPort);
+        }
+        if !stream.may_report(received.source) {
+            return cx.count(Counter::DiscardRtpSource);
+        }
+        let Ok(packets) = rtp::rtcp::parse(cx.frames.bytes(received.frame)) else {
+            return cx.count(Counter::DiscardRtpMalformed);
+        };
+        let (us, them) = (stream.sender.ssrc(), stream.receiver.ssrc());
+        stream.rtcp.handle(packets, us, them, (cx.now.mono, cx.now.wall));
+        stream.alive = cx.now.mono;
+        if stream.is_elsewhere() {
+            // Behind a NAT the description's port is nobody's: reports go where they come from.
+            stream.target_rtcp = received.source;
+        }
+    }
+
+    /// Writes the leg's report if it is due.
+    pub(crate) fn report(&mut self, cx: &mut Cx<'_, '_>, leg: LegId) {
+        let now = cx.now;
+        let Some(stream) = self.stream_mut(leg).filter(|stream| stream.on) else { return };
+        if let (Some(remote), false) = (stream.latch.locked(), stream.is_lock_told) {
+            // The packet that locked was not taken for other reasons.
+            stream.is_lock_told = true;
+            cx.core.flows.push_back(Flow::Lock { port: stream.port, remote });
+        }
+        if now.mono < stream.rtcp_at {
+            return;
+        }
+        stream.rtcp_at = now.mono + interval(cx.core.random.u64());
+        if !is_somewhere(stream.target_rtcp) || !is_somewhere(stream.plan.remote_rtp) {
+            return;
+        }
+        let Some(frame) = cx.frames.alloc(REPORT_BYTES) else {
+            return cx.count(Counter::DiscardNoFrame);
+        };
+        let frame = frame.resized(REPORT_BYTES);
+        let Some(len) = write_report(stream, now, cx.frames.bytes_mut(frame)) else {
+            return cx.frames.free(frame);
+        };
+        let port = stream.rtcp_port();
+        let to = stream.target_rtcp;
+        let from = Local::Media(port);
+        cx.core.transmits.push_back(Transmit { frame: frame.resized(len), from, to });
+        cx.count(Counter::RtcpSent);
+    }
+}
+
+impl Stream {
+    /// The port of ours that reports leave by and come to.
+    fn rtcp_port(&self) -> MediaPort {
+        let port = self.port;
+        if self.plan.rtcp_mux { port } else { MediaPort { port: port.port | 1, ..port } }
+    }
+
+    /// May RTCP come from here? From the locked host, or where the SDP says.
+    fn may_report(&self, source: SocketAddr) -> bool {
+        let host = self.latch.locked().unwrap_or(self.known.described).ip();
+        source == self.plan.remote_rtcp || source.ip() == host
+    }
+
+    /// The far end was learned at another host than its description says.
+    fn is_elsewhere(&self) -> bool {
+        self.latch.locked().is_some_and(|locked| locked.ip() != self.known.described.ip())
+    }
+}
+
+fn write_report(stream: &mut Stream, now: Now, out: &mut [u8]) -> Option<usize> {
+    let sent = stream.sender.packets();
+    let sender = stream.sender.sender_info(now).filter(|_| sent > stream.reported);
+    stream.reported = sent;
+    let (last_sr, delay) = stream.rtcp.last_sr(now.mono);
+    let block = stream.receiver.report(last_sr, delay);
+    let report =
+        Report { ssrc: stream.sender.ssrc(), sender, blocks: block.as_slice(), cname: b"tandem" };
+    rtp::rtcp::write_report(&report, out)
+}

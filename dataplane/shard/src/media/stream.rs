@@ -1,0 +1,391 @@
+//! One leg's media: what comes from its far end and what goes there.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use base::{LegId, MediaPort, Mono, Path};
+use rtp::telephone_event::{Detector, EventQueue};
+use rtp::{Probation, Receiver, Sender, Ssrc};
+use sdp::limits::PLAN_FORMATS_MAX;
+use sdp::{Plan, PlanFormat};
+use wire::event::MediaSummary;
+
+use super::Source;
+use super::app::Play;
+use super::latch::{Known, Latch};
+use super::passes::{Passes, Special, Specials, Way, way};
+use super::transcode::is_g711;
+
+/// Clock of everything that does not say otherwise, in timestamp units a second.
+pub(crate) const CLOCK_HZ: u32 = 8_000;
+/// Packet times that we send, in milliseconds, whatever the far end asks for.
+const PTIME_MS: core::ops::RangeInclusive<u8> = 10..=60;
+
+/// Whether relayed packets may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    /// The far end wants nothing, or there is none yet.
+    Hold,
+    /// A digit of ours is on its way: its timestamp stands still, so nothing else goes.
+    Event,
+}
+
+/// A leg's stream. Lives at the leg's index, kept apart from the leg because packets touch only
+/// this.
+///
+/// The order of the fields is the order of cache lines: a relayed packet touches two lines of the
+/// stream it leaves by and four of the one it came in by, whatever else a stream holds.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Stream {
+    // Leaving.
+    pub(crate) sender: Sender,
+    /// Where RTP goes.
+    pub(crate) target: SocketAddr,
+    /// Whose stream this is; [`LegId::NONE`] while it is idle.
+    pub(crate) leg: LegId,
+    /// The only leg whose far end may be heard here; [`LegId::NONE`] if none.
+    source: LegId,
+    pub(crate) port: MediaPort,
+    gate: Gate,
+    pub(crate) path: Path,
+    // Coming in.
+    pub(crate) latch: Latch,
+    /// Who hears the far end; [`LegId::NONE`] if nobody.
+    listener: LegId,
+    /// The far end's last sign of life: RTP or RTCP that was taken, or a description.
+    pub(crate) alive: Mono,
+    /// Taken from the far end and passed on: packets, and bytes of payload.
+    pub(crate) relayed: u64,
+    pub(crate) relayed_bytes: u64,
+    /// When its next report is due; here because it fills the line.
+    pub(crate) rtcp_at: Mono,
+    pub(crate) passes: Passes,
+    /// The plan's direction, for packets coming in.
+    pub(crate) receives: bool,
+    /// A packet that began a source was lost on its way to another shard: the next one begins it.
+    pub(crate) owes_start: bool,
+    pub(crate) receiver: Receiver,
+    // Everything else.
+    pub(crate) specials: Specials,
+    /// The far end's description is known.
+    pub(crate) on: bool,
+    /// Packets of speech taken whose payload the listener cannot hear, since the formats are as
+    /// they are: billed silence if it goes on.
+    pub(crate) undeliverable: u32,
+    pub(crate) known: Known,
+    /// The packet paths know of the lock.
+    pub(crate) is_lock_told: bool,
+    pub(crate) target_rtcp: SocketAddr,
+    pub(crate) plan: Plan,
+    /// The formats of whoever hears it: with our own they say what passes, whichever changes.
+    listener_plan: Plan,
+    pub(crate) rtcp: rtp::rtcp::Peer,
+    /// Packets sent when the last report was written: an SR needs news.
+    pub(crate) reported: u64,
+    pub(crate) tap: Tap,
+    pub(crate) feed: Feed,
+}
+
+/// Digits heard from the far end.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) detector: Detector,
+    /// The event under way was told at its start.
+    pub(crate) is_told: bool,
+}
+
+/// Packets of our own making.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) play: Option<Play>,
+    /// Where the cadence is, in samples.
+    pub(crate) sample: u32,
+    pub(crate) events: EventQueue,
+    /// When the next packet is due: exactly, so that a tone keeps the wall's time.
+    pub(crate) at: Mono,
+    /// Number and timestamp of the next packet.
+    pub(crate) seq: u16,
+    pub(crate) timestamp: u32,
+}
+
+const _: () = assert!(core::mem::offset_of!(Stream, path) < 128);
+const _: () = assert!(core::mem::offset_of!(Stream, latch) == 128);
+const _: () = assert!(core::mem::offset_of!(Stream, receiver) == 256);
+
+impl Stream {
+    /// Silent, at no port, nobody's.
+    pub(crate) fn idle() -> Self {
+        let plan = Plan::default();
+        let signalling = plan.remote_rtp.ip();
+        Self {
+            sender: Sender::new(Ssrc(0), 0, 0, CLOCK_HZ),
+            target: plan.remote_rtp,
+            leg: LegId::NONE,
+            source: LegId::NONE,
+            port: MediaPort { address: 0, port: 0 },
+            gate: Gate::Hold,
+            path: Path::Socket,
+            latch: Latch::Open,
+            listener: LegId::NONE,
+            alive: Mono(0),
+            relayed: 0,
+            relayed_bytes: 0,
+            passes: Passes::NONE,
+            receives: false,
+            owes_start: false,
+            receiver: Receiver::new(CLOCK_HZ, Probation::None),
+            specials: [Special::NONE; PLAN_FORMATS_MAX],
+            on: false,
+            undeliverable: 0,
+            known: Known { described: plan.remote_rtp, signalling, former: None },
+            is_lock_told: false,
+            target_rtcp: plan.remote_rtcp,
+            plan,
+            listener_plan: plan,
+            rtcp: rtp::rtcp::Peer::default(),
+            rtcp_at: Mono::NEVER,
+            reported: 0,
+            tap: Tap { detector: Detector::new(CLOCK_HZ), is_told: false },
+            feed: Feed {
+                play: None,
+                sample: 0,
+                events: EventQueue::default(),
+                at: Mono::NEVER,
+                seq: 0,
+                timestamp: 0,
+            },
+        }
+    }
+
+    /// A new leg's stream: its port and path, the random beginning of its numbers (RFC 3550 section
+    /// 5.1), the host that signals for it.
+    pub(crate) fn open(
+        &mut self,
+        leg: LegId,
+        (port, path): (MediaPort, Path),
+        sender: Sender,
+        signalling: IpAddr,
+    ) {
+        *self = Self { leg, port, path, sender, ..Self::idle() };
+        self.known.signalling = signalling;
+    }
+
+    /// What the far end hears.
+    pub(crate) fn source(&self) -> Source {
+        match (self.feed.play, self.source) {
+            (Some(play), _) => Source::Player(play),
+            (None, LegId::NONE) => Source::Nothing,
+            (None, leg) => Source::Leg(leg),
+        }
+    }
+
+    /// Who hears the far end; [`LegId::NONE`] if nobody.
+    #[inline]
+    pub(crate) fn listener(&self) -> LegId {
+        self.listener
+    }
+
+    /// What the far end hears from now on: the stream is tied anew if that is news.
+    pub(crate) fn set_source(&mut self, source: Source) {
+        if self.source() == source {
+            return;
+        }
+        (self.source, self.feed.play) = match source {
+            Source::Nothing => (LegId::NONE, None),
+            Source::Leg(leg) => (leg, None),
+            Source::Player(play) => (LegId::NONE, Some(play)),
+        };
+        self.feed.sample = 0;
+        self.retie();
+        self.set_clocks();
+    }
+
+    /// Who hears the far end from now on, and in which formats; [`LegId::NONE`] for nobody.
+    pub(crate) fn set_listener(&mut self, listener: LegId, formats: &Plan) {
+        self.listener = listener;
+        self.listener_plan = *formats;
+        self.plan_packets();
+        self.set_clocks();
+    }
+
+    /// The far end's description is known or has changed: where to send, what may come. `fresh`: it
+    /// described itself anew. True if a lock that the packet paths know of is gone by this.
+    pub(crate) fn set_plan(&mut self, plan: Plan, fresh: bool, now: Mono) -> bool {
+        let mut unlocked = false;
+        // A hold of the old kind (c=0.0.0.0, port 0) says nothing of where the far end is.
+        let is_somewhere = is_somewhere(plan.remote_rtp);
+        let moved = is_somewhere && self.known.described != plan.remote_rtp;
+        if moved {
+            self.known.described = plan.remote_rtp;
+            self.target = plan.remote_rtp;
+            self.known.former = self.latch.open(now);
+            unlocked = core::mem::take(&mut self.is_lock_told);
+        }
+        if moved || self.plan.remote_rtcp != plan.remote_rtcp {
+            self.target_rtcp = plan.remote_rtcp;
+        }
+        if fresh {
+            self.receiver.restart();
+        }
+        let before = self.gate;
+        self.on = true;
+        self.plan = plan;
+        self.alive = now;
+        self.plan_packets();
+        self.set_clocks();
+        if self.gate == Gate::Open && before != Gate::Open {
+            // What was not sent while the far end held is no loss: the stream goes on where it
+            // stopped.
+            self.sender.switch_source();
+        }
+        unlocked
+    }
+
+    /// What packets ask of the plan, where they find it.
+    fn plan_packets(&mut self) {
+        let joined = self.listener != LegId::NONE;
+        let listener = joined.then_some(&self.listener_plan);
+        (self.passes, self.specials) = Passes::new(&self.plan, listener);
+        self.undeliverable = 0;
+        self.receives = self.on && self.plan.direction.receives();
+        if !self.wants() || self.plan.telephone_event().is_none() {
+            self.feed.events.clear();
+        }
+        self.set_gate();
+    }
+
+    fn set_gate(&mut self) {
+        self.gate = if !self.wants() {
+            Gate::Hold
+        } else if self.feed.events.is_empty() {
+            Gate::Open
+        } else {
+            Gate::Event
+        };
+    }
+
+    /// Begins or ends the time in which only a digit of ours is sent.
+    pub(crate) fn set_event(&mut self) {
+        let was = self.gate;
+        self.set_gate();
+        if self.gate != was {
+            self.sender.switch_source();
+        }
+    }
+
+    /// Another source feeds the stream from now on. Behind a digit under way it is tied anew
+    /// anyway, and must not be before.
+    fn retie(&mut self) {
+        if self.gate != Gate::Event {
+            self.sender.switch_source();
+        }
+    }
+
+    /// The clocks of what goes out and what comes in, as far as the plans tell.
+    fn set_clocks(&mut self) {
+        let outgoing = match self.source() {
+            Source::Player(_) => self.tone_format(),
+            Source::Leg(_) => self.carried_format(),
+            Source::Nothing => self.plan.audio(),
+        };
+        let outgoing = outgoing.map_or_else(|| self.sender.clock_hz(), |format| format.codec.clock);
+        if self.sender.clock_hz() != outgoing {
+            self.feed.events.clear();
+            self.set_gate();
+            self.sender.switch_clock(outgoing);
+        }
+        let incoming = self.carried_format().map_or(CLOCK_HZ, |format| format.codec.clock);
+        self.receiver.set_clock(incoming);
+    }
+
+    /// The audio format in use: the most preferred one that the other leg has too.
+    fn carried_format(&self) -> Option<&PlanFormat> {
+        let carried = |format: &&PlanFormat| {
+            format.codec.id.is_audio() && way(format, &self.listener_plan) != Way::Drop
+        };
+        let joined = self.listener != LegId::NONE;
+        let shared = self.plan.formats().iter().find(carried).filter(|_| joined);
+        shared.or_else(|| self.plan.audio())
+    }
+
+    /// The format that tones are played in: G.711 or nothing.
+    pub(crate) fn tone_format(&self) -> Option<&PlanFormat> {
+        self.plan.formats().iter().find(|format| is_g711(format.codec))
+    }
+
+    /// The format that digits are sent in, at the clock of the stream where there are several.
+    pub(crate) fn event_format(&self) -> Option<&PlanFormat> {
+        let clock = self.sender.clock_hz();
+        let mut digits = self.plan.formats().iter().filter(|f| f.codec.is_telephone_event());
+        digits.clone().find(|format| format.codec.clock == clock).or_else(|| digits.next())
+    }
+
+    /// Packet time of what we make ourselves: as the far end asks, within reason.
+    pub(crate) fn packet_time(&self) -> Duration {
+        let most = match self.plan.maxptime_ms {
+            0 => *PTIME_MS.end(),
+            most => most,
+        };
+        let millis = self.plan.ptime_ms.min(most).clamp(*PTIME_MS.start(), *PTIME_MS.end());
+        Duration::from_millis(u64::from(millis))
+    }
+
+    /// Whether a packet of the far end of `from` may not leave here.
+    #[inline]
+    pub(crate) fn refuses(&self, to: LegId, from: LegId) -> bool {
+        self.gate != Gate::Open || self.source != from || self.leg != to
+    }
+
+    pub(crate) fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// Whether packets of `from` are what the far end of `to` hears.
+    pub(crate) fn hears(&self, to: LegId, from: LegId) -> bool {
+        self.source == from && self.leg == to
+    }
+
+    /// Whether the far end wants to hear us, and can be reached.
+    pub(crate) fn wants(&self) -> bool {
+        self.on && self.plan.direction.sends() && is_somewhere(self.plan.remote_rtp)
+    }
+
+    /// Reads a word of every line that a packet coming in will touch, so that they are fetched side
+    /// by side before they are needed one after the other.
+    #[inline]
+    pub(crate) fn warm_in(&self) -> u64 {
+        self.listener.0 + self.relayed + self.receiver.warm()
+    }
+
+    /// The same for a packet that leaves.
+    #[inline]
+    pub(crate) fn warm_out(&self) -> u64 {
+        self.sender.packets() + self.leg.0
+    }
+
+    pub(crate) fn summary(&self) -> MediaSummary {
+        let codec = self.carried_format().and_then(|format| format.codec.id.name()).unwrap_or("");
+        let ptime = Duration::from_millis(u64::from(self.plan.ptime_ms));
+        let seen = rtp::quality::Observation::of(&self.receiver, self.rtcp.round_trip(), ptime);
+        let quality = rtp::quality::rate(&seen, rtp::quality::CodecImpairment::of(codec));
+        let heard = self.receiver.packets() > 0;
+        let micros = |trip: Duration| u32::try_from(trip.as_micros()).unwrap_or(u32::MAX);
+        MediaSummary {
+            path: self.path,
+            received: self.receiver.packets(),
+            lost: u64::from(seen.loss.lost),
+            jitter_us: u32::try_from(self.receiver.jitter_micros()).unwrap_or(u32::MAX),
+            mos_centi: if heard { quality.mos_centi() } else { 0 },
+            sent: self.sender.packets(),
+            rtt_us: self.rtcp.round_trip().map_or(0, micros),
+            reported_loss: self.rtcp.report().map_or(0, |block| block.fraction_lost),
+        }
+    }
+}
+
+/// Whether an address of a description can be sent to at all.
+pub(crate) fn is_somewhere(address: SocketAddr) -> bool {
+    address.port() != 0 && !address.ip().is_unspecified()
+}

@@ -1,0 +1,263 @@
+//! Published static routes with what counts against their limits. A leg holds its route by what the
+//! route *is*, not by where it stands in the table: a new table in another order changes nothing
+//! for calls that stand.
+
+use base::{HashKey, Mono};
+use core::net::IpAddr;
+use sip::Uri;
+use wire::event::Cause;
+use wire::table::{StaticRoute, Table};
+
+use crate::transport::guard::Bucket;
+
+/// Names a route across tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RouteHandle {
+    /// Hash of what makes it this route: whose, from where, to where.
+    id: u64,
+    /// Where it stood last.
+    hint: u16,
+}
+
+#[derive(Debug)]
+struct State {
+    id: u64,
+    rate: Bucket,
+    /// Calls that stand on it.
+    calls: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Routes {
+    table: Table,
+    states: Vec<State>,
+    key: HashKey,
+}
+
+/// Why a call that a route fits is not taken.
+pub(crate) type Full = (u16, Cause);
+
+impl Routes {
+    pub(crate) fn new(key: HashKey) -> Self {
+        Self { table: Table::default(), states: Vec::new(), key }
+    }
+
+    /// A new table: routes that stood in the old one keep their calls and their rate.
+    pub(crate) fn replace(&mut self, table: Table, now: Mono) {
+        let key = self.key;
+        let mut before = core::mem::take(&mut self.states);
+        let state = |route: &StaticRoute| {
+            let id = id_of(route, &key);
+            match before.iter().position(|state| state.id == id) {
+                Some(at) => before.swap_remove(at),
+                None => State { id, rate: Bucket::full(route.rate_max, now), calls: 0 },
+            }
+        };
+        self.states = table.routes.iter().map(state).collect();
+        self.table = table;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.routes.is_empty()
+    }
+
+    /// The first route whose domain, prefix and source fit. Over its limits: refused.
+    pub(crate) fn find(
+        &mut self,
+        (uri, host): (&Uri<'_>, &[u8]),
+        source: IpAddr,
+        now: Mono,
+    ) -> Result<Option<RouteHandle>, Full> {
+        let fits = |route: &StaticRoute| {
+            let domain =
+                route.domain.is_empty() || host.eq_ignore_ascii_case(route.domain.as_bytes());
+            domain
+                && sip::number::user_starts_with(uri, route.prefix.as_bytes())
+                && route.sources.iter().any(|network| network.contains(source))
+        };
+        let Some(at) = self.table.routes.iter().position(fits) else { return Ok(None) };
+        let (route, state) = (&self.table.routes[at], &mut self.states[at]);
+        let full = route.calls_max > 0 && state.calls >= route.calls_max;
+        let burst = route.rate_max.max(1);
+        if full || !state.rate.take(route.rate_max, burst, now) {
+            return Err((503, Cause::Overload));
+        }
+        Ok(Some(RouteHandle { id: state.id, hint: u16::try_from(at).unwrap_or(u16::MAX) }))
+    }
+
+    fn at(&self, handle: RouteHandle) -> Option<usize> {
+        let hint = usize::from(handle.hint);
+        if self.states.get(hint).is_some_and(|state| state.id == handle.id) {
+            return Some(hint);
+        }
+        self.states.iter().position(|state| state.id == handle.id)
+    }
+
+    pub(crate) fn get(&self, handle: RouteHandle) -> Option<&StaticRoute> {
+        self.table.routes.get(self.at(handle)?)
+    }
+
+    /// A call stands on the route from now on.
+    pub(crate) fn enter(&mut self, handle: RouteHandle) {
+        if let Some(at) = self.at(handle) {
+            self.states[at].calls += 1;
+        }
+    }
+
+    /// It does not any more.
+    pub(crate) fn leave(&mut self, handle: RouteHandle) {
+        if let Some(at) = self.at(handle) {
+            self.states[at].calls = self.states[at].calls.saturating_sub(1);
+        }
+    }
+}
+
+/// What makes a route this route; its limits and its numbers may change.
+fn id_of(route: &StaticRoute, key: &HashKey) -> u64 {
+    let mut bytes = [0; 64];
+    let mut id = key.hash(&[
+        &route.account.to_le_bytes(),
+        route.domain.as_bytes(),
+        route.prefix.as_bytes(),
+        route.host.as_bytes(),
+        route.prepend.as_bytes(),
+    ]);
+    let networks = route.sources.iter().map(|network| (network.address, u16::from(network.bits)));
+    let targets = route.targets.iter().map(|target| (target.ip(), target.port()));
+    for (address, number) in networks.chain(targets) {
+        let len = match address {
+            IpAddr::V4(v4) => {
+                bytes[..4].copy_from_slice(&v4.octets());
+                4
+            }
+            IpAddr::V6(v6) => {
+                bytes[..16].copy_from_slice(&v6.octets());
+                16
+            }
+        };
+        id = key.hash(&[&id.to_le_bytes(), &bytes[..len], &number.to_le_bytes()]);
+    }
+    id
+}
+
+/// The Request-URI that a static route makes of the one that came: the user's value without what is
+/// stripped, behind what is prepended, written as a user part may be.
+pub(crate) fn route_uri<'o>(
+    route: &StaticRoute,
+    received: &[u8],
+    out: &'o mut [u8],
+) -> Option<&'o [u8]> {
+    let uri = Uri::parse(received).ok()?;
+    let mut value = [0; 256];
+    let value = uri.user_value(&mut value)?;
+    let rest = value.get(usize::from(route.strip)..)?;
+    let mut user = [0; 512];
+    let prepended = route.prepend.len();
+    user.get_mut(..prepended)?.copy_from_slice(route.prepend.as_bytes());
+    let escaped = sip::uri::escape_user(rest, user.get_mut(prepended..)?)?.len();
+    let user = &user[..prepended + escaped];
+    // Parameters of the user (`;npdi;rn=`, RFC 4694) belong to the number and go on as written.
+    let params = uri.user_params().raw();
+    let mut at = 0;
+    let mut put = |bytes: &[u8]| {
+        out.get_mut(at..at + bytes.len())?.copy_from_slice(bytes);
+        at += bytes.len();
+        Some(())
+    };
+    put(b"sip:")?;
+    if !user.is_empty() {
+        put(user)?;
+        put(params)?;
+        put(b"@")?;
+    }
+    let mut target = [0; 64];
+    match route.host.is_empty() {
+        false => put(route.host.as_bytes())?,
+        true => put(socket_text(*route.targets.first()?, &mut target)?)?,
+    }
+    Some(&out[..at])
+}
+
+fn socket_text(address: core::net::SocketAddr, out: &mut [u8]) -> Option<&[u8]> {
+    use std::io::Write;
+    let room = out.len();
+    let mut rest = &mut *out;
+    write!(rest, "{address}").ok()?;
+    let left = rest.len();
+    Some(&out[..room - left])
+}
+
+/// The host of a SIP URI as written, without port.
+pub(crate) fn host_text(uri: &[u8]) -> &[u8] {
+    let rest = uri.iter().position(|byte| *byte == b':').map_or(uri, |at| &uri[at + 1..]);
+    let rest = rest.iter().position(|byte| *byte == b'@').map_or(rest, |at| &rest[at + 1..]);
+    let end = if rest.first() == Some(&b'[') {
+        rest.iter().position(|byte| *byte == b']').map_or(rest.len(), |at| at + 1)
+    } else {
+        rest.iter().position(|byte| matches!(byte, b':' | b';' | b'?')).unwrap_or(rest.len())
+    };
+    &rest[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(prefix: &str, calls_max: u32) -> StaticRoute {
+        StaticRoute {
+            account: 1,
+            domain: String::new(),
+            prefix: prefix.to_owned(),
+            sources: vec!["192.0.2.0/24".parse().unwrap()],
+            trusted: Vec::new(),
+            targets: vec!["198.51.100.1:5060".parse().unwrap()],
+            host: String::new(),
+            strip: 0,
+            prepend: String::new(),
+            rate_max: 0,
+            calls_max,
+            ring_s: 30,
+        }
+    }
+
+    fn find(routes: &mut Routes, uri: &str) -> Result<Option<RouteHandle>, Full> {
+        let parsed = Uri::parse(uri.as_bytes()).unwrap();
+        let host = host_text(uri.as_bytes());
+        routes.find((&parsed, host), "192.0.2.7".parse().unwrap(), Mono(0))
+    }
+
+    #[test]
+    fn limits_follow_the_route_whatever_its_place_in_the_table() {
+        let mut routes = Routes::new(HashKey([1, 2]));
+        let table = |list: &[StaticRoute]| Table { routes: list.to_vec() };
+        routes.replace(table(&[route("1", 2), route("2", 1)]), Mono(0));
+        let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
+        let two = find(&mut routes, "sip:2@h").unwrap().unwrap();
+        routes.enter(one);
+        routes.enter(two);
+        assert_eq!(find(&mut routes, "sip:2@h"), Err((503, Cause::Overload)));
+        routes.replace(table(&[route("3", 0), route("2", 1), route("1", 2)]), Mono(1));
+        assert_eq!(find(&mut routes, "sip:2@h"), Err((503, Cause::Overload)), "its call stands");
+        assert!(find(&mut routes, "sip:1@h").unwrap().is_some(), "one of two");
+        routes.leave(two);
+        assert!(find(&mut routes, "sip:2@h").unwrap().is_some());
+        routes.leave(one);
+        routes.leave(one);
+        assert!(find(&mut routes, "sip:3@h").unwrap().is_some(), "nobody else's count was touched");
+    }
+
+    #[test]
+    fn a_number_is_routed_by_its_value_and_written_as_a_user_part_may_be() {
+        let mut routes = Routes::new(HashKey([1, 2]));
+        routes.replace(Table { routes: vec![route("+1", 0), route("#", 0)] }, Mono(0));
+        assert!(find(&mut routes, "sip:%2B1555@h").unwrap().is_some());
+        assert!(find(&mut routes, "sip:%2321@h").unwrap().is_some());
+        assert!(find(&mut routes, "sip:2@h").unwrap().is_none());
+        let stripped = StaticRoute { strip: 2, prepend: "00".to_owned(), ..route("+1", 0) };
+        let mut out = [0; 128];
+        let uri = route_uri(&stripped, b"sip:%2B1555;npdi@h", &mut out).unwrap();
+        assert_eq!(core::str::from_utf8(uri).unwrap(), "sip:00555;npdi@198.51.100.1:5060");
+        let uri = route_uri(&route("#", 0), b"sip:#21@h", &mut out).unwrap();
+        assert_eq!(core::str::from_utf8(uri).unwrap(), "sip:%2321@198.51.100.1:5060");
+    }
+}

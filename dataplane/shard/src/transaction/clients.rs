@@ -1,0 +1,496 @@
+//! Requests that we sent. The branch of each names its transaction: one look-up finds whoever waits
+//! for the answer to INVITE, CANCEL (which shares its INVITE's branch, RFC 3261 section 9.1), BYE,
+//! UPDATE, INFO and OPTIONS.
+//!
+//! A transaction outlives its leg where the protocol says so: an INVITE that was left or cancelled
+//! still acknowledges its refusal, and still acknowledges and ends an answer that nobody wants any
+//! more; a BYE is repeated until it is answered. None of that needs the leg.
+
+use arrayvec::ArrayVec;
+use base::{Hop, LegId, Mono, Slab, Stored, Wheel};
+use sip::dialog::Dialog;
+use sip::token::Kind;
+use sip::txn::{Actions, Client, InviteClient, Timers};
+use sip::{Message, Name, Transport, ViaOut};
+use wire::counter::Counter;
+
+use crate::cx::{Core, Cx};
+use crate::transport::policy::towards;
+
+/// Names a client transaction for as long as it lives; packed as a leg's id is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientId(pub(crate) LegId);
+
+impl ClientId {
+    /// No transaction.
+    pub(crate) const NONE: Self = Self(LegId::NONE);
+}
+
+/// What a request of ours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Invite,
+    Reinvite,
+    Bye,
+    Update,
+    Info,
+    Options,
+}
+
+impl Method {
+    /// As SIP names it.
+    pub(crate) fn sip(self) -> sip::Method<'static> {
+        match self {
+            Self::Invite | Self::Reinvite => sip::Method::Invite,
+            Self::Bye => sip::Method::Bye,
+            Self::Update => sip::Method::Update,
+            Self::Info => sip::Method::Info,
+            Self::Options => sip::Method::Options,
+        }
+    }
+
+    fn is_invite(self) -> bool {
+        matches!(self, Self::Invite | Self::Reinvite)
+    }
+}
+
+/// What became of a request, for the leg that sent it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) id: ClientId,
+    pub(crate) leg: LegId,
+    pub(crate) method: Method,
+    /// CSeq number that it was sent with.
+    pub(crate) cseq: u32,
+    pub(crate) report: Report,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// A response with this status; a refusal of an INVITE is acknowledged already.
+    Response(u16),
+    /// Nobody answered in time (timers B and F).
+    Timeout,
+    /// The network says that nobody is there.
+    Unreachable,
+}
+
+#[derive(Debug)]
+enum Machine {
+    Invite(InviteClient),
+    Other(Client),
+}
+
+/// The CANCEL of an INVITE.
+#[derive(Debug)]
+enum Cancel {
+    No,
+    /// It waits for a provisional response (section 9.1), with this value of Reason.
+    Wanted(Stored),
+    Sent(Client, Stored),
+}
+
+/// Branches of a forking proxy that one INVITE may be answered by and that are told apart; further
+/// ones are ended each time they answer.
+const FORKS_MAX: usize = 4;
+
+#[derive(Debug)]
+pub(crate) struct ClientTransaction {
+    machine: Machine,
+    method: Method,
+    text: Stored,
+    hop: Hop,
+    /// None once nobody waits for the answer.
+    leg: LegId,
+    cseq: u32,
+    cancel: Cancel,
+    /// It was left for another target: it is not repeated any more.
+    left: bool,
+    /// Tags that have answered it, hashed: they are only acknowledged when they come again.
+    answered: ArrayVec<u64, FORKS_MAX>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Clients {
+    slab: Slab<ClientTransaction>,
+    timers: Wheel,
+}
+
+impl ClientTransaction {
+    fn deadline(&self) -> Mono {
+        let own = match &self.machine {
+            Machine::Invite(machine) => machine.deadline(),
+            Machine::Other(machine) => machine.deadline(),
+        };
+        match &self.cancel {
+            Cancel::Sent(machine, _) => own.min(machine.deadline()),
+            _ => own,
+        }
+    }
+
+    fn is_proceeding(&self) -> bool {
+        let proceeding = sip::txn::invite_client::State::Proceeding;
+        matches!(&self.machine, Machine::Invite(machine) if machine.state() == proceeding)
+    }
+
+    /// Nothing is under way: it only waits for repetitions.
+    fn is_quiet(&self) -> bool {
+        match &self.machine {
+            Machine::Invite(machine) => !matches!(
+                machine.state(),
+                sip::txn::invite_client::State::Calling
+                    | sip::txn::invite_client::State::Proceeding
+            ),
+            Machine::Other(_) => false,
+        }
+    }
+}
+
+impl Clients {
+    /// `first`: the first generation, another one in each run.
+    pub(crate) fn new(limit: u32, first: u32) -> Self {
+        Self { slab: Slab::with_generation(limit, first), timers: Wheel::new(limit) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub(crate) fn deadline(&self) -> Mono {
+        self.timers.next()
+    }
+
+    /// Every request is answered.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.slab.iter().all(|(_, entry)| entry.is_quiet())
+    }
+
+    fn index(&self, id: ClientId) -> Option<u32> {
+        self.slab.live(id.0.index(), id.0.generation())
+    }
+
+    fn id(&self, core: &Core<'_>, index: u32) -> ClientId {
+        let generation = self.slab.generation(index).unwrap_or(0);
+        ClientId(LegId::new(core.plan.shard, generation, index))
+    }
+
+    /// The request as it was sent.
+    pub(crate) fn text(&self, id: ClientId) -> Option<&Stored> {
+        self.slab.get(self.index(id)?).map(|entry| &entry.text)
+    }
+
+    /// Sends a request that `write` writes with the branch it is given. None if the table is full
+    /// or the message could not be written (counted).
+    pub(crate) fn begin(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        (method, leg, hop, cseq): (Method, LegId, Hop, u32),
+        write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
+    ) -> Option<ClientId> {
+        let Some((index, generation)) = self.slab.vacant() else {
+            cx.count(Counter::DiscardNoRoom);
+            return None;
+        };
+        let id = ClientId(LegId::new(cx.core.plan.shard, generation, index));
+        let frame = cx.compose(|out, core| {
+            let branch = branch(core, id, REQUEST);
+            write(out, core, &via(core, hop, &branch))
+        })?;
+        let Some(text) = cx.core.arena.store(cx.frames.bytes(frame)) else {
+            cx.discard(frame, Counter::DiscardNoRoom);
+            return None;
+        };
+        let timers = cx.core.sip_timers();
+        let (now, reliable) = (cx.now.mono, hop.is_reliable());
+        let machine = match method.is_invite() {
+            true => Machine::Invite(InviteClient::new(now, &timers, reliable)),
+            false => Machine::Other(Client::new(now, &timers, reliable)),
+        };
+        let (cancel, left, answered) = (Cancel::No, false, ArrayVec::new());
+        let entry =
+            ClientTransaction { machine, method, text, hop, leg, cseq, cancel, left, answered };
+        self.timers.set(index, entry.deadline());
+        self.slab.insert(entry);
+        cx.send_sip(hop, Some(frame));
+        Some(id)
+    }
+
+    /// A response whose branch names this transaction. What it means for the leg that waits, if one
+    /// does and it is news.
+    pub(crate) fn handle_response(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        id: ClientId,
+        message: &Message<'_>,
+    ) -> Option<Outcome> {
+        let (Some(code), Ok(cseq)) = (message.status(), message.cseq()) else { return None };
+        let entry = self.index(id).and_then(|index| self.slab.get_mut(index));
+        let Some(entry) = entry else {
+            cx.count(Counter::DiscardSipStray);
+            return None;
+        };
+        let timers = cx.core.sip_timers();
+        let now = cx.now.mono;
+        if cseq.method == sip::Method::Cancel {
+            if let Cancel::Sent(machine, _) = &mut entry.cancel {
+                let _ = machine.handle_response(code, now, &timers);
+            }
+            self.rearm(id);
+            return None;
+        }
+        if cseq.method != entry.method.sip() || cseq.number != entry.cseq {
+            cx.count(Counter::DiscardSipStray);
+            return None;
+        }
+        let actions = match &mut entry.machine {
+            Machine::Invite(machine) => machine.handle_response(code, now, &timers),
+            Machine::Other(machine) => machine.handle_response(code, now, &timers),
+        };
+        let outcome = self.responded(cx, id, message, (code, actions));
+        if code < 200 {
+            self.cancel_if_wanted(cx, id);
+        }
+        self.rearm(id);
+        outcome
+    }
+
+    fn responded(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        id: ClientId,
+        message: &Message<'_>,
+        (code, actions): (u16, Actions),
+    ) -> Option<Outcome> {
+        let entry = self.slab.get(self.index(id)?)?;
+        if actions.has(Actions::ACK) {
+            let (hop, text) = (entry.hop, &entry.text);
+            let frame = cx.compose(|out, core| {
+                let invite = Message::parse(core.arena.get(text)).ok()?;
+                sip::ack_for_non_2xx(out, &invite, message).ok().map(<[u8]>::len)
+            });
+            cx.send_sip(hop, frame);
+        }
+        if !actions.has(Actions::PASS) {
+            return None;
+        }
+        let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
+        let report = Report::Response(code);
+        if matches!(entry.machine, Machine::Other(_)) && code >= 200 {
+            // Over: what would come again (timer K) is only counted.
+            self.remove(cx.core, id);
+        } else if leg == LegId::NONE && (200..300).contains(&code) {
+            self.end_branch(cx, id, message);
+        }
+        (leg != LegId::NONE).then_some(Outcome { id, leg, method, cseq, report })
+    }
+
+    /// The next request that nobody answered, for the leg that waits. To be called until None.
+    pub(crate) fn poll_timeout(&mut self, cx: &mut Cx<'_, '_>) -> Option<Outcome> {
+        while let Some(index) = self.timers.pop(cx.now.mono) {
+            let id = self.id(cx.core, index);
+            if let Some(outcome) = self.timeout(cx, id) {
+                return Some(outcome);
+            }
+        }
+        None
+    }
+
+    fn timeout(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> Option<Outcome> {
+        let timers = cx.core.sip_timers();
+        let now = cx.now.mono;
+        let index = self.index(id)?;
+        let entry = self.slab.get_mut(index)?;
+        let actions = match &mut entry.machine {
+            Machine::Invite(machine) => machine.handle_timeout(now, &timers),
+            Machine::Other(machine) => machine.handle_timeout(now, &timers),
+        };
+        if actions.has(Actions::RESEND) && !entry.left {
+            cx.resend(entry.hop, &entry.text);
+        }
+        cancel_timeout(cx, entry, &timers);
+        let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
+        if actions.has(Actions::END) {
+            self.remove(cx.core, id);
+        } else {
+            self.rearm(id);
+        }
+        let told = actions.has(Actions::TIMEOUT) && leg != LegId::NONE;
+        told.then_some(Outcome { id, leg, method, cseq, report: Report::Timeout })
+    }
+
+    /// The next request from `after` on that waits for its first response from `to`, which the
+    /// network says nobody is behind.
+    pub(crate) fn fail(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        to: core::net::SocketAddr,
+    ) -> Option<Outcome> {
+        let timers = cx.core.sip_timers();
+        let waits = |entry: &ClientTransaction| {
+            let calling = sip::txn::invite_client::State::Calling;
+            let is = matches!(&entry.machine, Machine::Invite(m) if m.state() == calling);
+            is && !entry.left && entry.leg != LegId::NONE && entry.hop.to == to
+        };
+        let index = self.slab.iter().find(|(_, entry)| waits(entry)).map(|(index, _)| index)?;
+        let id = self.id(cx.core, index);
+        let entry = self.slab.get_mut(index)?;
+        if let Machine::Invite(machine) = &mut entry.machine {
+            let _ = machine.handle_transport_error(cx.now.mono, &timers);
+        }
+        let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
+        self.remove(cx.core, id);
+        Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
+    }
+
+    /// Ends an INVITE that is not answered: CANCEL, as soon as a provisional response allows it.
+    /// `reason`: the value of its Reason header, empty for none. Nobody waits for it any more.
+    pub(crate) fn cancel(&mut self, cx: &mut Cx<'_, '_>, id: ClientId, reason: &[u8]) {
+        let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) else { return };
+        entry.leg = LegId::NONE;
+        if matches!(entry.cancel, Cancel::No) {
+            entry.cancel = Cancel::Wanted(cx.core.arena.store(reason).unwrap_or_default());
+        }
+        self.cancel_if_wanted(cx, id);
+        self.rearm(id);
+    }
+
+    /// Another target is tried: this one is not asked again, cancelled if it speaks after all, and
+    /// ended if it answers.
+    pub(crate) fn leave(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) {
+        if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
+            entry.left = true;
+        }
+        self.cancel(cx, id, b"");
+    }
+
+    /// Nobody waits for the answer any more; what the protocol owes is done all the same.
+    pub(crate) fn orphan(&mut self, id: ClientId) {
+        if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
+            entry.leg = LegId::NONE;
+        }
+    }
+
+    fn cancel_if_wanted(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) {
+        let timers = cx.core.sip_timers();
+        let now = cx.now.mono;
+        let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) else { return };
+        if !entry.is_proceeding() {
+            return;
+        }
+        let Cancel::Wanted(reason) = &mut entry.cancel else { return };
+        let mut reason = core::mem::take(reason);
+        let text = &entry.text;
+        let frame = cx.compose(|out, core| {
+            let invite = Message::parse(core.arena.get(text)).ok()?;
+            let writer = sip::cancel_for(out, &invite).ok()?;
+            let reason = core.arena.get(&reason);
+            let writer = match reason.is_empty() {
+                true => writer,
+                false => writer.field(Name::Reason, reason),
+            };
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        cx.core.arena.free(&mut reason);
+        let Some(frame) = frame else { return };
+        let stored = cx.core.arena.store(cx.frames.bytes(frame)).unwrap_or_default();
+        entry.cancel = Cancel::Sent(Client::new(now, &timers, entry.hop.is_reliable()), stored);
+        if let Machine::Invite(machine) = &mut entry.machine {
+            machine.cancel_sent(now, &timers);
+        }
+        cx.send_sip(entry.hop, Some(frame));
+    }
+
+    /// This tag's answer is the dialog that we keep.
+    pub(crate) fn confirm(&mut self, core: &Core<'_>, id: ClientId, tag: &[u8]) {
+        let hash = sip::key::call_hash(tag, &core.plan.keys.token);
+        if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
+            let _ = entry.answered.try_push(hash);
+        }
+    }
+
+    /// A 2xx that makes a dialog nobody wants (another branch of a forking proxy, an answer that
+    /// crossed our CANCEL, one that we cannot use): it is acknowledged each time it comes, and its
+    /// dialog ended once (RFC 3261 section 13.2.2.4).
+    pub(crate) fn end_branch(&mut self, cx: &mut Cx<'_, '_>, id: ClientId, message: &Message<'_>) {
+        let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) else { return };
+        let tag = message.to_tag().unwrap_or_default();
+        let hash = sip::key::call_hash(tag, &cx.core.plan.keys.token);
+        let known = entry.answered.contains(&hash);
+        if !known {
+            let _ = entry.answered.try_push(hash);
+        }
+        let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
+        let mut block = [0; 4_096];
+        let dialog = match Message::parse(cx.core.arena.get(&entry.text)) {
+            Ok(invite) => Dialog::uac(&mut block, &invite, message).ok(),
+            Err(_) => None,
+        };
+        let Some(mut dialog) = dialog else {
+            return cx.count(Counter::DiscardSipStray);
+        };
+        let next = towards(dialog.next_hop(&block), hop);
+        let ack = cx.compose(|out, core| {
+            let branch = branch(core, id, ACK);
+            let writer = dialog.ack(&block, out, cseq, &via(core, next, &branch));
+            writer.finish().ok().map(<[u8]>::len)
+        });
+        cx.send_sip(next, ack);
+        if ends {
+            let cseq = dialog.local_cseq + 1;
+            self.begin(cx, (Method::Bye, LegId::NONE, next, cseq), |out, _, via| {
+                let writer = dialog.request(&block, out, sip::Method::Bye, via);
+                writer.finish().ok().map(<[u8]>::len)
+            });
+        }
+    }
+
+    fn rearm(&mut self, id: ClientId) {
+        if let Some(index) = self.index(id) {
+            let deadline = self.slab.get(index).map_or(Mono::NEVER, ClientTransaction::deadline);
+            self.timers.set(index, deadline);
+        }
+    }
+
+    fn remove(&mut self, core: &mut Core<'_>, id: ClientId) {
+        let Some(index) = self.index(id) else { return };
+        let Some(mut entry) = self.slab.remove(index) else { return };
+        core.arena.free(&mut entry.text);
+        match &mut entry.cancel {
+            Cancel::No => {}
+            Cancel::Wanted(text) | Cancel::Sent(_, text) => core.arena.free(text),
+        }
+        self.timers.cancel(index);
+    }
+}
+
+fn cancel_timeout(cx: &mut Cx<'_, '_>, entry: &mut ClientTransaction, timers: &Timers) {
+    let Cancel::Sent(machine, text) = &mut entry.cancel else { return };
+    let actions = machine.handle_timeout(cx.now.mono, timers);
+    if actions.has(Actions::RESEND) {
+        cx.resend(entry.hop, text);
+    }
+}
+
+/// What the salt of a branch says beside the transaction.
+const REQUEST: u32 = 0;
+/// The ACK of a 2xx is a transaction of its own: its branch is no INVITE's.
+const ACK: u32 = 1;
+
+fn branch(core: &Core<'_>, id: ClientId, salt: u32) -> sip::token::Token {
+    sip::token::make(Kind::Branch { salt }, id.0.0, &core.plan.keys.token)
+}
+
+fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
+    let sent_by = core.advertised(hop.via);
+    ViaOut { transport: Transport::Udp, sent_by, branch, rport: true }
+}
+
+/// The Via of the ACK of a 2xx to the request `id`.
+pub(crate) fn ack_branch(core: &Core<'_>, id: ClientId) -> sip::token::Token {
+    branch(core, id, ACK)
+}
+
+/// A Via through this hop with this branch.
+pub(crate) fn via_of<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
+    via(core, hop, branch)
+}

@@ -1,0 +1,110 @@
+//! Answers without state: the same request gets the same answer again.
+
+use base::Hop;
+use core::net::SocketAddr;
+use sip::check::{Core as Checks, Refusal, Why};
+use sip::{Message, Method, Name, Part, Reply, Writer, reply_to};
+
+use super::Datagram;
+use crate::cx::Cx;
+
+/// What we take; everything else is 405 or 501.
+const METHODS: [Method<'static>; 7] = [
+    Method::Invite,
+    Method::Ack,
+    Method::Bye,
+    Method::Cancel,
+    Method::Options,
+    Method::Info,
+    Method::Update,
+];
+
+/// The value of Allow: the methods that we take.
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+
+/// What a request must be like for us (RFC 3261 section 8.2).
+pub(crate) const CHECKS: Checks<'static> = Checks {
+    methods: &METHODS,
+    options: &[b"timer"],
+    types: &[b"application/sdp", b"application/dtmf-relay", b"application/dtmf"],
+};
+
+impl Cx<'_, '_> {
+    /// A response of this status and nothing more.
+    pub(crate) fn answer(&mut self, datagram: &Datagram<'_>, message: &Message<'_>, code: u16) {
+        self.answer_with(datagram, message, code, |writer| writer);
+    }
+
+    /// A response with more headers.
+    pub(crate) fn answer_with(
+        &mut self,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+        code: u16,
+        more: impl FnOnce(Writer<'_>) -> Writer<'_>,
+    ) {
+        let frame = self.compose(|out, core| {
+            // A tag that is the same for every repetition, and no leg's.
+            let call_id = message.call_id().unwrap_or_default();
+            let hash = sip::key::call_hash(call_id, &core.plan.keys.token);
+            let mut tag = [0; 16];
+            hex(hash, &mut tag);
+            let reply = Reply::new(code, Some(&tag), Some(datagram.hop.to));
+            more(reply_to(out, message, &reply)).finish().ok().map(<[u8]>::len)
+        });
+        self.send_sip(response_hop(message, datagram.hop), frame);
+    }
+
+    /// A refusal by the rules, with the headers that go with it.
+    pub(crate) fn refuse_by_rule(
+        &mut self,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+        refusal: Refusal,
+    ) {
+        let Refusal { code, why } = refusal;
+        self.answer_with(datagram, message, code, |writer| match why {
+            Why::MethodNotAllowed | Why::UnknownMethod => writer.field(Name::Allow, ALLOW),
+            Why::MediaType => writer.field(Name::Accept, b"application/sdp"),
+            Why::Extension => CHECKS
+                .unsupported(message)
+                .fold(writer, |writer, tag| writer.field(Name::Unsupported, tag)),
+            _ => writer,
+        });
+    }
+}
+
+/// Where a response goes over UDP (RFC 3261 section 18.2.2, RFC 3581): to the source's address; to
+/// its port if `rport` was asked for, else to the Via's.
+pub(crate) fn response_hop(message: &Message<'_>, from: Hop) -> Hop {
+    let Ok(via) = message.via() else { return from };
+    if via.rport != sip::Rport::Absent {
+        return from;
+    }
+    from.towards(SocketAddr::new(from.to.ip(), via.port.unwrap_or(5_060)))
+}
+
+/// 16 hexadecimal digits.
+pub(crate) fn hex(value: u64, out: &mut [u8; 16]) {
+    for (at, digit) in out.iter_mut().enumerate() {
+        let nibble = (value >> (60 - 4 * at)) & 0xf;
+        *digit = b"0123456789abcdef"[usize::try_from(nibble).unwrap_or(0)];
+    }
+}
+
+/// `sip:address` of one of our listeners, as Contact.
+pub(crate) fn contact(writer: Writer<'_>, address: SocketAddr) -> Writer<'_> {
+    let parts = [Part::Bytes(b"<sip:tandem@"), Part::Socket(address), Part::Bytes(b">")];
+    writer.header(Name::Contact, &parts)
+}
+
+/// `Warning: 399 tandem "text"` (RFC 3261 section 20.43): why a person's call was refused.
+pub(crate) fn warning<'w>(writer: Writer<'w>, code: u16, text: &[u8]) -> Writer<'w> {
+    let parts = [
+        Part::Number(u64::from(code)),
+        Part::Bytes(b" tandem \""),
+        Part::Bytes(text),
+        Part::Bytes(b"\""),
+    ];
+    writer.header_text(b"Warning", &parts)
+}

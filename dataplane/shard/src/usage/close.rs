@@ -1,0 +1,115 @@
+//! The end of a leg, for money: the cell is closed, then the event tells. In this order, so that
+//! the event is only the doorbell of a fact that stands.
+
+use base::{LegId, Wall};
+use core::net::SocketAddr;
+use wire::counter::Counter;
+use wire::event::{Cause, Event, Party, Summary};
+use wire::record::LegRecord;
+
+use super::{cut, meter, text};
+use crate::cx::Cx;
+use crate::leg::Leg;
+use crate::media::Media;
+use crate::plan::CLOSING_BYTES;
+
+/// Writes the leg's record, so that a successor can end and bill it.
+pub(crate) fn record(cx: &Cx<'_, '_>, leg: &Leg) {
+    let Some(slot) = cx.core.region.record(leg.id.index()) else { return };
+    let story = &leg.story;
+    let arena = &cx.core.arena;
+    let record = LegRecord {
+        leg: leg.id,
+        call: story.call,
+        parent: story.parent,
+        account: story.account,
+        direction: leg.direction(),
+        from: cut(text(arena.get(&story.from))),
+        to: cut(text(arena.get(&story.to))),
+        remote: leg.signalling.hop.to,
+        call_id: cut(text(arena.get(&story.call_id))),
+        created: story.created,
+        answered: story.answered,
+        ended: story.ended,
+        code: story.code,
+        cause: story.cause,
+        by: story.by,
+    };
+    // Texts are cut, so it always fits.
+    let _ = wire::record::write(slot, cx.core.epoch, &record);
+}
+
+/// The leg is over.
+pub(crate) fn close(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
+    record(cx, leg);
+    let now = cx.now.wall;
+    let usage = meter::all(leg, media, now);
+    if leg.joins.is_open() {
+        cx.core.legs_joined = cx.core.legs_joined.saturating_sub(1);
+    }
+    if let Some(cell) = cx.core.cell(leg.id) {
+        for usage in &usage {
+            cell.set_usage(usage);
+        }
+        cell.close(now);
+    }
+    let story = &leg.story;
+    let core = &mut *cx.core;
+    let arena = &core.arena;
+    let summary = Summary {
+        epoch: core.epoch,
+        leg: leg.id,
+        call: story.call,
+        parent: story.parent,
+        account: story.account,
+        direction: leg.direction(),
+        from: cut(text(arena.get(&story.from))),
+        to: cut(text(arena.get(&story.to))),
+        remote: leg.signalling.hop.to,
+        call_id: cut(text(arena.get(&story.call_id))),
+        created: story.created,
+        answered: story.answered,
+        ended: now,
+        code: story.code,
+        cause: story.cause,
+        by: story.by,
+        media: media.summary(leg.id),
+        usage,
+    };
+    let event = Event::Ended(summary);
+    if !core.events.push_with(CLOSING_BYTES, |out| wire::encode(&event, out).ok()) {
+        // The cell is the fact; the controlplane's sweep finds it.
+        core.counters.count(Counter::DiscardNoRoom);
+    }
+    core.counters.count(Counter::LegEnded);
+}
+
+/// An outgoing leg that could not even be made: told as over, with nothing used.
+pub(crate) fn emit_unmade(
+    cx: &mut Cx<'_, '_>,
+    wish: &wire::Originate<'_>,
+    (code, cause): (u16, Cause),
+) {
+    let remote = wish.targets.first().copied();
+    let summary = Summary {
+        epoch: cx.core.epoch,
+        leg: LegId::NONE,
+        call: wish.call,
+        parent: wish.parent,
+        account: wish.account,
+        direction: wire::event::Direction::Outbound,
+        from: cut(wish.from),
+        to: cut(wish.uri),
+        remote: remote.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))),
+        call_id: "",
+        created: cx.now.wall,
+        answered: Wall(0),
+        ended: cx.now.wall,
+        code,
+        cause,
+        by: Party::Switch,
+        media: None,
+        usage: arrayvec::ArrayVec::new(),
+    };
+    cx.emit_event(&Event::Ended(summary));
+}
