@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 
-use agent::{Agent, Datagram, Dial, Manner, Outbox};
+use agent::{Agent, Datagram, Dial, Manner, Outbox, PhoneCall};
 use anyhow::{Context, Result};
 use base::{Mono, Now, Wall};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -95,6 +95,10 @@ impl Phones {
 
     pub(super) fn set_manner(&mut self, phone: Phone, manner: Manner) {
         self.agents[phone.0].manner = manner;
+    }
+
+    pub(super) fn calls(&mut self, phone: Phone) -> &mut [PhoneCall] {
+        &mut self.agents[phone.0].calls
     }
 
     /// The call's number at this phone.

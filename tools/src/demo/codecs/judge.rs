@@ -133,7 +133,7 @@ impl fmt::Display for Right {
 /// `ears`: what B heard of A, what A heard of B, while it was listened.
 ///
 /// # Errors
-/// What is wrong: silence that stands, a digit that is lost, an end without a reason, a refusal of
+/// What is wrong: silence that stands, a digit that is lost or doubled, an end without a reason, a refusal of
 /// what could have been.
 pub(super) fn verdict(
     row: &Row,
@@ -147,10 +147,12 @@ pub(super) fn verdict(
     if at_callee.stood && at_caller.stood {
         return match (is_heard(&at_callee), is_heard(&at_caller)) {
             (true, true) => match row.digit_to() {
-                Some(to) if [at_caller, at_callee][to].digits == 0 => {
-                    Err("both heard, the digit lost".to_owned())
-                }
-                _ => Ok(Right::Heard),
+                Some(to) => match [at_caller, at_callee][to].digits {
+                    0 => Err("both heard, the digit lost".to_owned()),
+                    1 => Ok(Right::Heard),
+                    times => Err(format!("both heard, the digit {times} times")),
+                },
+                None => Ok(Right::Heard),
             },
             (false, true) => Err("B does not hear A".to_owned()),
             (true, false) => Err("A does not hear B".to_owned()),

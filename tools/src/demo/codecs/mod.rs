@@ -12,10 +12,10 @@ mod rows;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use agent::{Dial, Manner};
+use agent::{Action, Dial, Manner};
 use anyhow::{Context, Result, bail};
 
-use super::phones::{Phone, Phones};
+use super::phones::{Phone, Phones, now};
 use crate::app::{App, Service};
 use crate::clock::{MS, S, mono};
 use crate::load;
@@ -34,6 +34,8 @@ pub const TRUNK_TARGET: SocketAddr =
 const CALLER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 2, 1));
 /// Between two calls: a static call has reached its callee by then.
 const APART: u64 = 200 * MS;
+/// From dialling: a digit is pressed.
+const DIGIT_AT: u64 = 3_500 * MS;
 /// From dialling: everything that a row does is over, and has settled.
 const LISTEN_AT: u64 = 6 * S;
 /// How long it is listened.
@@ -64,6 +66,7 @@ struct Play {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Dial,
+    Digit,
     Listen,
     Heard,
 }
@@ -156,6 +159,9 @@ fn play(plays: &mut [Play], phones: &mut Phones, caller: Phone, target: SocketAd
     for (at, play) in plays.iter_mut().enumerate() {
         play.dial_at = start + at as u64 * APART;
         agenda.push((play.dial_at, Step::Dial, at));
+        if play.row.digit_to().is_some() {
+            agenda.push((play.dial_at + DIGIT_AT, Step::Digit, at));
+        }
         agenda.push((play.dial_at + LISTEN_AT, Step::Listen, at));
         agenda.push((play.dial_at + LISTEN_AT + LISTEN, Step::Heard, at));
     }
@@ -178,6 +184,7 @@ fn play(plays: &mut [Play], phones: &mut Phones, caller: Phone, target: SocketAd
                 };
                 play.call = Some(phones.dial(caller, target, &dial)?);
             }
+            Step::Digit => play.press(phones, caller),
             Step::Listen => play.before = play.ears(phones, caller),
             Step::Heard => play.heard = play.ears(phones, caller),
         }
@@ -196,6 +203,16 @@ impl Play {
         let at_callee = phones.agent(self.callee).calls.iter().find(|it| it.group == self.group);
         let stream = self.group * 2;
         [Ear::of(at_caller, (self.group, stream + 1)), Ear::of(at_callee, (self.group, stream))]
+    }
+
+    /// Presses 5 on the phone that does it in this row.
+    fn press(&self, phones: &mut Phones, caller: Phone) {
+        let by_caller = self.row.digit_to() == Some(1);
+        let calls = phones.calls(if by_caller { caller } else { self.callee });
+        if let Some(call) = calls.iter_mut().find(|call| call.group == self.group) {
+            let has_events = call.in_force().iter().any(|(codec, ..)| codec.is_telephone_event());
+            call.act(now(), if has_events { Action::Digit('5') } else { Action::Info('5') });
+        }
     }
 
     /// What was heard while it was listened, by caller and callee.

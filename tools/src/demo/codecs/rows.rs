@@ -28,7 +28,7 @@ pub(super) enum Turn {
     ByCaller(Codecs),
     /// By the callee.
     ByCallee(Codecs),
-    /// A digit by telephone-event; the other side has it too, or gets it by INFO.
+    /// A digit, as phones do it: by telephone-event where that is in force, else by INFO.
     Digit {
         by_caller: bool,
     },
@@ -56,7 +56,6 @@ const DIGITS: Supported<'static> = Supported::TELEPHONE_EVENT;
 /// When the callee answers, and how long after the answer a side changes something.
 const ANSWER: Duration = Duration::from_millis(900);
 const CHANGE: Duration = Duration::from_millis(1_500);
-const DIGIT: Duration = Duration::from_millis(2_500);
 const SOON: Duration = Duration::from_millis(60);
 
 /// Every row.
@@ -137,7 +136,6 @@ impl Row {
             Turn::ByCallee(codecs) => {
                 manner.after_answer(CHANGE, Action::ReinviteCodecs(codecs.clone()))
             }
-            Turn::Digit { by_caller: false } => manner.after_answer(DIGIT, Action::Digit('5')),
             _ => manner,
         }
     }
@@ -153,7 +151,6 @@ impl Row {
             Turn::ByCaller(codecs) => {
                 manner.after_answer(CHANGE, Action::ReinviteCodecs(codecs.clone()))
             }
-            Turn::Digit { by_caller: true } => manner.after_answer(DIGIT, Action::Digit('5')),
             _ => manner,
         }
     }
