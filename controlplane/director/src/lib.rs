@@ -14,14 +14,16 @@
 mod director;
 mod live;
 pub mod model;
+mod party;
 pub mod port;
 mod rng;
 mod script;
 pub mod settings;
 pub mod stamp;
-mod uri;
+mod target;
 mod verb;
 mod web;
 
 pub use director::{Director, Stats};
+pub use party::number;
 pub use settings::{Book, Limits, Settings};

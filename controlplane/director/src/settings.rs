@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use wire::table::Network;
 
 use crate::model::{Account, ApiKey, Application, OutboundRoute, PhoneNumber, Price, SipDomain};
+use crate::party;
 use crate::port::{ScriptLog, Standing};
-use crate::uri;
 
 /// The deployment, as the director sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +76,9 @@ pub struct Book {
 impl Settings {
     /// Calls to this host go by number: it is an address, or a name of ours.
     pub(crate) fn is_own_host(&self, host: &str) -> bool {
-        let own = uri::host_and_port(&self.sip_host).map_or("", |(host, _)| host);
+        let own = party::host_and_port(&self.sip_host).map(|(host, _)| host).unwrap_or_default();
         host.parse::<IpAddr>().is_ok()
-            || host.eq_ignore_ascii_case(own)
+            || host.eq_ignore_ascii_case(&own)
             || self.own_hosts.iter().any(|own| host.eq_ignore_ascii_case(own))
     }
 }

@@ -1,5 +1,5 @@
-//! What a status that one far end gave means to the other: one table, for calls that a static route
-//! carries and for calls that an application dials.
+//! What a status that one far end gave means to the other: one table, for calls that a static
+//! route carries and for calls that an application dials.
 
 /// The status to give on for a final status (300-699) that came from the other side.
 ///
@@ -19,9 +19,10 @@ pub fn passed_on(code: u16) -> u16 {
         408 => 480,
         485 => 484,
         493 | 494 => 488,
+        // The server behind is full or down for now, not we.
+        503 | 504 => 480,
         // Any other fault of the request, or of the server that took it.
-        400..=499 => 500,
-        500..=599 => 500,
+        400..=599 => 500,
         600..=699 => 603,
         _ => 500,
     }
@@ -49,7 +50,7 @@ mod tests {
             assert!(!matches!(on, 401 | 407 | 503 | 422), "{code} -> {on}");
             assert_eq!(code >= 600, on >= 600, "{code} -> {on}: a 6xx is final for both");
         }
-        assert_eq!((passed_on(302), passed_on(401), passed_on(503)), (480, 403, 500));
+        assert_eq!((passed_on(302), passed_on(401), passed_on(503)), (480, 403, 480));
     }
 
     #[test]

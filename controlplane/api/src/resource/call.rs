@@ -130,21 +130,17 @@ fn seconds(form: &Form, name: &str, most: u64, code: u32) -> Result<Option<u32>,
     Ok(number.and_then(|number| u32::try_from(number).ok()))
 }
 
-/// A `sip:` URI, or a number with or without `+` (separators are dropped).
+/// A `sip:` URI, or a number with or without `+`, plain or as a `tel:` URI (separators are
+/// dropped).
 fn callee(to: &str) -> Result<String, Problem> {
     let to = address(to, "To", 21_211)?;
     if is_sip(&to) {
         return Ok(to);
     }
-    let number: String = to.chars().filter(|c| !" -.()/".contains(*c)).collect();
-    let digits = number.strip_prefix('+').unwrap_or(&number);
-    let dialable = (1..=32).contains(&digits.len())
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'#'));
-    if dialable {
-        return Ok(number);
-    }
-    let message = format!("Invalid 'To' phone number or SIP URI: {}", printable(&to));
-    Err(Problem::new(400, 21_211, message))
+    director::number(&to).ok_or_else(|| {
+        let message = format!("Invalid 'To' phone number or SIP URI: {}", printable(&to));
+        Problem::new(400, 21_211, message)
+    })
 }
 
 fn is_sip(address: &str) -> bool {

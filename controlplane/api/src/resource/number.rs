@@ -88,9 +88,9 @@ async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Pr
 
 /// `+` and digits, or digits alone: 1-32 of them, without separators.
 fn normalised(text: &str) -> Option<String> {
-    let number: String = text.chars().filter(|c| !" -.()".contains(*c)).collect();
+    let number = director::number(text)?;
     let digits = number.strip_prefix('+').unwrap_or(&number);
-    let good = (1..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let good = digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_digit());
     good.then_some(number)
 }
 

@@ -9,12 +9,12 @@ use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::live::{Ending, Start};
 use crate::model::{AccountSid, AccountStatus, Hook, StatusHook};
+use crate::party;
 use crate::port::{
     ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
     UpdateCall,
 };
 use crate::script::{Script, Wait};
-use crate::uri::{self, SipUri};
 use crate::verb::dial::Target;
 use crate::web;
 
@@ -62,19 +62,17 @@ impl Director {
             Some(_) => return Err(error(403, 20_005, "the account is not active")),
             None => return Err(error(404, 20_404, "the requested resource was not found")),
         }
-        let target = if SipUri::parse(&create.to).is_some() {
-            Target::Sip(create.to.clone())
-        } else if let Some(number) = uri::number(&create.to) {
-            Target::Number(number)
+        let (target, to) = if party::Target::parse(&create.to).is_some() {
+            (Target::Sip(create.to.clone()), create.to)
+        } else if let Some(number) = party::number(&create.to) {
+            (Target::Number(number.clone()), number)
         } else {
             let message = format!("{:?} is neither a sip: URI nor a phone number", create.to);
             return Err(error(400, 21_211, message));
         };
-        let caller = create.caller_id.unwrap_or(create.from);
-        let bad = |c: char| c.is_control() || matches!(c, '<' | '>' | '"');
-        if caller.is_empty() || caller.len() > 256 || caller.contains(bad) {
-            return Err(error(400, 21_212, format!("{caller:?} cannot be a caller")));
-        }
+        let given = create.caller_id.unwrap_or(create.from);
+        let caller = party::caller(&given)
+            .ok_or_else(|| error(400, 21_212, format!("{given:?} cannot be a caller")))?;
         let timeout = bounded("Timeout", create.timeout.unwrap_or(60), 1..=600)?;
         let limit = bounded("TimeLimit", create.time_limit.unwrap_or(14_400), 1..=86_400)?;
         let plan = self.plan(account, create.instructions)?;
@@ -93,7 +91,7 @@ impl Director {
             parent: None,
             peer: LegId::NONE,
             shard,
-            to: create.to,
+            to,
             caller,
             caller_name: String::new(),
             ring_ms: timeout * 1_000,

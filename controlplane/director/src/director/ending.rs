@@ -3,26 +3,21 @@
 //! keys.
 
 use base::{CallId, LegId, Now, ShardId};
-use wire::event::{Cause, Direction, Party, Summary};
+use wire::event::{Cause, Direction, Summary};
 use wire::{Usage, UsageKey};
 
-use super::{After, Director, Timer};
+use super::status::{self, End};
+use super::{After, Director, Timer, Trouble};
 use crate::live::{Live, Outgoing};
 use crate::model::{
-    CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos, UsageRow,
+    AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
+    UsageRow,
 };
 use crate::port::{ApiDone, ApiId, OwnedCommand, Record};
 use crate::script::Input;
 
-/// Why a leg is over, as far as its call shows it.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    cause: Cause,
-    code: u16,
-    by: Party,
-    direction: Direction,
-    answered: bool,
-}
+/// Makes of a call's number that of the alert about its end.
+const END_ALERT: u128 = 0x656e_6400_0000_0000_0000_0000_0000_0001;
 
 impl Director {
     pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
@@ -44,25 +39,39 @@ impl Director {
         if !first {
             return;
         }
-        let end = End {
-            cause: summary.cause,
-            code: summary.code,
-            by: summary.by,
-            direction: summary.direction,
-            answered: summary.answered.0 > 0,
-        };
+        let end = End::of(summary);
         if let Some(live) = self.calls.get_mut(&call) {
             live.leg = summary.leg;
             live.shard = shard;
             live.facts.sip_call_id = summary.call_id.to_owned();
-            if end.answered {
+            if summary.answered.0 > 0 {
                 live.row.answer_time.get_or_insert(summary.answered);
             }
             live.row.end_time = Some(summary.ended);
             live.row.price = price;
             finish_row(live, end, now);
         }
+        self.alert_end(now, summary);
         self.call_over(now, call);
+    }
+
+    /// A leg that ended for something that is nobody's will leaves a sentence for its owner. A leg
+    /// has one such alert, however often its end is told. What was dialled for a call is the call's
+    /// trouble: its alert is found there.
+    fn alert_end(&mut self, now: Now, summary: &Summary<'_>) {
+        let Some(account) = self.account_of(summary) else {
+            return;
+        };
+        let Some(trouble) = status::trouble(summary) else {
+            return;
+        };
+        let parent = match self.calls.get(&summary.call) {
+            Some(live) => live.row.parent,
+            None => Some(summary.parent).filter(|parent| *parent != CallId::NONE),
+        };
+        let call = Some(parent.unwrap_or(summary.call));
+        let sid = AlertSid(summary.call.0 ^ END_ALERT);
+        self.alert_as(now, sid, account, Trouble { call, ..trouble });
     }
 
     /// A call that no shard will tell the end of: it was never made, or its leg is lost.
@@ -128,6 +137,7 @@ impl Director {
                     call,
                     status: row.status,
                     code: row.sip_code,
+                    cause: row.cause,
                     seconds: row.duration.unwrap_or(0),
                 },
             ));
@@ -234,13 +244,7 @@ impl Director {
         let Some(account) = self.account_of(summary) else {
             return;
         };
-        let end = End {
-            cause: summary.cause,
-            code: summary.code,
-            by: summary.by,
-            direction: summary.direction,
-            answered: summary.answered.0 > 0,
-        };
+        let end = End::of(summary);
         let parent = Some(summary.parent).filter(|parent| *parent != CallId::NONE);
         let mut row = CallRow {
             sid: summary.call,
@@ -264,8 +268,9 @@ impl Director {
             sip_code: summary.code,
             ..CallRow::default()
         };
-        row.status = final_status(end, false);
+        row.status = end.status(false);
         row.duration = Some(seconds(&row));
+        self.alert_end(now, summary);
         self.records.push(Record::CallIfAbsent(Box::new(row)));
     }
 
@@ -323,7 +328,7 @@ fn usage_key(node: u32, summary: &Summary<'_>, usage: &Usage) -> UsageKey {
 
 fn finish_row(live: &mut Live, end: End, now: Now) {
     let dropped = matches!(live.ending, Some(crate::live::Ending::Hangup(_)));
-    live.row.status = final_status(end, dropped);
+    live.row.status = end.status(dropped);
     live.row.cause = Some(end.cause);
     live.row.sip_code = end.code;
     live.row.duration = Some(seconds(&live.row));
@@ -336,26 +341,4 @@ fn seconds(row: &CallRow) -> u32 {
         return 0;
     };
     u32::try_from((ended.micros_since(answered) + 500_000) / 1_000_000).unwrap_or(u32::MAX)
-}
-
-/// `dropped`: we asked for the end ourselves.
-fn final_status(end: End, dropped: bool) -> CallStatus {
-    if end.answered {
-        return CallStatus::Completed;
-    }
-    let outbound = end.direction == Direction::Outbound;
-    match end.cause {
-        Cause::Busy => CallStatus::Busy,
-        Cause::NoAnswer => CallStatus::NoAnswer,
-        Cause::Canceled | Cause::OtherAnswered => CallStatus::Canceled,
-        // Hung up before an answer.
-        Cause::Normal if outbound && (dropped || end.by != Party::Remote) => CallStatus::Canceled,
-        Cause::Normal => CallStatus::Completed,
-        Cause::Rejected if outbound => match end.code {
-            486 | 600 | 603 => CallStatus::Busy,
-            408 | 480 | 487 => CallStatus::NoAnswer,
-            _ => CallStatus::Failed,
-        },
-        _ => CallStatus::Failed,
-    }
 }

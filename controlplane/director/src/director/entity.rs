@@ -175,7 +175,7 @@ impl Directory {
         let taken = |sid: Option<String>, own: String| sid.is_some_and(|sid| sid != own);
         match entity {
             Entity::PhoneNumber(it) => {
-                if crate::uri::number(&it.number).as_deref() != Some(it.number.as_str()) {
+                if crate::party::number(&it.number).as_deref() != Some(it.number.as_str()) {
                     return bad(21_421, format!("{:?} is not a phone number", it.number));
                 }
                 let holder = self.number(&it.number).map(|it| it.sid.to_string());
@@ -185,7 +185,8 @@ impl Directory {
             }
             Entity::SipDomain(it) => {
                 let name = &it.domain_name;
-                let bare = crate::uri::host_and_port(name).is_some_and(|(_, port)| port.is_none());
+                let bare =
+                    crate::party::host_and_port(name).is_some_and(|(_, port)| port.is_none());
                 if !bare || *name != name.to_ascii_lowercase() {
                     return bad(21_232, format!("{name:?} is not a host name in lower case"));
                 }
@@ -199,7 +200,7 @@ impl Directory {
                 }
             }
             Entity::Route(it) => {
-                let fine = |target: &String| crate::uri::host_and_port(target).is_some();
+                let fine = |target: &String| crate::party::host_and_port(target).is_some();
                 if it.targets.is_empty() || it.targets.len() > 4 || !it.targets.iter().all(fine) {
                     return bad(20_001, "a route has 1 to 4 targets, host or host:port".to_owned());
                 }

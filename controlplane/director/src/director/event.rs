@@ -4,6 +4,7 @@ use base::{CallId, LegId, Now, ShardId, Wall};
 use wire::Event;
 
 use super::Director;
+use super::incoming::Refused;
 use crate::model::{CallEvent, CallStatus};
 use crate::script::Input;
 
@@ -37,10 +38,8 @@ impl Director {
                     self.watch_orphan(now, call);
                 }
             }
-            Event::Refused { source, code, cause, uri, .. } => {
-                let cause = cause.name();
-                let message = format!("refused {uri} from {source} with {code}: {cause}");
-                self.notice(None, None, false, message);
+            Event::Refused { at, source, code, cause, uri, why } => {
+                self.on_refused(now, &Refused { at, source, code, cause, uri, why });
             }
         }
         self.settle(now);

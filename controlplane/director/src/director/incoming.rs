@@ -1,16 +1,21 @@
 //! An INVITE came in: whose is it, may it, what is to be run. Nothing is spent on a call before the
 //! account is known and agrees; each refusal has a reason that the tenant can read.
 
-use base::{CallId, Now, ShardId};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+
+use base::{CallId, Now, ShardId, Wall};
+use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
 
+use super::status::told_of;
 use super::{Bucket, Director, Trouble};
 use crate::live::{Facts, Live, Volatile};
 use crate::model::{
-    AccountSid, AccountStatus, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
+    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
 };
+use crate::party;
 use crate::port::OwnedCommand;
-use crate::uri::{self, SipUri};
 
 /// How long a call may stay unanswered while its application decides and dials.
 pub(super) const SETUP_MS: u32 = 600_000;
@@ -22,11 +27,23 @@ const HEADERS_MAX: usize = 64;
 struct Place {
     account: AccountSid,
     config: VoiceConfig,
-    number: Option<NumberSid>,
+    /// As its owner has it, whatever was dialled.
+    number: Option<(NumberSid, String)>,
     domain: Option<(String, String)>,
     /// The source is in the endpoint's list.
     welcome: bool,
     rule: &'static str,
+}
+
+/// An INVITE that the dataplane refused by itself.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct Refused<'a> {
+    pub(super) at: Wall,
+    pub(super) source: SocketAddr,
+    pub(super) code: u16,
+    pub(super) cause: Cause,
+    pub(super) uri: &'a str,
+    pub(super) why: &'a str,
 }
 
 /// Why a call is not taken.
@@ -45,9 +62,10 @@ impl Director {
         if self.calls.contains_key(&incoming.call) {
             return self.resume(now, incoming.call);
         }
+        let source = incoming.source.ip();
         if self.is_bygone(incoming) {
             // Its end follows. Nothing is asked or told of it, but the account has it in its books.
-            if let Some(place) = self.place(incoming)
+            if let Some(place) = self.place(incoming.uri, source)
                 && let Some(replay) = &mut self.replay
             {
                 replay.bygone.insert(incoming.call, place.account);
@@ -55,7 +73,7 @@ impl Director {
             return;
         }
         self.stats.calls_incoming += 1;
-        let Some(place) = self.place(incoming) else {
+        let Some(place) = self.place(incoming.uri, source) else {
             let message = format!("no number or domain for {}", incoming.uri);
             self.notice(None, Some(incoming.call), false, message);
             let refusal = Refusal::new(404, Cause::NoRoute, "Not Found", "no-endpoint", 0);
@@ -78,6 +96,23 @@ impl Director {
         self.take(now, shard, incoming, place);
     }
 
+    /// The dataplane refused an INVITE before it was a call: the owner of what it was for is told,
+    /// the operator in any case.
+    pub(super) fn on_refused(&mut self, now: Now, refused: &Refused<'_>) {
+        let &Refused { source, code, cause, uri, why, .. } = refused;
+        let (number, warning, words) =
+            told_of(cause).unwrap_or_else(|| (32_011, true, cause.name()));
+        let and = if why.is_empty() { "" } else { ": " };
+        let message = format!("call from {source} to {uri} refused with {code}: {words}{and}{why}");
+        let owner = self.place(uri, source.ip()).map(|place| place.account);
+        if let Some(account) = owner {
+            let (message, reason) = (message.clone(), cause.name());
+            let trouble = Trouble { warning, code: number, reason, message, ..Trouble::default() };
+            self.alert_as(now, refused.alert(), account, trouble);
+        }
+        self.notice(owner, None, false, message);
+    }
+
     /// It came in before our time, and stood no more when that began: it was finished already and
     /// is told again, or its caller gave up while nobody was there.
     fn is_bygone(&self, incoming: &Incoming<'_>) -> bool {
@@ -97,11 +132,12 @@ impl Director {
     /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a
     /// number. Where the host is an address or a name of ours no domain counts: numbers belong to
     /// whoever has them, whatever domains another tenant has made.
-    fn place(&self, incoming: &Incoming<'_>) -> Option<Place> {
-        let uri = SipUri::parse(incoming.uri)?;
-        let source = incoming.source.ip();
-        if !self.settings.is_own_host(uri.host)
-            && let Some(domain) = self.directory.domain(uri.host)
+    fn place(&self, uri: &str, source: IpAddr) -> Option<Place> {
+        let uri = Uri::parse(uri.as_bytes()).ok()?;
+        let host = party::host(&uri);
+        if uri.scheme != Scheme::Tel
+            && !self.settings.is_own_host(&host)
+            && let Some(domain) = self.directory.domain(&host)
         {
             return Some(Place {
                 account: domain.account,
@@ -112,13 +148,12 @@ impl Director {
                 rule: "domain-source-refused",
             });
         }
-        let user = uri::unescape(uri.user.split(';').next()?)?;
-        let number = self.directory.number(&uri::number(&user)?)?;
+        let number = self.directory.number(Number::from_uri(&uri)?.as_str())?;
         let account = self.directory.account(number.account)?;
         Some(Place {
             account: number.account,
             config: self.directory.config(&number.config, number.application).clone(),
-            number: Some(number.sid),
+            number: Some((number.sid, number.number.clone())),
             domain: None,
             welcome: account.sources.iter().any(|network| network.contains(source)),
             rule: "account-source-refused",
@@ -181,17 +216,19 @@ impl Director {
         let Some(voice) = voice else {
             return;
         };
-        let by_number = place.domain.is_none();
+        let (phone_number, dialled) = place.number.unzip();
         let (domain, domain_sid) = place.domain.unzip();
         let row = CallRow {
             sid: call,
             account,
             date_created: incoming.at,
             date_updated: now.wall,
-            to: party(if by_number { incoming.uri } else { incoming.to }, by_number),
-            from: party(incoming.from, by_number),
+            from: party::shown(incoming.from, dialled.is_some()),
+            to: dialled.unwrap_or_else(|| party::shown(incoming.to, false)),
+            forwarded_from: Some(party::shown(incoming.diversion, true))
+                .filter(|party| !party.is_empty()),
             caller_name: Some(incoming.from_name.to_owned()).filter(|name| !name.is_empty()),
-            phone_number: place.number,
+            phone_number,
             status: CallStatus::Ringing,
             direction: CallDirection::Inbound,
             start_time: Some(incoming.at),
@@ -231,6 +268,15 @@ impl Director {
     }
 }
 
+impl Refused<'_> {
+    /// Told again, it is the same alert.
+    fn alert(&self) -> AlertSid {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        AlertSid(u128::from(self.at.0) << 64 | u128::from(hasher.finish()))
+    }
+}
+
 impl Refusal {
     fn new(
         code: u16,
@@ -243,24 +289,17 @@ impl Refusal {
     }
 }
 
-/// A party as applications see it: the number where the call goes by number and the URI has one,
-/// else the URI.
-fn party(text: &str, by_number: bool) -> String {
-    let Some(uri) = SipUri::parse(text) else {
-        return text.to_owned();
-    };
-    let user = uri.user.split(';').next().unwrap_or("");
-    match uri::unescape(user).and_then(|user| uri::number(&user)) {
-        Some(number) if by_number => number,
-        _ => uri.plain(),
-    }
-}
-
 /// `Name: value` lines.
 fn headers(text: &str) -> Vec<(String, String)> {
     text.lines()
         .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .map(|(name, value)| (header_name(name.trim()), value.trim().to_owned()))
         .take(HEADERS_MAX)
         .collect()
+}
+
+/// Applications look for User-to-User as its RFC writes it (7433); X-* names are the caller's own.
+fn header_name(name: &str) -> String {
+    const USER_TO_USER: &str = "User-to-User";
+    if name.eq_ignore_ascii_case(USER_TO_USER) { USER_TO_USER.to_owned() } else { name.to_owned() }
 }

@@ -14,6 +14,7 @@ mod fetch;
 mod incoming;
 mod originate;
 mod restore;
+mod status;
 mod steps;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -453,12 +454,18 @@ impl Director {
 
     /// Tells the tenant, within its rate.
     fn alert(&mut self, now: Now, account: AccountSid, trouble: Trouble<'_>) {
+        let sid = AlertSid(self.rng.wide());
+        self.alert_as(now, sid, account, trouble);
+    }
+
+    /// As [`Self::alert`], for what may be found out more than once: the store keeps the first of
+    /// one name.
+    fn alert_as(&mut self, now: Now, sid: AlertSid, account: AccountSid, trouble: Trouble<'_>) {
         let rate = self.settings.limits.alerts_per_second;
         if !self.loads.entry(account).or_default().alerts.take(now.mono, rate) {
             self.stats.alerts_dropped += 1;
             return;
         }
-        let sid = AlertSid(self.rng.wide());
         self.records.push(Record::Alert(Box::new(Alert {
             sid,
             account,

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{CallId, LegId, Now, ShardId};
+use sip::Scheme;
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
 
@@ -15,8 +16,8 @@ use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
 use crate::model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook};
 use crate::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
 use crate::script::Problem;
-use crate::uri::{self, SipUri};
 use crate::verb::dial::{ChildSpec, Target};
+use crate::{party, target};
 
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
@@ -203,11 +204,11 @@ impl Director {
         let first = route.targets.first().map_or("", String::as_str);
         let host = if route.host.is_empty() { first } else { route.host.as_str() };
         let targets = route.targets.iter().filter_map(|target| {
-            let (host, port) = uri::host_and_port(target)?;
-            Some(TargetHost { host: host.to_owned(), port, found: None })
+            let (host, port) = party::host_and_port(target)?;
+            Some(TargetHost { host, port, found: None })
         });
         Ok(Way {
-            uri: format!("sip:{}@{host}", uri::escape_user(&user)),
+            uri: party::at_host(&user, host),
             headers: String::new(),
             targets: targets.collect(),
             trusted: true,
@@ -216,30 +217,30 @@ impl Director {
 
     fn sip_way(&self, text: &str) -> Result<Way, Undialable> {
         let bad = |reason, message| Err(Undialable { code: 13_224, reason, message });
-        let Some(uri) = SipUri::parse(text) else {
+        let Some(party::Target { uri, headers: wanted }) = party::Target::parse(text) else {
             return bad("sip-uri", format!("{text:?} is no SIP URI"));
         };
-        let transport = uri.param("transport").unwrap_or("udp");
-        if uri.secure || !transport.eq_ignore_ascii_case("udp") {
+        let transport = uri.transport().unwrap_or(b"udp");
+        if uri.scheme == Scheme::Sips || !transport.eq_ignore_ascii_case(b"udp") {
             return bad("transport", format!("{text}: only sip: over UDP is supported yet"));
         }
-        if let Ok(address) = uri.host.parse::<IpAddr>()
-            && let Some(kind) = uri::target_refused(address, &self.settings.target_allow)
+        if let Some(address) = uri.host.ip()
+            && let Some(kind) = target::refused(address, &self.settings.target_allow)
         {
             return bad("target-refused", format!("{text}: {kind} addresses may not be called"));
         }
-        let Some(headers) = headers(uri.headers) else {
+        let Some(headers) = headers(wanted) else {
             return bad("sip-headers", format!("{text}: a header may not be sent"));
         };
-        let target = TargetHost { host: uri.host.to_owned(), port: uri.port, found: None };
-        Ok(Way { uri: uri.plain(), headers, targets: vec![target], trusted: false })
+        let target = TargetHost { host: party::host(&uri), port: uri.port, found: None };
+        Ok(Way { uri: party::plain(&uri), headers, targets: vec![target], trusted: false })
     }
 
     /// From of a leg: a SIP URI as it is, anything else as a user of ours.
     fn caller_uri(&self, caller: &str) -> String {
-        match SipUri::parse(caller) {
-            Some(uri) => uri.plain(),
-            None => format!("sip:{}@{}", uri::escape_user(caller), self.settings.sip_host),
+        match party::Target::parse(caller) {
+            Some(target) => party::plain(&target.uri),
+            None => party::at_host(caller, &self.settings.sip_host),
         }
     }
 
@@ -285,7 +286,7 @@ impl Director {
             return;
         };
         let trusted = outgoing.trusted;
-        let fine = |to: &SocketAddr| trusted || uri::target_refused(to.ip(), &allow).is_none();
+        let fine = |to: &SocketAddr| trusted || target::refused(to.ip(), &allow).is_none();
         if let Some(target) = outgoing.targets.get_mut(at) {
             target.found = Some(found.into_iter().filter(fine).collect());
         }
@@ -355,11 +356,12 @@ impl Director {
     }
 }
 
+/// A target as it is shown.
 fn name(target: &Target) -> String {
     match target {
         Target::Number(number) => number.clone(),
-        Target::Sip(text) => match SipUri::parse(text) {
-            Some(uri) => uri.plain(),
+        Target::Sip(text) => match party::Target::parse(text) {
+            Some(target) => party::plain(&target.uri),
             None => text.clone(),
         },
     }
@@ -371,7 +373,7 @@ fn headers(text: &str) -> Option<String> {
     let mut lines = String::new();
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=')?;
-        let (name, value) = (uri::unescape(name)?, uri::unescape(value)?);
+        let (name, value) = (party::unescape(name)?, party::unescape(value)?);
         let token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let ours = name.get(..2).is_some_and(|head| head.eq_ignore_ascii_case("x-"));
         let allowed = ours || name.eq_ignore_ascii_case("User-to-User");

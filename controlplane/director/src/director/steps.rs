@@ -3,7 +3,7 @@
 use base::{CallId, Now};
 use wire::event::Cause;
 
-use super::{Director, Timer, Trouble};
+use super::{Director, Timer, Trouble, status};
 use crate::live::Ending;
 use crate::model::{CallStatus, Hook};
 use crate::port::OwnedCommand;
@@ -127,14 +127,10 @@ impl Director {
         let unanswered = live.outgoing.is_none() && !live.is_answered();
         let dialled = live.script.as_ref().and_then(|script| script.dialled);
         let ending = match dialled {
-            Some((status, code)) if unanswered => {
-                let (code, reason, cause) = match (status, code) {
-                    (CallStatus::Busy, _) => (486, "Busy Here", Cause::Busy),
-                    (CallStatus::NoAnswer, _) => (480, "Temporarily Unavailable", Cause::NoAnswer),
-                    (_, 404 | 484 | 604) => (404, "Not Found", Cause::NotFound),
-                    _ => (503, "Service Unavailable", Cause::Unreachable),
-                };
-                Ending::Reject { code, reason: reason.to_owned(), retry_after: 0, cause }
+            Some(outcome) if unanswered => {
+                let (code, cause) = status::for_caller(outcome);
+                let reason = sip::reason_phrase(code).to_owned();
+                Ending::Reject { code, reason, retry_after: 0, cause }
             }
             _ => Ending::Hangup(cause),
         };

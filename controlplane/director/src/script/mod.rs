@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{CallStatus, Hook};
 use crate::rng::Rng;
-use crate::verb::dial::{ChildSpec, DialState};
+use crate::verb::dial::{ChildSpec, DialState, Outcome};
 use crate::verb::pause::PauseState;
 use crate::verb::{Step, Verb};
 use base::{CallId, Wall};
@@ -50,7 +50,7 @@ pub(crate) struct Script {
     /// Documents taken so far.
     pub(crate) documents: u32,
     /// What the last dial came to, for a call that ends without ever having been answered.
-    pub(crate) dialled: Option<(CallStatus, u16)>,
+    pub(crate) dialled: Option<Outcome>,
     #[serde(skip)]
     pub(crate) program: Program,
 }
@@ -107,6 +107,7 @@ pub(crate) enum Input {
         call: CallId,
         status: CallStatus,
         code: u16,
+        cause: Option<Cause>,
         seconds: u32,
     },
 }

@@ -17,7 +17,7 @@ use super::{Step, flag, method, number, unknown_attributes};
 use crate::model::{CallStatus, Events, Hook, Method, StatusHook};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Input, Problem, View, Wait};
-use crate::{uri, web};
+use crate::{party, web};
 
 const ATTRIBUTES: [&str; 6] =
     ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge"];
@@ -68,13 +68,23 @@ pub(crate) struct DialState {
     winner: Option<CallId>,
     /// The caller hears ringback tone from us.
     ringback: bool,
-    done: Option<(CallStatus, u16)>,
+    done: Option<Outcome>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Child {
     pub(crate) call: CallId,
-    ended: Option<(CallStatus, u16)>,
+    ended: Option<Outcome>,
+}
+
+/// What a leg, or the whole dial, came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) status: CallStatus,
+    /// The far side's final response; 0 for none.
+    pub(crate) code: u16,
+    #[serde(default)]
+    pub(crate) cause: Option<Cause>,
 }
 
 impl Dial {
@@ -96,7 +106,7 @@ impl Dial {
             targets,
             timeout: number(element, "timeout", 30, 5..=600, problems),
             time_limit: number(element, "timeLimit", 14_400, 1..=86_400, problems),
-            caller_id: element.attribute("callerId").map(str::to_owned).filter(|id| !id.is_empty()),
+            caller_id: caller_id(element, problems),
             action: element.attribute("action").map(|url| (url.to_owned(), action_method)),
             answer_on_bridge: flag(element, "answerOnBridge", problems),
         }
@@ -141,7 +151,7 @@ impl Dial {
                 caller: self.caller_id.clone().unwrap_or_else(|| view.from.clone()),
                 ring_ms: self.timeout * 1_000,
                 limit_ms: self.time_limit * 1_000,
-                pass_progress: self.answer_on_bridge && self.targets.len() == 1,
+                pass_progress: self.answer_on_bridge,
                 status: noun.status_hook(base),
             }));
         }
@@ -161,11 +171,11 @@ impl Dial {
                 state.answered(call, effects);
                 Step::Stay
             }
-            Input::ChildEnded { call, status, code, seconds } => {
+            Input::ChildEnded { call, status, code, cause, seconds } => {
                 let Some(child) = state.children.iter_mut().find(|child| child.call == call) else {
                     return Step::Stay;
                 };
-                child.ended.get_or_insert((status, code));
+                child.ended.get_or_insert(Outcome { status, code, cause });
                 if state.winner == Some(call) || state.is_over() {
                     return self.finish(state, base, seconds, effects);
                 }
@@ -187,8 +197,10 @@ impl Dial {
         seconds: u32,
         effects: &mut Vec<Effect>,
     ) -> Step {
-        let (status, code) = state.result();
-        state.done = Some((status, code));
+        let outcome = state.result();
+        let Outcome { status, code, .. } = outcome;
+        let bridged = state.winner.is_some() && status == CallStatus::Completed;
+        state.done = Some(outcome);
         if state.winner.is_none() && state.ringback && !state.children.is_empty() {
             effects.push(Effect::Ringback(false));
         }
@@ -204,10 +216,10 @@ impl Dial {
         if let Some(call) = state.winner.or_else(|| state.children.last().map(|it| it.call)) {
             params.push(("DialCallSid".to_owned(), call.to_string()));
         }
-        if state.winner.is_some() {
+        if bridged {
             params.push(("DialCallDuration".to_owned(), seconds.to_string()));
         }
-        params.push(("DialBridged".to_owned(), state.winner.is_some().to_string()));
+        params.push(("DialBridged".to_owned(), bridged.to_string()));
         if code > 0 {
             params.push(("DialSipResponseCode".to_owned(), code.to_string()));
         }
@@ -217,7 +229,7 @@ impl Dial {
 
 impl DialState {
     /// What the dial came to, once it is over.
-    pub(crate) fn outcome(&self) -> Option<(CallStatus, u16)> {
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.done
     }
 
@@ -259,19 +271,28 @@ impl DialState {
         self.winner.is_none() && self.children.iter().all(|child| child.ended.is_some())
     }
 
-    /// The winner's end, or the best of what the others came to.
-    fn result(&self) -> (CallStatus, u16) {
+    /// The winner's end, or the best of what the others came to. A winner that could not be bridged
+    /// has failed with its answer.
+    fn result(&self) -> Outcome {
         let ends = || self.children.iter().filter_map(|child| child.ended);
         if let Some(winner) = self.winner {
             let end = self.children.iter().find(|child| child.call == winner);
-            return (CallStatus::Completed, end.and_then(|child| child.ended).map_or(0, |e| e.1));
+            return match end.and_then(|child| child.ended) {
+                Some(end) if end.status == CallStatus::Failed => end,
+                end => Outcome {
+                    status: CallStatus::Completed,
+                    code: end.map_or(0, |end| end.code),
+                    cause: end.and_then(|end| end.cause),
+                },
+            };
         }
         for status in [CallStatus::Busy, CallStatus::NoAnswer, CallStatus::Canceled] {
-            if let Some(end) = ends().find(|end| end.0 == status) {
+            if let Some(end) = ends().find(|end| end.status == status) {
                 return end;
             }
         }
-        (CallStatus::Failed, ends().map(|end| end.1).max().unwrap_or(0))
+        let failed = Outcome { status: CallStatus::Failed, code: 0, cause: None };
+        ends().max_by_key(|end| end.code).unwrap_or(failed)
     }
 }
 
@@ -290,7 +311,7 @@ impl Noun {
                     problems.push(Problem { code: 12_200, reason: "sip-credentials", message });
                 }
                 let text = element.text.clone();
-                if uri::SipUri::parse(&text).is_none() {
+                if party::Target::parse(&text).is_none() {
                     let message = format!("line {}: <Sip>{text}</Sip> is no URI", element.line);
                     problems.push(Problem { code: 13_224, reason: "dial-sip-uri", message });
                     return None;
@@ -315,7 +336,7 @@ impl Noun {
         if noun {
             unknown_attributes(element, &NOUN_ATTRIBUTES, problems);
         }
-        match uri::number(&element.text) {
+        match party::number(&element.text) {
             Some(number) => {
                 let status = if noun { status(element, problems) } else { None };
                 Some(Self { target: Target::Number(number), status })
@@ -334,6 +355,22 @@ impl Noun {
         let url = web::resolve(base, url)?;
         Some(StatusHook { hook: Hook { url, method: *method }, events: *events })
     }
+}
+
+/// Who the called side sees as its caller. What cannot be meant is told, and the call keeps its own
+/// caller.
+fn caller_id(element: &Element, problems: &mut Vec<Problem>) -> Option<String> {
+    let text = element.attribute("callerId").filter(|text| !text.trim().is_empty())?;
+    let caller = party::caller(text);
+    if caller.is_none() {
+        let line = element.line;
+        let message = format!(
+            "line {line}: <Dial callerId={text:?}> is neither a number nor a SIP URI nor a name of \
+             letters, digits and +_.-; the call's own caller is shown"
+        );
+        problems.push(Problem { code: 13_214, reason: "dial-caller-id", message });
+    }
+    caller
 }
 
 fn status(element: &Element, problems: &mut Vec<Problem>) -> Option<(String, Method, Events)> {

@@ -2,27 +2,25 @@
 //! applications that answer what a test says, a store that keeps what is written, and crashes.
 //!
 //! Called parties are chosen by the user of the URI: `ok*` rings 1 s and answers, `busy*` refuses
-//! with 486, `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s.
+//! with 486, `ring*` rings until its time is over, `drop*` answers and hangs up after 3 s, `mute*`
+//! answers with a codec that its caller does not have, `dead*` never says anything, `code404*`
+//! refuses with that.
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
+
+mod book;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
-use director::model::{
-    Account, AccountSid, Cdr, Currency, DomainSid, Hook, LedgerEntry, Nanos, NumberSid,
-    OutboundRoute, PhoneNumber, Price, PriceUnit, RouteSid, SipDomain, StatusHook, UsageRow,
-    VoiceConfig,
-};
-use director::model::{Alert, CallRow, DeadLetter, Events};
+use director::model::{AccountSid, Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use director::port::{
     ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
     OwnedCommand, Record, Resolved, Standing, StoreId,
 };
 use director::{Book, Director, Settings};
 use wire::event::{Cause, Direction, Incoming, Party, Summary};
-use wire::table::Network;
 use wire::{Event, Service, Usage};
 
 pub(crate) const ACCOUNT: AccountSid = AccountSid(0xac);
@@ -56,9 +54,31 @@ pub(crate) struct World {
     pub(crate) crash_at: Option<usize>,
     pub(crate) crash_every: Option<usize>,
     unreleased: VecDeque<(u8, OwnedEvent)>,
+    /// Whoever calls in.
+    pub(crate) caller: Caller,
     pub(crate) store_fails: bool,
     /// Shards take commands and do nothing.
     pub(crate) deaf: bool,
+}
+
+/// How a caller names himself.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) from: &'static str,
+    pub(crate) from_name: &'static str,
+    pub(crate) diversion: &'static str,
+    pub(crate) headers: &'static str,
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        Self {
+            from: "sip:alice@caller.test",
+            from_name: "Alice",
+            diversion: "",
+            headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
+        }
+    }
 }
 
 /// What was written, as a store would keep it.
@@ -142,7 +162,7 @@ impl World {
     /// `http://app.test/voice`, told at `http://app.test/status`; loopback is welcome; everything
     /// that starts with `+1` goes to 192.0.2.9.
     pub(crate) fn new(application: impl FnMut(&HttpRequest) -> Answer + 'static) -> Self {
-        let book = book();
+        let book = book::book();
         let settings = Settings {
             shards: 3,
             target_allow: vec!["127.0.0.0/8".parse().unwrap()],
@@ -170,6 +190,7 @@ impl World {
             crash_at: None,
             crash_every: None,
             unreleased: VecDeque::new(),
+            caller: Caller::default(),
             store_fails: false,
             deaf: false,
         }
@@ -203,6 +224,19 @@ impl World {
         let uri = uri.to_owned();
         self.event(0, OwnedEvent::Incoming { call, leg: id, at, uri, source });
         call
+    }
+
+    /// The dataplane refuses an INVITE by itself.
+    pub(crate) fn refused(&mut self, uri: &str, code: u16, cause: Cause, why: &str) {
+        let source = "127.0.0.1:5070".parse().unwrap();
+        let event = Event::Refused { at: self.now.wall, source, code, cause, uri, why };
+        self.director.handle_event(self.now, 0, &event);
+        self.drain();
+    }
+
+    /// A leg ends by itself in `after` milliseconds.
+    pub(crate) fn fails_in(&mut self, call: CallId, after: u64, by: Party, cause: Cause) {
+        self.plan(after, Happening::End { call, by, cause, code: 200, unanswered_only: false });
     }
 
     /// The far end of a leg hangs up in `after` milliseconds.
@@ -346,6 +380,7 @@ impl World {
 
     fn tell(&mut self, shard: u8, event: &OwnedEvent) {
         let now = self.now;
+        let caller = self.caller;
         let director = &mut self.director;
         match *event {
             OwnedEvent::Incoming { call, leg, at, ref uri, source } => {
@@ -356,12 +391,12 @@ impl World {
                     listener: 0,
                     source,
                     uri,
-                    from: "sip:alice@caller.test",
-                    from_name: "Alice",
+                    from: caller.from,
+                    from_name: caller.from_name,
                     to: uri,
                     call_id: "sip-call-id",
-                    diversion: "",
-                    headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
+                    diversion: caller.diversion,
+                    headers: caller.headers,
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));
             }
@@ -533,10 +568,24 @@ impl World {
             return;
         }
         let user = order.uri.trim_start_matches("sip:");
-        if user.starts_with("busy") {
-            let (by, cause) = (Party::Remote, Cause::Busy);
-            let end = Happening::End { call, by, cause, code: 486, unanswered_only: true };
-            return self.plan(500, end);
+        let refusal = match user.get(..4) {
+            Some("busy") => Some((500, Party::Remote, Cause::Busy, 486)),
+            Some("dead") => Some((4_000, Party::Switch, Cause::Unreachable, 0)),
+            Some("code") => {
+                let code = user[4..7].parse().unwrap();
+                Some((500, Party::Remote, cause_of(code), code))
+            }
+            _ => None,
+        };
+        if let Some((after, by, cause, code)) = refusal {
+            let end = Happening::End { call, by, cause, code, unanswered_only: true };
+            return self.plan(after, end);
+        }
+        if user.starts_with("mute") {
+            self.answer(call, 0);
+            let (by, cause) = (Party::Peer, Cause::NoCodec);
+            let end = Happening::End { call, by, cause, code: 200, unanswered_only: false };
+            return self.plan(100, end);
         }
         self.event(100, OwnedEvent::Progress { call, leg: id, at });
         if !user.starts_with("ring") {
@@ -649,6 +698,19 @@ fn bytes(record: &Record) -> usize {
     }
 }
 
+/// As the dataplane has it.
+fn cause_of(code: u16) -> Cause {
+    match code {
+        486 | 600 => Cause::Busy,
+        408 | 480 | 487 => Cause::NoAnswer,
+        404 | 410 | 484 | 604 => Cause::NotFound,
+        403 => Cause::Forbidden,
+        488 | 606 => Cause::NoCodec,
+        503 => Cause::Overload,
+        _ => Cause::Rejected,
+    }
+}
+
 fn summary(leg: &Leg, at: Wall, by: Party, cause: Cause, code: u16) -> Summary<'_> {
     let service = match leg.direction {
         Direction::Inbound => Service::SipIngress,
@@ -687,62 +749,6 @@ fn summary(leg: &Leg, at: Wall, by: Party, cause: Cause, code: u16) -> Summary<'
         by,
         media: None,
         usage,
-    }
-}
-
-fn book() -> Book {
-    let network = |text: &str| text.parse::<Network>().unwrap();
-    let sources = vec![network("127.0.0.0/8"), network("::1/128")];
-    let config = VoiceConfig {
-        voice: Some(Hook::post("http://app.test/voice")),
-        voice_fallback: None,
-        status_callback: Some(StatusHook {
-            hook: Hook::post("http://app.test/status"),
-            events: Events::ALL,
-        }),
-        event_application: None,
-    };
-    let price = |service| Price {
-        account: None,
-        service,
-        unit: PriceUnit::Minute,
-        price: Nanos(6_000_000),
-        currency: Currency::USD,
-        minimum_s: 0,
-        increment_s: 1,
-    };
-    Book {
-        accounts: vec![Account {
-            sid: ACCOUNT,
-            number: ACCOUNT_NUMBER,
-            auth_token: "token".into(),
-            parent: ACCOUNT,
-            sources: sources.clone(),
-            ..Account::default()
-        }],
-        numbers: vec![PhoneNumber {
-            sid: NumberSid(1),
-            account: ACCOUNT,
-            number: "+15550100".to_owned(),
-            config: config.clone(),
-            ..PhoneNumber::default()
-        }],
-        domains: vec![SipDomain {
-            sid: DomainSid(1),
-            account: ACCOUNT,
-            domain_name: "demo.test".to_owned(),
-            config,
-            sources,
-            ..SipDomain::default()
-        }],
-        routes: vec![OutboundRoute {
-            sid: RouteSid(1),
-            prefix: "+1".to_owned(),
-            targets: vec!["192.0.2.9:5060".to_owned()],
-            ..OutboundRoute::default()
-        }],
-        prices: vec![price(Service::SipIngress), price(Service::SipEgress)],
-        ..Book::default()
     }
 }
 

@@ -24,7 +24,7 @@ impl Timing {
     fn new(now: Now, seconds: u32, ours: bool) -> Self {
         let expires = Agreed { seconds, refresher_is_us: ours };
         let after = |seconds: u32| now.mono + Duration::from_secs(u64::from(seconds));
-        let refresh_at = if ours { after(expires.refresh_after()) } else { Mono::NEVER };
+        let refresh_at = if ours { after(expires.seconds / 2) } else { Mono::NEVER };
         // Who refreshes gives up when the interval is over, the other a little before.
         let last = if ours { seconds } else { expires.expire_after() };
         Self { seconds, ours, refresh_at, expire_at: after(last) }

@@ -1,0 +1,195 @@
+//! What the end of a leg is called: by applications (a call status), by whoever called (a final SIP
+//! status, from the table that static routes use too), and in an alert (a sentence for people).
+
+use wire::event::{Cause, Direction, Party, Summary};
+use wire::{Service, status};
+
+use super::Trouble;
+use crate::model::CallStatus;
+use crate::verb::dial::Outcome;
+
+/// Why a leg is over, as far as its call shows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) cause: Cause,
+    pub(super) code: u16,
+    by: Party,
+    direction: Direction,
+    /// It was answered, and could be talked over.
+    answered: bool,
+}
+
+impl End {
+    pub(super) fn of(summary: &Summary<'_>) -> Self {
+        // The far end said 200 to a description that its caller cannot live with: nobody ever heard
+        // anybody, the attempt has failed.
+        let unheard = summary.cause == Cause::NoCodec
+            && summary.direction == Direction::Outbound
+            && !summary.usage.iter().any(|usage| usage.service == Service::MediaRelay);
+        Self {
+            cause: summary.cause,
+            code: summary.code,
+            by: summary.by,
+            direction: summary.direction,
+            answered: summary.answered.0 > 0 && !unheard,
+        }
+    }
+
+    /// `dropped`: we asked for the end ourselves.
+    pub(super) fn status(self, dropped: bool) -> CallStatus {
+        if self.answered {
+            return CallStatus::Completed;
+        }
+        let outbound = self.direction == Direction::Outbound;
+        match self.cause {
+            Cause::Busy => CallStatus::Busy,
+            Cause::NoAnswer => CallStatus::NoAnswer,
+            Cause::Canceled | Cause::OtherAnswered => CallStatus::Canceled,
+            // Hung up before an answer.
+            Cause::Normal if outbound && (dropped || self.by != Party::Remote) => {
+                CallStatus::Canceled
+            }
+            Cause::Normal => CallStatus::Completed,
+            Cause::Rejected if outbound => of_code(self.code),
+            _ => CallStatus::Failed,
+        }
+    }
+}
+
+/// What an application is told of a called party's final response. The response itself reaches it
+/// as DialSipResponseCode.
+fn of_code(code: u16) -> CallStatus {
+    match code {
+        486 | 600 | 603 => CallStatus::Busy,
+        408 | 480 | 487 => CallStatus::NoAnswer,
+        _ => CallStatus::Failed,
+    }
+}
+
+/// The final response for a caller whose dial came to nothing, and its cause. 503 is not among
+/// them: it would say that this switch is full.
+pub(super) fn for_caller(outcome: Outcome) -> (u16, Cause) {
+    let Outcome { status, code, cause } = outcome;
+    match status {
+        CallStatus::Busy => (if code < 300 { 486 } else { status::passed_on(code) }, Cause::Busy),
+        // 487 answers the CANCEL that our ring time sent; this caller has not cancelled anything.
+        CallStatus::NoAnswer | CallStatus::Canceled => (480, Cause::NoAnswer),
+        _ => {
+            let code = match (code, cause) {
+                (_, Some(Cause::NoCodec)) => 488,
+                (300.., _) => status::passed_on(code),
+                (_, Some(Cause::NotFound)) => 404,
+                (_, Some(Cause::Forbidden)) => 403,
+                (_, Some(Cause::Unreachable) | None) => 480,
+                _ => 500,
+            };
+            (code, cause.filter(|cause| tells(*cause)).unwrap_or(Cause::Rejected))
+        }
+    }
+}
+
+/// The cause says what became of the called party, and so what became of its caller.
+fn tells(cause: Cause) -> bool {
+    matches!(cause, Cause::NotFound | Cause::Unreachable | Cause::NoCodec | Cause::Forbidden)
+}
+
+/// What the tenant reads of an end that nobody wanted; None for ends that explain themselves.
+pub(super) fn trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
+    let (code, warning, words) = told_of(summary.cause)?;
+    // Who was asked for an end knows of it; of two legs that end together, the one with the trouble
+    // speaks. A dialled leg that its caller's side could not live with is such a one.
+    let own = match summary.by {
+        Party::Remote | Party::Switch => true,
+        Party::Peer => summary.cause == Cause::NoCodec && summary.direction == Direction::Outbound,
+        Party::Application => false,
+    };
+    let (way, party) = match summary.direction {
+        Direction::Inbound => ("from", summary.from),
+        Direction::Outbound => ("to", summary.to),
+    };
+    let response = match summary.code {
+        code @ 300.. => format!(" (SIP {code})"),
+        _ => String::new(),
+    };
+    let message = format!("call {} {way} {party} ended: {words}{response}", summary.call);
+    let reason = summary.cause.name();
+    own.then(|| Trouble { warning, code, reason, message, ..Trouble::default() })
+}
+
+/// The number under which applications know a trouble, whether it is a mere warning, and what it is
+/// in words.
+pub(super) fn told_of(cause: Cause) -> Option<(u32, bool, &'static str)> {
+    Some(match cause {
+        Cause::NoCodec => (32_102, false, "the two sides have no codec in common"),
+        Cause::MediaTimeout => {
+            (32_014, true, "no audio and no other sign of life came within the media timeout")
+        }
+        Cause::SessionExpired => {
+            (32_011, true, "the session timer ran out: the far end did not refresh the session")
+        }
+        Cause::Unreachable => {
+            (32_011, true, "the far end did not answer at all, or there is no way to it")
+        }
+        Cause::Protocol => (32_103, false, "the far end broke the protocol"),
+        Cause::Forbidden => (32_203, false, "the far end or a rule of this switch forbids it"),
+        Cause::NoAck => (32_022, false, "the far end never acknowledged the answer (no ACK)"),
+        Cause::NoPort => (32_011, false, "this switch had no media port free"),
+        Cause::Internal => (12_400, false, "a fault inside this switch"),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: CallStatus, code: u16, cause: Cause) -> Outcome {
+        Outcome { status, code, cause: Some(cause) }
+    }
+
+    #[test]
+    fn a_caller_never_hears_that_we_are_full_nor_what_is_not_for_him() {
+        for code in 300..700 {
+            let (said, _) = for_caller(outcome(of_code(code), code, Cause::Rejected));
+            assert!((400..700).contains(&said), "{code} -> {said}");
+            assert!(!matches!(said, 401 | 407 | 422 | 487 | 503), "{code} -> {said}");
+        }
+    }
+
+    #[test]
+    fn what_a_code_means_to_an_application_and_to_its_caller() {
+        for (code, called, said) in [
+            (302, CallStatus::Failed, 480),
+            (401, CallStatus::Failed, 403),
+            (403, CallStatus::Failed, 403),
+            (404, CallStatus::Failed, 404),
+            (408, CallStatus::NoAnswer, 480),
+            (422, CallStatus::Failed, 500),
+            (480, CallStatus::NoAnswer, 480),
+            (486, CallStatus::Busy, 486),
+            (487, CallStatus::NoAnswer, 480),
+            (488, CallStatus::Failed, 488),
+            (503, CallStatus::Failed, status::passed_on(503)),
+            (600, CallStatus::Busy, 600),
+            (603, CallStatus::Busy, 603),
+            (604, CallStatus::Failed, 604),
+        ] {
+            assert_eq!(of_code(code), called, "{code}");
+            assert_eq!(for_caller(outcome(called, code, Cause::Rejected)).0, said, "{code}");
+        }
+    }
+
+    #[test]
+    fn ends_without_a_response_have_one_all_the_same() {
+        for (cause, code, said) in [
+            (Cause::NoCodec, 200, (488, Cause::NoCodec)),
+            (Cause::Unreachable, 0, (480, Cause::Unreachable)),
+            (Cause::NotFound, 0, (404, Cause::NotFound)),
+            (Cause::Internal, 0, (500, Cause::Rejected)),
+        ] {
+            assert_eq!(for_caller(outcome(CallStatus::Failed, code, cause)), said);
+        }
+        let none = Outcome { status: CallStatus::Busy, code: 0, cause: None };
+        assert_eq!(for_caller(none), (486, Cause::Busy));
+    }
+}

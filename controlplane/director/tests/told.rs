@@ -1,0 +1,168 @@
+//! Nothing fails silently: what went wrong with a call is in its owner's notifications, in words,
+//! and its caller gets a final status that means something.
+
+mod world;
+
+use director::port::OwnedCommand;
+use wire::event::{Cause, Party};
+use wire::status;
+use world::{World, param, xml};
+
+fn dialling(target: &str, attributes: &str) -> World {
+    let document = format!(
+        "<Response><Dial {attributes} action=\"/done\"><Sip>sip:{target}@127.0.0.1</Sip></Dial>\
+         </Response>"
+    );
+    World::new(move |request| match request.url.as_str() {
+        "http://app.test/voice" => xml(&document),
+        _ => xml("<Response><Hangup/></Response>"),
+    })
+}
+
+fn rejected(world: &World) -> Option<(u16, String, u32)> {
+    world.commands.iter().find_map(|command| match command {
+        OwnedCommand::Reject { code, reason, retry_after, .. } => {
+            Some((*code, reason.clone(), *retry_after))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_refused_dial_ends_with_what_the_table_passes_on() {
+    for (code, dial) in [
+        (302, "failed"),
+        (401, "failed"),
+        (403, "failed"),
+        (404, "failed"),
+        (422, "failed"),
+        (480, "no-answer"),
+        (486, "busy"),
+        (488, "failed"),
+        (500, "failed"),
+        (503, "failed"),
+        (600, "busy"),
+        (603, "busy"),
+        (604, "failed"),
+    ] {
+        let mut world = dialling(&format!("code{code}"), "answerOnBridge=\"true\"");
+        world.call_in("sip:bob@demo.test");
+        world.run(10_000);
+        let action = world.asked("/done")[0];
+        assert_eq!(param(action, "DialCallStatus"), dial, "{code}");
+        assert_eq!(param(action, "DialSipResponseCode"), code.to_string());
+        assert_eq!(param(action, "DialBridged"), "false");
+        let (said, phrase, retry_after) = rejected(&world).unwrap();
+        assert_eq!((said, retry_after), (status::passed_on(code), 0), "{code}");
+        assert!(!phrase.is_empty(), "{said}");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_can_hear_is_a_dial_that_failed() {
+    for bridge in ["true", "false"] {
+        let mut world = dialling("mute", &format!("answerOnBridge=\"{bridge}\""));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(10_000);
+        let action = world.asked("/done")[0];
+        assert_eq!(param(action, "DialCallStatus"), "failed");
+        assert_eq!(param(action, "DialBridged"), "false");
+        assert_eq!(param(action, "DialCallDuration"), "");
+        assert_eq!(world.status_of(world.children_of(call)[0]), "failed");
+        assert!(world.legs[&call].ended, "the caller is not left in silence");
+        if bridge == "true" {
+            assert_eq!(rejected(&world).map(|it| it.0), Some(488));
+        }
+        let alert = &world.store.alerts[0];
+        assert_eq!((alert.code, alert.call, world.store.alerts.len()), (32_102, Some(call), 1));
+        assert!(alert.message.contains("no codec in common"), "{}", alert.message);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_target_that_never_spoke_is_told_to_the_caller_as_unavailable() {
+    let mut world = dialling("dead", "answerOnBridge=\"true\"");
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(10_000);
+    assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "failed");
+    assert_eq!(rejected(&world).map(|it| it.0), Some(480));
+    let alert = &world.store.alerts[0];
+    assert_eq!((alert.code, alert.reason.as_str()), (32_011, "unreachable"));
+    assert_eq!((alert.call, world.store.alerts.len()), (Some(call), 1));
+    world.assert_clean();
+}
+
+#[test]
+fn ends_that_nobody_wanted_are_told_once_and_in_words() {
+    for (by, cause, told) in [
+        (Party::Switch, Cause::MediaTimeout, Some("no other sign of life")),
+        (Party::Switch, Cause::SessionExpired, Some("did not refresh")),
+        (Party::Switch, Cause::NoCodec, Some("no codec in common")),
+        (Party::Remote, Cause::Protocol, Some("broke the protocol")),
+        (Party::Switch, Cause::NoAck, Some("no ACK")),
+        (Party::Switch, Cause::Unreachable, Some("did not answer at all")),
+        (Party::Remote, Cause::Normal, None),
+        (Party::Switch, Cause::TimeLimit, None),
+        // The other leg of the join had the trouble, and says so.
+        (Party::Peer, Cause::MediaTimeout, None),
+    ] {
+        let mut world = World::new(|_| xml("<Response><Pause length=\"60\"/></Response>"));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(2_000);
+        world.fails_in(call, 1_000, by, cause);
+        // Told again to a successor, it is the same alert.
+        world.run(2_000);
+        world.crash();
+        world.run(10_000);
+        let alerts: Vec<_> = world.store.alerts.iter().map(|it| (it.sid, &it.message)).collect();
+        let Some(told) = told else {
+            assert!(alerts.is_empty(), "{cause:?}: {alerts:?}");
+            continue;
+        };
+        assert!(alerts[0].1.contains(told), "{alerts:?}");
+        assert!(alerts.iter().all(|(sid, _)| *sid == alerts[0].0), "{alerts:?}");
+        assert_eq!(world.store.alerts[0].call, Some(call));
+        assert_eq!(world.store.alerts[0].reason, cause.name());
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn what_the_switch_refused_by_itself_is_told_to_the_owner_of_the_number() {
+    let mut world = World::new(|_| xml("<Response/>"));
+    let why = "the offer has SRTP only (RTP/SAVP)";
+    world.refused("sip:+15550100@10.1.1.1", 488, Cause::NoCodec, why);
+    world.refused("sip:+15559999@10.1.1.1", 488, Cause::NoCodec, why);
+    world.refused("sip:bob@demo.test", 403, Cause::Forbidden, "");
+    // A successor is told again, and writes the same alert.
+    world.refused("sip:bob@demo.test", 403, Cause::Forbidden, "");
+    assert_eq!(world.store.alerts.pop().unwrap().sid, world.store.alerts[1].sid);
+    let told: Vec<_> = world.store.alerts.iter().map(|it| (it.code, it.message.as_str())).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].0 == 32_102 && told[0].1.ends_with(why), "{told:?}");
+    assert!(told[0].1.contains("127.0.0.1:5070") && told[0].1.contains("488"), "{told:?}");
+    assert_eq!(told[1].0, 32_203);
+}
+
+#[test]
+fn ringing_of_every_target_reaches_a_caller_who_waits() {
+    for (attributes, passes) in [("answerOnBridge=\"true\"", true), ("", false)] {
+        let document = format!(
+            "<Response><Dial {attributes} timeout=\"5\"><Sip>sip:ring1@127.0.0.1</Sip>\
+             <Sip>sip:ring2@127.0.0.1</Sip></Dial></Response>"
+        );
+        let mut world = World::new(move |_| xml(&document));
+        world.call_in("sip:bob@demo.test");
+        world.run(20_000);
+        let passed: Vec<_> = (world.commands.iter())
+            .filter_map(|command| match command {
+                OwnedCommand::Originate(originate) => Some(originate.pass_progress),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(passed, [passes, passes]);
+        world.assert_clean();
+    }
+}

@@ -1,0 +1,67 @@
+//! What is configured in the world.
+
+use director::Book;
+use director::model::{
+    Account, Currency, DomainSid, Events, Hook, Nanos, NumberSid, OutboundRoute, PhoneNumber,
+    Price, PriceUnit, RouteSid, SipDomain, StatusHook, VoiceConfig,
+};
+use wire::Service;
+use wire::table::Network;
+
+use super::{ACCOUNT, ACCOUNT_NUMBER};
+
+pub(super) fn book() -> Book {
+    let network = |text: &str| text.parse::<Network>().unwrap();
+    let sources = vec![network("127.0.0.0/8"), network("::1/128")];
+    let config = VoiceConfig {
+        voice: Some(Hook::post("http://app.test/voice")),
+        voice_fallback: None,
+        status_callback: Some(StatusHook {
+            hook: Hook::post("http://app.test/status"),
+            events: Events::ALL,
+        }),
+        event_application: None,
+    };
+    let price = |service| Price {
+        account: None,
+        service,
+        unit: PriceUnit::Minute,
+        price: Nanos(6_000_000),
+        currency: Currency::USD,
+        minimum_s: 0,
+        increment_s: 1,
+    };
+    Book {
+        accounts: vec![Account {
+            sid: ACCOUNT,
+            number: ACCOUNT_NUMBER,
+            auth_token: "token".into(),
+            parent: ACCOUNT,
+            sources: sources.clone(),
+            ..Account::default()
+        }],
+        numbers: vec![PhoneNumber {
+            sid: NumberSid(1),
+            account: ACCOUNT,
+            number: "+15550100".to_owned(),
+            config: config.clone(),
+            ..PhoneNumber::default()
+        }],
+        domains: vec![SipDomain {
+            sid: DomainSid(1),
+            account: ACCOUNT,
+            domain_name: "demo.test".to_owned(),
+            config,
+            sources,
+            ..SipDomain::default()
+        }],
+        routes: vec![OutboundRoute {
+            sid: RouteSid(1),
+            prefix: "+1".to_owned(),
+            targets: vec!["192.0.2.9:5060".to_owned()],
+            ..OutboundRoute::default()
+        }],
+        prices: vec![price(Service::SipIngress), price(Service::SipEgress)],
+        ..Book::default()
+    }
+}
