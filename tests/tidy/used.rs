@@ -87,9 +87,6 @@ const UNREAD_FIELDS: &[(&str, &str)] = &[
     ("Event::Parted.at", "the director makes nothing of a part that it did not ask for yet"),
     ("Event::Progress.code", "one callback `ringing` for every 18x so far"),
     ("Event::Progress.media", "one callback `ringing` for every 18x so far"),
-    ("Event::Refused.at", "the alert is stamped when it is written"),
-    ("Event::Refused.why", "the alert will tell it: step 2, director"),
-    ("Incoming.diversion", "ForwardedFrom will tell it: step 2, director"),
     ("PeerMessage::Joined.call", "the leg that answers knows its partner's call already"),
     ("PeerMessage::Offer.call", "the leg that was dialled knows its parent's call already"),
 ];

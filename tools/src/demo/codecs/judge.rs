@@ -133,8 +133,8 @@ impl fmt::Display for Right {
 /// `ears`: what B heard of A, what A heard of B, while it was listened.
 ///
 /// # Errors
-/// What is wrong: silence that stands, a digit that is lost or doubled, an end without a reason, a refusal of
-/// what could have been.
+/// What is wrong: silence that stands, a digit that is lost or doubled, an end without a reason, a
+/// refusal of what could have been.
 pub(super) fn verdict(
     row: &Row,
     ears: (Ear, Ear),
