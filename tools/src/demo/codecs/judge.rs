@@ -92,24 +92,20 @@ impl Told {
             told.causes.extend(cdrs.iter().filter_map(|cdr| text(&cdr["cause"])));
             let path = format!("Calls/{sid}/Notifications.json");
             let alerts = rest.list(&path, "notifications", &[])?;
+            // What stands there for people, after the word for programs.
             let reason = |alert: &Value| {
-                let reason = text(&alert["reason"]).filter(|reason| !reason.is_empty());
-                reason.or_else(|| text(&alert["message_text"]))
+                Some(format!("{} {}", text(&alert["reason"])?, text(&alert["message_text"])?))
             };
             told.alerts.extend(alerts.iter().filter_map(reason));
         }
         Ok(told)
     }
 
-    /// The codec reason, if it is there.
-    fn reason(&self) -> Option<String> {
-        let cause = self.causes.iter().find(|cause| *cause == "no-codec").cloned();
+    /// The reason, if a record and a notification say that it is the codecs.
+    fn reason(&self) -> Option<&str> {
+        let has_cause = self.causes.iter().any(|cause| cause == "no-codec");
         let alert = self.alerts.iter().find(|alert| alert.to_lowercase().contains("codec"));
-        match (cause, alert) {
-            (Some(cause), Some(alert)) => Some(format!("{cause}: {alert}")),
-            (Some(cause), None) => Some(format!("{cause} in the CDR, no notification")),
-            (None, alert) => alert.cloned(),
-        }
+        alert.map(String::as_str).filter(|_| has_cause)
     }
 }
 
@@ -163,9 +159,9 @@ pub(super) fn verdict(
         return Err(format!("only one side's call stands (status {code})"));
     }
     let how = if code >= 300 { format!("refused, {code}") } else { "ended".to_owned() };
-    let causes = || told.causes.join(", ");
     let Some(reason) = told.reason() else {
-        return Err(format!("{how} without a reason of codecs ({})", causes()));
+        let (causes, alerts) = (told.causes.join(", "), told.alerts.join(", "));
+        return Err(format!("{how} without a reason; records: {causes}; notifications: {alerts}"));
     };
     if row.has_common {
         return Err(format!("{how} ({reason}), though a codec is in common"));
@@ -188,12 +184,14 @@ mod tests {
         let common = rows.iter().find(|row| row.has_common).expect("a row");
         let apart = rows.iter().find(|row| !row.has_common).expect("a row");
         let none = Told::default();
-        let no_codec = Told { causes: vec!["no-codec".to_owned()], ..Told::default() };
+        let no_alert = Told { causes: vec!["no-codec".to_owned()], ..Told::default() };
+        let no_codec = Told { alerts: vec!["no codec".to_owned()], ..no_alert.clone() };
         let over = (Ear::default(), Ear::default());
         assert_eq!(verdict(common, (ear(75), ear(75)), 200, &none, 60), Ok(Right::Heard));
         assert!(verdict(common, (ear(75), ear(0)), 200, &none, 60).is_err());
         assert!(verdict(apart, (ear(0), ear(0)), 200, &no_codec, 60).is_err());
         assert!(verdict(apart, over, 488, &none, 60).is_err());
+        assert!(verdict(apart, over, 488, &no_alert, 60).is_err());
         assert!(matches!(verdict(apart, over, 488, &no_codec, 60), Ok(Right::Refused(_))));
         assert!(verdict(common, over, 488, &no_codec, 60).is_err());
     }
