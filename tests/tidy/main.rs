@@ -13,6 +13,7 @@ mod shape;
 mod source;
 mod text;
 mod unsafe_code;
+mod used;
 mod wire_layout;
 
 /// Fails with all findings of a rule, one a line.

@@ -214,7 +214,11 @@ fn snapshot() -> String {
             let _ = writeln!(text, "service {number} {}", service.name());
         }
     }
-    let names: Vec<&str> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+    let name = |counter: &Counter| match counter.reason() {
+        Some(reason) => format!("{}:{reason}", counter.metric()),
+        None => counter.metric().to_owned(),
+    };
+    let names: Vec<String> = Counter::ALL.iter().map(name).collect();
     let _ = writeln!(text, "counters {}", names.join(" "));
     text.push_str(&memory());
     text.push_str(&link());

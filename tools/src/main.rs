@@ -20,7 +20,7 @@ struct Cli {
 enum Command {
     /// Start the switch and keep it up
     Up(up::Args),
-    /// Place calls through a running switch and check the bill
+    /// Show with real calls what a running switch does (`--list` says what there is)
     Demo(demo::Args),
     /// Look at and act on a running switch
     Ctl(ctl::Args),
@@ -52,5 +52,21 @@ fn main() -> ExitCode {
             eprintln!("tandem: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+        let cli = Cli::parse_from(["tandem", "demo", "codecs", "--data-dir", "d"]);
+        let Command::Demo(args) = cli.command else { panic!("a demo") };
+        assert_eq!(args.name, "codecs");
+        let cli = Cli::parse_from(["tandem", "demo", "-n", "3"]);
+        let Command::Demo(args) = cli.command else { panic!("a demo") };
+        assert_eq!((args.name.as_str(), args.relay.calls), ("relay", 3));
     }
 }

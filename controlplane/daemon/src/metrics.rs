@@ -72,24 +72,28 @@ impl Gauges {
         let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let counters: Vec<Counters> =
             regions.iter().map(|(theirs, _)| Counters::read(theirs.counters())).collect();
+        let mut shown = "";
         for counter in Counter::ALL {
-            let is_gauge = counter.help().ends_with("(gauge)") || *counter == Counter::PortSpare;
-            let name = if is_gauge {
-                format!("tandem_{}", counter.name())
-            } else {
-                format!("tandem_{}_total", counter.name())
-            };
-            head(text, &name, counter.help(), is_gauge);
+            let name = format!("tandem_{}", counter.metric());
+            if shown != counter.metric() {
+                shown = counter.metric();
+                head(text, &name, counter.metric_help(), counter.is_gauge());
+            }
+            let reason = counter.reason().map_or_else(String::new, |reason| {
+                // A comment to the format, a help to whoever reads.
+                let _ = writeln!(text, "# {reason}: {}", counter.help());
+                format!(",reason=\"{reason}\"")
+            });
             for (shard, counters) in counters.iter().enumerate() {
-                line(text, &name, &format!("{{shard=\"{shard}\"}}"), counters.get(*counter));
+                let labels = format!("{{shard=\"{shard}\"{reason}}}");
+                line(text, &name, &labels, counters.get(*counter));
             }
         }
         let name = "tandem_shard_pulse_age_seconds";
         head(text, name, "Time since the shard's last turn", true);
         for (shard, (theirs, _)) in regions.iter().enumerate() {
             let age = now.mono.0.saturating_sub(theirs.pulse().load(Ordering::Relaxed));
-            let seconds = format!("{}.{:09}", age / 1_000_000_000, age % 1_000_000_000);
-            line(text, name, &format!("{{shard=\"{shard}\"}}"), seconds);
+            line(text, name, &format!("{{shard=\"{shard}\"}}"), seconds(age));
         }
     }
 
@@ -98,58 +102,55 @@ impl Gauges {
         let stats = *self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, durable) = (load(&self.last), load(&self.durable));
         let counters = [
-            ("runtime_event_take_event", "Events taken from the shards", load(&self.events)),
-            ("runtime_event_damage_event", "Events that could not be read", load(&self.damaged)),
-            ("runtime_turn_take_turn", "Turns of the controlplane's runtime", load(&self.turns)),
-            ("journal_append_record", "Records appended to the journal", last),
-            ("director_call_incoming_call", "Incoming calls", stats.calls_incoming),
-            ("director_call_refuse_call", "Calls refused by the director", stats.calls_refused),
-            ("director_call_originate_call", "Calls dialled", stats.calls_originated),
-            ("director_call_end_call", "Calls ended", stats.calls_ended),
-            ("director_fetch_send_request", "Documents asked for", stats.fetches),
-            ("director_fetch_fail_request", "Documents not got", stats.fetches_failed),
-            ("director_callback_deliver_callback", "Callbacks taken", stats.callbacks_delivered),
-            ("director_callback_retry_callback", "Callbacks sent again", stats.callbacks_retried),
-            ("director_callback_dead_callback", "Callbacks given up", stats.callbacks_dead),
-            ("director_alert_drop_alert", "Alerts over their rate", stats.alerts_dropped),
+            ("events_received_total", "Events taken from the shards", load(&self.events)),
+            ("events_unreadable_total", "Events that could not be read", load(&self.damaged)),
+            ("runtime_turns_total", "Turns of the controlplane's runtime", load(&self.turns)),
+            ("journal_records_appended_total", "Records appended to the journal", last),
+            ("calls_incoming_total", "Incoming calls", stats.calls_incoming),
+            ("calls_refused_total", "Calls refused by the director", stats.calls_refused),
+            ("calls_dialled_total", "Calls dialled", stats.calls_originated),
+            ("calls_ended_total", "Calls ended", stats.calls_ended),
+            ("document_fetches_total", "Documents asked for", stats.fetches),
+            ("document_fetches_failed_total", "Documents not got", stats.fetches_failed),
+            ("callbacks_delivered_total", "Callbacks taken", stats.callbacks_delivered),
+            ("callbacks_retried_total", "Callbacks sent again", stats.callbacks_retried),
+            ("callbacks_abandoned_total", "Callbacks given up", stats.callbacks_dead),
+            ("alerts_dropped_total", "Alerts over their rate", stats.alerts_dropped),
         ];
         for (name, help, value) in counters {
-            let name = format!("tandem_{name}_total");
+            let name = format!("tandem_{name}");
             head(text, &name, help, false);
             line(text, &name, "", value);
         }
-        let age = now.mono.0.saturating_sub(load(&self.turned)) / 1_000_000;
         let waiting = load(&self.commands_waiting);
         let gauges = [
-            ("runtime_turn_age_milliseconds", "Time since the runtime's last turn", age),
-            ("journal_undurable_record", "Records not synced yet", last.saturating_sub(durable)),
-            ("runtime_command_wait_command", "Commands waiting for room in a ring", waiting),
-            ("director_call_stand_call", "Calls live", stats.calls_live as u64),
-            (
-                "director_callback_wait_callback",
-                "Callbacks waiting",
-                stats.callbacks_waiting as u64,
-            ),
+            ("journal_records_unsynced", "Records not synced yet", last.saturating_sub(durable)),
+            ("commands_waiting", "Commands waiting for room in a ring", waiting),
+            ("calls_live", "Calls live", stats.calls_live as u64),
+            ("callbacks_waiting", "Callbacks waiting", stats.callbacks_waiting as u64),
         ];
         for (name, help, value) in gauges {
             let name = format!("tandem_{name}");
             head(text, &name, help, true);
             line(text, &name, "", value);
         }
+        let name = "tandem_runtime_turn_age_seconds";
+        head(text, name, "Time since the runtime's last turn", true);
+        line(text, name, "", seconds(now.mono.0.saturating_sub(load(&self.turned))));
     }
 }
 
 fn render_store(status: &Status, text: &mut String) {
     let gauges = [
-        ("store_call_row", "Calls in the store", status.calls),
-        ("store_cdr_row", "CDRs in the store", status.cdrs),
-        ("store_usage_row", "Usage rows in the store", status.usage_rows),
-        ("store_ledger_row", "Charges in the store", status.ledger_rows),
-        ("store_alert_row", "Alerts in the store", status.alerts),
-        ("store_dead_letter_row", "Callbacks given up, in the store", status.dead_letters),
-        ("store_script_row", "Scripts that have not ended", status.scripts),
-        ("store_write_wait_write", "Writes not committed yet", status.waiting),
-        ("store_database_byte", "Size of the database", status.database_bytes),
+        ("store_calls", "Calls in the store", status.calls),
+        ("store_cdrs", "CDRs in the store", status.cdrs),
+        ("store_usage_rows", "Usage rows in the store", status.usage_rows),
+        ("store_charges", "Charges in the store", status.ledger_rows),
+        ("store_alerts", "Alerts in the store", status.alerts),
+        ("store_dead_letters", "Callbacks given up, in the store", status.dead_letters),
+        ("store_scripts", "Scripts that have not ended", status.scripts),
+        ("store_writes_waiting", "Writes not committed yet", status.waiting),
+        ("store_database_bytes", "Size of the database", status.database_bytes),
     ];
     for (name, help, value) in gauges {
         let name = format!("tandem_{name}");
@@ -164,6 +165,38 @@ fn head(text: &mut String, name: &str, help: &str, is_gauge: bool) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
+/// Nanoseconds in the base unit, exact.
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
+}
+
 fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
     let _ = writeln!(text, "{name}{labels} {value}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_stands_once_and_its_name_says_its_kind() {
+        let gauges = Gauges::default();
+        let text = gauges.render(Now::default(), Some(&Status::default()));
+        let mut seen = BTreeSet::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').expect("a name and a kind");
+            assert!(
+                seen.insert(name.to_owned()),
+                "{name} stands twice: its lines must be together"
+            );
+            assert!(name.starts_with("tandem_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            let odd = ["_ms", "_milliseconds", "_us", "_micros", "_kib", "_percent"];
+            assert!(!odd.iter().any(|unit| name.ends_with(unit)), "{name}: base units");
+        }
+        assert!(seen.contains("tandem_sip_messages_received_total"));
+        assert!(seen.contains("tandem_discards_total"));
+    }
 }

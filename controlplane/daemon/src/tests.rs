@@ -325,7 +325,7 @@ fn an_end_is_durable_before_its_cell_is_released() {
         (sums[0].micros, sums[0].day_micros, sums[0].cdr_micros),
         (7_000_000, 7_000_000, 7_000_000)
     );
-    assert!(life.gauges.render(life.now, None).contains("tandem_runtime_event_take_event_total 1"));
+    assert!(life.gauges.render(life.now, None).contains("tandem_events_received_total 1"));
 }
 
 #[test]

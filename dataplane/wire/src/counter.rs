@@ -1,12 +1,18 @@
-//! Counters: one line here, and it appears in `tandem top` and in `/metrics` by itself. A shard
-//! counts in plain memory and publishes in housekeeping, never per packet.
+//! Counters: one line here, and it appears in `/metrics` by itself. A shard counts in plain memory
+//! and publishes in housekeeping, never per packet.
 //!
-//! Every discard is a counter and its name is the reason (DESIGN.md section 4).
+//! Every discard and every refusal is a counter, and its name is the reason (DESIGN.md section 4).
+//!
+//! # Names
+//! What is counted in the plural, then what happened to it; base units last (`_seconds`, `_bytes`).
+//! What only grows ends in `_total`, what does not is a gauge. Discards and refusals are one metric
+//! each with a label, so that a sum needs no list of names:
+//! `tandem_discards_total{shard="0",reason="rtp_source"}`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $help:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $metric:literal $($reason:literal)?, $help:literal;)*) => {
         /// A counter or gauge of a shard.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
@@ -15,79 +21,106 @@ macro_rules! counters {
         }
 
         impl Counter {
-            /// In order of their numbers.
+            /// In order of their numbers; those of one metric stand together.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Name in metrics, without prefix.
+            /// The metric's name, without the prefix `tandem_`.
             #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
+            pub fn metric(self) -> &'static str {
+                match self { $(Self::$name => $metric,)* }
             }
 
+            /// The label `reason`, of discards and refusals.
+            #[must_use]
+            pub fn reason(self) -> Option<&'static str> {
+                match self { $(Self::$name => counters!(@reason $($reason)?),)* }
+            }
+
+            /// What it counts, as an operator reads it.
             #[must_use]
             pub fn help(self) -> &'static str {
                 match self { $(Self::$name => $help,)* }
             }
         }
     };
+    (@reason) => { None };
+    (@reason $reason:literal) => { Some($reason) };
 }
 
 counters! {
-    RtpRelayed = "rtp_relay_packet", "RTP packets relayed";
-    RtpReceived = "rtp_receive_packet", "RTP packets received";
-    RtpPlayed = "rtp_play_packet", "RTP packets made here (silence, tones)";
-    RtcpReceived = "rtcp_receive_packet", "RTCP packets received";
-    RtcpSent = "rtcp_send_packet", "RTCP packets sent";
-    SipReceived = "sip_receive_message", "SIP messages received";
-    SipSent = "sip_send_message", "SIP messages sent, retransmissions included";
-    SipRetransmitted = "sip_retransmit_message", "SIP messages sent again";
-    LegCreated = "leg_create_leg", "Legs created";
-    LegEnded = "leg_end_leg", "Legs ended";
-    LegStanding = "leg_stand_leg", "Legs standing now (gauge)";
-    LegUnreleased = "leg_unreleased_leg", "Ended legs whose usage is not durable yet (gauge)";
-    JoinStanding = "join_stand_join", "Legs joined with another one now (gauge)";
-    PortSpare = "port_spare_port", "Media ports open and unused (gauge)";
-    TransactionStanding = "sip_stand_transaction", "SIP transactions standing now (gauge)";
-    EventPushed = "event_push_event", "Events handed to the controlplane";
-    CommandTaken = "command_take_command", "Commands taken from the controlplane";
-    HandoffSent = "handoff_send_message", "Messages handed to other shards";
-    HandoffTaken = "handoff_take_message", "Messages taken from other shards";
-    BreathTaken = "breath_take_breath", "Turns of the loop";
-    SsrcTakenOver = "rtp_ssrc_takeover", "New SSRCs taken over from a locked source";
-    DiscardRtpSource = "discard_rtp_source", "RTP from another address than the locked one";
-    DiscardRtpUnlatched = "discard_rtp_unlatched", "RTP that came before or outside the latch window";
-    DiscardRtpMalformed = "discard_rtp_malformed", "Datagrams on a media port that are no RTP or RTCP";
-    DiscardRtpPayload = "discard_rtp_payload", "RTP with a payload type outside the answer";
-    DiscardRtpSequence = "discard_rtp_sequence", "RTP outside the sequence window";
-    DiscardRtpSsrc = "discard_rtp_ssrc", "RTP of a new SSRC on probation";
-    DiscardRtpUnjoined = "discard_rtp_unjoined", "RTP of a leg that nobody listens to";
-    DiscardRtpHold = "discard_rtp_hold", "RTP to a leg that does not receive";
-    DiscardRtpPort = "discard_rtp_port", "Datagrams on a media port that no stream has";
-    DiscardRtpDigit = "discard_rtp_digit", "RTP to a leg that is being sent a digit";
-    DiscardRtpForeign = "discard_rtp_foreign", "RTP to a leg that hears another source";
-    DiscardRtcpPort = "discard_rtcp_port", "RTCP on a port that the description does not use";
-    DiscardStunDtls = "discard_stun_dtls", "STUN and DTLS on a plain RTP port";
-    DiscardSipMalformed = "discard_sip_malformed", "Datagrams that are no SIP";
-    DiscardSipKeepAlive = "discard_sip_keepalive", "CRLF keep-alives and empty datagrams";
-    DiscardSipStray = "discard_sip_stray", "Responses and ACKs that belong to nothing";
-    SipRepeatedHeader = "sip_repeated_header", "Single headers that stood twice in a request; the first counted";
-    DiscardSipRate = "discard_sip_rate", "SIP messages over a source's rate";
-    DiscardSipBudget = "discard_sip_budget", "Answers over an unproven source's byte budget";
-    DiscardSipTruncated = "discard_sip_truncated", "Datagrams larger than a buffer";
-    DiscardNoFrame = "discard_no_frame", "Nothing to write into: all buffers in use";
-    DiscardNoRoom = "discard_no_room", "A table of fixed size was full";
-    DiscardHandoffFull = "discard_handoff_full", "Frames and datagrams to another shard whose ring was full";
-    DiscardHandoffMalformed = "discard_handoff_malformed", "Handoffs that could not be read";
-    DiscardCommandMalformed = "discard_command_malformed", "Commands that could not be read or broke a rule";
-    DiscardTransmit = "discard_transmit", "Datagrams the system refused to send";
-    RefusedOverload = "refuse_overload", "New calls refused: rate, concurrency or drain";
-    RefusedNoPort = "refuse_no_port", "New calls refused: no media port";
-    RefusedNoCell = "refuse_no_cell", "New calls refused: no usage cell or credit for its closing events";
-    RefusedNoController = "refuse_no_controller", "New calls refused: the controlplane did not take them";
-    RefusedProtocol = "refuse_protocol", "Requests refused by SIP rules";
-    LegPanicked = "leg_panic_leg", "Legs ended by a fault of ours";
-    TableApplied = "table_apply_table", "Published tables applied";
-    TableRefused = "table_refuse_table", "Published tables that could not be read";
+    RtpRelayed = "rtp_packets_relayed_total", "RTP packets relayed";
+    RtpReceived = "rtp_packets_received_total", "RTP packets received";
+    RtpPlayed = "rtp_packets_played_total", "RTP packets made here (silence, tones)";
+    RtcpReceived = "rtcp_packets_received_total", "RTCP packets received";
+    RtcpSent = "rtcp_packets_sent_total", "RTCP packets sent";
+    SipReceived = "sip_messages_received_total", "SIP messages received";
+    SipSent = "sip_messages_sent_total", "SIP messages sent, retransmissions included";
+    SipRetransmitted = "sip_messages_retransmitted_total", "SIP messages sent again";
+    SipRepeatedHeader = "sip_headers_repeated_total", "Single headers that stood twice in a request; the first counted";
+    LegCreated = "legs_created_total", "Legs created";
+    LegEnded = "legs_ended_total", "Legs ended";
+    LegStanding = "legs_standing", "Legs standing now";
+    LegUnreleased = "legs_unreleased", "Ended legs whose usage is not durable yet";
+    JoinStanding = "legs_joined", "Legs joined with another one now";
+    PortSpare = "media_ports_spare", "Media ports open and unused";
+    TransactionStanding = "sip_transactions_standing", "SIP transactions standing now";
+    EventPushed = "events_sent_total", "Events handed to the controlplane";
+    CommandTaken = "commands_received_total", "Commands taken from the controlplane";
+    HandoffSent = "handoffs_sent_total", "Messages handed to other shards";
+    HandoffTaken = "handoffs_received_total", "Messages taken from other shards";
+    BreathTaken = "shard_turns_total", "Turns of the loop";
+    SsrcTakenOver = "rtp_ssrc_takeovers_total", "New SSRCs taken over from a locked source";
+    DiscardRtpSource = "discards_total" "rtp_source", "RTP from another address than the locked one";
+    DiscardRtpUnlatched = "discards_total" "rtp_unlatched", "RTP that came before or outside the latch window";
+    DiscardRtpMalformed = "discards_total" "rtp_malformed", "Datagrams on a media port that are no RTP or RTCP";
+    DiscardRtpPayload = "discards_total" "rtp_payload", "RTP with a payload type outside the answer";
+    DiscardRtpSequence = "discards_total" "rtp_sequence", "RTP outside the sequence window";
+    DiscardRtpSsrc = "discards_total" "rtp_ssrc", "RTP of a new SSRC on probation";
+    DiscardRtpUnjoined = "discards_total" "rtp_unjoined", "RTP of a leg that nobody listens to";
+    DiscardRtpHold = "discards_total" "rtp_hold", "RTP to a leg that does not receive";
+    DiscardRtpPort = "discards_total" "rtp_port", "Datagrams on a media port that no stream has";
+    DiscardRtpDigit = "discards_total" "rtp_digit", "RTP to a leg that is being sent a digit";
+    DiscardRtpForeign = "discards_total" "rtp_foreign", "RTP to a leg that hears another source";
+    DiscardRtcpPort = "discards_total" "rtcp_port", "RTCP on a port that the description does not use";
+    DiscardStunDtls = "discards_total" "stun_dtls", "STUN and DTLS on a plain RTP port";
+    DiscardSipMalformed = "discards_total" "sip_malformed", "Datagrams that are no SIP";
+    DiscardSipKeepAlive = "discards_total" "sip_keepalive", "CRLF keep-alives and empty datagrams";
+    DiscardSipStray = "discards_total" "sip_stray", "Responses and ACKs that belong to nothing";
+    DiscardSipRate = "discards_total" "sip_rate", "SIP messages over a source's rate";
+    DiscardSipBudget = "discards_total" "sip_budget", "Answers over an unproven source's byte budget";
+    DiscardSipTruncated = "discards_total" "sip_truncated", "Datagrams larger than a buffer";
+    DiscardNoFrame = "discards_total" "no_frame", "Nothing to write into: all buffers in use";
+    DiscardNoRoom = "discards_total" "no_room", "A table of fixed size was full";
+    DiscardHandoffFull = "discards_total" "handoff_full", "Frames and datagrams to another shard whose ring was full";
+    DiscardHandoffMalformed = "discards_total" "handoff_malformed", "Handoffs that could not be read";
+    DiscardCommandMalformed = "discards_total" "command_malformed", "Commands that could not be read or broke a rule";
+    DiscardTransmit = "discards_total" "transmit", "Datagrams the system refused to send";
+    RefusedOverload = "refusals_total" "overload", "New calls refused: rate, concurrency or drain";
+    RefusedNoPort = "refusals_total" "no_port", "New calls refused: no media port";
+    RefusedNoCell = "refusals_total" "no_cell", "New calls refused: no usage cell or credit for its closing events";
+    RefusedNoController = "refusals_total" "no_controller", "New calls refused: the controlplane did not take them";
+    RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
+    LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
+    TableApplied = "tables_applied_total", "Published tables applied";
+    TableRefused = "tables_refused_total", "Published tables that could not be read";
+}
+
+impl Counter {
+    /// Whether it may fall: what is there now, not what has happened so far.
+    #[must_use]
+    pub fn is_gauge(self) -> bool {
+        !self.metric().ends_with("_total")
+    }
+
+    /// What the whole metric is about, of which this counter may be one reason.
+    #[must_use]
+    pub fn metric_help(self) -> &'static str {
+        match self.metric() {
+            "discards_total" => "Packets and messages that were not taken, by reason",
+            "refusals_total" => "Requests that were refused, by reason",
+            _ => self.help(),
+        }
+    }
 }
 
 /// Words the counters take.

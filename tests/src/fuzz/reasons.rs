@@ -35,9 +35,7 @@ fn rtp(payload: u8, sequence: u16, ssrc: u8) -> Vec<u8> {
 fn expect(author: &mut Author, reason: Counter, act: impl FnOnce(&mut Author)) {
     let all = |author: &Author| -> Vec<(Counter, u64)> {
         let counters = author.bench.shard.counters();
-        let is_reason = |counter: &&Counter| {
-            counter.name().starts_with("discard_") || counter.name().starts_with("refuse_")
-        };
+        let is_reason = |counter: &&Counter| counter.reason().is_some();
         Counter::ALL.iter().filter(is_reason).map(|it| (*it, counters.get(*it))).collect()
     };
     let before = all(author);
@@ -165,7 +163,7 @@ fn tables_of_fixed_size_are_full() {
         author.step(Step::Sip, 0, text.as_bytes());
     }
     let counters = author.bench.shard.counters();
-    let refused = Counter::ALL.iter().filter(|counter| counter.name().starts_with("refuse_"));
+    let refused = Counter::ALL.iter().filter(|counter| counter.metric() == "refusals_total");
     let refused: u64 = refused.map(|counter| counters.get(*counter)).sum();
     let full = counters.get(Counter::DiscardNoRoom);
     assert!(refused + full > 0, "more calls than there is room for: refused, and counted");

@@ -27,9 +27,10 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::process::Signal;
-use wire::config::Config;
+use wire::config::{Config, Trunk};
 
 use crate::clock::{S, parse_duration};
+use crate::demo::codecs;
 use crate::system::{Protocol, free_port, port_free};
 use child::STOP_LIMIT;
 pub use endpoints::{Endpoints, FILE, Pids};
@@ -57,8 +58,8 @@ pub struct Args {
     /// Shards, one thread each; default: cores less one
     #[arg(long)]
     pub shards: Option<u8>,
-    /// Allow webhooks and SIP targets on loopback, and take other ports where the usual ones are
-    /// busy
+    /// Allow webhooks and SIP targets on loopback, route static.demo.invalid to a demonstration's
+    /// phone there, and take other ports where the usual ones are busy
     #[arg(long)]
     pub demo: bool,
     /// End the processes that an earlier supervisor left behind, then start
@@ -149,8 +150,30 @@ fn configuration(args: &Args) -> Result<Config> {
                 }
             }
         }
+        if !config.controlplane.first_account.is_empty() {
+            config.trunk.push(demo_trunk());
+        }
     }
     Ok(config)
+}
+
+/// A static route on loopback, for demonstrations.
+fn demo_trunk() -> Trunk {
+    Trunk {
+        name: "demo".to_owned(),
+        account: String::new(),
+        domain: codecs::TRUNK_HOST.to_owned(),
+        prefix: String::new(),
+        sources: vec!["127.0.0.0/8".to_owned()],
+        trusted: None,
+        targets: vec![codecs::TRUNK_TARGET],
+        host: String::new(),
+        strip: 0,
+        prepend: String::new(),
+        rate_max: 0,
+        calls_max: 0,
+        ring_s: 60,
+    }
 }
 
 /// The demo runs beside whatever holds the usual ports.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::{Mono, Now};
-use sip::session::{MIN_SE_SECONDS, Refresher, SessionExpires, min_se, session_expires};
+use sip::session::{Agreed, MIN_SE_SECONDS, Refresher, SessionExpires, min_se, session_expires};
 use sip::{Message, Method, Name, Writer};
 
 use super::call::{PhoneCall, State};
@@ -22,7 +22,7 @@ pub(super) struct Timing {
 
 impl Timing {
     fn new(now: Now, seconds: u32, ours: bool) -> Self {
-        let expires = SessionExpires { seconds, refresher: None };
+        let expires = Agreed { seconds, refresher_is_us: ours };
         let after = |seconds: u32| now.mono + Duration::from_secs(u64::from(seconds));
         let refresh_at = if ours { after(expires.seconds / 2) } else { Mono::NEVER };
         // Who refreshes gives up when the interval is over, the other a little before.

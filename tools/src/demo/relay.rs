@@ -1,4 +1,4 @@
-//! `tandem demo`: real calls through a running switch, and the bill for them.
+//! `tandem demo relay`: real calls through a running switch, and the bill for them.
 //!
 //! ```text
 //!   load tool --INVITE number--> switch --webhook--> application (TwiML <Dial><Sip>)
@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use crate::clock::{S, mono, parse_duration};
 use crate::load::{self, Hangup, Plan, Report};
 use crate::rest::Rest;
 use crate::system::{Protocol, free_port};
-use crate::up::Endpoints;
 
 /// How long the bill may take after the last BYE.
 const SETTLED_MAX: u64 = 20 * S;
@@ -29,12 +27,9 @@ const SETTLED_MAX: u64 = 20 * S;
 /// stamps the same two messages, once sent and once received.
 const LEG_TOLERANCE_S: f64 = 0.1;
 
-/// Arguments of `tandem demo`.
+/// How many calls, and how they are judged.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
-    /// Data directory of a running `tandem up`
-    #[arg(long, default_value = "data")]
-    pub data_dir: PathBuf,
+pub struct Calls {
     /// Calls in all
     #[arg(long, short = 'n', default_value_t = 20)]
     pub calls: u64,
@@ -49,17 +44,9 @@ pub struct Args {
     pub max_loss: f64,
 }
 
-/// `tandem demo`; false if a call, a packet or a second went astray.
-///
-/// # Errors
-/// The switch cannot be reached or configured.
-pub fn main(args: &Args) -> Result<bool> {
-    let endpoints = Endpoints::read(&args.data_dir)?;
-    if endpoints.account_sid.is_empty() {
-        bail!(
-            "the switch has no account: controlplane.first_account is empty in its configuration"
-        );
-    }
+pub(super) fn run(args: &super::Args) -> Result<bool> {
+    let endpoints = super::endpoints(args)?;
+    let args = &args.relay;
     let rest = Rest::new(&endpoints);
     let account = rest.get(".json", &[]).context("the API does not answer")?;
     println!(
@@ -154,7 +141,7 @@ fn number(rest: &Rest, app: &App) -> Result<Number> {
     Ok(Number { sid, phone, caller: format!("+1556{digits:07}") })
 }
 
-fn plan(args: &Args, number: &Number, target: SocketAddr, callee: SocketAddr) -> Plan {
+fn plan(args: &Calls, number: &Number, target: SocketAddr, callee: SocketAddr) -> Plan {
     Plan {
         run: load::new_run(),
         to: format!("sip:{}@{target}", number.phone),
@@ -181,7 +168,7 @@ fn plan(args: &Args, number: &Number, target: SocketAddr, callee: SocketAddr) ->
     }
 }
 
-fn judge_load(args: &Args, report: &Report) -> Vec<String> {
+fn judge_load(args: &Calls, report: &Report) -> Vec<String> {
     let mut faults = Vec::new();
     if report.answered() < args.calls {
         faults.push(format!("{} of {} calls were answered", report.answered(), args.calls));

@@ -1,0 +1,82 @@
+//! `tandem demo NAME`: what the switch can do, shown with real calls through a running one, and
+//! judged. A demonstration is a file here and a row in [`DEMOS`]; it returns true only if what it
+//! shows was measured right.
+
+pub mod codecs;
+mod phones;
+pub mod relay;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::up::Endpoints;
+
+/// A demonstration.
+#[derive(Clone, Copy, Debug)]
+pub struct Demo {
+    pub name: &'static str,
+    /// What is seen, in a line.
+    pub shows: &'static str,
+    run: fn(&Args) -> Result<bool>,
+}
+
+/// All of them; the first is shown where none is named.
+pub const DEMOS: &[Demo] = &[
+    Demo {
+        name: "relay",
+        shows: "calls answered by an application, every packet heard, ledger = CDRs = talk time",
+        run: relay::run,
+    },
+    Demo {
+        name: "codecs",
+        shows: "two who share one codec, or none, in each way of answering and changing: both \
+                heard, or refused with the reason",
+        run: codecs::run,
+    },
+];
+
+/// Arguments of `tandem demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Which one; see --list
+    #[arg(default_value = DEMOS[0].name)]
+    pub name: String,
+    /// Say which there are
+    #[arg(long)]
+    pub list: bool,
+    /// Data directory of a running `tandem up --demo`
+    #[arg(long, default_value = "data")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub relay: relay::Calls,
+}
+
+/// `tandem demo`; false if something was not as it is shown.
+///
+/// # Errors
+/// There is no demonstration of this name, or the switch cannot be reached or configured.
+pub fn main(args: &Args) -> Result<bool> {
+    if args.list {
+        for demo in DEMOS {
+            println!("{:<10} {}", demo.name, demo.shows);
+        }
+        return Ok(true);
+    }
+    let Some(demo) = DEMOS.iter().find(|demo| demo.name == args.name) else {
+        let names: Vec<&str> = DEMOS.iter().map(|demo| demo.name).collect();
+        bail!("there is no demonstration `{}`; there are: {}", args.name, names.join(", "));
+    };
+    (demo.run)(args)
+}
+
+/// Where the switch is, and its first account.
+fn endpoints(args: &Args) -> Result<Endpoints> {
+    let endpoints = Endpoints::read(&args.data_dir)?;
+    if endpoints.account_sid.is_empty() {
+        bail!(
+            "the switch has no account: controlplane.first_account is empty in its configuration"
+        );
+    }
+    Ok(endpoints)
+}

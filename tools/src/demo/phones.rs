@@ -1,0 +1,164 @@
+//! Phones on real sockets: the agents of the crate `agent`, each on a loopback address of its own,
+//! driven by one thread.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
+
+use agent::{Agent, Datagram, Dial, Manner, Outbox, PhoneCall};
+use anyhow::{Context, Result};
+use base::{Mono, Now, Wall};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock::{MS, mono, wall};
+
+/// Longest datagram of SIP or RTP that a phone takes, bytes.
+const DATAGRAM_BYTES_MAX: usize = 16 << 10;
+/// Longest wait between two looks at the clock.
+const TURN_MAX: u64 = 10 * MS;
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Phone(usize);
+
+/// Their sockets: whose each is, and whether SIP or media comes there.
+#[derive(Debug, Default)]
+struct Sockets {
+    all: Vec<(UdpSocket, SocketAddr, usize, bool)>,
+    by_address: BTreeMap<SocketAddr, usize>,
+}
+
+/// All phones of a demonstration.
+#[derive(Debug, Default)]
+pub(super) struct Phones {
+    agents: Vec<Agent>,
+    sockets: Sockets,
+}
+
+/// The time now, as the agents take it.
+pub(super) fn now() -> Now {
+    Now { mono: Mono(mono()), wall: Wall(wall() / 1_000) }
+}
+
+impl Outbox for Sockets {
+    fn put(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        // What cannot be sent is a lost datagram, and the agents know those.
+        if let Some(at) = self.by_address.get(&from) {
+            let _ = self.all[*at].0.send_to(bytes, to);
+        }
+    }
+}
+
+impl Sockets {
+    fn open(&mut self, address: SocketAddr, owner: usize, is_sip: bool) -> Result<()> {
+        if self.by_address.contains_key(&address) {
+            return Ok(());
+        }
+        let socket = UdpSocket::bind(address)
+            .with_context(|| format!("{address} cannot be bound for a phone"))?;
+        socket.set_nonblocking(true)?;
+        self.by_address.insert(address, self.all.len());
+        self.all.push((socket, address, owner, is_sip));
+        Ok(())
+    }
+
+    /// Which have something, after at most `wait` nanoseconds.
+    fn ready(&self, wait: u64) -> Result<Vec<usize>> {
+        let mut fds: Vec<PollFd<'_>> = self
+            .all
+            .iter()
+            .map(|(socket, ..)| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+            .collect();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(wait).unwrap_or(0) };
+        match poll(&mut fds, Some(&timeout)) {
+            Err(rustix::io::Errno::INTR) | Ok(0) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let ready = fds.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(ready.map(|(at, _)| at).collect())
+    }
+}
+
+impl Phones {
+    /// A phone at this address; its media is on the same host.
+    pub(super) fn add(&mut self, sip: SocketAddr, manner: Manner) -> Result<Phone> {
+        let phone = self.agents.len();
+        self.sockets.open(sip, phone, true)?;
+        self.agents.push(Agent::new(sip, manner, mono()));
+        Ok(Phone(phone))
+    }
+
+    pub(super) fn agent(&self, phone: Phone) -> &Agent {
+        &self.agents[phone.0]
+    }
+
+    pub(super) fn set_manner(&mut self, phone: Phone, manner: Manner) {
+        self.agents[phone.0].manner = manner;
+    }
+
+    pub(super) fn calls(&mut self, phone: Phone) -> &mut [PhoneCall] {
+        &mut self.agents[phone.0].calls
+    }
+
+    /// The call's number at this phone.
+    pub(super) fn dial(&mut self, phone: Phone, switch: SocketAddr, dial: &Dial) -> Result<usize> {
+        let call = self.agents[phone.0].dial(now(), switch, dial, &mut self.sockets);
+        self.open_media(phone.0)?;
+        Ok(call)
+    }
+
+    /// The media ports of calls that are new.
+    fn open_media(&mut self, phone: usize) -> Result<()> {
+        for call in &self.agents[phone].calls {
+            let rtp = call.media_address();
+            self.sockets.open(rtp, phone, false)?;
+            self.sockets.open(SocketAddr::new(rtp.ip(), rtp.port() + 1), phone, false)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that is due until `until`, monotonic nanoseconds.
+    pub(super) fn run(&mut self, until: u64) -> Result<()> {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        while mono() < until {
+            let due = self.agents.iter().map(|agent| agent.deadline().0).min().unwrap_or(u64::MAX);
+            let wait = due.min(until).saturating_sub(mono()).min(TURN_MAX);
+            for at in self.sockets.ready(wait)? {
+                self.receive(at, &mut buffer)?;
+            }
+            let now = now();
+            for agent in &mut self.agents {
+                if agent.deadline() <= now.mono {
+                    agent.handle_tick(now, &mut self.sockets);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, at: usize, buffer: &mut [u8]) -> Result<()> {
+        loop {
+            let (socket, address, phone, is_sip) = &self.sockets.all[at];
+            let (to, phone, is_sip) = (*address, *phone, *is_sip);
+            let (len, from) = match socket.recv_from(buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                // A port that nobody has any more: ICMP for something sent before.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let datagram = Datagram { from, to, bytes: buffer[..len].to_vec() };
+            let agent = &mut self.agents[phone];
+            if is_sip {
+                let before = agent.calls.len();
+                agent.handle_sip(now(), &datagram, &mut self.sockets);
+                if self.agents[phone].calls.len() > before {
+                    self.open_media(phone)?;
+                }
+            } else {
+                agent.handle_media(now(), &datagram);
+            }
+        }
+    }
+}
