@@ -686,7 +686,8 @@ impl LegMut<'_, '_> {
     pub(crate) fn offer_late(&mut self, sdp: &[u8]) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
         let direction = answered.audio().map(sdp::Media::direction_in_force)?;
-        let how = sdp::Reoffer { direction: Some(direction), ..sdp::Reoffer::ALL };
+        let more: &[Supported<'_>] = if speaks_law(&answered) { &BOTH_LAWS } else { &[] };
+        let how = sdp::Reoffer { more, direction: Some(direction), ..sdp::Reoffer::ALL };
         let text = self.describe(|_, local, out| sdp::relay_offer(&answered, local, &how, out))?;
         self.keep_offer(text, direction);
         Ok(())

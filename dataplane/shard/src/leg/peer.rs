@@ -296,14 +296,16 @@ impl LegMut<'_, '_> {
     fn on_peer_ended(&mut self, from: LegId, code: u16, cause: Cause, reason: &str) {
         let links = &mut self.leg.links;
         links.children.retain(|child| *child != from);
-        let (joined, early) = (links.partner == from, links.early == from);
+        // A leg that could not be made has no id: nobody was joined with it.
+        let is = |leg: LegId| leg == from && from != LegId::NONE;
+        let (joined, early, parent) = (is(links.partner), is(links.early), is(links.dialed_for));
         if early {
             links.early = LegId::NONE;
         }
-        if links.dialed_for == from || self.leg.route().is_some() {
+        if parent || self.leg.route().is_some() {
             self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
         }
-        if self.leg.links.dialed_for == from {
+        if parent {
             // "Canceled" ends a ringing leg, "normal" a standing one.
             let cause = match (self.leg.is_up(), cause) {
                 (true, _) => Cause::Normal,
