@@ -84,7 +84,7 @@ pub(crate) struct Role {
     pub(crate) placed_until: u64,
     pub(crate) contact: Vec<u8>,
     /// Where messages are written before they are sent and kept.
-    pub(crate) scratch: Vec<u8>,
+    pub(crate) room: agent::Room,
     /// Tag of answers outside dialogs.
     pub(crate) tag: Vec<u8>,
     pub(crate) totals: Totals,
@@ -148,7 +148,7 @@ impl Role {
             credit: 1.0,
             placed_until: now,
             contact,
-            scratch: vec![0; SIP_BYTES_MAX],
+            room: agent::Room::new(SIP_BYTES_MAX),
             tag,
             totals: Totals::new()?,
             records: Vec::new(),
