@@ -57,7 +57,7 @@ pub struct Phones {
     pub calls: Vec<Call>,
     room: Room,
     /// Of calls that are over, for the next ones.
-    free: Vec<Box<[Signal; 2]>>,
+    free: Vec<[Signal; 2]>,
 }
 
 /// What a phone says at one moment.
@@ -123,9 +123,8 @@ impl Phones {
             signal
         };
         let (caller, callee) = (self.caller, self.callee);
-        let free = self.free.pop();
-        let mut ends = free
-            .unwrap_or_else(|| Box::new([fresh(caller, seed * 2), fresh(callee, seed * 2 + 1)]));
+        let both = || [fresh(caller, seed * 2), fresh(callee, seed * 2 + 1)];
+        let mut ends = Box::new(self.free.pop().unwrap_or_else(both));
         let _ = write!(ends[0].call_id, "bench-{number}@{caller}");
         let _ = write!(ends[0].tag, "caller-{number}");
         let _ = write!(ends[1].tag, "callee-{number}");
@@ -252,7 +251,7 @@ impl Phones {
             for end in ends.iter_mut() {
                 end.reset(1, &mut self.room);
             }
-            self.free.push(ends);
+            self.free.push(*ends);
         }
         None
     }

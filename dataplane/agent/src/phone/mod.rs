@@ -1,5 +1,5 @@
-//! Phones: user agents with habits ([`Manner`]) that keep what they saw ([`Seen`], [`Heard`]), to be
-//! compared with what the switch claims.
+//! Phones: user agents with habits ([`Manner`]) that keep what they saw ([`Seen`], [`Heard`]), to
+//! be compared with what the switch claims.
 
 mod answer;
 mod ask;
