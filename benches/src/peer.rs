@@ -1,6 +1,5 @@
 //! Phones: the callers and callees of the benches, as a value. Bytes in, bytes out; the same value
-//! speaks to a shard in memory ([`crate::bed`]) and to a switch behind sockets (`versus`). Dialogs
-//! and transactions are those of the crate `agent`; nothing is sent again, for nothing gets lost.
+//! speaks to a shard in memory ([`crate::bed`]) and to a switch behind sockets (`versus`).
 //!
 //! A caller dials `+1` and the call's number; callees answer at once with 200. The number is in the
 //! Call-ID, in the dialled user and in both tags, so that every message says which call it is of.
@@ -8,14 +7,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
-use agent::signal::{Answer, Request, Response};
-use agent::{Cx, Outbox, Room, Signal};
-use base::{Mono, Now, Wall};
-use sip::{Message, Method, Name, Reply, reply_to};
-
-/// Bytes of the largest message.
-const MESSAGE_BYTES: usize = 4_096;
-const NOW: Now = Now { mono: Mono(1), wall: Wall(1) };
+use sip::{Message, Method};
 
 /// Which of the two sends or receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +17,7 @@ pub enum Side {
 }
 
 /// One call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Call {
     /// Where the phones receive media.
     pub caller_media: SocketAddr,
@@ -40,8 +32,8 @@ pub struct Call {
     /// Both sides have seen the end.
     pub caller_over: bool,
     pub callee_over: bool,
-    /// The caller's and the callee's signalling, as long as there is any.
-    ends: Option<Box<[Signal; 2]>>,
+    to: Vec<u8>,
+    contact: Vec<u8>,
 }
 
 /// All phones: callers behind one address, callees behind another.
@@ -55,19 +47,6 @@ pub struct Phones {
     /// Callees ring before they answer.
     pub rings: bool,
     pub calls: Vec<Call>,
-    room: Room,
-    /// Of calls that are over, for the next ones.
-    free: Vec<[Signal; 2]>,
-}
-
-/// What a phone says at one moment.
-#[derive(Debug, Default)]
-struct Said(Vec<Vec<u8>>);
-
-impl Outbox for Said {
-    fn put(&mut self, _from: SocketAddr, _to: SocketAddr, bytes: &[u8]) {
-        self.0.push(bytes.to_vec());
-    }
 }
 
 impl Call {
@@ -82,7 +61,8 @@ impl Call {
             refused: None,
             caller_over: false,
             callee_over: false,
-            ends: None,
+            to: Vec::new(),
+            contact: Vec::new(),
         }
     }
 }
@@ -90,16 +70,7 @@ impl Call {
 impl Phones {
     #[must_use]
     pub fn new(switch: SocketAddr, caller: SocketAddr, callee: SocketAddr) -> Self {
-        Self {
-            switch,
-            caller,
-            callee,
-            host: switch.to_string(),
-            rings: false,
-            calls: Vec::new(),
-            room: Room::new(MESSAGE_BYTES),
-            free: Vec::new(),
-        }
+        Self { switch, caller, callee, host: switch.to_string(), rings: false, calls: Vec::new() }
     }
 
     /// The address that `side` signals from.
@@ -111,150 +82,155 @@ impl Phones {
         }
     }
 
-    /// Signalling for call `number`, which it names in its tags.
-    fn ends(&mut self, number: usize) -> Box<[Signal; 2]> {
-        let seed = u64::try_from(self.free.len() + self.calls.len()).unwrap_or(0);
-        let switch = self.switch;
-        let fresh = |ours: SocketAddr, seed: u64| {
-            let mut signal = Signal::new(ours, switch, 1, seed);
-            signal.contact = format!("sip:bench@{ours}").into_bytes();
-            signal.display = b"Bench".to_vec();
-            signal.lean = true;
-            signal
-        };
-        let (caller, callee) = (self.caller, self.callee);
-        let both = || [fresh(caller, seed * 2), fresh(callee, seed * 2 + 1)];
-        let mut ends = Box::new(self.free.pop().unwrap_or_else(both));
-        let _ = write!(ends[0].call_id, "bench-{number}@{caller}");
-        let _ = write!(ends[0].tag, "caller-{number}");
-        let _ = write!(ends[1].tag, "callee-{number}");
-        ends
-    }
-
     /// The caller's INVITE of call `number`.
     #[must_use]
-    pub fn invite(&mut self, number: usize) -> Vec<u8> {
-        let mut ends = self.ends(number);
+    pub fn invite(&self, number: usize) -> Vec<u8> {
         let body = describe(self.calls[number].caller_media);
-        let to = format!("sip:+1{number:010}@{}", self.host);
-        let from = format!("sip:bench@{}", self.caller);
-        let mut said = Said::default();
-        let mut cx = Cx { now: NOW, out: &mut said, room: &mut self.room };
-        ends[0].invite(&mut cx, to.as_bytes(), from.as_bytes(), |writer| {
-            writer
-                .field(Name::Allow, b"INVITE, ACK, CANCEL, OPTIONS, BYE")
-                .field(Name::Supported, b"replaces, timer")
-                .field(Name::UserAgent, b"tandem-bench")
-                .content(b"application/sdp", body.as_bytes())
-        });
-        self.calls[number].ends = Some(ends);
-        said.0.pop().unwrap_or_default()
+        let (switch, caller) = (&self.host, self.caller);
+        let mut out = Vec::with_capacity(1_024);
+        let _ = write!(
+            out,
+            "INVITE sip:+1{number:010}@{switch} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {caller};branch=z9hG4bKinvite-{number};rport\r\n\
+             Max-Forwards: 70\r\n\
+             From: \"Bench\" <sip:bench@{caller}>;tag=caller-{number}\r\n\
+             To: <sip:+1{number:010}@{switch}>\r\n\
+             Call-ID: bench-{number}@{caller}\r\n\
+             CSeq: 1 INVITE\r\n\
+             Contact: <sip:bench@{caller}>\r\n\
+             Allow: INVITE, ACK, CANCEL, OPTIONS, BYE\r\n\
+             Supported: replaces, timer\r\n\
+             User-Agent: tandem-bench\r\n\
+             Content-Type: application/sdp\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        out
     }
 
     /// The caller's BYE of an established call.
     #[must_use]
-    pub fn bye(&mut self, number: usize) -> Vec<u8> {
-        let mut said = Said::default();
-        let mut cx = Cx { now: NOW, out: &mut said, room: &mut self.room };
-        if let Some(ends) = &mut self.calls[number].ends {
-            ends[0].request(&mut cx, Method::Bye, |writer| writer);
-        }
-        said.0.pop().unwrap_or_default()
+    pub fn bye(&self, number: usize) -> Vec<u8> {
+        self.in_dialog(number, "BYE", 2)
     }
 
     /// What the switch sent to `side`. Gives what that side answers.
     pub fn handle(&mut self, side: Side, datagram: &[u8]) -> Vec<Vec<u8>> {
-        let mut said = Said::default();
-        let Ok(message) = Message::parse(datagram) else { return said.0 };
-        if message.is_request() {
-            self.request(side, &message, &mut said);
-        } else {
-            self.response(&message, &mut said);
+        let Ok(message) = Message::parse(datagram) else { return Vec::new() };
+        if !message.is_request() {
+            return self.response(&message).into_iter().collect();
         }
-        said.0
+        let mut answers = Vec::with_capacity(2);
+        if self.rings && message.method() == Some(Method::Invite) {
+            let user = message.uri().map_or(0, |uri| digits(uri.user).unwrap_or(0));
+            let tag = format!(";tag=callee-{}", user % 10_000_000_000);
+            answers.push(reply("180 Ringing", &message, &tag, self.callee, ""));
+        }
+        answers.extend(self.request(side, &message));
+        answers
     }
 
-    fn request(&mut self, side: Side, message: &Message<'_>, said: &mut Said) -> Option<()> {
-        let (method, source, ours) = (message.method()?, self.switch, self.address(side));
-        let fresh = method == Method::Invite && message.to_tag().is_none();
-        let number = match message.to_tag() {
-            Some(tag) => digits(tag)?,
-            None => digits(message.uri().ok()?.user)? % 10_000_000_000,
-        };
-        let call = self.calls.get_mut(usize::try_from(number).ok()?)?;
-        let mut cx = Cx { now: NOW, out: said, room: &mut self.room };
-        let Some(ends) = &mut call.ends else {
-            // It is over and was forgotten: the answer was lost.
-            let reply = Reply::new(200, None, Some(source));
-            let mut buffer = [0; MESSAGE_BYTES];
-            let bytes = reply_to(&mut buffer, message, &reply).finish().ok()?;
-            if method != Method::Ack {
-                cx.out.put(ours, source, bytes);
+    fn request(&mut self, side: Side, message: &Message<'_>) -> Option<Vec<u8>> {
+        match message.method()? {
+            Method::Invite => {
+                let number = digits(message.uri().ok()?.user)? % 10_000_000_000;
+                let call = self.calls.get_mut(usize::try_from(number).ok()?)?;
+                call.callee_target = media_of(message.body());
+                let body = describe(call.callee_media);
+                let tag = format!(";tag=callee-{number}");
+                Some(reply("200 OK", message, &tag, self.callee, &body))
             }
-            return None;
-        };
-        let end = &mut ends[usize::from(side == Side::Callee)];
-        let answer = |code| Answer { code, tag: None, request: Some(message) };
-        if fresh && end.dialog.is_none() {
-            let cseq = end.begin(&mut cx, source, message.bytes(), message);
-            if self.rings {
-                end.respond(&mut cx, cseq, method, answer(180), |writer| writer);
+            Method::Bye => {
+                let number = usize::try_from(digits(message.to_tag()?)?).ok()?;
+                let call = self.calls.get_mut(number)?;
+                match side {
+                    Side::Caller => call.caller_over = true,
+                    Side::Callee => call.callee_over = true,
+                }
+                Some(reply("200 OK", message, "", self.address(side), ""))
             }
-            call.callee_target = media_of(message.body());
-            let body = describe(call.callee_media);
-            end.respond(&mut cx, cseq, method, answer(200), |writer| {
-                writer.content(b"application/sdp", body.as_bytes())
-            });
-            return None;
+            Method::Ack => None,
+            _ => Some(reply("200 OK", message, "", self.address(side), "")),
         }
-        let asked = end.handle_request(&mut cx, source, message.bytes(), message);
-        if let Request::New(cseq) = asked {
-            end.respond(&mut cx, cseq, method, answer(200), |writer| writer);
-        }
-        if method == Method::Bye {
-            match side {
-                Side::Caller => call.caller_over = true,
-                Side::Callee => call.callee_over = true,
-            }
-            self.release(number);
-        }
-        None
     }
 
-    fn response(&mut self, message: &Message<'_>, said: &mut Said) -> Option<()> {
+    fn response(&mut self, message: &Message<'_>) -> Option<Vec<u8>> {
         let user = message.call_id().ok()?.split(|byte| *byte == b'@').next()?;
-        let number = digits(user)?;
-        let call = self.calls.get_mut(usize::try_from(number).ok()?)?;
-        let mut cx = Cx { now: NOW, out: said, room: &mut self.room };
-        let end = &mut call.ends.as_mut()?[0];
-        match end.handle_response(&mut cx, message) {
-            Response::Accepted { cseq, .. } => {
+        let number = usize::try_from(digits(user)?).ok()?;
+        let cseq = message.cseq().ok()?;
+        let code = message.status()?;
+        let call = self.calls.get_mut(number)?;
+        match (cseq.method, code) {
+            (_, ..200) => None,
+            (Method::Invite, 200..300) => {
                 call.caller_target = media_of(message.body());
+                call.to = message.header(sip::Name::To)?.to_vec();
+                call.contact = message.contact().ok()?.uri.to_vec();
                 call.established = true;
-                end.ack(&mut cx, cseq, |writer| writer);
+                Some(self.in_dialog(number, "ACK", 1))
             }
-            Response::Refused { code, .. } => call.refused = Some(code),
-            Response::Final { .. } => {
+            (Method::Invite, _) => {
+                call.refused = Some(code);
+                None
+            }
+            _ => {
                 call.caller_over = true;
-                self.release(number);
+                None
             }
-            Response::Provisional { .. } | Response::Nothing => {}
         }
-        None
     }
 
-    /// The signalling of a call that is over serves another.
-    fn release(&mut self, number: u64) -> Option<()> {
-        let call = self.calls.get_mut(usize::try_from(number).ok()?)?;
-        if call.caller_over && call.callee_over {
-            let mut ends = call.ends.take()?;
-            for end in ends.iter_mut() {
-                end.reset(1, &mut self.room);
-            }
-            self.free.push(*ends);
-        }
-        None
+    fn in_dialog(&self, number: usize, method: &str, cseq: u32) -> Vec<u8> {
+        let call = &self.calls[number];
+        let caller = self.caller;
+        let mut out = Vec::with_capacity(512);
+        let _ = write!(out, "{method} ");
+        out.extend_from_slice(&call.contact);
+        let _ = write!(
+            out,
+            " SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {caller};branch=z9hG4bK{method}-{number};rport\r\n\
+             Max-Forwards: 70\r\n\
+             From: \"Bench\" <sip:bench@{caller}>;tag=caller-{number}\r\nTo: ",
+        );
+        out.extend_from_slice(&call.to);
+        let _ = write!(
+            out,
+            "\r\nCall-ID: bench-{number}@{caller}\r\nCSeq: {cseq} {method}\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        out
     }
+}
+
+/// A response with what it copies from its request.
+fn reply(
+    status: &str,
+    message: &Message<'_>,
+    to_more: &str,
+    contact: SocketAddr,
+    body: &str,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1_024);
+    let _ = write!(out, "SIP/2.0 {status}\r\n");
+    for header in message.headers() {
+        let copied = [sip::Name::Via, sip::Name::From, sip::Name::To, sip::Name::CallId];
+        if copied.contains(&header.name) || header.name == sip::Name::CSeq {
+            out.extend_from_slice(header.text);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(header.value);
+            if header.name == sip::Name::To {
+                out.extend_from_slice(to_more.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    let _ = write!(out, "Contact: <sip:bench@{contact}>\r\n");
+    if !body.is_empty() {
+        out.extend_from_slice(b"Content-Type: application/sdp\r\n");
+    }
+    let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
+    out
 }
 
 /// An offer or answer of G.711 with digits.
