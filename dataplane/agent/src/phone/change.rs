@@ -88,7 +88,8 @@ impl PhoneCall {
             return;
         }
         if self.must_wait() {
-            self.todo.push((cx.now.mono + LATER, Step::Offer(shape, way)));
+            let change = Box::new((self.shape.clone(), shape));
+            self.todo.push((cx.now.mono + LATER, Step::Offer(change, way)));
             return;
         }
         let (shape, text) = self.write_offer(shape);
@@ -294,7 +295,9 @@ impl PhoneCall {
                 self.seen.glares += 1;
                 let at = cx.now.mono + self.glare_wait();
                 let again = match offering {
-                    Some(offering) => Step::Offer(offering.shape, way),
+                    Some(offering) => {
+                        Step::Offer(Box::new((self.shape.clone(), offering.shape)), way)
+                    }
                     None => Step::Act(Action::ReinviteEmpty),
                 };
                 if way == Way::Invite || self.state == State::Up {
