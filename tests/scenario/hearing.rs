@@ -218,6 +218,13 @@ fn hear(way: Way, seed: u64, a: &Manner, b: &Manner) -> Verdict {
     world.run_for(ms(500));
     // A caller without an offer and without G.711 takes nothing of what can be offered to it.
     let excused = way == Way::LateOffer && !share(&a.codecs, &[Supported::PCMU]);
+    let hung_up =
+        world.call(call).seen.answered_at.is_some() && !world.call(call).seen.ended_by_peer;
+    let verdict = match verdict {
+        // It took the answer for what it is and went.
+        Verdict::Wrong(_) if excused && hung_up => Verdict::Refused(Cause::Normal),
+        verdict => verdict,
+    };
     complaints(&world, excused).map_or(verdict, Verdict::Wrong)
 }
 
