@@ -712,9 +712,9 @@ fn told_by(text: &[u8]) -> Direction {
     audio.map_or(Direction::Inactive, sdp::Media::direction)
 }
 
-/// Its audio stream is stopped.
+/// Its audio stream is stopped, and nothing else is to take its place (a fax would).
 fn is_stopped(session: &Session<'_>) -> bool {
-    session.audio().is_err() && session.audio_line().is_some_and(|line| line.port() == 0)
+    session.audio_line().is_some() && session.media().iter().all(|line| line.port() == 0)
 }
 
 /// It lists a law of G.711.

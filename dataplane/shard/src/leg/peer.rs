@@ -9,6 +9,10 @@ use super::{Answer, LegMut, Side, State, identity};
 use crate::handoff::{PeerMessage, View};
 use crate::media::Play;
 
+/// How long after the controlplane has taken a call its caller hears that it rings, unless more was
+/// said by then.
+const RINGING: core::time::Duration = core::time::Duration::from_millis(250);
+
 impl LegMut<'_, '_> {
     /// Another leg says something to this one.
     pub(crate) fn on_peer(&mut self, from: LegId, message: &PeerMessage<'_>) {
@@ -359,8 +363,9 @@ impl LegMut<'_, '_> {
         if let Some(cell) = self.cx.core.cell(self.leg.id) {
             cell.set_account(account);
         }
+        // Not before what the application does at once has had its turn: most calls need no 180.
+        self.leg.deadlines.set(Timer::Ringing, self.cx.now.mono + RINGING);
         self.record();
-        self.progress(180, false);
     }
 }
 
