@@ -1,16 +1,17 @@
 //! When two legs hear each other. A join is a relation of two negotiated sets: for each direction,
-//! what one far end may send, the other must take, as it is or turned from one law of G.711 into
-//! the other. Where it does not, one of the two is offered anew, and both sides of the join come to
-//! the same conclusion who.
+//! what one far end may send, the other must take. Where it does not, one of the two is offered
+//! anew, and both sides of the join come to the same conclusion who. Only where no offer helps is
+//! one law of G.711 turned into the other.
 //!
 //! ```text
 //!  S(X): formats in force on leg X      cap(X): what its far end described last
 //!
-//!  all of S(X) carried by S(Y)                     -> nothing to do
-//!  some of it                                      -> X is narrowed once it sends the rest
-//!  nothing: cap(X) has something that S(Y) carries -> X is offered that (or Y, by the same rule)
-//!           cap(X) and cap(Y) share something      -> first one, then the other is offered it
-//!           else                                   -> they cannot hear each other
+//!  S(X) within S(Y)                         -> nothing to do
+//!  some of S(X) in S(Y)                     -> X is narrowed to that, once it sends the rest or Y has changed
+//!  nothing: cap(X) has something of S(Y)    -> X is offered that (or Y, by the same rule)
+//!           cap(X) and cap(Y) share a codec -> first one, then the other is offered it
+//!           both speak a law of G.711       -> it is turned into the other
+//!           else                            -> they cannot hear each other
 //! ```
 
 use arrayvec::ArrayVec;
@@ -35,21 +36,21 @@ pub(crate) enum Need {
 }
 
 /// What leg X, seen as `x`, has to do beside a partner seen as `y`. `first`: of the two, X moves
-/// where either could. `lost`: audio of X's far end was seen that Y cannot take.
-pub(crate) fn need(x: &View, y: &View, first: bool, lost: bool) -> Need {
-    let spoken = || audio(x).filter(|format| format.in_force);
-    let nobody = spoken().next().is_none() || !audio(y).any(|format| format.in_force);
-    if nobody || spoken().all(|format| is_carried(format.codec(), y)) {
+/// where either could. `strict`: Y has changed, or X's far end was heard in something that Y does
+/// not speak: what is only partly in common is not good enough.
+pub(crate) fn need(x: &View, y: &View, first: bool, strict: bool) -> Need {
+    let spoken = || in_force(x);
+    if in_force(y).next().is_none() || spoken().all(|codec| speaks(codec, y)) {
         return Need::Nothing;
     }
-    let ours: Codecs = codecs(x, |codec| is_carried(codec, y));
-    if spoken().any(|format| is_carried(format.codec(), y)) {
-        // Most far ends speak the first codec only: no offer before the rest is heard. It only
+    if spoken().any(|codec| speaks(codec, y)) {
+        // Most far ends speak the first codec only: no offer before there is a reason. It only
         // takes away: two legs that both add what the other has would change places for ever.
-        let narrower = spoken().map(LegFormat::codec).filter(|codec| is_carried(*codec, y));
-        return if lost && !x.fixed { Need::Offer(narrower.collect()) } else { Need::Nothing };
+        let narrower = spoken().filter(|codec| speaks(*codec, y));
+        return if strict && !x.fixed { Need::Offer(narrower.collect()) } else { Need::Nothing };
     }
-    let theirs = codecs(y, |codec| is_carried(codec, x));
+    let ours = known(x, |codec| speaks(codec, y));
+    let theirs = known(y, |codec| speaks(codec, x));
     let (we_can, they_can) = (!ours.is_empty() && !x.fixed, !theirs.is_empty() && !y.fixed);
     if we_can && (first || !they_can) {
         return Need::Offer(ours);
@@ -57,12 +58,31 @@ pub(crate) fn need(x: &View, y: &View, first: bool, lost: bool) -> Need {
     if they_can {
         return Need::Wait;
     }
-    let both = codecs(x, |codec| is_known(codec, y));
-    match both.is_empty() || x.fixed || y.fixed {
-        true => Need::Impossible,
-        false if first => Need::Offer(both),
-        false => Need::Wait,
+    let both = known(x, |codec| all(y).any(|other| other == codec));
+    if !both.is_empty() && !x.fixed && !y.fixed {
+        return if first { Need::Offer(both) } else { Need::Wait };
     }
+    transcoded(x, y, strict)
+}
+
+/// No offer gives both a codec in common.
+fn transcoded(x: &View, y: &View, strict: bool) -> Need {
+    let carried: Codecs = in_force(x).filter(|codec| is_carried(*codec, y)).collect();
+    let whole = in_force(x).all(|codec| is_carried(codec, y));
+    match carried.is_empty() {
+        false if !whole && strict && !x.fixed => Need::Offer(carried),
+        false => Need::Nothing,
+        true => match known(x, |codec| is_carried(codec, y)) {
+            ours if !ours.is_empty() && !x.fixed => Need::Offer(ours),
+            _ if !known(y, |codec| is_carried(codec, x)).is_empty() && !y.fixed => Need::Wait,
+            _ => Need::Impossible,
+        },
+    }
+}
+
+/// Whether the far ends hear each other as it is, for each of them something at least.
+pub(crate) fn hear_each_other(x: &View, y: &View) -> bool {
+    in_force(x).any(|codec| is_carried(codec, y))
 }
 
 /// Whether audio of this codec reaches a far end with this view.
@@ -79,12 +99,27 @@ fn fits(codec: Codec, other: Codec) -> bool {
     codec == other || transcode::between(codec, other).is_some()
 }
 
+/// Whether this codec is in force at a far end with this view.
+fn speaks(codec: Codec, view: &View) -> bool {
+    in_force(view).any(|other| other == codec)
+}
+
 fn audio(view: &View) -> impl Iterator<Item = &LegFormat> {
     view.formats.iter().filter(|format| format.codec().id.is_audio())
 }
 
-fn codecs(view: &View, takes: impl Fn(Codec) -> bool) -> Codecs {
-    audio(view).map(LegFormat::codec).filter(|codec| takes(*codec)).collect()
+/// The audio codecs in force.
+fn in_force(view: &View) -> impl Iterator<Item = Codec> + '_ {
+    audio(view).filter(|format| format.in_force).map(LegFormat::codec)
+}
+
+/// All that the far end described.
+fn all(view: &View) -> impl Iterator<Item = Codec> + '_ {
+    audio(view).map(LegFormat::codec)
+}
+
+fn known(view: &View, takes: impl Fn(Codec) -> bool) -> Codecs {
+    all(view).filter(|codec| takes(*codec)).collect()
 }
 
 #[cfg(test)]
@@ -146,11 +181,8 @@ mod tests {
             let (of_x, of_y) = (need(x, y, true, true), need(y, x, false, true));
             match (&of_x, &of_y) {
                 (Need::Nothing, Need::Nothing) => {
-                    let carries = |a: &View, b: &View| {
-                        let mut spoken = audio(a).filter(|format| format.in_force);
-                        spoken.any(|format| is_carried(format.codec(), b))
-                    };
-                    assert!(carries(x, y) && carries(y, x), "silence: {x:?} {y:?}");
+                    let heard = hear_each_other(x, y) && hear_each_other(y, x);
+                    assert!(heard, "silence: {x:?} {y:?}");
                     return true;
                 }
                 (Need::Impossible, Need::Impossible) => return false,

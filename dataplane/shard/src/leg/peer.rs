@@ -213,6 +213,7 @@ impl LegMut<'_, '_> {
         }
         self.set_peer_view(Some(view));
         self.leg.offer.attempts = 0;
+        self.leg.session.strict = false;
         self.media.connect(self.leg.id, other, &view.plan());
     }
 
@@ -252,6 +253,7 @@ impl LegMut<'_, '_> {
         self.set_peer_view(Some(view));
         self.media.set_listener(self.leg.id, from, &view.plan());
         self.leg.offer.attempts = 0;
+        self.leg.session.strict = true;
         self.align();
     }
 

@@ -10,7 +10,7 @@ use sip::Message;
 use sip::session::Agreed;
 use wire::event::{Cause, Party};
 
-use super::agree::{Need, need};
+use super::agree::{Need, hear_each_other, need};
 use super::timers::Timer;
 use super::{LegMut, State};
 use crate::handoff::PeerMessage;
@@ -31,6 +31,8 @@ pub(crate) struct Session {
     probe: ClientId,
     /// The partner's offer was waited for once.
     waited: bool,
+    /// What is only partly in common with the partner is not good enough.
+    pub(crate) strict: bool,
     heard: Heard,
 }
 
@@ -48,7 +50,13 @@ const MUTE_MAX: u8 = 3;
 
 impl Default for Session {
     fn default() -> Self {
-        Self { agreed: None, probe: ClientId::NONE, waited: false, heard: Heard::default() }
+        Self {
+            agreed: None,
+            probe: ClientId::NONE,
+            waited: false,
+            strict: false,
+            heard: Heard::default(),
+        }
     }
 }
 
@@ -126,13 +134,15 @@ impl LegMut<'_, '_> {
         }
         let (mine, theirs) = (self.view(), self.peer_view());
         let first = self.leg.id < self.leg.links.partner;
-        let lost = self.media.stream(self.leg.id).is_some_and(|stream| stream.undeliverable > 0);
+        let stream = self.media.stream(self.leg.id);
+        let strict = self.leg.session.strict || stream.is_some_and(|stream| stream.is_strange());
         let joined = self.leg.links.partner != LegId::NONE;
-        let need = if joined { need(&mine, &theirs, first, lost) } else { Need::Nothing };
+        let need = if joined { need(&mine, &theirs, first, strict) } else { Need::Nothing };
         match need {
             Need::Impossible => return self.give_up_join(),
             Need::Wait => return self.wait_for_partner(),
-            Need::Nothing | Need::Offer(_) => self.leg.session.waited = false,
+            Need::Nothing => (self.leg.session.waited, self.leg.session.strict) = (false, false),
+            Need::Offer(_) => self.leg.session.waited = false,
         }
         let codecs = match &need {
             Need::Offer(codecs) => Some(codecs),
@@ -171,6 +181,12 @@ impl LegMut<'_, '_> {
     /// leg dialled for it, the dialled one ends; what becomes of the caller is for its route or its
     /// application to say.
     fn give_up_join(&mut self) {
+        if hear_each_other(&self.view(), &self.peer_view())
+            && self.leg.session.heard.mute < MUTE_MAX
+        {
+            // It could be better, but it is heard.
+            return;
+        }
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && self.leg.links.dialed_for != partner {
             return self.tell_peer(partner, &PeerMessage::Refused { cause: Cause::NoCodec });

@@ -137,6 +137,7 @@ impl Media {
                 if let Some(payload) = packet.get_mut(header.payload_range()) {
                     conversion.apply(payload);
                 }
+                self.converted(leg);
                 pt
             }
             Way::Drop => return Err(self.undeliverable(leg, special.is_audio)),
@@ -144,6 +145,15 @@ impl Media {
         let out =
             Outgoing { frame: received.frame, packet, header, pt, starts: *starts || *owes_start };
         self.relay(cx.core, cx.now.mono, leg, out)
+    }
+
+    /// A packet was turned into another codec: where the far end can be had to speak that, it should.
+    fn converted(&mut self, leg: LegId) {
+        let stream = &mut self.streams[leg.index() as usize];
+        stream.converted = stream.converted.saturating_add(1);
+        if stream.converted == LOST_TOLD && self.lost.len() < LOST_MAX {
+            self.lost.push_back(leg);
+        }
     }
 
     /// Why a packet that was taken goes nowhere.

@@ -74,6 +74,8 @@ pub(crate) struct Stream {
     /// Packets of speech taken whose payload the listener cannot hear, since the formats are as
     /// they are: billed silence if it goes on.
     pub(crate) undeliverable: u32,
+    /// Packets of speech whose payload was turned into another codec, likewise.
+    pub(crate) converted: u32,
     pub(crate) known: Known,
     /// The packet paths know of the lock.
     pub(crate) is_lock_told: bool,
@@ -139,6 +141,7 @@ impl Stream {
             specials: [Special::NONE; PLAN_FORMATS_MAX],
             on: false,
             undeliverable: 0,
+            converted: 0,
             known: Known { described: plan.remote_rtp, signalling, former: None },
             is_lock_told: false,
             target_rtcp: plan.remote_rtcp,
@@ -248,7 +251,7 @@ impl Stream {
         let joined = self.listener != LegId::NONE;
         let listener = joined.then_some(&self.listener_plan);
         (self.passes, self.specials) = Passes::new(&self.plan, listener);
-        self.undeliverable = 0;
+        (self.undeliverable, self.converted) = (0, 0);
         self.receives = self.on && self.plan.direction.receives();
         if !self.wants() || self.plan.telephone_event().is_none() {
             self.feed.events.clear();
@@ -345,6 +348,11 @@ impl Stream {
     /// Whether packets of `from` are what the far end of `to` hears.
     pub(crate) fn hears(&self, to: LegId, from: LegId) -> bool {
         self.source == from && self.leg == to
+    }
+
+    /// The far end speaks something that its listener does not.
+    pub(crate) fn is_strange(&self) -> bool {
+        self.undeliverable > 0 || self.converted >= super::LOST_TOLD
     }
 
     /// Whether the far end wants to hear us, and can be reached.
