@@ -518,8 +518,9 @@ impl Driver {
         let mut submission: squeue::SubmissionQueue<'_> = self.ring.submission();
         // SAFETY: what the entry points to lives until the kernel has taken it: the header as long
         // as the driver, the destination in `queue.addresses` at this entry's place, the frame's
-        // bytes in the pool, in state Sending until `taken` or `settle_sends` releases it. Sends do not outlive that
-        // moment because they never wait.
+        // bytes in the pool, in state Sending until `taken` or, for those kept, `settle_sends`
+        // releases it: both run after that moment. Sends do not outlive it because they never
+        // wait.
         let pushed = unsafe { submission.push(entry) };
         debug_assert!(pushed.is_ok(), "room was checked");
         drop(submission);
