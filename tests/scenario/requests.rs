@@ -2,7 +2,6 @@
 //! addresses that no media may go to.
 
 use wire::counter::Counter;
-use wire::event::Cause;
 use world::{Action, Dial, Fate, Manner, Setup};
 
 use crate::common::{

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use base::CallId;
+use sip::session::Refresher;
 use wire::Command;
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
-use world::{Action, Dial, Manner, Setup};
+use world::{Action, Dial, Manner, SessionTimer, Setup};
 
 use crate::common::{
     SECOND, answered, bridged, count, dial, ends, incoming, manual, ms, nothing_left, originate,
@@ -222,6 +223,8 @@ fn a_session_too_short_is_refused_with_what_would_do() {
     let call = world.dial(0, &Dial { headers, ..to(1) });
     world.run_for(SECOND);
     assert_eq!(world.call(call).seen.code, 422);
-    assert!(world.call(call).seen.text.contains("Min-SE: 90") || world.call(call).seen.too_brief > 0);
+    assert!(
+        world.call(call).seen.text.contains("Min-SE: 90") || world.call(call).seen.too_brief > 0
+    );
     nothing_left(&mut world);
 }

@@ -22,6 +22,27 @@ pub struct Shape {
     pub session_id: u64,
 }
 
+impl Shape {
+    /// This one with what differs between two others.
+    #[must_use]
+    pub fn with_change(&self, before: &Self, after: &Self) -> Self {
+        let mut shape = self.clone();
+        if before.codecs != after.codecs {
+            shape.codecs.clone_from(&after.codecs);
+        }
+        if (before.direction, before.nowhere, before.stopped)
+            != (after.direction, after.nowhere, after.stopped)
+        {
+            (shape.direction, shape.nowhere, shape.stopped) =
+                (after.direction, after.nowhere, after.stopped);
+        }
+        if before.media != after.media {
+            shape.media = after.media;
+        }
+        shape
+    }
+}
+
 /// What is in force between two descriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {

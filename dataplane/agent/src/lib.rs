@@ -35,7 +35,7 @@ pub use phone::{
     Action, Agent, Dial, Heard, Manner, Media, PhoneCall, Reinvite, Seen, SessionTimer, Speaks,
     State, StreamHeard, Who,
 };
-pub use signal::{Cx, Signal};
+pub use signal::{Cx, Room, Signal};
 
 /// A datagram on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -400,3 +400,100 @@ fn a_session_too_brief_is_asked_for_again() {
     assert_eq!(pair.call(0).seen.too_brief, 1);
     assert_eq!((pair.call(0).seen.code, pair.call(0).seen.session_expires), (200, Some(300)));
 }
+
+/// A phone with some codecs, never none of the first two.
+fn any_manner(random: &mut base::Prng) -> Manner {
+    let all = [
+        Supported::PCMU,
+        Supported::PCMA,
+        Supported::OPUS,
+        Supported::G729,
+        Supported::TELEPHONE_EVENT,
+    ];
+    Manner {
+        speaks: Speaks::Index(usize::try_from(random.below(4)).unwrap()),
+        single_codec: random.chance(1, 4),
+        ..Manner::default().with_codecs(&any_codecs(random, &all))
+    }
+    .with_audio()
+}
+
+fn any_codecs(random: &mut base::Prng, all: &[Supported<'static>]) -> Vec<Supported<'static>> {
+    let mut some: Vec<_> = all.iter().filter(|_| random.chance(1, 2)).copied().collect();
+    some.push(all[usize::from(random.chance(1, 2)).min(all.len() - 1)]);
+    some.sort_by_key(|codec| codec.pt);
+    some.dedup();
+    some.reverse();
+    some
+}
+
+fn any_change(random: &mut base::Prng, codecs: &[Supported<'static>]) -> Action {
+    use Direction::{Inactive, RecvOnly, SendOnly, SendRecv};
+    let direction = [SendRecv, SendOnly, RecvOnly, Inactive];
+    let direction = direction[usize::try_from(random.below(4)).unwrap()];
+    match random.below(10) {
+        0..3 => Action::Reinvite(direction),
+        3 => Action::UpdateOffer(direction),
+        4 => Action::HoldByAddress,
+        5 => Action::StopStream,
+        6 => Action::Renumber,
+        7 => Action::MoveMedia,
+        8 => Action::ReinviteEmpty,
+        _ => Action::ReinviteCodecs(any_codecs(random, codecs)),
+    }
+}
+
+/// Whatever both do, at whatever moment: when it is quiet both have the same formats in force, each
+/// hears exactly what the directions say, and no packet came that may not.
+#[test]
+fn any_changes_leave_both_with_the_same() {
+    let mut stood = 0;
+    for seed in 0..400 {
+        let mut random = base::Prng::new(seed);
+        let manners = [any_manner(&mut random), any_manner(&mut random)];
+        let codecs = [manners[0].codecs.clone(), manners[1].codecs.clone()];
+        let dial = Dial { late_offer: random.chance(1, 4), ..Dial::default() };
+        let [caller, callee] = manners;
+        let mut pair = Pair::dialled(caller, callee, dial);
+        pair.run(3 * SECOND);
+        if pair.call(0).state != State::Up {
+            // No common format: refused, or ended after a late offer.
+            assert!([200, 488].contains(&pair.call(0).seen.code), "{seed}");
+            continue;
+        }
+        let mut done = Vec::new();
+        for _ in 0..random.below(6) {
+            let who = usize::from(random.chance(1, 2));
+            let action = any_change(&mut random, &codecs[who]);
+            done.push((who, action.clone()));
+            pair.act(who, action);
+            pair.run(ms([0, 10, 25, 1_500][usize::try_from(random.below(4)).unwrap()]));
+        }
+        pair.run(12 * SECOND);
+        if pair.call(0).is_over() {
+            // A late answer that could not be given ends the call.
+            continue;
+        }
+        let said = format!("{seed}: {done:?}");
+        let swapped: Vec<_> =
+            pair.call(1).in_force().iter().map(|(codec, a, b)| (*codec, *b, *a)).collect();
+        let ours = pair.call(0).in_force();
+        assert!(
+            ours.len() == swapped.len() && ours.iter().all(|it| swapped.contains(it)),
+            "{said}"
+        );
+        let may = |at: usize| pair.call(at).media.as_ref().is_some_and(agent::Media::may_send);
+        let expected = [may(1), may(0)];
+        let hears = pair.hears();
+        for at in [0, 1] {
+            let heard = hears[at] >= 48;
+            assert_eq!(heard, expected[at], "{at} hears {hears:?}, {said}");
+        }
+        let directions = [0, 1].map(|at| pair.call(at).direction().unwrap());
+        assert_eq!(directions[0], directions[1].reversed(), "{said}");
+        println!("{said}");
+        stood += 1;
+        pair.is_clean();
+    }
+    assert!(stood > 250, "{stood}");
+}

@@ -210,7 +210,7 @@ pub fn relay_answer(
         }
         // An answer may only narrow what was offered (RFC 3264 section 6.1), whatever B said.
         let most = most.unwrap_or_else(|| accepted.direction_in_force());
-        let direction = most.and(media.direction().reversed());
+        let direction = most.and(media.direction_in_force().reversed());
         conversation(&mut out, accepted, direction);
         if let Some(mid) = media.mid() {
             out.attribute(b"mid", mid);

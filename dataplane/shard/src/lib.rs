@@ -169,7 +169,12 @@ impl<'m> Shard<'m> {
                     let mut cx = Cx { now, frames, core: &mut self.core };
                     self.media.handle(&mut cx, received, port);
                 }
-                Local::Listener(listener) => self.listener(now, frames, received, listener),
+                Local::Listener(listener) => {
+                    self.listener(now, frames, received, listener);
+                    // What the message made legs say to each other comes before the next one: a
+                    // call has both its legs before another takes their slots.
+                    self.drain(now, frames);
+                }
             }
         }
         self.drain(now, frames);

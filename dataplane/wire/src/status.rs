@@ -21,6 +21,8 @@ pub fn passed_on(code: u16) -> u16 {
         493 | 494 => 488,
         // The server behind is full or down for now, not we.
         503 | 504 => 480,
+        // The way goes in a circle, which the caller's own hops count.
+        482 | 483 => 483,
         // Any other fault of the request, or of the server that took it.
         400..=599 => 500,
         600..=699 => 603,

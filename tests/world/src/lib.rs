@@ -20,6 +20,7 @@ pub mod tenant;
 pub mod trace;
 pub mod world;
 
+pub use agent;
 pub use control::{Control, Manual, Told};
 pub use network::{Datagram, Fate, Network, Weather};
 pub use phone::{

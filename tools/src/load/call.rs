@@ -17,8 +17,6 @@ use crate::clock::{MS, S, wall};
 const MEDIA_LINGER: u64 = 250 * MS;
 /// How long an ended call answers retransmissions.
 const LINGER: u64 = 5 * S;
-/// Room for a dialog's text.
-const TEXT_BYTES: usize = 1_024;
 pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO";
 
 /// Where a call stands.
@@ -98,7 +96,7 @@ pub(crate) struct Call {
 impl Call {
     fn new(local: SocketAddr, target: SocketAddr, contact: &[u8], seed: u64) -> Self {
         let mut signal = Signal::new(local, target, 1, seed);
-        signal.text_bytes = TEXT_BYTES;
+        signal.lean = true;
         set(&mut signal.contact, contact);
         Self {
             phase: Phase::Free,
@@ -121,7 +119,6 @@ impl Call {
     fn reset(&mut self, serial: u64, now: u64, target: SocketAddr) {
         self.phase = Phase::Calling;
         self.serial = serial;
-        self.signal.reset(1);
         self.signal.peer = target;
         self.due = [0; TIMERS];
         self.invite_ns = now;
@@ -185,7 +182,7 @@ impl Role {
         act: impl FnOnce(&mut Call, &mut Cx<'_>) -> T,
     ) -> T {
         let now = Now { mono: Mono(self.now), wall: Wall(0) };
-        let mut cx = Cx { now, out: &mut self.sip, scratch: &mut self.scratch };
+        let mut cx = Cx { now, out: &mut self.sip, room: &mut self.room };
         let call = &mut self.calls[slot as usize];
         let result = act(call, &mut cx);
         self.totals.retransmissions_heard += u64::from(call.signal.repeats_heard);
@@ -300,9 +297,10 @@ impl Role {
 
     pub(crate) fn forget(&mut self, slot: u32) {
         self.close_media(slot);
-        let call = self.call(slot);
+        let call = &mut self.calls[slot as usize];
         call.phase = Phase::Free;
         call.due = [0; TIMERS];
+        call.signal.reset(1, &mut self.room);
         let key = call.key;
         if self.by_invite.get(&key) == Some(&slot) {
             self.by_invite.remove(&key);

@@ -68,8 +68,10 @@ impl Role {
         call.phase = Phase::Ringing;
         call.key = key;
         set(&mut call.signal.tag, tag.as_bytes());
-        call.invite_cseq = call.signal.begin(source, request.bytes(), request);
-        call.aim(source);
+        self.signal(slot, |call, cx| {
+            call.invite_cseq = call.signal.begin(cx, source, request.bytes(), request);
+            call.aim(source);
+        });
         if let Some(code) = self.plan.reject {
             self.refuse(slot, code);
             return;

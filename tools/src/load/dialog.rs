@@ -1,5 +1,5 @@
-//! What calls say and where they send it: descriptions, and the addresses that URIs name. Dialogs and
-//! transactions are those of the crate `agent`, which shares nothing with the switch's legs: a
+//! What calls say and where they send it: descriptions, and the addresses that URIs name. Dialogs
+//! and transactions are those of the crate `agent`, which shares nothing with the switch's legs: a
 //! fault that both ends had would not be seen.
 
 use std::net::SocketAddr;

@@ -84,7 +84,7 @@ pub(crate) struct Role {
     pub(crate) placed_until: u64,
     pub(crate) contact: Vec<u8>,
     /// Where messages are written before they are sent and kept.
-    pub(crate) scratch: Vec<u8>,
+    pub(crate) room: agent::Room,
     /// Tag of answers outside dialogs.
     pub(crate) tag: Vec<u8>,
     pub(crate) totals: Totals,
@@ -148,7 +148,7 @@ impl Role {
             credit: 1.0,
             placed_until: now,
             contact,
-            scratch: vec![0; SIP_BYTES_MAX],
+            room: agent::Room::new(SIP_BYTES_MAX),
             tag,
             totals: Totals::new()?,
             records: Vec::new(),
@@ -274,7 +274,7 @@ impl Role {
             return;
         };
         match message.method() {
-            None => match self.slot_of_call_id(&message).or_else(|| self.slot_of_from(&message)) {
+            None => match self.slot_of_response(&message) {
                 Some(slot) => self.on_response(slot, &message, source),
                 None => self.totals.unknown_dialog += 1,
             },
@@ -304,6 +304,12 @@ impl Role {
         let mut parts = id.split_once('@')?.0.split('-');
         let (run, serial, slot) = (parts.next()?, parts.next()?, parts.next()?);
         self.checked(run, serial, slot)
+    }
+
+    /// The call that a response is for. Without a switch in between the callee sees the Call-IDs
+    /// that the caller made, which name the caller's slots.
+    fn slot_of_response(&self, message: &Message<'_>) -> Option<u32> {
+        if self.is_callee { self.slot_of_from(message) } else { self.slot_of_call_id(message) }
     }
 
     /// The callee's call, from the tag it gave: our tag is in From when we asked.

@@ -18,7 +18,7 @@ impl PhoneCall {
     /// An INVITE came for this phone.
     pub(super) fn ring(&mut self, cx: &mut Cx<'_>, datagram: &Datagram, message: &Message<'_>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.first_cseq = self.signal.begin(datagram.from, &datagram.bytes, message);
+        self.first_cseq = self.signal.begin(cx, datagram.from, &datagram.bytes, message);
         self.call_id = text(&self.signal.call_id);
         self.uri = text(message.uri_raw());
         self.peer = message.from().map_or_else(|_| String::new(), |from| text(from.uri));
@@ -109,7 +109,7 @@ impl PhoneCall {
             _ => 481,
         };
         let reply = sip::Reply::new(code, None, Some(datagram.from));
-        if let Ok(bytes) = sip::reply_to(cx.scratch, message, &reply).finish() {
+        if let Ok(bytes) = sip::reply_to(&mut cx.room.scratch, message, &reply).finish() {
             cx.out.put(self.signal.ours, datagram.from, bytes);
         }
     }

@@ -153,8 +153,9 @@ pub struct PhoneCall {
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Act(Action),
-    /// An offer again, after a glare.
-    Offer(Shape, Way),
+    /// An offer again: what it changed in the shape of that time (the first) it changes in the
+    /// shape of then.
+    Offer(Box<(Shape, Shape)>, Way),
 }
 
 impl PhoneCall {
@@ -319,7 +320,10 @@ impl PhoneCall {
             let (_, step) = self.todo.remove(at);
             match step {
                 Step::Act(action) => self.perform(cx, &action),
-                Step::Offer(shape, way) => self.offer(cx, shape, way),
+                Step::Offer(change, way) => {
+                    let shape = self.shape.with_change(&change.0, &change.1);
+                    self.offer(cx, shape, way);
+                }
             }
         }
         self.timing_tick(cx);

@@ -88,7 +88,8 @@ impl PhoneCall {
             return;
         }
         if self.must_wait() {
-            self.todo.push((cx.now.mono + LATER, Step::Offer(shape, way)));
+            let change = Box::new((self.shape.clone(), shape));
+            self.todo.push((cx.now.mono + LATER, Step::Offer(change, way)));
             return;
         }
         let (shape, text) = self.write_offer(shape);
@@ -256,7 +257,8 @@ impl PhoneCall {
             let session = Session::parse(text).ok()?;
             let audio = describe::audio_of(&session)?;
             let of = |format: &sdp::Format<'_>| Some((format.pt, format.codec()?));
-            Some((audio.port(), audio.formats().iter().filter_map(of).collect::<Vec<_>>()))
+            let codecs = audio.formats().iter().filter_map(of).collect::<Vec<_>>();
+            Some((audio.port(), codecs, audio.direction()))
         };
         let (Some(offered), Some(answered)) = (formats(offer), formats(answer)) else {
             return self.complain("an answer without the audio stream (RFC 3264 section 6)");
@@ -268,10 +270,9 @@ impl PhoneCall {
         if offered.0 == 0 && answered.0 != 0 {
             self.complain("an answer opens a stream that was offered closed (RFC 3264 section 6)");
         }
-        let directions = (describe::direction_of(offer), describe::direction_of(answer));
-        if let (Some(offered), Some(answered)) = directions
-            && answered.and(offered.reversed()) != answered
-        {
+        // What c=0.0.0.0 means need not be repeated in the answer's attribute.
+        let narrowed = answered.2.and(offered.2.reversed());
+        if answered.0 != 0 && narrowed != answered.2 {
             self.complain("an answer goes beyond the offered direction (RFC 3264 section 6.1)");
         }
     }
@@ -294,7 +295,9 @@ impl PhoneCall {
                 self.seen.glares += 1;
                 let at = cx.now.mono + self.glare_wait();
                 let again = match offering {
-                    Some(offering) => Step::Offer(offering.shape, way),
+                    Some(offering) => {
+                        Step::Offer(Box::new((self.shape.clone(), offering.shape)), way)
+                    }
                     None => Step::Act(Action::ReinviteEmpty),
                 };
                 if way == Way::Invite || self.state == State::Up {

@@ -37,7 +37,8 @@ pub struct Media {
     pub speaks: Speaks,
     /// Digits that were to be sent while no telephone-event was in force.
     pub unsaid: u32,
-    before: Option<(Terms, Mono)>,
+    /// What was in force a moment ago, and until when it still counts.
+    before: Vec<(Terms, Mono)>,
     /// What an open offer of ours promises to take.
     offered: Option<(Vec<(u8, Codec)>, Direction)>,
     voice: Voice,
@@ -74,7 +75,7 @@ impl Media {
             muted: false,
             speaks,
             unsaid: 0,
-            before: None,
+            before: Vec::new(),
             offered: None,
             voice: Voice::default(),
             ssrc: Ssrc(random.u32()),
@@ -96,7 +97,8 @@ impl Media {
         self.offered = None;
         if plan != self.plan {
             let before = std::mem::replace(&mut self.plan, plan);
-            self.before = Some((before, now.mono + GRACE));
+            self.before.retain(|(_, until)| now.mono <= *until);
+            self.before.push((before, now.mono + GRACE));
         }
     }
 
@@ -271,20 +273,21 @@ impl Media {
             return;
         };
         self.heard.last_at = now.mono;
-        let before = self.before.as_ref().filter(|(_, until)| now.mono <= *until);
-        let before = before.map(|(terms, _)| terms);
+        let before = self.before.iter().rev().filter(|(_, until)| now.mono <= *until);
+        let mut before = before.map(|(terms, _)| terms);
         let at = datagram.from;
-        let nowhere = self.plan.remote_rtp.ip().is_unspecified();
-        let known = at == self.plan.remote_rtp || before.is_some_and(|it| it.remote_rtp == at);
+        // With c=0.0.0.0 nobody knows where the other side sends from.
+        let from = |terms: &Terms| terms.remote_rtp == at || terms.remote_rtp.ip().is_unspecified();
+        let known = from(&self.plan) || before.clone().any(from);
         let receives = self.plan.direction.receives()
-            || before.is_some_and(|terms| terms.direction.receives())
+            || before.clone().any(|terms| terms.direction.receives())
             || self.offered.as_ref().is_some_and(|(_, direction)| direction.receives());
         let offered = self.offered.iter().flat_map(|(formats, _)| formats);
         let offered = offered.filter(|(pt, _)| *pt == header.pt).map(|(_, codec)| *codec).next();
         let agreed = self.plan.received(header.pt).map(|format| format.codec);
-        let earlier = before.and_then(|terms| terms.received(header.pt)).map(|it| it.codec);
+        let earlier = before.find_map(|terms| terms.received(header.pt)).map(|it| it.codec);
         let codec = agreed.or(offered).or(earlier);
-        self.heard.foreign += u64::from(!known && !nowhere);
+        self.heard.foreign += u64::from(!known);
         self.heard.unwanted += u64::from(!receives);
         self.receiver.handle(&header, datagram.bytes.len(), now.mono);
         self.heard.numbers(&header);

@@ -1,5 +1,5 @@
-//! Phones: user agents with habits ([`Manner`]) that keep what they saw ([`Seen`], [`Heard`]), to be
-//! compared with what the switch claims.
+//! Phones: user agents with habits ([`Manner`]) that keep what they saw ([`Seen`], [`Heard`]), to
+//! be compared with what the switch claims.
 
 mod answer;
 mod ask;
@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use base::{Mono, Now, Prng};
 use sip::{Message, Method, Reply, reply_to};
 
+use crate::signal::Room;
 use crate::{Cx, Datagram, Outbox};
 
 pub use call::{PhoneCall, Seen, State, Who};
@@ -44,7 +45,7 @@ pub struct Agent {
     pub dead: bool,
     /// Messages that no user agent may send.
     pub faults: Vec<String>,
-    scratch: Vec<u8>,
+    room: Room,
 }
 
 impl Agent {
@@ -60,7 +61,7 @@ impl Agent {
             strays: 0,
             dead: false,
             faults: Vec::new(),
-            scratch: vec![0; MESSAGE_BYTES],
+            room: Room::new(MESSAGE_BYTES),
         }
     }
 
@@ -72,8 +73,8 @@ impl Agent {
                 return self.faults.push(format!("no SIP: {malformed:?}"));
             }
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut cx = Cx { now, out, scratch: &mut scratch };
+        let mut room = std::mem::replace(&mut self.room, Room::new(0));
+        let mut cx = Cx { now, out, room: &mut room };
         if message.is_request() {
             self.handle_request(&mut cx, datagram, &message);
         } else {
@@ -83,7 +84,7 @@ impl Agent {
                 None => self.strays += 1,
             }
         }
-        self.scratch = scratch;
+        self.room = room;
     }
 
     fn handle_request(&mut self, cx: &mut Cx<'_>, datagram: &Datagram, message: &Message<'_>) {
@@ -121,7 +122,7 @@ impl Agent {
         if let Some(manner) = &dial.manner {
             call.manner_is(manner.clone());
         }
-        call.dial(&mut Cx { now, out, scratch: &mut self.scratch }, dial);
+        call.dial(&mut Cx { now, out, room: &mut self.room }, dial);
         self.calls.push(call);
         self.calls.len() - 1
     }
@@ -149,7 +150,7 @@ impl Agent {
     }
 
     pub fn handle_tick(&mut self, now: Now, out: &mut dyn Outbox) {
-        let mut cx = Cx { now, out, scratch: &mut self.scratch };
+        let mut cx = Cx { now, out, room: &mut self.room };
         for call in &mut self.calls {
             if call.deadline() <= now.mono {
                 call.handle_tick(&mut cx);
@@ -162,7 +163,7 @@ impl Agent {
 fn stray_reply(cx: &mut Cx<'_>, ours: SocketAddr, datagram: &Datagram, request: &Message<'_>) {
     let code = if request.method() == Some(Method::Options) { 200 } else { 481 };
     let reply = Reply::new(code, Some(b"stray"), Some(datagram.from));
-    if let Ok(bytes) = reply_to(cx.scratch, request, &reply).finish() {
+    if let Ok(bytes) = reply_to(&mut cx.room.scratch, request, &reply).finish() {
         cx.out.put(ours, datagram.from, bytes);
     }
 }

@@ -4,7 +4,10 @@ use sip::dialog::Dialog;
 use sip::txn::{Actions, Client, InviteClient};
 use sip::{Message, Method, Name, Writer};
 
-use super::{Branch, Cx, Expired, SentInvite, SentRequest, Signal, TIMERS, branch_of, known, via};
+use super::{
+    Branch, Cx, Expired, SentInvite, SentRequest, Signal, TEXT_BYTES, TIMERS, branch_of, keep,
+    known, via,
+};
 
 /// What a response was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ impl Signal {
     {
         let (branch, cseq) = (self.branch(), self.cseq);
         self.cseq += 1;
-        let writer = Writer::new(cx.scratch)
+        let writer = Writer::new(&mut cx.room.scratch)
             .request_line(Method::Invite, to)
             .via(&via(self.ours, &branch))
             .max_forwards(70)
@@ -44,7 +47,7 @@ impl Signal {
             return cseq;
         };
         cx.out.put(self.ours, self.peer, bytes);
-        let bytes = self.keep(bytes);
+        let bytes = keep(&mut cx.room.spare, bytes);
         self.sent_invite(cx, bytes, branch, cseq, true);
         cseq
     }
@@ -56,28 +59,30 @@ impl Signal {
     {
         let (branch, ours) = (self.branch(), self.ours);
         let dialog = self.dialog.as_mut()?;
-        let writer = dialog.request(&self.text, cx.scratch, Method::Invite, &via(ours, &branch));
+        let writer =
+            dialog.request(&self.text, &mut cx.room.scratch, Method::Invite, &via(ours, &branch));
         let cseq = dialog.local_cseq;
         let Ok(bytes) = more(writer.contact(&self.contact)).finish() else {
             self.unwritten += 1;
             return None;
         };
         cx.out.put(self.ours, self.peer, bytes);
-        let bytes = self.keep(bytes);
+        let bytes = keep(&mut cx.room.spare, bytes);
         self.sent_invite(cx, bytes, branch, cseq, false);
         Some(cseq)
     }
 
     fn sent_invite(
         &mut self,
-        cx: &Cx<'_>,
+        cx: &mut Cx<'_>,
         bytes: Vec<u8>,
         branch: Branch,
         cseq: u32,
         initial: bool,
     ) {
         let machine = InviteClient::new(cx.now.mono, &TIMERS, false);
-        let ack = self.keep(b"");
+        let ack = keep(&mut cx.room.spare, b"");
+        self.invites.reserve_exact(1);
         self.invites.push(SentInvite { machine, bytes, branch, ack, cseq, initial, done: false });
     }
 
@@ -88,7 +93,8 @@ impl Signal {
     {
         let (branch, ours) = (self.branch(), self.ours);
         let dialog = self.dialog.as_mut()?;
-        let mut writer = dialog.request(&self.text, cx.scratch, method, &via(ours, &branch));
+        let mut writer =
+            dialog.request(&self.text, &mut cx.room.scratch, method, &via(ours, &branch));
         let cseq = dialog.local_cseq;
         if method == Method::Update {
             writer = writer.contact(&self.contact);
@@ -98,8 +104,9 @@ impl Signal {
             return None;
         };
         cx.out.put(self.ours, self.peer, bytes);
-        let bytes = self.keep(bytes);
+        let bytes = keep(&mut cx.room.spare, bytes);
         let machine = Client::new(cx.now.mono, &TIMERS, false);
+        self.requests.reserve_exact(1);
         self.requests.push(SentRequest { machine, method, bytes, branch, cseq });
         Some(cseq)
     }
@@ -115,7 +122,7 @@ impl Signal {
         else {
             return;
         };
-        let writer = dialog.ack(&self.text, cx.scratch, cseq, &via(self.ours, &branch));
+        let writer = dialog.ack(&self.text, &mut cx.room.scratch, cseq, &via(self.ours, &branch));
         let Ok(bytes) = more(writer).finish() else {
             self.unwritten += 1;
             return;
@@ -147,15 +154,16 @@ impl Signal {
         invite.machine.cancel_sent(cx.now.mono, &TIMERS);
         let (branch, cseq) = (invite.branch, invite.cseq);
         let Ok(message) = Message::parse(&invite.bytes) else { return false };
-        let Ok(writer) = sip::cancel_for(cx.scratch, &message) else { return false };
+        let Ok(writer) = sip::cancel_for(&mut cx.room.scratch, &message) else { return false };
         let Ok(bytes) = more(writer).finish() else {
             self.unwritten += 1;
             return false;
         };
         cx.out.put(self.ours, self.peer, bytes);
-        let bytes = self.keep(bytes);
+        let bytes = keep(&mut cx.room.spare, bytes);
         let machine = Client::new(cx.now.mono, &TIMERS, false);
         let method = Method::Cancel;
+        self.requests.reserve_exact(1);
         self.requests.push(SentRequest { machine, method, bytes, branch, cseq });
         true
     }
@@ -197,8 +205,9 @@ impl Signal {
             return Response::Nothing;
         }
         let (method, cseq) = (request.method, request.cseq);
-        if let (Some(dialog), Method::Update, ..300) = (&mut self.dialog, method, code) {
-            let _ = dialog.refresh_target(&mut self.text, message);
+        cx.room.give_back(&mut request.bytes);
+        if method == Method::Update && code < 300 {
+            self.refresh_target(message);
         }
         Response::Final { method, cseq, code }
     }
@@ -238,6 +247,7 @@ impl Signal {
             200..300 => {
                 invite.done = true;
                 self.learn(at, message, true);
+                cx.room.give_back(&mut self.invites[at].bytes);
                 Response::Accepted { cseq, initial }
             }
             _ => {
@@ -249,10 +259,8 @@ impl Signal {
 
     /// The dialog that a response to the first INVITE makes, or the new target of a re-INVITE.
     fn learn(&mut self, at: usize, message: &Message<'_>, accepted: bool) {
-        let invite = &self.invites[at];
-        if let (Some(dialog), false) = (&mut self.dialog, invite.initial) {
-            let _ = dialog.refresh_target(&mut self.text, message);
-            return;
+        if !self.invites[at].initial {
+            return self.refresh_target(message);
         }
         let before = self.dialog;
         let same = |dialog: &Dialog| {
@@ -268,22 +276,21 @@ impl Signal {
         if let Some(dialog) = self.dialog.as_mut().filter(plain) {
             // The early dialog of the same answerer is confirmed; only its target may be new.
             dialog.confirmed = true;
-            let _ = dialog.refresh_target(&mut self.text, message);
-            return;
+            return self.refresh_target(message);
         }
-        self.text.resize(self.text_bytes, 0);
-        let Ok(request) = Message::parse(&invite.bytes) else { return };
-        let Ok(mut dialog) = Dialog::uac(&mut self.text, &request, message) else { return };
+        let mut block = [0; TEXT_BYTES];
+        let Ok(request) = Message::parse(&self.invites[at].bytes) else { return };
+        let Ok(mut dialog) = Dialog::uac(&mut block, &request, message) else { return };
         if let Some(before) = before {
             dialog.local_cseq = dialog.local_cseq.max(before.local_cseq);
             dialog.remote_cseq = if same { before.remote_cseq } else { 0 };
         }
-        self.dialog = Some(dialog);
+        self.keep_text(Some(dialog), &block);
     }
 
     fn acknowledge_refusal(&mut self, cx: &mut Cx<'_>, at: usize, message: &Message<'_>) {
         let Ok(invite) = Message::parse(&self.invites[at].bytes) else { return };
-        match sip::ack_for_non_2xx(cx.scratch, &invite, message) {
+        match sip::ack_for_non_2xx(&mut cx.room.scratch, &invite, message) {
             Ok(bytes) => cx.out.put(self.ours, self.peer, bytes),
             Err(_) => self.unwritten += 1,
         }

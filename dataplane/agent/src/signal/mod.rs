@@ -11,7 +11,7 @@ mod server;
 use std::net::SocketAddr;
 
 use base::{Mono, Now, Prng};
-use sip::dialog::Dialog;
+use sip::dialog::{Dialog, DialogError};
 use sip::txn::{Accepted2xx, Client, InviteClient, InviteServer, Server, Timers};
 use sip::{Message, Method, Transport, ViaOut, Writer};
 
@@ -21,7 +21,7 @@ pub use client::Response;
 pub use server::{Answer, Request};
 
 const TIMERS: Timers = Timers::RFC;
-/// Bytes for the dialog's text if the owner says nothing else: a target of any length fits.
+/// Largest text of a dialog: Call-ID, tags, addresses, routes and target.
 const TEXT_BYTES: usize = 4_096;
 const BRANCH_BYTES: usize = 23;
 
@@ -29,8 +29,38 @@ const BRANCH_BYTES: usize = 23;
 pub struct Cx<'a> {
     pub now: Now,
     pub out: &'a mut dyn Outbox,
-    /// At least as large as the largest message, 8 KiB will do.
-    pub scratch: &'a mut [u8],
+    pub room: &'a mut Room,
+}
+
+/// Where the messages of all calls of an agent are written, and the buffers that none of them uses:
+/// a busy agent allocates only while it has more calls than ever before.
+#[derive(Debug)]
+pub struct Room {
+    /// As large as the largest message.
+    pub(crate) scratch: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Room {
+    /// For messages of so many bytes; 8 KiB will do.
+    #[must_use]
+    pub fn new(message_bytes: usize) -> Self {
+        Self { scratch: vec![0; message_bytes], spare: Vec::new() }
+    }
+
+    fn give_back(&mut self, bytes: &mut Vec<u8>) {
+        if bytes.capacity() > 0 {
+            self.spare.push(std::mem::take(bytes));
+        }
+    }
+}
+
+/// A buffer that was used before, or a new one, with these bytes.
+fn keep(spare: &mut Vec<Vec<u8>>, bytes: &[u8]) -> Vec<u8> {
+    let mut kept = spare.pop().unwrap_or_default();
+    kept.clear();
+    kept.extend_from_slice(bytes);
+    kept
 }
 
 impl core::fmt::Debug for Cx<'_> {
@@ -123,8 +153,8 @@ pub struct Signal {
     pub contact: Vec<u8>,
     /// Display name in From of our INVITE.
     pub display: Vec<u8>,
-    /// Room for the dialog's text: Call-ID, tags, addresses, routes and target.
-    pub text_bytes: usize,
+    /// Forgets requests that are answered, also the one that began the call.
+    pub lean: bool,
     /// Messages of the other side that came again.
     pub repeats_heard: u32,
     pub dialog: Option<Dialog>,
@@ -139,7 +169,6 @@ pub struct Signal {
     requests: Vec<SentRequest>,
     served: Vec<Served>,
     accepted: Vec<Accepted>,
-    spare: Vec<Vec<u8>>,
 }
 
 impl Signal {
@@ -153,7 +182,7 @@ impl Signal {
             tag: Vec::new(),
             contact: format!("sip:phone@{ours}").into_bytes(),
             display: Vec::new(),
-            text_bytes: TEXT_BYTES,
+            lean: false,
             repeats_heard: 0,
             dialog: None,
             out_of_order: 0,
@@ -165,16 +194,25 @@ impl Signal {
             requests: Vec::new(),
             served: Vec::new(),
             accepted: Vec::new(),
-            spare: Vec::new(),
         }
     }
 
-    /// Forgets the call and keeps its buffers for the next one.
-    pub fn reset(&mut self, cseq: u32) {
-        let spare = &mut self.spare;
-        spare.extend(self.invites.drain(..).flat_map(|it| [it.bytes, it.ack]));
-        spare.extend(self.requests.drain(..).map(|it| it.bytes));
-        spare.extend(self.served.drain(..).flat_map(|it| [it.branch, it.response, it.request]));
+    /// Forgets the call and gives its buffers back for the next one.
+    pub fn reset(&mut self, cseq: u32, room: &mut Room) {
+        for it in &mut self.invites {
+            room.give_back(&mut it.bytes);
+            room.give_back(&mut it.ack);
+        }
+        for it in &mut self.requests {
+            room.give_back(&mut it.bytes);
+        }
+        for it in &mut self.served {
+            room.give_back(&mut it.response);
+            room.give_back(&mut it.request);
+        }
+        self.invites.clear();
+        self.requests.clear();
+        self.served.clear();
         self.accepted.clear();
         self.call_id.clear();
         self.tag.clear();
@@ -206,12 +244,21 @@ impl Signal {
         expired
     }
 
-    /// A buffer that was used before, or a new one, with these bytes.
-    fn keep(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut kept = self.spare.pop().unwrap_or_default();
-        kept.clear();
-        kept.extend_from_slice(bytes);
-        kept
+    /// Takes the new target of a dialog, however long.
+    fn refresh_target(&mut self, message: &Message<'_>) {
+        let Some(dialog) = &mut self.dialog else { return };
+        if dialog.refresh_target(&mut self.text, message) == Err(DialogError::TooLarge) {
+            self.text.resize(TEXT_BYTES, 0);
+            let _ = dialog.refresh_target(&mut self.text, message);
+        }
+    }
+
+    /// Keeps of the text in `block` what the dialog uses, and a little room for its target.
+    fn keep_text(&mut self, dialog: Option<Dialog>, block: &[u8]) {
+        let used = dialog.map_or(0, |dialog| dialog.text_len());
+        self.text.clear();
+        self.text.extend_from_slice(block.get(..used + 32).unwrap_or(block));
+        self.dialog = dialog;
     }
 
     fn branch(&mut self) -> Branch {

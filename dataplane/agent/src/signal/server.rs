@@ -3,12 +3,14 @@
 
 use std::net::SocketAddr;
 
-use base::Now;
 use sip::dialog::Dialog;
 use sip::txn::{Accepted2xx, Actions, InviteServer, Server};
 use sip::{Message, Method, Reply, Writer, reply_to};
 
-use super::{Accepted, Cx, Expired, Machine, Served, Signal, TIMERS, branch_of, known};
+use super::{
+    Accepted, Cx, Expired, Machine, Room, Served, Signal, TEXT_BYTES, TIMERS, branch_of, keep,
+    known,
+};
 
 /// What a request was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +43,25 @@ impl From<u16> for Answer<'_> {
 
 impl Signal {
     /// The INVITE that begins a call came. Its number, for [`Signal::respond`].
-    pub fn begin(&mut self, source: SocketAddr, bytes: &[u8], message: &Message<'_>) -> u32 {
+    pub fn begin(
+        &mut self,
+        cx: &mut Cx<'_>,
+        source: SocketAddr,
+        bytes: &[u8],
+        message: &Message<'_>,
+    ) -> u32 {
         self.call_id.clear();
         self.call_id.extend_from_slice(message.call_id().unwrap_or_default());
         self.open(message);
-        self.serve(source, bytes, message, true)
+        self.serve(cx.room, (source, bytes), message, true)
     }
 
     /// The dialog that an answer with our tag makes of this INVITE.
     fn open(&mut self, message: &Message<'_>) {
-        self.text.resize(self.text_bytes, 0);
         let before = self.dialog.map_or(100, |dialog| dialog.local_cseq);
-        self.dialog = Dialog::uas(&mut self.text, message, &self.tag, before).ok();
+        let mut block = [0; TEXT_BYTES];
+        let dialog = Dialog::uas(&mut block, message, &self.tag, before).ok();
+        self.keep_text(dialog, &block);
     }
 
     /// The INVITE that began the call is answered by another branch of a fork from now on: a new
@@ -76,13 +85,6 @@ impl Signal {
         self.served.iter().find(|served| served.initial).map(|served| &served.request[..])
     }
 
-    /// The request with this number, as it came.
-    #[must_use]
-    pub fn request_of(&self, cseq: u32, method: Method<'_>) -> Option<&[u8]> {
-        let is = |served: &&Served| served.cseq == cseq && served.method == method;
-        self.served.iter().rfind(is).map(|served| &served.request[..])
-    }
-
     /// A request with this branch came before.
     #[must_use]
     pub fn knows_request(&self, message: &Message<'_>) -> bool {
@@ -92,8 +94,8 @@ impl Signal {
 
     fn serve(
         &mut self,
-        source: SocketAddr,
-        bytes: &[u8],
+        room: &mut Room,
+        (source, bytes): (SocketAddr, &[u8]),
         message: &Message<'_>,
         initial: bool,
     ) -> u32 {
@@ -103,9 +105,11 @@ impl Signal {
             _ => Machine::Other(Server::new(false)),
         };
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
-        let branch = self.keep(branch_of(message));
-        let (request, response) = (self.keep(bytes), self.keep(b""));
+        let branch = branch_of(message).to_vec();
+        let request = keep(&mut room.spare, bytes);
+        let response = Vec::new();
         let served = Served { branch, method, machine, response, request, source, initial, cseq };
+        self.served.reserve_exact(1);
         self.served.push(served);
         cseq
     }
@@ -120,7 +124,7 @@ impl Signal {
     ) -> Request {
         let method = message.method();
         if method == Some(Method::Ack) {
-            return self.handle_ack(cx.now, message);
+            return self.handle_ack(cx, message);
         }
         let branch = branch_of(message);
         let method = method.and_then(known).unwrap_or(Method::Other(b"UNKNOWN"));
@@ -137,7 +141,7 @@ impl Signal {
             return Request::Nothing;
         }
         self.served.retain(|served| served.initial || !served.machine.is_over());
-        let cseq = self.serve(source, bytes, message, false);
+        let cseq = self.serve(cx.room, (source, bytes), message, false);
         if message.to_tag().is_some()
             && let Some(dialog) = &mut self.dialog
             && let Err(refusal) = dialog.check_request(&self.text, message)
@@ -149,17 +153,23 @@ impl Signal {
         Request::New(cseq)
     }
 
-    fn handle_ack(&mut self, now: Now, message: &Message<'_>) -> Request {
+    fn handle_ack(&mut self, cx: &mut Cx<'_>, message: &Message<'_>) -> Request {
         let branch = branch_of(message);
         let refused = self.served.iter_mut().find(|served| served.branch == branch);
-        if let Some(Served { machine: Machine::Invite(machine), .. }) = refused {
-            let _ = machine.handle_ack(now.mono, &TIMERS);
+        if let Some(Served { machine: Machine::Invite(machine), response, .. }) = refused {
+            let _ = machine.handle_ack(cx.now.mono, &TIMERS);
+            cx.room.give_back(response);
             return Request::AckOfRefusal;
         }
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let at = self.accepted.iter().position(|accepted| accepted.cseq == cseq);
         if let Some(at) = at {
             self.accepted.swap_remove(at);
+            let is = |it: &&mut Served| it.cseq == cseq && it.method == Method::Invite;
+            if let Some(served) = self.served.iter_mut().rfind(is) {
+                // INVITEs that come again are absorbed from now on.
+                cx.room.give_back(&mut served.response);
+            }
         }
         Request::Ack { cseq, awaited: at.is_some() }
     }
@@ -178,8 +188,9 @@ impl Signal {
         F: for<'b> FnOnce(Writer<'b>) -> Writer<'b>,
     {
         let code = answer.code;
-        let is = |served: &&mut Served| served.cseq == cseq && served.method == method;
-        let Some(served) = self.served.iter_mut().rfind(is) else { return false };
+        let is = |served: &Served| served.cseq == cseq && served.method == method;
+        let Some(index) = self.served.iter().rposition(is) else { return false };
+        let served = &mut self.served[index];
         let actions = match &mut served.machine {
             Machine::Invite(machine) => machine.send(code, cx.now.mono, &TIMERS),
             Machine::Other(machine) => machine.send(code, cx.now.mono, &TIMERS),
@@ -187,18 +198,13 @@ impl Signal {
         if !actions.has(Actions::SEND) {
             return false;
         }
-        let read;
-        let message = match answer.request {
-            Some(message) => message,
-            None => {
-                let Ok(message) = Message::parse(&served.request) else { return false };
-                read = message;
-                &read
-            }
-        };
+        // Taken out while it is read, and put back where it will be needed again.
+        let mut request = std::mem::take(&mut served.request);
+        let read = if answer.request.is_some() { None } else { Message::parse(&request).ok() };
+        let Some(message) = answer.request.or(read.as_ref()) else { return false };
         let tag = answer.tag.unwrap_or(&self.tag);
         let reply = Reply::new(code, Some(tag), Some(served.source));
-        let mut writer = reply_to(cx.scratch, message, &reply);
+        let mut writer = reply_to(&mut cx.room.scratch, message, &reply);
         let target = matches!(method, Method::Invite | Method::Update);
         if target && code > 100 && code < 300 {
             writer = writer.contact(&self.contact);
@@ -207,18 +213,31 @@ impl Signal {
             self.unwritten += 1;
             return false;
         };
-        if let (Some(dialog), 200..300, true) = (&mut self.dialog, code, target) {
-            dialog.confirmed |= method == Method::Invite;
-            if !served.initial {
-                let _ = dialog.refresh_target(&mut self.text, message);
+        cx.out.put(self.ours, served.source, bytes);
+        match served.response.capacity() {
+            0 => served.response = keep(&mut cx.room.spare, bytes),
+            _ => {
+                served.response.clear();
+                served.response.extend_from_slice(bytes);
             }
         }
-        cx.out.put(self.ours, served.source, bytes);
-        served.response.clear();
-        served.response.extend_from_slice(bytes);
+        let initial = served.initial;
+        if target && (200..300).contains(&code) {
+            if let Some(dialog) = &mut self.dialog {
+                dialog.confirmed |= method == Method::Invite;
+            }
+            if !initial {
+                self.refresh_target(message);
+            }
+        }
         if method == Method::Invite && (200..300).contains(&code) {
             let machine = Accepted2xx::new(cx.now.mono, &TIMERS);
             self.accepted.push(Accepted { machine, cseq });
+        }
+        if code >= 200 && (self.lean || !initial) {
+            cx.room.give_back(&mut request);
+        } else if let Some(served) = self.served.get_mut(index) {
+            served.request = request;
         }
         true
     }
@@ -232,7 +251,7 @@ impl Signal {
         let Some(served) = self.served.iter().find(|served| served.initial) else { return };
         let Ok(message) = Message::parse(&served.request) else { return };
         let reply = Reply::new(200, Some(tag), Some(served.source));
-        let writer = reply_to(cx.scratch, &message, &reply).contact(contact);
+        let writer = reply_to(&mut cx.room.scratch, &message, &reply).contact(contact);
         match more(writer).finish() {
             Ok(bytes) => cx.out.put(self.ours, served.source, bytes),
             Err(_) => self.unwritten += 1,

@@ -28,6 +28,8 @@ impl LegMut<'_, '_> {
                 let answer = Answer { retry_after: 5, ..Answer::new(503) };
                 self.refuse(&answer, Cause::NoController, Party::Switch);
             }
+            Timer::Ringing if self.leg.state == State::Arrived => self.progress(180, false),
+            Timer::Ringing => {}
             Timer::Setup => self.refuse(&Answer::new(480), Cause::NoAnswer, Party::Switch),
             Timer::Target => self.target_lost(),
             Timer::Ring => self.hang_up(Cause::NoAnswer, Party::Switch),

@@ -686,7 +686,8 @@ impl LegMut<'_, '_> {
     pub(crate) fn offer_late(&mut self, sdp: &[u8]) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
         let direction = answered.audio().map(sdp::Media::direction_in_force)?;
-        let how = sdp::Reoffer { direction: Some(direction), ..sdp::Reoffer::ALL };
+        let more: &[Supported<'_>] = if speaks_law(&answered) { &BOTH_LAWS } else { &[] };
+        let how = sdp::Reoffer { more, direction: Some(direction), ..sdp::Reoffer::ALL };
         let text = self.describe(|_, local, out| sdp::relay_offer(&answered, local, &how, out))?;
         self.keep_offer(text, direction);
         Ok(())
@@ -711,9 +712,9 @@ fn told_by(text: &[u8]) -> Direction {
     audio.map_or(Direction::Inactive, sdp::Media::direction)
 }
 
-/// Its audio stream is stopped.
+/// Its audio stream is stopped, and nothing else is to take its place (a fax would).
 fn is_stopped(session: &Session<'_>) -> bool {
-    session.audio().is_err() && session.audio_line().is_some_and(|line| line.port() == 0)
+    session.audio_line().is_some() && session.media().iter().all(|line| line.port() == 0)
 }
 
 /// It lists a law of G.711.

@@ -9,6 +9,10 @@ use super::{Answer, LegMut, Side, State, identity};
 use crate::handoff::{PeerMessage, View};
 use crate::media::Play;
 
+/// How long after the controlplane has taken a call its caller hears that it rings, unless more was
+/// said by then.
+const RINGING: core::time::Duration = core::time::Duration::from_millis(250);
+
 impl LegMut<'_, '_> {
     /// Another leg says something to this one.
     pub(crate) fn on_peer(&mut self, from: LegId, message: &PeerMessage<'_>) {
@@ -296,14 +300,16 @@ impl LegMut<'_, '_> {
     fn on_peer_ended(&mut self, from: LegId, code: u16, cause: Cause, reason: &str) {
         let links = &mut self.leg.links;
         links.children.retain(|child| *child != from);
-        let (joined, early) = (links.partner == from, links.early == from);
+        // A leg that could not be made has no id: nobody was joined with it.
+        let is = |leg: LegId| leg == from && from != LegId::NONE;
+        let (joined, early, parent) = (is(links.partner), is(links.early), is(links.dialed_for));
         if early {
             links.early = LegId::NONE;
         }
-        if links.dialed_for == from || self.leg.route().is_some() {
+        if parent || self.leg.route().is_some() {
             self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
         }
-        if self.leg.links.dialed_for == from {
+        if parent {
             // "Canceled" ends a ringing leg, "normal" a standing one.
             let cause = match (self.leg.is_up(), cause) {
                 (true, _) => Cause::Normal,
@@ -357,8 +363,9 @@ impl LegMut<'_, '_> {
         if let Some(cell) = self.cx.core.cell(self.leg.id) {
             cell.set_account(account);
         }
+        // Not before what the application does at once has had its turn: most calls need no 180.
+        self.leg.deadlines.set(Timer::Ringing, self.cx.now.mono + RINGING);
         self.record();
-        self.progress(180, false);
     }
 }
 

@@ -31,11 +31,24 @@ pub(crate) struct Session {
     probe: ClientId,
     /// The partner's offer was waited for once.
     waited: bool,
+    heard: Heard,
 }
+
+/// How the far end was heard when it was last looked at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    relayed: u64,
+    undeliverable: u32,
+    /// Looks in a row at which it spoke and nothing of it was heard.
+    mute: u8,
+}
+
+/// So many seconds of speech that nobody hears end a join.
+const MUTE_MAX: u8 = 3;
 
 impl Default for Session {
     fn default() -> Self {
-        Self { agreed: None, probe: ClientId::NONE, waited: false }
+        Self { agreed: None, probe: ClientId::NONE, waited: false, heard: Heard::default() }
     }
 }
 
@@ -301,11 +314,25 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Audio that the other far end cannot take: our far end is asked to speak what it can.
+    /// Audio that the other far end cannot take: our far end is asked to speak what it can. One that
+    /// will not, and is not heard at all, is not billed for silence.
     fn watch_lost(&mut self) {
-        let lost = self.media.stream(self.leg.id).is_some_and(|stream| stream.undeliverable > 0);
-        if lost && self.leg.links.partner != LegId::NONE {
-            self.align();
+        let Some(stream) = self.media.stream(self.leg.id) else { return };
+        let (relayed, undeliverable) = (stream.relayed, stream.undeliverable);
+        let before = self.leg.session.heard;
+        let spoke = undeliverable > 0 && undeliverable != before.undeliverable;
+        let asks = self.leg.signalling.asked != ClientId::NONE;
+        let mute = match spoke && relayed == before.relayed && !asks {
+            true => before.mute + 1,
+            false => 0,
+        };
+        self.leg.session.heard = Heard { relayed, undeliverable, mute };
+        if undeliverable == 0 || self.leg.links.partner == LegId::NONE {
+            return;
+        }
+        match mute >= MUTE_MAX {
+            true => self.give_up_join(),
+            false => self.align(),
         }
     }
 

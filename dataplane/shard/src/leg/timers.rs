@@ -7,6 +7,8 @@ use base::Mono;
 pub(crate) enum Timer {
     /// A new call that the controlplane has not taken: 503.
     Hold,
+    /// A call that the controlplane has taken and that nothing was said of yet: 180.
+    Ringing,
     /// An incoming call that stays unanswered: 480.
     Setup,
     /// A target that says nothing at all: the next one is tried.
@@ -25,10 +27,11 @@ pub(crate) enum Timer {
     Offer,
 }
 
-const TIMERS: usize = 9;
+const TIMERS: usize = 10;
 
 pub(crate) const ALL: [Timer; TIMERS] = [
     Timer::Hold,
+    Timer::Ringing,
     Timer::Setup,
     Timer::Target,
     Timer::Ring,
