@@ -35,7 +35,8 @@ fn icmp(world: &mut World, shard: usize, to: SocketAddr, quote: &[u8]) {
     let now = world.now;
     let lane = &mut world.plane.lanes[shard];
     lane.shard.handle_icmp(now, to, quote, &mut lane.heap);
-    world.run_for(ms(5));
+    world.settle();
+    world.run_for(ms(1));
 }
 
 #[test]
@@ -61,6 +62,7 @@ fn a_target_that_cannot_be_sent_to_is_left_at_once() {
     for lane in &mut world.plane.lanes {
         lane.shard.handle_unreachable(now, invite.to, &mut lane.heap);
     }
+    world.settle();
     world.run_for(ms(50));
     assert_eq!(world.call(call).seen.code, 480);
     world.run_for(20 * SECOND);
