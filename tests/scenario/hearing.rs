@@ -1,7 +1,7 @@
-//! Two legs always hear each other (GOALS.md H1): for every pair of codec sets, every way of setting
-//! a call up or of changing it, and whichever of the formats in force the phones choose to speak,
-//! each side hears what the other says, or the call is refused or ended for want of a codec. Never
-//! silence that is billed.
+//! Two legs always hear each other (GOALS.md H1): for every pair of codec sets, every way of
+//! setting a call up or of changing it, and whichever of the formats in force the phones choose to
+//! speak, each side hears what the other says, or the call is refused or ended for want of a codec.
+//! Never silence that is billed.
 
 use base::CallId;
 use sdp::{Direction, Supported};
@@ -28,7 +28,7 @@ enum Way {
     /// Early media from one branch, the answer from another one with the last codec only.
     EarlyFork,
     /// Early media one way, the answer both ways.
-    EarlyOneWay,
+    EarlyOneSided,
     /// The first target has early media and fails, the second answers.
     NextTarget,
     LateOffer,
@@ -57,7 +57,7 @@ const WAYS: [Way; 20] = [
     Way::OnBridge,
     Way::EarlyThenAnswer,
     Way::EarlyFork,
-    Way::EarlyOneWay,
+    Way::EarlyOneSided,
     Way::NextTarget,
     Way::LateOffer,
     Way::CallerNarrows,
@@ -113,7 +113,7 @@ fn manners(way: Way, a: &Manner, b: &Manner) -> (Manner, Vec<Manner>) {
             let answer = Action::AnswerWith(last(&b.codecs), true);
             callee.on_ring = rings(vec![(ms(50), early), (SECOND, answer)]);
         }
-        Way::EarlyOneWay => {
+        Way::EarlyOneSided => {
             let early = Action::Ring183(Direction::SendOnly, b.codecs.clone());
             callee.on_ring = rings(vec![(ms(50), early), (SECOND, Action::Answer)]);
         }
@@ -355,7 +355,7 @@ ways! {
     where_the_caller_is_answered_with_the_callee: Way::OnBridge;
     after_early_media: Way::EarlyThenAnswer;
     after_early_media_of_another_branch: Way::EarlyFork;
-    after_early_media_one_way: Way::EarlyOneWay;
+    after_early_media_one_way: Way::EarlyOneSided;
     after_early_media_of_another_target: Way::NextTarget;
     with_a_late_offer: Way::LateOffer;
     when_the_caller_narrows_its_codecs: Way::CallerNarrows;

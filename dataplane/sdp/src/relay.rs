@@ -35,11 +35,11 @@ impl Reoffer<'static> {
     pub const ALL: Self = Self { allow: PtSet::ALL, first: None, more: &[], direction: None };
 }
 
-/// Writes an offer from a description that was received: for the leg that is dialled for its sender,
-/// or for its sender itself when it is to be offered anew. Returns the bytes written.
+/// Writes an offer from a description that was received: for the leg that is dialled for its
+/// sender, or for its sender itself when it is to be offered anew. Returns the bytes written.
 ///
-/// All its m= lines stay where they are (RFC 3264 section 8), all but the audio with port 0. AVPF is
-/// offered as AVP: the feedback it promises ends here.
+/// All its m= lines stay where they are (RFC 3264 section 8), all but the audio with port 0. AVPF
+/// is offered as AVP: the feedback it promises ends here.
 ///
 /// # Errors
 /// No usable audio, no codec left by the filter, an address that we cannot send to, or no space.

@@ -1,6 +1,6 @@
-//! What every room may use beside its own: the plan, counters, randomness, the arena, and the queues
-//! by which the shard says something. A handler borrows it together with the time and the packet
-//! memory as [`Cx`].
+//! What every room may use beside its own: the plan, counters, randomness, the arena, and the
+//! queues by which the shard says something. A handler borrows it together with the time and the
+//! packet memory as [`Cx`].
 
 use std::collections::VecDeque;
 

@@ -26,7 +26,6 @@ use wire::event::Cause;
 
 /// A message to another shard.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]
 pub enum Handoff<'a> {
     /// A SIP datagram whose owner is the receiving shard.
     Sip { listener: u8, source: SocketAddr, bytes: &'a [u8] },
@@ -44,12 +43,11 @@ pub enum Handoff<'a> {
 
 /// What one leg says to another.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]
 pub enum PeerMessage<'a> {
     /// The speaker was told to dial for the hearer and needs its offer.
     OfferRequest,
-    /// `sdp`: what the speaker's far end last described, empty if it has not yet. `identity`: header
-    /// lines of its INVITE that the hearer may pass on, each ended with CRLF.
+    /// `sdp`: what the speaker's far end last described, empty if it has not yet. `identity`:
+    /// header lines of its INVITE that the hearer may pass on, each ended with CRLF.
     Offer { call: CallId, sdp: &'a [u8], view: View, max_forwards: u8, identity: &'a str },
     /// The dialled leg rings (`sdp` empty) or has early media.
     Progress { code: u16, sdp: &'a [u8], view: View },

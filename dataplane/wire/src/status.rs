@@ -4,8 +4,8 @@
 /// The status to give on for a final status (300-699) that came from the other side.
 ///
 /// What says something of the callee passes (RFC 3261 section 16.7 step 6). What is about *our*
-/// request (a challenge, a redirection, a header of ours) means nothing to whoever stands behind us,
-/// and a bare 401, 407 or 3xx is of no use to anybody. 503 would say that this switch is full.
+/// request (a challenge, a redirection, a header of ours) means nothing to whoever stands behind
+/// us, and a bare 401, 407 or 3xx is of no use to anybody. 503 would say that this switch is full.
 #[must_use]
 pub fn passed_on(code: u16) -> u16 {
     match code {

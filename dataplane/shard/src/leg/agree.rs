@@ -44,8 +44,8 @@ pub(crate) fn need(x: &View, y: &View, first: bool, lost: bool) -> Need {
     }
     let ours: Codecs = codecs(x, |codec| is_carried(codec, y));
     if spoken().any(|format| is_carried(format.codec(), y)) {
-        // Most far ends speak the first codec only: no offer before the rest is heard. It only takes
-        // away: two legs that both add what the other has would change places for ever.
+        // Most far ends speak the first codec only: no offer before the rest is heard. It only
+        // takes away: two legs that both add what the other has would change places for ever.
         let narrower = spoken().map(LegFormat::codec).filter(|codec| is_carried(*codec, y));
         return if lost && !x.fixed { Need::Offer(narrower.collect()) } else { Need::Nothing };
     }

@@ -46,7 +46,7 @@ impl LegMut<'_, '_> {
             return;
         }
         self.leg.deadlines.set(Timer::Meter, self.cx.now.mono + METER);
-        crate::usage::refresh(&mut self.cx, self.leg, self.media);
+        crate::usage::refresh(&self.cx, self.leg, self.media);
         self.media.report(&mut self.cx, self.leg.id);
         self.watch();
     }

@@ -195,7 +195,7 @@ impl LegMut<'_, '_> {
         }
         self.leg.signalling.spoke_at = now.mono;
         self.media.start_watch(leg, now.mono);
-        crate::usage::refresh(&mut self.cx, self.leg, self.media);
+        crate::usage::refresh(&self.cx, self.leg, self.media);
         self.record();
         self.cx.emit_event(&Event::Answered { call, leg, at: now.wall });
     }

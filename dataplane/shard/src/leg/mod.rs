@@ -148,7 +148,6 @@ pub(crate) struct Links {
 
 /// What only one of the two kinds has.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "legs lie in a slab of one size")]
 pub(crate) enum Side {
     Inbound(Inbound),
     Outbound(Outbound),
@@ -376,7 +375,7 @@ impl LegMut<'_, '_> {
     }
 
     /// Writes the leg's record, so that a successor can end and bill it.
-    pub(crate) fn record(&mut self) {
+    pub(crate) fn record(&self) {
         crate::usage::record(&self.cx, self.leg);
     }
 

@@ -391,8 +391,8 @@ impl LegMut<'_, '_> {
         self.answer_first(text)
     }
 
-    /// Answers the far end's offer with what the dialled far end answered. `early`: in a provisional
-    /// response, whose direction must not outlive it.
+    /// Answers the far end's offer with what the dialled far end answered. `early`: in a
+    /// provisional response, whose direction must not outlive it.
     pub(crate) fn answer_relayed(
         &mut self,
         sdp: &[u8],
@@ -450,8 +450,8 @@ impl LegMut<'_, '_> {
         Ok(plan)
     }
 
-    /// Payload types of the far end's offer that may be answered: audio that passes `audio`, digits,
-    /// and comfort noise where the other far end takes it.
+    /// Payload types of the far end's offer that may be answered: audio that passes `audio`,
+    /// digits, and comfort noise where the other far end takes it.
     fn allowed(
         &self,
         offer: &Session<'_>,

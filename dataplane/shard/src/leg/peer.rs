@@ -156,7 +156,7 @@ impl LegMut<'_, '_> {
         }
         self.leg.links.early = from;
         self.set_peer_view(Some(view));
-        self.media.connect(&mut self.cx, self.leg.id, from, &view.plan());
+        self.media.connect(self.leg.id, from, &view.plan());
         let (call, view) = (self.leg.story.call, self.view());
         self.tell_peer(from, &PeerMessage::Joined { call, view });
     }
@@ -201,7 +201,7 @@ impl LegMut<'_, '_> {
         }
         // Early media.
         self.set_peer_view(Some(view));
-        self.media.connect(&mut self.cx, self.leg.id, from, &view.plan());
+        self.media.connect(self.leg.id, from, &view.plan());
     }
 
     /// Joins an answered leg with another: from now on its media is relayed, and billed.
@@ -213,7 +213,7 @@ impl LegMut<'_, '_> {
         }
         self.set_peer_view(Some(view));
         self.leg.offer.attempts = 0;
-        self.media.connect(&mut self.cx, self.leg.id, other, &view.plan());
+        self.media.connect(self.leg.id, other, &view.plan());
     }
 
     /// The controlplane joins this leg with `other`.
@@ -287,10 +287,10 @@ impl LegMut<'_, '_> {
 
     /// Nobody is joined with the leg: it hears ringback if it was told to, else silence.
     pub(crate) fn stand_alone(&mut self) {
-        self.media.disconnect(&mut self.cx, self.leg.id);
+        self.media.disconnect(self.leg.id);
         if self.leg.is_up() {
             let play = if self.leg.links.ringback { Play::Ringback } else { Play::Silence };
-            self.media.play(&mut self.cx, self.leg.id, play);
+            self.media.play(&self.cx, self.leg.id, play);
         }
         self.align();
     }
@@ -347,7 +347,7 @@ impl LegMut<'_, '_> {
         let alone = self.hears_nobody() && self.leg.links.early == LegId::NONE;
         if alone && self.leg.is_up() {
             let play = if on { Play::Ringback } else { Play::Silence };
-            self.media.play(&mut self.cx, self.leg.id, play);
+            self.media.play(&self.cx, self.leg.id, play);
         }
     }
 

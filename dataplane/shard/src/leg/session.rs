@@ -143,10 +143,10 @@ impl LegMut<'_, '_> {
             return;
         }
         if self.leg.offer.attempts >= ATTEMPTS_MAX {
-            return match codecs {
-                Some(_) => self.give_up_join(),
-                None => {}
-            };
+            if codecs.is_some() {
+                self.give_up_join();
+            }
+            return;
         }
         match self.reoffer(codecs) {
             Ok(()) => self.send_reinvite(),
@@ -211,7 +211,7 @@ impl LegMut<'_, '_> {
         self.leg.offer.refused(&mut self.cx.core.arena);
         match code {
             // The dialog is gone (RFC 3261 section 12.2.1.2).
-            408 | 481 => return self.hang_up(Cause::SessionExpired, Party::Remote),
+            408 | 481 => self.hang_up(Cause::SessionExpired, Party::Remote),
             491 => {
                 let at = self.glare_over();
                 self.leg.deadlines.set(Timer::Offer, at);
@@ -314,8 +314,8 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Audio that the other far end cannot take: our far end is asked to speak what it can. One that
-    /// will not, and is not heard at all, is not billed for silence.
+    /// Audio that the other far end cannot take: our far end is asked to speak what it can. One
+    /// that will not, and is not heard at all, is not billed for silence.
     fn watch_lost(&mut self) {
         let Some(stream) = self.media.stream(self.leg.id) else { return };
         let (relayed, undeliverable) = (stream.relayed, stream.undeliverable);

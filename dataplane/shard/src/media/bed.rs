@@ -195,7 +195,7 @@ impl Bed {
     /// One half of it.
     pub(super) fn connect(&mut self, leg: LegId, other: LegId) {
         let theirs = self.media.stream(other).map(|stream| stream.plan).unwrap_or_default();
-        self.with(|media, cx| media.connect(cx, leg, other, &theirs));
+        self.with(|media, _| media.connect(leg, other, &theirs));
     }
 
     /// The far end of a leg, from home, sends this to the leg's port.

@@ -46,7 +46,7 @@ impl Model {
             0 => self.open(random),
             1 => self.close(one),
             2 => {
-                self.bed.with(|media, cx| media.disconnect(cx, one));
+                self.bed.with(|media, _| media.disconnect(one));
                 self.change(one, |half| *half = ALONE);
             }
             3 => {
@@ -83,7 +83,7 @@ impl Model {
 
     fn connect(&mut self, leg: LegId, other: LegId) {
         let theirs = plan(&[(ULAW, 0)]);
-        self.bed.with(|media, cx| media.connect(cx, leg, other, &theirs));
+        self.bed.with(|media, _| media.connect(leg, other, &theirs));
         self.change(leg, |half| *half = Half { listener: other, source: other });
     }
 

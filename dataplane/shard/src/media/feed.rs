@@ -31,7 +31,7 @@ struct Own {
 impl Media {
     /// What the far end hears from now on is made here; replaces its source. What is played already
     /// goes on.
-    pub(crate) fn play(&mut self, cx: &mut Cx<'_, '_>, leg: LegId, play: Play) {
+    pub(crate) fn play(&mut self, cx: &Cx<'_, '_>, leg: LegId, play: Play) {
         let Some(stream) = self.stream_mut(leg) else { return };
         stream.set_source(Source::Player(play));
         stream.start_feed(cx.now.mono);

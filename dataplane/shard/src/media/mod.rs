@@ -219,20 +219,15 @@ impl Media {
 
     /// This leg's half of a join: its far end is heard by `other`, whose formats are `theirs`, and
     /// hears nothing but the far end of `other`.
-    pub(crate) fn connect(
-        &mut self,
-        _cx: &mut Cx<'_, '_>,
-        leg: LegId,
-        other: LegId,
-        theirs: &sdp::Plan,
-    ) {
+    pub(crate) fn connect(&mut self, leg: LegId, other: LegId, theirs: &sdp::Plan) {
         let Some(stream) = self.stream_mut(leg) else { return };
         stream.set_listener(other, theirs);
         stream.set_source(Source::Leg(other));
         self.rest(leg);
     }
 
-    /// The formats of whoever hears this leg's far end are others now; nothing for one that does not.
+    /// The formats of whoever hears this leg's far end are others now; nothing for one that does
+    /// not.
     pub(crate) fn set_listener(&mut self, leg: LegId, other: LegId, theirs: &sdp::Plan) {
         if let Some(stream) = self.stream_mut(leg).filter(|stream| stream.listener() == other) {
             stream.set_listener(other, theirs);
@@ -253,7 +248,7 @@ impl Media {
     }
 
     /// The leg's far end neither speaks to anybody nor hears anything.
-    pub(crate) fn disconnect(&mut self, _cx: &mut Cx<'_, '_>, leg: LegId) {
+    pub(crate) fn disconnect(&mut self, leg: LegId) {
         let Some(stream) = self.stream_mut(leg) else { return };
         stream.set_listener(LegId::NONE, &sdp::Plan::default());
         stream.set_source(Source::Nothing);

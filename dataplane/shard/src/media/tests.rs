@@ -102,7 +102,7 @@ mod joins {
         let old = LegId::new(0, 9, A.index());
         bed.with(|media, cx| {
             media.close(cx, old);
-            media.disconnect(cx, old);
+            media.disconnect(old);
             media.play(cx, old, Play::Ringback);
             assert!(!media.send_digit(cx, old, '1', 100));
             media.set_plan(cx, old, sdp::Plan::default(), true);
@@ -117,7 +117,7 @@ mod joins {
     #[test]
     fn a_disconnected_leg_neither_speaks_nor_hears() {
         let mut bed = Bed::joined(&[(ULAW, 0)]);
-        bed.with(|media, cx| media.disconnect(cx, A));
+        bed.with(|media, _| media.disconnect(A));
         assert!(bed.speak(A, 0, 0, 3).is_empty() && bed.speak(B, 0, 0, 3).is_empty());
         assert_eq!(bed.counted(Counter::DiscardRtpUnjoined), 3);
         assert_eq!(stream(&bed, A).source(), Source::Nothing);
@@ -128,7 +128,7 @@ mod joins {
         let mut bed = Bed::new();
         bed.open(A, &[(ULAW, 0)]);
         let theirs = plan(&[(ALAW, 8)]);
-        bed.with(|media, cx| media.connect(cx, A, FAR, &theirs));
+        bed.with(|media, _| media.connect(A, FAR, &theirs));
         assert!(bed.speak(A, 0, 70, 1).is_empty());
         let copy = bed.core.handoffs[1].front().unwrap().to_vec();
         let Handoff::Media { to, from, starts, bytes } = wire::decode(&copy).unwrap() else {
@@ -153,7 +153,7 @@ mod joins {
         let mut bed = Bed::new();
         bed.open(A, &[(ULAW, 0)]);
         let theirs = plan(&[(ULAW, 0)]);
-        bed.with(|media, cx| media.connect(cx, A, FAR, &theirs));
+        bed.with(|media, _| media.connect(A, FAR, &theirs));
         while bed.core.handoffs[1].used() < bed.core.handoffs[1].capacity() / 2 {
             bed.core.handoffs[1].push(&[0; 1_000]);
         }
@@ -264,7 +264,7 @@ mod formats {
         bed.open(B, &[(ULAW, 0)]);
         bed.join(A, B);
         assert_eq!(stream(&bed, A).sender.clock_hz(), 8_000);
-        bed.with(|media, cx| media.disconnect(cx, A));
+        bed.with(|media, _| media.disconnect(A));
         bed.with(|media, cx| media.play(cx, A, Play::Ringback));
         let sent = bed.pass(SECOND);
         assert_eq!(sent[0].header().pt, 0);
@@ -585,7 +585,7 @@ mod own {
         bed.pass(SECOND);
         assert!(bed.with(|media, cx| media.send_digit(cx, A, '1', 100)));
         let mut sent = bed.pass(3 * PTIME);
-        bed.with(|media, cx| media.disconnect(cx, A));
+        bed.with(|media, _| media.disconnect(A));
         sent.extend(bed.pass(SECOND));
         let digits = digits_of(&sent);
         assert_eq!((sent.len(), digits.len()), (7, 7));
@@ -728,7 +728,7 @@ mod doors {
             match random.below(200) {
                 0 => bed.describe(leg, plan_to(home(leg), &[(ALAW, 8), (EVENT, 101)]), true),
                 1 => bed.describe(leg, plan_to(home(leg), &[(OPUS, 0), (ULAW, 8)]), false),
-                2 => bed.with(|media, cx| media.disconnect(cx, leg)),
+                2 => bed.with(|media, _| media.disconnect(leg)),
                 3 | 4 => bed.join(A, B),
                 5 => bed.with(|media, cx| media.play(cx, leg, Play::Ringback)),
                 6 => {

@@ -368,8 +368,8 @@ impl Clients {
         self.cancel(cx, id, b"");
     }
 
-    /// Nobody waits for the answer any more, and the request is not repeated: what the protocol owes
-    /// to whoever answers it is done all the same.
+    /// Nobody waits for the answer any more, and the request is not repeated: what the protocol
+    /// owes to whoever answers it is done all the same.
     pub(crate) fn orphan(&mut self, id: ClientId) {
         if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
             entry.leg = LegId::NONE;

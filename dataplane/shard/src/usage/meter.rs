@@ -91,7 +91,7 @@ fn service_of(direction: Direction) -> Service {
 }
 
 /// Writes a standing leg's usage so far.
-pub(crate) fn refresh(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
+pub(crate) fn refresh(cx: &Cx<'_, '_>, leg: &Leg, media: &Media) {
     let now = cx.now.wall;
     if leg.story.answered.0 == 0 {
         return;
