@@ -22,3 +22,4 @@ mod ring_bytes;
 mod static_call;
 mod timeouts;
 mod tones;
+mod unreachable;

@@ -36,12 +36,12 @@ const BOUND: &str = "a bound that callers may ask for";
 const TABLE: &str = "one of a table from a standard, given whole";
 const DIGITS: &str = "waits for its user: digits, resumption";
 const INSIDE: &str = "inside the crate only: pub(crate) when its room is next open";
-const ICMP: &str = "the engine has to tell the shard of ICMP and of sends that fail: step 2";
 const STEP_4: &str = "waits for its user: registrar, REFER and streams (step 4)";
 
 /// `pub` without a user outside: path, names, reason.
 const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/net/src/cpu.rs", "nofile_limit", START),
+    ("dataplane/net/src/driver/errors.rs", "QUOTE_BYTES_MAX", BOUND),
     ("dataplane/net/src/driver/plan.rs", "BELLS_MAX LISTENERS_MAX", BOUND),
     ("dataplane/net/src/notify.rs", "take_descriptors", START),
     ("dataplane/net/src/pool.rs", "footprint_bytes is_locked", START),
@@ -60,7 +60,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/sdp/src/codec.rs", "AMR_WB G7221 ILBC", TABLE),
     ("dataplane/sdp/src/limits.rs", "CLOCK_HZ_MAX", BOUND),
     ("dataplane/sdp/src/media.rs", "is_plain_audio is_usable_audio", INSIDE),
-    ("dataplane/shard/src/lib.rs", "handle_unreachable", ICMP),
     ("dataplane/sip/src/addr.rs", "unquoted", INSIDE),
     ("dataplane/sip/src/body.rs", "is_multipart is_session", INSIDE),
     ("dataplane/sip/src/dialog.rs", "ROUTES_MAX", BOUND),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   inhale   one io_uring_enter: submit what was queued, reap datagrams, read the clock once
-//!   think    commands, handoffs of other shards, the batch, flow reports, deadlines
+//!   think    commands, handoffs of other shards, the batch, flow reports, who cannot be reached,
+//!            deadlines
 //!   exhale   datagrams and flows to the ring's queue, events and handoffs to their rings
 //! ```
 //!
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use base::{Mono, Received};
 use crossbeam_queue::ArrayQueue;
+use net::driver::Origin;
 use net::{Driver, DriverPlan};
 use shard::Shard;
 use shard::plan::Plan;
@@ -195,6 +197,7 @@ impl Breathing {
         while let Some(report) = self.driver.poll_report() {
             self.shard.handle_flow_report(report);
         }
+        self.take_unreachable(now);
         if now.mono >= self.shard.deadline() {
             self.shard.handle_tick(now, self.driver.pool_mut());
         }
@@ -204,6 +207,17 @@ impl Breathing {
             self.rare(now)?;
         }
         Ok(now)
+    }
+
+    /// Who cannot be reached: as many as the driver reports in a breath.
+    fn take_unreachable(&mut self, now: base::Now) {
+        while let Some(report) = self.driver.poll_unreachable() {
+            let pool = self.driver.pool_mut();
+            match report.origin() {
+                Origin::Send => self.shard.handle_unreachable(now, report.to, pool),
+                Origin::Icmp => self.shard.handle_icmp(now, report.to, report.quote(), pool),
+            }
+        }
     }
 
     fn take_commands(&mut self, now: base::Now) {

@@ -216,6 +216,18 @@ impl Pool {
         Some(bytes)
     }
 
+    /// A frame that is being sent, once more: where it lies. None if it is not being sent.
+    pub(crate) fn send_again(&self, frame: Frame) -> Option<*const u8> {
+        if self.states.get(frame.index as usize) != Some(&State::Sending) {
+            return None;
+        }
+        let (offset, capacity) = self.extent(frame.index);
+        let start = usize::from(frame.start);
+        assert!(start + usize::from(frame.len) <= capacity, "a frame longer than its buffer");
+        // SAFETY: the buffer lies inside the area, and the frame inside the buffer (checked).
+        Some(unsafe { self.area.start().as_ptr().add(offset + start) })
+    }
+
     /// A held receive buffer whose datagram is not wanted.
     pub(crate) fn give_back(&mut self, index: u32) {
         debug_assert_eq!(self.states[index as usize], State::Held);

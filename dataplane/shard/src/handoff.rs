@@ -34,6 +34,9 @@ pub enum Handoff<'a> {
     Media { to: LegId, from: LegId, starts: bool, bytes: &'a [u8] },
     /// A leg to be dialled for a static route.
     Dial(wire::Originate<'a>),
+    /// ICMP says that nobody is behind this address, and quotes a branch of the receiving shard's:
+    /// this client transaction's.
+    Unreachable { to: SocketAddr, transaction: LegId },
     /// Leg to leg.
     Leg { to: LegId, from: LegId, message: PeerMessage<'a> },
 }

@@ -47,6 +47,7 @@ use wire::region::Region;
 use wire::table::Table;
 
 use crate::cx::{Core, Cx, MESSAGE_BYTES};
+use crate::handoff::Handoff;
 use crate::leg::{LegMut, Legs};
 use crate::media::Media;
 use crate::plan::Plan;
@@ -201,15 +202,27 @@ impl<'m> Shard<'m> {
         self.media.handle_report(report, &mut self.core.flows);
     }
 
-    /// The network says that nobody is behind this address: what waits for a first word from there
-    /// goes on at once.
+    /// Nothing can be sent to this address, as our own system says: what waits for a first word
+    /// from there goes on at once.
     pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
-        loop {
-            let mut cx = Cx { now, frames, core: &mut self.core };
-            let Some(outcome) = self.transactions.clients.fail(&mut cx, to) else { break };
-            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
-        }
+        self.target_lost(now, frames, to);
         self.drain(now, frames);
+    }
+
+    /// An ICMP packet says that nobody is behind this address, and quotes the beginning of a
+    /// datagram. Anybody can send one, and the kernel does not check that we ever sent to `to`: it
+    /// is believed only if the quote holds the branch of a request of ours that went there.
+    pub fn handle_icmp(&mut self, now: Now, to: SocketAddr, quote: &[u8], frames: &mut dyn Frames) {
+        match transport::demux::quoted(&self.core.plan, quote) {
+            Some((shard, id)) if shard == self.core.plan.shard => {
+                self.icmp(now, frames, to, id);
+                self.drain(now, frames);
+            }
+            Some((shard, id)) => {
+                self.push_handoff(shard, &Handoff::Unreachable { to, transaction: id.0 }, 64);
+            }
+            None => self.core.counters.count(Counter::DiscardSipStray),
+        }
     }
 
     /// A new published table; it holds from the next new call on.

@@ -1,5 +1,7 @@
 //! The way of a SIP message through the shard: whose it is, which transaction, which leg.
 
+use core::net::SocketAddr;
+
 use base::{Frames, Hop, LegId, Now, Received};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name};
@@ -13,6 +15,7 @@ use crate::handoff::Handoff;
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
+use crate::transaction::ClientId;
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, owner};
 use crate::transport::reply::{ALLOW, CHECKS};
@@ -81,13 +84,39 @@ impl Shard<'_> {
     fn hand_over(&mut self, shard: u8, datagram: &Datagram<'_>) {
         let base::Door::Datagram(listener) = datagram.hop.via else { return };
         let (source, bytes) = (datagram.hop.to, datagram.bytes);
-        let message = Handoff::Sip { listener, source, bytes };
+        self.push_handoff(shard, &Handoff::Sip { listener, source, bytes }, bytes.len() + 64);
+    }
+
+    /// For another shard, at most `most` bytes encoded. What comes from outside may be lost: legs'
+    /// words to each other have the upper half of the queue to themselves.
+    pub(crate) fn push_handoff(&mut self, shard: u8, message: &Handoff<'_>, most: usize) {
         let queue = &mut self.core.handoffs[usize::from(shard)];
-        let most = bytes.len() + 64;
-        // Legs' words to each other have the upper half to themselves.
         let room = queue.used() < queue.capacity() / 2;
-        if !room || !queue.push_with(most, |out| wire::encode(&message, out).ok()) {
+        if !room || !queue.push_with(most, |out| wire::encode(message, out).ok()) {
             self.core.counters.count(Counter::DiscardHandoffFull);
+        }
+    }
+
+    /// ICMP about this transaction of ours: believed if its request went to `claimed`.
+    pub(crate) fn icmp(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        claimed: SocketAddr,
+        id: ClientId,
+    ) {
+        match self.transactions.clients.target(id, claimed) {
+            Some(to) => self.target_lost(now, frames, to),
+            None => self.core.counters.count(Counter::DiscardSipStray),
+        }
+    }
+
+    /// Whatever waits for a first response from there has failed.
+    pub(crate) fn target_lost(&mut self, now: Now, frames: &mut dyn Frames, to: SocketAddr) {
+        loop {
+            let mut cx = Cx { now, frames, core: &mut self.core };
+            let Some(outcome) = self.transactions.clients.fail(&mut cx, to) else { break };
+            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
     }
 
@@ -224,6 +253,9 @@ impl Shard<'_> {
                 self.media.handle_far(&mut cx, to, from, starts, bytes);
             }
             Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish),
+            Ok(Handoff::Unreachable { to, transaction }) => {
+                self.icmp(now, frames, to, ClientId(transaction));
+            }
             Ok(Handoff::Leg { to, from, message }) => {
                 if !self.with_leg(now, frames, to, |leg| leg.on_peer(from, &message)) {
                     on_peer_nobody(&mut self.cx(now, frames), to, from, &message);

@@ -42,6 +42,14 @@ pub struct Counters {
     pub send_queue_full: u64,
     /// Not sent: nobody held the frame (a defect of the caller).
     pub send_stale_frame: u64,
+    /// Sent again: what failed may have been another datagram's ICMP error.
+    pub send_retried: u64,
+    /// Entries of listeners' error queues.
+    pub errors_heard: u64,
+    /// Reports made of those and of sends that failed.
+    pub unreachable_reports: u64,
+    /// A listener stopped listening for errors for a while: there were too many.
+    pub errors_storms: u64,
     /// Sent from a locked port to another address than its remote.
     pub send_beside_lock: u64,
     pub port_opened: u64,
@@ -96,5 +104,35 @@ pub(super) fn is_icmp(errno: i32) -> bool {
             | libc::EOPNOTSUPP
             | libc::EACCES
             | libc::EMSGSIZE
+    )
+}
+
+/// Errors of an ICMP packet that say that nobody is there, or can be reached.
+pub(super) fn is_unreachable(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::ENOPROTOOPT
+            | libc::EACCES
+    )
+}
+
+/// Errors by which our own kernel says that it sends nothing there: no route, a rule of the
+/// firewall, an address of the other family or that the local one cannot reach.
+pub(super) fn is_refused_here(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EPERM
+            | libc::EACCES
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::ENETDOWN
+            | libc::EINVAL
+            | libc::EAFNOSUPPORT
+            | libc::EADDRNOTAVAIL
     )
 }

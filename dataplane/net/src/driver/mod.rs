@@ -22,13 +22,19 @@
 //! (SKIP_SUCCESS). Failures complete with their errno and are counted. A full socket buffer is a
 //! drop with a reason, not a queue that grows.
 //!
-//! **ICMP errors** end a multishot receive; it is armed again in the same breath. A receive that
-//! ended for want of buffers is armed again when there are buffers.
+//! A listener's datagram is an exception: see `sends`.
+//!
+//! **ICMP errors** end a multishot receive; it is armed again in the same breath. What they say of
+//! a listener's datagrams is read and reported: see `errors`. On a media port they say no more than
+//! that a far end has not opened its port yet; they are counted, and may cost the one packet to it
+//! that comes next. A receive that ended for want of buffers is armed again when there are buffers.
 
 mod counters;
+mod errors;
 mod plan;
 mod ports;
 mod reap;
+mod sends;
 mod tag;
 #[cfg(test)]
 mod tests;
@@ -43,6 +49,7 @@ use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
 
 pub use counters::Counters;
+pub use errors::{Origin, QUOTE_BYTES_MAX, REPORTS_MAX, Unreachable};
 pub use plan::{BELLS_MAX, DriverPlan, LISTENERS_MAX, MediaAddress};
 
 use crate::clock;
@@ -51,7 +58,9 @@ use crate::error::NetError;
 use crate::pool::{GROUP_LARGE, GROUP_SMALL, Pool};
 use crate::ring::{Ring, Wait};
 use crate::sockaddr::{self, RawAddress};
+use errors::Errors;
 use ports::Ports;
+use sends::Sends;
 use tag::{Tag, kind};
 
 /// Stands for "no buffer" in the list of what the kernel has not taken yet.
@@ -83,6 +92,8 @@ pub struct Driver {
     header: Header,
     queue: Queue,
     reports: VecDeque<FlowReport>,
+    errors: Errors,
+    sends: Sends,
     /// Sockets of closed ports that queued entries may still name.
     closing: Vec<(u32, OwnedFd)>,
     /// Locked ports that had something queued when they were locked.
@@ -164,6 +175,8 @@ impl Driver {
                 mask: entries - 1,
             },
             reports: VecDeque::with_capacity(1024),
+            errors: Errors::new(),
+            sends: Sends::new(),
             closing: Vec::with_capacity(plan.ports_max as usize),
             unsettled: Vec::with_capacity(plan.ports_max as usize),
             ended: Vec::with_capacity(receives),
@@ -181,7 +194,8 @@ impl Driver {
         self.ring.enable()
     }
 
-    /// Receives SIP on `socket`; datagrams come as [`Local::Listener`] `index`.
+    /// Receives SIP on `socket`; datagrams come as [`Local::Listener`] `index`. ICMP errors about
+    /// what it sends come by [`Self::poll_unreachable`].
     pub fn add_listener(&mut self, index: u8, socket: UdpSocket) -> Result<(), NetError> {
         if u32::from(index) >= LISTENERS_MAX {
             return Err(NetError::BadPlan("more listeners than a driver has places for"));
@@ -189,6 +203,7 @@ impl Driver {
         self.ring
             .set_file(self.ports_max + u32::from(index), socket.as_raw_fd())
             .map_err(NetError::system("registering a SIP socket with the ring"))?;
+        errors::listen(&socket, true).map_err(NetError::system("IP_RECVERR of a SIP socket"))?;
         self.listeners[usize::from(index)] = Some(socket);
         self.arm(Tag::new(kind::LISTENER_RECEIVE, 0, u32::from(index)));
         Ok(())
@@ -239,9 +254,11 @@ impl Driver {
         received: &mut Vec<Received>,
     ) -> Breath {
         received.clear();
+        self.errors.clear();
         self.feed();
         let deadline = deadline.min(self.retry_at);
-        let may_sleep = may_sleep && self.ring.completion().is_empty();
+        let is_idle = self.ring.completion().is_empty() && !self.errors.is_pending();
+        let may_sleep = may_sleep && is_idle;
         if may_sleep {
             self.sleep(deadline);
         } else {
@@ -249,6 +266,8 @@ impl Driver {
         }
         let now = clock::sample();
         let woken = self.reap(received);
+        self.hear_errors(now.mono);
+        self.settle_sends();
         self.rearm(now.mono);
         let more = !self.ring.completion().is_empty();
         Breath { now, woken, more }
@@ -277,7 +296,24 @@ impl Driver {
             self.counters.send_stale_frame += 1;
             return;
         };
-        let len = u32::from(transmit.frame.len);
+        if let Local::Listener(index) = transmit.from {
+            return self.queue_held((index, transmit.to), transmit.frame, bytes, 1);
+        }
+        let owner = (Tag::new(kind::SEND, 0, place), transmit.frame.index);
+        self.queue_send((place, address), bytes, transmit.frame.len, owner);
+    }
+
+    /// Queues a send, for which there is room. The frame `owner` (or [`NO_FRAME`]) is given back
+    /// when the kernel has taken the entry.
+    #[inline]
+    fn queue_send(
+        &mut self,
+        (place, address): (u32, Option<SocketAddr>),
+        bytes: *const u8,
+        len: u16,
+        (tag, owner): (Tag, u32),
+    ) {
+        let len = u32::from(len);
         let mut send = opcode::Send::new(Fixed(place), bytes, len)
             .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
         if let Some(to) = address {
@@ -285,11 +321,10 @@ impl Driver {
             *slot = RawAddress::of(to);
             send = send.dest_addr(slot.as_ptr()).dest_addr_len(slot.len());
         }
-        let tag = Tag::new(kind::SEND, 0, place);
         let entry = send.build().flags(Flags::SKIP_SUCCESS).user_data(tag.0);
         self.counters.send_packets += 1;
         self.counters.send_bytes += u64::from(len);
-        self.push(&entry, transmit.frame.index);
+        self.push(&entry, owner);
     }
 
     /// The packet paths' orders. Opening is answered through [`Self::poll_report`].
@@ -483,8 +518,9 @@ impl Driver {
         let mut submission: squeue::SubmissionQueue<'_> = self.ring.submission();
         // SAFETY: what the entry points to lives until the kernel has taken it: the header as long
         // as the driver, the destination in `queue.addresses` at this entry's place, the frame's
-        // bytes in the pool, in state Sending until `taken` releases it. Sends do not outlive that
-        // moment because they never wait.
+        // bytes in the pool, in state Sending until `taken` or, for those kept, `settle_sends`
+        // releases it: both run after that moment. Sends do not outlive it because they never
+        // wait.
         let pushed = unsafe { submission.push(entry) };
         debug_assert!(pushed.is_ok(), "room was checked");
         drop(submission);

@@ -31,7 +31,7 @@ const _: () = assert!(Pool::receive_offset() >= HEADROOM);
 impl Driver {
     /// Takes completions until `received` is full or none is left; gives the doorbell bits.
     pub(super) fn reap(&mut self, received: &mut Vec<Received>) -> u64 {
-        let Self { ring, pool, ports, ended, starved, failed, counters, .. } = self;
+        let Self { ring, pool, ports, ended, starved, failed, counters, errors, sends, .. } = self;
         let mut woken = 0;
         let mut completions = ring.completion();
         while received.len() < received.capacity() {
@@ -50,6 +50,9 @@ impl Driver {
                         0.. | NEGATIVE_CANCELED => ended.push(tag),
                         _ => {
                             counters.receive_failed(-result);
+                            if tag.kind() == kind::LISTENER_RECEIVE && is_icmp(-result) {
+                                errors.mark(tag.index());
+                            }
                             match -result {
                                 libc::ENOBUFS => starved.push_back(tag),
                                 errno if is_icmp(errno) => ended.push(tag),
@@ -69,6 +72,11 @@ impl Driver {
                         if result >= 0 { ended.push(tag) } else { failed.push(tag) }
                     }
                 }
+                kind::LISTENER_SEND if result < 0 => match sends.failed(tag, -result) {
+                    Some(listener) if is_icmp(-result) => errors.mark(listener.into()),
+                    Some(_) => {}
+                    None => counters.send_failed(-result),
+                },
                 kind::SEND if result < 0 => counters.send_failed(-result),
                 _ => {}
             }

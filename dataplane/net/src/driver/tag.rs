@@ -13,6 +13,8 @@ pub(super) mod kind {
     pub(in crate::driver) const CANCEL: u8 = 5;
     /// A media port whose every queued datagram is known to be of its remote.
     pub(in crate::driver) const PLAIN_RECEIVE: u8 = 6;
+    /// Of a listener: the index is its place among those kept.
+    pub(in crate::driver) const LISTENER_SEND: u8 = 7;
 }
 
 impl Tag {

@@ -6,6 +6,8 @@
 //! still acknowledges its refusal, and still acknowledges and ends an answer that nobody wants any
 //! more; a BYE is repeated until it is answered. None of that needs the leg.
 
+use core::net::SocketAddr;
+
 use arrayvec::ArrayVec;
 use base::{Hop, LegId, Mono, Slab, Stored, Wheel};
 use sip::dialog::Dialog;
@@ -318,13 +320,16 @@ impl Clients {
         told.then_some(Outcome { id, leg, method, cseq, report: Report::Timeout })
     }
 
-    /// The next request from `after` on that waits for its first response from `to`, which the
+    /// Where the request went, if it is `claimed` too.
+    pub(crate) fn target(&self, id: ClientId, claimed: SocketAddr) -> Option<SocketAddr> {
+        let to = self.slab.get(self.index(id)?)?.hop.to;
+        let same_ip = to.ip().to_canonical() == claimed.ip().to_canonical();
+        (same_ip && to.port() == claimed.port()).then_some(to)
+    }
+
+    /// The next request that waits for its first response from `to`, which the
     /// network says nobody is behind.
-    pub(crate) fn fail(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        to: core::net::SocketAddr,
-    ) -> Option<Outcome> {
+    pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, to: SocketAddr) -> Option<Outcome> {
         let timers = cx.core.sip_timers();
         let waits = |entry: &ClientTransaction| {
             let calling = sip::txn::invite_client::State::Calling;

@@ -55,7 +55,51 @@ pub(crate) fn owner(plan: &Plan, message: &Message<'_>) -> Owner {
     nobody(u8::try_from(bucket % u64::from(plan.shards)).unwrap_or(0))
 }
 
+/// The transaction whose request an ICMP packet quotes, and its shard. None if the quote, which
+/// anybody can write, ends before the branch of the top Via or holds none of ours.
+pub(crate) fn quoted(plan: &Plan, quote: &[u8]) -> Option<(ShardId, ClientId)> {
+    let (shard, id, _) = read_branch(quoted_branch(quote)?, &plan.keys.token)?;
+    Some((known(plan, shard), ClientId(LegId(id))))
+}
+
+/// The branch of the top Via of a datagram of ours, of which only the beginning is there.
+fn quoted_branch(quote: &[u8]) -> Option<&[u8]> {
+    const VIA: &[u8] = b"\r\nVia: ";
+    const BRANCH: &[u8] = b";branch=";
+    let after = |bytes: &'_ [u8], mark: &[u8]| {
+        let at = bytes.windows(mark.len()).position(|window| window == mark)?;
+        Some(at + mark.len())
+    };
+    let via = &quote[after(quote, VIA)?..];
+    let via = &via[..via.iter().position(|&byte| byte == b'\r').unwrap_or(via.len())];
+    let branch = &via[after(via, BRANCH)?..];
+    // Without what ends it, it may be the beginning of a longer one.
+    let end = branch.iter().position(|&byte| byte == b';')?;
+    Some(&branch[..end])
+}
+
 /// A shard number from outside, or this one if there is no such shard in this run.
 fn known(plan: &Plan, shard: ShardId) -> ShardId {
     if shard < plan.shards { shard } else { plan.shard }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_branch_is_read_from_the_beginning_of_a_message() {
+        let message = b"INVITE sip:a;branch=x@h SIP/2.0\r\n\
+            Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKabc;rport\r\n\
+            Via: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKother;rport\r\n";
+        let end = message.windows(6).position(|window| window == b";rport").unwrap();
+        for len in 0..=message.len() {
+            let expected = (len > end).then_some(&b"z9hG4bKabc"[..]);
+            assert_eq!(quoted_branch(&message[..len]), expected, "{len} bytes");
+        }
+        assert_eq!(
+            quoted_branch(b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;rport\r\n;branch=y;"),
+            None
+        );
+    }
 }
