@@ -141,8 +141,11 @@ impl LegMut<'_, '_> {
         match need {
             Need::Impossible => return self.give_up_join(),
             Need::Wait => return self.wait_for_partner(),
-            Need::Nothing => (self.leg.session.waited, self.leg.session.strict) = (false, false),
-            Need::Offer(_) => self.leg.session.waited = false,
+            Need::Nothing => self.leg.session.strict = false,
+            Need::Offer(_) => {}
+        }
+        if core::mem::take(&mut self.leg.session.waited) {
+            self.leg.deadlines.clear(Timer::Offer);
         }
         let codecs = match &need {
             Need::Offer(codecs) => Some(codecs),
