@@ -147,7 +147,8 @@ impl Media {
         self.relay(cx.core, cx.now.mono, leg, out)
     }
 
-    /// A packet was turned into another codec: where the far end can be had to speak that, it should.
+    /// A packet was turned into another codec: where the far end can be had to speak that, it
+    /// should.
     fn converted(&mut self, leg: LegId) {
         let stream = &mut self.streams[leg.index() as usize];
         stream.converted = stream.converted.saturating_add(1);
