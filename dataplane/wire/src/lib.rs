@@ -1,8 +1,7 @@
 //! The contract between the two processes; the only language both speak, compiled by both.
 //!
 //! ```text
-//!   region of shard n, written by the dataplane        region of shard n, written by the
-//! controlplane
+//!   region of shard n, written by the dataplane        region of shard n, written by the controlplane
 //!   +------------------------------------------+       +------------------------------------------+
 //!   | header: magic, layout, epoch             |       | header: magic, layout, epoch             |
 //!   | pulse and counters                       |       | cursors of the events ring (read,        |
