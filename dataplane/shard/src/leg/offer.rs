@@ -80,6 +80,8 @@ pub(crate) struct OfferAnswer {
     pub(crate) wish: Direction,
     /// The direction that our last description said.
     told: Direction,
+    /// The one that is in force while an offer of ours is open, and again if it is refused.
+    told_before: Direction,
     /// The far end stopped its stream (`m=audio 0`): until it offers one we offer nothing.
     stopped: bool,
     /// It refused an offer of ours.
@@ -210,6 +212,7 @@ impl OfferAnswer {
             arena.free(&mut text);
         }
         if self.phase == Phase::Reoffered {
+            self.told = self.told_before;
             self.advance(Exchange::TheyRefuse);
         }
     }
@@ -340,7 +343,7 @@ impl LegMut<'_, '_> {
     fn keep_offer(&mut self, offer: Stored, told: Direction) {
         let state = &mut self.leg.offer;
         OfferAnswer::replace(&mut state.pending, offer, &mut self.cx.core.arena);
-        state.told = told;
+        (state.told_before, state.told) = (state.told, told);
         state.advance(Exchange::WeOffer);
     }
 
