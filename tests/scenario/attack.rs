@@ -243,3 +243,32 @@ fn a_hold_that_met_a_busy_far_end_is_passed_on_a_little_later() {
     call.unharmed();
     nothing_left(&mut call.world);
 }
+
+#[test]
+fn a_reinvite_that_is_only_answered_provisionally_does_not_live_for_ever() {
+    let mut call = call(&Said::default());
+    call.a_offers(&sdp("10.1.0.1", 2, "0", "a=sendonly\n"));
+    let reinvite = call.b_reinvited().pop().unwrap();
+    call.b_answers(&reinvite, "100 Trying", "", "");
+    call.world.run_for(10 * SECOND);
+    call.a_hangs_up();
+    nothing_left(&mut call.world);
+}
+
+#[test]
+fn a_far_end_that_never_answers_a_reinvite_does_not_bar_its_own_offers_for_ever() {
+    let mut call = call(&Said::default());
+    call.a_offers(&sdp("10.1.0.1", 2, "0", "a=sendonly\n"));
+    let reinvite = call.b_reinvited().pop().unwrap();
+    call.b_answers(&reinvite, "100 Trying", "", "");
+    for _ in 0..10 {
+        call.world.run_for(10 * SECOND);
+        let options = call.b.request("OPTIONS", "", "");
+        say(&mut call.world, B, &options);
+        call.b_answers(&reinvite, "180 Ringing", "", "");
+    }
+    let offer = call.b.request("INVITE", "", &sdp("10.1.0.2", 2, "0", ""));
+    say(&mut call.world, B, &offer);
+    let answer = last(&call.log, B, "SIP/2.0", &format!("CSeq: {} INVITE", call.b.cseq)).unwrap();
+    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+}

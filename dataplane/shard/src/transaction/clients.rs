@@ -242,10 +242,19 @@ impl Clients {
             cx.count(Counter::DiscardSipStray);
             return None;
         }
+        let proceeded = entry.is_proceeding();
         let actions = match &mut entry.machine {
             Machine::Invite(machine) => machine.handle_response(code, now, &timers),
             Machine::Other(machine) => machine.handle_response(code, now, &timers),
         };
+        let bounded = entry.method == Method::Reinvite || entry.leg == LegId::NONE;
+        if let Machine::Invite(machine) = &mut entry.machine
+            && bounded
+            && !proceeded
+        {
+            // Nobody rings for it, or nobody waits for it: it does not proceed for ever.
+            machine.give_up_later(now, &timers);
+        }
         let outcome = self.responded(cx, id, message, (code, actions));
         if code < 200 {
             self.cancel_if_wanted(cx, id);
@@ -380,25 +389,25 @@ impl Clients {
             return;
         }
         let Cancel::Wanted(reason) = &mut entry.cancel else { return };
-        let mut reason = core::mem::take(reason);
+        if let Machine::Invite(machine) = &mut entry.machine {
+            machine.give_up_later(now, &timers);
+        }
         let text = &entry.text;
         let frame = cx.compose(|out, core| {
             let invite = Message::parse(core.arena.get(text)).ok()?;
             let writer = sip::cancel_for(out, &invite).ok()?;
-            let reason = core.arena.get(&reason);
+            let reason = core.arena.get(reason);
             let writer = match reason.is_empty() {
                 true => writer,
                 false => writer.field(Name::Reason, reason),
             };
             writer.finish().ok().map(<[u8]>::len)
         });
-        cx.core.arena.free(&mut reason);
+        // Without a frame it stays wanted: the next provisional response is another occasion.
         let Some(frame) = frame else { return };
+        cx.core.arena.free(reason);
         let stored = cx.core.arena.store(cx.frames.bytes(frame)).unwrap_or_default();
         entry.cancel = Cancel::Sent(Client::new(now, &timers, entry.hop.is_reliable()), stored);
-        if let Machine::Invite(machine) = &mut entry.machine {
-            machine.cancel_sent(now, &timers);
-        }
         cx.send_sip(entry.hop, Some(frame));
     }
 
