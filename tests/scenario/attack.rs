@@ -272,3 +272,53 @@ fn a_far_end_that_never_answers_a_reinvite_does_not_bar_its_own_offers_for_ever(
     let answer = last(&call.log, B, "SIP/2.0", &format!("CSeq: {} INVITE", call.b.cseq)).unwrap();
     assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
 }
+
+#[test]
+fn a_far_end_waits_for_another_codec_and_a_hold_soon_after_is_passed_on_at_once() {
+    let (mut world, log) = route_world(0);
+    drop(world);
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    setup.plane.timers.media_timeout = Duration::ZERO;
+    world = World::new(&setup);
+    world.agent(Manner::silent());
+    let callee = world.agent(Manner::silent());
+    let target = world.address(callee);
+    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        let call = incoming.call;
+        let accept = Command::Accept { call, account: 9, setup_ms: 60_000 };
+        commands.push((told.shard, encode(&accept)));
+        commands.push((told.shard, encode(&Command::Answer { call, limit_ms: 0 })));
+        let wish = originate(CallId(77), target, incoming.uri);
+        let wish = Originate { peer: incoming.leg, parent: incoming.call, ..wish };
+        commands.push((told.shard, encode(&Command::Originate(wish))));
+    });
+    world.control = Some(Box::new(manual));
+    drop(log);
+    let log = tap(&mut world);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0 9", "")));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    let mut a = Far {
+        at: A,
+        call: "call".into(),
+        from: "<sip:a@example.com>;tag=1".into(),
+        to: header(&ok, "To"),
+        cseq: 1,
+    };
+    let ack = a.request("ACK", "", "");
+    say(&mut world, A, &ack);
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&invite, "200 OK", "b", "", &sdp("10.1.0.2", 1, "9", "")));
+    let reinvite = last(&log, A, "INVITE", "").unwrap();
+    let answer = reply(&reinvite, "200 OK", "1", "Contact: <sip:x@10.1.0.1:5060>\n", &sdp("10.1.0.1", 2, "9", ""));
+    say(&mut world, A, &answer);
+    world.run_for(SECOND);
+    let hold = a.request("INVITE", "", &sdp("10.1.0.1", 3, "9", "a=sendonly\n"));
+    say(&mut world, A, &hold);
+    let ack = a.request("ACK", "", "");
+    say(&mut world, A, &ack);
+    world.run_for(2 * SECOND);
+    let held = last(&log, B, "INVITE", ";tag=b");
+    assert!(held.is_some_and(|text| text.contains("a=sendonly")), "the hold waits for nothing");
+}

@@ -132,7 +132,7 @@ impl LegMut<'_, '_> {
         match need {
             Need::Impossible => return self.give_up_join(),
             Need::Wait => return self.wait_for_partner(),
-            Need::Nothing | Need::Offer(_) => self.leg.session.waited = false,
+            Need::Nothing | Need::Offer(_) => self.stop_waiting(),
         }
         let codecs = match &need {
             Need::Offer(codecs) => Some(codecs),
@@ -165,6 +165,13 @@ impl LegMut<'_, '_> {
         }
         self.leg.session.waited = true;
         self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + PATIENCE);
+    }
+
+    /// The partner has nothing to do any more: what waited for it goes on.
+    fn stop_waiting(&mut self) {
+        if core::mem::replace(&mut self.leg.session.waited, false) {
+            self.leg.deadlines.clear(Timer::Offer);
+        }
     }
 
     /// The two far ends cannot hear each other: better no call than a silent one. Of a caller and a
@@ -209,6 +216,7 @@ impl LegMut<'_, '_> {
     fn reinvite_refused(&mut self, code: u16, message: &Message<'_>) {
         self.leg.signalling.asked = ClientId::NONE;
         self.leg.offer.refused(&mut self.cx.core.arena);
+        self.leg.session.waited = false;
         match code {
             // The dialog is gone (RFC 3261 section 12.2.1.2).
             408 | 481 => return self.hang_up(Cause::SessionExpired, Party::Remote),
