@@ -322,3 +322,22 @@ fn a_far_end_waits_for_another_codec_and_a_hold_soon_after_is_passed_on_at_once(
     let held = last(&log, B, "INVITE", ";tag=b");
     assert!(held.is_some_and(|text| text.contains("a=sendonly")), "the hold waits for nothing");
 }
+
+#[test]
+fn an_update_with_a_contact_too_long_for_us_leaves_an_offer_of_ours_as_it_is() {
+    let route = format!("<sip:p.example;lr;x={}>", "r".repeat(1_700));
+    let record = format!("Record-Route: {route}\nRecord-Route: {route}\n");
+    let record: &'static str = record.leak();
+    let mut call = call(&Said { of_b: record, ..Said::default() });
+    call.a_offers(&sdp("10.1.0.1", 2, "0", "a=sendonly\n"));
+    let reinvite = call.b_reinvited().pop().unwrap();
+    let contact = format!("Contact: <sip:b@10.1.0.2;y={}>\n", "c".repeat(14_500));
+    let update = call.b.request("UPDATE", &contact, "");
+    say(&mut call.world, B, &update);
+    let answer = last(&call.log, B, "SIP/2.0", "UPDATE").unwrap();
+    assert!(answer.starts_with("SIP/2.0 500"), "{answer}");
+    call.b_answers(&reinvite, "200 OK", "", &sdp("10.1.0.2", 2, "0", "a=recvonly\n"));
+    call.unharmed();
+    call.a_hangs_up();
+    nothing_left(&mut call.world);
+}

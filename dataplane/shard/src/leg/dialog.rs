@@ -211,7 +211,7 @@ impl LegMut<'_, '_> {
             Err(bad) => return self.refuse_in(server, request, bad),
         };
         if !self.move_target(message) {
-            self.undo(exchanged);
+            self.undo(exchanged, message);
             let full = BadOffer { code: 500, cause: Cause::Internal, why: "no room" };
             return self.refuse_in(server, request, full);
         }
@@ -233,10 +233,14 @@ impl LegMut<'_, '_> {
         }
     }
 
-    fn undo(&mut self, exchanged: Option<Exchanged>) {
+    /// Nothing of [`LegMut::read_change`] holds. An UPDATE without a description changed nothing: an
+    /// offer of ours that is open meanwhile is another request's.
+    fn undo(&mut self, exchanged: Option<Exchanged>, message: &Message<'_>) {
+        let invite = message.method() == Some(Method::Invite);
         match exchanged {
             Some(exchanged) => self.abandon(exchanged),
-            None => self.leg.offer.refused(&mut self.cx.core.arena),
+            None if invite => self.leg.offer.refused(&mut self.cx.core.arena),
+            None => {}
         }
     }
 
@@ -275,7 +279,7 @@ impl LegMut<'_, '_> {
             if let Some(frame) = frame {
                 self.cx.discard(frame, Counter::DiscardNoRoom);
             }
-            self.undo(exchanged);
+            self.undo(exchanged, message);
             return self.transactions.servers.end(self.cx.core, server);
         };
         self.transactions.servers.send(&mut self.cx, server, 200, frame);
