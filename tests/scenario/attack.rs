@@ -130,7 +130,6 @@ struct Call {
     log: Log,
     a: Far,
     b: Far,
-    invite: String,
 }
 
 /// What the two say beside the usual.
@@ -181,7 +180,7 @@ fn call(said: &Said) -> Call {
         to: header(&invite, "From"),
         cseq: 0,
     };
-    Call { world, log, a, b, invite }
+    Call { world, log, a, b }
 }
 
 impl Call {
@@ -340,4 +339,58 @@ fn an_update_with_a_contact_too_long_for_us_leaves_an_offer_of_ours_as_it_is() {
     call.unharmed();
     call.a_hangs_up();
     nothing_left(&mut call.world);
+}
+
+#[test]
+fn a_refresh_that_met_a_busy_far_end_is_tried_again_before_the_session_ends() {
+    let said = Said {
+        of_a: "Supported: timer\nSession-Expires: 90;refresher=uas\n",
+        ..Said::default()
+    };
+    let mut call = call(&said);
+    let mut seen = 0;
+    let mut refused = false;
+    for _ in 0..800 {
+        call.world.run_for(ms(100));
+        let mut reinvites = all(&call.log, A, "INVITE", "");
+        reinvites.dedup();
+        if reinvites.len() > seen {
+            seen = reinvites.len();
+            let status = if refused { "200 OK" } else { "491 Request Pending" };
+            let more = "Contact: <sip:x@10.1.0.1:5060>\nSupported: timer\nSession-Expires: \
+                        90;refresher=uac\n";
+            let described = if refused { sdp("10.1.0.1", 1, "0", "") } else { String::new() };
+            refused = true;
+            let answer = reply(&reinvites[seen - 1], status, "1", more, &described);
+            say(&mut call.world, A, &answer);
+        }
+    }
+    assert!(all(&call.log, A, "BYE", "").is_empty(), "a live call was ended");
+    assert!(seen >= 2, "{seen}");
+}
+
+#[test]
+fn a_session_whose_stream_is_stopped_is_refreshed_all_the_same() {
+    let said = Said {
+        of_a: "Supported: timer\nSession-Expires: 90;refresher=uas\n",
+        ..Said::default()
+    };
+    let mut call = call(&said);
+    let more = "Supported: timer\nSession-Expires: 90;refresher=uas\n";
+    let text = call.a.request("INVITE", more, &sdp("10.1.0.1", 2, "0", "stopped"));
+    say(&mut call.world, A, &text);
+    let ack = call.a.request("ACK", "", "");
+    say(&mut call.world, A, &ack);
+    let held = call.b_reinvited().pop().unwrap();
+    call.b_answers(&held, "200 OK", "", &sdp("10.1.0.2", 2, "0", "a=inactive\n"));
+    call.world.run_for(50 * SECOND);
+    let refresh = last(&call.log, A, "INVITE", "");
+    assert!(refresh.is_some(), "nobody refreshes");
+    let more = "Contact: <sip:x@10.1.0.1:5060>\nSupported: timer\nSession-Expires: \
+                90;refresher=uac\n";
+    let answer = reply(&refresh.unwrap(), "200 OK", "1", more, &sdp("10.1.0.1", 2, "0", "stopped"));
+    say(&mut call.world, A, &answer);
+    call.world.run_for(15 * SECOND);
+    assert!(all(&call.log, A, "BYE", "").is_empty(), "a live call was ended");
+    call.unharmed();
 }

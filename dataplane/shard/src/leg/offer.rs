@@ -219,13 +219,17 @@ impl OfferAnswer {
 }
 
 impl Leg {
+    /// It stands and nothing is open on its dialog: no offer, no answer, no 2xx without its ACK.
+    pub(super) fn has_nothing_open(&self) -> bool {
+        self.state == super::State::Standing
+            && self.signalling.accepted.is_none()
+            && self.signalling.asked == crate::transaction::ClientId::NONE
+            && self.offer.phase == Phase::Agreed
+    }
+
     /// A later offer may go out now: nothing is open on this dialog, and there is a stream.
     fn may_offer(&self) -> bool {
-        let free = self.signalling.accepted.is_none()
-            && self.signalling.asked == crate::transaction::ClientId::NONE;
-        self.state == super::State::Standing
-            && free
-            && self.offer.phase == Phase::Agreed
+        self.has_nothing_open()
             && !self.offer.stopped
             && !self.deadlines.is_set(super::Timer::Offer)
     }

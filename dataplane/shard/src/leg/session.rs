@@ -90,14 +90,32 @@ impl LegMut<'_, '_> {
     }
 
     fn reinvite_unchanged(&mut self) {
-        self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + PATIENCE);
-        if self.may_offer() && self.offer_unchanged().is_ok() {
-            self.send_reinvite();
+        let now = self.cx.now.mono;
+        let sent =
+            self.may_refresh() && self.offer_unchanged().is_ok() && self.send_reinvite();
+        self.leg.deadlines.set(Timer::Refresh, now + if sent { PATIENCE } else { RETRY });
+    }
+
+    /// What is in force may be offered once more: nothing else is open, and no far end that was
+    /// busy is given its time. A stream that stopped is refreshed too, and so is a leg that waits
+    /// for its partner.
+    fn may_refresh(&self) -> bool {
+        let busy = self.leg.deadlines.is_set(Timer::Offer) && !self.leg.session.waited;
+        let over = self.leg.deadlines.is_due(Timer::Offer, self.cx.now.mono);
+        self.leg.has_nothing_open() && (!busy || over)
+    }
+
+    /// An offer of ours that was refused for now is tried again then; a refresh is, too.
+    fn retry_at(&mut self, at: Mono) {
+        let deadlines = &mut self.leg.deadlines;
+        deadlines.set(Timer::Offer, at);
+        if deadlines.is_due(Timer::Refresh, self.cx.now.mono + PATIENCE) {
+            deadlines.set(Timer::Refresh, at);
         }
     }
 
-    /// Sends the offer that is open.
-    fn send_reinvite(&mut self) {
+    /// Sends the offer that is open. False if it could not be sent.
+    fn send_reinvite(&mut self) -> bool {
         let agreed = self.leg.session.agreed;
         let sdp = self.leg.offer.take_text();
         let asked = self.ask(Sent::Reinvite, |writer, arena| {
@@ -116,6 +134,7 @@ impl LegMut<'_, '_> {
                 self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
             }
         }
+        asked.is_some()
     }
 
     /// Sees to it that the two far ends of a join hear each other and that each knows what the
@@ -149,7 +168,9 @@ impl LegMut<'_, '_> {
             };
         }
         match self.reoffer(codecs) {
-            Ok(()) => self.send_reinvite(),
+            Ok(()) => {
+                self.send_reinvite();
+            }
             Err(_) if codecs.is_some() => self.give_up_join(),
             Err(_) => {}
         }
@@ -222,7 +243,7 @@ impl LegMut<'_, '_> {
             408 | 481 => return self.hang_up(Cause::SessionExpired, Party::Remote),
             491 => {
                 let at = self.glare_over();
-                self.leg.deadlines.set(Timer::Offer, at);
+                self.retry_at(at);
             }
             422 => {
                 if let (Some(agreed), Some(min_se)) =
@@ -231,12 +252,12 @@ impl LegMut<'_, '_> {
                     let seconds = agreed.seconds.max(min_se);
                     self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
                 }
-                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
+                self.retry_at(self.cx.now.mono + RETRY);
             }
             500 | 503 => {
                 let seconds = message.number(sip::Name::RetryAfter).unwrap_or(2).clamp(1, 10);
                 let after = Duration::from_secs(u64::from(seconds));
-                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + after);
+                self.retry_at(self.cx.now.mono + after);
             }
             _ => {
                 // It takes nothing else than it has.
