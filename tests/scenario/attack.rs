@@ -394,3 +394,22 @@ fn a_session_whose_stream_is_stopped_is_refreshed_all_the_same() {
     assert!(all(&call.log, A, "BYE", "").is_empty(), "a live call was ended");
     call.unharmed();
 }
+
+#[test]
+fn a_far_end_that_answers_under_ever_new_tags_takes_no_room_for_each() {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    for tag in 0..300 {
+        let text = reply(&invite, "200 OK", &format!("t{tag}"), "", &sdp("10.1.0.2", 1, "0", ""));
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        world.inject(Datagram {
+            from: B.parse().unwrap(),
+            to: world::plane::listener(),
+            bytes,
+        });
+    }
+    world.run_for(ms(100));
+    let transactions: usize = world.plane.lanes.iter().map(|lane| lane.shard.transactions()).sum();
+    assert!(transactions < 20, "one INVITE takes {transactions} transactions");
+}

@@ -90,8 +90,9 @@ enum Cancel {
     Sent(Client, Stored),
 }
 
-/// Branches of a forking proxy that one INVITE may be answered by and that are told apart; further
-/// ones are ended each time they answer.
+/// Branches of a forking proxy that one INVITE may be answered by. Further ones hear nothing, and
+/// give up by themselves (RFC 3261 section 13.3.1.4): whoever answers under ever new tags gets no
+/// BYE, which is a transaction of ours, for each.
 const FORKS_MAX: usize = 4;
 
 #[derive(Debug)]
@@ -427,8 +428,8 @@ impl Clients {
         let tag = message.to_tag().unwrap_or_default();
         let hash = sip::key::call_hash(tag, &cx.core.plan.keys.token);
         let known = entry.answered.contains(&hash);
-        if !known {
-            let _ = entry.answered.try_push(hash);
+        if !known && entry.answered.try_push(hash).is_err() {
+            return cx.count(Counter::DiscardSipStray);
         }
         let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
         let mut block = [0; 4_096];
