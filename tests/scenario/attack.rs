@@ -413,3 +413,14 @@ fn a_far_end_that_answers_under_ever_new_tags_takes_no_room_for_each() {
     let transactions: usize = world.plane.lanes.iter().map(|lane| lane.shard.transactions()).sum();
     assert!(transactions < 20, "one INVITE takes {transactions} transactions");
 }
+
+#[test]
+fn the_ack_of_a_reinvite_goes_where_its_answer_says() {
+    let mut call = call(&Said::default());
+    call.a_offers(&sdp("10.1.0.1", 2, "0", "a=sendonly\n"));
+    let reinvite = call.b_reinvited().pop().unwrap();
+    let moved = "Contact: <sip:b@10.1.0.2:5099>\n";
+    call.b_answers(&reinvite, "200 OK", moved, &sdp("10.1.0.2", 2, "0", "a=recvonly\n"));
+    let ack = last(&call.log, B, "ACK", "CSeq: 2 ACK").unwrap();
+    assert!(ack.starts_with("ACK sip:b@10.1.0.2:5099 "), "{ack}");
+}
