@@ -424,3 +424,18 @@ fn the_ack_of_a_reinvite_goes_where_its_answer_says() {
     let ack = last(&call.log, B, "ACK", "CSeq: 2 ACK").unwrap();
     assert!(ack.starts_with("ACK sip:b@10.1.0.2:5099 "), "{ack}");
 }
+
+#[test]
+fn what_one_target_said_is_not_what_ended_the_call_at_the_next() {
+    let (mut world, log) = route_world(2);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let first = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&first, "500 Broken", "b", "", ""));
+    let next = last(&log, "10.1.0.3:5060", "INVITE", "").unwrap();
+    say(&mut world, "10.1.0.3:5060", &reply(&next, "180 Ringing", "c", "", ""));
+    world.run_for(40 * SECOND);
+    let heard = last(&log, A, "SIP/2.0", "INVITE").unwrap();
+    assert!(heard.starts_with("SIP/2.0 480"), "{heard}");
+    let ends = ends(&mut world);
+    assert!(ends.iter().all(|end| end.inbound || end.code == 0), "{ends:?}");
+}

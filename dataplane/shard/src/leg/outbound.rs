@@ -41,6 +41,8 @@ impl LegMut<'_, '_> {
 
     /// Sends the INVITE with the offer that is open to the target whose turn it is.
     pub(crate) fn invite(&mut self) {
+        // What a target before said is not what ends this one's call.
+        self.leg.story.code = 0;
         let Side::Outbound(side) = &self.leg.side else { return };
         let Some(target) = side.targets.get(usize::from(side.target)).copied() else {
             return self.finish(Cause::Unreachable, Party::Switch);
