@@ -439,3 +439,12 @@ fn what_one_target_said_is_not_what_ended_the_call_at_the_next() {
     let ends = ends(&mut world);
     assert!(ends.iter().all(|end| end.inbound || end.code == 0), "{ends:?}");
 }
+
+#[test]
+fn a_stopped_stream_is_offered_again_when_its_far_end_asks() {
+    let mut call = call(&Said::default());
+    let status = call.a_offers(&sdp("10.1.0.1", 2, "0", "stopped"));
+    assert!(status.starts_with("SIP/2.0 200"), "{status}");
+    let status = call.a_offers("");
+    assert!(status.starts_with("SIP/2.0 200"), "{status}");
+}

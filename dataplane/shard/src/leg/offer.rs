@@ -672,7 +672,11 @@ impl LegMut<'_, '_> {
     /// An offer in answer to a re-INVITE without one (RFC 6337 section 5.1: what we want now): all
     /// that the far end described and the other one takes.
     pub(crate) fn offer_again(&mut self) -> Result<(), BadOffer> {
-        if self.leg.offer.theirs.is_none() {
+        let one_line = || Session::parse(self.theirs_text()).is_ok_and(|s| s.media().len() == 1);
+        if self.leg.offer.theirs.is_none() || (self.leg.offer.stopped && one_line()) {
+            // There is nothing to offer it anew from. Its lines keep their number (RFC 3264 section
+            // 8).
+            self.leg.offer.wish = Direction::SendRecv;
             return self.offer_own();
         }
         let (view, other) = (self.view(), self.peer_view());
