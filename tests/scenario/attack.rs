@@ -448,3 +448,35 @@ fn a_stopped_stream_is_offered_again_when_its_far_end_asks() {
     let status = call.a_offers("");
     assert!(status.starts_with("SIP/2.0 200"), "{status}");
 }
+
+#[test]
+fn a_leg_that_was_not_answered_is_joined_with_nobody_and_billed_for_nothing() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    let mut world = World::new(&setup);
+    world.agent(Manner::silent());
+    world.agent(Manner::silent());
+    let (a, b) = (world.address(0), world.address(1));
+    world.control = Some(Box::new(Manual::new(&world.plane)));
+    let log = tap(&mut world);
+    send(&mut world, 0, &Command::Originate(originate(CallId(5), a, "sip:a@x.example")));
+    world.run_for(ms(50));
+    let invite_a = last(&log, A, "INVITE", "").unwrap();
+    say(&mut world, A, &reply(&invite_a, "180 Ringing", "a", "", ""));
+    let dialed = |told: &world::Told| match told.event() {
+        wire::Event::Dialed { leg, .. } => Some(leg),
+        _ => None,
+    };
+    let parent = manual(&mut world).told.iter().find_map(dialed).unwrap();
+    let wish = Originate { peer: parent, ..originate(CallId(6), b, "sip:b@x.example") };
+    send(&mut world, 0, &Command::Originate(wish));
+    world.run_for(ms(50));
+    let invite_b = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&invite_b, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0", "")));
+    world.run_for(5 * SECOND);
+    send(&mut world, 0, &Command::Hangup { call: CallId(5), cause: Cause::Normal });
+    world.run_for(SECOND);
+    let ends = ends(&mut world);
+    let of_a = ends.iter().find(|end| end.call == CallId(5)).unwrap();
+    assert_eq!(of_a.relay_ms, 0, "{of_a:?}");
+}

@@ -182,6 +182,10 @@ impl LegMut<'_, '_> {
                 return;
             }
         }
+        if !self.leg.is_up() {
+            // A dialled leg that rings itself: nothing of it is heard or billed yet.
+            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoAnswer });
+        }
         let own_call = self.leg.story.call;
         self.make_join(from, view);
         let joined = PeerMessage::Joined { call: own_call, view: self.view() };
