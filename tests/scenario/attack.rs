@@ -480,3 +480,37 @@ fn a_leg_that_was_not_answered_is_joined_with_nobody_and_billed_for_nothing() {
     let of_a = ends.iter().find(|end| end.call == CallId(5)).unwrap();
     assert_eq!(of_a.relay_ms, 0, "{of_a:?}");
 }
+
+#[test]
+fn a_leg_whose_partner_went_elsewhere_meanwhile_stands_alone_and_is_not_ended() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 2;
+    let mut world = World::new(&setup);
+    for _ in 0..3 {
+        world.agent(Manner::default());
+    }
+    world.control = Some(Box::new(Manual::new(&world.plane)));
+    let of = |call: u128| CallId(call << 64 | call);
+    for (at, shard) in [(0, 0), (1, 1), (2, 0)] {
+        let target = world.address(at);
+        let uri = format!("sip:g{}@x.example", at + 1);
+        let call = of(at as u128 + 1);
+        send(&mut world, shard, &Command::Originate(originate(call, target, &uri)));
+    }
+    world.run_for(2 * SECOND);
+    let answered = |told: &world::Told| match told.event() {
+        wire::Event::Answered { call, leg, .. } => Some((call, leg)),
+        _ => None,
+    };
+    let legs: Vec<_> = manual(&mut world).told.iter().filter_map(answered).collect();
+    let leg = |call: u128| legs.iter().find(|(id, _)| *id == of(call)).unwrap().1;
+    // The first is joined with the second, and before that one has heard of it with the third.
+    manual(&mut world).send(0, &Command::Join { call: of(1), b: leg(2) });
+    manual(&mut world).send(0, &Command::Join { call: of(3), b: leg(1) });
+    world.run_for(2 * SECOND);
+    assert!(ends(&mut world).is_empty(), "{:?}", ends(&mut world));
+    send(&mut world, 1, &Command::Hangup { call: of(2), cause: Cause::Normal });
+    world.run_for(SECOND);
+    let ends = ends(&mut world);
+    assert!(ends[0].relay_ms < 100, "{ends:?}");
+}

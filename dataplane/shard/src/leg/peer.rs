@@ -31,7 +31,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_answer(from, *call, sdp, view);
             }
             PeerMessage::Joined { view, .. } => self.on_peer_joined(from, view),
-            PeerMessage::Refused { cause } => self.hang_up(*cause, Party::Peer),
+            PeerMessage::Refused { cause } => self.on_peer_refused(from, *cause),
             PeerMessage::Join { call, view } => self.on_peer_join(from, *call, view),
             PeerMessage::Changed { view } => self.on_peer_changed(from, view),
             PeerMessage::Digit { digit, duration_ms } => {
@@ -166,7 +166,13 @@ impl LegMut<'_, '_> {
     fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != from {
-            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::OtherAnswered });
+            // What was dialled for us is not wanted any more; a leg that was only to be joined with
+            // us, and was overtaken, stands alone.
+            let message = match self.leg.links.children.contains(&from) {
+                true => PeerMessage::Refused { cause: Cause::OtherAnswered },
+                false => PeerMessage::Left,
+            };
+            return self.tell_peer(from, &message);
         }
         if self.leg.is_waiting() {
             self.set_peer_view(Some(view));
@@ -198,6 +204,11 @@ impl LegMut<'_, '_> {
         let expected = self.leg.links.dialed_for == from || self.leg.links.partner == from;
         if !expected {
             return;
+        }
+        let partner = self.leg.links.partner;
+        if partner != LegId::NONE && partner != from {
+            // It was joined with another one meanwhile.
+            return self.tell_peer(from, &PeerMessage::Left);
         }
         if self.leg.is_up() {
             self.make_join(from, view);
@@ -272,6 +283,15 @@ impl LegMut<'_, '_> {
         }
         self.tell_peer(partner, &PeerMessage::Left);
         self.left_join();
+    }
+
+    /// Whom it was dialled for, or its partner, does not want it. What a former partner said on its
+    /// way out is about that join.
+    fn on_peer_refused(&mut self, from: LegId, cause: Cause) {
+        let links = &self.leg.links;
+        if links.dialed_for == from || links.partner == from {
+            self.hang_up(cause, Party::Peer);
+        }
     }
 
     fn on_peer_left(&mut self, from: LegId) {
