@@ -514,3 +514,42 @@ fn a_leg_whose_partner_went_elsewhere_meanwhile_stands_alone_and_is_not_ended() 
     let ends = ends(&mut world);
     assert!(ends[0].relay_ms < 100, "{ends:?}");
 }
+
+#[test]
+fn early_media_is_heard_and_not_counted_as_a_join() {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    let early = sdp("10.1.0.2", 1, "0", "");
+    say(&mut world, B, &reply(&invite, "183 Session Progress", "b", "", &early));
+    let port = invite.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
+    let speak = |world: &mut World, from: u16, count: u16| {
+        for seq in from..from + count {
+            let mut bytes = vec![0x80, 0];
+            bytes.extend(seq.to_be_bytes());
+            bytes.extend((u32::from(seq) * 160).to_be_bytes());
+            bytes.extend(7_u32.to_be_bytes());
+            bytes.extend([0xff; 160]);
+            let to = format!("10.0.0.1:{port}").parse().unwrap();
+            world.inject(Datagram { from: "10.1.0.2:4000".parse().unwrap(), to, bytes });
+            world.run_for(ms(20));
+        }
+    };
+    speak(&mut world, 1, 100);
+    say(&mut world, B, &reply(&invite, "200 OK", "b", "", &early));
+    world.run_for(SECOND);
+    speak(&mut world, 101, 10);
+    let mut b = Far {
+        at: B,
+        call: header(&invite, "Call-ID"),
+        from: header(&invite, "To") + ";tag=b",
+        to: header(&invite, "From"),
+        cseq: 0,
+    };
+    let bye = b.request("BYE", "", "");
+    say(&mut world, B, &bye);
+    world.run_for(SECOND);
+    let ends = ends(&mut world);
+    let dialled = ends.iter().find(|end| !end.inbound).unwrap();
+    assert_eq!(dialled.relayed, 10, "{dialled:?}");
+}

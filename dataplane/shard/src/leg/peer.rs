@@ -225,6 +225,10 @@ impl LegMut<'_, '_> {
         self.leg.links.early = LegId::NONE;
         if self.leg.joins.begin(self.cx.now.wall) {
             self.cx.core.legs_joined += 1;
+            // Early media is nobody's join.
+            if let Some(stream) = self.media.stream_mut(self.leg.id) {
+                (stream.relayed, stream.relayed_bytes) = (0, 0);
+            }
         }
         self.set_peer_view(Some(view));
         self.leg.offer.attempts = 0;
