@@ -553,3 +553,59 @@ fn early_media_is_heard_and_not_counted_as_a_join() {
     let dialled = ends.iter().find(|end| !end.inbound).unwrap();
     assert_eq!(dialled.relayed, 10, "{dialled:?}");
 }
+
+#[test]
+fn a_caller_that_changes_its_codec_while_it_hears_early_media_goes_on_hearing_it() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    let mut world = World::new(&setup);
+    world.agent(Manner::silent());
+    let callee = world.agent(Manner::silent());
+    let target = world.address(callee);
+    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        let call = incoming.call;
+        let accept = Command::Accept { call, account: 9, setup_ms: 60_000 };
+        commands.push((told.shard, encode(&accept)));
+        commands.push((told.shard, encode(&Command::Answer { call, limit_ms: 0 })));
+        let wish = originate(CallId(77), target, incoming.uri);
+        let wish = Originate { peer: incoming.leg, parent: incoming.call, ..wish };
+        commands.push((told.shard, encode(&Command::Originate(wish))));
+    });
+    world.control = Some(Box::new(manual));
+    let log = tap(&mut world);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0 8", "")));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    let mut a = Far {
+        at: A,
+        call: "call".into(),
+        from: "<sip:a@example.com>;tag=1".into(),
+        to: header(&ok, "To"),
+        cseq: 1,
+    };
+    let ack = a.request("ACK", "", "");
+    say(&mut world, A, &ack);
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    let early = sdp("10.1.0.2", 1, "0", "");
+    say(&mut world, B, &reply(&invite, "183 Session Progress", "b", "", &early));
+    let narrower = a.request("INVITE", "", &sdp("10.1.0.1", 2, "8", ""));
+    say(&mut world, A, &narrower);
+    let ack = a.request("ACK", "", "");
+    say(&mut world, A, &ack);
+    let port = invite.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
+    for seq in 1..20_u16 {
+        let mut bytes = vec![0x80, 0];
+        bytes.extend(seq.to_be_bytes());
+        bytes.extend((u32::from(seq) * 160).to_be_bytes());
+        bytes.extend(7_u32.to_be_bytes());
+        bytes.extend([0xff; 160]);
+        let to = format!("10.0.0.1:{port}").parse().unwrap();
+        world.inject(Datagram { from: "10.1.0.2:4000".parse().unwrap(), to, bytes });
+        world.run_for(ms(20));
+    }
+    let log = log.borrow();
+    let voice = log.iter().filter(|(_, d)| d.to == "10.1.0.1:4000".parse().unwrap());
+    let types: Vec<u8> = voice.map(|(_, d)| d.bytes[1] & 0x7f).collect();
+    let wrong = types.iter().rev().take(10).filter(|pt| **pt != 8).count();
+    assert_eq!(wrong, 0, "it takes PCMA only and hears {types:?}");
+}

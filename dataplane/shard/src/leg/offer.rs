@@ -9,7 +9,7 @@
 //! An answer in a provisional response is taken for the media, but the offer stays open until the
 //! final one: its direction and its codecs do not outlive it.
 
-use base::{Arena, Stored};
+use base::{Arena, LegId, Stored};
 use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
 use wire::event::Cause;
 
@@ -608,13 +608,14 @@ impl LegMut<'_, '_> {
         offer.stopped = is_stopped(&answer);
     }
 
-    /// What the far end takes or wants is another thing: the partner hears of it, and we see to it
-    /// that both hear each other.
+    /// What the far end takes or wants is another thing: the partner (or the leg whose early media it
+    /// hears) is told, and we see to it that both hear each other.
     pub(crate) fn changed(&mut self) {
-        let partner = self.leg.links.partner;
-        if partner != base::LegId::NONE {
+        let links = &self.leg.links;
+        let other = if links.partner == LegId::NONE { links.early } else { links.partner };
+        if other != LegId::NONE {
             let view = self.view();
-            self.tell_peer(partner, &crate::handoff::PeerMessage::Changed { view });
+            self.tell_peer(other, &crate::handoff::PeerMessage::Changed { view });
         }
         self.align();
     }

@@ -265,7 +265,10 @@ impl LegMut<'_, '_> {
 
     /// What the other far end takes or wants is another thing.
     fn on_peer_changed(&mut self, from: LegId, view: &View) {
-        if self.leg.links.partner != from && self.leg.links.early != from {
+        let links = &self.leg.links;
+        // Before it is answered it is heard, as early media, by whom it was dialled for.
+        let early = links.early == from || (links.dialed_for == from && !self.leg.is_up());
+        if links.partner != from && !early {
             return;
         }
         self.set_peer_view(Some(view));
