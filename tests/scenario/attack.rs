@@ -227,6 +227,25 @@ fn nothing_left(world: &mut World) {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// A far end at this address speaks to that port of ours, PCMU.
+fn speak(world: &mut World, from: &str, port: u16, (seq, count): (u16, u16)) {
+    for seq in seq..seq + count {
+        let mut bytes = vec![0x80, 0];
+        bytes.extend(seq.to_be_bytes());
+        bytes.extend((u32::from(seq) * 160).to_be_bytes());
+        bytes.extend(7_u32.to_be_bytes());
+        bytes.extend([0xff; 160]);
+        let to = format!("10.0.0.1:{port}").parse().unwrap();
+        world.inject(Datagram { from: from.parse().unwrap(), to, bytes });
+        world.run_for(ms(20));
+    }
+}
+
+/// Where a description of ours wants media.
+fn port(text: &str) -> u16 {
+    text.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+}
+
 #[test]
 fn a_hold_that_met_a_busy_far_end_is_passed_on_a_little_later() {
     let mut call = call(&Said::default());
@@ -522,23 +541,10 @@ fn early_media_is_heard_and_not_counted_as_a_join() {
     let invite = last(&log, B, "INVITE", "").unwrap();
     let early = sdp("10.1.0.2", 1, "0", "");
     say(&mut world, B, &reply(&invite, "183 Session Progress", "b", "", &early));
-    let port = invite.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
-    let speak = |world: &mut World, from: u16, count: u16| {
-        for seq in from..from + count {
-            let mut bytes = vec![0x80, 0];
-            bytes.extend(seq.to_be_bytes());
-            bytes.extend((u32::from(seq) * 160).to_be_bytes());
-            bytes.extend(7_u32.to_be_bytes());
-            bytes.extend([0xff; 160]);
-            let to = format!("10.0.0.1:{port}").parse().unwrap();
-            world.inject(Datagram { from: "10.1.0.2:4000".parse().unwrap(), to, bytes });
-            world.run_for(ms(20));
-        }
-    };
-    speak(&mut world, 1, 100);
+    speak(&mut world, "10.1.0.2:4000", port(&invite), (1, 100));
     say(&mut world, B, &reply(&invite, "200 OK", "b", "", &early));
     world.run_for(SECOND);
-    speak(&mut world, 101, 10);
+    speak(&mut world, "10.1.0.2:4000", port(&invite), (101, 10));
     let mut b = Far {
         at: B,
         call: header(&invite, "Call-ID"),
@@ -592,20 +598,37 @@ fn a_caller_that_changes_its_codec_while_it_hears_early_media_goes_on_hearing_it
     say(&mut world, A, &narrower);
     let ack = a.request("ACK", "", "");
     say(&mut world, A, &ack);
-    let port = invite.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap();
-    for seq in 1..20_u16 {
-        let mut bytes = vec![0x80, 0];
-        bytes.extend(seq.to_be_bytes());
-        bytes.extend((u32::from(seq) * 160).to_be_bytes());
-        bytes.extend(7_u32.to_be_bytes());
-        bytes.extend([0xff; 160]);
-        let to = format!("10.0.0.1:{port}").parse().unwrap();
-        world.inject(Datagram { from: "10.1.0.2:4000".parse().unwrap(), to, bytes });
-        world.run_for(ms(20));
-    }
+    speak(&mut world, "10.1.0.2:4000", port(&invite), (1, 20));
     let log = log.borrow();
     let voice = log.iter().filter(|(_, d)| d.to == "10.1.0.1:4000".parse().unwrap());
     let types: Vec<u8> = voice.map(|(_, d)| d.bytes[1] & 0x7f).collect();
     let wrong = types.iter().rev().take(10).filter(|pt| **pt != 8).count();
     assert_eq!(wrong, 0, "it takes PCMA only and hears {types:?}");
+}
+
+#[test]
+fn a_target_that_was_left_does_not_hear_the_caller_while_the_next_one_rings() {
+    let (mut world, log) = route_world(2);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let first = last(&log, B, "INVITE", "").unwrap();
+    let early = sdp("10.1.0.2", 1, "0", "");
+    say(&mut world, B, &reply(&first, "183 Session Progress", "b", "", &early));
+    let ours = port(&last(&log, A, "SIP/2.0 183", "").unwrap());
+    speak(&mut world, "10.1.0.1:4000", ours, (1, 10));
+    let heard = |log: &Log| {
+        let to = "10.1.0.2:4000".parse().unwrap();
+        log.borrow().iter().filter(|(_, datagram)| datagram.to == to).count()
+    };
+    assert!(heard(&log) >= 9);
+    say(&mut world, B, &reply(&first, "503 Full", "b", "", ""));
+    let next = last(&log, "10.1.0.3:5060", "INVITE", "").unwrap();
+    say(&mut world, "10.1.0.3:5060", &reply(&next, "180 Ringing", "c", "", ""));
+    let before = heard(&log);
+    speak(&mut world, "10.1.0.1:4000", ours, (11, 50));
+    assert_eq!(heard(&log), before, "the caller is heard by who is not called any more");
+    let answer = sdp("10.1.0.3", 1, "0", "");
+    say(&mut world, "10.1.0.3:5060", &reply(&next, "200 OK", "c", "", &answer));
+    speak(&mut world, "10.1.0.1:4000", ours, (61, 10));
+    let to = "10.1.0.3:4000".parse().unwrap();
+    assert!(log.borrow().iter().filter(|(_, datagram)| datagram.to == to).count() >= 9);
 }

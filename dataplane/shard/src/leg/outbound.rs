@@ -302,6 +302,11 @@ impl LegMut<'_, '_> {
         self.leg.offer.forget_theirs(arena);
         self.leg.signalling.dialog = None;
         arena.free(&mut self.leg.signalling.text);
+        let early = self.media.stream(self.leg.id).filter(|stream| stream.on);
+        if let Some(plan) = early.map(|stream| stream.plan.stopped()) {
+            // Its early media is over: it neither speaks to the caller nor hears it.
+            self.media.set_plan(&mut self.cx, self.leg.id, plan, true);
+        }
         self.invite();
         true
     }
