@@ -632,3 +632,13 @@ fn a_target_that_was_left_does_not_hear_the_caller_while_the_next_one_rings() {
     let to = "10.1.0.3:4000".parse().unwrap();
     assert!(log.borrow().iter().filter(|(_, datagram)| datagram.to == to).count() >= 9);
 }
+
+#[test]
+fn a_dialog_too_long_for_us_is_no_reason_to_say_that_we_are_full() {
+    let (mut world, log) = route_world(1);
+    let route = format!("<sip:p.example;lr;x={}>", "r".repeat(2_500));
+    let more = format!("Record-Route: {route}\nRecord-Route: {route}\n");
+    say(&mut world, A, &invite(&more, &sdp("10.1.0.1", 1, "0", "")));
+    let answer = last(&log, A, "SIP/2.0", "INVITE").unwrap();
+    assert!(!answer.starts_with("SIP/2.0 503"), "{answer}");
+}
