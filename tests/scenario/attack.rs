@@ -642,3 +642,29 @@ fn a_dialog_too_long_for_us_is_no_reason_to_say_that_we_are_full() {
     let answer = last(&log, A, "SIP/2.0", "INVITE").unwrap();
     assert!(!answer.starts_with("SIP/2.0 503"), "{answer}");
 }
+
+#[test]
+fn a_call_that_ends_while_there_is_no_room_is_ended_at_both_far_ends() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    setup.plane.transactions = 2;
+    setup.plane.timers.media_timeout = Duration::ZERO;
+    let mut world = World::new(&setup);
+    for _ in 0..4 {
+        world.agent(Manner::silent());
+    }
+    world.control = Some(Box::new(Manual::new(&world.plane)));
+    let log = tap(&mut world);
+    let (b, silent) = (world.address(1), [world.address(2), world.address(3)]);
+    send(&mut world, 0, &Command::Originate(originate(CallId(5), b, "sip:b@x.example")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&invite, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0", "")));
+    world.run_for(40 * SECOND);
+    for (at, target) in silent.into_iter().enumerate() {
+        let call = CallId(10 + at as u128);
+        send(&mut world, 0, &Command::Originate(originate(call, target, "sip:c@x.example")));
+    }
+    send(&mut world, 0, &Command::Hangup { call: CallId(5), cause: Cause::Normal });
+    world.run_for(60 * SECOND);
+    assert!(last(&log, B, "BYE", "").is_some(), "its far end never hears of the end");
+}

@@ -9,7 +9,7 @@ use wire::event::{Cause, Party};
 
 use super::offer::{BadOffer, Exchanged, Phase};
 use super::{LegMut, State};
-use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, via_of};
+use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of};
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
@@ -362,15 +362,28 @@ impl LegMut<'_, '_> {
     /// BYE, with the Reason that the other side ended with.
     pub(crate) fn send_bye(&mut self) {
         let mut reason = core::mem::take(&mut self.leg.signalling.reason);
-        self.ask(Sent::Bye, |writer, arena| {
-            let reason = arena.get(&reason);
-            let writer = match reason.is_empty() {
-                true => writer,
-                false => writer.field(Name::Reason, reason),
-            };
-            writer.finish().ok().map(<[u8]>::len)
-        });
+        let asked = self.ask(Sent::Bye, |writer, arena| with_reason(writer, arena.get(&reason)));
+        if asked.is_none() {
+            self.send_bye_once(&reason);
+        }
         self.cx.core.arena.free(&mut reason);
+    }
+
+    /// There is no room for a transaction: BYE without one is not repeated, but better than none.
+    #[cold]
+    fn send_bye_once(&mut self, reason: &base::Stored) {
+        let signalling = &mut self.leg.signalling;
+        let Some(dialog) = signalling.dialog.as_mut() else { return };
+        let text = &signalling.text;
+        let hop = towards(dialog.next_hop(self.cx.core.arena.get(text)), signalling.hop);
+        let id = self.leg.id;
+        let frame = self.cx.compose(|out, core| {
+            let (branch, arena) = (lone_branch(core, id), &core.arena);
+            let via = via_of(core, hop, &branch);
+            let writer = dialog.request(arena.get(text), out, Method::Bye, &via);
+            with_reason(writer, arena.get(reason))
+        });
+        self.cx.send_sip(hop, frame);
     }
 
     /// What became of a request of ours.
@@ -420,6 +433,14 @@ impl LegMut<'_, '_> {
             self.leg.signalling.reason = arena.store(reason).unwrap_or_default();
         }
     }
+}
+
+fn with_reason(writer: Writer<'_>, reason: &[u8]) -> Option<usize> {
+    let writer = match reason.is_empty() {
+        true => writer,
+        false => writer.field(Name::Reason, reason),
+    };
+    writer.finish().ok().map(<[u8]>::len)
 }
 
 fn has_body(message: &Message<'_>) -> bool {

@@ -484,9 +484,11 @@ fn cancel_timeout(cx: &mut Cx<'_, '_>, entry: &mut ClientTransaction, timers: &T
 }
 
 /// What the salt of a branch says beside the transaction.
-const REQUEST: u32 = 0;
+pub(crate) const REQUEST: u32 = 0;
 /// The ACK of a 2xx is a transaction of its own: its branch is no INVITE's.
 const ACK: u32 = 1;
+/// A request without a transaction, by its leg: nobody waits for its answer.
+const LONE: u32 = 2;
 
 fn branch(core: &Core<'_>, id: ClientId, salt: u32) -> sip::token::Token {
     sip::token::make(Kind::Branch { salt }, id.0.0, &core.plan.keys.token)
@@ -500,6 +502,11 @@ fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
 /// The Via of the ACK of a 2xx to the request `id`.
 pub(crate) fn ack_branch(core: &Core<'_>, id: ClientId) -> sip::token::Token {
     branch(core, id, ACK)
+}
+
+/// The branch of a request of this leg that has no transaction.
+pub(crate) fn lone_branch(core: &Core<'_>, leg: LegId) -> sip::token::Token {
+    branch(core, ClientId(leg), LONE)
 }
 
 /// A Via through this hop with this branch.
