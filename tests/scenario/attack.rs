@@ -668,3 +668,41 @@ fn a_call_that_ends_while_there_is_no_room_is_ended_at_both_far_ends() {
     world.run_for(60 * SECOND);
     assert!(last(&log, B, "BYE", "").is_some(), "its far end never hears of the end");
 }
+
+#[test]
+fn a_call_that_asks_without_end_leaves_room_for_others() {
+    let mut call = call(&Said::default());
+    for _ in 0..400 {
+        let options = call.a.request("OPTIONS", "", "");
+        let bytes = options.replace('\n', "\r\n").into_bytes();
+        let to = world::plane::listener();
+        call.world.inject(Datagram { from: A.parse().unwrap(), to, bytes });
+        call.world.run_for(ms(5));
+    }
+    let other = invite("", &sdp("10.1.0.1", 1, "0", "")).replace("call\n", "other\n");
+    say(&mut call.world, A, &other.replace("z9hG4bKfirst", "z9hG4bKother"));
+    let answer = last(&call.log, A, "SIP/2.0", "Call-ID: other").unwrap();
+    assert!(!answer.starts_with("SIP/2.0 503"), "{answer}");
+    let bye = call.a.request("BYE", "", "");
+    say(&mut call.world, A, &bye);
+    assert!(last(&call.log, B, "BYE", "").is_some());
+}
+
+#[test]
+fn digits_without_end_take_no_room_from_others() {
+    let said = Said { of_b: "Allow: INVITE, ACK, BYE, INFO\n", ..Said::default() };
+    let mut call = call(&said);
+    for _ in 0..400 {
+        let text = "Signal=5\nDuration=100\n";
+        let more = format!("Content-Type: application/dtmf-relay\nContent-Length: 24\n\n{text}");
+        let info = call.a.request("INFO", "", "").replace("Content-Length: 0\n\n", &more);
+        let bytes = info.replace('\n', "\r\n").into_bytes();
+        let to = world::plane::listener();
+        call.world.inject(Datagram { from: A.parse().unwrap(), to, bytes });
+        call.world.run_for(ms(5));
+    }
+    assert!(all(&call.log, B, "INFO", "Signal=5").len() > 20, "digits cross");
+    let shards = call.world.plane.lanes.iter();
+    let transactions: usize = shards.map(|lane| lane.shard.transactions()).sum();
+    assert!(transactions < 200, "one call takes {transactions} transactions");
+}

@@ -14,6 +14,10 @@ use crate::transport::Datagram;
 use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
+/// Transactions that one leg's far end may bring about: a second, and at once. Each stands for 32 s.
+const SHARE_RATE: u32 = 4;
+pub(super) const SHARE_BURST: u32 = 32;
+
 /// A request whose To tag is the leg's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
@@ -80,8 +84,13 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Takes a transaction for the request. None (counted) if the table is full.
+    /// Takes a transaction for the request. None (counted) if the table is full, or if the leg has
+    /// its share of it: then it is answered without one.
     fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
+        if !self.may_take_transaction() {
+            self.cx.count(Counter::DiscardNoRoom);
+            return None;
+        }
         let Request { datagram, message, key } = *request;
         let begin = Begin {
             invite: message.method() == Some(Method::Invite),
@@ -95,6 +104,12 @@ impl LegMut<'_, '_> {
             self.cx.count(Counter::DiscardNoRoom);
         }
         server
+    }
+
+    /// A leg's share of the transactions, which others need too: whatever its far end asks for, it
+    /// has some tens a moment and a few a second.
+    pub(crate) fn may_take_transaction(&mut self) -> bool {
+        self.leg.signalling.share.take(SHARE_RATE, SHARE_BURST, self.cx.now.mono)
     }
 
     /// Answers the request in a transaction of its own.

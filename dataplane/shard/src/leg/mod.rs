@@ -54,6 +54,7 @@ use crate::cx::Cx;
 use crate::media::Media;
 use crate::route::RouteHandle;
 use crate::transaction::{ClientId, ServerId, Transactions};
+use crate::transport::guard::Bucket;
 use crate::usage::Joins;
 
 /// How often a standing leg's usage goes to its cell, and its silence is looked at.
@@ -117,6 +118,8 @@ pub(crate) struct Signalling {
     pub(crate) spoke_at: Mono,
     /// The value of the Reason header that the far end ended with.
     pub(crate) reason: Stored,
+    /// Transactions that may be taken for what the far end asks.
+    pub(crate) share: Bucket,
 }
 
 /// A 2xx of ours to an INVITE, repeated until its ACK comes (RFC 3261 section 13.3.1.4).
@@ -346,6 +349,7 @@ impl Signalling {
             allows_update: false,
             spoke_at: Mono(0),
             reason: Stored::default(),
+            share: Bucket::full(dialog::SHARE_BURST, Mono(0)),
         }
     }
 }
