@@ -101,8 +101,8 @@ impl Far {
         };
         format!(
             "{method} sip:tandem@10.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP {at};branch=z9hG4bK\
-             {method}{cseq};rport\nMax-Forwards: 70\nFrom: {from}\nTo: {to}\nCall-ID: {call}\nCSeq: \
-             {cseq} {method}\n{contact}{more}{}",
+             {method}{cseq};rport\nMax-Forwards: 70\nFrom: {from}\nTo: {to}\nCall-ID: {call}\n\
+             CSeq: {cseq} {method}\n{contact}{more}{}",
             body(sdp)
         )
     }
@@ -329,7 +329,13 @@ fn a_far_end_waits_for_another_codec_and_a_hold_soon_after_is_passed_on_at_once(
     let invite = last(&log, B, "INVITE", "").unwrap();
     say(&mut world, B, &reply(&invite, "200 OK", "b", "", &sdp("10.1.0.2", 1, "9", "")));
     let reinvite = last(&log, A, "INVITE", "").unwrap();
-    let answer = reply(&reinvite, "200 OK", "1", "Contact: <sip:x@10.1.0.1:5060>\n", &sdp("10.1.0.1", 2, "9", ""));
+    let answer = reply(
+        &reinvite,
+        "200 OK",
+        "1",
+        "Contact: <sip:x@10.1.0.1:5060>\n",
+        &sdp("10.1.0.1", 2, "9", ""),
+    );
     say(&mut world, A, &answer);
     world.run_for(SECOND);
     let hold = a.request("INVITE", "", &sdp("10.1.0.1", 3, "9", "a=sendonly\n"));
@@ -362,10 +368,8 @@ fn an_update_with_a_contact_too_long_for_us_leaves_an_offer_of_ours_as_it_is() {
 
 #[test]
 fn a_refresh_that_met_a_busy_far_end_is_tried_again_before_the_session_ends() {
-    let said = Said {
-        of_a: "Supported: timer\nSession-Expires: 90;refresher=uas\n",
-        ..Said::default()
-    };
+    let said =
+        Said { of_a: "Supported: timer\nSession-Expires: 90;refresher=uas\n", ..Said::default() };
     let mut call = call(&said);
     let mut seen = 0;
     let mut refused = false;
@@ -390,10 +394,8 @@ fn a_refresh_that_met_a_busy_far_end_is_tried_again_before_the_session_ends() {
 
 #[test]
 fn a_session_whose_stream_is_stopped_is_refreshed_all_the_same() {
-    let said = Said {
-        of_a: "Supported: timer\nSession-Expires: 90;refresher=uas\n",
-        ..Said::default()
-    };
+    let said =
+        Said { of_a: "Supported: timer\nSession-Expires: 90;refresher=uas\n", ..Said::default() };
     let mut call = call(&said);
     let more = "Supported: timer\nSession-Expires: 90;refresher=uas\n";
     let text = call.a.request("INVITE", more, &sdp("10.1.0.1", 2, "0", "stopped"));
@@ -422,11 +424,7 @@ fn a_far_end_that_answers_under_ever_new_tags_takes_no_room_for_each() {
     for tag in 0..300 {
         let text = reply(&invite, "200 OK", &format!("t{tag}"), "", &sdp("10.1.0.2", 1, "0", ""));
         let bytes = text.replace('\n', "\r\n").into_bytes();
-        world.inject(Datagram {
-            from: B.parse().unwrap(),
-            to: world::plane::listener(),
-            bytes,
-        });
+        world.inject(Datagram { from: B.parse().unwrap(), to: world::plane::listener(), bytes });
     }
     world.run_for(ms(100));
     let transactions: usize = world.plane.lanes.iter().map(|lane| lane.shard.transactions()).sum();

@@ -9,12 +9,14 @@ use wire::event::{Cause, Party};
 
 use super::offer::{BadOffer, Exchanged, Phase};
 use super::{LegMut, State};
-use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of};
+use crate::transaction::{
+    Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
+};
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
-/// Transactions that one leg's far end may bring about: a second, and at once. Each stands for 32 s.
+/// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
 const SHARE_RATE: u32 = 4;
 pub(super) const SHARE_BURST: u32 = 32;
 
@@ -248,8 +250,8 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Nothing of [`LegMut::read_change`] holds. An UPDATE without a description changed nothing: an
-    /// offer of ours that is open meanwhile is another request's.
+    /// Nothing of [`LegMut::read_change`] holds. An UPDATE without a description changed nothing:
+    /// an offer of ours that is open meanwhile is another request's.
     fn undo(&mut self, exchanged: Option<Exchanged>, message: &Message<'_>) {
         let invite = message.method() == Some(Method::Invite);
         match exchanged {

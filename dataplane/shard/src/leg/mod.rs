@@ -273,6 +273,14 @@ impl Leg {
         matches!(self.state, State::Arrived | State::Ringing)
     }
 
+    /// It stands and nothing is open on its dialog: no offer, no answer, no 2xx without its ACK.
+    pub(crate) fn has_nothing_open(&self) -> bool {
+        self.state == State::Standing
+            && self.signalling.accepted.is_none()
+            && self.signalling.asked == ClientId::NONE
+            && self.offer.phase() == offer::Phase::Agreed
+    }
+
     /// The next moment at which something of it is due.
     pub(crate) fn deadline(&self) -> Mono {
         let accepted = self.signalling.accepted.as_ref();

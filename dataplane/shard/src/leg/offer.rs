@@ -219,14 +219,6 @@ impl OfferAnswer {
 }
 
 impl Leg {
-    /// It stands and nothing is open on its dialog: no offer, no answer, no 2xx without its ACK.
-    pub(super) fn has_nothing_open(&self) -> bool {
-        self.state == super::State::Standing
-            && self.signalling.accepted.is_none()
-            && self.signalling.asked == crate::transaction::ClientId::NONE
-            && self.offer.phase == Phase::Agreed
-    }
-
     /// A later offer may go out now: nothing is open on this dialog, and there is a stream.
     fn may_offer(&self) -> bool {
         self.has_nothing_open()
@@ -608,8 +600,8 @@ impl LegMut<'_, '_> {
         offer.stopped = is_stopped(&answer);
     }
 
-    /// What the far end takes or wants is another thing: the partner (or the leg whose early media it
-    /// hears) is told, and we see to it that both hear each other.
+    /// What the far end takes or wants is another thing: the partner (or the leg whose early media
+    /// it hears) is told, and we see to it that both hear each other.
     pub(crate) fn changed(&mut self) {
         let links = &self.leg.links;
         let other = if links.partner == LegId::NONE { links.early } else { links.partner };

@@ -91,8 +91,7 @@ impl LegMut<'_, '_> {
 
     fn reinvite_unchanged(&mut self) {
         let now = self.cx.now.mono;
-        let sent =
-            self.may_refresh() && self.offer_unchanged().is_ok() && self.send_reinvite();
+        let sent = self.may_refresh() && self.offer_unchanged().is_ok() && self.send_reinvite();
         self.leg.deadlines.set(Timer::Refresh, now + if sent { PATIENCE } else { RETRY });
     }
 

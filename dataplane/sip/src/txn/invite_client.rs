@@ -81,7 +81,7 @@ impl InviteClient {
         self.0.apply(event, now, timers)
     }
 
-    /// Nobody rings any more (a CANCEL has been sent, section 9.1) or nobody ever did (a re-INVITE):
+    /// Nobody rings any more (a CANCEL has been sent, section 9.1) or nobody ever did (re-INVITE):
     /// without a final response within 64 * T1 from now the transaction times out.
     pub fn give_up_later(&mut self, now: Mono, timers: &Timers) {
         if self.state() == State::Proceeding {
