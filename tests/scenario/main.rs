@@ -3,6 +3,7 @@
 mod common;
 
 mod apart;
+mod attack;
 mod cancel;
 mod digits;
 mod early_media;
