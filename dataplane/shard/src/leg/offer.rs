@@ -80,6 +80,8 @@ pub(crate) struct OfferAnswer {
     pub(crate) wish: Direction,
     /// The direction that our last description said.
     told: Direction,
+    /// What it said before the offer that is open.
+    told_before: Direction,
     /// The far end stopped its stream (`m=audio 0`): until it offers one we offer nothing.
     stopped: bool,
     /// It refused an offer of ours.
@@ -204,12 +206,13 @@ impl OfferAnswer {
         }
     }
 
-    /// Our offer was refused or never answered.
+    /// Our offer was refused or never answered: what we said in it was never said.
     pub(crate) fn refused(&mut self, arena: &mut Arena) {
         if let Some(mut text) = self.pending.take() {
             arena.free(&mut text);
         }
         if self.phase == Phase::Reoffered {
+            self.told = self.told_before;
             self.advance(Exchange::TheyRefuse);
         }
     }
@@ -340,7 +343,7 @@ impl LegMut<'_, '_> {
     fn keep_offer(&mut self, offer: Stored, told: Direction) {
         let state = &mut self.leg.offer;
         OfferAnswer::replace(&mut state.pending, offer, &mut self.cx.core.arena);
-        state.told = told;
+        (state.told_before, state.told) = (state.told, told);
         state.advance(Exchange::WeOffer);
     }
 

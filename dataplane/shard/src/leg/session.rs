@@ -31,6 +31,8 @@ pub(crate) struct Session {
     probe: ClientId,
     /// The partner's offer was waited for once.
     waited: bool,
+    /// A refresh by re-INVITE is out.
+    refreshing: bool,
     heard: Heard,
 }
 
@@ -48,7 +50,8 @@ const MUTE_MAX: u8 = 3;
 
 impl Default for Session {
     fn default() -> Self {
-        Self { agreed: None, probe: ClientId::NONE, waited: false, heard: Heard::default() }
+        let (probe, heard) = (ClientId::NONE, Heard::default());
+        Self { agreed: None, probe, waited: false, refreshing: false, heard }
     }
 }
 
@@ -57,7 +60,7 @@ impl LegMut<'_, '_> {
     pub(crate) fn session_agreed(&mut self, agreed: Option<Agreed>) {
         let now = self.cx.now.mono;
         let after = |seconds: u32| now + Duration::from_secs(u64::from(seconds));
-        self.leg.session.agreed = agreed;
+        (self.leg.session.agreed, self.leg.session.refreshing) = (agreed, false);
         let deadlines = &mut self.leg.deadlines;
         deadlines.clear(Timer::Session);
         deadlines.clear(Timer::Refresh);
@@ -90,8 +93,11 @@ impl LegMut<'_, '_> {
     }
 
     fn reinvite_unchanged(&mut self) {
-        self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + PATIENCE);
-        if self.may_offer() && self.offer_unchanged().is_ok() {
+        let offered = self.may_offer() && self.offer_unchanged().is_ok();
+        let wait = if offered { PATIENCE } else { RETRY };
+        self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + wait);
+        if offered {
+            self.leg.session.refreshing = true;
             self.send_reinvite();
         }
     }
@@ -132,7 +138,7 @@ impl LegMut<'_, '_> {
         match need {
             Need::Impossible => return self.give_up_join(),
             Need::Wait => return self.wait_for_partner(),
-            Need::Nothing | Need::Offer(_) => self.leg.session.waited = false,
+            Need::Nothing | Need::Offer(_) => self.stop_waiting(),
         }
         let codecs = match &need {
             Need::Offer(codecs) => Some(codecs),
@@ -152,6 +158,13 @@ impl LegMut<'_, '_> {
             Ok(()) => self.send_reinvite(),
             Err(_) if codecs.is_some() => self.give_up_join(),
             Err(_) => {}
+        }
+    }
+
+    /// The partner has been offered what it had to be: nothing holds our own offers back.
+    fn stop_waiting(&mut self) {
+        if core::mem::take(&mut self.leg.session.waited) {
+            self.leg.deadlines.clear(Timer::Offer);
         }
     }
 
@@ -214,27 +227,40 @@ impl LegMut<'_, '_> {
             408 | 481 => return self.hang_up(Cause::SessionExpired, Party::Remote),
             491 => {
                 let at = self.glare_over();
-                self.leg.deadlines.set(Timer::Offer, at);
+                self.reinvite_again(at);
             }
             422 => {
-                if let (Some(agreed), Some(min_se)) =
-                    (self.leg.session.agreed, sip::session::min_se_of_422(message))
-                {
-                    let seconds = agreed.seconds.max(min_se);
-                    self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
-                }
-                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
+                self.lengthen(message);
+                self.reinvite_again(self.cx.now.mono + RETRY);
             }
             500 | 503 => {
                 let seconds = message.number(sip::Name::RetryAfter).unwrap_or(2).clamp(1, 10);
                 let after = Duration::from_secs(u64::from(seconds));
-                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + after);
+                self.reinvite_again(self.cx.now.mono + after);
             }
             _ => {
                 // It takes nothing else than it has.
                 self.leg.offer.fixed = true;
                 self.changed();
             }
+        }
+    }
+
+    /// What a re-INVITE was for is tried again then: an offer, or the refresh of the session.
+    fn reinvite_again(&mut self, at: Mono) {
+        self.leg.deadlines.set(Timer::Offer, at);
+        if core::mem::take(&mut self.leg.session.refreshing) {
+            self.leg.deadlines.set(Timer::Refresh, at);
+        }
+    }
+
+    /// 422: the interval is at least what the far end takes (RFC 4028 section 7.3).
+    fn lengthen(&mut self, message: &Message<'_>) {
+        if let (Some(agreed), Some(min_se)) =
+            (self.leg.session.agreed, sip::session::min_se_of_422(message))
+        {
+            let seconds = agreed.seconds.max(min_se);
+            self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
         }
     }
 
@@ -277,7 +303,10 @@ impl LegMut<'_, '_> {
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono);
             }
             // Busy: once more, as long as the session lasts.
-            (Report::Response(_), _) => {
+            (Report::Response(code), message) => {
+                if let Some(message) = message.filter(|_| code == 422) {
+                    self.lengthen(message);
+                }
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + RETRY);
             }
         }
