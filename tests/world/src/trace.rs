@@ -45,7 +45,15 @@ impl Trace {
                 line.to_owned()
             };
             let first = text.lines().next().unwrap_or_default();
-            format!("{from} -> {to} {first} [{} | {}]", field("CSeq"), field("Call-ID"))
+            let directions = ["a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"];
+            let direction = directions.into_iter().find(|it| text.contains(it)).unwrap_or_default();
+            let media = [field("c="), field("m="), direction.to_owned()].join(" ");
+            format!(
+                "{from} -> {to} {first} [{} | {} | {}]",
+                field("CSeq"),
+                field("Call-ID"),
+                media.trim()
+            )
         });
     }
 }
