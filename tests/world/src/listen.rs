@@ -194,9 +194,12 @@ impl Listener {
         let at = [pair.looks[0].at, pair.looks[1].at];
         let now = world.now;
         // With c=0.0.0.0 nobody could say where media comes from after a move.
-        if let Move::One(side, Action::MoveMedia) = what
-            && pair.looks[*side].wish != Direction::SendRecv
-        {
+        let moves = |side: Side| match what {
+            Move::One(of, action) => *of == side && *action == Action::MoveMedia,
+            Move::Both(actions, _) => actions[side] == Action::MoveMedia,
+            Move::Digit(..) => false,
+        };
+        if [0, 1].into_iter().any(|at| moves(at) && pair.looks[at].wish != Direction::SendRecv) {
             return;
         }
         if !matches!(what, Move::Digit(..)) {

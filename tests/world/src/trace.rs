@@ -37,7 +37,11 @@ impl Trace {
         self.line(now, || {
             let Datagram { from, to, bytes } = datagram;
             if !sip {
-                return format!("{from} -> {to} media, {} bytes", bytes.len());
+                let header = rtp::Header::parse(bytes).ok().map(|it| {
+                    format!("pt {} seq {} at {} of {:x}", it.pt, it.seq, it.timestamp, it.ssrc.0)
+                });
+                let header = header.unwrap_or_default();
+                return format!("{from} -> {to} media, {} bytes {header}", bytes.len());
             }
             let text = String::from_utf8_lossy(bytes);
             let field = |name: &str| {
