@@ -206,7 +206,7 @@ impl OfferAnswer {
         }
     }
 
-    /// Our offer was refused or never answered.
+    /// Our offer was refused or never answered: what we said in it was never said.
     pub(crate) fn refused(&mut self, arena: &mut Arena) {
         if let Some(mut text) = self.pending.take() {
             arena.free(&mut text);

@@ -188,6 +188,13 @@ impl LegMut<'_, '_> {
         }
     }
 
+    /// The partner has been offered what it had to be: nothing holds our own offers back.
+    fn stop_waiting(&mut self) {
+        if core::mem::take(&mut self.leg.session.waited) {
+            self.leg.deadlines.clear(Timer::Offer);
+        }
+    }
+
     /// The partner is offered anew; should nothing come of it, the join ends.
     fn wait_for_partner(&mut self) {
         if self.leg.deadlines.is_set(Timer::Offer) {
@@ -198,13 +205,6 @@ impl LegMut<'_, '_> {
         }
         self.leg.session.waited = true;
         self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + PATIENCE);
-    }
-
-    /// The partner has nothing to do any more: what waited for it goes on.
-    fn stop_waiting(&mut self) {
-        if core::mem::replace(&mut self.leg.session.waited, false) {
-            self.leg.deadlines.clear(Timer::Offer);
-        }
     }
 
     /// The two far ends cannot hear each other: better no call than a silent one. Of a caller and a
@@ -267,12 +267,7 @@ impl LegMut<'_, '_> {
                 self.retry_at(at);
             }
             422 => {
-                if let (Some(agreed), Some(min_se)) =
-                    (self.leg.session.agreed, sip::session::min_se_of_422(message))
-                {
-                    let seconds = agreed.seconds.max(min_se);
-                    self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
-                }
+                self.lengthen(message);
                 self.retry_at(self.cx.now.mono + RETRY);
             }
             500 | 503 => {
@@ -285,6 +280,16 @@ impl LegMut<'_, '_> {
                 self.leg.offer.fixed = true;
                 self.changed();
             }
+        }
+    }
+
+    /// 422: the interval is at least what the far end takes (RFC 4028 section 7.3).
+    fn lengthen(&mut self, message: &Message<'_>) {
+        if let (Some(agreed), Some(min_se)) =
+            (self.leg.session.agreed, sip::session::min_se_of_422(message))
+        {
+            let seconds = agreed.seconds.max(min_se);
+            self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
         }
     }
 
@@ -327,7 +332,10 @@ impl LegMut<'_, '_> {
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono);
             }
             // Busy: once more, as long as the session lasts.
-            (Report::Response(_), _) => {
+            (Report::Response(code), message) => {
+                if let Some(message) = message.filter(|_| code == 422) {
+                    self.lengthen(message);
+                }
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + RETRY);
             }
         }

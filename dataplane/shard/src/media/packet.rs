@@ -140,7 +140,11 @@ impl Media {
                 self.converted(leg);
                 pt
             }
-            Way::Drop => return Err(self.undeliverable(leg, special.is_audio)),
+            Way::Drop => {
+                // The source begins with the first packet of it that is passed on.
+                self.streams[leg.index() as usize].owes_start = *starts || *owes_start;
+                return Err(self.undeliverable(leg, special.is_audio));
+            }
         };
         let out =
             Outgoing { frame: received.frame, packet, header, pt, starts: *starts || *owes_start };
