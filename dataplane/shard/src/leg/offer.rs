@@ -204,10 +204,13 @@ impl OfferAnswer {
         }
     }
 
-    /// Our offer was refused or never answered.
+    /// Our offer was refused or never answered: what we said before is what was said.
     pub(crate) fn refused(&mut self, arena: &mut Arena) {
         if let Some(mut text) = self.pending.take() {
             arena.free(&mut text);
+        }
+        if let Some(ours) = &self.ours {
+            self.told = told_by(arena.get(ours));
         }
         if self.phase == Phase::Reoffered {
             self.advance(Exchange::TheyRefuse);
@@ -618,9 +621,11 @@ impl LegMut<'_, '_> {
         self.peer_view().wish().and(self.leg.offer.wish.reversed())
     }
 
-    /// Whether the direction that we said is not the one to be said.
+    /// Whether the direction that we said is not the one to be said. What the far end itself does
+    /// not want need not be taken back by us.
     pub(crate) fn direction_differs(&self) -> bool {
-        self.leg.offer.told != self.direction_wanted()
+        let offer = &self.leg.offer;
+        offer.told.and(offer.wish.reversed()) != self.direction_wanted()
     }
 
     /// Whether an offer of ours may go out now.
