@@ -171,7 +171,8 @@ pub fn relay_reanswer(
 /// B's codecs come in B's order under A's payload type numbers; they are matched by what they are
 /// ([`crate::Codec`]), never by number. What A did not offer is left out. `most` is what B lets us
 /// say at most: its answer's direction, or everything while that answer is an early one, whose
-/// direction must not outlive it.
+/// direction must not outlive it. `also` are payload types of the offer that are accepted although B
+/// has nothing of the kind, because we bring them to it in another form (digits).
 ///
 /// # Errors
 /// No usable audio on either side, no codec in common, an address we cannot send to, or no space.
@@ -179,7 +180,7 @@ pub fn relay_answer(
     offer: &Session<'_>,
     answer: &Session<'_>,
     local: &Local,
-    most: Option<Direction>,
+    (most, also): (Option<Direction>, PtSet),
     out: &mut [u8],
 ) -> Result<usize, SdpError> {
     let offered = offer.audio()?;
@@ -191,6 +192,10 @@ pub fn relay_answer(
     if !matches.has_audio() {
         return Err(SdpError::NoCommonCodec);
     }
+    let accepted_too = |format: &&Format<'_>| {
+        also.contains(format.pt) && !matches.pairs().any(|(mine, _)| mine.pt == format.pt)
+    };
+    let more = || offered_formats.iter().filter(accepted_too);
     let mut out = Out::new(out);
     out.head(local);
     session_attributes(&mut out, answer);
@@ -203,10 +208,16 @@ pub fn relay_answer(
         for (mine, _) in matches.pairs() {
             out.bytes(b" ").number(u64::from(mine.pt));
         }
+        for format in more() {
+            out.bytes(b" ").number(u64::from(format.pt));
+        }
         out.end_line();
         bandwidth(&mut out, accepted);
         for (mine, theirs) in matches.pairs() {
             out.format(mine.pt, mine, theirs.fmtp);
+        }
+        for format in more() {
+            out.format(format.pt, format, format.fmtp);
         }
         // An answer may only narrow what was offered (RFC 3264 section 6.1), whatever B said.
         let most = most.unwrap_or_else(|| accepted.direction_in_force());

@@ -49,8 +49,9 @@ impl LegMut<'_, '_> {
         let links = &self.leg.links;
         let other = if links.partner == LegId::NONE { links.early } else { links.partner };
         if other == LegId::NONE {
-            // The application is told, which is all there is.
-            return true;
+            // The application is told, which is all there is; without one it reaches nobody.
+            let unheard = self.leg.route().is_some() || links.dialed_for != LegId::NONE;
+            return self.leg.is_up() || !unheard;
         }
         if self.peer_view().digits == DigitPath::None {
             return false;

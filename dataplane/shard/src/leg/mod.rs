@@ -21,6 +21,7 @@
 //! | `end`, `timers` | the end, and everything that time brings |
 
 pub(crate) mod agree;
+mod choose;
 pub(crate) mod command;
 mod dialog;
 mod digits;

@@ -14,6 +14,7 @@ use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
 use wire::event::Cause;
 
 use super::agree::{Codecs, is_carried, is_known};
+use super::choose::{BOTH_LAWS, digits_too, first_audio, own_audio, speaks_law};
 use super::{Leg, LegMut, Side};
 use crate::handoff::{DigitPath, LegFormat, View};
 use crate::transport::policy::{may_describe, may_send_to};
@@ -21,8 +22,6 @@ use crate::transport::policy::{may_describe, may_send_to};
 /// What we speak ourselves, in order of preference.
 const CODECS: [Supported<'static>; 3] =
     [Supported::PCMU, Supported::PCMA, Supported::TELEPHONE_EVENT];
-/// Either can be turned into the other.
-const BOTH_LAWS: [Supported<'static>; 2] = [Supported::PCMU, Supported::PCMA];
 
 /// How far an exchange is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -353,14 +352,17 @@ impl LegMut<'_, '_> {
     }
 
     /// An offer from what another far end described: what it speaks now first, then the rest, then
-    /// the other law of G.711.
+    /// the other law of G.711, and digits if they can be brought to the other far end.
     pub(crate) fn offer_from(&mut self, sdp: &[u8], view: &View) -> Result<(), BadOffer> {
         let first = view.formats.iter().find(|f| f.in_force && f.codec().id.is_audio());
         let first = first.map(LegFormat::codec);
         let received = Session::parse(sdp)?;
         let direction = received.audio().map(sdp::Media::direction_in_force)?;
-        let more: &[Supported<'_>] = if speaks_law(&received) { &BOTH_LAWS } else { &[] };
-        let how = sdp::Reoffer { first, more, direction: Some(direction), ..sdp::Reoffer::ALL };
+        let laws = BOTH_LAWS.into_iter().filter(|_| speaks_law(&received));
+        let digits = (view.digits != DigitPath::None).then_some(Supported::TELEPHONE_EVENT);
+        let more: arrayvec::ArrayVec<_, 3> = laws.chain(digits).collect();
+        let said = Some(direction);
+        let how = sdp::Reoffer { first, more: &more, direction: said, ..sdp::Reoffer::ALL };
         let text = self.describe(|_, local, out| sdp::relay_offer(&received, local, &how, out))?;
         self.keep_offer(text, direction);
         Ok(())
@@ -402,7 +404,8 @@ impl LegMut<'_, '_> {
         let most = early.then_some(Direction::SendRecv);
         let text = self.describe(|leg, local, out| {
             let offer = Session::parse(leg.theirs_text())?;
-            match sdp::relay_answer(&offer, &answered, local, most, out) {
+            let also = digits_too(&offer, &answered, view);
+            match sdp::relay_answer(&offer, &answered, local, (most, also), out) {
                 Err(SdpError::NoCommonCodec) => {
                     let allow = leg.allowed(&offer, |codec| is_carried(codec, view))?;
                     let direction = most.unwrap_or_else(|| view.wish());
@@ -618,9 +621,11 @@ impl LegMut<'_, '_> {
         self.peer_view().wish().and(self.leg.offer.wish.reversed())
     }
 
-    /// Whether the direction that we said is not the one to be said.
+    /// Whether the direction that we said is not the one to be said. What the far end itself does
+    /// not want need not be taken back by us.
     pub(crate) fn direction_differs(&self) -> bool {
-        self.leg.offer.told != self.direction_wanted()
+        let offer = &self.leg.offer;
+        offer.told.and(offer.wish.reversed()) != self.direction_wanted()
     }
 
     /// Whether an offer of ours may go out now.
@@ -719,41 +724,6 @@ fn told_by(text: &[u8]) -> Direction {
 /// Its audio stream is stopped, and nothing else is to take its place (a fax would).
 fn is_stopped(session: &Session<'_>) -> bool {
     session.audio_line().is_some() && session.media().iter().all(|line| line.port() == 0)
-}
-
-/// It lists a law of G.711.
-fn speaks_law(session: &Session<'_>) -> bool {
-    let laws = BOTH_LAWS.map(|law| law.format().codec());
-    session.audio().is_ok_and(|audio| audio.formats().iter().any(|f| laws.contains(&f.codec())))
-}
-
-/// What we speak ourselves of an offer.
-fn own_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
-    let laws = BOTH_LAWS.map(|law| law.format().codec());
-    pick(offer, |format| laws.contains(&format.codec()))
-}
-
-/// The first audio codec of an offer, whatever it is.
-fn first_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
-    let formats = offer.audio()?.formats();
-    let is_audio = |format: &&sdp::Format<'_>| format.codec().is_some_and(|c| c.id.is_audio());
-    let first = formats.iter().find(is_audio).and_then(sdp::Format::codec);
-    pick(offer, |format| first.is_some() && format.codec() == first)
-}
-
-/// Payload types of the audio that passes, and of digits.
-fn pick(offer: &Session<'_>, audio: impl Fn(&sdp::Format<'_>) -> bool) -> Result<PtSet, SdpError> {
-    let mut allow = PtSet::NONE;
-    let formats = offer.audio()?.formats();
-    if !formats.iter().any(&audio) {
-        return Err(SdpError::NoCommonCodec);
-    }
-    for format in &formats {
-        if audio(format) || format.codec().is_some_and(|codec| codec.is_telephone_event()) {
-            allow.insert(format.pt);
-        }
-    }
-    Ok(allow)
 }
 
 #[cfg(test)]

@@ -1,0 +1,59 @@
+//! Which formats of a description are chosen.
+
+use sdp::{PtSet, SdpError, Session, Supported};
+
+use crate::handoff::{DigitPath, View};
+
+/// Either can be turned into the other.
+pub(super) const BOTH_LAWS: [Supported<'static>; 2] = [Supported::PCMU, Supported::PCMA];
+
+/// Digits of an offer that are accepted although the other far end has none: it takes INFO.
+pub(super) fn digits_too(offer: &Session<'_>, answered: &Session<'_>, view: &View) -> PtSet {
+    let mut also = PtSet::NONE;
+    let is = |format: &&sdp::Format<'_>| format.codec().is_some_and(|c| c.is_telephone_event());
+    let has = |session: &Session<'_>| {
+        session.audio().is_ok_and(|audio| audio.formats().iter().any(|f| is(&f)))
+    };
+    if view.digits == DigitPath::Info
+        && !has(answered)
+        && let Ok(audio) = offer.audio()
+    {
+        audio.formats().iter().filter(is).for_each(|format| also.insert(format.pt));
+    }
+    also
+}
+
+/// It lists a law of G.711.
+pub(super) fn speaks_law(session: &Session<'_>) -> bool {
+    let laws = BOTH_LAWS.map(|law| law.format().codec());
+    session.audio().is_ok_and(|audio| audio.formats().iter().any(|f| laws.contains(&f.codec())))
+}
+
+/// What we speak ourselves of an offer.
+pub(super) fn own_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
+    let laws = BOTH_LAWS.map(|law| law.format().codec());
+    pick(offer, |format| laws.contains(&format.codec()))
+}
+
+/// The first audio codec of an offer, whatever it is.
+pub(super) fn first_audio(offer: &Session<'_>) -> Result<PtSet, SdpError> {
+    let formats = offer.audio()?.formats();
+    let is_audio = |format: &&sdp::Format<'_>| format.codec().is_some_and(|c| c.id.is_audio());
+    let first = formats.iter().find(is_audio).and_then(sdp::Format::codec);
+    pick(offer, |format| first.is_some() && format.codec() == first)
+}
+
+/// Payload types of the audio that passes, and of digits.
+fn pick(offer: &Session<'_>, audio: impl Fn(&sdp::Format<'_>) -> bool) -> Result<PtSet, SdpError> {
+    let mut allow = PtSet::NONE;
+    let formats = offer.audio()?.formats();
+    if !formats.iter().any(&audio) {
+        return Err(SdpError::NoCommonCodec);
+    }
+    for format in &formats {
+        if audio(format) || format.codec().is_some_and(|codec| codec.is_telephone_event()) {
+            allow.insert(format.pt);
+        }
+    }
+    Ok(allow)
+}
