@@ -174,7 +174,7 @@ impl Media {
         Counter::DiscardRtpPayload
     }
 
-    #[inline]
+    #[inline(always)]
     fn relay(
         &mut self,
         core: &mut Core<'_>,
