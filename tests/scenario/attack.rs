@@ -704,3 +704,37 @@ fn digits_without_end_take_no_room_from_others() {
     let transactions: usize = shards.map(|lane| lane.shard.transactions()).sum();
     assert!(transactions < 200, "one call takes {transactions} transactions");
 }
+
+#[test]
+fn a_join_that_is_called_off_at_once_joins_nobody() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 2;
+    let mut world = World::new(&setup);
+    world.agent(Manner::default());
+    world.agent(Manner::default());
+    world.control = Some(Box::new(Manual::new(&world.plane)));
+    let of = |call: u128| CallId(call << 64 | call);
+    for (at, shard) in [(0, 0), (1, 1)] {
+        let target = world.address(at);
+        let uri = format!("sip:g{}@x.example", at + 1);
+        let call = of(at as u128 + 1);
+        send(&mut world, shard, &Command::Originate(originate(call, target, &uri)));
+    }
+    world.run_for(2 * SECOND);
+    let second = |told: &world::Told| match told.event() {
+        wire::Event::Answered { call, leg, .. } if call == of(2) => Some(leg),
+        _ => None,
+    };
+    let b = manual(&mut world).told.iter().find_map(second).unwrap();
+    for joined in [false, true] {
+        if joined {
+            send(&mut world, 0, &Command::Join { call: of(1), b });
+            world.run_for(SECOND);
+            assert_eq!(count(&world, Counter::JoinStanding), 2);
+        }
+        manual(&mut world).send(0, &Command::Join { call: of(1), b });
+        manual(&mut world).send(0, &Command::Part { call: of(1) });
+        world.run_for(2 * SECOND);
+        assert_eq!(count(&world, Counter::JoinStanding), 0, "joined before: {joined}");
+    }
+}
