@@ -914,3 +914,26 @@ fn whatever_an_application_joins_and_parts_every_join_has_two_sides() {
         assert!(left.is_empty(), "seed {seed}: {left:?}");
     }
 }
+
+#[test]
+fn a_2xx_that_makes_no_dialog_for_us_is_acknowledged_and_ended() {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    let more = "Record-Route: <<<broken\n";
+    say(&mut world, B, &reply(&invite, "200 OK", "b", more, &sdp("10.1.0.2", 1, "0", "")));
+    assert!(last(&log, B, "ACK", "").is_some(), "no ACK");
+    assert!(last(&log, B, "BYE", "").is_some(), "no BYE");
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_2xx_without_a_tag_is_acknowledged_and_ended() {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    let text = reply(&invite, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0", ""));
+    say(&mut world, B, &text.replace(";tag=b", ""));
+    assert!(last(&log, B, "ACK", "").is_some(), "no ACK");
+    assert!(last(&log, B, "BYE", "").is_some(), "no BYE");
+}
