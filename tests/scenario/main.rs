@@ -4,6 +4,7 @@ mod common;
 
 mod apart;
 mod attack;
+mod babble;
 mod cancel;
 mod digits;
 mod early_media;
@@ -15,6 +16,7 @@ mod hold;
 mod late_offer;
 mod limits;
 mod media_rules;
+mod raw;
 mod refusal;
 mod requests;
 mod restart;
