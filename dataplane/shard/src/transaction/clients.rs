@@ -440,7 +440,9 @@ impl Clients {
         let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
         let mut block = [0; 4_096];
         let dialog = match Message::parse(cx.core.arena.get(&entry.text)) {
-            Ok(invite) => Dialog::uac(&mut block, &invite, message).ok(),
+            Ok(invite) => Dialog::uac(&mut block, &invite, message)
+                .or_else(|_| Dialog::uac_to_end(&mut block, &invite, message))
+                .ok(),
             Err(_) => None,
         };
         let Some(mut dialog) = dialog else {
