@@ -41,6 +41,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     billed_is_connected(directed, &phones, &context, &mut faults);
     sound(&phones, &context, &mut faults);
     reasons(directed, &phones, &context, &mut faults);
+    told_reasons(&phones, &context, &mut faults);
     complaints(&phones, &mut faults);
     faults
 }
@@ -74,6 +75,11 @@ struct Phone {
     /// It has fallen silent for good.
     dead: bool,
     expired: bool,
+    /// What it gives as the reason of its BYE or CANCEL, if it sent one; what it was given.
+    gives: Option<String>,
+    given: Option<String>,
+    /// A BYE or CANCEL came.
+    ended_by: bool,
     /// It was told that there is no such call.
     lost: bool,
     mute: bool,
@@ -99,6 +105,10 @@ impl Phone {
             changed: call.manner.reinvite != Reinvite::Answer
                 || (call.seen.answers.iter().chain(&call.seen.asked))
                     .any(|(method, _)| method == "INVITE" || method == "UPDATE"),
+            gives: (call.manner.reason.clone())
+                .filter(|_| !call.seen.ended_by_peer || call.seen.code == 487),
+            given: call.seen.reason.clone(),
+            ended_by: call.seen.byes + call.seen.cancels > 0,
             lost: call.seen.answers.iter().any(|(_, code)| *code == 481),
             dead: crate::listen::is_dead(call),
             // Who refuses every re-INVITE may refuse the one that refreshes it.
@@ -330,6 +340,31 @@ fn reasons(directed: &Directed, phones: &[Phone], context: &Context, faults: &mu
         let troubled = context.troubled.contains(&phone.call_id) || !context.deaths.is_empty();
         if phone.expired && !troubled {
             faults.push(format!("the session of {who:?} of {group} ran out"));
+        }
+    }
+}
+
+/// The reason of a caller who hangs up or cancels reaches whoever was dialled for it (RFC 3326).
+fn told_reasons(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
+    if !context.deaths.is_empty() {
+        return;
+    }
+    for caller in phones.iter().filter(|phone| phone.who == Who::Caller) {
+        let Some((reason, ended)) = caller.gives.as_ref().zip(caller.ended) else { continue };
+        let near = |phone: &&Phone| {
+            let after = phone.ended.and_then(|at| at.checked_sub(ended));
+            phone.who == Who::Callee
+                && phone.group == caller.group
+                && phone.ended_by
+                && after.is_some_and(|after| Duration::from_nanos(after) <= context.slack)
+        };
+        // Lost: its BYE has met ours.
+        let troubled = |phone: &Phone| phone.lost || context.troubled.contains(&phone.call_id);
+        for callee in phones.iter().filter(near).filter(|it| !troubled(it) && !troubled(caller)) {
+            if callee.given.as_ref() != Some(reason) {
+                let (group, given) = (caller.group, &callee.given);
+                faults.push(format!("the callee of {group} is told {given:?}, not {reason:?}"));
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Cast {
     pub compatible: bool,
     /// One of them never answers a re-INVITE.
     pub ignores: bool,
+    /// The caller's INVITE has no description.
+    pub late_offer: bool,
     /// Longest time of a dial, seconds.
     pub limit: u64,
 }
@@ -75,9 +77,12 @@ impl Cast {
             moves: Vec::new(),
             compatible: true,
             ignores: false,
+            late_offer: random.chance(1, 12),
             limit: if long || talks { 60 + random.below(190) } else { 5 + random.below(20) },
         };
         cast.codecs(random);
+        // Whoever asks us for an offer gets G.711.
+        cast.late_offer &= cast.caller.codecs.iter().any(law);
         let phones = [&mut cast.caller].into_iter().chain(&mut cast.callees);
         for manner in phones {
             cast.compatible &= habits(random, manner, group);
