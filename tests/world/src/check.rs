@@ -9,7 +9,7 @@ use wire::Service;
 use wire::event::Cause;
 
 use crate::directed::Directed;
-use crate::phone::{PhoneCall, Reinvite, Who};
+use crate::phone::{Action, PhoneCall, Reinvite, Who};
 use crate::story::Story;
 use crate::world::DAWN;
 
@@ -80,7 +80,8 @@ struct Phone {
     given: Option<String>,
     /// A BYE or CANCEL came.
     ended_by: bool,
-    /// It was told that there is no such call.
+    /// It was told that there is no such call, or may be: another branch of a fork answered, too,
+    /// and with a message lost either may be the one.
     lost: bool,
     mute: bool,
     complaints: Vec<String>,
@@ -109,7 +110,8 @@ impl Phone {
                 .filter(|_| !call.seen.ended_by_peer || call.seen.code == 487),
             given: call.seen.reason.clone(),
             ended_by: call.seen.byes + call.seen.cancels > 0,
-            lost: call.seen.answers.iter().any(|(_, code)| *code == 481),
+            lost: call.seen.answers.iter().any(|(_, code)| *code == 481)
+                || call.manner.on_ring.iter().any(|(_, action)| *action == Action::AnswerAgain),
             dead: crate::listen::is_dead(call),
             // Who refuses every re-INVITE may refuse the one that refreshes it.
             expired: call.seen.expired && call.manner.reinvite == Reinvite::Answer,
@@ -279,7 +281,8 @@ fn billed_is_connected(
         let [cdr] = cdrs[..] else { continue };
         // Who asked something before the other side had its 2xx was told that there is no such call,
         // and went: the other side has to find out.
-        if phone.dead || phone.lost && context.troubled.contains(&phone.call_id) {
+        let uncertain = context.troubled.contains(&phone.call_id) || !context.clear_sip;
+        if phone.dead || phone.lost && uncertain {
             continue;
         }
         let of_leg = |row: &&UsageRow| {

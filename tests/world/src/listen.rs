@@ -216,7 +216,8 @@ impl Listener {
             Move::Digit(side, digit, info) => {
                 let both =
                     pair.looks.iter().all(|look| look.direction == Some(Direction::SendRecv));
-                if pair.from.is_none() || !both || !pair.digits.is_empty() {
+                let silent = pair.looks.iter().any(|look| look.silent);
+                if pair.from.is_none() || !both || silent || !pair.digits.is_empty() {
                     return;
                 }
                 let action = if *info { Action::Info(*digit) } else { Action::Digit(*digit) };
