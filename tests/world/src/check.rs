@@ -78,7 +78,7 @@ struct Phone {
     /// What it gives as the reason of its BYE or CANCEL, if it sent one; what it was given.
     gives: Option<String>,
     given: Option<String>,
-    /// A BYE or CANCEL came.
+    /// A BYE or a CANCEL came; not both, as to an answer that crossed the CANCEL.
     ended_by: bool,
     /// It was told that there is no such call, or may be: another branch of a fork answered, too,
     /// and with a message lost either may be the one.
@@ -109,7 +109,7 @@ impl Phone {
             gives: (call.manner.reason.clone())
                 .filter(|_| !call.seen.ended_by_peer || call.seen.code == 487),
             given: call.seen.reason.clone(),
-            ended_by: call.seen.byes + call.seen.cancels > 0,
+            ended_by: (call.seen.byes > 0) != (call.seen.cancels > 0),
             lost: call.seen.answers.iter().any(|(_, code)| *code == 481)
                 || call.manner.on_ring.iter().any(|(_, action)| *action == Action::AnswerAgain),
             dead: crate::listen::is_dead(call),

@@ -282,7 +282,7 @@ fn fork(random: &mut Prng, manner: &mut Manner) {
     let answers = |entry: &&(Duration, Action)| entry.1 == Action::Answer;
     let answer = manner.on_ring.iter().find(answers).map(|(at, _)| *at);
     if let Some(at) = answer.filter(|_| random.chance(1, 16)) {
-        manner.on_ring.push((at + ms(random.below(200)), Action::AnswerAgain));
+        manner.on_ring.push((at + ms(20 + random.below(200)), Action::AnswerAgain));
     }
 }
 
