@@ -1,5 +1,5 @@
-//! The caller hears that it rings: when an application has taken the call and says nothing more, and
-//! when any of several phones rings.
+//! The caller hears that it rings: when an application has taken the call and says nothing more,
+//! and when any of several phones rings.
 
 use wire::Command;
 use world::control::encode;
