@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wire::event::Cause;
-use world::{Action, Manner, Setup};
+use world::{Action, Fate, Manner, Setup};
 
 use crate::common::{SECOND, bridged, dial, ends, ms, nothing_left, routed};
 
@@ -37,6 +37,25 @@ fn a_cancel_waits_for_the_first_provisional_response() {
     world.run_for(2 * SECOND);
     assert_eq!(world.call(callee).seen.cancels, 1);
     assert_eq!(ends(&mut world).len(), 2);
+    nothing_left(&mut world);
+}
+
+/// It is asked again until it speaks: the callee rings, and nothing of it was heard.
+#[test]
+fn a_callee_whose_first_words_were_lost_is_cancelled_all_the_same() {
+    let caller = Manner::default().after_dial(ms(200), Action::Cancel);
+    let mut world = bridged(&Setup::new(3), caller, Manner::ringing());
+    let call = dial(&mut world, 1);
+    let callee_at = world.address(1);
+    world.network.set_filter(move |at, datagram| {
+        let early = at.since(world::DAWN.mono) < ms(250);
+        if early && datagram.from == callee_at { Fate::Drop } else { Fate::Pass }
+    });
+    world.run_for(2 * SECOND);
+    assert_eq!(world.call(call).seen.code, 487);
+    let callee = world.callee_of(1).unwrap();
+    let seen = &world.call(callee).seen;
+    assert_eq!((seen.invites, seen.cancels, seen.code), (2, 1, 487));
     nothing_left(&mut world);
 }
 

@@ -196,6 +196,30 @@ pub(crate) fn answered(setup: &Setup, caller: Manner) -> World {
     world
 }
 
+/// A controlplane that answers each call, lets it hear ringing, and dials for it on the next shard.
+pub(crate) fn dialled_after_answer(setup: &Setup, caller: Manner, callee: Manner) -> World {
+    let mut world = World::new(setup);
+    world.agent(caller);
+    let callee = world.agent(callee);
+    let target = world.address(callee);
+    let shards = setup.plane.shards;
+    let mut made = 0_u128;
+    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        made += 1;
+        let call = incoming.call;
+        let accept = Command::Accept { call, account: 9, setup_ms: 60_000 };
+        commands.push((told.shard, encode(&accept)));
+        commands.push((told.shard, encode(&Command::Answer { call, limit_ms: 0 })));
+        commands.push((told.shard, encode(&Command::Ringback { call, on: true })));
+        let wish = originate(CallId(made << 64 | made), target, incoming.uri);
+        let wish = Originate { peer: incoming.leg, parent: incoming.call, ..wish };
+        commands.push(((told.shard + 1) % shards, encode(&Command::Originate(wish))));
+    });
+    world.control = Some(Box::new(manual));
+    world
+}
+
 /// A leg to dial, with a bridge if it gets a peer.
 pub(crate) fn originate<'a>(call: CallId, target: SocketAddr, uri: &'a str) -> Originate<'a> {
     Originate {

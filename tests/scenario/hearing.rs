@@ -3,14 +3,11 @@
 //! speak, each side hears what the other says, or the call is refused or ended for want of a codec.
 //! Never silence that is billed.
 
-use base::CallId;
 use sdp::{Direction, Supported};
 use wire::event::Cause;
-use wire::{Command, Originate};
-use world::control::encode;
-use world::{Action, CallRef, Dial, Manner, Manual, Reinvite, Setup, Speaks, World};
+use world::{Action, CallRef, Dial, Manner, Reinvite, Setup, Speaks, World};
 
-use crate::common::{SECOND, bridged, ends, heard, ms, originate, routed, to};
+use crate::common::{SECOND, bridged, dialled_after_answer, ends, heard, ms, routed, to};
 
 const CODECS: [Supported<'static>; 4] =
     [Supported::PCMU, Supported::PCMA, Supported::G722, Supported::OPUS];
@@ -165,30 +162,6 @@ fn manners(way: Way, a: &Manner, b: &Manner) -> (Manner, Vec<Manner>) {
         Way::Route | Way::PlainDial | Way::OnBridge | Way::LateOffer => {}
     }
     (caller, vec![callee])
-}
-
-/// A controlplane that answers each call, lets it hear ringing, and dials for it on the next shard.
-fn dialled_after_answer(setup: &Setup, caller: Manner, callee: Manner) -> World {
-    let mut world = World::new(setup);
-    world.agent(caller);
-    let callee = world.agent(callee);
-    let target = world.address(callee);
-    let shards = setup.plane.shards;
-    let mut made = 0_u128;
-    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
-        let wire::Event::Incoming(incoming) = told.event() else { return };
-        made += 1;
-        let call = incoming.call;
-        let accept = Command::Accept { call, account: 9, setup_ms: 60_000 };
-        commands.push((told.shard, encode(&accept)));
-        commands.push((told.shard, encode(&Command::Answer { call, limit_ms: 0 })));
-        commands.push((told.shard, encode(&Command::Ringback { call, on: true })));
-        let wish = originate(CallId(made << 64 | made), target, incoming.uri);
-        let wish = Originate { peer: incoming.leg, parent: incoming.call, ..wish };
-        commands.push(((told.shard + 1) % shards, encode(&Command::Originate(wish))));
-    });
-    world.control = Some(Box::new(manual));
-    world
 }
 
 fn world_of(way: Way, setup: &Setup, caller: Manner, mut callees: Vec<Manner>) -> World {

@@ -5,6 +5,7 @@ mod common;
 
 mod apart;
 mod asked_for_offer;
+mod attack;
 mod cancel;
 mod digits;
 mod digits_across;

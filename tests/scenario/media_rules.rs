@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 
 use base::CallId;
+use sdp::Supported;
 use wire::Command;
 use wire::counter::Counter;
-use world::{Action, Datagram, Manner, Setup, World};
+use world::{Action, Datagram, Manner, Setup, Speaks, World};
 
 use crate::common::{
-    SECOND, answered, bridged, count, dial, heard, incoming, ms, nothing_left, originate, send,
+    SECOND, answered, bridged, count, dial, dialled_after_answer, heard, incoming, ms,
+    nothing_left, originate, send,
 };
 
 const ATTACKER: &str = "10.66.6.6:4000";
@@ -121,8 +123,8 @@ fn a_new_ssrc_goes_on_as_the_same_stream() {
 
 #[test]
 fn payload_types_of_two_legs_are_mapped() {
-    let own_event = sdp::Supported { pt: 96, ..sdp::Supported::TELEPHONE_EVENT };
-    let codecs = vec![sdp::Supported::PCMU, own_event];
+    let own_event = Supported { pt: 96, ..Supported::TELEPHONE_EVENT };
+    let codecs = vec![Supported::PCMU, own_event];
     let caller = Manner { codecs, ..Manner::default().with_audio() };
     let mut world = answered(&Setup::new(5), caller);
     let callee = world.agent(Manner::default().with_audio());
@@ -192,5 +194,27 @@ fn reports_go_both_ways_and_loss_is_seen() {
         assert!((10..45).contains(&media.reported_loss), "{media:?}");
         assert!((100..440).contains(&media.mos_centi), "{media:?}");
     }
+    nothing_left(&mut world);
+}
+
+/// The packet that began a source could not be heard: the next one that can begins it.
+#[test]
+fn a_source_that_began_unheard_goes_on_in_the_same_stream() {
+    let codecs = [Supported::PCMU, Supported::OPUS];
+    let phone = || Manner::default().with_audio().with_codecs(&codecs);
+    let mut world = dialled_after_answer(&Setup::new(31), phone(), phone());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    world.act(callee, Action::Speak(Speaks::Last));
+    world.act(callee, Action::NewSsrc);
+    world.run_for(ms(60));
+    world.act(callee, Action::Speak(Speaks::First));
+    world.run_for(2 * SECOND);
+    let heard = &world.call(call).media.as_ref().unwrap().heard;
+    assert_eq!((heard.ssrcs.len(), heard.timestamp_backwards, heard.sequence_jumps), (1, 0, 0));
+    assert!(heard.payload_types.iter().eq([&0]), "{:?}", heard.payload_types);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
     nothing_left(&mut world);
 }

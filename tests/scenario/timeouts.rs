@@ -216,6 +216,30 @@ fn an_interval_that_the_callee_finds_too_small_is_raised() {
     nothing_left(&mut world);
 }
 
+/// RFC 4028 section 7.4: so is one that it finds too small when it is refreshed, by UPDATE and by
+/// re-INVITE.
+#[test]
+fn an_interval_that_is_too_small_for_a_refresh_is_raised() {
+    for update in [true, false] {
+        let timer =
+            Some(SessionTimer { seconds: 90, refresher: Some(Refresher::Uas), min_se: 100 });
+        let mut caller = Manner { timer, ..Manner::default() };
+        if !update {
+            caller.allow.retain(|method| *method != "UPDATE");
+        }
+        let mut world = answered(&Setup::new(14), caller);
+        let call = dial(&mut world, 1);
+        world.run_for(Duration::from_secs(200));
+        let seen = &world.call(call).seen;
+        assert!(!seen.expired && seen.refreshed >= 2, "{update}: {seen:?}");
+        let refused = seen.asked.iter().filter(|(_, code)| *code == 422).count();
+        assert_eq!(refused, 1, "{update}");
+        world.act(call, Action::HangUp);
+        world.run_for(SECOND);
+        nothing_left(&mut world);
+    }
+}
+
 #[test]
 fn a_session_too_short_is_refused_with_what_would_do() {
     let headers = vec!["Session-Expires: 60".to_owned(), "Supported: timer".to_owned()];

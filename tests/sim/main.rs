@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use world::check::check;
 use world::directed::Canary;
+use world::plant::Plant;
 use world::story::{Scale, Story};
 
 fn number(name: &str) -> Option<u64> {
@@ -57,7 +58,10 @@ fn play_all(first: u64, count: u64, test: &str, scale: impl Fn(u64) -> Scale + S
     });
     let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.sort_by_key(|(seed, _)| *seed);
-    for (seed, fault) in failed.iter().take(5) {
+    for (seed, fault) in failed
+        .iter()
+        .take(number("TANDEM_SHOW").map_or(5, |count| usize::try_from(count).unwrap_or(5)))
+    {
         eprintln!("=== seed {seed} failed; replay it with a trace:");
         eprintln!(
             "TANDEM_SEED={seed} TANDEM_TRACE=1 cargo test -p tests --test sim {test} -- --nocapture"
@@ -75,6 +79,12 @@ fn small_worlds() {
 }
 
 #[test]
+fn talking_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(800_001, count, "replay_talking", Scale::talking);
+}
+
+#[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
     play_all(500_001, count, "replay_full", |_| Scale::full());
@@ -84,6 +94,13 @@ fn full_worlds() {
 fn replay_small() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::small(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_talking() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::talking(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
@@ -106,4 +123,48 @@ fn planted_faults_are_found() {
         });
         assert!(found.is_some(), "{canary:?} was not noticed in ten seeds");
     }
+}
+
+/// Faults planted in what the switch sends: sound that is another's, a direction that outlives its
+/// exchange.
+#[test]
+fn planted_faults_of_the_switch_are_found() {
+    for plant in [Plant::Bleeds, Plant::KeepsEarlyDirection] {
+        let found = (710_001..710_021).find(|seed| {
+            let scale = Scale { plant: Some(plant), ..Scale::talking(*seed) };
+            play(*seed, scale).is_err() && play(*seed, Scale::talking(*seed)).is_ok()
+        });
+        assert!(found.is_some(), "{plant:?} was not noticed in twenty seeds");
+    }
+}
+
+/// What an outsider sees of a history.
+fn digest(seed: u64) -> String {
+    let mut story = Story::new(seed, Scale::small(seed));
+    story.play();
+    let seen = story.world.agents.iter().flat_map(|agent| &agent.calls).map(|call| {
+        let heard = call.media.as_ref().map(|media| &media.heard);
+        format!("{:?} {heard:?}\n", call.seen)
+    });
+    seen.collect()
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    for seed in 720_001..720_011 {
+        assert!(digest(seed) == digest(seed), "seed {seed} has two histories");
+    }
+}
+
+/// The listener must find something to listen to.
+#[test]
+fn conversations_are_listened_to() {
+    let (mut listened, mut arrived) = (0, 0);
+    for seed in 730_001..730_041 {
+        let mut story = Story::new(seed, Scale::talking(seed));
+        story.play();
+        listened += story.listener.listened;
+        arrived += story.listener.arrived;
+    }
+    assert!(listened > 200 && arrived > 5, "listened {listened} times, {arrived} digits");
 }

@@ -4,7 +4,7 @@
 use base::{CallId, Door, Frames, Hop, LegId, Now};
 use core::net::{IpAddr, SocketAddr};
 use sip::body::SdpBody;
-use sip::dialog::Dialog;
+use sip::dialog::{Dialog, DialogError};
 use sip::key::TransactionKey;
 use sip::{Message, Name};
 use wire::counter::Counter;
@@ -123,19 +123,23 @@ impl<'m> Shard<'m> {
         }
         let filled = fill_incoming(&mut cx, &mut leg, call, taken.offer);
         let server = filled.and_then(|()| {
-            self.transactions.servers.begin(&Begin {
+            let begin = Begin {
                 invite: true,
                 key: call.key,
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
-            })
+            };
+            self.transactions.servers.begin(&begin).ok_or(NO_ROOM)
         });
-        let Some(server) = server else {
-            cx.count(Counter::DiscardNoRoom);
-            leg.free_texts(&mut cx.core.arena);
-            self.media.close(&mut cx, id);
-            return Err(Refused { why: "no room", ..Refused::new(503, Cause::Overload) });
+        let server = match server {
+            Ok(server) => server,
+            Err(refused) => {
+                cx.count(Counter::DiscardNoRoom);
+                leg.free_texts(&mut cx.core.arena);
+                self.media.close(&mut cx, id);
+                return Err(refused);
+            }
         };
         if let Side::Inbound(side) = &mut leg.side {
             side.invite = server;
@@ -381,19 +385,40 @@ fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<
     }
 }
 
-/// None if there is no room for what must be kept, or the message makes no dialog.
+/// There is no room for what must be kept.
+const NO_ROOM: Refused = Refused { why: "no room", ..Refused::new(503, Cause::Overload) };
+
+/// Keeps what the leg needs of its INVITE: an error if there is no room for it, or if it makes no
+/// dialog.
 fn fill_incoming(
     cx: &mut Cx<'_, '_>,
     leg: &mut Leg,
     call: &NewCall<'_>,
     offer: Option<&[u8]>,
-) -> Option<()> {
-    let NewCall { datagram, message, .. } = *call;
+) -> Result<(), Refused> {
+    let message = call.message;
     let key = &cx.core.plan.keys.token;
     let tag = sip::token::make(sip::token::Kind::Tag, leg.id.0, key);
     let cseq = cx.core.random.u32() >> 8;
     let mut block = [0; 4_096];
-    let dialog = Dialog::uas(&mut block, message, &tag, cseq).ok()?;
+    let dialog = Dialog::uas(&mut block, message, &tag, cseq).map_err(|error| match error {
+        // Its own doing: we are not full.
+        DialogError::TooLarge => {
+            Refused { why: "headers too long", ..Refused::new(513, Cause::Protocol) }
+        }
+        DialogError::Header(_) | DialogError::NoDialog => Refused::new(400, Cause::Protocol),
+    })?;
+    keep_incoming(cx, leg, call, (&block, dialog), offer).ok_or(NO_ROOM)
+}
+
+fn keep_incoming(
+    cx: &mut Cx<'_, '_>,
+    leg: &mut Leg,
+    call: &NewCall<'_>,
+    (block, dialog): (&[u8], Dialog),
+    offer: Option<&[u8]>,
+) -> Option<()> {
+    let NewCall { datagram, message, .. } = *call;
     let arena = &mut cx.core.arena;
     leg.signalling.text = arena.store(&block[..dialog.text_len()])?;
     leg.signalling.dialog = Some(dialog);

@@ -155,7 +155,7 @@ fn an_invite_that_is_answered() {
 fn a_cancelled_invite_does_not_wait_for_ever() {
     let mut machine = InviteClient::new(at(0), &RFC, UDP);
     let _ = machine.handle_response(100, at(10), &RFC);
-    machine.cancel_sent(at(20), &RFC);
+    machine.give_up_later(at(20), &RFC);
     let story = run(&mut machine, InviteClient::deadline, |m, now| m.handle_timeout(now, &RFC));
     assert_eq!(story, [(32_020, GONE)]);
 }

@@ -9,7 +9,7 @@ use wire::Service;
 use wire::event::Cause;
 
 use crate::directed::Directed;
-use crate::phone::{PhoneCall, Who};
+use crate::phone::{PhoneCall, Reinvite, Who};
 use crate::story::Story;
 use crate::world::DAWN;
 
@@ -21,12 +21,17 @@ pub fn check(story: &mut Story) -> Vec<String> {
     let troubled = story.world.network.troubled.clone();
     let (sip, media) = story.weather;
     let slack = 2 * (sip.delay + sip.jitter) + Duration::from_millis(30);
+    let compatible: BTreeSet<u32> =
+        story.conversations.iter().filter(|it| it.compatible).map(|it| it.group).collect();
     let context = Context {
         troubled,
         slack,
+        clear_sip: sip.is_clear(),
         clear_media: media.is_clear(),
+        compatible,
         deaths: story.plane_deaths.iter().map(|at| at.0).collect(),
     };
+    faults.append(&mut story.listener.faults);
     faults.extend(story.world.plane.leftovers());
     let directed = story.directed();
     records(directed, &mut faults);
@@ -35,6 +40,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     one_cdr_per_leg(directed, &phones, &context, &mut faults);
     billed_is_connected(directed, &phones, &context, &mut faults);
     sound(&phones, &context, &mut faults);
+    reasons(directed, &phones, &context, &mut faults);
     complaints(&phones, &mut faults);
     faults
 }
@@ -42,7 +48,10 @@ pub fn check(story: &mut Story) -> Vec<String> {
 struct Context {
     troubled: BTreeSet<String>,
     slack: Duration,
+    clear_sip: bool,
     clear_media: bool,
+    /// Conversations in which everybody shares a law of G.711.
+    compatible: BTreeSet<u32>,
     /// When the dataplane died, monotonic nanoseconds.
     deaths: Vec<u64>,
 }
@@ -60,7 +69,13 @@ struct Phone {
     packet: Duration,
     heard: Option<crate::phone::Heard>,
     names: (u32, u32),
-    held: bool,
+    /// What is in force was changed inside the call, or could not be.
+    changed: bool,
+    /// It has fallen silent for good.
+    dead: bool,
+    expired: bool,
+    /// It was told that there is no such call.
+    lost: bool,
     mute: bool,
     complaints: Vec<String>,
 }
@@ -81,7 +96,13 @@ impl Phone {
             names: (call.group, call.stream),
             mute: call.manner.on_ring.is_empty(),
             complaints: call.seen.complaints.clone(),
-            held: call.seen.answers.iter().any(|(method, _)| method == "INVITE"),
+            changed: call.manner.reinvite != Reinvite::Answer
+                || (call.seen.answers.iter().chain(&call.seen.asked))
+                    .any(|(method, _)| method == "INVITE" || method == "UPDATE"),
+            lost: call.seen.answers.iter().any(|(_, code)| *code == 481),
+            dead: crate::listen::is_dead(call),
+            // Who refuses every re-INVITE may refuse the one that refreshes it.
+            expired: call.seen.expired && call.manner.reinvite == Reinvite::Answer,
         }
     }
 
@@ -94,7 +115,10 @@ impl Phone {
 }
 
 fn phones(story: &Story) -> Vec<Phone> {
-    story.world.agents.iter().flat_map(|agent| &agent.calls).map(Phone::of).collect()
+    // Who refused the session's interval is asked again in the same leg (RFC 4028 section 6).
+    let again = |call: &&PhoneCall| call.who == Who::Callee && call.seen.code == 422;
+    let calls = story.world.agents.iter().flat_map(|agent| &agent.calls);
+    calls.filter(|call| !again(call)).map(Phone::of).collect()
 }
 
 /// Cells = events = rows; nothing lives on in the director or its log.
@@ -226,7 +250,7 @@ fn one_cdr_per_leg(
         let unreachable = phone.who == Who::Callee
             && phone.answered.is_none()
             && (phone.mute || !context.deaths.is_empty());
-        if !phone.over && !unreachable {
+        if !phone.over && !phone.dead && !unreachable {
             faults.push(format!("the {:?} of {} never came to an end", phone.who, phone.group));
         }
     }
@@ -243,6 +267,11 @@ fn billed_is_connected(
         let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
         let cdrs: Vec<&Cdr> = ledger.cdrs.values().filter(is).collect();
         let [cdr] = cdrs[..] else { continue };
+        // Who asked something before the other side had its 2xx was told that there is no such call,
+        // and went: the other side has to find out.
+        if phone.dead || phone.lost && context.troubled.contains(&phone.call_id) {
+            continue;
+        }
         let of_leg = |row: &&UsageRow| {
             (row.key.epoch, row.key.leg) == (cdr.epoch, cdr.leg)
                 && row.key.service != Service::MediaRelay
@@ -262,7 +291,9 @@ fn billed_is_connected(
         }
         let loss = context.troubled.contains(&phone.call_id);
         // A lost BYE or ACK is found out after 32 s at the latest; something else ends the call.
-        let allowed = if loss { Duration::from_secs(40) } else { context.slack };
+        // A BYE waits for the ACK of a 2xx that is under way.
+        let slack = if phone.changed { 2 * context.slack } else { context.slack };
+        let allowed = if loss { Duration::from_secs(40) } else { slack };
         let allowed = allowed + if cdr.cause == Cause::Restart { RESTART } else { Duration::ZERO };
         if billed.abs_diff(connected) > allowed {
             let Phone { who, group, .. } = phone;
@@ -287,6 +318,22 @@ fn complaints(phones: &[Phone], faults: &mut Vec<String>) {
     }
 }
 
+/// Nothing ends for want of a codec where there is one; no session runs out unrefreshed.
+fn reasons(directed: &Directed, phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
+    for phone in phones {
+        let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id && cdr.cause == Cause::NoCodec;
+        let (who, group) = (phone.who, phone.group);
+        if context.compatible.contains(&group) && directed.ledger.cdrs.values().any(|cdr| is(&cdr))
+        {
+            faults.push(format!("{who:?} of {group} ended for want of a codec"));
+        }
+        let troubled = context.troubled.contains(&phone.call_id) || !context.deaths.is_empty();
+        if phone.expired && !troubled {
+            faults.push(format!("the session of {who:?} of {group} ran out"));
+        }
+    }
+}
+
 /// How long the phone was connected when the dataplane died.
 fn until_death(phone: &Phone, context: &Context) -> Duration {
     let Some(answered) = phone.answered else { return Duration::ZERO };
@@ -308,7 +355,10 @@ fn sound(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
         if wrong || own {
             faults.push(format!("{who:?} of {group} hears {:?}", heard.streams.keys()));
         }
-        let broken = heard.damaged + heard.foreign_payload + heard.foreign + heard.unwanted;
+        // Who has not heard of a change yet is sent what it does not expect.
+        let late = phone.changed && (!context.clear_sip || !context.deaths.is_empty());
+        let unexpected = heard.foreign_payload + heard.foreign + heard.unwanted;
+        let broken = heard.damaged + if late { 0 } else { unexpected };
         if broken > 0 || heard.ssrcs.len() > 1 {
             faults.push(format!("{who:?} of {group} hears damage: {heard:?}"));
         }
@@ -339,7 +389,7 @@ fn both_heard(caller: &Phone, callee: &Phone, context: &Context, faults: &mut Ve
     let both = Duration::from_nanos(end.saturating_sub(a.0.max(b.0)));
     let troubled =
         context.troubled.contains(&caller.call_id) || context.troubled.contains(&callee.call_id);
-    if troubled || caller.held || both < Duration::from_secs(3) {
+    if troubled || caller.changed || callee.changed || both < Duration::from_secs(3) {
         return;
     }
     for (phone, other) in [(caller, callee), (callee, caller)] {

@@ -9,12 +9,15 @@
 pub mod check;
 pub mod control;
 pub mod directed;
+pub mod habit;
 pub mod heap;
 pub mod ledger;
+pub mod listen;
 pub mod memory;
 pub mod network;
 pub mod phone;
 pub mod plane;
+pub mod plant;
 pub mod story;
 pub mod tenant;
 pub mod trace;

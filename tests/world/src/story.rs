@@ -11,9 +11,12 @@ use director::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instruction
 use wire::Service;
 
 use crate::directed::{Canary, Directed};
+use crate::habit::{Cast, Move};
+use crate::listen::{Listener, is_dead};
 use crate::network::Weather;
 use crate::phone::{Action, Dial, Manner};
 use crate::plane::PlaneSetup;
+use crate::plant::{Plant, Planter};
 use crate::tenant::{Server, Web};
 use crate::world::{CallRef, DAWN, Setup, World};
 
@@ -24,6 +27,9 @@ pub struct Scale {
     /// Calls begin within this time.
     pub within: Duration,
     pub canary: Canary,
+    pub plant: Option<Plant>,
+    /// Everybody answers and talks, nobody dies: for what happens inside of calls.
+    pub talks: bool,
 }
 
 impl Scale {
@@ -31,13 +37,31 @@ impl Scale {
     #[must_use]
     pub fn small(seed: u64) -> Self {
         let calls = 3 + u32::try_from(seed % 6).unwrap_or(0);
-        Self { calls, within: Duration::from_secs(10), canary: Canary::None }
+        Self {
+            calls,
+            within: Duration::from_secs(10),
+            canary: Canary::None,
+            plant: None,
+            talks: false,
+        }
+    }
+
+    /// The same, and all of them are about talking.
+    #[must_use]
+    pub fn talking(seed: u64) -> Self {
+        Self { talks: true, ..Self::small(seed) }
     }
 
     /// A hundred calls.
     #[must_use]
     pub fn full() -> Self {
-        Self { calls: 100, within: Duration::from_secs(30), canary: Canary::None }
+        Self {
+            calls: 100,
+            within: Duration::from_secs(30),
+            canary: Canary::None,
+            plant: None,
+            talks: false,
+        }
     }
 }
 
@@ -64,6 +88,11 @@ pub struct Conversation {
     /// Agents that may be dialled.
     pub callees: Vec<usize>,
     pub call: Option<CallRef>,
+    /// Nothing in it may end for want of a codec.
+    pub compatible: bool,
+    moves: Vec<(Mono, Move)>,
+    /// The moves made.
+    told: Vec<(Mono, Move)>,
     begun: bool,
     api: Option<CreateCall>,
     domain: String,
@@ -79,10 +108,14 @@ pub struct Story {
     pub weather: (Weather, Weather),
     /// The dataplane died at these moments.
     pub plane_deaths: Vec<Mono>,
+    /// Who listens to the conversations while they last.
+    pub listener: Listener,
     next_blow: usize,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Between looks at the phones.
+const LOOK: Duration = Duration::from_millis(500);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -92,9 +125,19 @@ impl Story {
     #[must_use]
     pub fn new(seed: u64, scale: Scale) -> Self {
         let mut random = Prng::new(seed ^ 0x5707_7953);
-        let weather = weather(&mut random);
+        let mut weather = weather(&mut random);
+        if scale.talks && random.chance(2, 3) {
+            weather = (Weather::CLEAR, Weather::CLEAR);
+        }
+        // Sessions are refreshed while a call lasts.
+        let brief = random.chance(1, 4);
+        let mut timers = PlaneSetup::default().timers;
+        if brief {
+            timers.session = 90 * SECOND;
+        }
         let plane = PlaneSetup {
             seed,
+            timers,
             legs: scale.calls.max(16) * 4,
             transactions: scale.calls.max(16) * 8,
             spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
@@ -108,6 +151,8 @@ impl Story {
         let web = tenants(&mut random, seed);
         let mut directed = Directed::new(shards, web, seed);
         directed.canary = scale.canary;
+        world.planter = scale.plant.map(Planter::new);
+        let mut listener = Listener::default();
         if random.chance(1, 6) {
             directed.sync_most = ms(50 + random.below(3_000));
         }
@@ -116,8 +161,13 @@ impl Story {
         for group in 1..=scale.calls {
             let at = DAWN.mono + ms(500) + below(&mut random, scale.within);
             let audio = group == 1 && seed.is_multiple_of(16);
-            let story =
-                conversation(&mut world, &mut directed.web, &mut random, (group, at, audio));
+            let long = brief && random.chance(1, 3);
+            let cast = Cast::new(&mut random, group, long, scale.talks);
+            if cast.ignores {
+                listener.ignorers.insert(group);
+            }
+            let what = (group, at, audio, cast);
+            let story = conversation(&mut world, &mut directed.web, &mut random, what);
             conversations.push(story);
         }
         conversations.sort_by_key(|story| story.at);
@@ -125,8 +175,17 @@ impl Story {
         directed.boot(world.now, &world.plane);
         world.control = Some(Box::new(directed));
         world.settle();
-        let blows = blows(&mut random, scale.within);
-        Self { seed, world, conversations, blows, weather, plane_deaths: Vec::new(), next_blow: 0 }
+        let blows = if scale.talks { Vec::new() } else { blows(&mut random, scale.within) };
+        Self {
+            seed,
+            world,
+            conversations,
+            blows,
+            weather,
+            plane_deaths: Vec::new(),
+            listener,
+            next_blow: 0,
+        }
     }
 
     /// The director's side.
@@ -144,11 +203,11 @@ impl Story {
             let call = self.conversations.iter().filter(|it| !it.begun).map(|it| it.at).min();
             let blow = self.blows.get(self.next_blow).map(|(at, _)| *at);
             let Some(next) = call.into_iter().chain(blow).min() else { break };
-            self.world.run_until(next);
+            self.run_until(next);
             self.begin(next);
             self.strike(next);
         }
-        self.wait(60 * SECOND, |story| story.calls_over());
+        self.wait(300 * SECOND, |story| story.calls_over());
         self.end_all();
         // Who waits for an answer that died with the dataplane gives up 32 s after its CANCEL.
         self.wait(45 * SECOND, |story| story.calls_over());
@@ -211,6 +270,7 @@ impl Story {
                 }
                 Blow::PlaneDies => {
                     self.plane_deaths.push(now);
+                    self.listener.death = now;
                     self.world.plane.kill();
                 }
                 Blow::PlaneComes => self.world.plane.boot(self.world.now),
@@ -222,12 +282,38 @@ impl Story {
     fn wait(&mut self, most: Duration, done: impl Fn(&mut Self) -> bool) {
         let end = self.world.now.mono + most;
         while self.world.now.mono < end && !done(self) {
-            self.world.run_for(SECOND);
+            self.run_until(self.world.now.mono + SECOND);
+        }
+    }
+
+    /// Runs, looks at everybody each half second, and does what is to be done in between.
+    fn run_until(&mut self, end: Mono) {
+        while self.world.now.mono < end {
+            let moves = self.conversations.iter().flat_map(|it| &it.moves);
+            let next = moves.map(|(at, _)| *at).min().unwrap_or(Mono::NEVER);
+            let look = self.world.now.mono + LOOK;
+            self.world.run_until(look.min(next).min(end));
+            self.listener.look(&self.world, self.weather.1);
+            self.make_moves();
+        }
+    }
+
+    fn make_moves(&mut self) {
+        let now = self.world.now.mono;
+        let clear = self.weather.0.is_clear() && self.weather.1.is_clear();
+        for at in 0..self.conversations.len() {
+            let group = self.conversations[at].group;
+            let due = self.conversations[at].moves.extract_if(.., |(at, _)| *at <= now);
+            for (_, what) in due.collect::<Vec<_>>() {
+                self.listener.play(&mut self.world, group, &what, clear);
+                self.conversations[at].told.push((now, what));
+            }
         }
     }
 
     fn calls_over(&self) -> bool {
-        self.world.agents.iter().flat_map(|agent| &agent.calls).all(|call| call.is_over())
+        let mut calls = self.world.agents.iter().flat_map(|agent| &agent.calls);
+        calls.all(|call| call.is_over() || is_dead(call))
     }
 
     fn all_quiet(&mut self) -> bool {
@@ -267,6 +353,9 @@ impl Story {
             let (group, tenant, kind) = (it.group, it.tenant, it.kind);
             let _ =
                 writeln!(text, "{:>8.3} conversation {group} of t{tenant}: {kind}", since(it.at));
+            for (at, what) in &it.told {
+                let _ = writeln!(text, "{:>16.3} {what:?}", since(*at));
+            }
         }
         text
     }
@@ -384,45 +473,6 @@ fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
     blows
 }
 
-fn caller(random: &mut Prng) -> Manner {
-    let mut manner = Manner::default();
-    match random.below(10) {
-        0 | 1 => manner = manner.after_dial(ms(random.below(5_000)), Action::Cancel),
-        2..7 => {
-            let after = ms(500 + random.below(25_000));
-            manner = manner.after_answer(after, Action::HangUp);
-        }
-        _ => {}
-    }
-    if random.chance(1, 8) {
-        let after = ms(1_000 + random.below(4_000));
-        manner = manner.after_answer(after, Action::Reinvite(sdp::Direction::SendRecv));
-    }
-    manner
-}
-
-fn callee(random: &mut Prng) -> Manner {
-    let ring = ms(20 + random.below(300));
-    let pick = ms(300 + random.below(4_000));
-    let on_ring = match random.below(14) {
-        0 => vec![(ring, Action::Ring), (pick, Action::Refuse(486))],
-        1 => vec![(ring, Action::Ring), (pick, Action::Refuse(603))],
-        2 => vec![(ms(10), Action::Refuse(404))],
-        3 => vec![(ring, Action::Ring)],
-        4 => return Manner::silent(),
-        5 => vec![(ms(50), Action::Refuse(503))],
-        6 => vec![(ring, Action::EarlyMedia), (pick, Action::Answer)],
-        7 => vec![(ms(0), Action::Answer)],
-        _ => vec![(ring, Action::Ring), (pick, Action::Answer)],
-    };
-    let mut manner = Manner { on_ring, ..Manner::default() };
-    if random.chance(2, 3) {
-        let after = ms(500 + random.below(25_000));
-        manner = manner.after_answer(after, Action::HangUp);
-    }
-    manner
-}
-
 const KINDS: [&str; 13] = [
     "dial",
     "dial on bridge",
@@ -443,7 +493,7 @@ fn conversation(
     world: &mut World,
     web: &mut Web,
     random: &mut Prng,
-    (group, at, audio): (u32, Mono, bool),
+    (group, at, audio, cast): (u32, Mono, bool, Cast),
 ) -> Conversation {
     let tenant = usize::try_from(random.below(web.tenants.len() as u64)).unwrap_or(0);
     web.owner.insert(group, tenant);
@@ -455,23 +505,16 @@ fn conversation(
         let manner = with_audio(manner);
         if random.chance(1, 4) { world.agent_v6(manner) } else { world.agent(manner) }
     };
-    let callees: Vec<usize> = (0..2)
-        .map(|_| {
-            let manner = callee(random);
-            agent(world, random, manner)
-        })
-        .collect();
+    let callees: Vec<usize> =
+        cast.callees.into_iter().map(|manner| agent(world, random, manner)).collect();
     if let Some(second) = callees.last() {
         // Of a call by the API both ends are callees: they speak with different voices.
         world.agents[*second].voice = Some(1_000_000 + group);
     }
-    let caller = (kind != "by the api").then(|| {
-        let manner = caller(random);
-        agent(world, random, manner)
-    });
+    let caller = (kind != "by the api").then(|| agent(world, random, cast.caller));
     let domain = web.tenants[tenant].domain.clone();
     let to = [0, 1].map(|at| world.address(callees[at]));
-    let script = Script { group, domain: &domain, to, limit: 5 + random.below(20) };
+    let script = Script { group, domain: &domain, to, limit: cast.limit };
     let documents = &mut web.tenants[tenant].documents;
     documents.insert((group, "voice".to_owned()), script.voice(kind));
     documents.insert((group, "next".to_owned()), script.dial("", &script.sip(0)) + "</Response>");
@@ -487,10 +530,24 @@ fn conversation(
         instructions: Instructions::Twiml(script.dial("", &script.sip(1)) + "</Response>"),
         status: None,
         timeout: Some(10),
-        time_limit: Some(60),
+        time_limit: Some(u32::try_from(cast.limit + 50).unwrap_or(60)),
         caller_id: None,
     });
-    Conversation { group, tenant, at, kind, caller, callees, call: None, begun: false, api, domain }
+    Conversation {
+        group,
+        tenant,
+        at,
+        kind,
+        caller,
+        callees,
+        call: None,
+        compatible: cast.compatible,
+        moves: cast.moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
+        told: Vec::new(),
+        begun: false,
+        api,
+        domain,
+    }
 }
 
 /// The documents of a conversation.

@@ -37,7 +37,11 @@ impl Trace {
         self.line(now, || {
             let Datagram { from, to, bytes } = datagram;
             if !sip {
-                return format!("{from} -> {to} media, {} bytes", bytes.len());
+                let header = rtp::Header::parse(bytes).ok().map(|it| {
+                    format!("pt {} seq {} at {} of {:x}", it.pt, it.seq, it.timestamp, it.ssrc.0)
+                });
+                let header = header.unwrap_or_default();
+                return format!("{from} -> {to} media, {} bytes {header}", bytes.len());
             }
             let text = String::from_utf8_lossy(bytes);
             let field = |name: &str| {
@@ -45,7 +49,15 @@ impl Trace {
                 line.to_owned()
             };
             let first = text.lines().next().unwrap_or_default();
-            format!("{from} -> {to} {first} [{} | {}]", field("CSeq"), field("Call-ID"))
+            let directions = ["a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"];
+            let direction = directions.into_iter().find(|it| text.contains(it)).unwrap_or_default();
+            let media = [field("c="), field("m="), direction.to_owned()].join(" ");
+            format!(
+                "{from} -> {to} {first} [{} | {} | {}]",
+                field("CSeq"),
+                field("Call-ID"),
+                media.trim()
+            )
         });
     }
 }

@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::network::{Datagram, Network, Weather, is_sip};
 use crate::phone::{Action, Agent, Dial, Manner, PhoneCall};
 use crate::plane::{HOSTS, Plane, PlaneSetup, listener_for};
+use crate::plant::Planter;
 use crate::trace::Trace;
 
 /// A call of an agent.
@@ -59,6 +60,8 @@ pub struct World {
     pub faults: Vec<String>,
     /// Datagrams that came to an address where nobody is.
     pub unheard: u64,
+    /// Plants faults in what is sent.
+    pub planter: Option<Planter>,
     out: Vec<Datagram>,
     hosts: BTreeMap<IpAddr, usize>,
 }
@@ -80,6 +83,7 @@ impl World {
             random: Prng::new(setup.seed),
             faults: Vec::new(),
             unheard: 0,
+            planter: None,
             out: Vec::new(),
             hosts: BTreeMap::new(),
         };
@@ -286,7 +290,10 @@ impl World {
     }
 
     fn flush(&mut self) {
-        for datagram in self.out.drain(..) {
+        for mut datagram in self.out.drain(..) {
+            if let Some(planter) = &mut self.planter {
+                planter.touch(self.now.mono, &mut datagram);
+            }
             self.network.send(self.now.mono, datagram);
         }
     }

@@ -214,6 +214,10 @@ impl PhoneCall {
     fn reanswered(&mut self, cx: &mut Cx<'_>, cseq: u32, message: &Message<'_>) {
         self.learn(message);
         self.seen.answers.push(("INVITE".to_owned(), 200));
+        if self.state == State::Over {
+            // It crossed our BYE: owed is its ACK, no more.
+            return self.signal.ack(cx, cseq, |writer| writer);
+        }
         self.timer_told(cx.now, message);
         let offered = self
             .offering

@@ -340,6 +340,11 @@ impl PhoneCall {
     /// The direction that the phone wishes, as it last said.
     #[must_use]
     pub fn wish(&self) -> Direction {
-        if self.shape.stopped { Direction::Inactive } else { self.shape.direction }
+        match &self.shape {
+            shape if shape.stopped => Direction::Inactive,
+            // c=0.0.0.0 takes nothing.
+            shape if shape.nowhere => shape.direction.and(Direction::SendOnly),
+            shape => shape.direction,
+        }
     }
 }

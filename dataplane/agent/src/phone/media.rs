@@ -135,6 +135,9 @@ impl Media {
         self.ssrc = Ssrc(random.u32());
         self.seq = self.seq.wrapping_add(31_000);
         self.timestamp = random.u32();
+        if let Some((_, at)) = &mut self.digit {
+            *at = self.timestamp;
+        }
     }
 
     /// The format that is spoken: one of those in force.

@@ -151,7 +151,7 @@ impl Signal {
         let Some(invite) = invite.filter(|it| it.machine.state() == proceeding) else {
             return false;
         };
-        invite.machine.cancel_sent(cx.now.mono, &TIMERS);
+        invite.machine.give_up_later(cx.now.mono, &TIMERS);
         let (branch, cseq) = (invite.branch, invite.cseq);
         let Ok(message) = Message::parse(&invite.bytes) else { return false };
         let Ok(writer) = sip::cancel_for(&mut cx.room.scratch, &message) else { return false };

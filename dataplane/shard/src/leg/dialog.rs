@@ -9,10 +9,16 @@ use wire::event::{Cause, Party};
 
 use super::offer::{BadOffer, Exchanged, Phase};
 use super::{LegMut, State};
-use crate::transaction::{Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, via_of};
+use crate::transaction::{
+    Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
+};
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
+
+/// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
+const SHARE_RATE: u32 = 4;
+pub(super) const SHARE_BURST: u32 = 32;
 
 /// A request whose To tag is the leg's.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +86,13 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Takes a transaction for the request. None (counted) if the table is full.
+    /// Takes a transaction for the request. None (counted) if the table is full, or if the leg has
+    /// its share of it: then it is answered without one.
     fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
+        if !self.may_take_transaction() {
+            self.cx.count(Counter::DiscardNoRoom);
+            return None;
+        }
         let Request { datagram, message, key } = *request;
         let begin = Begin {
             invite: message.method() == Some(Method::Invite),
@@ -95,6 +106,12 @@ impl LegMut<'_, '_> {
             self.cx.count(Counter::DiscardNoRoom);
         }
         server
+    }
+
+    /// A leg's share of the transactions, which others need too: whatever its far end asks for, it
+    /// has some tens a moment and a few a second.
+    pub(crate) fn may_take_transaction(&mut self) -> bool {
+        self.leg.signalling.share.take(SHARE_RATE, SHARE_BURST, self.cx.now.mono)
     }
 
     /// Answers the request in a transaction of its own.
@@ -211,7 +228,7 @@ impl LegMut<'_, '_> {
             Err(bad) => return self.refuse_in(server, request, bad),
         };
         if !self.move_target(message) {
-            self.undo(exchanged);
+            self.undo(exchanged, message);
             let full = BadOffer { code: 500, cause: Cause::Internal, why: "no room" };
             return self.refuse_in(server, request, full);
         }
@@ -233,10 +250,14 @@ impl LegMut<'_, '_> {
         }
     }
 
-    fn undo(&mut self, exchanged: Option<Exchanged>) {
+    /// Nothing of [`LegMut::read_change`] holds. An UPDATE without a description changed nothing:
+    /// an offer of ours that is open meanwhile is another request's.
+    fn undo(&mut self, exchanged: Option<Exchanged>, message: &Message<'_>) {
+        let invite = message.method() == Some(Method::Invite);
         match exchanged {
             Some(exchanged) => self.abandon(exchanged),
-            None => self.leg.offer.refused(&mut self.cx.core.arena),
+            None if invite => self.leg.offer.refused(&mut self.cx.core.arena),
+            None => {}
         }
     }
 
@@ -275,7 +296,7 @@ impl LegMut<'_, '_> {
             if let Some(frame) = frame {
                 self.cx.discard(frame, Counter::DiscardNoRoom);
             }
-            self.undo(exchanged);
+            self.undo(exchanged, message);
             return self.transactions.servers.end(self.cx.core, server);
         };
         self.transactions.servers.send(&mut self.cx, server, 200, frame);
@@ -358,15 +379,28 @@ impl LegMut<'_, '_> {
     /// BYE, with the Reason that the other side ended with.
     pub(crate) fn send_bye(&mut self) {
         let mut reason = core::mem::take(&mut self.leg.signalling.reason);
-        self.ask(Sent::Bye, |writer, arena| {
-            let reason = arena.get(&reason);
-            let writer = match reason.is_empty() {
-                true => writer,
-                false => writer.field(Name::Reason, reason),
-            };
-            writer.finish().ok().map(<[u8]>::len)
-        });
+        let asked = self.ask(Sent::Bye, |writer, arena| with_reason(writer, arena.get(&reason)));
+        if asked.is_none() {
+            self.send_bye_once(&reason);
+        }
         self.cx.core.arena.free(&mut reason);
+    }
+
+    /// There is no room for a transaction: BYE without one is not repeated, but better than none.
+    #[cold]
+    fn send_bye_once(&mut self, reason: &base::Stored) {
+        let signalling = &mut self.leg.signalling;
+        let Some(dialog) = signalling.dialog.as_mut() else { return };
+        let text = &signalling.text;
+        let hop = towards(dialog.next_hop(self.cx.core.arena.get(text)), signalling.hop);
+        let id = self.leg.id;
+        let frame = self.cx.compose(|out, core| {
+            let (branch, arena) = (lone_branch(core, id), &core.arena);
+            let via = via_of(core, hop, &branch);
+            let writer = dialog.request(arena.get(text), out, Method::Bye, &via);
+            with_reason(writer, arena.get(reason))
+        });
+        self.cx.send_sip(hop, frame);
     }
 
     /// What became of a request of ours.
@@ -416,6 +450,14 @@ impl LegMut<'_, '_> {
             self.leg.signalling.reason = arena.store(reason).unwrap_or_default();
         }
     }
+}
+
+fn with_reason(writer: Writer<'_>, reason: &[u8]) -> Option<usize> {
+    let writer = match reason.is_empty() {
+        true => writer,
+        false => writer.field(Name::Reason, reason),
+    };
+    writer.finish().ok().map(<[u8]>::len)
 }
 
 fn has_body(message: &Message<'_>) -> bool {

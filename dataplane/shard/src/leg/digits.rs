@@ -78,7 +78,8 @@ impl LegMut<'_, '_> {
         if self.media.send_digit(&mut self.cx, self.leg.id, digit, duration_ms) {
             return;
         }
-        if self.leg.signalling.allows_info && self.leg.signalling.dialog.is_some() {
+        let takes_info = self.leg.signalling.allows_info && self.leg.signalling.dialog.is_some();
+        if takes_info && self.may_take_transaction() {
             let mut body = [0; 64];
             let Some(len) = relay_body(digit, duration_ms, &mut body) else { return };
             self.ask(Sent::Info, |writer, _| {

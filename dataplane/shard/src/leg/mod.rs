@@ -55,6 +55,7 @@ use crate::cx::Cx;
 use crate::media::Media;
 use crate::route::RouteHandle;
 use crate::transaction::{ClientId, ServerId, Transactions};
+use crate::transport::guard::Bucket;
 use crate::usage::Joins;
 
 /// How often a standing leg's usage goes to its cell, and its silence is looked at.
@@ -118,6 +119,8 @@ pub(crate) struct Signalling {
     pub(crate) spoke_at: Mono,
     /// The value of the Reason header that the far end ended with.
     pub(crate) reason: Stored,
+    /// Transactions that may be taken for what the far end asks.
+    pub(crate) share: Bucket,
 }
 
 /// A 2xx of ours to an INVITE, repeated until its ACK comes (RFC 3261 section 13.3.1.4).
@@ -270,6 +273,14 @@ impl Leg {
         matches!(self.state, State::Arrived | State::Ringing)
     }
 
+    /// It stands and nothing is open on its dialog: no offer, no answer, no 2xx without its ACK.
+    pub(crate) fn has_nothing_open(&self) -> bool {
+        self.state == State::Standing
+            && self.signalling.accepted.is_none()
+            && self.signalling.asked == ClientId::NONE
+            && self.offer.phase() == offer::Phase::Agreed
+    }
+
     /// The next moment at which something of it is due.
     pub(crate) fn deadline(&self) -> Mono {
         let accepted = self.signalling.accepted.as_ref();
@@ -346,6 +357,7 @@ impl Signalling {
             allows_update: false,
             spoke_at: Mono(0),
             reason: Stored::default(),
+            share: Bucket::full(dialog::SHARE_BURST, Mono(0)),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! An answer in a provisional response is taken for the media, but the offer stays open until the
 //! final one: its direction and its codecs do not outlive it.
 
-use base::{Arena, Stored};
+use base::{Arena, LegId, Stored};
 use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
 use wire::event::Cause;
 
@@ -79,6 +79,8 @@ pub(crate) struct OfferAnswer {
     pub(crate) wish: Direction,
     /// The direction that our last description said.
     told: Direction,
+    /// The one that is in force while an offer of ours is open, and again if it is refused.
+    told_before: Direction,
     /// The far end stopped its stream (`m=audio 0`): until it offers one we offer nothing.
     stopped: bool,
     /// It refused an offer of ours.
@@ -203,15 +205,13 @@ impl OfferAnswer {
         }
     }
 
-    /// Our offer was refused or never answered: what we said before is what was said.
+    /// Our offer was refused or never answered: what we said in it was never said.
     pub(crate) fn refused(&mut self, arena: &mut Arena) {
         if let Some(mut text) = self.pending.take() {
             arena.free(&mut text);
         }
-        if let Some(ours) = &self.ours {
-            self.told = told_by(arena.get(ours));
-        }
         if self.phase == Phase::Reoffered {
+            self.told = self.told_before;
             self.advance(Exchange::TheyRefuse);
         }
     }
@@ -220,11 +220,7 @@ impl OfferAnswer {
 impl Leg {
     /// A later offer may go out now: nothing is open on this dialog, and there is a stream.
     fn may_offer(&self) -> bool {
-        let free = self.signalling.accepted.is_none()
-            && self.signalling.asked == crate::transaction::ClientId::NONE;
-        self.state == super::State::Standing
-            && free
-            && self.offer.phase == Phase::Agreed
+        self.has_nothing_open()
             && !self.offer.stopped
             && !self.deadlines.is_set(super::Timer::Offer)
     }
@@ -342,7 +338,7 @@ impl LegMut<'_, '_> {
     fn keep_offer(&mut self, offer: Stored, told: Direction) {
         let state = &mut self.leg.offer;
         OfferAnswer::replace(&mut state.pending, offer, &mut self.cx.core.arena);
-        state.told = told;
+        (state.told_before, state.told) = (state.told, told);
         state.advance(Exchange::WeOffer);
     }
 
@@ -607,13 +603,14 @@ impl LegMut<'_, '_> {
         offer.stopped = is_stopped(&answer);
     }
 
-    /// What the far end takes or wants is another thing: the partner hears of it, and we see to it
-    /// that both hear each other.
+    /// What the far end takes or wants is another thing: the partner (or the leg whose early media
+    /// it hears) is told, and we see to it that both hear each other.
     pub(crate) fn changed(&mut self) {
-        let partner = self.leg.links.partner;
-        if partner != base::LegId::NONE {
+        let links = &self.leg.links;
+        let other = if links.partner == LegId::NONE { links.early } else { links.partner };
+        if other != LegId::NONE {
             let view = self.view();
-            self.tell_peer(partner, &crate::handoff::PeerMessage::Changed { view });
+            self.tell_peer(other, &crate::handoff::PeerMessage::Changed { view });
         }
         self.align();
     }
@@ -673,7 +670,11 @@ impl LegMut<'_, '_> {
     /// An offer in answer to a re-INVITE without one (RFC 6337 section 5.1: what we want now): all
     /// that the far end described and the other one takes.
     pub(crate) fn offer_again(&mut self) -> Result<(), BadOffer> {
-        if self.leg.offer.theirs.is_none() {
+        let one_line = || Session::parse(self.theirs_text()).is_ok_and(|s| s.media().len() == 1);
+        if self.leg.offer.theirs.is_none() || (self.leg.offer.stopped && one_line()) {
+            // There is nothing to offer it anew from. Its lines keep their number (RFC 3264 section
+            // 8).
+            self.leg.offer.wish = Direction::SendRecv;
             return self.offer_own();
         }
         let (view, other) = (self.view(), self.peer_view());

@@ -41,6 +41,8 @@ impl LegMut<'_, '_> {
 
     /// Sends the INVITE with the offer that is open to the target whose turn it is.
     pub(crate) fn invite(&mut self) {
+        // What a target before said is not what ends this one's call.
+        self.leg.story.code = 0;
         let Side::Outbound(side) = &self.leg.side else { return };
         let Some(target) = side.targets.get(usize::from(side.target)).copied() else {
             return self.finish(Cause::Unreachable, Party::Switch);
@@ -300,6 +302,11 @@ impl LegMut<'_, '_> {
         self.leg.offer.forget_theirs(arena);
         self.leg.signalling.dialog = None;
         arena.free(&mut self.leg.signalling.text);
+        let early = self.media.stream(self.leg.id).filter(|stream| stream.on);
+        if let Some(plan) = early.map(|stream| stream.plan.stopped()) {
+            // Its early media is over: it neither speaks to the caller nor hears it.
+            self.media.set_plan(&mut self.cx, self.leg.id, plan, true);
+        }
         self.invite();
         true
     }

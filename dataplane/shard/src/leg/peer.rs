@@ -31,7 +31,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_answer(from, *call, sdp, view);
             }
             PeerMessage::Joined { view, .. } => self.on_peer_joined(from, view),
-            PeerMessage::Refused { cause } => self.hang_up(*cause, Party::Peer),
+            PeerMessage::Refused { cause } => self.on_peer_refused(from, *cause),
             PeerMessage::Join { call, view } => self.on_peer_join(from, *call, view),
             PeerMessage::Changed { view } => self.on_peer_changed(from, view),
             PeerMessage::Digit { digit, duration_ms } => {
@@ -166,7 +166,13 @@ impl LegMut<'_, '_> {
     fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != from {
-            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::OtherAnswered });
+            // What was dialled for us is not wanted any more; a leg that was only to be joined with
+            // us, and was overtaken, stands alone.
+            let message = match self.leg.links.children.contains(&from) {
+                true => PeerMessage::Refused { cause: Cause::OtherAnswered },
+                false => PeerMessage::Left,
+            };
+            return self.tell_peer(from, &message);
         }
         if self.leg.is_waiting() {
             self.set_peer_view(Some(view));
@@ -182,6 +188,10 @@ impl LegMut<'_, '_> {
                 return;
             }
         }
+        if !self.leg.is_up() {
+            // A dialled leg that rings itself: nothing of it is heard or billed yet.
+            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoAnswer });
+        }
         let own_call = self.leg.story.call;
         self.make_join(from, view);
         let joined = PeerMessage::Joined { call: own_call, view: self.view() };
@@ -194,6 +204,11 @@ impl LegMut<'_, '_> {
         let expected = self.leg.links.dialed_for == from || self.leg.links.partner == from;
         if !expected {
             return;
+        }
+        let partner = self.leg.links.partner;
+        if partner != LegId::NONE && partner != from {
+            // It was joined with another one meanwhile.
+            return self.tell_peer(from, &PeerMessage::Left);
         }
         if self.leg.is_up() {
             self.make_join(from, view);
@@ -210,6 +225,10 @@ impl LegMut<'_, '_> {
         self.leg.links.early = LegId::NONE;
         if self.leg.joins.begin(self.cx.now.wall) {
             self.cx.core.legs_joined += 1;
+            // Early media is nobody's join.
+            if let Some(stream) = self.media.stream_mut(self.leg.id) {
+                (stream.relayed, stream.relayed_bytes) = (0, 0);
+            }
         }
         self.set_peer_view(Some(view));
         self.leg.offer.attempts = 0;
@@ -247,7 +266,10 @@ impl LegMut<'_, '_> {
 
     /// What the other far end takes or wants is another thing.
     fn on_peer_changed(&mut self, from: LegId, view: &View) {
-        if self.leg.links.partner != from && self.leg.links.early != from {
+        let links = &self.leg.links;
+        // Before it is answered it is heard, as early media, by whom it was dialled for.
+        let early = links.early == from || (links.dialed_for == from && !self.leg.is_up());
+        if links.partner != from && !early {
             return;
         }
         self.set_peer_view(Some(view));
@@ -270,6 +292,15 @@ impl LegMut<'_, '_> {
         }
         self.tell_peer(partner, &PeerMessage::Left);
         self.left_join();
+    }
+
+    /// Whom it was dialled for, or its partner, does not want it. What a former partner said on its
+    /// way out is about that join.
+    fn on_peer_refused(&mut self, from: LegId, cause: Cause) {
+        let links = &self.leg.links;
+        if links.dialed_for == from || links.partner == from {
+            self.hang_up(cause, Party::Peer);
+        }
     }
 
     fn on_peer_left(&mut self, from: LegId) {

@@ -98,14 +98,31 @@ impl LegMut<'_, '_> {
     }
 
     fn reinvite_unchanged(&mut self) {
-        self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + PATIENCE);
-        if self.may_offer() && self.offer_unchanged().is_ok() {
-            self.send_reinvite();
+        let now = self.cx.now.mono;
+        let sent = self.may_refresh() && self.offer_unchanged().is_ok() && self.send_reinvite();
+        self.leg.deadlines.set(Timer::Refresh, now + if sent { PATIENCE } else { RETRY });
+    }
+
+    /// What is in force may be offered once more: nothing else is open, and no far end that was
+    /// busy is given its time. A stream that stopped is refreshed too, and so is a leg that waits
+    /// for its partner.
+    fn may_refresh(&self) -> bool {
+        let busy = self.leg.deadlines.is_set(Timer::Offer) && !self.leg.session.waited;
+        let over = self.leg.deadlines.is_due(Timer::Offer, self.cx.now.mono);
+        self.leg.has_nothing_open() && (!busy || over)
+    }
+
+    /// An offer of ours that was refused for now is tried again then; a refresh is, too.
+    fn retry_at(&mut self, at: Mono) {
+        let deadlines = &mut self.leg.deadlines;
+        deadlines.set(Timer::Offer, at);
+        if deadlines.is_due(Timer::Refresh, self.cx.now.mono + PATIENCE) {
+            deadlines.set(Timer::Refresh, at);
         }
     }
 
-    /// Sends the offer that is open.
-    fn send_reinvite(&mut self) {
+    /// Sends the offer that is open. False if it could not be sent.
+    fn send_reinvite(&mut self) -> bool {
         let agreed = self.leg.session.agreed;
         let sdp = self.leg.offer.take_text();
         let asked = self.ask(Sent::Reinvite, |writer, arena| {
@@ -124,6 +141,7 @@ impl LegMut<'_, '_> {
                 self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
             }
         }
+        asked.is_some()
     }
 
     /// Sees to it that the two far ends of a join hear each other and that each knows what the
@@ -141,11 +159,11 @@ impl LegMut<'_, '_> {
         match need {
             Need::Impossible => return self.give_up_join(),
             Need::Wait => return self.wait_for_partner(),
-            Need::Nothing => self.leg.session.strict = false,
-            Need::Offer(_) => {}
-        }
-        if core::mem::take(&mut self.leg.session.waited) {
-            self.leg.deadlines.clear(Timer::Offer);
+            Need::Nothing => {
+                self.leg.session.strict = false;
+                self.stop_waiting();
+            }
+            Need::Offer(_) => self.stop_waiting(),
         }
         let codecs = match &need {
             Need::Offer(codecs) => Some(codecs),
@@ -162,9 +180,18 @@ impl LegMut<'_, '_> {
             return;
         }
         match self.reoffer(codecs) {
-            Ok(()) => self.send_reinvite(),
+            Ok(()) => {
+                self.send_reinvite();
+            }
             Err(_) if codecs.is_some() => self.give_up_join(),
             Err(_) => {}
+        }
+    }
+
+    /// The partner has been offered what it had to be: nothing holds our own offers back.
+    fn stop_waiting(&mut self) {
+        if core::mem::take(&mut self.leg.session.waited) {
+            self.leg.deadlines.clear(Timer::Offer);
         }
     }
 
@@ -203,6 +230,10 @@ impl LegMut<'_, '_> {
         match (outcome.report, message) {
             (Report::Response(..200), _) => {}
             (Report::Response(200..300), Some(message)) => {
+                if waiting {
+                    // The ACK goes to the new target already (RFC 3261 section 12.2.1.2).
+                    self.move_target(message);
+                }
                 self.send_ack(outcome.id, outcome.cseq);
                 if waiting {
                     self.reinvite_answered(message);
@@ -216,7 +247,6 @@ impl LegMut<'_, '_> {
 
     fn reinvite_answered(&mut self, message: &Message<'_>) {
         self.leg.signalling.asked = ClientId::NONE;
-        self.move_target(message);
         self.session_agreed(sip::session::as_client(message));
         let sdp = message.sdp().readable().unwrap_or_default();
         match self.take_answer(sdp, true) {
@@ -228,32 +258,38 @@ impl LegMut<'_, '_> {
     fn reinvite_refused(&mut self, code: u16, message: &Message<'_>) {
         self.leg.signalling.asked = ClientId::NONE;
         self.leg.offer.refused(&mut self.cx.core.arena);
+        self.leg.session.waited = false;
         match code {
             // The dialog is gone (RFC 3261 section 12.2.1.2).
             408 | 481 => self.hang_up(Cause::SessionExpired, Party::Remote),
             491 => {
                 let at = self.glare_over();
-                self.leg.deadlines.set(Timer::Offer, at);
+                self.retry_at(at);
             }
             422 => {
-                if let (Some(agreed), Some(min_se)) =
-                    (self.leg.session.agreed, sip::session::min_se_of_422(message))
-                {
-                    let seconds = agreed.seconds.max(min_se);
-                    self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
-                }
-                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + RETRY);
+                self.lengthen(message);
+                self.retry_at(self.cx.now.mono + RETRY);
             }
             500 | 503 => {
                 let seconds = message.number(sip::Name::RetryAfter).unwrap_or(2).clamp(1, 10);
                 let after = Duration::from_secs(u64::from(seconds));
-                self.leg.deadlines.set(Timer::Offer, self.cx.now.mono + after);
+                self.retry_at(self.cx.now.mono + after);
             }
             _ => {
                 // It takes nothing else than it has.
                 self.leg.offer.fixed = true;
                 self.changed();
             }
+        }
+    }
+
+    /// 422: the interval is at least what the far end takes (RFC 4028 section 7.3).
+    fn lengthen(&mut self, message: &Message<'_>) {
+        if let (Some(agreed), Some(min_se)) =
+            (self.leg.session.agreed, sip::session::min_se_of_422(message))
+        {
+            let seconds = agreed.seconds.max(min_se);
+            self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
         }
     }
 
@@ -296,7 +332,10 @@ impl LegMut<'_, '_> {
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono);
             }
             // Busy: once more, as long as the session lasts.
-            (Report::Response(_), _) => {
+            (Report::Response(code), message) => {
+                if let Some(message) = message.filter(|_| code == 422) {
+                    self.lengthen(message);
+                }
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + RETRY);
             }
         }

@@ -64,9 +64,14 @@ impl Deadlines {
         self.0[timer as usize] != Mono::NEVER
     }
 
+    /// The timer is set to then or before.
+    pub(crate) fn is_due(&self, timer: Timer, by: Mono) -> bool {
+        self.0[timer as usize] <= by
+    }
+
     /// The timer is due; it is cleared.
     pub(crate) fn take(&mut self, timer: Timer, now: Mono) -> bool {
-        let due = self.0[timer as usize] <= now;
+        let due = self.is_due(timer, now);
         if due {
             self.clear(timer);
         }

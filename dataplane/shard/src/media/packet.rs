@@ -140,14 +140,19 @@ impl Media {
                 self.converted(leg);
                 pt
             }
-            Way::Drop => return Err(self.undeliverable(leg, special.is_audio)),
+            Way::Drop => {
+                // The source begins with the first packet of it that is passed on.
+                self.streams[leg.index() as usize].owes_start = *starts || *owes_start;
+                return Err(self.undeliverable(leg, special.is_audio));
+            }
         };
         let out =
             Outgoing { frame: received.frame, packet, header, pt, starts: *starts || *owes_start };
         self.relay(cx.core, cx.now.mono, leg, out)
     }
 
-    /// A packet was turned into another codec: where the far end can be had to speak that, it should.
+    /// A packet was turned into another codec: where the far end can be had to speak that, it
+    /// should.
     fn converted(&mut self, leg: LegId) {
         let stream = &mut self.streams[leg.index() as usize];
         stream.converted = stream.converted.saturating_add(1);

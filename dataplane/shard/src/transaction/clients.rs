@@ -92,8 +92,9 @@ enum Cancel {
     Sent(Client, Stored),
 }
 
-/// Branches of a forking proxy that one INVITE may be answered by and that are told apart; further
-/// ones are ended each time they answer.
+/// Branches of a forking proxy that one INVITE may be answered by. Further ones hear nothing, and
+/// give up by themselves (RFC 3261 section 13.3.1.4): whoever answers under ever new tags gets no
+/// BYE, which is a transaction of ours, for each.
 const FORKS_MAX: usize = 4;
 
 #[derive(Debug)]
@@ -244,10 +245,19 @@ impl Clients {
             cx.count(Counter::DiscardSipStray);
             return None;
         }
+        let proceeded = entry.is_proceeding();
         let actions = match &mut entry.machine {
             Machine::Invite(machine) => machine.handle_response(code, now, &timers),
             Machine::Other(machine) => machine.handle_response(code, now, &timers),
         };
+        let bounded = entry.method == Method::Reinvite || entry.leg == LegId::NONE;
+        if let Machine::Invite(machine) = &mut entry.machine
+            && bounded
+            && !proceeded
+        {
+            // Nobody rings for it, or nobody waits for it: it does not proceed for ever.
+            machine.give_up_later(now, &timers);
+        }
         let outcome = self.responded(cx, id, message, (code, actions));
         if code < 200 {
             self.cancel_if_wanted(cx, id);
@@ -368,12 +378,13 @@ impl Clients {
         self.cancel(cx, id, b"");
     }
 
-    /// Nobody waits for the answer any more, and the request is not repeated: what the protocol
-    /// owes to whoever answers it is done all the same.
+    /// Nobody waits for the answer any more: what the protocol owes to whoever answers it is done all
+    /// the same. The request is not repeated, but where a CANCEL waits for the first word of the
+    /// other side: that one may be ringing already, and its word was lost (RFC 3261 section 9.1).
     pub(crate) fn orphan(&mut self, id: ClientId) {
         if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
             entry.leg = LegId::NONE;
-            entry.left = true;
+            entry.left |= !matches!(entry.cancel, Cancel::Wanted(_));
         }
     }
 
@@ -385,25 +396,25 @@ impl Clients {
             return;
         }
         let Cancel::Wanted(reason) = &mut entry.cancel else { return };
-        let mut reason = core::mem::take(reason);
+        if let Machine::Invite(machine) = &mut entry.machine {
+            machine.give_up_later(now, &timers);
+        }
         let text = &entry.text;
         let frame = cx.compose(|out, core| {
             let invite = Message::parse(core.arena.get(text)).ok()?;
             let writer = sip::cancel_for(out, &invite).ok()?;
-            let reason = core.arena.get(&reason);
+            let reason = core.arena.get(reason);
             let writer = match reason.is_empty() {
                 true => writer,
                 false => writer.field(Name::Reason, reason),
             };
             writer.finish().ok().map(<[u8]>::len)
         });
-        cx.core.arena.free(&mut reason);
+        // Without a frame it stays wanted: the next provisional response is another occasion.
         let Some(frame) = frame else { return };
+        cx.core.arena.free(reason);
         let stored = cx.core.arena.store(cx.frames.bytes(frame)).unwrap_or_default();
         entry.cancel = Cancel::Sent(Client::new(now, &timers, entry.hop.is_reliable()), stored);
-        if let Machine::Invite(machine) = &mut entry.machine {
-            machine.cancel_sent(now, &timers);
-        }
         cx.send_sip(entry.hop, Some(frame));
     }
 
@@ -423,8 +434,8 @@ impl Clients {
         let tag = message.to_tag().unwrap_or_default();
         let hash = sip::key::call_hash(tag, &cx.core.plan.keys.token);
         let known = entry.answered.contains(&hash);
-        if !known {
-            let _ = entry.answered.try_push(hash);
+        if !known && entry.answered.try_push(hash).is_err() {
+            return cx.count(Counter::DiscardSipStray);
         }
         let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
         let mut block = [0; 4_096];
@@ -479,9 +490,11 @@ fn cancel_timeout(cx: &mut Cx<'_, '_>, entry: &mut ClientTransaction, timers: &T
 }
 
 /// What the salt of a branch says beside the transaction.
-const REQUEST: u32 = 0;
+pub(crate) const REQUEST: u32 = 0;
 /// The ACK of a 2xx is a transaction of its own: its branch is no INVITE's.
 const ACK: u32 = 1;
+/// A request without a transaction, by its leg: nobody waits for its answer.
+const LONE: u32 = 2;
 
 fn branch(core: &Core<'_>, id: ClientId, salt: u32) -> sip::token::Token {
     sip::token::make(Kind::Branch { salt }, id.0.0, &core.plan.keys.token)
@@ -495,6 +508,11 @@ fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
 /// The Via of the ACK of a 2xx to the request `id`.
 pub(crate) fn ack_branch(core: &Core<'_>, id: ClientId) -> sip::token::Token {
     branch(core, id, ACK)
+}
+
+/// The branch of a request of this leg that has no transaction.
+pub(crate) fn lone_branch(core: &Core<'_>, leg: LegId) -> sip::token::Token {
+    branch(core, ClientId(leg), LONE)
 }
 
 /// A Via through this hop with this branch.

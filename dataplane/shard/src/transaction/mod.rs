@@ -6,7 +6,8 @@ mod clients;
 mod servers;
 
 pub(crate) use clients::{
-    ClientId, ClientTransaction, Clients, Method as Sent, Outcome, Report, ack_branch, via_of,
+    ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,
+    lone_branch, via_of,
 };
 pub(crate) use servers::{Begin, ServerId, ServerTransaction, Servers};
 

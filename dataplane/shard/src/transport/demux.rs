@@ -7,7 +7,7 @@ use sip::token::{read_branch, read_tag};
 use sip::{Message, Method};
 
 use crate::plan::Plan;
-use crate::transaction::ClientId;
+use crate::transaction::{ClientId, REQUEST};
 
 /// Buckets of the placement hash.
 const BUCKETS: u64 = 4_096;
@@ -37,10 +37,11 @@ pub(crate) fn owner(plan: &Plan, message: &Message<'_>) -> Owner {
     if !message.is_request() {
         let branch = message.via().ok().and_then(|via| via.branch);
         return match branch.and_then(|branch| read_branch(branch, key)) {
-            Some((shard, id, _)) => {
+            Some((shard, id, REQUEST)) => {
                 Owner { shard: known(plan, shard), what: Owned::Client(ClientId(LegId(id))) }
             }
-            None => nobody(plan.shard),
+            // Of an ACK, or of a request without a transaction: nobody waits for it.
+            _ => nobody(plan.shard),
         };
     }
     let tag = message.to_tag();

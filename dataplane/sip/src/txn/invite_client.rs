@@ -5,7 +5,7 @@
 //!                  v
 //!  A: resend  [Calling] --B/error--> Terminated
 //!                  | 1xx
-//!             [Proceeding] --64*T1 after CANCEL--> Terminated
+//!             [Proceeding] --64*T1 if given up--> Terminated
 //!        2xx |          | 300-699: ACK
 //!      [Accepted]   [Completed] --error--> Terminated
 //!            | M        | D
@@ -81,9 +81,9 @@ impl InviteClient {
         self.0.apply(event, now, timers)
     }
 
-    /// A CANCEL has been sent: without a final response within 64 * T1 the transaction times out
-    /// (section 9.1).
-    pub fn cancel_sent(&mut self, now: Mono, timers: &Timers) {
+    /// Nobody rings any more (a CANCEL has been sent, section 9.1) or nobody ever did (re-INVITE):
+    /// without a final response within 64 * T1 from now the transaction times out.
+    pub fn give_up_later(&mut self, now: Mono, timers: &Timers) {
         if self.state() == State::Proceeding {
             self.0.end_after(Span::GiveUp, now, timers);
         }
