@@ -255,3 +255,10 @@ pub(crate) fn packet(world: &mut World, from: &str, port: u16, (seq, ssrc): (u16
     let to = SocketAddr::new(switch().ip(), port);
     world.inject(Datagram { from: from.parse().unwrap(), to, bytes });
 }
+
+/// Nothing may be left of anything once all transactions have run out.
+pub(crate) fn nothing_left(world: &mut World) {
+    world.run_for(std::time::Duration::from_secs(80));
+    let left = world.plane.leftovers();
+    assert!(left.is_empty(), "{left:?}");
+}

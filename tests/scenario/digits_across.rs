@@ -122,7 +122,7 @@ fn info_of_a_phone_with_events() {
     everywhere((Takes::Event, Takes::Event), true, (DIGITS, "", TAKEN));
 }
 
-/// The 200 of an INFO says that the digit is on its way: an INFO that comes again is the same digit.
+/// An INFO that comes again, because its 200 was lost, is the same digit.
 #[test]
 fn a_repeated_info_is_one_digit() {
     let mut world = bridged(&Setup::new(2), phone(Takes::Info), phone(Takes::Event));

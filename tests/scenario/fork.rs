@@ -3,7 +3,8 @@
 
 use world::{Action, Manner, Setup};
 
-use crate::common::{SECOND, bridged, dial, ends, heard, nothing_left};
+use crate::by_hand::{self, A, B, Hand, world_by_hand};
+use crate::common::{SECOND, bridged, dial, ends, heard, ms, nothing_left};
 
 #[test]
 fn one_dialog_is_enough() {
@@ -28,4 +29,32 @@ fn one_dialog_is_enough() {
     world.run_for(SECOND);
     assert_eq!(ends(&mut world).len(), 2);
     nothing_left(&mut world);
+}
+
+/// Whoever answers second is told to end until it says that it has heard.
+#[test]
+fn the_end_of_a_second_branch_is_repeated_until_it_is_answered() {
+    let (mut world, log) = world_by_hand(2);
+    let mut a = Hand::caller("forked");
+    let invite = by_hand::ask(&mut world, &log, &a, "0");
+    let (first, second) = (Hand::callee(&invite, "b1"), Hand::callee(&invite, "b2"));
+    let answer = by_hand::described("10.1.0.2", 5_000, 1, "0");
+    by_hand::send(&mut world, B, &first.reply(&invite, "200 OK", "", &answer));
+    by_hand::header(&log.last(A, "SIP/2.0 200", ""), "To").clone_into(&mut a.to);
+    by_hand::send(&mut world, A, &a.request("ACK", 1, "", &by_hand::empty()));
+    by_hand::send(&mut world, B, &second.reply(&invite, "200 OK", "", &answer));
+    world.run_for(ms(3_400));
+    // At 0, 0.5, 1.5 and 3.5 s.
+    assert_eq!(log.all(B, "BYE", ";tag=b2").len(), 3);
+    world.run_for(5 * SECOND);
+    let byes = log.all(B, "BYE", ";tag=b2");
+    assert!(byes.len() >= 5 && byes.iter().all(|bye| *bye == byes[0]), "{byes:?}");
+    // Its 200 comes again, as long as it has no ACK: acknowledged, and not ended once more.
+    by_hand::send(&mut world, B, &second.reply(&invite, "200 OK", "", &answer));
+    assert_eq!(log.all(B, "ACK", ";tag=b2").len(), 2);
+    by_hand::send(&mut world, B, &second.reply(&byes[0], "200 OK", "", &by_hand::empty()));
+    log.clear();
+    world.run_for(20 * SECOND);
+    assert!(log.all(B, "BYE", "").is_empty() && log.all(A, "BYE", "").is_empty());
+    assert!(ends(&mut world).is_empty(), "the first one stands");
 }

@@ -1,5 +1,5 @@
-//! Offers of the switch's own inside a dialog: what meets an offer of the far end comes to be later,
-//! what is refused or ignored changes nothing, what is lost is sent again.
+//! Offers of the switch's own inside a dialog: what meets an offer of the far end comes to be
+//! later, what is refused or ignored changes nothing, what is lost is sent again.
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -171,8 +171,8 @@ pub fn relay_reanswer(
 /// B's codecs come in B's order under A's payload type numbers; they are matched by what they are
 /// ([`crate::Codec`]), never by number. What A did not offer is left out. `most` is what B lets us
 /// say at most: its answer's direction, or everything while that answer is an early one, whose
-/// direction must not outlive it. `also` are payload types of the offer that are accepted although B
-/// has nothing of the kind, because we bring them to it in another form (digits).
+/// direction must not outlive it. `also` are payload types of the offer that are accepted although
+/// B has nothing of the kind, because we bring them to it in another form (digits).
 ///
 /// # Errors
 /// No usable audio on either side, no codec in common, an address we cannot send to, or no space.

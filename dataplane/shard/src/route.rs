@@ -149,7 +149,14 @@ pub(crate) fn route_uri<'o>(
 ) -> Option<&'o [u8]> {
     let uri = Uri::parse(received).ok()?;
     let mut value = [0; 256];
-    let value = uri.user_value(&mut value)?;
+    let mut value = uri.user_value(&mut value)?;
+    // A prefix is found in a number without its separators (RFC 3966 section 5.1.1), so what is
+    // stripped is counted without them; in a SIP URI nobody expects them in the first place.
+    let number = sip::Number::parse(value);
+    let plain = number.filter(|_| route.strip > 0 || uri.scheme == sip::uri::Scheme::Tel);
+    if let Some(number) = &plain {
+        value = number.bytes();
+    }
     let rest = value.get(usize::from(route.strip)..)?;
     let mut user = [0; 512];
     let prepended = route.prepend.len();
@@ -257,6 +264,8 @@ mod tests {
         let mut out = [0; 128];
         let uri = route_uri(&stripped, b"sip:%2B1555;npdi@h", &mut out).unwrap();
         assert_eq!(core::str::from_utf8(uri).unwrap(), "sip:00555;npdi@198.51.100.1:5060");
+        let uri = route_uri(&stripped, b"tel:+1-555-01", &mut out).unwrap();
+        assert_eq!(core::str::from_utf8(uri).unwrap(), "sip:0055501@198.51.100.1:5060");
         let uri = route_uri(&route("#", 0), b"sip:#21@h", &mut out).unwrap();
         assert_eq!(core::str::from_utf8(uri).unwrap(), "sip:%2321@198.51.100.1:5060");
     }
