@@ -424,7 +424,8 @@ impl super::Signalling {
     }
 }
 
-/// A leg that is no more was spoken to: who waits for an answer gets one.
+/// A leg that is no more was spoken to: who waits for an answer gets one, and so does who takes it
+/// for its partner.
 pub(crate) fn on_peer_nobody(
     cx: &mut crate::cx::Cx<'_, '_>,
     to: LegId,
@@ -433,7 +434,12 @@ pub(crate) fn on_peer_nobody(
 ) {
     let waits = matches!(
         message,
-        PeerMessage::OfferRequest | PeerMessage::Answer { .. } | PeerMessage::Join { .. }
+        PeerMessage::OfferRequest
+            | PeerMessage::Answer { .. }
+            | PeerMessage::Join { .. }
+            | PeerMessage::Joined { .. }
+            | PeerMessage::Changed { .. }
+            | PeerMessage::Digit { .. }
     );
     if waits {
         let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };
