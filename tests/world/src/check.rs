@@ -279,8 +279,8 @@ fn billed_is_connected(
         let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
         let cdrs: Vec<&Cdr> = ledger.cdrs.values().filter(is).collect();
         let [cdr] = cdrs[..] else { continue };
-        // Who asked something before the other side had its 2xx was told that there is no such call,
-        // and went: the other side has to find out.
+        // Who asked something before the other side had its 2xx was told that there is no such
+        // call, and went: the other side has to find out.
         let uncertain = context.troubled.contains(&phone.call_id) || !context.clear_sip;
         if phone.dead || phone.lost && uncertain {
             continue;
