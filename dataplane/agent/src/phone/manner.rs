@@ -51,6 +51,8 @@ pub enum Action {
     Digit(char),
     /// A digit by INFO (`application/dtmf-relay`).
     Info(char),
+    /// A digit by INFO (`application/dtmf`), whose body is this text.
+    InfoText(&'static str),
     /// Stop or go on sending media.
     Mute(bool),
     /// Media goes on with a new SSRC and new numbers.
