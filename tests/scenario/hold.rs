@@ -70,3 +70,33 @@ fn a_reinvite_without_offer_gets_ours() {
     assert_eq!(ends(&mut world).len(), 2);
     nothing_left(&mut world);
 }
+
+/// Music on hold by RFC 7088: the holder asks for an offer, which says sendrecv, and answers sendonly
+/// in the ACK. Its answer is the word on it: no offer follows that repeats it.
+#[test]
+fn an_answer_that_holds_is_not_offered_again() {
+    let mut world =
+        bridged(&Setup::new(4), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(SECOND);
+    world.act(call, Action::ReinviteEmpty);
+    world.run_for(SECOND);
+    assert_eq!(world.call(callee).seen.direction_told, Some(Direction::SendOnly));
+    assert_eq!(world.call(call).seen.asked, [], "nothing is asked of the holder");
+    let (before_a, before_b) = (heard(&world, call, 3), heard(&world, callee, 2));
+    world.run_for(2 * SECOND);
+    assert_eq!(heard(&world, call, 3), before_a);
+    assert!(heard(&world, callee, 2) >= before_b + 90);
+    world.act(call, Action::Reinvite(Direction::SendRecv));
+    world.run_for(SECOND);
+    assert_eq!(world.call(callee).seen.direction_told, Some(Direction::SendRecv));
+    let before_a = heard(&world, call, 3);
+    world.run_for(2 * SECOND);
+    assert!(heard(&world, call, 3) >= before_a + 90);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}

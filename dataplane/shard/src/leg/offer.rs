@@ -401,9 +401,11 @@ impl LegMut<'_, '_> {
     ) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
         let most = early.then_some(Direction::SendRecv);
+        // Events that its far end has not are turned into INFO for it.
+        let digits = view.digits == DigitPath::Info;
         let text = self.describe(|leg, local, out| {
             let offer = Session::parse(leg.theirs_text())?;
-            match sdp::relay_answer(&offer, &answered, local, most, out) {
+            match sdp::relay_answer(&offer, &answered, local, (most, digits), out) {
                 Err(SdpError::NoCommonCodec) => {
                     let allow = leg.allowed(&offer, |codec| is_carried(codec, view))?;
                     let direction = most.unwrap_or_else(|| view.wish());
@@ -618,9 +620,11 @@ impl LegMut<'_, '_> {
         self.peer_view().wish().and(self.leg.offer.wish.reversed())
     }
 
-    /// Whether the direction that we said is not the one to be said.
+    /// Whether the direction in force is not the one to be said. What the far end answered to ours
+    /// counts: it needs no offer that repeats it.
     pub(crate) fn direction_differs(&self) -> bool {
-        self.leg.offer.told != self.direction_wanted()
+        let offer = &self.leg.offer;
+        offer.told.and(offer.wish.reversed()) != self.direction_wanted()
     }
 
     /// Whether an offer of ours may go out now.
