@@ -1,9 +1,12 @@
 //! Re-INVITE: hold and resume, a new offer while one is open, a re-INVITE without offer.
 
-use sdp::Direction;
-use world::{Action, Manner, Setup};
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use crate::common::{SECOND, bridged, dial, ends, heard, ms, nothing_left};
+use sdp::Direction;
+use world::{Action, Fate, Manner, Setup};
+
+use crate::common::{SECOND, bridged, dial, ends, first_line, heard, ms, nothing_left};
 
 #[test]
 fn a_held_call_is_silent_and_comes_back() {
@@ -98,5 +101,34 @@ fn an_answer_that_holds_is_not_offered_again() {
     assert!(heard(&world, call, 3) >= before_a + 90);
     world.act(call, Action::HangUp);
     world.run_for(SECOND);
+    nothing_left(&mut world);
+}
+
+/// The hold of one side is passed on by a re-INVITE, and the 2xx to it names another Contact: its ACK
+/// goes there (RFC 3261 section 12.2.1.2), and so does what follows.
+#[test]
+fn the_ack_of_our_reinvite_goes_where_its_2xx_says() {
+    let mut world =
+        bridged(&Setup::new(5), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&lines);
+    world.network.set_filter(move |_, datagram| {
+        let line = first_line(&datagram.bytes);
+        if line.starts_with("ACK sip:moved@") || line.starts_with("BYE sip:moved@") {
+            seen.borrow_mut().push(line[..3].to_owned());
+        }
+        Fate::Pass
+    });
+    let host = world.call(callee).uri.rsplit('@').next().unwrap_or_default().to_owned();
+    world.act(callee, Action::Contact(format!("sip:moved@{host}")));
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(SECOND);
+    assert_eq!(*lines.borrow(), ["ACK"]);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    assert_eq!(*lines.borrow(), ["ACK", "BYE"]);
     nothing_left(&mut world);
 }

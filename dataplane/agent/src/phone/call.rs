@@ -374,6 +374,7 @@ impl PhoneCall {
             Action::InfoText(text) => {
                 self.request(cx, Method::Info, b"application/dtmf", text.as_bytes());
             }
+            Action::Contact(uri) => self.signal.contact = uri.clone().into_bytes(),
             Action::Die => self.dead = true,
             Action::Digit(_) | Action::Mute(_) | Action::NewSsrc | Action::Speak(_) => {
                 self.perform_media(action);

@@ -39,6 +39,8 @@ pub enum Action {
     MoveMedia,
     /// Re-INVITE with this Contact URI and nothing else changed.
     ReinviteContact(String),
+    /// Contact URI of what it says from now on; nothing is sent.
+    Contact(String),
     /// Re-INVITE without a description.
     ReinviteEmpty,
     /// UPDATE without a description (session refresh).

@@ -203,6 +203,10 @@ impl LegMut<'_, '_> {
         match (outcome.report, message) {
             (Report::Response(..200), _) => {}
             (Report::Response(200..300), Some(message)) => {
+                if waiting {
+                    // The ACK goes where the 2xx says (RFC 3261 section 12.2.1.2).
+                    self.move_target(message);
+                }
                 self.send_ack(outcome.id, outcome.cseq);
                 if waiting {
                     self.reinvite_answered(message);
@@ -216,7 +220,6 @@ impl LegMut<'_, '_> {
 
     fn reinvite_answered(&mut self, message: &Message<'_>) {
         self.leg.signalling.asked = ClientId::NONE;
-        self.move_target(message);
         self.session_agreed(sip::session::as_client(message));
         let sdp = message.sdp().readable().unwrap_or_default();
         match self.take_answer(sdp, true) {
