@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use sdp::Direction;
-use world::{Action, Fate, Manner, Setup};
+use world::{Action, Fate, Manner, Reinvite, Setup};
 
 use crate::common::{SECOND, bridged, dial, ends, first_line, heard, ms, nothing_left};
 
@@ -131,4 +131,39 @@ fn the_ack_of_our_reinvite_goes_where_its_2xx_says() {
     world.run_for(SECOND);
     assert_eq!(*lines.borrow(), ["ACK", "BYE"]);
     nothing_left(&mut world);
+}
+
+/// A hold, and its end, that the other phone cannot take just now are said again (RFC 3261 section
+/// 14.1 for 491, Retry-After, RFC 4028 for 422): else it would wait for ever for sound that is sent.
+#[test]
+fn a_hold_refused_for_the_moment_is_passed_on_again() {
+    for (seed, code) in (6..).zip([491, 500, 503, 422]) {
+        let mut world = bridged(
+            &Setup::new(seed),
+            Manner::default().with_audio(),
+            Manner::default().with_audio(),
+        );
+        let call = dial(&mut world, 1);
+        world.run_for(3 * SECOND);
+        let callee = world.callee_of(1).unwrap();
+        for direction in [Direction::SendOnly, Direction::SendRecv] {
+            world.act(callee, Action::TakeOffers(Reinvite::Refuse(code)));
+            world.act(call, Action::Reinvite(direction));
+            world.run_for(ms(100));
+            let refused = ("INVITE".to_owned(), code);
+            assert_eq!(world.call(callee).seen.asked.last(), Some(&refused));
+            world.act(callee, Action::TakeOffers(Reinvite::Answer));
+            world.run_for(5 * SECOND);
+            let taken = ("INVITE".to_owned(), 200);
+            assert_eq!(world.call(callee).seen.asked.last(), Some(&taken), "{code} {direction:?}");
+            assert_eq!(world.call(callee).seen.direction_told, Some(direction));
+        }
+        let (before_a, before_b) = (heard(&world, call, 3), heard(&world, callee, 2));
+        world.run_for(2 * SECOND);
+        assert!(heard(&world, call, 3) >= before_a + 90, "{code}: the callee is heard");
+        assert!(heard(&world, callee, 2) >= before_b + 90, "{code}: the caller is heard");
+        world.act(call, Action::HangUp);
+        world.run_for(SECOND);
+        nothing_left(&mut world);
+    }
 }

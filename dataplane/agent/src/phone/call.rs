@@ -375,6 +375,7 @@ impl PhoneCall {
                 self.request(cx, Method::Info, b"application/dtmf", text.as_bytes());
             }
             Action::Contact(uri) => self.signal.contact = uri.clone().into_bytes(),
+            Action::TakeOffers(how) => self.manner.reinvite = *how,
             Action::Die => self.dead = true,
             Action::Digit(_) | Action::Mute(_) | Action::NewSsrc | Action::Speak(_) => {
                 self.perform_media(action);

@@ -41,6 +41,8 @@ pub enum Action {
     ReinviteContact(String),
     /// Contact URI of what it says from now on; nothing is sent.
     Contact(String),
+    /// What it does with offers from now on; nothing is sent.
+    TakeOffers(Reinvite),
     /// Re-INVITE without a description.
     ReinviteEmpty,
     /// UPDATE without a description (session refresh).

@@ -210,6 +210,10 @@ impl OfferAnswer {
             arena.free(&mut text);
         }
         if self.phase == Phase::Reoffered {
+            if let Some(ours) = &self.ours {
+                // What it was to hear was not heard.
+                self.told = told_by(arena.get(ours));
+            }
             self.advance(Exchange::TheyRefuse);
         }
     }
