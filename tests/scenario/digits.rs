@@ -1,9 +1,10 @@
 //! Digits reach the controlplane once each, by RFC 4733 and by INFO, alone and in a join, and the
 //! other phone hears them.
 
+use sdp::Supported;
 use world::{Action, Manner, Setup};
 
-use crate::common::{SECOND, answered, bridged, dial, manual, ms, nothing_left};
+use crate::common::{SECOND, answered, bridged, dial, manual, ms, nothing_left, routed};
 
 fn digits(world: &mut world::World) -> String {
     let told = manual(world).told.iter();
@@ -54,4 +55,42 @@ fn lost_and_doubled_packets_make_no_digit_twice() {
     assert_eq!(digits(&mut world), "8");
     world.act(call, Action::HangUp);
     nothing_left(&mut world);
+}
+
+/// Some gateways write the event's number of RFC 4733 where the digit is no decimal one; a body that
+/// is none of these is refused, because a part of it would be another digit.
+#[test]
+fn a_digit_by_info_is_the_whole_body_or_refused() {
+    let mut caller = Manner::default().with_audio();
+    for (at, text) in (1..).zip(["7", "10", "11\r\n", "12", "16", "42", "555", "#"]) {
+        caller = caller.after_answer(at * ms(400), Action::InfoText(text));
+    }
+    let mut world = answered(&Setup::new(4), caller);
+    let call = dial(&mut world, 1);
+    world.run_for(6 * SECOND);
+    assert_eq!(digits(&mut world), "7*#A#");
+    let codes = world.call(call).seen.answers.iter().map(|(_, code)| *code).collect::<Vec<_>>();
+    assert_eq!(codes, [200, 200, 200, 200, 415, 415, 415, 200]);
+    world.act(call, Action::HangUp);
+    nothing_left(&mut world);
+}
+
+#[test]
+fn events_are_accepted_for_a_callee_that_has_info_only() {
+    let caller = Manner::default().with_audio();
+    let caller = caller.after_answer(SECOND, Action::Digit('5'));
+    let caller = caller.after_answer(2 * SECOND, Action::Digit('#'));
+    let callee = Manner::default().with_audio().with_codecs(&[Supported::PCMU, Supported::PCMA]);
+    for (seed, info, wanted) in [(5, true, "5#"), (6, false, "")] {
+        let callee = Manner { info, ..callee.clone() };
+        let mut world = routed(&Setup::new(seed), caller.clone(), vec![callee]);
+        let call = dial(&mut world, 1);
+        world.run_for(5 * SECOND);
+        let callee = world.callee_of(1).unwrap();
+        let (seen, heard) = (&world.call(call).seen, &world.call(callee).seen.info_digits);
+        assert_eq!(seen.text.contains("telephone-event"), info, "{}", seen.text);
+        assert_eq!(heard, wanted);
+        world.act(call, Action::HangUp);
+        nothing_left(&mut world);
+    }
 }

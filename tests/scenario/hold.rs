@@ -1,9 +1,14 @@
 //! Re-INVITE: hold and resume, a new offer while one is open, a re-INVITE without offer.
 
-use sdp::{Direction, Supported};
-use world::{Action, Manner, Reinvite, Setup};
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use crate::common::{SECOND, bridged, dial, dialled_after_answer, ends, heard, ms, nothing_left};
+use sdp::{Direction, Supported};
+use world::{Action, Fate, Manner, Reinvite, Setup};
+
+use crate::common::{
+    SECOND, bridged, dial, dialled_after_answer, ends, first_line, heard, ms, nothing_left,
+};
 
 #[test]
 fn a_held_call_is_silent_and_comes_back() {
@@ -71,23 +76,94 @@ fn a_reinvite_without_offer_gets_ours() {
     nothing_left(&mut world);
 }
 
-/// What was refused was not told: it is told as soon as the far end takes it.
+/// Music on hold by RFC 7088: the holder asks for an offer, which says sendrecv, and answers sendonly
+/// in the ACK. Its answer is the word on it: no offer follows that repeats it.
 #[test]
-fn a_hold_that_met_a_busy_far_end_is_told_again() {
-    for busy in [500, 491] {
-        let mut world = bridged(&Setup::new(4), Manner::default(), Manner::default());
+fn an_answer_that_holds_is_not_offered_again() {
+    let mut world =
+        bridged(&Setup::new(4), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(SECOND);
+    world.act(call, Action::ReinviteEmpty);
+    world.run_for(SECOND);
+    assert_eq!(world.call(callee).seen.direction_told, Some(Direction::SendOnly));
+    assert_eq!(world.call(call).seen.asked, [], "nothing is asked of the holder");
+    let (before_a, before_b) = (heard(&world, call, 3), heard(&world, callee, 2));
+    world.run_for(2 * SECOND);
+    assert_eq!(heard(&world, call, 3), before_a);
+    assert!(heard(&world, callee, 2) >= before_b + 90);
+    world.act(call, Action::Reinvite(Direction::SendRecv));
+    world.run_for(SECOND);
+    assert_eq!(world.call(callee).seen.direction_told, Some(Direction::SendRecv));
+    let before_a = heard(&world, call, 3);
+    world.run_for(2 * SECOND);
+    assert!(heard(&world, call, 3) >= before_a + 90);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}
+
+/// The hold of one side is passed on by a re-INVITE, and the 2xx to it names another Contact: its ACK
+/// goes there (RFC 3261 section 12.2.1.2), and so does what follows.
+#[test]
+fn the_ack_of_our_reinvite_goes_where_its_2xx_says() {
+    let mut world =
+        bridged(&Setup::new(5), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&lines);
+    world.network.set_filter(move |_, datagram| {
+        let line = first_line(&datagram.bytes);
+        if line.starts_with("ACK sip:moved@") || line.starts_with("BYE sip:moved@") {
+            seen.borrow_mut().push(line[..3].to_owned());
+        }
+        Fate::Pass
+    });
+    let host = world.call(callee).uri.rsplit('@').next().unwrap_or_default().to_owned();
+    world.act(callee, Action::Contact(format!("sip:moved@{host}")));
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(SECOND);
+    assert_eq!(*lines.borrow(), ["ACK"]);
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    assert_eq!(*lines.borrow(), ["ACK", "BYE"]);
+    nothing_left(&mut world);
+}
+
+/// A hold, and its end, that the other phone cannot take just now are said again (RFC 3261 section
+/// 14.1 for 491, Retry-After, RFC 4028 for 422): else it would wait for ever for sound that is sent.
+#[test]
+fn a_hold_refused_for_the_moment_is_passed_on_again() {
+    for (seed, code) in (6..).zip([491, 500, 503, 422]) {
+        let mut world = bridged(
+            &Setup::new(seed),
+            Manner::default().with_audio(),
+            Manner::default().with_audio(),
+        );
         let call = dial(&mut world, 1);
         world.run_for(3 * SECOND);
         let callee = world.callee_of(1).unwrap();
         for direction in [Direction::SendOnly, Direction::SendRecv] {
-            world.call_mut(callee).manner.reinvite = Reinvite::Refuse(busy);
+            world.act(callee, Action::TakeOffers(Reinvite::Refuse(code)));
             world.act(call, Action::Reinvite(direction));
             world.run_for(ms(100));
-            assert!(world.call(callee).direction() != Some(direction.reversed()), "{busy}");
-            world.call_mut(callee).manner.reinvite = Reinvite::Answer;
-            world.run_for(6 * SECOND);
-            assert_eq!(world.call(callee).direction(), Some(direction.reversed()), "{busy}");
+            let refused = ("INVITE".to_owned(), code);
+            assert_eq!(world.call(callee).seen.asked.last(), Some(&refused));
+            world.act(callee, Action::TakeOffers(Reinvite::Answer));
+            world.run_for(5 * SECOND);
+            let taken = ("INVITE".to_owned(), 200);
+            assert_eq!(world.call(callee).seen.asked.last(), Some(&taken), "{code} {direction:?}");
+            assert_eq!(world.call(callee).seen.direction_told, Some(direction));
         }
+        let (before_a, before_b) = (heard(&world, call, 3), heard(&world, callee, 2));
+        world.run_for(2 * SECOND);
+        assert!(heard(&world, call, 3) >= before_a + 90, "{code}: the callee is heard");
+        assert!(heard(&world, callee, 2) >= before_b + 90, "{code}: the caller is heard");
         world.act(call, Action::HangUp);
         world.run_for(SECOND);
         nothing_left(&mut world);

@@ -58,9 +58,7 @@ pub fn relay(text: &[u8]) {
     let answered = Session::parse(&reply[..length]).expect("what we write, we can read");
     let leg_b = Plan::negotiate(&offered, &answered).expect("an answer of ours matches");
     let mut back = [0_u8; 8_192];
-    let Ok(length) =
-        relay_answer(&session, &answered, &LOCAL, (None, crate::PtSet::NONE), &mut back)
-    else {
+    let Ok(length) = relay_answer(&session, &answered, &LOCAL, (None, true), &mut back) else {
         return;
     };
     let backward = Session::parse(&back[..length]).expect("what we write, we can read");

@@ -171,8 +171,8 @@ pub fn relay_reanswer(
 /// B's codecs come in B's order under A's payload type numbers; they are matched by what they are
 /// ([`crate::Codec`]), never by number. What A did not offer is left out. `most` is what B lets us
 /// say at most: its answer's direction, or everything while that answer is an early one, whose
-/// direction must not outlive it. `also` are payload types of the offer that are accepted although
-/// B has nothing of the kind, because we bring them to it in another form (digits).
+/// direction must not outlive it. `digits`: A's telephone events are accepted although B has none,
+/// because they reach B in another way.
 ///
 /// # Errors
 /// No usable audio on either side, no codec in common, an address we cannot send to, or no space.
@@ -180,7 +180,7 @@ pub fn relay_answer(
     offer: &Session<'_>,
     answer: &Session<'_>,
     local: &Local,
-    (most, also): (Option<Direction>, PtSet),
+    (most, digits): (Option<Direction>, bool),
     out: &mut [u8],
 ) -> Result<usize, SdpError> {
     let offered = offer.audio()?;
@@ -192,10 +192,7 @@ pub fn relay_answer(
     if !matches.has_audio() {
         return Err(SdpError::NoCommonCodec);
     }
-    let accepted_too = |format: &&Format<'_>| {
-        also.contains(format.pt) && !matches.pairs().any(|(mine, _)| mine.pt == format.pt)
-    };
-    let more = || offered_formats.iter().filter(accepted_too);
+    let events = matches.events().filter(|_| digits);
     let mut out = Out::new(out);
     out.head(local);
     session_attributes(&mut out, answer);
@@ -208,16 +205,16 @@ pub fn relay_answer(
         for (mine, _) in matches.pairs() {
             out.bytes(b" ").number(u64::from(mine.pt));
         }
-        for format in more() {
-            out.bytes(b" ").number(u64::from(format.pt));
+        if let Some(events) = events {
+            out.bytes(b" ").number(u64::from(events.pt));
         }
         out.end_line();
         bandwidth(&mut out, accepted);
         for (mine, theirs) in matches.pairs() {
             out.format(mine.pt, mine, theirs.fmtp);
         }
-        for format in more() {
-            out.format(format.pt, format, format.fmtp);
+        if let Some(events) = events {
+            out.format(events.pt, events, events.fmtp);
         }
         // An answer may only narrow what was offered (RFC 3264 section 6.1), whatever B said.
         let most = most.unwrap_or_else(|| accepted.direction_in_force());
@@ -268,6 +265,18 @@ impl<'m, 'a, 'b> Matches<'m, 'a, 'b> {
             let offered = &self.offered.as_slice()[usize::from(mine)];
             (offered, &self.accepted.as_slice()[usize::from(theirs)])
         })
+    }
+
+    /// The offer's telephone events beside the accepted audio, at its clock (RFC 4733 section 2.1),
+    /// where the answer has none.
+    fn events(&self) -> Option<&'m Format<'a>> {
+        let codecs = || self.pairs().filter_map(|(mine, _)| mine.codec());
+        if codecs().any(|codec| codec.is_telephone_event()) {
+            return None;
+        }
+        let clock = codecs().find(|codec| codec.id.is_audio())?.clock;
+        let fits = |codec: Codec| codec.is_telephone_event() && codec.clock == clock;
+        self.offered.iter().find(|format| format.codec().is_some_and(fits))
     }
 
     pub(crate) fn has_audio(&self) -> bool {

@@ -30,8 +30,7 @@ fn offer_to_b(offer: &str, allow: PtSet) -> Result<String, SdpError> {
 fn answer_to_a(offer: &str, answer: &str) -> Result<String, SdpError> {
     let mut out = [0; 4_096];
     let ours = local("192.0.2.20:50000", 3);
-    let written =
-        relay_answer(&parse(offer), &parse(answer), &ours, (None, PtSet::NONE), &mut out)?;
+    let written = relay_answer(&parse(offer), &parse(answer), &ours, (None, false), &mut out)?;
     Ok(String::from_utf8(out[..written].to_vec()).unwrap())
 }
 
@@ -345,8 +344,8 @@ fn the_direction_of_an_early_answer_does_not_outlive_it() {
     for (most, told) in
         [(None, Direction::SendOnly), (Some(Direction::SendRecv), Direction::SendRecv)]
     {
-        let len = relay_answer(&parse(offer), &parse(early), &ours, (most, PtSet::NONE), &mut out)
-            .unwrap();
+        let len =
+            relay_answer(&parse(offer), &parse(early), &ours, (most, false), &mut out).unwrap();
         let written = Session::parse(&out[..len]).unwrap();
         assert_eq!(written.audio().unwrap().direction(), told);
     }

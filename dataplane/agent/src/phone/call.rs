@@ -371,6 +371,11 @@ impl PhoneCall {
                 let body = format!("Signal={digit}\r\nDuration=160\r\n");
                 self.request(cx, Method::Info, b"application/dtmf-relay", body.as_bytes());
             }
+            Action::InfoText(text) => {
+                self.request(cx, Method::Info, b"application/dtmf", text.as_bytes());
+            }
+            Action::Contact(uri) => self.signal.contact = uri.clone().into_bytes(),
+            Action::TakeOffers(how) => self.manner.reinvite = *how,
             Action::Die => self.dead = true,
             Action::Digit(_) | Action::Mute(_) | Action::NewSsrc | Action::Speak(_) => {
                 self.perform_media(action);

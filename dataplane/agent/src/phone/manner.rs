@@ -39,6 +39,10 @@ pub enum Action {
     MoveMedia,
     /// Re-INVITE with this Contact URI and nothing else changed.
     ReinviteContact(String),
+    /// Contact URI of what it says from now on; nothing is sent.
+    Contact(String),
+    /// What it does with offers from now on; nothing is sent.
+    TakeOffers(Reinvite),
     /// Re-INVITE without a description.
     ReinviteEmpty,
     /// UPDATE without a description (session refresh).
@@ -51,6 +55,8 @@ pub enum Action {
     Digit(char),
     /// A digit by INFO (`application/dtmf-relay`).
     Info(char),
+    /// A digit by INFO (`application/dtmf`), whose body is this text.
+    InfoText(&'static str),
     /// Stop or go on sending media.
     Mute(bool),
     /// Media goes on with a new SSRC and new numbers.

@@ -2,26 +2,8 @@
 
 use sdp::{PtSet, SdpError, Session, Supported};
 
-use crate::handoff::{DigitPath, View};
-
 /// Either can be turned into the other.
 pub(super) const BOTH_LAWS: [Supported<'static>; 2] = [Supported::PCMU, Supported::PCMA];
-
-/// Digits of an offer that are accepted although the other far end has none: it takes INFO.
-pub(super) fn digits_too(offer: &Session<'_>, answered: &Session<'_>, view: &View) -> PtSet {
-    let mut also = PtSet::NONE;
-    let is = |format: &&sdp::Format<'_>| format.codec().is_some_and(|c| c.is_telephone_event());
-    let has = |session: &Session<'_>| {
-        session.audio().is_ok_and(|audio| audio.formats().iter().any(|f| is(&f)))
-    };
-    if view.digits == DigitPath::Info
-        && !has(answered)
-        && let Ok(audio) = offer.audio()
-    {
-        audio.formats().iter().filter(is).for_each(|format| also.insert(format.pt));
-    }
-    also
-}
 
 /// It lists a law of G.711.
 pub(super) fn speaks_law(session: &Session<'_>) -> bool {

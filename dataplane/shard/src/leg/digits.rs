@@ -104,17 +104,32 @@ fn digit_of(message: &Message<'_>) -> Option<Digit> {
     let (kind, _) = message.content_type().ok()?;
     let body = message.body();
     let signal = if kind.eq_ignore_ascii_case(b"application/dtmf-relay") {
-        line(body, b"Signal")?.first().copied()
+        line(body, b"Signal")?
     } else if kind.eq_ignore_ascii_case(b"application/dtmf") {
-        body.trim_ascii().first().copied()
+        body.trim_ascii()
     } else {
-        None
+        return None;
     };
-    let digit = signal.map(|byte| char::from(byte).to_ascii_uppercase())?;
+    let digit = signal_of(signal)?;
     let duration = line(body, b"Duration").and_then(|text| core::str::from_utf8(text).ok());
     let duration = duration.and_then(|text| text.parse::<u16>().ok()).unwrap_or(DURATION_MS);
-    let duration_ms = duration.clamp(40, DURATION_MS_MAX);
-    "0123456789*#ABCD".contains(digit).then_some(Digit { digit, duration_ms })
+    Some(Digit { digit, duration_ms: duration.clamp(40, DURATION_MS_MAX) })
+}
+
+/// One character, or the number that RFC 4733 section 3.2 gives to the event, as some gateways write
+/// those that are no decimal digits. A part of anything longer would be another digit.
+fn signal_of(signal: &[u8]) -> Option<char> {
+    let digit = match signal {
+        [byte] => char::from(*byte).to_ascii_uppercase(),
+        b"10" => '*',
+        b"11" => '#',
+        b"12" => 'A',
+        b"13" => 'B',
+        b"14" => 'C',
+        b"15" => 'D',
+        _ => return None,
+    };
+    "0123456789*#ABCD".contains(digit).then_some(digit)
 }
 
 /// The value of a `Name=value` line.

@@ -14,7 +14,7 @@ use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
 use wire::event::Cause;
 
 use super::agree::{Codecs, is_carried, is_known};
-use super::choose::{BOTH_LAWS, digits_too, first_audio, own_audio, speaks_law};
+use super::choose::{BOTH_LAWS, first_audio, own_audio, speaks_law};
 use super::{Leg, LegMut, Side};
 use crate::handoff::{DigitPath, Formats, LegFormat, View};
 use crate::transport::policy::{may_describe, may_send_to};
@@ -410,10 +410,11 @@ impl LegMut<'_, '_> {
     ) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
         let most = early.then_some(Direction::SendRecv);
+        // Events that its far end has not are turned into INFO for it.
+        let digits = view.digits == DigitPath::Info;
         let text = self.describe(|leg, local, out| {
             let offer = Session::parse(leg.theirs_text())?;
-            let also = digits_too(&offer, &answered, view);
-            match sdp::relay_answer(&offer, &answered, local, (most, also), out) {
+            match sdp::relay_answer(&offer, &answered, local, (most, digits), out) {
                 Err(SdpError::NoCommonCodec) => {
                     let allow = leg.allowed(&offer, |codec| is_carried(codec, view))?;
                     let direction = most.unwrap_or_else(|| view.wish());
