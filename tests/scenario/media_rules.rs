@@ -123,8 +123,8 @@ fn a_new_ssrc_goes_on_as_the_same_stream() {
 
 #[test]
 fn payload_types_of_two_legs_are_mapped() {
-    let own_event = sdp::Supported { pt: 96, ..sdp::Supported::TELEPHONE_EVENT };
-    let codecs = vec![sdp::Supported::PCMU, own_event];
+    let own_event = Supported { pt: 96, ..Supported::TELEPHONE_EVENT };
+    let codecs = vec![Supported::PCMU, own_event];
     let caller = Manner { codecs, ..Manner::default().with_audio() };
     let mut world = answered(&Setup::new(5), caller);
     let callee = world.agent(Manner::default().with_audio());

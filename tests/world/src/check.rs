@@ -279,8 +279,8 @@ fn billed_is_connected(
         let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
         let cdrs: Vec<&Cdr> = ledger.cdrs.values().filter(is).collect();
         let [cdr] = cdrs[..] else { continue };
-        // Who asked something before the other side had its 2xx was told that there is no such call,
-        // and went: the other side has to find out.
+        // Who asked something before the other side had its 2xx was told that there is no such
+        // call, and went: the other side has to find out.
         let uncertain = context.troubled.contains(&phone.call_id) || !context.clear_sip;
         if phone.dead || phone.lost && uncertain {
             continue;
@@ -432,6 +432,9 @@ fn both_heard(caller: &Phone, callee: &Phone, context: &Context, faults: &mut Ve
     }
     for (phone, other) in [(caller, callee), (callee, caller)] {
         let packets = u64::try_from(both.as_millis() / other.packet.as_millis()).unwrap_or(0);
+        // A digit takes the place of speech for its time.
+        let digits = phone.heard.as_ref().map_or(0, |heard| heard.digits.len());
+        let packets = packets.saturating_sub(10 * u64::try_from(digits).unwrap_or(0));
         // In bad weather some are lost; in good weather only those at the edges.
         let expected = match context.clear_media {
             true => packets.saturating_sub(2 + packets / 50),

@@ -363,9 +363,10 @@ impl Clients {
         self.cancel(cx, id, b"");
     }
 
-    /// Nobody waits for the answer any more: what the protocol owes to whoever answers it is done all
-    /// the same. The request is not repeated, but where a CANCEL waits for the first word of the
-    /// other side: that one may be ringing already, and its word was lost (RFC 3261 section 9.1).
+    /// Nobody waits for the answer any more: what the protocol owes to whoever answers it is done
+    /// all the same. The request is not repeated, but where a CANCEL waits for the first word of
+    /// the other side: that one may be ringing already, and its word was lost (RFC 3261 section
+    /// 9.1).
     pub(crate) fn orphan(&mut self, id: ClientId) {
         if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
             entry.leg = LegId::NONE;
