@@ -219,14 +219,13 @@ impl OfferAnswer {
 }
 
 impl Leg {
-    /// A later offer may go out now: nothing is open on this dialog, and there is a stream.
-    fn may_offer(&self) -> bool {
+    /// A re-INVITE may go out now: nothing is open on this dialog.
+    pub(crate) fn may_reinvite(&self) -> bool {
         let free = self.signalling.accepted.is_none()
             && self.signalling.asked == crate::transaction::ClientId::NONE;
         self.state == super::State::Standing
             && free
             && self.offer.phase == Phase::Agreed
-            && !self.offer.stopped
             && !self.deadlines.is_set(super::Timer::Offer)
     }
 }
@@ -626,9 +625,9 @@ impl LegMut<'_, '_> {
         self.leg.offer.told != self.direction_wanted()
     }
 
-    /// Whether an offer of ours may go out now.
+    /// Whether an offer of ours may go out now: there is a stream, too.
     pub(crate) fn may_offer(&self) -> bool {
-        self.leg.may_offer()
+        self.leg.may_reinvite() && !self.leg.offer.stopped
     }
 
     /// A later offer of ours: these codecs of what the far end described (all it has in force where

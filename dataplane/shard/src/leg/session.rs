@@ -93,7 +93,8 @@ impl LegMut<'_, '_> {
     }
 
     fn reinvite_unchanged(&mut self) {
-        let offered = self.may_offer() && self.offer_unchanged().is_ok();
+        // A stopped stream is offered as it is, stopped.
+        let offered = self.leg.may_reinvite() && self.offer_unchanged().is_ok();
         let wait = if offered { PATIENCE } else { RETRY };
         self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + wait);
         if offered {
