@@ -241,6 +241,28 @@ fn an_interval_that_is_too_small_for_a_refresh_is_raised() {
 }
 
 #[test]
+fn a_session_whose_stream_is_stopped_is_refreshed() {
+    for update in [true, false] {
+        let timer = timer(90, Some(Refresher::Uas));
+        let mut caller = Manner { timer, ..Manner::default() };
+        if !update {
+            caller.allow.retain(|method| *method != "UPDATE");
+        }
+        let mut world = answered(&Setup::new(15), caller);
+        let call = dial(&mut world, 1);
+        world.run_for(3 * SECOND);
+        world.act(call, Action::StopStream);
+        world.run_for(Duration::from_secs(200));
+        let seen = &world.call(call).seen;
+        assert!(!world.call(call).is_over() && seen.refreshed >= 3, "{update}: {seen:?}");
+        assert!(seen.complaints.is_empty(), "{:?}", seen.complaints);
+        world.act(call, Action::HangUp);
+        world.run_for(SECOND);
+        nothing_left(&mut world);
+    }
+}
+
+#[test]
 fn a_session_too_short_is_refused_with_what_would_do() {
     let headers = vec!["Session-Expires: 60".to_owned(), "Supported: timer".to_owned()];
     let mut world = answered(&Setup::new(10), Manner::default());

@@ -196,6 +196,9 @@ impl PhoneCall {
         direction: Direction,
         codecs: &[Supported<'static>],
     ) {
+        if !matches!(self.state, State::Trying | State::Ringing) {
+            return;
+        }
         if self.early.is_none() {
             self.early = Some(self.shape.clone());
         }
