@@ -1,9 +1,5 @@
-//! Far ends that do what phones do not: written out by hand, message for message, against a call of
-//! a static route.
+//! Far ends that do what phones do not: each thing that one may do to its own call or to others'.
 
-use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use base::CallId;
@@ -11,240 +7,13 @@ use wire::counter::Counter;
 use wire::event::Cause;
 use wire::{Command, Originate};
 use world::control::encode;
-use world::{Datagram, Fate, Manner, Manual, Setup, World};
+use world::{Datagram, Manner, Manual, Setup, World};
 
-use crate::common::{SECOND, count, ends, manual, ms, originate, routed, send};
-
-const A: &str = "10.1.0.1:5060";
-const B: &str = "10.1.0.2:5060";
-
-/// What the switch sent to the two far ends, with the moment in milliseconds.
-type Log = Rc<RefCell<Vec<(u64, Datagram)>>>;
-
-fn tap(world: &mut World) -> Log {
-    let log: Log = Rc::new(RefCell::new(Vec::new()));
-    let sink = log.clone();
-    world.network.set_filter(move |now, datagram| {
-        if datagram.from.ip().to_string() == "10.0.0.1" {
-            sink.borrow_mut().push((now.0 / 1_000_000, datagram.clone()));
-            return Fate::Drop;
-        }
-        Fate::Pass
-    });
-    log
-}
-
-fn say(world: &mut World, from: &str, text: &str) {
-    let from: SocketAddr = from.parse().unwrap();
-    let bytes = text.replace('\n', "\r\n").into_bytes();
-    world.inject(Datagram { from, to: world::plane::listener(), bytes });
-    world.run_for(ms(50));
-}
-
-/// Everything of that start, with that in it, sent to a far end.
-fn all(log: &Log, to: &str, start: &str, has: &str) -> Vec<String> {
-    let log = log.borrow();
-    let texts = log.iter().filter(|(_, datagram)| datagram.to.ip() == host(to));
-    let texts = texts.map(|(_, datagram)| String::from_utf8_lossy(&datagram.bytes).into_owned());
-    texts.filter(|text| text.starts_with(start) && text.contains(has)).collect()
-}
-
-fn last(log: &Log, to: &str, start: &str, has: &str) -> Option<String> {
-    all(log, to, start, has).pop()
-}
-
-fn host(address: &str) -> std::net::IpAddr {
-    address.parse::<SocketAddr>().unwrap().ip()
-}
-
-fn header(text: &str, name: &str) -> String {
-    let prefix = format!("{name}: ");
-    let line = text.lines().find(|line| line.starts_with(&prefix));
-    line.map(|line| line[prefix.len()..].trim().to_owned()).unwrap_or_default()
-}
-
-fn sdp(host: &str, version: u32, formats: &str, more: &str) -> String {
-    let port = if more.contains("stopped") { 0 } else { 4_000 };
-    let more = more.replace("stopped", "");
-    format!(
-        "v=0\no=- 7 {version} IN IP4 {host}\ns=-\nc=IN IP4 {host}\nt=0 0\nm=audio {port} RTP/AVP \
-         {formats}\n{more}"
-    )
-}
-
-fn body(text: &str) -> String {
-    if text.is_empty() {
-        return "Content-Length: 0\n\n".into();
-    }
-    let length = text.replace('\n', "\r\n").len();
-    format!("Content-Type: application/sdp\nContent-Length: {length}\n\n{text}")
-}
-
-/// A far end's side of its dialog.
-struct Far {
-    at: &'static str,
-    call: String,
-    from: String,
-    to: String,
-    cseq: u32,
-}
-
-impl Far {
-    fn request(&mut self, method: &str, more: &str, sdp: &str) -> String {
-        if method != "ACK" {
-            self.cseq += 1;
-        }
-        let Self { at, call, from, to, cseq } = self;
-        let contact = match more.contains("Contact:") {
-            true => String::new(),
-            false => format!("Contact: <sip:x@{at}>\n"),
-        };
-        format!(
-            "{method} sip:tandem@10.0.0.1:5060 SIP/2.0\nVia: SIP/2.0/UDP {at};branch=z9hG4bK\
-             {method}{cseq};rport\nMax-Forwards: 70\nFrom: {from}\nTo: {to}\nCall-ID: {call}\n\
-             CSeq: {cseq} {method}\n{contact}{more}{}",
-            body(sdp)
-        )
-    }
-}
-
-fn reply(request: &str, status: &str, tag: &str, more: &str, sdp: &str) -> String {
-    let to = header(request, "To");
-    let to = if to.contains(";tag=") { to } else { format!("{to};tag={tag}") };
-    let contact = match more.contains("Contact:") {
-        true => "",
-        false => "Contact: <sip:b@10.1.0.2:5060>\n",
-    };
-    format!(
-        "SIP/2.0 {status}\nVia: {}\nFrom: {}\nTo: {to}\nCall-ID: {}\nCSeq: {}\n{contact}{more}{}",
-        header(request, "Via"),
-        header(request, "From"),
-        header(request, "Call-ID"),
-        header(request, "CSeq"),
-        body(sdp)
-    )
-}
-
-struct Call {
-    world: World,
-    log: Log,
-    a: Far,
-    b: Far,
-}
-
-/// What the two say beside the usual.
-#[derive(Default)]
-struct Said {
-    of_a: &'static str,
-    of_b: &'static str,
-}
-
-fn route_world(targets: usize) -> (World, Log) {
-    let mut setup = Setup::new(1);
-    setup.plane.shards = 1;
-    setup.plane.timers.media_timeout = Duration::ZERO;
-    let mut world = routed(&setup, Manner::silent(), vec![Manner::silent(); targets]);
-    let log = tap(&mut world);
-    (world, log)
-}
-
-fn invite(more: &str, sdp: &str) -> String {
-    format!(
-        "INVITE sip:g1@10.0.0.1 SIP/2.0\nVia: SIP/2.0/UDP {A};branch=z9hG4bKfirst;rport\n\
-         Max-Forwards: 70\nFrom: <sip:a@example.com>;tag=1\nTo: <sip:g1@10.0.0.1>\nCall-ID: call\n\
-         CSeq: 1 INVITE\nContact: <sip:x@{A}>\n{more}{}",
-        body(sdp)
-    )
-}
-
-/// A call of A to B that stands, both with PCMU.
-fn call(said: &Said) -> Call {
-    let (mut world, log) = route_world(1);
-    say(&mut world, A, &invite(said.of_a, &sdp("10.1.0.1", 1, "0", "")));
-    let invite = last(&log, B, "INVITE", "").unwrap();
-    say(&mut world, B, &reply(&invite, "200 OK", "b", said.of_b, &sdp("10.1.0.2", 1, "0", "")));
-    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
-    let mut a = Far {
-        at: A,
-        call: "call".into(),
-        from: "<sip:a@example.com>;tag=1".into(),
-        to: header(&ok, "To"),
-        cseq: 1,
-    };
-    let ack = a.request("ACK", "", "");
-    say(&mut world, A, &ack);
-    let b = Far {
-        at: B,
-        call: header(&invite, "Call-ID"),
-        from: header(&invite, "To") + ";tag=b",
-        to: header(&invite, "From"),
-        cseq: 0,
-    };
-    Call { world, log, a, b }
-}
-
-impl Call {
-    /// A changes its description; its answer's status.
-    fn a_offers(&mut self, sdp: &str) -> String {
-        let text = self.a.request("INVITE", "", sdp);
-        say(&mut self.world, A, &text);
-        let answer = last(&self.log, A, "SIP/2.0", &format!("CSeq: {} INVITE", self.a.cseq));
-        let answer = answer.unwrap_or_default();
-        let ack = self.a.request("ACK", "", "");
-        say(&mut self.world, A, &ack);
-        answer.lines().next().unwrap_or_default().to_owned()
-    }
-
-    /// The re-INVITEs that B got, each once.
-    fn b_reinvited(&self) -> Vec<String> {
-        let mut all = all(&self.log, B, "INVITE", ";tag=b");
-        all.dedup();
-        all
-    }
-
-    fn b_answers(&mut self, request: &str, status: &str, more: &str, sdp: &str) {
-        let text = reply(request, status, "b", more, sdp);
-        say(&mut self.world, B, &text);
-    }
-
-    fn a_hangs_up(&mut self) {
-        let bye = self.a.request("BYE", "", "");
-        say(&mut self.world, A, &bye);
-        if let Some(bye) = last(&self.log, B, "BYE", "") {
-            self.b_answers(&bye, "200 OK", "", "");
-        }
-    }
-
-    fn unharmed(&self) {
-        assert_eq!(count(&self.world, Counter::LegPanicked), 0, "a peer made a leg panic");
-    }
-}
-
-/// Nothing is left of anything once all transactions have run out.
-fn nothing_left(world: &mut World) {
-    world.run_for(80 * SECOND);
-    let left = world.plane.leftovers();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-/// A far end at this address speaks to that port of ours, PCMU.
-fn speak(world: &mut World, from: &str, port: u16, (seq, count): (u16, u16)) {
-    for seq in seq..seq + count {
-        let mut bytes = vec![0x80, 0];
-        bytes.extend(seq.to_be_bytes());
-        bytes.extend((u32::from(seq) * 160).to_be_bytes());
-        bytes.extend(7_u32.to_be_bytes());
-        bytes.extend([0xff; 160]);
-        let to = format!("10.0.0.1:{port}").parse().unwrap();
-        world.inject(Datagram { from: from.parse().unwrap(), to, bytes });
-        world.run_for(ms(20));
-    }
-}
-
-/// Where a description of ours wants media.
-fn port(text: &str) -> u16 {
-    text.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
-}
+use crate::common::{SECOND, count, ends, manual, ms, originate, send};
+use crate::raw::{
+    A, B, Far, Log, Said, all, call, header, invite, last, nothing_left, port, reply, route_world,
+    say, sdp, speak, tap,
+};
 
 #[test]
 fn a_hold_that_met_a_busy_far_end_is_passed_on_a_little_later() {
@@ -703,4 +472,61 @@ fn digits_without_end_take_no_room_from_others() {
     let shards = call.world.plane.lanes.iter();
     let transactions: usize = shards.map(|lane| lane.shard.transactions()).sum();
     assert!(transactions < 200, "one call takes {transactions} transactions");
+}
+
+#[test]
+fn a_join_that_is_called_off_at_once_joins_nobody() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 2;
+    let mut world = World::new(&setup);
+    world.agent(Manner::default());
+    world.agent(Manner::default());
+    world.control = Some(Box::new(Manual::new(&world.plane)));
+    let of = |call: u128| CallId(call << 64 | call);
+    for (at, shard) in [(0, 0), (1, 1)] {
+        let target = world.address(at);
+        let uri = format!("sip:g{}@x.example", at + 1);
+        let call = of(at as u128 + 1);
+        send(&mut world, shard, &Command::Originate(originate(call, target, &uri)));
+    }
+    world.run_for(2 * SECOND);
+    let second = |told: &world::Told| match told.event() {
+        wire::Event::Answered { call, leg, .. } if call == of(2) => Some(leg),
+        _ => None,
+    };
+    let b = manual(&mut world).told.iter().find_map(second).unwrap();
+    for joined in [false, true] {
+        if joined {
+            send(&mut world, 0, &Command::Join { call: of(1), b });
+            world.run_for(SECOND);
+            assert_eq!(count(&world, Counter::JoinStanding), 2);
+        }
+        manual(&mut world).send(0, &Command::Join { call: of(1), b });
+        manual(&mut world).send(0, &Command::Part { call: of(1) });
+        world.run_for(2 * SECOND);
+        assert_eq!(count(&world, Counter::JoinStanding), 0, "joined before: {joined}");
+    }
+}
+
+#[test]
+fn a_2xx_that_makes_no_dialog_for_us_is_acknowledged_and_ended() {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    let more = "Record-Route: <<<broken\n";
+    say(&mut world, B, &reply(&invite, "200 OK", "b", more, &sdp("10.1.0.2", 1, "0", "")));
+    assert!(last(&log, B, "ACK", "").is_some(), "no ACK");
+    assert!(last(&log, B, "BYE", "").is_some(), "no BYE");
+    nothing_left(&mut world);
+}
+
+#[test]
+fn a_2xx_without_a_tag_is_acknowledged_and_ended() {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let invite = last(&log, B, "INVITE", "").unwrap();
+    let text = reply(&invite, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0", ""));
+    say(&mut world, B, &text.replace(";tag=b", ""));
+    assert!(last(&log, B, "ACK", "").is_some(), "no ACK");
+    assert!(last(&log, B, "BYE", "").is_some(), "no BYE");
 }

@@ -249,7 +249,7 @@ impl<'m> Shard<'m> {
         let most = uri.len() + from.len() + originate.from_name.len() + 512;
         let dial = Handoff::Dial(originate);
         let own = usize::from(self.core.plan.shard);
-        let queued = self.core.handoffs[own].push_with(most, |out| wire::encode(&dial, out).ok());
+        let queued = self.core.handoffs[own].try_say(&dial, most);
         if !queued {
             self.core.counters.count(Counter::DiscardHandoffFull);
             self.with_leg(now, frames, id, |leg| {

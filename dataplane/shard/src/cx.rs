@@ -11,6 +11,7 @@ use wire::event::Event;
 use wire::region::Region;
 
 use crate::handoff::{Handoff, PeerMessage};
+use crate::outbox::Outbox;
 use crate::plan::{CLOSING_BYTES, Plan};
 use crate::transport::targets::BadTargets;
 
@@ -29,7 +30,7 @@ pub(crate) struct Core<'m> {
     pub(crate) arena: Arena,
     pub(crate) events: Records,
     /// One queue per shard; the own one carries what legs of this shard say to each other.
-    pub(crate) handoffs: Vec<Records>,
+    pub(crate) handoffs: Vec<Outbox>,
     pub(crate) flows: VecDeque<Flow>,
     pub(crate) transmits: VecDeque<Transmit>,
     /// Where messages are composed before they get a frame of their size.
@@ -93,7 +94,7 @@ impl<'m> Cx<'_, 'm> {
         let Some(queue) = self.core.handoffs.get_mut(shard).filter(|_| known) else { return };
         let most = message.bytes_max();
         let handoff = Handoff::Leg { to, from, message: message.clone() };
-        if !queue.push_with(most, |out| wire::encode(&handoff, out).ok()) {
+        if !queue.say(&handoff, most) {
             self.count(Counter::DiscardHandoffFull);
         }
     }

@@ -27,6 +27,7 @@ mod cx;
 pub mod handoff;
 mod leg;
 mod media;
+mod outbox;
 pub mod plan;
 mod route;
 mod signalling;
@@ -50,6 +51,7 @@ use crate::cx::{Core, Cx, MESSAGE_BYTES};
 use crate::handoff::Handoff;
 use crate::leg::{LegMut, Legs};
 use crate::media::Media;
+use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::route::Routes;
 use crate::transaction::{Clients, Servers, Transactions};
@@ -109,7 +111,7 @@ impl<'m> Shard<'m> {
                 random: Prng::new(plan.seed ^ u64::from(plan.shard) << 32 ^ u64::from(epoch)),
                 arena: Arena::new(limits.arena_bytes),
                 events: Records::new(limits.event_bytes),
-                handoffs: (0..plan.shards).map(|_| Records::new(limits.handoff_bytes)).collect(),
+                handoffs: (0..plan.shards).map(|_| Outbox::new(limits.handoff_bytes)).collect(),
                 flows: VecDeque::with_capacity(1_024),
                 transmits: VecDeque::with_capacity(4_096),
                 page: vec![0; MESSAGE_BYTES],
@@ -383,10 +385,6 @@ impl<'m> Shard<'m> {
         for transmit in self.core.transmits.drain(queued..) {
             frames.free(transmit.frame);
         }
-        // What was borrowed for writing may have died with the handler.
-        if self.core.page.is_empty() {
-            self.core.page = vec![0; MESSAGE_BYTES];
-        }
         self.core.counters.count(Counter::LegPanicked);
         self.transactions.servers.end_unanswered(&mut self.core, id);
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -396,7 +394,18 @@ impl<'m> Shard<'m> {
             transactions: &mut self.transactions,
             cx: Cx { now, frames, core: &mut self.core },
         };
-        leg.fault();
+        // Should the way of ending it be what is broken: its usage is told all the same.
+        for end in [LegMut::fault, LegMut::bury] {
+            // What was borrowed for writing may have died with the handler.
+            if leg.cx.core.page.is_empty() {
+                leg.cx.core.page = vec![0; MESSAGE_BYTES];
+            }
+            let ended = std::panic::AssertUnwindSafe(|| end(&mut leg));
+            if std::panic::catch_unwind(ended).is_ok() {
+                return;
+            }
+            leg.cx.count(Counter::LegPanicked);
+        }
     }
 
     /// Arms the leg's timer; frees its slot once nothing of it runs and its usage is released.

@@ -16,20 +16,36 @@ pub(crate) struct RouteHandle {
     /// Hash of what makes it this route: whose, from where, to where.
     id: u64,
     /// Where it stood last.
-    hint: u16,
+    hint: u32,
+    /// What counts against its limits.
+    state: u32,
 }
 
+/// What counts against the limits of a route. It outlives a table that does not list the route, as
+/// long as calls stand on it, and a route that is sent elsewhere.
 #[derive(Debug)]
 struct State {
-    id: u64,
+    /// Hash of whose the route is and for what, and which of its like.
+    key: u64,
     rate: Bucket,
     /// Calls that stand on it.
     calls: u32,
+    listed: bool,
+}
+
+/// A route of the table.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    id: u64,
+    /// Index into the states.
+    state: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct Routes {
     table: Table,
+    /// As many as the table's.
+    listed: Vec<Listed>,
     states: Vec<State>,
     key: HashKey,
 }
@@ -39,22 +55,32 @@ pub(crate) type Full = (u16, Cause);
 
 impl Routes {
     pub(crate) fn new(key: HashKey) -> Self {
-        Self { table: Table::default(), states: Vec::new(), key }
+        Self { table: Table::default(), listed: Vec::new(), states: Vec::new(), key }
     }
 
-    /// A new table: routes that stood in the old one keep their calls and their rate.
+    /// A new table: what stood on a route or used its rate counts on, wherever it leads by now.
     pub(crate) fn replace(&mut self, table: Table, now: Mono) {
-        let key = self.key;
-        let mut before = core::mem::take(&mut self.states);
-        let state = |route: &StaticRoute| {
-            let id = id_of(route, &key);
-            match before.iter().position(|state| state.id == id) {
-                Some(at) => before.swap_remove(at),
-                None => State { id, rate: Bucket::full(route.rate_max, now), calls: 0 },
-            }
-        };
-        self.states = table.routes.iter().map(state).collect();
+        self.states.iter_mut().for_each(|state| state.listed = false);
+        let keys: Vec<u64> = table.routes.iter().map(|route| key_of(route, &self.key)).collect();
+        // Known ones first: a place that is to be known must not be given to a new one.
+        let known: Vec<_> = keys.iter().map(|key| self.take_known(*key)).collect();
+        let routes = table.routes.iter().zip(&keys).zip(known);
+        self.listed = routes
+            .map(|((route, key), known)| Listed {
+                id: id_of(route, &self.key),
+                state: known.unwrap_or_else(|| {
+                    let rate = Bucket::full(route.rate_max, now);
+                    place(&mut self.states, State { key: *key, rate, calls: 0, listed: true })
+                }),
+            })
+            .collect();
         self.table = table;
+    }
+
+    fn take_known(&mut self, key: u64) -> Option<u32> {
+        let at = self.states.iter().position(|state| state.key == key && !state.listed)?;
+        self.states[at].listed = true;
+        u32::try_from(at).ok()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -76,21 +102,23 @@ impl Routes {
                 && route.sources.iter().any(|network| network.contains(source))
         };
         let Some(at) = self.table.routes.iter().position(fits) else { return Ok(None) };
-        let (route, state) = (&self.table.routes[at], &mut self.states[at]);
+        let (route, listed) = (&self.table.routes[at], self.listed[at]);
+        let state = &mut self.states[listed.state as usize];
         let full = route.calls_max > 0 && state.calls >= route.calls_max;
         let burst = route.rate_max.max(1);
         if full || !state.rate.take(route.rate_max, burst, now) {
             return Err((503, Cause::Overload));
         }
-        Ok(Some(RouteHandle { id: state.id, hint: u16::try_from(at).unwrap_or(u16::MAX) }))
+        let hint = u32::try_from(at).unwrap_or(u32::MAX);
+        Ok(Some(RouteHandle { id: listed.id, hint, state: listed.state }))
     }
 
     fn at(&self, handle: RouteHandle) -> Option<usize> {
-        let hint = usize::from(handle.hint);
-        if self.states.get(hint).is_some_and(|state| state.id == handle.id) {
+        let hint = handle.hint as usize;
+        if self.listed.get(hint).is_some_and(|listed| listed.id == handle.id) {
             return Some(hint);
         }
-        self.states.iter().position(|state| state.id == handle.id)
+        self.listed.iter().position(|listed| listed.id == handle.id)
     }
 
     pub(crate) fn get(&self, handle: RouteHandle) -> Option<&StaticRoute> {
@@ -99,17 +127,34 @@ impl Routes {
 
     /// A call stands on the route from now on.
     pub(crate) fn enter(&mut self, handle: RouteHandle) {
-        if let Some(at) = self.at(handle) {
-            self.states[at].calls += 1;
+        if let Some(state) = self.states.get_mut(handle.state as usize) {
+            state.calls += 1;
         }
     }
 
     /// It does not any more.
     pub(crate) fn leave(&mut self, handle: RouteHandle) {
-        if let Some(at) = self.at(handle) {
-            self.states[at].calls = self.states[at].calls.saturating_sub(1);
+        if let Some(state) = self.states.get_mut(handle.state as usize) {
+            state.calls = state.calls.saturating_sub(1);
         }
     }
+}
+
+/// Puts a state where none is needed any more, else behind the others.
+fn place(states: &mut Vec<State>, state: State) -> u32 {
+    let at = states.iter().position(|state| !state.listed && state.calls == 0);
+    let at = at.unwrap_or(states.len());
+    match states.get_mut(at) {
+        Some(place) => *place = state,
+        None => states.push(state),
+    }
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Whose limits a route's are: those of an account for what it dials.
+fn key_of(route: &StaticRoute, key: &HashKey) -> u64 {
+    let account = route.account.to_le_bytes();
+    key.hash(&[&account, route.domain.as_bytes(), route.prefix.as_bytes()])
 }
 
 /// What makes a route this route; its limits and its numbers may change.
@@ -251,6 +296,34 @@ mod tests {
         routes.leave(one);
         routes.leave(one);
         assert!(find(&mut routes, "sip:3@h").unwrap().is_some(), "nobody else's count was touched");
+    }
+
+    #[test]
+    fn calls_count_on_while_their_route_is_away_or_leads_elsewhere() {
+        let mut routes = Routes::new(HashKey([1, 2]));
+        let table = |list: &[StaticRoute]| Table { routes: list.to_vec() };
+        routes.replace(table(&[route("1", 1), route("2", 1)]), Mono(0));
+        let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
+        routes.enter(one);
+        routes.replace(table(&[route("3", 1), route("4", 1)]), Mono(1));
+        assert!(routes.get(one).is_none());
+        let three = find(&mut routes, "sip:3@h").unwrap().unwrap();
+        routes.enter(three);
+        routes.replace(table(&[route("4", 1), route("3", 1), route("1", 1)]), Mono(2));
+        assert_eq!(find(&mut routes, "sip:1@h"), Err((503, Cause::Overload)), "its call stands");
+        let targets = vec!["198.51.100.9:5060".parse().unwrap()];
+        let sources = vec!["192.0.0.0/16".parse().unwrap()];
+        let elsewhere = StaticRoute { targets, sources, ..route("1", 1) };
+        routes.replace(table(&[elsewhere]), Mono(3));
+        assert_eq!(find(&mut routes, "sip:1@h"), Err((503, Cause::Overload)), "it stands still");
+        assert!(routes.get(one).is_none(), "it does not go on to the new targets");
+        routes.leave(one);
+        assert!(find(&mut routes, "sip:1@h").unwrap().is_some());
+        routes.leave(three);
+        for round in 0..100 {
+            routes.replace(table(&[route(&round.to_string(), 1)]), Mono(4 + round));
+        }
+        assert!(routes.states.len() <= 4, "what nobody needs is used again");
     }
 
     #[test]

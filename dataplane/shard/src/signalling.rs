@@ -87,12 +87,10 @@ impl Shard<'_> {
         self.push_handoff(shard, &Handoff::Sip { listener, source, bytes }, bytes.len() + 64);
     }
 
-    /// For another shard, at most `most` bytes encoded. What comes from outside may be lost: legs'
-    /// words to each other have the upper half of the queue to themselves.
+    /// For another shard, at most `most` bytes encoded. What comes from outside may be lost.
     pub(crate) fn push_handoff(&mut self, shard: u8, message: &Handoff<'_>, most: usize) {
         let queue = &mut self.core.handoffs[usize::from(shard)];
-        let room = queue.used() < queue.capacity() / 2;
-        if !room || !queue.push_with(most, |out| wire::encode(message, out).ok()) {
+        if !queue.pass(message, most) {
             self.core.counters.count(Counter::DiscardHandoffFull);
         }
     }

@@ -170,6 +170,36 @@ impl Dialog {
         })
     }
 
+    /// A dialog for nothing but the ACK and the BYE of a 2xx that makes none for
+    /// [`Dialog::uac`]: whoever answers our INVITE is owed both. Its routes are left out, and an
+    /// RFC 2543 peer's tag may be missing.
+    ///
+    /// # Errors
+    /// [`DialogError`].
+    pub fn uac_to_end(
+        text: &mut [u8],
+        request: &Message<'_>,
+        response: &Message<'_>,
+    ) -> Result<Self, DialogError> {
+        let (local, remote) = (response.from()?, response.to()?);
+        let mut block = Block { text, len: 0 };
+        Ok(Self {
+            local_cseq: response.cseq()?.number,
+            remote_cseq: 0,
+            confirmed: true,
+            caller: true,
+            target_guessed: true,
+            secure: is_sips(request.uri_raw()),
+            call_id: block.put(response.call_id()?)?,
+            local_tag: block.put(local.tag.unwrap_or_default())?,
+            remote_tag: block.put(remote.tag.unwrap_or_default())?,
+            local: block.put_address(&local)?,
+            remote: block.put_address(&remote)?,
+            routes: Range::default(),
+            target: block.put(readable_contact(response).unwrap_or_else(|| request.uri_raw()))?,
+        })
+    }
+
     /// The dialog that our response with `local_tag` to this request makes: section 12.1.1. It is
     /// early until `confirmed` is set. `local_cseq` is what our first own request counts from.
     ///

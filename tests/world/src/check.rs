@@ -9,7 +9,7 @@ use wire::Service;
 use wire::event::Cause;
 
 use crate::directed::Directed;
-use crate::phone::{PhoneCall, Reinvite, Who};
+use crate::phone::{Action, PhoneCall, Reinvite, Who};
 use crate::story::Story;
 use crate::world::DAWN;
 
@@ -41,6 +41,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     billed_is_connected(directed, &phones, &context, &mut faults);
     sound(&phones, &context, &mut faults);
     reasons(directed, &phones, &context, &mut faults);
+    told_reasons(&phones, &context, &mut faults);
     complaints(&phones, &mut faults);
     faults
 }
@@ -74,7 +75,13 @@ struct Phone {
     /// It has fallen silent for good.
     dead: bool,
     expired: bool,
-    /// It was told that there is no such call.
+    /// What it gives as the reason of its BYE or CANCEL, if it sent one; what it was given.
+    gives: Option<String>,
+    given: Option<String>,
+    /// A BYE or a CANCEL came; not both, as to an answer that crossed the CANCEL.
+    ended_by: bool,
+    /// It was told that there is no such call, or may be: another branch of a fork answered, too,
+    /// and with a message lost either may be the one.
     lost: bool,
     mute: bool,
     complaints: Vec<String>,
@@ -99,7 +106,12 @@ impl Phone {
             changed: call.manner.reinvite != Reinvite::Answer
                 || (call.seen.answers.iter().chain(&call.seen.asked))
                     .any(|(method, _)| method == "INVITE" || method == "UPDATE"),
-            lost: call.seen.answers.iter().any(|(_, code)| *code == 481),
+            gives: (call.manner.reason.clone())
+                .filter(|_| !call.seen.ended_by_peer || call.seen.code == 487),
+            given: call.seen.reason.clone(),
+            ended_by: (call.seen.byes > 0) != (call.seen.cancels > 0),
+            lost: call.seen.answers.iter().any(|(_, code)| *code == 481)
+                || call.manner.on_ring.iter().any(|(_, action)| *action == Action::AnswerAgain),
             dead: crate::listen::is_dead(call),
             // Who refuses every re-INVITE may refuse the one that refreshes it.
             expired: call.seen.expired && call.manner.reinvite == Reinvite::Answer,
@@ -267,9 +279,10 @@ fn billed_is_connected(
         let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
         let cdrs: Vec<&Cdr> = ledger.cdrs.values().filter(is).collect();
         let [cdr] = cdrs[..] else { continue };
-        // Who asked something before the other side had its 2xx was told that there is no such call,
-        // and went: the other side has to find out.
-        if phone.dead || phone.lost && context.troubled.contains(&phone.call_id) {
+        // Who asked something before the other side had its 2xx was told that there is no such
+        // call, and went: the other side has to find out.
+        let uncertain = context.troubled.contains(&phone.call_id) || !context.clear_sip;
+        if phone.dead || phone.lost && uncertain {
             continue;
         }
         let of_leg = |row: &&UsageRow| {
@@ -330,6 +343,31 @@ fn reasons(directed: &Directed, phones: &[Phone], context: &Context, faults: &mu
         let troubled = context.troubled.contains(&phone.call_id) || !context.deaths.is_empty();
         if phone.expired && !troubled {
             faults.push(format!("the session of {who:?} of {group} ran out"));
+        }
+    }
+}
+
+/// The reason of a caller who hangs up or cancels reaches whoever was dialled for it (RFC 3326).
+fn told_reasons(phones: &[Phone], context: &Context, faults: &mut Vec<String>) {
+    if !context.deaths.is_empty() {
+        return;
+    }
+    for caller in phones.iter().filter(|phone| phone.who == Who::Caller) {
+        let Some((reason, ended)) = caller.gives.as_ref().zip(caller.ended) else { continue };
+        let near = |phone: &&Phone| {
+            let after = phone.ended.and_then(|at| at.checked_sub(ended));
+            phone.who == Who::Callee
+                && phone.group == caller.group
+                && phone.ended_by
+                && after.is_some_and(|after| Duration::from_nanos(after) <= context.slack)
+        };
+        // Lost: its BYE has met ours.
+        let troubled = |phone: &Phone| phone.lost || context.troubled.contains(&phone.call_id);
+        for callee in phones.iter().filter(near).filter(|it| !troubled(it) && !troubled(caller)) {
+            if callee.given.as_ref() != Some(reason) {
+                let (group, given) = (caller.group, &callee.given);
+                faults.push(format!("the callee of {group} is told {given:?}, not {reason:?}"));
+            }
         }
     }
 }

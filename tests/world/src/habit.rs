@@ -34,6 +34,8 @@ pub struct Cast {
     pub compatible: bool,
     /// One of them never answers a re-INVITE.
     pub ignores: bool,
+    /// The caller's INVITE has no description.
+    pub late_offer: bool,
     /// Longest time of a dial, seconds.
     pub limit: u64,
 }
@@ -75,9 +77,12 @@ impl Cast {
             moves: Vec::new(),
             compatible: true,
             ignores: false,
+            late_offer: random.chance(1, 12),
             limit: if long || talks { 60 + random.below(190) } else { 5 + random.below(20) },
         };
         cast.codecs(random);
+        // Whoever asks us for an offer gets G.711.
+        cast.late_offer &= cast.caller.codecs.iter().any(law);
         let phones = [&mut cast.caller].into_iter().chain(&mut cast.callees);
         for manner in phones {
             cast.compatible &= habits(random, manner, group);
@@ -85,9 +90,15 @@ impl Cast {
         }
         for callee in &mut cast.callees {
             early(random, callee);
+            fork(random, callee);
         }
         let most = if talks { 40_000 } else { most.min(150_000) };
         cast.plot(random, most, talks);
+        if long && random.chance(1, 8) {
+            let side = usize::try_from(random.below(2)).unwrap_or(0);
+            let at = ms(10_000 + random.below(100_000));
+            cast.moves.push((at, Move::One(side, Action::Die)));
+        }
         cast
     }
 
@@ -219,6 +230,7 @@ fn habits(random: &mut Prng, manner: &mut Manner, group: u32) -> bool {
         manner.speaks = pick(random, &[Speaks::Last, Speaks::Index(1)]);
     }
     manner.info = random.chance(3, 4);
+    manner.single_codec = random.chance(1, 8);
     match random.below(12) {
         0 | 1 => manner.allow.retain(|method| *method != "UPDATE"),
         2 => manner.allow.clear(),
@@ -263,6 +275,15 @@ fn early(random: &mut Prng, manner: &mut Manner) {
         _ => Action::Answer,
     };
     manner.on_ring = vec![(ring, first), (answer, last)];
+}
+
+/// A forking proxy in front of the phone lets two branches answer.
+fn fork(random: &mut Prng, manner: &mut Manner) {
+    let answers = |entry: &&(Duration, Action)| entry.1 == Action::Answer;
+    let answer = manner.on_ring.iter().find(answers).map(|(at, _)| *at);
+    if let Some(at) = answer.filter(|_| random.chance(1, 16)) {
+        manner.on_ring.push((at + ms(20 + random.below(200)), Action::AnswerAgain));
+    }
 }
 
 fn caller(random: &mut Prng, most: u64, talks: bool) -> Manner {

@@ -16,8 +16,9 @@ pub struct Heap {
     limits: [usize; 2],
     /// Frames out now.
     out: usize,
-    /// A fault planted on purpose: the next frame that a shard asks for a SIP message panics.
-    pub trip: bool,
+    /// A fault planted on purpose: the next frames, so many, that a shard asks for a
+    /// SIP message panic.
+    pub trips: u8,
 }
 
 impl Heap {
@@ -26,15 +27,7 @@ impl Heap {
     pub fn new(small: usize, large: usize) -> Self {
         let free = [Vec::with_capacity(small), Vec::with_capacity(large)];
         let limits = [small, large];
-        Self {
-            frames: Vec::new(),
-            taken: Vec::new(),
-            free,
-            made: [0; 2],
-            limits,
-            out: 0,
-            trip: false,
-        }
+        Self { frames: Vec::new(), taken: Vec::new(), free, made: [0; 2], limits, out: 0, trips: 0 }
     }
 
     /// Frames that are neither free nor transmitted.
@@ -86,8 +79,8 @@ impl Frames for Heap {
         let kind = usize::from(len > SMALL_BYTES - HEADROOM);
         // Longer than an RTP packet, and no room for an RTCP report: a SIP message.
         let is_sip = len > 200 && len != 512;
-        if self.trip && is_sip && is_within_shard() {
-            self.trip = false;
+        if self.trips > 0 && is_sip && is_within_shard() {
+            self.trips -= 1;
             panic!("planted: an allocation panics");
         }
         if len > LARGE_BYTES - HEADROOM {

@@ -75,6 +75,7 @@ struct Pair {
     digits: Vec<Digit>,
     /// Digits sent since `from`: they take the place of speech.
     dialled: u64,
+    dialled_at: Option<Mono>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +141,7 @@ impl Listener {
             from: None,
             digits: Vec::new(),
             dialled: 0,
+            dialled_at: None,
         };
         let pair = self.pairs.entry(group).or_insert(fresh);
         if pair.looks != looks {
@@ -185,7 +187,9 @@ impl Listener {
                 ));
             }
         }
-        (pair.from, pair.dialled) = (Some((now, heard)), 0);
+        // The last digit may still be on its way.
+        let late = u64::from(pair.dialled_at.is_some_and(|at| now.since(at) < DIGIT));
+        (pair.from, pair.dialled) = (Some((now, heard)), late);
     }
 
     /// Something happens in the middle of a call.
@@ -193,17 +197,10 @@ impl Listener {
         let Some(pair) = self.pairs.get_mut(&group) else { return };
         let at = [pair.looks[0].at, pair.looks[1].at];
         let now = world.now;
-        // With c=0.0.0.0 nobody could say where media comes from after a move.
-        let moves = |side: Side| match what {
-            Move::One(of, action) => *of == side && *action == Action::MoveMedia,
-            Move::Both(actions, _) => actions[side] == Action::MoveMedia,
-            Move::Digit(..) => false,
-        };
-        if [0, 1].into_iter().any(|at| moves(at) && pair.looks[at].wish != Direction::SendRecv) {
-            return;
-        }
         if !matches!(what, Move::Digit(..)) {
+            // A digit under way would begin again with another SSRC.
             (pair.since, pair.from) = (now.mono, None);
+            pair.digits.clear();
         }
         world.trace.line(now.mono, || format!("*** in {group}: {what:?}"));
         match what {
@@ -219,7 +216,8 @@ impl Listener {
             Move::Digit(side, digit, info) => {
                 let both =
                     pair.looks.iter().all(|look| look.direction == Some(Direction::SendRecv));
-                if pair.from.is_none() || !both || !pair.digits.is_empty() {
+                let silent = pair.looks.iter().any(|look| look.silent);
+                if pair.from.is_none() || !both || silent || !pair.digits.is_empty() {
                     return;
                 }
                 let action = if *info { Action::Info(*digit) } else { Action::Digit(*digit) };
@@ -234,6 +232,7 @@ impl Listener {
                     refused: infos_refused(sender),
                 };
                 pair.dialled += 1;
+                pair.dialled_at = Some(now.mono);
                 if clear && !looks_troubled(world, &pair.looks) {
                     pair.digits.push(entry);
                 }
@@ -299,6 +298,10 @@ fn judge(
     if !(speaks.wish.sends() && listens.wish.receives()) {
         let most = if weather.is_clear() { 0 } else { 1 };
         return (more > most).then(|| format!("side {side} hears {more} that nobody may hear"));
+    }
+    if world.call(speaks.at).is_nowhere() {
+        // It may have moved since it last said where it is.
+        return None;
     }
     let every = world.call(speaks.at).manner.packet_every;
     let packets = u64::try_from(time.as_millis() / every.as_millis().max(1)).unwrap_or(0);

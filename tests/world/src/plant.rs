@@ -1,5 +1,5 @@
-//! Faults of the switch that are planted on purpose, in what it sends: whoever looks for faults must
-//! find them.
+//! Faults of the switch that are planted on purpose, in what it sends: whoever looks for faults
+//! must find them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -90,6 +90,7 @@ pub struct Conversation {
     pub call: Option<CallRef>,
     /// Nothing in it may end for want of a codec.
     pub compatible: bool,
+    late_offer: bool,
     moves: Vec<(Mono, Move)>,
     /// The moves made.
     told: Vec<(Mono, Move)>,
@@ -160,7 +161,7 @@ impl Story {
         let mut conversations = Vec::new();
         for group in 1..=scale.calls {
             let at = DAWN.mono + ms(500) + below(&mut random, scale.within);
-            let audio = group == 1 && seed.is_multiple_of(16);
+            let audio = group == 1 && seed.is_multiple_of(if scale.talks { 4 } else { 16 });
             let long = brief && random.chance(1, 3);
             let cast = Cast::new(&mut random, group, long, scale.talks);
             if cast.ignores {
@@ -230,6 +231,7 @@ impl Story {
                     from: format!("sip:c{group}@phones.example"),
                     group,
                     stream: group * 2,
+                    late_offer: story.late_offer,
                     ..Dial::default()
                 };
                 story.call = Some(self.world.dial(caller, &dial));
@@ -541,7 +543,9 @@ fn conversation(
         caller,
         callees,
         call: None,
-        compatible: cast.compatible,
+        // What is offered to a caller without an offer is G.711 of ours.
+        compatible: cast.compatible && !cast.late_offer,
+        late_offer: cast.late_offer,
         moves: cast.moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
         told: Vec::new(),
         begun: false,

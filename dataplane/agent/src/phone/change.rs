@@ -337,6 +337,12 @@ impl PhoneCall {
         self.take_offer(now, offer).ok()
     }
 
+    /// It says c=0.0.0.0: nobody can tell where it is.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        self.shape.nowhere
+    }
+
     /// The direction that the phone wishes, as it last said.
     #[must_use]
     pub fn wish(&self) -> Direction {

@@ -129,6 +129,11 @@ impl LegMut<'_, '_> {
     pub(crate) fn fault(&mut self) {
         self.hang_up(Cause::Internal, Party::Switch);
     }
+
+    /// Not even its far end can be told.
+    pub(crate) fn bury(&mut self) {
+        self.finish(Cause::Internal, Party::Switch);
+    }
 }
 
 /// The final status by which an unanswered incoming leg learns of this cause.

@@ -140,6 +140,8 @@ pub(crate) struct Links {
     pub(crate) dialed_for: LegId,
     /// The leg it is joined with.
     pub(crate) partner: LegId,
+    /// The leg that it was told to be joined with, and that has not answered yet.
+    pub(crate) joining: LegId,
     /// The leg whose early media its far end hears.
     pub(crate) early: LegId,
     /// Legs dialled for this one.
@@ -367,6 +369,7 @@ impl Default for Links {
         Self {
             dialed_for: LegId::NONE,
             partner: LegId::NONE,
+            joining: LegId::NONE,
             early: LegId::NONE,
             children: ArrayVec::new(),
             view: Stored::default(),

@@ -16,7 +16,7 @@ use wire::event::Cause;
 use super::agree::{Codecs, is_carried, is_known};
 use super::choose::{BOTH_LAWS, digits_too, first_audio, own_audio, speaks_law};
 use super::{Leg, LegMut, Side};
-use crate::handoff::{DigitPath, LegFormat, View};
+use crate::handoff::{DigitPath, Formats, LegFormat, View};
 use crate::transport::policy::{may_describe, may_send_to};
 
 /// What we speak ourselves, in order of preference.
@@ -72,6 +72,8 @@ pub(crate) struct OfferAnswer {
     pending: Option<Stored>,
     /// The far end's last one.
     theirs: Option<Stored>,
+    /// The formats that it lists: encoded `Formats`, so that a view needs no parsing.
+    listed: Stored,
     /// Of our last description's o= line.
     version: u32,
     phase: Phase,
@@ -124,10 +126,20 @@ impl From<SdpError> for BadOffer {
 pub(crate) struct Exchanged {
     ours: Stored,
     theirs: Stored,
+    listed: Stored,
     plan: Plan,
     wish: Direction,
     stopped: bool,
     fresh: bool,
+}
+
+/// A description of the far end as it was read.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    plan: Plan,
+    fresh: bool,
+    said: Direction,
+    stopped: bool,
 }
 
 impl Exchanged {
@@ -144,6 +156,7 @@ impl OfferAnswer {
                 arena.free(&mut text);
             }
         }
+        arena.free(&mut self.listed);
     }
 
     /// Our description to be sent: the offer that is open, else what is in force.
@@ -195,10 +208,10 @@ impl OfferAnswer {
 
     /// The first offer of the far end.
     pub(crate) fn receive(&mut self, arena: &mut Arena, text: &[u8]) -> Option<()> {
-        let session = Session::parse(text).ok();
+        let session = Session::parse(text).ok()?;
         self.theirs = Some(arena.store(text)?);
-        let audio = session.as_ref().and_then(|session| session.audio().ok());
-        self.wish = audio.map_or(Direction::SendRecv, sdp::Media::direction_in_force);
+        self.listed = listed(arena, &session);
+        self.wish = session.audio().map_or(Direction::SendRecv, sdp::Media::direction_in_force);
         self.advance(Exchange::TheyOffer);
         Some(())
     }
@@ -208,6 +221,7 @@ impl OfferAnswer {
         if let Some(mut text) = self.theirs.take() {
             arena.free(&mut text);
         }
+        arena.free(&mut self.listed);
     }
 
     /// Whoever asks for an offer is not on hold any more, as far as we know.
@@ -243,7 +257,7 @@ impl LegMut<'_, '_> {
     pub(crate) fn view(&self) -> View {
         let offer = &self.leg.offer;
         let mut view = View {
-            formats: crate::handoff::Formats::new(),
+            formats: Formats::new(),
             sends: offer.wish.sends(),
             receives: offer.wish.receives(),
             digits: DigitPath::None,
@@ -253,18 +267,12 @@ impl LegMut<'_, '_> {
         for format in plan.formats() {
             let _ = view.formats.try_push(LegFormat::new(format, true));
         }
-        let described = offer.theirs.as_ref().map(|text| self.cx.core.arena.get(text));
-        if let Some(session) = described.and_then(|text| Session::parse(text).ok())
-            && let Ok(audio) = session.audio()
-        {
-            for format in &audio.formats() {
-                let Some(codec) = format.codec() else { continue };
-                if !plan.formats().iter().any(|known| known.codec == codec) {
-                    let format =
-                        sdp::PlanFormat { codec, receive_pt: format.pt, send_pt: format.pt };
-                    let _ = view.formats.try_push(LegFormat::new(&format, false));
-                }
-            }
+        let listed: Formats =
+            wire::decode(self.cx.core.arena.get(&offer.listed)).unwrap_or_default();
+        let known =
+            |format: &LegFormat| plan.formats().iter().any(|known| known.codec == format.codec());
+        for format in listed.iter().filter(|format| !known(format)) {
+            let _ = view.formats.try_push(*format);
         }
         view.digits = match (plan.telephone_event(), self.leg.signalling.allows_info) {
             (Some(_), _) => DigitPath::Event,
@@ -441,10 +449,10 @@ impl LegMut<'_, '_> {
                 return Err(bad);
             }
         };
-        let told = told_by(self.cx.core.arena.get(&ours));
         let state = &mut self.leg.offer;
         OfferAnswer::replace(&mut state.ours, ours, &mut self.cx.core.arena);
-        state.told = told;
+        // An answer says what the offer left of it, which is what the plan does.
+        state.told = plan.direction;
         state.advance(Exchange::WeAnswer);
         self.media.set_plan(&mut self.cx, self.leg.id, plan, true);
         Ok(())
@@ -510,26 +518,29 @@ impl LegMut<'_, '_> {
         let plan = plan_of(self.cx.core.arena.get(&ours), sdp).and_then(|plan| self.judge(plan));
         let wish = offer.audio().map_or(Direction::SendRecv, sdp::Media::direction_in_force);
         let fresh = self.is_news(&offer);
-        self.exchanged(ours, sdp, plan, (wish, false, fresh))
+        self.exchanged(ours, (&offer, sdp), plan, (wish, false, fresh))
     }
 
     /// `m=audio 0`: the stream stops, the call stands (RFC 3264 section 8.2).
     fn take_stop(&mut self, offer: &Session<'_>, sdp: &[u8]) -> Result<Exchanged, BadOffer> {
         let ours = self.describe(|_, local, out| sdp::reject(offer, local, out))?;
         let plan = self.plan().stopped();
-        self.exchanged(ours, sdp, Ok(plan), (Direction::Inactive, true, true))
+        self.exchanged(ours, (offer, sdp), Ok(plan), (Direction::Inactive, true, true))
     }
 
     fn exchanged(
         &mut self,
         mut ours: Stored,
-        sdp: &[u8],
+        (offer, sdp): (&Session<'_>, &[u8]),
         plan: Result<Plan, BadOffer>,
         (wish, stopped, fresh): (Direction, bool, bool),
     ) -> Result<Exchanged, BadOffer> {
         let theirs = self.cx.core.arena.store(sdp);
         match (plan, theirs) {
-            (Ok(plan), Some(theirs)) => Ok(Exchanged { ours, theirs, plan, wish, stopped, fresh }),
+            (Ok(plan), Some(theirs)) => {
+                let listed = listed(&mut self.cx.core.arena, offer);
+                Ok(Exchanged { ours, theirs, listed, plan, wish, stopped, fresh })
+            }
             (plan, theirs) => {
                 let arena = &mut self.cx.core.arena;
                 arena.free(&mut ours);
@@ -549,13 +560,15 @@ impl LegMut<'_, '_> {
 
     /// What [`LegMut::take_offer`] found holds from now on.
     pub(crate) fn adopt(&mut self, exchanged: Exchanged) {
-        let Exchanged { ours, theirs, plan, wish, stopped, fresh } = exchanged;
-        let told = told_by(self.cx.core.arena.get(&ours));
+        let Exchanged { ours, theirs, listed, plan, wish, stopped, fresh } = exchanged;
         let state = &mut self.leg.offer;
-        OfferAnswer::replace(&mut state.ours, ours, &mut self.cx.core.arena);
-        OfferAnswer::replace(&mut state.theirs, theirs, &mut self.cx.core.arena);
+        let arena = &mut self.cx.core.arena;
+        OfferAnswer::replace(&mut state.ours, ours, arena);
+        OfferAnswer::replace(&mut state.theirs, theirs, arena);
+        arena.free(&mut state.listed);
+        state.listed = listed;
         state.advance(Exchange::TheyOffer);
-        (state.wish, state.told, state.stopped) = (wish, told, stopped);
+        (state.wish, state.told, state.stopped) = (wish, plan.direction, stopped);
         (state.fixed, state.attempts) = (false, 0);
         self.media.set_plan(&mut self.cx, self.leg.id, plan, fresh);
         self.changed();
@@ -563,25 +576,23 @@ impl LegMut<'_, '_> {
 
     /// Nothing of [`LegMut::take_offer`] holds: the answer could not be sent.
     pub(crate) fn abandon(&mut self, exchanged: Exchanged) {
-        let Exchanged { mut ours, mut theirs, .. } = exchanged;
-        self.cx.core.arena.free(&mut ours);
-        self.cx.core.arena.free(&mut theirs);
+        let Exchanged { mut ours, mut theirs, mut listed, .. } = exchanged;
+        for text in [&mut ours, &mut theirs, &mut listed] {
+            self.cx.core.arena.free(text);
+        }
     }
 
     /// The far end's answer to our offer; empty where a final answer relies on an early one.
     /// `last`: in a final response (or the ACK of a late offer), after which the offer is closed.
     pub(crate) fn take_answer(&mut self, sdp: &[u8], last: bool) -> Result<(), BadOffer> {
-        let theirs = match sdp.is_empty() {
-            true if self.leg.offer.theirs.is_none() => return Err(BadOffer::NO_CODEC),
-            true => None,
-            false => Some(self.read_answer(sdp)?),
-        };
-        if let Some((plan, fresh)) = theirs {
-            let stored = self.cx.core.arena.store(sdp).ok_or(BadOffer::FULL)?;
-            self.note_wish(sdp);
-            let state = &mut self.leg.offer;
-            OfferAnswer::replace(&mut state.theirs, stored, &mut self.cx.core.arena);
-            self.media.set_plan(&mut self.cx, self.leg.id, plan, fresh);
+        if sdp.is_empty() {
+            if self.leg.offer.theirs.is_none() {
+                return Err(BadOffer::NO_CODEC);
+            }
+        } else {
+            let answer = Session::parse(sdp)?;
+            let read = self.read_answer(&answer)?;
+            self.keep_answer(&answer, read)?;
         }
         if last {
             let state = &mut self.leg.offer;
@@ -593,26 +604,35 @@ impl LegMut<'_, '_> {
         Ok(())
     }
 
-    fn read_answer(&self, sdp: &[u8]) -> Result<(Plan, bool), BadOffer> {
+    fn read_answer(&self, answer: &Session<'_>) -> Result<Read, BadOffer> {
         let state = &self.leg.offer;
-        let ours = state.to_send().map_or(&b""[..], |text| self.cx.core.arena.get(text));
-        let answer = Session::parse(sdp)?;
-        if is_stopped(&answer) && state.phase == Phase::Reoffered {
-            return Ok((self.plan().stopped(), true));
+        let said = answer.audio().map_or(Direction::Inactive, sdp::Media::direction_in_force);
+        let stopped = is_stopped(answer);
+        if stopped && state.phase == Phase::Reoffered {
+            return Ok(Read { plan: self.plan().stopped(), fresh: true, said, stopped });
         }
-        let plan = plan_of(ours, sdp).and_then(|plan| self.judge(plan))?;
-        Ok((plan, self.is_news(&answer)))
+        let ours = state.to_send().map_or(&b""[..], |text| self.cx.core.arena.get(text));
+        let plan = Plan::negotiate(&Session::parse(ours)?, answer)?;
+        let plan = self.judge(plan)?;
+        Ok(Read { plan, fresh: self.is_news(answer), said, stopped })
     }
 
-    /// An answer says what the far end wants only where our offer let it choose.
-    fn note_wish(&mut self, sdp: &[u8]) {
-        let Ok(answer) = Session::parse(sdp) else { return };
-        let said = answer.audio().map_or(Direction::Inactive, sdp::Media::direction_in_force);
-        let offer = &mut self.leg.offer;
-        let sends = if offer.told.receives() { said.sends() } else { offer.wish.sends() };
-        let receives = if offer.told.sends() { said.receives() } else { offer.wish.receives() };
-        offer.wish = Direction::new(sends, receives);
-        offer.stopped = is_stopped(&answer);
+    /// The answer holds: the stream follows it.
+    fn keep_answer(&mut self, answer: &Session<'_>, read: Read) -> Result<(), BadOffer> {
+        let arena = &mut self.cx.core.arena;
+        let stored = arena.store(answer.text()).ok_or(BadOffer::FULL)?;
+        let state = &mut self.leg.offer;
+        arena.free(&mut state.listed);
+        state.listed = listed(arena, answer);
+        OfferAnswer::replace(&mut state.theirs, stored, arena);
+        // It says what the far end wants only where our offer let it choose.
+        let (told, wish) = (state.told, state.wish);
+        let sends = if told.receives() { read.said.sends() } else { wish.sends() };
+        let receives = if told.sends() { read.said.receives() } else { wish.receives() };
+        state.wish = Direction::new(sends, receives);
+        state.stopped = read.stopped;
+        self.media.set_plan(&mut self.cx, self.leg.id, read.plan, read.fresh);
+        Ok(())
     }
 
     /// What the far end takes or wants is another thing: the partner (or the leg whose early media
@@ -725,11 +745,19 @@ fn plan_of(ours: &[u8], theirs: &[u8]) -> Result<Plan, BadOffer> {
     Ok(Plan::negotiate(&ours, &theirs)?)
 }
 
-/// The direction that a description of ours says.
-fn told_by(text: &[u8]) -> Direction {
-    let session = Session::parse(text).ok();
-    let audio = session.as_ref().and_then(|session| session.audio().ok());
-    audio.map_or(Direction::Inactive, sdp::Media::direction)
+/// The formats that a description lists, encoded; nothing where there is no room or no audio.
+fn listed(arena: &mut Arena, session: &Session<'_>) -> Stored {
+    let mut formats = Formats::new();
+    if let Ok(audio) = session.audio() {
+        for format in &audio.formats() {
+            let Some(codec) = format.codec() else { continue };
+            let format = sdp::PlanFormat { codec, receive_pt: format.pt, send_pt: format.pt };
+            let _ = formats.try_push(LegFormat::new(&format, false));
+        }
+    }
+    let mut bytes = [0; 512];
+    let len = wire::encode(&formats, &mut bytes).unwrap_or(0);
+    arena.store(&bytes[..len]).unwrap_or_default()
 }
 
 /// Its audio stream is stopped, and nothing else is to take its place (a fax would).

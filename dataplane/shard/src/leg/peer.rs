@@ -174,6 +174,12 @@ impl LegMut<'_, '_> {
             };
             return self.tell_peer(from, &message);
         }
+        let links = &self.leg.links;
+        let wanted = partner == from || links.joining == from || links.children.contains(&from);
+        if !wanted {
+            // The join was called off meanwhile.
+            return self.tell_peer(from, &PeerMessage::Left);
+        }
         if self.leg.is_waiting() {
             self.set_peer_view(Some(view));
             let described = match (self.leg.offer.is_described(), self.is_offerless()) {
@@ -201,13 +207,10 @@ impl LegMut<'_, '_> {
     }
 
     fn on_peer_joined(&mut self, from: LegId, view: &View) {
-        let expected = self.leg.links.dialed_for == from || self.leg.links.partner == from;
-        if !expected {
-            return;
-        }
         let partner = self.leg.links.partner;
-        if partner != LegId::NONE && partner != from {
-            // It was joined with another one meanwhile.
+        let alone = partner == LegId::NONE;
+        if partner != from && !(alone && self.leg.links.dialed_for == from) {
+            // It left that join meanwhile, or is joined with another one.
             return self.tell_peer(from, &PeerMessage::Left);
         }
         if self.leg.is_up() {
@@ -222,7 +225,7 @@ impl LegMut<'_, '_> {
     /// Joins an answered leg with another: from now on its media is relayed, and billed.
     fn make_join(&mut self, other: LegId, view: &View) {
         self.leg.links.partner = other;
-        self.leg.links.early = LegId::NONE;
+        (self.leg.links.joining, self.leg.links.early) = (LegId::NONE, LegId::NONE);
         if self.leg.joins.begin(self.cx.now.wall) {
             self.cx.core.legs_joined += 1;
             // Early media is nobody's join.
@@ -245,6 +248,7 @@ impl LegMut<'_, '_> {
         if partner != LegId::NONE && partner != other {
             self.leave_join();
         }
+        self.leg.links.joining = other;
         let (call, view) = (self.leg.story.call, self.view());
         self.tell_peer(other, &PeerMessage::Join { call, view });
     }
@@ -286,6 +290,11 @@ impl LegMut<'_, '_> {
 
     /// This leg leaves its join.
     pub(crate) fn leave_join(&mut self) {
+        let joining = core::mem::replace(&mut self.leg.links.joining, LegId::NONE);
+        if joining != LegId::NONE && joining != self.leg.links.partner {
+            // Its answer is on its way, or it has not heard of us yet.
+            self.tell_peer(joining, &PeerMessage::Left);
+        }
         let partner = core::mem::replace(&mut self.leg.links.partner, LegId::NONE);
         if partner == LegId::NONE {
             return;
@@ -338,6 +347,9 @@ impl LegMut<'_, '_> {
         let (joined, early, parent) = (is(links.partner), is(links.early), is(links.dialed_for));
         if early {
             links.early = LegId::NONE;
+        }
+        if is(links.joining) {
+            links.joining = LegId::NONE;
         }
         if parent || self.leg.route().is_some() {
             self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
@@ -412,7 +424,8 @@ impl super::Signalling {
     }
 }
 
-/// A leg that is no more was spoken to: who waits for an answer gets one.
+/// A leg that is no more was spoken to: who waits for an answer gets one, and so does who takes it
+/// for its partner.
 pub(crate) fn on_peer_nobody(
     cx: &mut crate::cx::Cx<'_, '_>,
     to: LegId,
@@ -421,7 +434,12 @@ pub(crate) fn on_peer_nobody(
 ) {
     let waits = matches!(
         message,
-        PeerMessage::OfferRequest | PeerMessage::Answer { .. } | PeerMessage::Join { .. }
+        PeerMessage::OfferRequest
+            | PeerMessage::Answer { .. }
+            | PeerMessage::Join { .. }
+            | PeerMessage::Joined { .. }
+            | PeerMessage::Changed { .. }
+            | PeerMessage::Digit { .. }
     );
     if waits {
         let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };

@@ -18,6 +18,7 @@ use wire::region::{Region, Side, Sizes};
 
 use super::{Media, Notice};
 use crate::cx::{Core, Cx};
+use crate::outbox::Outbox;
 use crate::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
 
 pub(super) const ULAW: Codec = codec(CodecId::PCMU, 8_000);
@@ -140,7 +141,7 @@ impl Bed {
             random: Prng::new(7),
             arena: Arena::new(1 << 12),
             events: Records::new(1 << 16),
-            handoffs: (0..2).map(|_| Records::new(1 << 16)).collect(),
+            handoffs: (0..2).map(|_| Outbox::new(1 << 16)).collect(),
             flows: VecDeque::new(),
             transmits: VecDeque::new(),
             page: vec![0; 1 << 14],

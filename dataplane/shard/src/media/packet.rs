@@ -174,7 +174,7 @@ impl Media {
         Counter::DiscardRtpPayload
     }
 
-    #[inline]
+    #[inline(always)]
     fn relay(
         &mut self,
         core: &mut Core<'_>,
@@ -280,8 +280,5 @@ fn hand_over(
     let Some(queue) = core.handoffs.get_mut(usize::from(to.shard())) else {
         return Err(Counter::DiscardRtpForeign);
     };
-    // Legs' words to each other have the upper half to themselves.
-    let room = queue.used() < queue.capacity() / 2;
-    let pushed = room && queue.push_with(most, |out| wire::encode(&handoff, out).ok());
-    if pushed { Ok(Passed::Copied) } else { Err(Counter::DiscardHandoffFull) }
+    if queue.pass(&handoff, most) { Ok(Passed::Copied) } else { Err(Counter::DiscardHandoffFull) }
 }

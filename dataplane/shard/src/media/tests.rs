@@ -154,9 +154,9 @@ mod joins {
         bed.open(A, &[(ULAW, 0)]);
         let theirs = plan(&[(ULAW, 0)]);
         bed.with(|media, _| media.connect(A, FAR, &theirs));
-        while bed.core.handoffs[1].used() < bed.core.handoffs[1].capacity() / 2 {
-            bed.core.handoffs[1].push(&[0; 1_000]);
-        }
+        let (to, from, bytes) = (FAR, A, &[0; 172]);
+        let packet = Handoff::Media { to, from, starts: false, bytes };
+        while bed.core.handoffs[1].pass(&packet, 236) {}
         bed.speak(A, 0, 0, 2);
         assert_eq!(bed.counted(Counter::DiscardHandoffFull), 2);
         assert_eq!(stream(&bed, A).relayed, 0);

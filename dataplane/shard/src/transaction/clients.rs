@@ -378,9 +378,10 @@ impl Clients {
         self.cancel(cx, id, b"");
     }
 
-    /// Nobody waits for the answer any more: what the protocol owes to whoever answers it is done all
-    /// the same. The request is not repeated, but where a CANCEL waits for the first word of the
-    /// other side: that one may be ringing already, and its word was lost (RFC 3261 section 9.1).
+    /// Nobody waits for the answer any more: what the protocol owes to whoever answers it is done
+    /// all the same. The request is not repeated, but where a CANCEL waits for the first word of
+    /// the other side: that one may be ringing already, and its word was lost (RFC 3261 section
+    /// 9.1).
     pub(crate) fn orphan(&mut self, id: ClientId) {
         if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
             entry.leg = LegId::NONE;
@@ -440,7 +441,9 @@ impl Clients {
         let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
         let mut block = [0; 4_096];
         let dialog = match Message::parse(cx.core.arena.get(&entry.text)) {
-            Ok(invite) => Dialog::uac(&mut block, &invite, message).ok(),
+            Ok(invite) => Dialog::uac(&mut block, &invite, message)
+                .or_else(|_| Dialog::uac_to_end(&mut block, &invite, message))
+                .ok(),
             Err(_) => None,
         };
         let Some(mut dialog) = dialog else {

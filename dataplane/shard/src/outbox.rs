@@ -1,0 +1,127 @@
+//! What goes to one shard, the own one included, in order.
+//!
+//! ```text
+//!   datagrams, packets --pass--> [ lower half | upper half ] --> the other shard
+//!   what legs say      --say---> [ lower half | upper half ] <-- [ later ]
+//! ```
+//!
+//! What comes from outside may be lost, and has the lower half only. A leg's word to another may
+//! not: where the queue is full it waits outside of it, and a leg's *last* word always does, since
+//! whoever never hears it stands, billed, with nobody at the other end.
+
+use std::collections::VecDeque;
+
+use base::Records;
+
+use crate::handoff::{Handoff, PeerMessage};
+
+/// Words that wait outside of the queue at most; last words, of which a leg has few, come on top.
+const LATER_MAX: usize = 4_096;
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Records,
+    later: VecDeque<Vec<u8>>,
+}
+
+impl Outbox {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { queue: Records::new(bytes), later: VecDeque::new() }
+    }
+
+    /// A message that may be lost, at most `most` bytes encoded. False if there is no room.
+    #[inline]
+    pub(crate) fn pass(&mut self, message: &Handoff<'_>, most: usize) -> bool {
+        let room = self.later.is_empty() && self.queue.used() < self.queue.capacity() / 2;
+        room && self.queue.push_with(most, |out| wire::encode(message, out).ok())
+    }
+
+    /// A message whose sender does something else if there is no room.
+    pub(crate) fn try_say(&mut self, message: &Handoff<'_>, most: usize) -> bool {
+        self.later.is_empty() && self.queue.push_with(most, |out| wire::encode(message, out).ok())
+    }
+
+    /// What one leg says to another. False if it is lost.
+    pub(crate) fn say(&mut self, message: &Handoff<'_>, most: usize) -> bool {
+        if self.try_say(message, most) {
+            return true;
+        }
+        if self.later.len() >= LATER_MAX && !is_last(message) {
+            return false;
+        }
+        let mut bytes = vec![0; most];
+        let Ok(len) = wire::encode(message, &mut bytes) else { return false };
+        bytes.truncate(len);
+        self.later.push_back(bytes);
+        true
+    }
+
+    pub(crate) fn front(&self) -> Option<&[u8]> {
+        self.queue.front()
+    }
+
+    pub(crate) fn pop(&mut self) {
+        self.queue.pop();
+        while let Some(first) = self.later.front() {
+            if !self.queue.push(first) {
+                return;
+            }
+            self.later.pop_front();
+        }
+    }
+}
+
+/// After it the speaker says nothing more to the hearer.
+fn is_last(message: &Handoff<'_>) -> bool {
+    let Handoff::Leg { message, .. } = message else { return false };
+    matches!(message, PeerMessage::Ended { .. } | PeerMessage::Left | PeerMessage::Refused { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::LegId;
+    use wire::event::Cause;
+
+    fn say(outbox: &mut Outbox, number: u32, message: PeerMessage<'_>) -> bool {
+        let most = message.bytes_max();
+        let from = LegId::new(0, 1, number);
+        outbox.say(&Handoff::Leg { to: LegId::new(1, 1, 0), from, message }, most)
+    }
+
+    #[test]
+    fn a_full_queue_loses_packets_and_no_word() {
+        let mut outbox = Outbox::new(4_096);
+        let bytes = [0; 160];
+        let (to, from) = (LegId::new(1, 1, 0), LegId::new(0, 1, 0));
+        let packet = Handoff::Media { to, from, starts: false, bytes: &bytes };
+        let mut passed = 0;
+        while outbox.pass(&packet, 224) {
+            passed += 1;
+        }
+        let digit = PeerMessage::Digit { digit: '1', duration_ms: 100 };
+        let mut said = 0;
+        while said < 10_000 && say(&mut outbox, said, digit.clone()) {
+            said += 1;
+        }
+        assert!((LATER_MAX..10_000).contains(&(said as usize)), "bounded: {said}");
+        let ended = PeerMessage::Ended { code: 0, cause: Cause::Normal, reason: "" };
+        for number in said..said + 100 {
+            assert!(say(&mut outbox, number, ended.clone()), "a last word always waits");
+        }
+        assert!(!outbox.pass(&packet, 224), "nothing overtakes a word");
+        let mut next = 0;
+        while let Some(front) = outbox.front() {
+            match wire::decode(front).unwrap() {
+                Handoff::Media { .. } => passed -= 1,
+                Handoff::Leg { from, .. } => {
+                    assert_eq!(from.index(), next, "in order");
+                    next += 1;
+                }
+                _ => panic!("nothing else was said"),
+            }
+            outbox.pop();
+        }
+        assert_eq!((passed, next), (0, said + 100));
+    }
+}
