@@ -105,3 +105,27 @@ fn the_same_offer_is_asked_for_again_and_again() {
     }
     assert!(log.all(A, "BYE", "").is_empty());
 }
+
+/// Whoever asks and then says nothing has changed nothing: a hold is still a hold.
+#[test]
+fn an_offer_that_was_asked_for_and_not_answered_changes_nothing() {
+    let (mut world, log) = world_by_hand(4);
+    let Call { a, b, .. } = by_hand::call(&mut world, &log, "silent", ("0 8", "0 8"));
+    let held = directed("10.1.0.1", 4_000, 2, "sendonly");
+    exchange(&mut world, &log, (&a, 2), (&held, &empty()));
+    let told = log.last(B, "INVITE", "a=sendonly");
+    let answer = directed("10.1.0.2", 5_000, 2, "recvonly");
+    by_hand::send(&mut world, B, &b.reply(&told, "200 OK", "", &answer));
+    exchange(&mut world, &log, (&a, 3), (&empty(), &empty()));
+    assert!(log.all(A, "BYE", "").is_empty() && log.all(B, "BYE", "").is_empty());
+    // Something that has the two legs compare notes: an offer of ours that the caller refuses.
+    let stop = by_hand::described("10.1.0.2", 0, 3, "0 8");
+    by_hand::send(&mut world, B, &b.request("INVITE", 8, "", &stop));
+    by_hand::send(&mut world, B, &b.request("ACK", 8, "", &empty()));
+    let offer = log.last(A, "INVITE", "a=inactive");
+    by_hand::send(&mut world, A, &a.reply(&offer, "488 Not Acceptable Here", "", &empty()));
+    let asks = directed("10.1.0.2", 5_000, 4, "sendrecv");
+    by_hand::send(&mut world, B, &b.request("INVITE", 9, "", &asks));
+    let ok = log.last(B, "SIP/2.0 200", "9 INVITE");
+    assert!(ok.contains("a=sendonly"), "the caller still holds: {ok}");
+}

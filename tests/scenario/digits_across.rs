@@ -2,9 +2,9 @@
 //! is refused, not lost (RFC 6086 section 4.2.2).
 
 use sdp::Supported;
-use world::{Action, CallRef, Dial, Manner, Setup, World};
+use world::{Action, CallRef, Manner, Setup, World};
 
-use crate::common::{SECOND, bridged, manual, ms, nothing_left, routed, to};
+use crate::common::{SECOND, bridged, dialled_after_answer, manual, ms, nothing_left, routed, to};
 
 /// What a phone can do with digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,14 @@ enum Takes {
     Event,
     Info,
     Nothing,
+}
+
+/// How the call is set up: the caller is answered with the callee, or before it is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Route,
+    OnBridge,
+    PlainDial,
 }
 
 const DIGITS: &str = "1553#";
@@ -28,15 +36,16 @@ fn phone(takes: Takes) -> Manner {
 /// of the INFOs.
 fn say(
     (sender, receiver): (Takes, Takes),
-    (by_info, by_callee, apart): (bool, bool, bool),
+    (by_info, by_callee, way): (bool, bool, Way),
 ) -> (String, String, Vec<u16>) {
     let (a, b) = if by_callee { (receiver, sender) } else { (sender, receiver) };
     let setup = Setup::new(1);
-    let mut world: World = match apart {
-        true => bridged(&setup, phone(a), phone(b)),
-        false => routed(&setup, phone(a), vec![phone(b)]),
+    let mut world: World = match way {
+        Way::Route => routed(&setup, phone(a), vec![phone(b)]),
+        Way::OnBridge => bridged(&setup, phone(a), phone(b)),
+        Way::PlainDial => dialled_after_answer(&setup, phone(a), phone(b)),
     };
-    let caller = world.dial(0, &Dial { ..to(1) });
+    let caller = world.dial(0, &to(1));
     world.run_for(3 * SECOND);
     let callee = world.callee_of(1).unwrap();
     let (from, at) = if by_callee { (callee, caller) } else { (caller, callee) };
@@ -74,15 +83,22 @@ fn told(world: &mut World, nothing: bool) {
     assert_eq!(told, if nothing { "" } else { DIGITS });
 }
 
-/// Both directions, one shard and two.
+/// Both directions, every way.
 fn everywhere(pair: (Takes, Takes), by_info: bool, expected: (&str, &str, &[u16])) {
-    for (by_callee, apart) in [(false, false), (false, true), (true, false), (true, true)] {
-        let (events, infos, codes) = say(pair, (by_info, by_callee, apart));
-        let what = format!("{pair:?}, by INFO {by_info}, callee {by_callee}, apart {apart}");
+    for (by_callee, way) in
+        [false, true].into_iter().flat_map(|by_callee| WAYS.map(|way| (by_callee, way)))
+    {
+        if way == Way::PlainDial && pair.1 == Takes::Nothing {
+            // The caller was answered before it was known what the callee takes.
+            continue;
+        }
+        let (events, infos, codes) = say(pair, (by_info, by_callee, way));
+        let what = format!("{pair:?}, by INFO {by_info}, callee {by_callee}, {way:?}");
         assert_eq!((&events[..], &infos[..], &codes[..]), expected, "{what}");
     }
 }
 
+const WAYS: [Way; 3] = [Way::Route, Way::OnBridge, Way::PlainDial];
 const TAKEN: &[u16] = &[200; 5];
 const REFUSED: &[u16] = &[415; 5];
 

@@ -8,8 +8,8 @@ use crate::common::{SECOND, bridged, dial, heard, ms, nothing_left, routed};
 const BOTH: [Supported<'static>; 3] =
     [Supported::PCMU, Supported::PCMA, Supported::TELEPHONE_EVENT];
 
-/// Rings with an early description, answers with another one.
-fn answered(early: Direction, codecs: &[Supported<'static>], apart: bool, strict: bool) {
+/// Rings with an early description, answers with another one. Offers of ours to the caller.
+fn answered(early: Direction, codecs: &[Supported<'static>], apart: bool, strict: bool) -> usize {
     let on_ring = vec![
         (ms(100), Action::Ring183(early, vec![Supported::PCMU])),
         (2 * SECOND, Action::AnswerWith(codecs.to_vec(), false)),
@@ -41,16 +41,19 @@ fn answered(early: Direction, codecs: &[Supported<'static>], apart: bool, strict
         let damaged = world.call(phone).media.as_ref().unwrap().heard.damaged;
         assert_eq!(damaged, 0, "{what}");
     }
+    let offers = world.call(call).seen.asked.len();
     world.act(call, Action::HangUp);
     world.run_for(SECOND);
     nothing_left(&mut world);
+    offers
 }
 
 #[test]
 fn the_direction_of_an_early_answer_ends_with_the_answer() {
     for early in [Direction::SendOnly, Direction::Inactive, Direction::RecvOnly] {
         for (apart, strict) in [(false, false), (false, true), (true, false), (true, true)] {
-            answered(early, &BOTH, apart, strict);
+            // The answer itself says so: a caller that takes no re-INVITE is not left one-sided.
+            assert_eq!(answered(early, &BOTH, apart, strict), 0, "{early:?}");
         }
     }
 }

@@ -78,6 +78,22 @@ fn an_offer_of_the_caller_before_the_answer_is_told_to_come_again() {
     log.last(A, "SIP/2.0 200", "3 UPDATE");
 }
 
+/// Without an offer it is a refresh, for either side.
+#[test]
+fn a_refresh_before_the_answer_is_served() {
+    let (mut world, log, mut a, mut b, invite) = ringing(6, "");
+    a.contact = "<sip:moved@10.1.0.1:5060>".to_owned();
+    by_hand::send(&mut world, A, &a.request("UPDATE", 2, "", &empty()));
+    log.last(A, "SIP/2.0 200", "2 UPDATE");
+    b.contact = "<sip:moved@10.1.0.2:5060>".to_owned();
+    by_hand::send(&mut world, B, &b.request("UPDATE", 10, "", &empty()));
+    log.last(B, "SIP/2.0 200", "10 UPDATE");
+    answered(&mut world, &log, (&a, &b), &invite);
+    by_hand::send(&mut world, B, &b.request("BYE", 11, "", &empty()));
+    let bye = log.last(A, "BYE", "");
+    assert!(bye.starts_with("BYE sip:moved@10.1.0.1"), "the target is where it moved: {bye}");
+}
+
 /// Two branches of a forking proxy ring; both are answered, none is taken for gone.
 #[test]
 fn a_second_branch_that_rings_is_served_too() {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use sdp::Direction;
 use world::{Action, CallRef, Manner, Setup, World};
 
-use crate::common::{SECOND, bridged, dial, ends, heard, ms, nothing_left, routed};
+use crate::common::{
+    SECOND, bridged, dial, dialled_after_answer, ends, heard, ms, nothing_left, routed,
+};
 
 /// Every way to hold, and what the other phone is told.
 fn holds() -> [(Action, Direction); 4] {
@@ -139,5 +141,30 @@ fn a_call_held_for_ten_minutes_in_silence_lives() {
             assert!(ends.iter().all(long), "{hold:?}: {ends:?}");
             nothing_left(&mut world);
         }
+    }
+}
+
+/// A caller that was answered before the callee was dialled holds while it rings: the callee is
+/// told as soon as it is joined.
+#[test]
+fn a_hold_from_before_the_join_is_passed_on_with_it() {
+    for (seed, (hold, expected)) in (40..).zip(holds()) {
+        let caller = Manner::default().with_audio().after_answer(ms(500), hold.clone());
+        let callee = Manner::answering(2 * SECOND).with_audio();
+        let mut world = dialled_after_answer(&Setup::new(seed), caller, callee);
+        let caller = dial(&mut world, 1);
+        world.run_for(5 * SECOND);
+        let callee = world.callee_of(1).unwrap();
+        assert_eq!(told(&world, callee), Some(expected), "{hold:?}");
+        assert!(ends(&mut world).is_empty());
+        world.act(caller, Action::Reinvite(Direction::SendRecv));
+        world.run_for(SECOND);
+        assert_eq!(told(&world, callee), Some(Direction::SendRecv), "{hold:?}");
+        let before = hears(&world, (caller, callee));
+        world.run_for(2 * SECOND);
+        let after = hears(&world, (caller, callee));
+        assert!(after.0 >= before.0 + 90 && after.1 >= before.1 + 90, "{hold:?} {after:?}");
+        world.act(caller, Action::HangUp);
+        nothing_left(&mut world);
     }
 }

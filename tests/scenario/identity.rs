@@ -42,6 +42,8 @@ fn what_a_trusted_hop_asserts_goes_on_as_it_is() {
         assert_eq!(header(&invite, name), header(ASSERTED, name), "{name}");
     }
     assert_eq!(header(&invite, "Privacy"), "none");
+    let invite = passed(true, PLAIN, "Reason: SIP;cause=302;text=\"moved\"\n");
+    assert_eq!(header(&invite, "Reason"), "SIP;cause=302;text=\"moved\"");
 }
 
 #[test]

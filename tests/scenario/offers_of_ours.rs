@@ -66,11 +66,13 @@ fn an_offer_that_comes_while_ours_is_open_is_told_to_wait() {
     by_hand::send(&mut world, B, &b.request("INVITE", 7, "", &own));
     log.last(B, "SIP/2.0 491", "7 INVITE");
     by_hand::send(&mut world, B, &b.request("ACK", 7, "", &empty()));
+    by_hand::send(&mut world, B, &b.request("UPDATE", 17, "", &own));
+    log.last(B, "SIP/2.0 491", "17 UPDATE");
     let answer = by_hand::sdp("10.1.0.2", 5_000, 2, "0") + "a=recvonly\n";
     let answer = by_hand::body("application/sdp", &answer);
     by_hand::send(&mut world, B, &b.reply(&ours, "200 OK", "", &answer));
-    by_hand::send(&mut world, B, &b.request("INVITE", 8, "", &own));
-    log.last(B, "SIP/2.0 200", "8 INVITE");
+    by_hand::send(&mut world, B, &b.request("UPDATE", 18, "", &own));
+    log.last(B, "SIP/2.0 200", "18 UPDATE");
 }
 
 fn standing(seed: u64, callee: Manner) -> (World, CallRef, CallRef) {

@@ -5,7 +5,7 @@ use wire::Command;
 use world::control::encode;
 use world::{Action, Manner, Manual, Setup, World};
 
-use crate::common::{SECOND, answered, dial, ms, nothing_left, send};
+use crate::common::{SECOND, answered, dial, heard, ms, nothing_left, send};
 use crate::reason::dialled_all;
 
 /// A controlplane that takes each call, answers it so much later or never.
@@ -89,14 +89,34 @@ fn the_early_media_of_each_phone_is_heard_in_its_turn() {
     let mut world = crate::common::routed(&Setup::new(5), Manner::default().with_audio(), callees);
     let call = dial(&mut world, 1);
     world.run_for(ms(2_900));
-    let first = crate::common::heard(&world, call, 3);
+    let first = heard(&world, call, 3);
     assert!(first >= 100, "{first}");
     world.run_for(3 * SECOND);
-    let second = crate::common::heard(&world, call, 3) - first;
+    let second = heard(&world, call, 3) - first;
     assert!(second >= 100, "{second}");
     assert_eq!(world.call(call).seen.code, 0);
     world.run_for(3 * SECOND);
     assert_eq!(world.call(call).seen.code, 200);
     world.act(call, Action::HangUp);
+    nothing_left(&mut world);
+}
+
+/// Of several phones that ring at once too: the one that speaks is heard until it is gone, then
+/// the next.
+#[test]
+fn the_early_media_of_the_phone_that_is_left_is_heard() {
+    let first = vec![(ms(100), Action::EarlyMedia), (2 * SECOND, Action::Refuse(486))];
+    let second = vec![(ms(100), Action::Ring), (3 * SECOND, Action::EarlyMedia)];
+    let phones = [first, second].map(|on_ring| Manner { on_ring, ..Manner::default() });
+    let callees = phones.map(Manner::with_audio).to_vec();
+    let mut world = dialled_all(&Setup::new(6), Manner::default().with_audio(), callees);
+    let call = dial(&mut world, 1);
+    world.run_for(ms(2_500));
+    let first = heard(&world, call, 3);
+    assert!(first >= 80, "{first}");
+    world.run_for(3 * SECOND);
+    let second = heard(&world, call, 3) - first;
+    assert!(second >= 100, "{second}");
+    world.act(call, Action::Cancel);
     nothing_left(&mut world);
 }

@@ -94,3 +94,33 @@ fn a_refusal_is_acknowledged_each_time() {
     world.run_for(Duration::from_secs(10));
     nothing_left(&mut world);
 }
+
+/// The answer of a standing call's re-INVITE is acknowledged whatever it is; nobody is left in a
+/// call that is half changed.
+#[test]
+fn a_useless_answer_to_a_later_offer_is_acknowledged() {
+    for (what, answer) in answers() {
+        let (mut world, log) = world_by_hand(4);
+        let by_hand::Call { a, b, .. } = by_hand::call(&mut world, &log, "later", ("0", "0"));
+        let hold = by_hand::sdp("10.1.0.1", 4_000, 2, "0") + "a=sendonly\n";
+        let hold = body("application/sdp", &hold);
+        by_hand::send(&mut world, A, &a.request("INVITE", 2, "", &hold));
+        by_hand::send(&mut world, A, &a.request("ACK", 2, "", &empty()));
+        let offer = log.last(B, "INVITE", "a=sendonly");
+        log.clear();
+        let ok = b.reply(&offer, "200 OK", "", &answer);
+        by_hand::send(&mut world, B, &ok);
+        assert_eq!(log.all(B, "ACK", "").len(), 1, "{what}: {:?}", log.lines());
+        let ended = ends(&mut world).len();
+        assert!(ended == 0 || ended == 2, "{what}: both legs or none");
+        let byes = |to| log.all(to, "BYE", "").len();
+        assert_eq!((byes(A) > 0, byes(B) > 0), (ended == 2, ended == 2), "{what}");
+        // Who says nothing keeps what there was; who stops its stream may.
+        let stands = ["nothing", "another kind", "a stopped stream"].contains(&what);
+        assert_eq!(ended == 0, stands, "{what}");
+        if stands {
+            by_hand::send(&mut world, B, &ok);
+            assert_eq!(log.all(B, "ACK", "").len(), 2, "{what}: as often as it comes");
+        }
+    }
+}

@@ -79,6 +79,8 @@ pub(crate) struct OfferAnswer {
     phase: Phase,
     /// What the far end wants to do itself, as it last said.
     pub(crate) wish: Direction,
+    /// The same before it asked for an offer, until it answers that.
+    wish_before: Option<Direction>,
     /// The direction that our last description said.
     told: Direction,
     /// The one that is in force while an offer of ours is open, and again if it is refused.
@@ -193,6 +195,9 @@ impl OfferAnswer {
         let to = next(self.phase, event);
         assert!(to.is_some(), "{:?} on {event:?}", self.phase);
         self.phase = to.unwrap_or(Phase::Agreed);
+        if event == Exchange::TheyAnswer || event == Exchange::TheyRefuse {
+            self.wish_before = None;
+        }
     }
 
     fn replace(slot: &mut Option<Stored>, text: Stored, arena: &mut Arena) {
@@ -219,6 +224,12 @@ impl OfferAnswer {
         arena.free(&mut self.listed);
     }
 
+    /// Whoever asks for an offer is not on hold any more, as far as we know.
+    fn asked(&mut self) {
+        self.wish_before = Some(self.wish);
+        self.wish = Direction::SendRecv;
+    }
+
     /// Our offer was refused or never answered: what we said in it was never said.
     pub(crate) fn refused(&mut self, arena: &mut Arena) {
         if let Some(mut text) = self.pending.take() {
@@ -226,6 +237,7 @@ impl OfferAnswer {
         }
         if self.phase == Phase::Reoffered {
             self.told = self.told_before;
+            self.wish = self.wish_before.unwrap_or(self.wish);
             self.advance(Exchange::TheyRefuse);
         }
     }
@@ -695,7 +707,7 @@ impl LegMut<'_, '_> {
         if self.leg.offer.theirs.is_none() || (self.leg.offer.stopped && one_line()) {
             // There is nothing to offer it anew from. Its lines keep their number (RFC 3264 section
             // 8).
-            self.leg.offer.wish = Direction::SendRecv;
+            self.leg.offer.asked();
             return self.offer_own();
         }
         let (view, other) = (self.view(), self.peer_view());
@@ -705,8 +717,7 @@ impl LegMut<'_, '_> {
         };
         let audio = view.formats.iter().filter(|format| format.codec().id.is_audio());
         let codecs: Codecs = audio.filter(|f| takes(f)).map(LegFormat::codec).collect();
-        // Whoever asks for an offer is not on hold any more, as far as we know.
-        self.leg.offer.wish = Direction::SendRecv;
+        self.leg.offer.asked();
         let offered = self.reoffer((!codecs.is_empty()).then_some(&codecs));
         self.leg.offer.attempts = 0;
         offered
