@@ -193,3 +193,34 @@ fn a_leg_that_had_to_wait_for_the_other_one_is_told_of_a_hold_at_once() {
     world.run_for(SECOND);
     nothing_left(&mut world);
 }
+
+/// A phone that takes no other codecs is still told what it may send: a hold that it took ends, and
+/// one that it does not take is not said for ever.
+#[test]
+fn a_far_end_that_declines_is_asked_again_when_there_is_something_new() {
+    let mut world =
+        bridged(&Setup::new(9), Manner::default().with_audio(), Manner::default().with_audio());
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    let callee = world.callee_of(1).unwrap();
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(SECOND);
+    assert_eq!(world.call(callee).seen.direction_told, Some(Direction::SendOnly));
+    world.act(callee, Action::TakeOffers(Reinvite::Refuse(488)));
+    world.act(call, Action::Reinvite(Direction::SendRecv));
+    world.run_for(20 * SECOND);
+    let refused = world.call(callee).seen.asked.iter().filter(|(_, code)| *code == 488).count();
+    assert_eq!(refused, 1, "it is not asked the same for ever");
+    world.act(callee, Action::TakeOffers(Reinvite::Answer));
+    world.act(call, Action::Reinvite(Direction::SendOnly));
+    world.run_for(SECOND);
+    world.act(call, Action::Reinvite(Direction::SendRecv));
+    world.run_for(SECOND);
+    assert_eq!(world.call(callee).seen.direction_told, Some(Direction::SendRecv));
+    let before = heard(&world, call, 3);
+    world.run_for(2 * SECOND);
+    assert!(heard(&world, call, 3) >= before + 90, "the callee speaks again");
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}

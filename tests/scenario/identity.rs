@@ -1,11 +1,14 @@
 //! Who calls: the number and the name are passed on as values; what a trusted hop asserts goes on,
 //! what another one asserts does not, but its wish to be hidden does.
 
+use base::CallId;
 use wire::table::{StaticRoute, Table};
-use world::{Manner, World};
+use wire::{Command, Originate};
+use world::control::encode;
+use world::{Manner, Manual, World};
 
 use crate::by_hand::{self, A, B, Hand, Log, described, header, headers, one_shard};
-use crate::common::{publish, route_to, routed};
+use crate::common::{SECOND, originate, publish, route_to, routed};
 
 const ASSERTED: &str = "P-Asserted-Identity: \"The Boss\" <sip:+4930111@trunk.example>\n\
     Diversion: <sip:+4930222@trunk.example>;reason=no-answer\n\
@@ -133,5 +136,42 @@ fn a_route_matches_the_number_and_not_its_notation() {
         let invites = log.all(B, "INVITE", "");
         let invite = invites.last().unwrap_or_else(|| panic!("{uri}: {:?}", log.lines()));
         assert!(invite.starts_with("INVITE sip:004930123"), "{uri}: {invite}");
+    }
+}
+
+/// An application that answers and then dials shows by default whom the call came from: not where
+/// that one wants to be hidden. What the application shows of its own is shown.
+#[test]
+fn whoever_wants_to_be_hidden_is_hidden_by_an_application_too() {
+    for (from, hidden) in [("sip:+4930333@example.com", true), ("sip:own@example.com", false)] {
+        let mut world = World::new(&one_shard(3));
+        world.agent(Manner::silent());
+        let callee = world.agent(Manner::silent());
+        let target = world.address(callee);
+        let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+            let wire::Event::Incoming(incoming) = told.event() else { return };
+            let call = incoming.call;
+            let wish = originate(CallId(7), target, incoming.uri);
+            let (peer, parent, from_name) = (incoming.leg, call, incoming.from_name);
+            let wish = Originate { peer, parent, from, from_name, ..wish };
+            for command in [
+                Command::Accept { call, account: 9, setup_ms: 60_000 },
+                Command::Answer { call, limit_ms: 0 },
+                Command::Originate(wish),
+            ] {
+                commands.push((told.shard, encode(&command)));
+            }
+        });
+        world.control = Some(Box::new(manual));
+        let log = Log::new(&mut world, &[A, B]);
+        let mut a = Hand::caller("who");
+        a.from = "\"Alice\" <sip:%2B4930333@example.com>;tag=a".to_owned();
+        let offer = described("10.1.0.1", 4_000, 1, "0");
+        by_hand::send(&mut world, A, &a.request("INVITE", 1, "Privacy: id\n", &offer));
+        world.run_for(SECOND);
+        let invite = log.last(B, "INVITE", "");
+        assert_eq!(header(&invite, "From").contains("anonymous.invalid"), hidden, "{invite}");
+        assert_eq!(invite.contains("Alice"), !hidden, "the name goes with the number: {invite}");
+        assert_eq!(header(&invite, "Privacy"), "id");
     }
 }

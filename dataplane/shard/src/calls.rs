@@ -15,7 +15,7 @@ use crate::Shard;
 use crate::cx::{Core, Cx};
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
-use crate::leg::identity::{ANONYMOUS, hides_caller, passes};
+use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
 use crate::route::{RouteHandle, host_text, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
@@ -106,12 +106,14 @@ impl<'m> Shard<'m> {
             return Err(Refused::new(503, Cause::Overload));
         };
         let (id, hop) = (place.0, datagram.hop);
+        let trusted = self.trusts(route, hop.to.ip());
         let side = Side::Inbound(Inbound {
             invite: ServerId::NONE,
             text: base::Stored::default(),
             max_forwards: message.max_forwards().unwrap_or(70),
             route,
-            trusted: self.trusts(route, hop.to.ip()),
+            trusted,
+            hides: hides_caller(message, trusted),
         });
         let mut leg = Leg::new(id, self.core.epoch, side, hop, now.wall);
         leg.session.agreed = taken.session;
@@ -207,8 +209,8 @@ impl<'m> Shard<'m> {
         message: &Message<'_>,
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let (handle, trusted) = match leg.inbound() {
-            Some(Inbound { route: Some(route), trusted, .. }) => (*route, *trusted),
+        let (handle, hidden) = match leg.inbound() {
+            Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
             _ => return,
         };
         let Some(route) = self.routes.get(handle) else { return };
@@ -222,7 +224,6 @@ impl<'m> Shard<'m> {
         };
         let mut name = [0; 256];
         let from = message.from();
-        let hidden = hides_caller(message, trusted);
         let shown = from.as_ref().ok().filter(|_| !hidden);
         let name = shown.and_then(|from| from.display_value(&mut name)).map(text);
         let from = shown.map_or(ANONYMOUS, |from| text(from.uri));
@@ -236,7 +237,7 @@ impl<'m> Shard<'m> {
             targets,
             uri: text(uri),
             from,
-            from_name: if hidden { "Anonymous" } else { name.unwrap_or_default() },
+            from_name: if hidden { ANONYMOUS_NAME } else { name.unwrap_or_default() },
             headers: "",
             ring_ms: u32::from(route.ring_s) * 1_000,
             limit_ms: 0,

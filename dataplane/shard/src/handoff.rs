@@ -48,7 +48,15 @@ pub enum PeerMessage<'a> {
     OfferRequest,
     /// `sdp`: what the speaker's far end last described, empty if it has not yet. `identity`:
     /// header lines of its INVITE that the hearer may pass on, each ended with CRLF.
-    Offer { call: CallId, sdp: &'a [u8], view: View, max_forwards: u8, identity: &'a str },
+    /// `hidden`: its caller's URI if that one must not be shown, else empty.
+    Offer {
+        call: CallId,
+        sdp: &'a [u8],
+        view: View,
+        max_forwards: u8,
+        identity: &'a str,
+        hidden: &'a str,
+    },
     /// The dialled leg rings (`sdp` empty) or has early media.
     Progress { code: u16, sdp: &'a [u8], view: View },
     /// The dialled leg was answered.
@@ -161,7 +169,9 @@ impl PeerMessage<'_> {
         const VIEW: usize = 16 * 32 + 8;
         ENVELOPE
             + match self {
-                Self::Offer { sdp, identity, .. } => sdp.len() + identity.len() + VIEW + 32,
+                Self::Offer { sdp, identity, hidden, .. } => {
+                    sdp.len() + identity.len() + hidden.len() + VIEW + 32
+                }
                 Self::Progress { sdp, .. } | Self::Answer { sdp, .. } => sdp.len() + VIEW + 32,
                 Self::Joined { .. } | Self::Join { .. } | Self::Changed { .. } => VIEW + 32,
                 Self::Ended { reason, .. } => reason.len() + 16,

@@ -7,7 +7,8 @@ use sip::{Message, Method, Name, Reply, Writer, reply_to};
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
 
-use super::offer::{BadOffer, Exchanged, Phase};
+use super::exchange::Phase;
+use super::offer::{BadOffer, Exchanged};
 use super::{LegMut, State};
 use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
@@ -167,8 +168,9 @@ impl LegMut<'_, '_> {
             return self.canceled(request.message);
         }
         if self.leg.state == State::Calling {
-            // The callee may not, but it has said what it means.
-            return self.hang_up(Cause::Rejected, Party::Remote);
+            // The callee may not, but it has said what it means: nobody takes the call.
+            self.leg.story.code = 480;
+            return self.hang_up(Cause::NoAnswer, Party::Remote);
         }
         self.forget_accepted();
         self.finish(Cause::Normal, Party::Remote);

@@ -15,6 +15,9 @@ const IDENTITY: [Name; 6] = [
 
 /// The caller that is shown where the true one must not be (RFC 3323 section 4.1.1.3).
 pub(crate) const ANONYMOUS: &str = "sip:anonymous@anonymous.invalid";
+pub(crate) const ANONYMOUS_NAME: &str = "Anonymous";
+/// For the hops behind us: they must not show what they know of the caller either.
+pub(crate) const PRIVACY_LINE: &str = "Privacy: id\r\n";
 
 /// The identity headers of an INVITE, one a line with CRLF. What does not fit is left out.
 pub(crate) fn lines(invite: &[u8], out: &mut [u8]) -> usize {
@@ -26,16 +29,15 @@ pub(crate) fn lines(invite: &[u8], out: &mut [u8]) -> usize {
     at
 }
 
-/// Of an INVITE whose source is not trusted only the wish to be hidden goes on.
-pub(crate) fn privacy_line(invite: &[u8], out: &mut [u8]) -> usize {
-    let Ok(message) = Message::parse(invite) else { return 0 };
-    match message.privacy().hides_caller() {
-        true => put(out, 0, (b"Privacy", b"id")),
-        false => 0,
-    }
+/// Whether two URIs are of the same user, however they are written and wherever it is.
+pub(crate) fn is_same_user(one: &[u8], other: &[u8]) -> bool {
+    let (mut mine, mut theirs) = ([0; 256], [0; 256]);
+    let (Ok(one), Ok(other)) = (sip::Uri::parse(one), sip::Uri::parse(other)) else { return true };
+    one.user_value(&mut mine) == other.user_value(&mut theirs)
 }
 
-/// Whether the caller's number and name must not be shown to the called side by us.
+/// Whether the caller's number and name must not be shown to the called side by us: of an INVITE
+/// whose source is not trusted only the wish to be hidden goes on.
 pub(crate) fn hides_caller(message: &Message<'_>, trusted: bool) -> bool {
     !trusted && message.privacy().hides_caller()
 }

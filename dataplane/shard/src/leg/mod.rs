@@ -15,7 +15,7 @@
 //! | --- | --- |
 //! | `inbound`, `outbound` | the INVITE: answering it, sending it, its responses |
 //! | `dialog` | requests inside the dialog, both ways |
-//! | `offer`, `agree` | descriptions: what each side may send, and when we offer anew |
+//! | `offer`, `exchange`, `choose`, `agree` | descriptions: what each side may send, and when we offer anew |
 //! | `session` | session timers and signs of life |
 //! | `peer`, `command` | what other legs and the controlplane say |
 //! | `end`, `timers` | the end, and everything that time brings |
@@ -26,6 +26,7 @@ pub(crate) mod command;
 mod dialog;
 mod digits;
 pub(crate) mod end;
+mod exchange;
 pub(crate) mod identity;
 mod inbound;
 mod legs;
@@ -170,6 +171,8 @@ pub(crate) struct Inbound {
     pub(crate) route: Option<RouteHandle>,
     /// Its source is in the route's trusted networks.
     pub(crate) trusted: bool,
+    /// The caller must not be shown to the called side by us.
+    pub(crate) hides: bool,
 }
 
 /// A leg whose INVITE we send.
@@ -280,7 +283,7 @@ impl Leg {
         self.state == State::Standing
             && self.signalling.accepted.is_none()
             && self.signalling.asked == ClientId::NONE
-            && self.offer.phase() == offer::Phase::Agreed
+            && self.offer.phase() == exchange::Phase::Agreed
     }
 
     /// The next moment at which something of it is due.

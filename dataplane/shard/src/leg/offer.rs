@@ -1,11 +1,6 @@
 //! Offer and answer of one dialog as one value (RFC 3264, RFC 6337): what each side may send and
 //! receive after *every* exchange, early dialogs and re-INVITEs included.
 //!
-//! ```text
-//!   Idle --we offer--> Offered --answer--> Agreed --we offer--> Reoffered --answer, refusal--> Agreed
-//!     \--they offer--> Received --we answer--/  \--they offer, we answer at once--> Agreed
-//! ```
-//!
 //! An answer in a provisional response is taken for the media, but the offer stays open until the
 //! final one: its direction and its codecs do not outlive it.
 
@@ -15,6 +10,7 @@ use wire::event::Cause;
 
 use super::agree::{Codecs, is_carried, is_known};
 use super::choose::{BOTH_LAWS, first_audio, own_audio, speaks_law};
+use super::exchange::{Exchange, Phase, next};
 use super::{Leg, LegMut, Side};
 use crate::handoff::{DigitPath, Formats, LegFormat, View};
 use crate::transport::policy::{may_describe, may_send_to};
@@ -22,46 +18,6 @@ use crate::transport::policy::{may_describe, may_send_to};
 /// What we speak ourselves, in order of preference.
 const CODECS: [Supported<'static>; 3] =
     [Supported::PCMU, Supported::PCMA, Supported::TELEPHONE_EVENT];
-
-/// How far an exchange is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Phase {
-    #[default]
-    Idle,
-    /// Our first offer is out.
-    Offered,
-    /// Their first offer waits for our answer.
-    Received,
-    Agreed,
-    /// A later offer of ours is out.
-    Reoffered,
-}
-
-/// What happens to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exchange {
-    WeOffer,
-    TheyOffer,
-    WeAnswer,
-    TheyAnswer,
-    /// Our offer was refused: what was agreed before holds.
-    TheyRefuse,
-}
-
-/// Where an exchange leads; None where the model of RFC 3264 has no arrow.
-pub(crate) const fn next(phase: Phase, event: Exchange) -> Option<Phase> {
-    Some(match (phase, event) {
-        // A second target of one call gets the same offer.
-        (Phase::Idle | Phase::Offered, Exchange::WeOffer) => Phase::Offered,
-        (Phase::Idle, Exchange::TheyOffer) => Phase::Received,
-        (Phase::Received, Exchange::WeAnswer) => Phase::Agreed,
-        (Phase::Offered | Phase::Reoffered, Exchange::TheyAnswer) => Phase::Agreed,
-        (Phase::Agreed, Exchange::WeOffer) => Phase::Reoffered,
-        (Phase::Agreed, Exchange::TheyOffer | Exchange::WeAnswer) => Phase::Agreed,
-        (Phase::Reoffered, Exchange::TheyRefuse) => Phase::Agreed,
-        _ => return None,
-    })
-}
 
 /// The descriptions of a dialog.
 #[derive(Debug, Default)]
@@ -87,8 +43,12 @@ pub(crate) struct OfferAnswer {
     told_before: Direction,
     /// The far end stopped its stream (`m=audio 0`): until it offers one we offer nothing.
     stopped: bool,
-    /// It refused an offer of ours.
+    /// The offer of ours that is open, or was the last, is about codecs; else about the direction.
+    narrows: bool,
+    /// It refused an offer of other codecs.
     pub(crate) fixed: bool,
+    /// It refused an offer of another direction.
+    unmoved: bool,
     /// Offers of ours since the far end or the other leg last changed something.
     pub(crate) attempts: u8,
 }
@@ -228,6 +188,20 @@ impl OfferAnswer {
     fn asked(&mut self) {
         self.wish_before = Some(self.wish);
         self.wish = Direction::SendRecv;
+    }
+
+    /// There is something new to be offered.
+    pub(crate) fn anew(&mut self) {
+        (self.attempts, self.unmoved) = (0, false);
+    }
+
+    /// What it just refused it will not be offered again: other codecs as long as it says nothing
+    /// new of itself, another direction until there is another one to be said.
+    pub(crate) fn declined(&mut self) {
+        match self.narrows {
+            true => self.fixed = true,
+            false => self.unmoved = true,
+        }
     }
 
     /// Our offer was refused or never answered: what we said in it was never said.
@@ -570,7 +544,8 @@ impl LegMut<'_, '_> {
         state.listed = listed;
         state.advance(Exchange::TheyOffer);
         (state.wish, state.told, state.stopped) = (wish, plan.direction, stopped);
-        (state.fixed, state.attempts) = (false, 0);
+        state.fixed = false;
+        state.anew();
         self.media.set_plan(&mut self.cx, self.leg.id, plan, fresh);
         self.changed();
     }
@@ -654,11 +629,11 @@ impl LegMut<'_, '_> {
         self.peer_view().wish().and(self.leg.offer.wish.reversed())
     }
 
-    /// Whether the direction that we said is not the one to be said. What the far end itself does
+    /// Whether the direction that we said is not the one to be said, and may be. What the far end itself does
     /// not want need not be taken back by us.
     pub(crate) fn direction_differs(&self) -> bool {
         let offer = &self.leg.offer;
-        offer.told.and(offer.wish.reversed()) != self.direction_wanted()
+        !offer.unmoved && offer.told.and(offer.wish.reversed()) != self.direction_wanted()
     }
 
     /// Whether an offer of ours may go out now.
@@ -682,6 +657,7 @@ impl LegMut<'_, '_> {
             sdp::relay_offer(&described, local, &how, out)
         })?;
         self.keep_offer(text, direction);
+        self.leg.offer.narrows = codecs.is_some();
         self.leg.offer.attempts = self.leg.offer.attempts.saturating_add(1);
         Ok(())
     }
@@ -719,7 +695,7 @@ impl LegMut<'_, '_> {
         let codecs: Codecs = audio.filter(|f| takes(f)).map(LegFormat::codec).collect();
         self.leg.offer.asked();
         let offered = self.reoffer((!codecs.is_empty()).then_some(&codecs));
-        self.leg.offer.attempts = 0;
+        self.leg.offer.anew();
         offered
     }
 
@@ -764,42 +740,4 @@ fn listed(arena: &mut Arena, session: &Session<'_>) -> Stored {
 /// Its audio stream is stopped, and nothing else is to take its place (a fax would).
 fn is_stopped(session: &Session<'_>) -> bool {
     session.audio_line().is_some() && session.media().iter().all(|line| line.port() == 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_is_the_figure() {
-        use Phase as P;
-        let phases = [P::Idle, P::Offered, P::Received, P::Agreed, P::Reoffered];
-        let events = [
-            Exchange::WeOffer,
-            Exchange::TheyOffer,
-            Exchange::WeAnswer,
-            Exchange::TheyAnswer,
-            Exchange::TheyRefuse,
-        ];
-        let mut dump = String::new();
-        for phase in phases {
-            for event in events {
-                if let Some(to) = next(phase, event) {
-                    dump += &format!("{phase:?} {event:?} {to:?}\n");
-                }
-            }
-        }
-        let expected = "\
-Idle WeOffer Offered
-Idle TheyOffer Received
-Offered WeOffer Offered
-Offered TheyAnswer Agreed
-Received WeAnswer Agreed
-Agreed WeOffer Reoffered
-Agreed TheyOffer Agreed
-Agreed WeAnswer Agreed
-Reoffered TheyAnswer Agreed
-";
-        assert_eq!(dump, expected.to_owned() + "Reoffered TheyRefuse Agreed\n");
-    }
 }

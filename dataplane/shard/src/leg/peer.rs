@@ -21,8 +21,8 @@ impl LegMut<'_, '_> {
         }
         match message {
             PeerMessage::OfferRequest => self.on_peer_offer_request(from),
-            PeerMessage::Offer { sdp, view, max_forwards, identity, .. } => {
-                self.on_peer_offer(from, (sdp, view), *max_forwards, identity);
+            PeerMessage::Offer { sdp, view, max_forwards, identity, hidden, .. } => {
+                self.on_peer_offer(from, (sdp, view), *max_forwards, (identity, hidden));
             }
             PeerMessage::Progress { code, sdp, view } => {
                 self.on_peer_progress(from, *code, sdp, view);
@@ -50,25 +50,34 @@ impl LegMut<'_, '_> {
         }
         let Side::Inbound(side) = &self.leg.side else {
             // A dialled leg that others are dialled for: it offers what its far end described.
-            return self.send_offer(from, 70, "");
+            return self.send_offer(from, 70, ("", ""));
         };
         let max_forwards = side.max_forwards.saturating_sub(1);
+        if side.hides {
+            let mut uri = [0; 768];
+            let caller = self.cx.core.arena.get(&self.leg.story.from);
+            let len = caller.len().min(uri.len());
+            uri[..len].copy_from_slice(&caller[..len]);
+            let hidden = crate::usage::text(&uri[..len]);
+            return self.send_offer(from, max_forwards, (identity::PRIVACY_LINE, hidden));
+        }
         let mut lines = [0; 4_096];
         let len = match side.trusted {
             true => identity::lines(self.cx.core.arena.get(&side.text), &mut lines),
-            false => identity::privacy_line(self.cx.core.arena.get(&side.text), &mut lines),
+            false => 0,
         };
         let lines = crate::usage::text(&lines[..len]);
-        self.send_offer(from, max_forwards, lines);
+        self.send_offer(from, max_forwards, (lines, ""));
     }
 
-    fn send_offer(&mut self, to: LegId, max_forwards: u8, identity: &str) {
+    fn send_offer(&mut self, to: LegId, max_forwards: u8, (identity, hidden): (&str, &str)) {
         let (call, view) = (self.leg.story.call, self.view());
         let mut page = core::mem::take(&mut self.cx.core.page);
         let sdp = self.leg.offer.theirs().map_or(&b""[..], |text| self.cx.core.arena.get(text));
         let len = sdp.len().min(page.len());
         page[..len].copy_from_slice(&sdp[..len]);
-        let offer = PeerMessage::Offer { call, sdp: &page[..len], view, max_forwards, identity };
+        let sdp = &page[..len];
+        let offer = PeerMessage::Offer { call, sdp, view, max_forwards, identity, hidden };
         self.tell_peer(to, &offer);
         self.cx.core.page = page;
     }
@@ -78,7 +87,7 @@ impl LegMut<'_, '_> {
         from: LegId,
         (sdp, view): (&[u8], &View),
         max_forwards: u8,
-        identity: &str,
+        (identity, hidden): (&str, &str),
     ) {
         if self.leg.state != State::Wanting || self.leg.links.dialed_for != from {
             return;
@@ -91,7 +100,8 @@ impl LegMut<'_, '_> {
         if let Some(side) = self.leg.outbound_mut() {
             side.max_forwards = max_forwards;
         }
-        if !identity.is_empty() && !self.add_headers(identity) {
+        let shown = hidden.is_empty() || self.hide_caller(hidden);
+        if !shown || !identity.is_empty() && !self.add_headers(identity) {
             return self.finish(Cause::Internal, Party::Switch);
         }
         if sdp.is_empty() {
@@ -101,6 +111,25 @@ impl LegMut<'_, '_> {
             Ok(()) => self.invite(),
             Err(bad) => self.finish(bad.cause, Party::Switch),
         }
+    }
+
+    /// The leg is dialled for a caller that must not be shown. Where it was to be shown as that
+    /// one it is shown as nobody; an application may show another number of its own. False if there
+    /// is no room.
+    fn hide_caller(&mut self, caller: &str) -> bool {
+        let arena = &mut self.cx.core.arena;
+        if !identity::is_same_user(arena.get(&self.leg.story.from), caller.as_bytes()) {
+            return true;
+        }
+        let Side::Outbound(side) = &mut self.leg.side else { return false };
+        let from = arena.store(identity::ANONYMOUS.as_bytes());
+        let name = arena.store(identity::ANONYMOUS_NAME.as_bytes());
+        let stored = from.is_some() && name.is_some();
+        for (slot, text) in [(&mut self.leg.story.from, from), (&mut side.from_name, name)] {
+            arena.free(slot);
+            *slot = text.unwrap_or_default();
+        }
+        stored
     }
 
     /// More header lines for the INVITE. False if there is no room.
@@ -234,7 +263,7 @@ impl LegMut<'_, '_> {
             }
         }
         self.set_peer_view(Some(view));
-        self.leg.offer.attempts = 0;
+        self.leg.offer.anew();
         self.leg.session.strict = false;
         self.media.connect(self.leg.id, other, &view.plan());
     }
@@ -278,7 +307,7 @@ impl LegMut<'_, '_> {
         }
         self.set_peer_view(Some(view));
         self.media.set_listener(self.leg.id, from, &view.plan());
-        self.leg.offer.attempts = 0;
+        self.leg.offer.anew();
         self.leg.session.strict = true;
         self.align();
     }

@@ -167,7 +167,7 @@ impl LegMut<'_, '_> {
         }
         let codecs = match &need {
             Need::Offer(codecs) => Some(codecs),
-            _ if self.direction_differs() && !self.leg.offer.fixed => None,
+            _ if self.direction_differs() => None,
             _ => return,
         };
         if !self.may_offer() {
@@ -277,7 +277,7 @@ impl LegMut<'_, '_> {
             }
             _ => {
                 // It takes nothing else than it has.
-                self.leg.offer.fixed = true;
+                self.leg.offer.declined();
                 self.changed();
             }
         }
@@ -310,7 +310,7 @@ impl LegMut<'_, '_> {
         if self.cx.now.mono.since(alive) > Duration::from_secs(10) {
             return self.hang_up(Cause::SessionExpired, Party::Switch);
         }
-        self.leg.offer.fixed = true;
+        self.leg.offer.declined();
         self.changed();
     }
 
