@@ -57,8 +57,8 @@ fn lost_and_doubled_packets_make_no_digit_twice() {
     nothing_left(&mut world);
 }
 
-/// Some gateways write the event's number of RFC 4733 where the digit is no decimal one; a body that
-/// is none of these is refused, because a part of it would be another digit.
+/// Some gateways write the event's number of RFC 4733 where the digit is no decimal one; a body
+/// that is none of these is refused, because a part of it would be another digit.
 #[test]
 fn a_digit_by_info_is_the_whole_body_or_refused() {
     let mut caller = Manner::default().with_audio();

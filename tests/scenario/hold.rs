@@ -76,8 +76,8 @@ fn a_reinvite_without_offer_gets_ours() {
     nothing_left(&mut world);
 }
 
-/// Music on hold by RFC 7088: the holder asks for an offer, which says sendrecv, and answers sendonly
-/// in the ACK. Its answer is the word on it: no offer follows that repeats it.
+/// Music on hold by RFC 7088: the holder asks for an offer, which says sendrecv, and answers
+/// sendonly in the ACK. Its answer is the word on it: no offer follows that repeats it.
 #[test]
 fn an_answer_that_holds_is_not_offered_again() {
     let mut world =
@@ -106,8 +106,8 @@ fn an_answer_that_holds_is_not_offered_again() {
     nothing_left(&mut world);
 }
 
-/// The hold of one side is passed on by a re-INVITE, and the 2xx to it names another Contact: its ACK
-/// goes there (RFC 3261 section 12.2.1.2), and so does what follows.
+/// The hold of one side is passed on by a re-INVITE, and the 2xx to it names another Contact: its
+/// ACK goes there (RFC 3261 section 12.2.1.2), and so does what follows.
 #[test]
 fn the_ack_of_our_reinvite_goes_where_its_2xx_says() {
     let mut world =
@@ -136,7 +136,8 @@ fn the_ack_of_our_reinvite_goes_where_its_2xx_says() {
 }
 
 /// A hold, and its end, that the other phone cannot take just now are said again (RFC 3261 section
-/// 14.1 for 491, Retry-After, RFC 4028 for 422): else it would wait for ever for sound that is sent.
+/// 14.1 for 491, Retry-After, RFC 4028 for 422): else it would wait for ever for sound that is
+/// sent.
 #[test]
 fn a_hold_refused_for_the_moment_is_passed_on_again() {
     for (seed, code) in (6..).zip([491, 500, 503, 422]) {

@@ -140,7 +140,7 @@ fn a_route_matches_the_number_and_not_its_notation() {
 }
 
 /// An application that answers and then dials shows by default whom the call came from: not where
-/// that one wants to be hidden. What the application shows of its own is shown.
+/// that one wants to be hidden. A number of the application's own is shown.
 #[test]
 fn whoever_wants_to_be_hidden_is_hidden_by_an_application_too() {
     for (from, hidden) in [("sip:+4930333@example.com", true), ("sip:own@example.com", false)] {
@@ -171,7 +171,7 @@ fn whoever_wants_to_be_hidden_is_hidden_by_an_application_too() {
         world.run_for(SECOND);
         let invite = log.last(B, "INVITE", "");
         assert_eq!(header(&invite, "From").contains("anonymous.invalid"), hidden, "{invite}");
-        assert_eq!(invite.contains("Alice"), !hidden, "the name goes with the number: {invite}");
+        assert!(!invite.contains("Alice") && !invite.contains("4930333"), "{invite}");
         assert_eq!(header(&invite, "Privacy"), "id");
     }
 }

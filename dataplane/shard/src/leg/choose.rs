@@ -1,6 +1,9 @@
-//! Which formats of a description are chosen.
+//! What a description says, and which of its formats are chosen.
 
+use base::{Arena, Stored};
 use sdp::{PtSet, SdpError, Session, Supported};
+
+use crate::handoff::{Formats, LegFormat};
 
 /// Either can be turned into the other.
 pub(super) const BOTH_LAWS: [Supported<'static>; 2] = [Supported::PCMU, Supported::PCMA];
@@ -38,4 +41,24 @@ fn pick(offer: &Session<'_>, audio: impl Fn(&sdp::Format<'_>) -> bool) -> Result
         }
     }
     Ok(allow)
+}
+
+/// The formats that a description lists, encoded; nothing where there is no room or no audio.
+pub(super) fn listed(arena: &mut Arena, session: &Session<'_>) -> Stored {
+    let mut formats = Formats::new();
+    if let Ok(audio) = session.audio() {
+        for format in &audio.formats() {
+            let Some(codec) = format.codec() else { continue };
+            let format = sdp::PlanFormat { codec, receive_pt: format.pt, send_pt: format.pt };
+            let _ = formats.try_push(LegFormat::new(&format, false));
+        }
+    }
+    let mut bytes = [0; 512];
+    let len = wire::encode(&formats, &mut bytes).unwrap_or(0);
+    arena.store(&bytes[..len]).unwrap_or_default()
+}
+
+/// Its audio stream is stopped, and nothing else is to take its place (a fax would).
+pub(super) fn is_stopped(session: &Session<'_>) -> bool {
+    session.audio_line().is_some() && session.media().iter().all(|line| line.port() == 0)
 }

@@ -116,8 +116,8 @@ fn digit_of(message: &Message<'_>) -> Option<Digit> {
     Some(Digit { digit, duration_ms: duration.clamp(40, DURATION_MS_MAX) })
 }
 
-/// One character, or the number that RFC 4733 section 3.2 gives to the event, as some gateways write
-/// those that are no decimal digits. A part of anything longer would be another digit.
+/// One character, or the number that RFC 4733 section 3.2 gives to the event, as some gateways
+/// write those that are no decimal digits. A part of anything longer would be another digit.
 fn signal_of(signal: &[u8]) -> Option<char> {
     let digit = match signal {
         [byte] => char::from(*byte).to_ascii_uppercase(),

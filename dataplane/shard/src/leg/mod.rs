@@ -15,7 +15,8 @@
 //! | --- | --- |
 //! | `inbound`, `outbound` | the INVITE: answering it, sending it, its responses |
 //! | `dialog` | requests inside the dialog, both ways |
-//! | `offer`, `exchange`, `choose`, `agree` | descriptions: what each side may send, and when we offer anew |
+//! | `offer`, `exchange` | descriptions: what each side may send |
+//! | `agree`, `choose` | which formats, and when we offer anew |
 //! | `session` | session timers and signs of life |
 //! | `peer`, `command` | what other legs and the controlplane say |
 //! | `end`, `timers` | the end, and everything that time brings |

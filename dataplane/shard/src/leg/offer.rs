@@ -9,7 +9,7 @@ use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
 use wire::event::Cause;
 
 use super::agree::{Codecs, is_carried, is_known};
-use super::choose::{BOTH_LAWS, first_audio, own_audio, speaks_law};
+use super::choose::{BOTH_LAWS, first_audio, is_stopped, listed, own_audio, speaks_law};
 use super::exchange::{Exchange, Phase, next};
 use super::{Leg, LegMut, Side};
 use crate::handoff::{DigitPath, Formats, LegFormat, View};
@@ -629,8 +629,8 @@ impl LegMut<'_, '_> {
         self.peer_view().wish().and(self.leg.offer.wish.reversed())
     }
 
-    /// Whether the direction that we said is not the one to be said, and may be. What the far end itself does
-    /// not want need not be taken back by us.
+    /// Whether the direction that we said is not the one to be said, and may be. What the far end
+    /// itself does not want need not be taken back by us.
     pub(crate) fn direction_differs(&self) -> bool {
         let offer = &self.leg.offer;
         !offer.unmoved && offer.told.and(offer.wish.reversed()) != self.direction_wanted()
@@ -720,24 +720,4 @@ impl LegMut<'_, '_> {
 fn plan_of(ours: &[u8], theirs: &[u8]) -> Result<Plan, BadOffer> {
     let (ours, theirs) = (Session::parse(ours)?, Session::parse(theirs)?);
     Ok(Plan::negotiate(&ours, &theirs)?)
-}
-
-/// The formats that a description lists, encoded; nothing where there is no room or no audio.
-fn listed(arena: &mut Arena, session: &Session<'_>) -> Stored {
-    let mut formats = Formats::new();
-    if let Ok(audio) = session.audio() {
-        for format in &audio.formats() {
-            let Some(codec) = format.codec() else { continue };
-            let format = sdp::PlanFormat { codec, receive_pt: format.pt, send_pt: format.pt };
-            let _ = formats.try_push(LegFormat::new(&format, false));
-        }
-    }
-    let mut bytes = [0; 512];
-    let len = wire::encode(&formats, &mut bytes).unwrap_or(0);
-    arena.store(&bytes[..len]).unwrap_or_default()
-}
-
-/// Its audio stream is stopped, and nothing else is to take its place (a fax would).
-fn is_stopped(session: &Session<'_>) -> bool {
-    session.audio_line().is_some() && session.media().iter().all(|line| line.port() == 0)
 }

@@ -113,22 +113,24 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// The leg is dialled for a caller that must not be shown. Where it was to be shown as that
-    /// one it is shown as nobody; an application may show another number of its own. False if there
-    /// is no room.
+    /// The leg is dialled for a caller that must not be shown: neither its name is, nor its number;
+    /// an application may show another number of its own. False if there is no room.
     fn hide_caller(&mut self, caller: &str) -> bool {
         let arena = &mut self.cx.core.arena;
-        if !identity::is_same_user(arena.get(&self.leg.story.from), caller.as_bytes()) {
+        if arena.get(&self.leg.story.from) == identity::ANONYMOUS.as_bytes() {
             return true;
         }
         let Side::Outbound(side) = &mut self.leg.side else { return false };
+        arena.free(&mut side.from_name);
+        if !identity::is_same_user(arena.get(&self.leg.story.from), caller.as_bytes()) {
+            return true;
+        }
+        arena.free(&mut self.leg.story.from);
         let from = arena.store(identity::ANONYMOUS.as_bytes());
         let name = arena.store(identity::ANONYMOUS_NAME.as_bytes());
         let stored = from.is_some() && name.is_some();
-        for (slot, text) in [(&mut self.leg.story.from, from), (&mut side.from_name, name)] {
-            arena.free(slot);
-            *slot = text.unwrap_or_default();
-        }
+        self.leg.story.from = from.unwrap_or_default();
+        side.from_name = name.unwrap_or_default();
         stored
     }
 
