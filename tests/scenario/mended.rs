@@ -1,12 +1,14 @@
 //! What a hostile reader found and nothing else holds: rules at the edges of two legs' agreement.
 
 use base::CallId;
-use wire::Command;
 use wire::counter::Counter;
-use world::{Manner, Setup, World};
+use wire::{Command, Originate};
+use world::control::encode;
+use world::{Manner, Manual, Setup, World};
 
-use crate::common::{SECOND, answered, count, ends, incoming, manual, send};
-use crate::raw::{A, B, Far, header, invite, last, nothing_left, reply, say, sdp, tap};
+use crate::by_hand;
+use crate::common::{SECOND, answered, count, ends, incoming, manual, ms, originate, send, told};
+use crate::raw::{A, B, Far, Log, header, invite, last, nothing_left, port, reply, say, sdp, tap};
 
 /// A second caller, at the other address, in a call of its own.
 fn invite_of_b(sdp: &str) -> String {
@@ -39,6 +41,21 @@ fn parted(world: &mut World) -> Vec<CallId> {
         _ => None,
     };
     manual(world).told.iter().filter_map(of).collect()
+}
+
+/// A controlplane that takes each call and does no more.
+fn taken(setup: &Setup) -> (World, Log) {
+    let mut world = World::new(setup);
+    world.agent(Manner::silent());
+    world.agent(Manner::silent());
+    let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        let accept = Command::Accept { call: incoming.call, account: 9, setup_ms: 60_000 };
+        commands.push((told.shard, encode(&accept)));
+    });
+    world.control = Some(Box::new(manual));
+    let log = tap(&mut world);
+    (world, log)
 }
 
 /// Neither was dialled for the other: neither is more wanted, so the join is undone.
@@ -78,4 +95,77 @@ fn a_join_of_two_that_cannot_hear_each_other_is_undone_and_both_stand() {
         }
         nothing_left(&mut world);
     }
+}
+
+/// B speaks PCMU that no silence of ours looks like.
+fn voice(world: &mut World, to: u16, numbers: core::ops::Range<u16>) {
+    for seq in numbers {
+        by_hand::packet(world, "10.1.0.2:4000", to, (seq, 7));
+        world.run_for(ms(20));
+    }
+}
+
+fn voice_heard(log: &Log) -> usize {
+    let to = "10.1.0.1:4000".parse().unwrap();
+    let log = log.borrow();
+    log.iter().filter(|(_, sent)| sent.to == to && sent.bytes.ends_with(&[0xd5; 160])).count()
+}
+
+#[test]
+fn a_caller_that_is_answered_while_it_hears_early_media_goes_on_hearing_it() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    let (mut world, log) = taken(&setup);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let (shard, call, leg) = incoming(&mut world)[0];
+    let target = world.address(1);
+    let wish = originate(CallId(77), target, "sip:b@x.example");
+    let wish = Originate { peer: leg, parent: call, ..wish };
+    send(&mut world, shard, &Command::Originate(wish));
+    world.run_for(ms(50));
+    let asked = last(&log, B, "INVITE", "").unwrap();
+    let early = sdp("10.1.0.2", 1, "0", "");
+    say(&mut world, B, &reply(&asked, "183 Session Progress", "b", "", &early));
+    voice(&mut world, port(&asked), 1..21);
+    assert!(voice_heard(&log) >= 18, "{}", voice_heard(&log));
+    send(&mut world, shard, &Command::Answer { call, limit_ms: 0 });
+    world.run_for(ms(50));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    acknowledge(&mut world, A, &ok);
+    let before = voice_heard(&log);
+    voice(&mut world, port(&asked), 21..61);
+    assert!(voice_heard(&log) >= before + 38, "{before}, then {}", voice_heard(&log));
+    say(&mut world, B, &reply(&asked, "200 OK", "b", "", &early));
+    let before = voice_heard(&log);
+    voice(&mut world, port(&asked), 61..81);
+    assert!(voice_heard(&log) >= before + 18, "{before}, then {}", voice_heard(&log));
+    assert_eq!(count(&world, Counter::JoinStanding), 2);
+}
+
+#[test]
+fn early_media_that_ends_behind_an_answer_leaves_silence() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    let (mut world, log) = taken(&setup);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let (shard, call, leg) = incoming(&mut world)[0];
+    let target = world.address(1);
+    let wish = originate(CallId(77), target, "sip:b@x.example");
+    let wish = Originate { peer: leg, parent: call, ..wish };
+    send(&mut world, shard, &Command::Originate(wish));
+    world.run_for(ms(50));
+    let asked = last(&log, B, "INVITE", "").unwrap();
+    let early = sdp("10.1.0.2", 1, "0", "");
+    say(&mut world, B, &reply(&asked, "183 Session Progress", "b", "", &early));
+    send(&mut world, shard, &Command::Answer { call, limit_ms: 0 });
+    world.run_for(ms(50));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    acknowledge(&mut world, A, &ok);
+    say(&mut world, B, &reply(&asked, "486 Busy", "b", "", ""));
+    log.borrow_mut().clear();
+    world.run_for(SECOND);
+    let to = "10.1.0.1:4000".parse().unwrap();
+    let packets = log.borrow().iter().filter(|(_, sent)| sent.to == to).count();
+    assert!(packets >= 45, "{packets}");
+    assert!(!told(&mut world).contains(&"joined"));
 }
