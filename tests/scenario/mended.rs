@@ -8,7 +8,9 @@ use world::{Manner, Manual, Setup, World};
 
 use crate::by_hand;
 use crate::common::{SECOND, answered, count, ends, incoming, manual, ms, originate, send, told};
-use crate::raw::{A, B, Far, Log, header, invite, last, nothing_left, port, reply, say, sdp, tap};
+use crate::raw::{
+    A, B, Far, Log, header, invite, last, nothing_left, port, reply, route_world, say, sdp, tap,
+};
 
 /// A second caller, at the other address, in a call of its own.
 fn invite_of_b(sdp: &str) -> String {
@@ -168,4 +170,26 @@ fn early_media_that_ends_behind_an_answer_leaves_silence() {
     let packets = log.borrow().iter().filter(|(_, sent)| sent.to == to).count();
     assert!(packets >= 45, "{packets}");
     assert!(!told(&mut world).contains(&"joined"));
+}
+
+/// How long a target may say nothing is each target's own; how long it may ring is the call's.
+#[test]
+fn each_target_gets_its_time_to_speak_and_the_call_gets_one_time_to_ring() {
+    let (mut world, log) = route_world(3);
+    let (second, third) = ("10.1.0.3:5060", "10.1.0.4:5060");
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let first = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&first, "180 Ringing", "b", "", ""));
+    world.run_for(10 * SECOND);
+    say(&mut world, B, &reply(&first, "503 Full", "b", "", ""));
+    assert!(last(&log, second, "INVITE", "").is_some());
+    world.run_for(ms(3_800));
+    assert!(last(&log, third, "INVITE", "").is_none(), "it has 4 s to say something");
+    world.run_for(ms(300));
+    let asked = last(&log, third, "INVITE", "").unwrap();
+    say(&mut world, third, &reply(&asked, "180 Ringing", "c", "", ""));
+    world.run_for(ms(15_000));
+    assert!(last(&log, third, "CANCEL", "").is_none(), "29 s");
+    world.run_for(ms(2_000));
+    assert!(last(&log, third, "CANCEL", "").is_some(), "31 s");
 }

@@ -191,7 +191,7 @@ pub(crate) struct Outbound {
     pub(crate) min_se: u32,
     pub(crate) pass_progress: bool,
     pub(crate) bridge: bool,
-    /// It has rung once: the ring time runs.
+    /// One of its targets has rung: the ring time, which is all of theirs together, runs.
     pub(crate) rings: bool,
     /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
     pub(crate) branches: ArrayVec<u64, 4>,
