@@ -193,3 +193,32 @@ fn each_target_gets_its_time_to_speak_and_the_call_gets_one_time_to_ring() {
     world.run_for(ms(2_000));
     assert!(last(&log, third, "CANCEL", "").is_some(), "31 s");
 }
+
+/// What two branches of a forking proxy say before one of them answers without a description.
+fn forked(said: &[(&str, &str, bool)], answers: &str) -> (bool, bool) {
+    let (mut world, log) = route_world(1);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let asked = last(&log, B, "INVITE", "").unwrap();
+    for (tag, status, describes) in said {
+        let early = if *describes { sdp("10.1.0.2", 1, "0", "") } else { String::new() };
+        say(&mut world, B, &reply(&asked, status, tag, "", &early));
+    }
+    say(&mut world, B, &reply(&asked, "200 OK", answers, "", ""));
+    let tag = format!(";tag={answers}");
+    assert!(last(&log, B, "ACK", &tag).is_some(), "{said:?}: no ACK");
+    let stands = last(&log, A, "SIP/2.0 200", "INVITE").is_some();
+    (stands, last(&log, B, "BYE", &tag).is_some())
+}
+
+/// RFC 3261 section 13.2.1: an answer belongs to its dialog.
+#[test]
+fn a_final_answer_without_a_description_relies_on_an_early_one_of_its_own_dialog_only() {
+    let (ring, progress) = ("180 Ringing", "183 Session Progress");
+    let (taken, ended) = ((true, false), (false, true));
+    assert_eq!(forked(&[("b1", progress, true)], "b1"), taken);
+    assert_eq!(forked(&[("b1", progress, true), ("b2", ring, false)], "b1"), taken);
+    assert_eq!(forked(&[("b1", progress, true), ("b2", progress, true)], "b2"), taken);
+    assert_eq!(forked(&[("b1", progress, true), ("b2", ring, false)], "b2"), ended);
+    assert_eq!(forked(&[("b1", progress, true), ("b2", progress, true)], "b1"), ended);
+    assert_eq!(forked(&[("b1", progress, true)], "b3"), ended);
+}

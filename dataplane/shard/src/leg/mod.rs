@@ -195,6 +195,8 @@ pub(crate) struct Outbound {
     pub(crate) rings: bool,
     /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
     pub(crate) branches: ArrayVec<u64, 4>,
+    /// The one of them whose early answer was taken last; 0 for none.
+    pub(crate) described: u64,
 }
 
 /// A leg and what it may use: everything that a handler of its behaviour needs.
