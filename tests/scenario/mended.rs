@@ -1,6 +1,6 @@
 //! What a hostile reader found and nothing else holds: rules at the edges of two legs' agreement.
 
-use base::CallId;
+use base::{CallId, Frames};
 use wire::counter::Counter;
 use wire::{Command, Originate};
 use world::control::encode;
@@ -9,7 +9,8 @@ use world::{Manner, Manual, Setup, World};
 use crate::by_hand;
 use crate::common::{SECOND, answered, count, ends, incoming, manual, ms, originate, send, told};
 use crate::raw::{
-    A, B, Far, Log, header, invite, last, nothing_left, port, reply, route_world, say, sdp, tap,
+    A, B, Far, Log, Said, call, header, invite, last, nothing_left, port, reply, route_world, say,
+    sdp, tap,
 };
 
 /// A second caller, at the other address, in a call of its own.
@@ -221,4 +222,32 @@ fn a_final_answer_without_a_description_relies_on_an_early_one_of_its_own_dialog
     assert_eq!(forked(&[("b1", progress, true), ("b2", ring, false)], "b2"), ended);
     assert_eq!(forked(&[("b1", progress, true), ("b2", progress, true)], "b1"), ended);
     assert_eq!(forked(&[("b1", progress, true)], "b3"), ended);
+}
+
+/// Its answer could not be written, so it was as if it had not come.
+#[test]
+fn a_change_that_was_not_answered_for_want_of_room_is_served_when_it_comes_again() {
+    for method in ["INVITE", "UPDATE"] {
+        let mut call = call(&Said::default());
+        // The request fits into a small frame, its answer does not.
+        let via = format!("Via: SIP/2.0/UDP p.example;branch=z9hG4bK{}\n", "r".repeat(1_000));
+        let request = call.a.request(method, &via, &sdp("10.1.0.1", 2, "0", "a=sendonly\n"));
+        let room = 1_980 - request.replace('\n', "\r\n").len();
+        let request = request.replace("z9hG4bKr", &format!("z9hG4bKr{}", "r".repeat(room)));
+        let heap = &mut call.world.plane.lanes[0].heap;
+        let mut held = Vec::new();
+        while let Some(frame) = heap.alloc(4_000) {
+            held.push(frame);
+        }
+        assert!(!held.is_empty());
+        say(&mut call.world, A, &request);
+        let has = format!("CSeq: {} {method}", call.a.cseq);
+        assert_eq!(last(&call.log, A, "SIP/2.0", &has), None);
+        held.into_iter().for_each(|frame| call.world.plane.lanes[0].heap.free(frame));
+        say(&mut call.world, A, &request);
+        let answer = last(&call.log, A, "SIP/2.0", &has).unwrap();
+        assert!(answer.starts_with("SIP/2.0 200"), "{method}: {answer}");
+        assert!(answer.contains("a=recvonly"), "{answer}");
+        call.unharmed();
+    }
 }

@@ -144,8 +144,19 @@ impl LegMut<'_, '_> {
             Some(frame) => {
                 self.transactions.servers.send(&mut self.cx, server, code, frame);
             }
-            // Nothing to write the answer into: the request's repetition finds a fresh transaction.
-            None => self.transactions.servers.end(self.cx.core, server),
+            None => self.unheard(server, message),
+        }
+    }
+
+    /// There was no room for an answer: the request's repetition finds a fresh transaction, and its
+    /// CSeq is taken for new (but for an INFO's: its digit has crossed).
+    fn unheard(&mut self, server: ServerId, message: &Message<'_>) {
+        self.transactions.servers.end(self.cx.core, server);
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        let dialog = self.leg.signalling.dialog.as_mut();
+        let dialog = dialog.filter(|dialog| dialog.remote_cseq == number);
+        if let Some(dialog) = dialog.filter(|_| message.method() != Some(Method::Info)) {
+            dialog.remote_cseq = number.saturating_sub(1);
         }
     }
 
@@ -297,7 +308,7 @@ impl LegMut<'_, '_> {
                 self.cx.discard(frame, Counter::DiscardNoRoom);
             }
             self.undo(exchanged, message);
-            return self.transactions.servers.end(self.cx.core, server);
+            return self.unheard(server, message);
         };
         self.transactions.servers.send(&mut self.cx, server, 200, frame);
         self.session_agreed(agreed);
