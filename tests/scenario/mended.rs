@@ -9,8 +9,8 @@ use world::{Manner, Manual, Setup, World};
 use crate::by_hand;
 use crate::common::{SECOND, answered, count, ends, incoming, manual, ms, originate, send, told};
 use crate::raw::{
-    A, B, Far, Log, Said, call, header, invite, last, nothing_left, port, reply, route_world, say,
-    sdp, tap,
+    A, B, Far, Log, Said, all, call, header, invite, last, nothing_left, port, reply, route_world,
+    say, sdp, tap,
 };
 
 /// A second caller, at the other address, in a call of its own.
@@ -250,4 +250,27 @@ fn a_change_that_was_not_answered_for_want_of_room_is_served_when_it_comes_again
         assert!(answer.contains("a=recvonly"), "{answer}");
         call.unharmed();
     }
+}
+
+#[test]
+fn a_bye_that_meets_our_own_end_is_answered_and_takes_the_place_of_the_ack() {
+    let mut setup = Setup::new(1);
+    setup.plane.shards = 1;
+    let mut world = answered(&setup, Manner::silent());
+    let log = tap(&mut world);
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    let (shard, call, _) = incoming(&mut world)[0];
+    let cause = wire::event::Cause::Normal;
+    send(&mut world, shard, &Command::Hangup { call, cause });
+    let mut a = far(A, &ok);
+    let bye = a.request("BYE", "", "");
+    say(&mut world, A, &bye);
+    let answer = last(&log, A, "SIP/2.0", " BYE\r\n").unwrap();
+    assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+    log.borrow_mut().clear();
+    world.run_for(10 * SECOND);
+    assert!(all(&log, A, "SIP/2.0 200", "INVITE").is_empty(), "nobody waits for its ACK");
+    assert!(all(&log, A, "BYE", "").is_empty(), "it is over on both sides");
+    nothing_left(&mut world);
 }

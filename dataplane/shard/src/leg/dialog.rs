@@ -34,7 +34,9 @@ impl LegMut<'_, '_> {
         let Request { datagram, message, .. } = *request;
         let signalling = &mut self.leg.signalling;
         let over = self.leg.state == State::Closing;
-        let Some(dialog) = signalling.dialog.as_mut().filter(|_| !over) else {
+        // Until the ACK of its 2xx comes, or a BYE in its place, an ended leg still has its dialog.
+        let bye = message.method() == Some(Method::Bye) && signalling.accepted.is_some();
+        let Some(dialog) = signalling.dialog.as_mut().filter(|_| !over || bye) else {
             return self.cx.answer(datagram, message, 481);
         };
         let text = self.cx.core.arena.get(&signalling.text);
@@ -181,6 +183,7 @@ impl LegMut<'_, '_> {
             // The callee may not, but it has said what it means.
             return self.hang_up(Cause::Rejected, Party::Remote);
         }
+        // Whoever says BYE has heard the 2xx, or does not want it: no ACK is waited for.
         self.forget_accepted();
         self.finish(Cause::Normal, Party::Remote);
     }
