@@ -274,3 +274,40 @@ fn a_bye_that_meets_our_own_end_is_answered_and_takes_the_place_of_the_ack() {
     assert!(all(&log, A, "BYE", "").is_empty(), "it is over on both sides");
     nothing_left(&mut world);
 }
+
+fn digit(of: &mut Far, digit: char) -> String {
+    let text = format!("Signal={digit}\nDuration=100\n");
+    let length = text.len() + 2;
+    let kind = "Content-Type: application/dtmf-relay\n";
+    let more = format!("{kind}Content-Length: {length}\n\n{text}");
+    of.request("INFO", "", "").replace("Content-Length: 0\n\n", &more)
+}
+
+#[test]
+fn whether_digits_may_come_by_info_is_what_the_far_end_last_said() {
+    let mut call = call(&Said::default());
+    let mut allowed = false;
+    for (allow, takes) in [
+        ("", false),
+        ("Allow: INVITE, ACK, BYE, INFO\n", true),
+        ("", true),
+        ("Allow: INVITE, ACK, BYE\n", false),
+    ] {
+        let options = call.b.request("OPTIONS", allow, "");
+        say(&mut call.world, B, &options);
+        let before = all(&call.log, B, "INFO", "Signal=5").len();
+        let info = digit(&mut call.a, '5');
+        say(&mut call.world, A, &info);
+        let status = if takes { "SIP/2.0 200" } else { "SIP/2.0 415" };
+        let answer = last(&call.log, A, "SIP/2.0", " INFO\r\n").unwrap();
+        assert!(answer.starts_with(status), "{allow}, before {allowed}: {answer}");
+        let infos = all(&call.log, B, "INFO", "Signal=5");
+        assert_eq!(infos.len() > before, takes, "{allow}");
+        if let Some(info) = infos.last().filter(|_| takes) {
+            call.b_answers(info, "200 OK", "", "");
+        }
+        allowed = takes;
+    }
+    assert!(call.b_reinvited().is_empty(), "no offer for that");
+    assert!(all(&call.log, A, "INVITE", "").is_empty(), "no offer for that");
+}

@@ -53,7 +53,11 @@ impl LegMut<'_, '_> {
         // What our tag vouches for may move the leg (a NAT's new mapping).
         signalling.hop = datagram.hop;
         signalling.spoke_at = self.cx.now.mono;
+        let allowed = signalling.allows_info;
         self.read_allow(message);
+        if self.leg.signalling.allows_info != allowed && !over {
+            self.tell_view();
+        }
         match message.method() {
             Some(Method::Bye) => self.bye(request),
             Some(Method::Invite) => self.reinvite(request),

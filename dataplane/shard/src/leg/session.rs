@@ -253,6 +253,7 @@ impl LegMut<'_, '_> {
 
     fn reinvite_answered(&mut self, message: &Message<'_>) {
         self.leg.signalling.asked = ClientId::NONE;
+        self.read_allow(message);
         self.session_agreed(sip::session::as_client(message));
         let sdp = message.sdp().readable().unwrap_or_default();
         match self.take_answer(sdp, true) {
