@@ -28,6 +28,7 @@ mod left_target;
 mod limits;
 mod long_contact;
 mod media_rules;
+mod mended;
 mod moving;
 mod not_used;
 mod offers_of_ours;

@@ -338,6 +338,7 @@ fn outbound(wish: &Originate<'_>, targets: wire::command::Targets) -> Outbound {
         bridge: wish.bridge,
         rings: false,
         branches: arrayvec::ArrayVec::new(),
+        described: 0,
     }
 }
 

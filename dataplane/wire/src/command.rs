@@ -98,7 +98,9 @@ pub struct Originate<'a> {
     pub from_name: &'a str,
     /// More header lines, each ended with CRLF; names outside the pass list are refused.
     pub headers: &'a str,
-    /// Milliseconds until an unanswered leg is cancelled; at least 1,000.
+    /// Milliseconds until an unanswered leg is cancelled, at least 1,000: from when the first of
+    /// its targets rings, until then from its INVITE. All its targets share them; how long one may
+    /// say nothing is `timers.target_ms`, for each anew.
     pub ring_ms: u32,
     /// Milliseconds from answer to a forced end; 0 for none.
     pub limit_ms: u32,

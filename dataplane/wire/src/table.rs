@@ -43,7 +43,7 @@ pub struct StaticRoute {
     pub rate_max: u32,
     /// Calls at one time (per shard); 0 for no limit.
     pub calls_max: u32,
-    /// Seconds an unanswered call may ring.
+    /// Seconds an unanswered call may ring, all its targets together.
     pub ring_s: u16,
 }
 

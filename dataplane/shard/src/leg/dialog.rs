@@ -35,7 +35,9 @@ impl LegMut<'_, '_> {
         let Request { datagram, message, .. } = *request;
         let signalling = &mut self.leg.signalling;
         let over = self.leg.state == State::Closing;
-        let Some(dialog) = signalling.dialog.as_mut().filter(|_| !over) else {
+        // Until the ACK of its 2xx comes, or a BYE in its place, an ended leg still has its dialog.
+        let bye = message.method() == Some(Method::Bye) && signalling.accepted.is_some();
+        let Some(dialog) = signalling.dialog.as_mut().filter(|_| !over || bye) else {
             return self.cx.answer(datagram, message, 481);
         };
         let text = self.cx.core.arena.get(&signalling.text);
@@ -52,7 +54,11 @@ impl LegMut<'_, '_> {
         // What our tag vouches for may move the leg (a NAT's new mapping).
         signalling.hop = datagram.hop;
         signalling.spoke_at = self.cx.now.mono;
+        let allowed = signalling.allows_info;
         self.read_allow(message);
+        if self.leg.signalling.allows_info != allowed && !over {
+            self.tell_view();
+        }
         match message.method() {
             Some(Method::Bye) => self.bye(request),
             Some(Method::Invite) => self.reinvite(request),
@@ -145,8 +151,19 @@ impl LegMut<'_, '_> {
             Some(frame) => {
                 self.transactions.servers.send(&mut self.cx, server, code, frame);
             }
-            // Nothing to write the answer into: the request's repetition finds a fresh transaction.
-            None => self.transactions.servers.end(self.cx.core, server),
+            None => self.unheard(server, message),
+        }
+    }
+
+    /// There was no room for an answer: the request's repetition finds a fresh transaction, and its
+    /// CSeq is taken for new (but for an INFO's: its digit has crossed).
+    fn unheard(&mut self, server: ServerId, message: &Message<'_>) {
+        self.transactions.servers.end(self.cx.core, server);
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        let dialog = self.leg.signalling.dialog.as_mut();
+        let dialog = dialog.filter(|dialog| dialog.remote_cseq == number);
+        if let Some(dialog) = dialog.filter(|_| message.method() != Some(Method::Info)) {
+            dialog.remote_cseq = number.saturating_sub(1);
         }
     }
 
@@ -172,6 +189,7 @@ impl LegMut<'_, '_> {
             self.leg.story.code = 480;
             return self.hang_up(Cause::NoAnswer, Party::Remote);
         }
+        // Whoever says BYE has heard the 2xx, or does not want it: no ACK is waited for.
         self.forget_accepted();
         self.finish(Cause::Normal, Party::Remote);
     }
@@ -299,7 +317,7 @@ impl LegMut<'_, '_> {
                 self.cx.discard(frame, Counter::DiscardNoRoom);
             }
             self.undo(exchanged, message);
-            return self.transactions.servers.end(self.cx.core, server);
+            return self.unheard(server, message);
         };
         self.transactions.servers.send(&mut self.cx, server, 200, frame);
         self.session_agreed(agreed);

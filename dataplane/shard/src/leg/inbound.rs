@@ -200,7 +200,8 @@ impl LegMut<'_, '_> {
         self.cx.emit_event(&Event::Answered { call, leg, at: now.wall });
     }
 
-    /// Answers an incoming leg for itself: it stands alone and hears silence.
+    /// Answers an incoming leg for itself: it stands alone and hears silence, or goes on hearing
+    /// the early media of whoever is dialled for it.
     pub(crate) fn answer_for_itself(&mut self, limit_ms: u32) {
         if !self.leg.is_waiting() {
             return;
@@ -214,7 +215,7 @@ impl LegMut<'_, '_> {
         };
         match described {
             Ok(()) => {
-                if self.answer() {
+                if self.answer() && self.leg.links.early == LegId::NONE {
                     self.stand_alone();
                 }
             }

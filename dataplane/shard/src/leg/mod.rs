@@ -195,10 +195,12 @@ pub(crate) struct Outbound {
     pub(crate) min_se: u32,
     pub(crate) pass_progress: bool,
     pub(crate) bridge: bool,
-    /// It has rung once: the ring time runs.
+    /// One of its targets has rung: the ring time, which is all of theirs together, runs.
     pub(crate) rings: bool,
     /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
     pub(crate) branches: ArrayVec<u64, 4>,
+    /// The one of them whose early answer was taken last; 0 for none.
+    pub(crate) described: u64,
 }
 
 /// A leg and what it may use: everything that a handler of its behaviour needs.

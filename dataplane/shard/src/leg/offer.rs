@@ -614,13 +614,22 @@ impl LegMut<'_, '_> {
     /// What the far end takes or wants is another thing: the partner (or the leg whose early media
     /// it hears) is told, and we see to it that both hear each other.
     pub(crate) fn changed(&mut self) {
+        self.tell_view();
+        self.align();
+    }
+
+    /// Tells whoever hears this leg's far end, or is heard by it before the answer, what it takes.
+    pub(crate) fn tell_view(&mut self) {
         let links = &self.leg.links;
-        let other = if links.partner == LegId::NONE { links.early } else { links.partner };
+        let other = match (links.partner, links.early) {
+            (LegId::NONE, LegId::NONE) if !self.leg.is_up() => links.dialed_for,
+            (LegId::NONE, early) => early,
+            (partner, _) => partner,
+        };
         if other != LegId::NONE {
             let view = self.view();
             self.tell_peer(other, &crate::handoff::PeerMessage::Changed { view });
         }
-        self.align();
     }
 
     /// The direction that our description must say: what the other far end wants, as far as ours

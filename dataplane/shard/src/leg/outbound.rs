@@ -8,7 +8,7 @@ use sip::{Message, Name, Part, ViaOut, Writer};
 use wire::event::{Cause, Event, Party};
 
 use super::timers::Timer;
-use super::{Leg, LegMut, Move, Side, State};
+use super::{BadOffer, Leg, LegMut, Move, Side, State};
 use crate::cx::Core;
 use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
@@ -116,6 +116,10 @@ impl LegMut<'_, '_> {
             return;
         }
         let early = media && branch && self.take_answer(sdp, false).is_ok();
+        let branch = self.branch_of(message);
+        if let Some(side) = self.leg.outbound_mut().filter(|_| early) {
+            side.described = branch;
+        }
         let (sdp, view) = (if early { sdp } else { b"" }, self.view());
         self.tell_peer(peer, &PeerMessage::Progress { code, sdp, view });
     }
@@ -131,7 +135,7 @@ impl LegMut<'_, '_> {
         if current == Some(tag) {
             return true;
         }
-        let hash = sip::key::call_hash(tag, &self.cx.core.plan.keys.token);
+        let hash = self.branch_of(message);
         let Some(side) = self.leg.outbound_mut() else { return false };
         if side.branches.contains(&hash) {
             return false;
@@ -139,6 +143,23 @@ impl LegMut<'_, '_> {
         let _ = side.branches.try_push(hash);
         self.make_dialog(message);
         true
+    }
+
+    /// The branch that a response comes from: its tag, hashed.
+    fn branch_of(&self, message: &Message<'_>) -> u64 {
+        let tag = message.to_tag().unwrap_or_default();
+        sip::key::call_hash(tag, &self.cx.core.plan.keys.token)
+    }
+
+    /// The answer of a 2xx. One without a description relies on the early answer of its own dialog
+    /// (RFC 3261 section 13.2.1), never on another branch's.
+    fn take_final(&mut self, message: &Message<'_>) -> Result<(), BadOffer> {
+        let sdp = message.sdp().readable().unwrap_or_default();
+        let described = self.leg.outbound().map_or(0, |side| side.described);
+        if sdp.is_empty() && described != self.branch_of(message) {
+            return Err(BadOffer::NO_CODEC);
+        }
+        self.take_answer(sdp, true)
     }
 
     /// The dialog that this response makes. False if there is none to be made of it.
@@ -189,8 +210,7 @@ impl LegMut<'_, '_> {
         self.transactions.clients.confirm(self.cx.core, invite, tag);
         self.read_allow(message);
         self.send_ack(invite, self.invite_cseq());
-        let sdp = message.sdp().readable().unwrap_or_default();
-        match self.take_answer(sdp, true) {
+        match self.take_final(message) {
             Ok(()) => self.stand(sip::session::as_client(message)),
             Err(bad) => {
                 // Answered for its far end, and useless: BYE, not CANCEL.
@@ -299,6 +319,7 @@ impl LegMut<'_, '_> {
         side.cseq += 1;
         side.min_se = 0;
         side.branches.clear();
+        side.described = 0;
         self.leg.offer.forget_theirs(arena);
         self.leg.signalling.dialog = None;
         arena.free(&mut self.leg.signalling.text);

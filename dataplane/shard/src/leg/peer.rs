@@ -307,7 +307,13 @@ impl LegMut<'_, '_> {
         if links.partner != from && !early {
             return;
         }
+        let known = self.peer_view();
         self.set_peer_view(Some(view));
+        let same = known == View { digits: known.digits, ..view.clone() };
+        if same && known.digits != view.digits {
+            // Only how digits reach it: nothing is to be offered for that.
+            return;
+        }
         self.media.set_listener(self.leg.id, from, &view.plan());
         self.leg.offer.anew();
         self.leg.session.strict = true;

@@ -209,7 +209,8 @@ impl LegMut<'_, '_> {
 
     /// The two far ends cannot hear each other: better no call than a silent one. Of a caller and a
     /// leg dialled for it, the dialled one ends; what becomes of the caller is for its route or its
-    /// application to say.
+    /// application to say. Of two that an application joined neither is the one too many: the join
+    /// is undone, which both tell, and both stand.
     fn give_up_join(&mut self) {
         if hear_each_other(&self.view(), &self.peer_view())
             && self.leg.session.heard.mute < MUTE_MAX
@@ -217,11 +218,16 @@ impl LegMut<'_, '_> {
             // It could be better, but it is heard.
             return;
         }
-        let partner = self.leg.links.partner;
-        if partner != LegId::NONE && self.leg.links.dialed_for != partner {
+        let links = &self.leg.links;
+        let partner = links.partner;
+        if links.dialed_for == partner {
+            return self.hang_up(Cause::NoCodec, Party::Switch);
+        }
+        if links.children.contains(&partner) {
             return self.tell_peer(partner, &PeerMessage::Refused { cause: Cause::NoCodec });
         }
-        self.hang_up(Cause::NoCodec, Party::Switch);
+        self.leg.session.heard.mute = 0;
+        self.leave_join();
     }
 
     /// What became of a re-INVITE of ours.
@@ -247,6 +253,7 @@ impl LegMut<'_, '_> {
 
     fn reinvite_answered(&mut self, message: &Message<'_>) {
         self.leg.signalling.asked = ClientId::NONE;
+        self.read_allow(message);
         self.session_agreed(sip::session::as_client(message));
         let sdp = message.sdp().readable().unwrap_or_default();
         match self.take_answer(sdp, true) {
