@@ -90,9 +90,8 @@ const UNREAD_FIELDS: &[(&str, &str)] = &[
     ("PeerMessage::Offer.call", "the leg that was dialled knows its parent's call already"),
 ];
 
-/// Crates of the dataplane that others may build on. `agent` joins them when load and benches are
-/// built on it.
-const LIBRARIES: [&str; 7] = ["base", "net", "rtp", "sdp", "shard", "sip", "wire"];
+/// Crates of the dataplane that others may build on.
+const LIBRARIES: [&str; 8] = ["agent", "base", "net", "rtp", "sdp", "shard", "sip", "wire"];
 
 /// A Rust file, its code split in two: what ships, and what only tests see.
 struct Split {

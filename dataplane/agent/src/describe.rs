@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sdp::{Codec, Direction, Kind, Media, PlanFormat, Session, Supported};
 
 /// First dynamic payload type (RFC 3551 section 6).
-pub const DYNAMIC: u8 = 96;
+pub(crate) const DYNAMIC: u8 = 96;
 
 /// What an agent says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Shape {
 impl Shape {
     /// This one with what differs between two others.
     #[must_use]
-    pub fn with_change(&self, before: &Self, after: &Self) -> Self {
+    pub(crate) fn with_change(&self, before: &Self, after: &Self) -> Self {
         let mut shape = self.clone();
         if before.codecs != after.codecs {
             shape.codecs.clone_from(&after.codecs);
@@ -85,7 +85,7 @@ impl Terms {
 
 /// The audio stream of a description, stopped or not.
 #[must_use]
-pub fn audio_of<'a>(session: &Session<'a>) -> Option<Media<'a>> {
+pub(crate) fn audio_of<'a>(session: &Session<'a>) -> Option<Media<'a>> {
     let audio = |media: &&Media<'_>| media.kind() == Kind::Audio && media.protocol().is_plain();
     let live = session.media().iter().find(|media| audio(media) && media.port() != 0);
     live.or_else(|| session.media().iter().find(audio)).cloned()

@@ -52,14 +52,14 @@ pub fn is_silence(payload: &[u8]) -> bool {
 
 /// The tables of a law: bytes of the levels, and the level of a byte.
 #[derive(Clone, Debug)]
-pub struct Levels {
+pub(crate) struct Levels {
     codes: [u8; 16],
     symbols: [u8; 256],
 }
 
 impl Levels {
     #[must_use]
-    pub fn new(law: Law) -> Self {
+    pub(crate) fn new(law: Law) -> Self {
         let mut levels = Self { codes: [0; 16], symbols: [NONE; 256] };
         for (at, level) in LEVELS.iter().enumerate() {
             levels.codes[at] = law.encode(*level);

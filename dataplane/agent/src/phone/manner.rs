@@ -266,7 +266,7 @@ impl Manner {
 
     /// The value of Supported; empty for no header.
     #[must_use]
-    pub fn supported_value(&self) -> String {
+    pub(crate) fn supported_value(&self) -> String {
         let timer = self.timer.map(|_| "timer");
         self.supported.iter().copied().chain(timer).collect::<Vec<_>>().join(", ")
     }

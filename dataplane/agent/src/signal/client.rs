@@ -135,7 +135,7 @@ impl Signal {
     /// A provisional response came to the first INVITE and no final one: it can be cancelled
     /// (RFC 3261 section 9.1).
     #[must_use]
-    pub fn may_cancel(&self) -> bool {
+    pub(crate) fn may_cancel(&self) -> bool {
         let proceeding = sip::txn::invite_client::State::Proceeding;
         let invite = self.invites.iter().rfind(|invite| invite.initial);
         invite.is_some_and(|invite| invite.machine.state() == proceeding)
@@ -170,7 +170,7 @@ impl Signal {
 
     /// An INVITE of ours has no final response yet.
     #[must_use]
-    pub fn is_inviting(&self) -> bool {
+    pub(crate) fn is_inviting(&self) -> bool {
         use sip::txn::invite_client::State;
         let open = |it: &SentInvite| !it.done && it.machine.state() != State::Terminated;
         self.invites.iter().any(open)
@@ -178,7 +178,7 @@ impl Signal {
 
     /// Whether the response answers a request of this call.
     #[must_use]
-    pub fn owns_response(&self, response: &Message<'_>) -> bool {
+    pub(crate) fn owns_response(&self, response: &Message<'_>) -> bool {
         let branch = branch_of(response);
         self.invites.iter().any(|invite| invite.branch == branch)
             || self.requests.iter().any(|request| request.branch == branch)

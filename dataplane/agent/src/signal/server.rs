@@ -81,13 +81,13 @@ impl Signal {
 
     /// The INVITE that began the call, as it came.
     #[must_use]
-    pub fn first_request(&self) -> Option<&[u8]> {
+    pub(crate) fn first_request(&self) -> Option<&[u8]> {
         self.served.iter().find(|served| served.initial).map(|served| &served.request[..])
     }
 
     /// A request with this branch came before.
     #[must_use]
-    pub fn knows_request(&self, message: &Message<'_>) -> bool {
+    pub(crate) fn knows_request(&self, message: &Message<'_>) -> bool {
         let branch = branch_of(message);
         self.served.iter().any(|served| served.branch == branch)
     }
@@ -244,7 +244,7 @@ impl Signal {
 
     /// The INVITE that began the call is answered once more with another tag, as a forking proxy
     /// lets through. It is not sent again.
-    pub fn respond_again<F>(&mut self, cx: &mut Cx<'_>, tag: &[u8], contact: &[u8], more: F)
+    pub(crate) fn respond_again<F>(&mut self, cx: &mut Cx<'_>, tag: &[u8], contact: &[u8], more: F)
     where
         F: for<'b> FnOnce(Writer<'b>) -> Writer<'b>,
     {
@@ -260,7 +260,7 @@ impl Signal {
 
     /// A 2xx of ours to INVITE waits for its ACK.
     #[must_use]
-    pub fn awaits_ack(&self) -> bool {
+    pub(crate) fn awaits_ack(&self) -> bool {
         !self.accepted.is_empty()
     }
 
