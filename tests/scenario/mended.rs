@@ -1,6 +1,6 @@
 //! What a hostile reader found and nothing else holds: rules at the edges of two legs' agreement.
 
-use base::{CallId, Frames};
+use base::{CallId, Frames, LegId};
 use wire::counter::Counter;
 use wire::{Command, Originate};
 use world::control::encode;
@@ -310,4 +310,39 @@ fn whether_digits_may_come_by_info_is_what_the_far_end_last_said() {
     }
     assert!(call.b_reinvited().is_empty(), "no offer for that");
     assert!(all(&call.log, A, "INVITE", "").is_empty(), "no offer for that");
+}
+
+/// Who asked for a join that cannot be is told, whatever stands in its way, and may ask again.
+#[test]
+fn a_join_with_a_leg_that_is_not_up_is_refused_to_who_asked() {
+    for shards in 1..=3 {
+        let mut setup = Setup::new(1);
+        setup.plane.shards = shards;
+        let (mut world, log) = taken(&setup);
+        say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+        say(&mut world, B, &invite_of_b(&sdp("10.1.0.2", 1, "0", "")));
+        let [(shard, first, _), (other, second, leg)] = incoming(&mut world)[..] else {
+            panic!("two calls came")
+        };
+        send(&mut world, shard, &Command::Answer { call: first, limit_ms: 0 });
+        world.run_for(ms(50));
+        let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+        acknowledge(&mut world, A, &ok);
+        send(&mut world, shard, &Command::Join { call: first, b: leg });
+        world.run_for(ms(100));
+        assert_eq!(parted(&mut world), [first], "{shards}: told once, to who asked");
+        let nobody = LegId(leg.0 ^ 1 << 40);
+        send(&mut world, shard, &Command::Join { call: first, b: nobody });
+        world.run_for(ms(100));
+        assert_eq!(parted(&mut world), [first, first], "{shards}: that there is nobody");
+        send(&mut world, other, &Command::Answer { call: second, limit_ms: 0 });
+        world.run_for(ms(50));
+        let ok = last(&log, B, "SIP/2.0 200", "INVITE").unwrap();
+        acknowledge(&mut world, B, &ok);
+        assert_eq!(count(&world, Counter::JoinStanding), 0, "{shards}: the first wish is over");
+        send(&mut world, shard, &Command::Join { call: first, b: leg });
+        world.run_for(SECOND);
+        assert_eq!(count(&world, Counter::JoinStanding), 2, "{shards}");
+        assert!(ends(&mut world).is_empty(), "{shards}: {:?}", ends(&mut world));
+    }
 }
