@@ -4,13 +4,13 @@ use base::{CallId, Frames, LegId};
 use wire::counter::Counter;
 use wire::{Command, Originate};
 use world::control::encode;
-use world::{Manner, Manual, Setup, World};
+use world::{Datagram, Manner, Manual, Setup, World};
 
 use crate::by_hand;
 use crate::common::{SECOND, answered, count, ends, incoming, manual, ms, originate, send, told};
 use crate::raw::{
     A, B, Far, Log, Said, all, call, header, invite, last, nothing_left, port, reply, route_world,
-    say, sdp, tap,
+    say, sdp, speak, tap,
 };
 
 /// A second caller, at the other address, in a call of its own.
@@ -345,4 +345,43 @@ fn a_join_with_a_leg_that_is_not_up_is_refused_to_who_asked() {
         assert_eq!(count(&world, Counter::JoinStanding), 2, "{shards}");
         assert!(ends(&mut world).is_empty(), "{shards}: {:?}", ends(&mut world));
     }
+}
+
+/// Digits that reached B as RTP events.
+fn events(log: &Log) -> usize {
+    let to = "10.1.0.2:4000".parse().unwrap();
+    let log = log.borrow();
+    log.iter().filter(|(_, sent)| sent.to == to && sent.bytes[1] == 0x80 | 101).count()
+}
+
+#[test]
+fn a_digit_for_which_there_is_no_room_is_told_to_come_again() {
+    let (mut world, log) = route_world(1);
+    let event = "a=rtpmap:101 telephone-event/8000\n";
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0 101", event)));
+    let asked = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&asked, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0 101", event)));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    let mut a = acknowledge(&mut world, A, &ok);
+    speak(&mut world, "10.1.0.2:4000", port(&asked), (1, 5));
+    speak(&mut world, "10.1.0.1:4000", port(&ok), (1, 5));
+    for _ in 0..20 {
+        let bytes = digit(&mut a, '7').replace('\n', "\r\n").into_bytes();
+        let to = world::plane::listener();
+        world.inject(Datagram { from: A.parse().unwrap(), to, bytes });
+        world.run_for(ms(5));
+    }
+    world.run_for(10 * SECOND);
+    let taken = all(&log, A, "SIP/2.0 200", " INFO\r\n").len();
+    let refused = all(&log, A, "SIP/2.0 503", " INFO\r\n");
+    assert!(taken >= 8 && taken + refused.len() == 20, "{taken}, {}", refused.len());
+    assert!(refused.iter().all(|text| text.contains("Retry-After: ")), "{refused:?}");
+    assert_eq!(events(&log), taken, "each that was taken arrives");
+    let digits = |world: &mut World| told(world).iter().filter(|name| **name == "digit").count();
+    assert_eq!(digits(&mut world), taken);
+    let text = digit(&mut a, '8');
+    say(&mut world, A, &text);
+    assert_eq!(all(&log, A, "SIP/2.0 200", " INFO\r\n").len(), taken + 1, "there is room again");
+    world.run_for(SECOND);
+    assert_eq!(events(&log), taken + 1);
 }
