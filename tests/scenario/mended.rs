@@ -385,3 +385,32 @@ fn a_digit_for_which_there_is_no_room_is_told_to_come_again() {
     world.run_for(SECOND);
     assert_eq!(events(&log), taken + 1);
 }
+
+/// RFC 3264 section 8: the lines keep their number and their order.
+#[test]
+fn a_stopped_description_of_several_lines_is_offered_again_when_its_far_end_asks() {
+    let audio = "m=audio 0 RTP/AVP 0\n";
+    let video = "m=video 0 RTP/AVP 31\n";
+    for (lines, at) in [([audio, video], 0), ([video, audio], 1)] {
+        let mut call = call(&Said::default());
+        let head = "v=0\no=- 7 2 IN IP4 10.1.0.1\ns=-\nc=IN IP4 10.1.0.1\nt=0 0\n";
+        let status = call.a_offers(&format!("{head}{}", lines.concat()));
+        assert!(status.starts_with("SIP/2.0 200"), "{status}");
+        let ask = call.a.request("INVITE", "", "");
+        say(&mut call.world, A, &ask);
+        let has = format!("CSeq: {} INVITE", call.a.cseq);
+        let answer = last(&call.log, A, "SIP/2.0", &has).unwrap();
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+        let ours: Vec<&str> = answer.lines().filter(|line| line.starts_with("m=")).collect();
+        assert_eq!(ours.len(), 2, "{answer}");
+        assert!(ours[at].starts_with("m=audio ") && port(&answer) != 0, "{answer}");
+        assert_eq!(ours[1 - at], "m=video 0 RTP/AVP 31", "{answer}");
+        let again = lines.concat().replace("m=audio 0", "m=audio 4000");
+        let again = format!("{}{again}", head.replace("7 2", "7 3"));
+        let ack = call.a.request("ACK", "", &again);
+        say(&mut call.world, A, &ack);
+        call.world.run_for(SECOND);
+        assert!(all(&call.log, A, "BYE", "").is_empty(), "the call stands");
+        call.unharmed();
+    }
+}
