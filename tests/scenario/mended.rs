@@ -1,16 +1,16 @@
 //! What a hostile reader found and nothing else holds: rules at the edges of two legs' agreement.
 
-use base::{CallId, Frames};
+use base::{CallId, Frames, LegId};
 use wire::counter::Counter;
 use wire::{Command, Originate};
 use world::control::encode;
-use world::{Manner, Manual, Setup, World};
+use world::{Datagram, Manner, Manual, Setup, World};
 
 use crate::by_hand;
 use crate::common::{SECOND, answered, count, ends, incoming, manual, ms, originate, send, told};
 use crate::raw::{
     A, B, Far, Log, Said, all, call, header, invite, last, nothing_left, port, reply, route_world,
-    say, sdp, tap,
+    say, sdp, speak, tap,
 };
 
 /// A second caller, at the other address, in a call of its own.
@@ -310,4 +310,107 @@ fn whether_digits_may_come_by_info_is_what_the_far_end_last_said() {
     }
     assert!(call.b_reinvited().is_empty(), "no offer for that");
     assert!(all(&call.log, A, "INVITE", "").is_empty(), "no offer for that");
+}
+
+/// Who asked for a join that cannot be is told, whatever stands in its way, and may ask again.
+#[test]
+fn a_join_with_a_leg_that_is_not_up_is_refused_to_who_asked() {
+    for shards in 1..=3 {
+        let mut setup = Setup::new(1);
+        setup.plane.shards = shards;
+        let (mut world, log) = taken(&setup);
+        say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0", "")));
+        say(&mut world, B, &invite_of_b(&sdp("10.1.0.2", 1, "0", "")));
+        let [(shard, first, _), (other, second, leg)] = incoming(&mut world)[..] else {
+            panic!("two calls came")
+        };
+        send(&mut world, shard, &Command::Answer { call: first, limit_ms: 0 });
+        world.run_for(ms(50));
+        let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+        acknowledge(&mut world, A, &ok);
+        send(&mut world, shard, &Command::Join { call: first, b: leg });
+        world.run_for(ms(100));
+        assert_eq!(parted(&mut world), [first], "{shards}: told once, to who asked");
+        let nobody = LegId(leg.0 ^ 1 << 40);
+        send(&mut world, shard, &Command::Join { call: first, b: nobody });
+        world.run_for(ms(100));
+        assert_eq!(parted(&mut world), [first, first], "{shards}: that there is nobody");
+        send(&mut world, other, &Command::Answer { call: second, limit_ms: 0 });
+        world.run_for(ms(50));
+        let ok = last(&log, B, "SIP/2.0 200", "INVITE").unwrap();
+        acknowledge(&mut world, B, &ok);
+        assert_eq!(count(&world, Counter::JoinStanding), 0, "{shards}: the first wish is over");
+        send(&mut world, shard, &Command::Join { call: first, b: leg });
+        world.run_for(SECOND);
+        assert_eq!(count(&world, Counter::JoinStanding), 2, "{shards}");
+        assert!(ends(&mut world).is_empty(), "{shards}: {:?}", ends(&mut world));
+    }
+}
+
+/// Digits that reached B as RTP events.
+fn events(log: &Log) -> usize {
+    let to = "10.1.0.2:4000".parse().unwrap();
+    let log = log.borrow();
+    log.iter().filter(|(_, sent)| sent.to == to && sent.bytes[1] == 0x80 | 101).count()
+}
+
+#[test]
+fn a_digit_for_which_there_is_no_room_is_told_to_come_again() {
+    let (mut world, log) = route_world(1);
+    let event = "a=rtpmap:101 telephone-event/8000\n";
+    say(&mut world, A, &invite("", &sdp("10.1.0.1", 1, "0 101", event)));
+    let asked = last(&log, B, "INVITE", "").unwrap();
+    say(&mut world, B, &reply(&asked, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0 101", event)));
+    let ok = last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    let mut a = acknowledge(&mut world, A, &ok);
+    speak(&mut world, "10.1.0.2:4000", port(&asked), (1, 5));
+    speak(&mut world, "10.1.0.1:4000", port(&ok), (1, 5));
+    for _ in 0..20 {
+        let bytes = digit(&mut a, '7').replace('\n', "\r\n").into_bytes();
+        let to = world::plane::listener();
+        world.inject(Datagram { from: A.parse().unwrap(), to, bytes });
+        world.run_for(ms(5));
+    }
+    world.run_for(10 * SECOND);
+    let taken = all(&log, A, "SIP/2.0 200", " INFO\r\n").len();
+    let refused = all(&log, A, "SIP/2.0 503", " INFO\r\n");
+    assert!(taken >= 8 && taken + refused.len() == 20, "{taken}, {}", refused.len());
+    assert!(refused.iter().all(|text| text.contains("Retry-After: ")), "{refused:?}");
+    assert_eq!(events(&log), taken, "each that was taken arrives");
+    let digits = |world: &mut World| told(world).iter().filter(|name| **name == "digit").count();
+    assert_eq!(digits(&mut world), taken);
+    let text = digit(&mut a, '8');
+    say(&mut world, A, &text);
+    assert_eq!(all(&log, A, "SIP/2.0 200", " INFO\r\n").len(), taken + 1, "there is room again");
+    world.run_for(SECOND);
+    assert_eq!(events(&log), taken + 1);
+}
+
+/// RFC 3264 section 8: the lines keep their number and their order.
+#[test]
+fn a_stopped_description_of_several_lines_is_offered_again_when_its_far_end_asks() {
+    let audio = "m=audio 0 RTP/AVP 0\n";
+    let video = "m=video 0 RTP/AVP 31\n";
+    for (lines, at) in [([audio, video], 0), ([video, audio], 1)] {
+        let mut call = call(&Said::default());
+        let head = "v=0\no=- 7 2 IN IP4 10.1.0.1\ns=-\nc=IN IP4 10.1.0.1\nt=0 0\n";
+        let status = call.a_offers(&format!("{head}{}", lines.concat()));
+        assert!(status.starts_with("SIP/2.0 200"), "{status}");
+        let ask = call.a.request("INVITE", "", "");
+        say(&mut call.world, A, &ask);
+        let has = format!("CSeq: {} INVITE", call.a.cseq);
+        let answer = last(&call.log, A, "SIP/2.0", &has).unwrap();
+        assert!(answer.starts_with("SIP/2.0 200"), "{answer}");
+        let ours: Vec<&str> = answer.lines().filter(|line| line.starts_with("m=")).collect();
+        assert_eq!(ours.len(), 2, "{answer}");
+        assert!(ours[at].starts_with("m=audio ") && port(&answer) != 0, "{answer}");
+        assert_eq!(ours[1 - at], "m=video 0 RTP/AVP 31", "{answer}");
+        let again = lines.concat().replace("m=audio 0", "m=audio 4000");
+        let again = format!("{}{again}", head.replace("7 2", "7 3"));
+        let ack = call.a.request("ACK", "", &again);
+        say(&mut call.world, A, &ack);
+        call.world.run_for(SECOND);
+        assert!(all(&call.log, A, "BYE", "").is_empty(), "the call stands");
+        call.unharmed();
+    }
 }

@@ -55,7 +55,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
         TABLE,
     ),
     ("dataplane/rtp/src/sender.rs", "is_before_source last_sent", DIGITS),
-    ("dataplane/rtp/src/telephone_event.rs", "QUEUE_EVENTS", BOUND),
     ("dataplane/rtp/src/telephone_event.rs", "EventPacket", DIGITS),
     ("dataplane/sdp/src/codec.rs", "AMR_WB G7221 ILBC", TABLE),
     ("dataplane/sdp/src/limits.rs", "CLOCK_HZ_MAX", BOUND),

@@ -37,7 +37,7 @@ mod write;
 pub use codec::{Codec, CodecId, Format, Formats, PtSet, Supported};
 pub use error::{Blame, SdpError};
 pub use media::{Attribute, Direction, Kind, Media, Protocol, Setup};
-pub use own::{Answer, Offer, answer, reject, write_offer};
+pub use own::{Answer, Offer, answer, reject, write_offer, write_offer_in};
 pub use plan::{Plan, PlanFormat, PtMap, pt_map};
 pub use relay::{Reoffer, relay_answer, relay_offer, relay_reanswer};
 pub use session::{Change, Origin, Session, Stamp};

@@ -44,6 +44,38 @@ pub fn write_offer(offer: &Offer<'_>, local: &Local, out: &mut [u8]) -> Result<u
     }
     let mut out = Out::new(out);
     out.head(local);
+    own_audio(&mut out, offer, local);
+    out.finish()
+}
+
+/// The same beside what was described before: its m= lines stay where they are (RFC 3264 section
+/// 8), the first of plain audio becomes our stream, all others have port 0.
+///
+/// # Errors
+/// As [`write_offer`], or [`SdpError::NoAudio`] without such a line.
+pub fn write_offer_in(
+    described: &Session<'_>,
+    offer: &Offer<'_>,
+    local: &Local,
+    out: &mut [u8],
+) -> Result<usize, SdpError> {
+    if offer.codecs.is_empty() {
+        return Err(SdpError::NoCommonCodec);
+    }
+    let audio = described.audio_line().ok_or(SdpError::NoAudio)?.index();
+    let mut out = Out::new(out);
+    out.head(local);
+    for media in described.media() {
+        if media.index() == audio {
+            own_audio(&mut out, offer, local);
+        } else {
+            out.rejected(media);
+        }
+    }
+    out.finish()
+}
+
+fn own_audio(out: &mut Out<'_>, offer: &Offer<'_>, local: &Local) {
     out.media_start(b"audio", local.rtp.port(), b"RTP/AVP");
     for codec in offer.codecs {
         out.bytes(b" ").number(u64::from(codec.pt));
@@ -56,7 +88,6 @@ pub fn write_offer(offer: &Offer<'_>, local: &Local, out: &mut [u8]) -> Result<u
     out.milliseconds(b"ptime", Some(offer.ptime_ms).filter(|&ms| ms > 0));
     out.attribute(offer.direction.name().as_bytes(), b"");
     out.rtcp(local, true);
-    out.finish()
 }
 
 /// Answers an offer by ourselves. Returns the bytes written.

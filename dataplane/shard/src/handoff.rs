@@ -63,7 +63,8 @@ pub enum PeerMessage<'a> {
     Answer { call: CallId, sdp: &'a [u8], view: View },
     /// The speaker has connected its half.
     Joined { call: CallId, view: View },
-    /// The speaker does not want the hearer: somebody else answered first, or nothing is in common.
+    /// The speaker does not want the hearer: somebody else answered first, nothing is in common, or
+    /// (to a `Join`) it is not answered.
     Refused { cause: Cause },
     /// The controlplane joins two standing legs.
     Join { call: CallId, view: View },

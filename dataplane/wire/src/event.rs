@@ -21,7 +21,7 @@ pub enum Event<'a> {
     Answered { call: CallId, leg: LegId, at: Wall },
     /// Two legs hear each other. Told once, by the shard of `call`.
     Joined { call: CallId, peer: CallId, at: Wall },
-    /// The leg left its join and still stands.
+    /// The leg left its join, or was refused the one it was to have, and still stands.
     Parted { call: CallId, at: Wall },
     /// A digit was received (RFC 4733), `0-9*#A-D`.
     Digit { call: CallId, at: Wall, digit: char },

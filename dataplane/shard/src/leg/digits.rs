@@ -1,7 +1,11 @@
 //! Digits: as RTP events they cross with the packets; where the other side has none they cross as
-//! INFO, and those that come by INFO become RTP events where the other side has those.
+//! INFO, and those that come by INFO become RTP events where the other side has those. Events are
+//! sent one after the other: who dials faster than they can be is told to come again.
 
-use base::LegId;
+use arrayvec::ArrayVec;
+use base::{LegId, Mono};
+use core::time::Duration;
+use rtp::telephone_event::QUEUE_EVENTS;
 use sip::Message;
 use wire::event::Event;
 
@@ -13,6 +17,35 @@ use crate::transaction::Sent;
 const DURATION_MS: u16 = 160;
 /// Longest digit that is passed on, milliseconds (RFC 4733: 16 bits at 8 kHz hold 8 s).
 const DURATION_MS_MAX: u16 = 8_000;
+
+/// What a digit takes beyond its length, at most: its end is said three times, in packets of at
+/// most 60 ms.
+const END: Duration = Duration::from_millis(180);
+
+/// Digits that the other leg has to send as events: when each of them is sent, at the latest. The
+/// other leg may be another shard's, so that its queue cannot be asked before the 200.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(ArrayVec<Mono, QUEUE_EVENTS>);
+
+impl Waiting {
+    /// One more. False if there is no room for it at the other leg.
+    fn push(&mut self, now: Mono, duration_ms: u16) -> bool {
+        self.0.retain(|sent| *sent > now);
+        let begins = self.0.last().copied().unwrap_or(now);
+        let sent = begins + Duration::from_millis(u64::from(duration_ms)) + END;
+        self.0.try_push(sent).is_ok()
+    }
+}
+
+/// What becomes of a digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    Taken,
+    /// Nobody takes one.
+    Unheard,
+    /// There is no room for it now.
+    Full,
+}
 
 /// A digit that an INFO brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,29 +69,40 @@ impl LegMut<'_, '_> {
                 writer.field(sip::Name::Accept, b"application/dtmf-relay, application/dtmf")
             });
         };
-        if !self.carry(digit) {
-            return self.respond(request, 415, |writer| writer);
+        match self.carry(digit) {
+            Carried::Taken => {}
+            Carried::Unheard => return self.respond(request, 415, |writer| writer),
+            Carried::Full => {
+                return self
+                    .respond(request, 503, |writer| writer.field(sip::Name::RetryAfter, b"1"));
+            }
         }
         self.respond(request, 200, |writer| writer);
         let (call, at) = (self.leg.story.call, self.cx.now.wall);
         self.cx.emit_optional(&Event::Digit { call, at, digit: digit.digit });
     }
 
-    /// Brings a digit to whoever hears this leg's far end. False if that one takes none.
-    fn carry(&mut self, digit: Digit) -> bool {
+    /// Brings a digit to whoever hears this leg's far end.
+    fn carry(&mut self, digit: Digit) -> Carried {
         let links = &self.leg.links;
         let other = if links.partner == LegId::NONE { links.early } else { links.partner };
         if other == LegId::NONE {
             // The application is told, which is all there is; without one it reaches nobody.
             let unheard = self.leg.route().is_some() || links.dialed_for != LegId::NONE;
-            return self.leg.is_up() || !unheard;
-        }
-        if self.peer_view().digits == DigitPath::None {
-            return false;
+            let heard = self.leg.is_up() || !unheard;
+            return if heard { Carried::Taken } else { Carried::Unheard };
         }
         let Digit { digit, duration_ms } = digit;
+        let room = match self.peer_view().digits {
+            DigitPath::None => return Carried::Unheard,
+            DigitPath::Event => self.leg.digits.push(self.cx.now.mono, duration_ms),
+            DigitPath::Info => true,
+        };
+        if !room {
+            return Carried::Full;
+        }
         self.tell_peer(other, &PeerMessage::Digit { digit, duration_ms });
-        true
+        Carried::Taken
     }
 
     /// A digit of our far end, heard in its packets. `crosses`: the other side gets those.

@@ -78,6 +78,8 @@ pub(crate) struct Leg {
     pub(crate) links: Links,
     pub(crate) side: Side,
     pub(crate) joins: Joins,
+    /// Digits of its far end that its partner is still sending.
+    pub(crate) digits: digits::Waiting,
     pub(crate) deadlines: Deadlines,
     /// Milliseconds from answer to a forced end; 0 for none.
     pub(crate) limit_ms: u32,
@@ -227,6 +229,7 @@ impl Leg {
             links: Links::default(),
             side,
             joins: Joins::default(),
+            digits: digits::Waiting::default(),
             deadlines: Deadlines::default(),
             limit_ms: 0,
             released: false,

@@ -338,9 +338,20 @@ impl LegMut<'_, '_> {
 
     /// An offer of what we speak ourselves.
     pub(crate) fn offer_own(&mut self) -> Result<(), BadOffer> {
+        self.offer_own_in(false)
+    }
+
+    /// The same; `again`: in the lines that the far end described before.
+    fn offer_own_in(&mut self, again: bool) -> Result<(), BadOffer> {
         let direction = Direction::SendRecv;
         let offer = sdp::Offer { codecs: &CODECS, direction, ptime_ms: 20 };
-        let text = self.describe(|_, local, out| sdp::write_offer(&offer, local, out))?;
+        let text = self.describe(|leg, local, out| {
+            if !again {
+                return sdp::write_offer(&offer, local, out);
+            }
+            let described = Session::parse(leg.theirs_text())?;
+            sdp::write_offer_in(&described, &offer, local, out)
+        })?;
         self.keep_offer(text, direction);
         Ok(())
     }
@@ -688,12 +699,11 @@ impl LegMut<'_, '_> {
     /// An offer in answer to a re-INVITE without one (RFC 6337 section 5.1: what we want now): all
     /// that the far end described and the other one takes.
     pub(crate) fn offer_again(&mut self) -> Result<(), BadOffer> {
-        let one_line = || Session::parse(self.theirs_text()).is_ok_and(|s| s.media().len() == 1);
-        if self.leg.offer.theirs.is_none() || (self.leg.offer.stopped && one_line()) {
-            // There is nothing to offer it anew from. Its lines keep their number (RFC 3264 section
-            // 8).
+        let known = self.leg.offer.theirs.is_some();
+        if !known || self.leg.offer.stopped {
+            // There is nothing to offer it anew from.
             self.leg.offer.asked();
-            return self.offer_own();
+            return self.offer_own_in(known);
         }
         let (view, other) = (self.view(), self.peer_view());
         let takes = |format: &LegFormat| {

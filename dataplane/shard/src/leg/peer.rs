@@ -286,7 +286,7 @@ impl LegMut<'_, '_> {
 
     fn on_peer_join(&mut self, from: LegId, _call: CallId, view: &View) {
         if !self.leg.is_up() {
-            return;
+            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoAnswer });
         }
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != from {
@@ -341,12 +341,22 @@ impl LegMut<'_, '_> {
     }
 
     /// Whom it was dialled for, or its partner, does not want it. What a former partner said on its
-    /// way out is about that join.
+    /// way out is about that join. A leg that it was to be joined with is not up: it stands alone.
     fn on_peer_refused(&mut self, from: LegId, cause: Cause) {
         let links = &self.leg.links;
+        if links.joining == from && links.partner != from && cause == Cause::NoAnswer {
+            return self.join_refused();
+        }
         if links.dialed_for == from || links.partner == from {
             self.hang_up(cause, Party::Peer);
         }
+    }
+
+    /// Nothing comes of the join that was commanded.
+    fn join_refused(&mut self) {
+        self.leg.links.joining = LegId::NONE;
+        let call = self.leg.story.call;
+        self.cx.emit_event(&Event::Parted { call, at: self.cx.now.wall });
     }
 
     fn on_peer_left(&mut self, from: LegId) {
@@ -385,9 +395,7 @@ impl LegMut<'_, '_> {
         if early {
             links.early = LegId::NONE;
         }
-        if is(links.joining) {
-            links.joining = LegId::NONE;
-        }
+        let joining = is(links.joining);
         if parent || self.leg.route().is_some() {
             self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
         }
@@ -412,6 +420,9 @@ impl LegMut<'_, '_> {
                 return self.refuse(&answer, cause, Party::Peer);
             }
             return self.hang_up(Cause::Normal, Party::Peer);
+        }
+        if joining {
+            self.join_refused();
         }
         if joined {
             self.leg.links.partner = LegId::NONE;
