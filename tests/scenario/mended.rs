@@ -414,3 +414,32 @@ fn a_stopped_description_of_several_lines_is_offered_again_when_its_far_end_asks
         call.unharmed();
     }
 }
+
+/// RFC 4028 section 7.3: a refresh that was too short names what it was told, and is not repeated
+/// as it was.
+#[test]
+fn a_refresh_that_was_too_short_is_lengthened_and_says_for_whom() {
+    for method in ["UPDATE", "INVITE"] {
+        let allow = format!("Allow: INVITE, ACK, BYE, {method}\n");
+        let more = format!("Supported: timer\nSession-Expires: 90;refresher=uas\n{allow}");
+        let mut call = call(&Said { of_a: more.leak(), ..Said::default() });
+        call.world.run_for(46 * SECOND);
+        let refresh = last(&call.log, A, method, "").unwrap();
+        say(&mut call.world, A, &reply(&refresh, "422 Too Small", "1", "Min-SE: 120\n", ""));
+        call.world.run_for(3 * SECOND);
+        let again = last(&call.log, A, method, "").unwrap();
+        assert!(again.contains("Session-Expires: 120;"), "{again}");
+        assert!(again.contains("Min-SE: 120\r\n"), "{again}");
+        let agreed =
+            format!("Contact: <sip:x@{A}>\nSession-Expires: 120;refresher=uac\nRequire: timer\n");
+        let described =
+            if method == "INVITE" { sdp("10.1.0.1", 1, "0", "") } else { String::new() };
+        say(&mut call.world, A, &reply(&again, "200 OK", "1", &agreed, &described));
+        call.log.borrow_mut().clear();
+        call.world.run_for(50 * SECOND);
+        assert!(last(&call.log, A, method, "").is_none(), "it is fresh for a minute");
+        call.world.run_for(15 * SECOND);
+        let next = last(&call.log, A, method, "").unwrap();
+        assert!(next.contains("Min-SE: 120\r\n"), "{next}");
+    }
+}

@@ -29,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) agreed: Option<Agreed>,
     /// An OPTIONS of ours that asks whether the far end lives.
     probe: ClientId,
+    /// Min-SE that a 422 asked for, seconds (RFC 4028 section 7.3); 0 for none.
+    min_se: u32,
     /// The partner's offer was waited for once.
     waited: bool,
     /// What is only partly in common with the partner is not good enough.
@@ -53,6 +55,7 @@ impl Default for Session {
         Self {
             agreed: None,
             probe: ClientId::NONE,
+            min_se: 0,
             waited: false,
             strict: false,
             heard: Heard::default(),
@@ -89,8 +92,9 @@ impl LegMut<'_, '_> {
         if !self.leg.signalling.allows_update {
             return self.reinvite_unchanged();
         }
+        let min_se = self.leg.session.min_se;
         let asked = self.ask(Sent::Update, |writer, _| {
-            let writer = agreed.write_request(writer, sip::session::MIN_SE_SECONDS);
+            let writer = agreed.write_request(writer, min_se);
             writer.finish().ok().map(<[u8]>::len)
         });
         self.leg.signalling.asked = asked.unwrap_or(ClientId::NONE);
@@ -123,11 +127,11 @@ impl LegMut<'_, '_> {
 
     /// Sends the offer that is open. False if it could not be sent.
     fn send_reinvite(&mut self) -> bool {
-        let agreed = self.leg.session.agreed;
+        let (agreed, min_se) = (self.leg.session.agreed, self.leg.session.min_se);
         let sdp = self.leg.offer.take_text();
         let asked = self.ask(Sent::Reinvite, |writer, arena| {
             let writer = match agreed {
-                Some(agreed) => agreed.write_request(writer, sip::session::MIN_SE_SECONDS),
+                Some(agreed) => agreed.write_request(writer, min_se),
                 None => writer.field(sip::Name::Supported, b"timer"),
             };
             let sdp = sdp.as_ref().map_or(&b""[..], |text| arena.get(text));
@@ -296,6 +300,7 @@ impl LegMut<'_, '_> {
             (self.leg.session.agreed, sip::session::min_se_of_422(message))
         {
             let seconds = agreed.seconds.max(min_se);
+            self.leg.session.min_se = self.leg.session.min_se.max(min_se);
             self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
         }
     }
