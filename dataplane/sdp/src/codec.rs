@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+use arrayvec::ArrayVec;
+
 use crate::limits::{CLOCK_HZ_MAX, PAYLOAD_TYPES_MAX};
 use crate::media::Media;
 use crate::scan::{number, split_once, word};
@@ -136,15 +138,15 @@ impl<'a> Format<'a> {
 /// All payload types of a media section in the order of its m= line, each once.
 #[derive(Clone)]
 pub struct Formats<'a> {
-    list: [Format<'a>; PAYLOAD_TYPES_MAX],
-    count: usize,
+    list: ArrayVec<Format<'a>, PAYLOAD_TYPES_MAX>,
 }
 
 impl<'a> Formats<'a> {
     /// Reads the section in one pass over its attributes. Empty for a section that is not RTP.
     #[must_use]
     pub fn new(media: &Media<'a>) -> Self {
-        let mut formats = Self { list: [Format::UNKNOWN; PAYLOAD_TYPES_MAX], count: 0 };
+        // What is not filled is not written: a description is read several times a call.
+        let mut formats = Self { list: ArrayVec::new() };
         let mut slots = [u8::MAX; 128];
         if !media.protocol().is_rtp() {
             return formats;
@@ -154,9 +156,10 @@ impl<'a> Formats<'a> {
             let Some(pt) = number::<u8>(word(&mut text)) else { break };
             let Some(slot) = slots.get_mut(usize::from(pt)) else { break };
             if *slot == u8::MAX {
-                *slot = u8::try_from(formats.count).unwrap_or(u8::MAX);
-                formats.list[formats.count] = static_format(pt);
-                formats.count += 1;
+                *slot = u8::try_from(formats.list.len()).unwrap_or(u8::MAX);
+                if formats.list.try_push(static_format(pt)).is_err() {
+                    break;
+                }
             }
         }
         let mut mapped: u128 = 0;
@@ -168,7 +171,7 @@ impl<'a> Formats<'a> {
             let mut value = attribute.value;
             let Some(pt) = number::<u8>(word(&mut value)) else { continue };
             let Some(&slot) = slots.get(usize::from(pt)) else { continue };
-            let Some(format) = formats.list[..formats.count].get_mut(usize::from(slot)) else {
+            let Some(format) = formats.list.get_mut(usize::from(slot)) else {
                 continue;
             };
             if !is_map {
@@ -185,7 +188,7 @@ impl<'a> Formats<'a> {
     /// The payload types in order of preference.
     #[must_use]
     pub fn as_slice(&self) -> &[Format<'a>] {
-        &self.list[..self.count]
+        &self.list
     }
 
     /// Same, as an iterator.

@@ -179,18 +179,6 @@ pub struct Media<'a> {
 }
 
 impl<'a> Media<'a> {
-    pub(crate) const NONE: Self = Self {
-        head: b"",
-        lines: b"",
-        kind_text: b"",
-        protocol_text: b"",
-        formats_text: b"",
-        port: 0,
-        index: 0,
-        kind: Kind::Other,
-        protocol: Protocol::Other,
-    };
-
     /// `<media> <port>[/<count>] <proto> <fmt> ...` (RFC 8866 section 5.14).
     pub(crate) fn parse(value: &'a [u8], index: u8) -> Result<Self, SdpError> {
         let mut rest = value;

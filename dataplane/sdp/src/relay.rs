@@ -8,6 +8,8 @@
 //! One stream is relayed: the first audio section over plain RTP. All other m= lines stay where
 //! they are with port 0, so that positions agree on both legs (RFC 3264 sections 6 and 8).
 
+use arrayvec::ArrayVec;
+
 use crate::attribute::passes;
 use crate::codec::{Codec, Format, Formats, PtSet, Supported};
 use crate::error::SdpError;
@@ -82,13 +84,12 @@ pub fn relay_offer(
 
 /// The formats of an offer in their order.
 struct Offered<'o> {
-    list: [Format<'o>; PAYLOAD_TYPES_MAX],
-    count: usize,
+    list: ArrayVec<Format<'o>, PAYLOAD_TYPES_MAX>,
 }
 
 impl<'o> Offered<'o> {
     fn new(formats: &Formats<'o>, how: &Reoffer<'o>) -> Self {
-        let mut offered = Self { list: [Format::UNKNOWN; PAYLOAD_TYPES_MAX], count: 0 };
+        let mut offered = Self { list: ArrayVec::new() };
         let usable =
             |format: &&Format<'o>| format.codec().is_some() && how.allow.contains(format.pt);
         let is_first = |format: &Format<'o>| how.first.is_some() && format.codec() == how.first;
@@ -106,14 +107,11 @@ impl<'o> Offered<'o> {
     }
 
     fn push(&mut self, format: Format<'o>) {
-        if let Some(slot) = self.list.get_mut(self.count) {
-            *slot = format;
-            self.count += 1;
-        }
+        let _ = self.list.try_push(format);
     }
 
     fn iter(&self) -> impl Iterator<Item = Format<'o>> + '_ {
-        self.list[..self.count].iter().copied()
+        self.list.iter().copied()
     }
 
     fn has_audio(&self) -> bool {

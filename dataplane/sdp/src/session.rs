@@ -11,6 +11,8 @@
 //! then look attributes up in the section's text. Values in force for a media section are its own,
 //! or the session's where it has none (RFC 8866 section 5.7).
 
+use arrayvec::ArrayVec;
+
 use crate::error::SdpError;
 use crate::limits::{ATTRIBUTES_MAX, CANDIDATES_MAX, MEDIA_MAX, MESSAGE_BYTES_MAX};
 use crate::media::{Attribute, Media, attributes};
@@ -22,8 +24,7 @@ pub struct Session<'a> {
     text: &'a [u8],
     head: &'a [u8],
     origin: Option<Origin<'a>>,
-    media: [Media<'a>; MEDIA_MAX],
-    count: usize,
+    media: ArrayVec<Media<'a>, MEDIA_MAX>,
 }
 
 impl<'a> Session<'a> {
@@ -47,8 +48,7 @@ impl<'a> Session<'a> {
             _ => return Err(SdpError::BadVersion),
         }
         let head = lines.rest();
-        let mut session =
-            Self { text, head, origin: None, media: [Media::NONE; MEDIA_MAX], count: 0 };
+        let mut session = Self { text, head, origin: None, media: ArrayVec::new() };
         let mut section = Section::default();
         loop {
             let before = lines.rest();
@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
                     session.open_media(value, lines.rest())?;
                     section = Section::default();
                 }
-                b'o' if session.count == 0 => {
+                b'o' if session.media.is_empty() => {
                     session.origin = session.origin.or_else(|| Origin::parse(value));
                 }
                 b'a' => section.count(value)?,
@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
     /// The media sections in order, rejected ones (port 0) included.
     #[must_use]
     pub fn media(&self) -> &[Media<'a>] {
-        &self.media[..self.count]
+        &self.media
     }
 
     /// Attributes of the session level.
@@ -129,18 +129,20 @@ impl<'a> Session<'a> {
     }
 
     fn open_media(&mut self, value: &'a [u8], rest: &'a [u8]) -> Result<(), SdpError> {
-        let index = u8::try_from(self.count).map_err(|_| SdpError::TooManyMedia)?;
-        let slot = self.media.get_mut(self.count).ok_or(SdpError::TooManyMedia)?;
-        *slot = Media::parse(value, index)?;
-        slot.lines = rest;
-        self.count += 1;
+        let index = u8::try_from(self.media.len()).map_err(|_| SdpError::TooManyMedia)?;
+        if self.media.is_full() {
+            return Err(SdpError::TooManyMedia);
+        }
+        let mut media = Media::parse(value, index)?;
+        media.lines = rest;
+        self.media.push(media);
         Ok(())
     }
 
     /// Ends the section being read where `rest` begins.
     fn close_section(&mut self, rest: &'a [u8]) {
-        let open = match self.count.checked_sub(1) {
-            Some(last) => &mut self.media[last].lines,
+        let open = match self.media.last_mut() {
+            Some(last) => &mut last.lines,
             None => &mut self.head,
         };
         *open = &open[..open.len() - rest.len()];
