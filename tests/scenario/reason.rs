@@ -6,6 +6,7 @@ use wire::{Command, Originate};
 use world::control::encode;
 use world::{Action, Manner, Manual, Setup, World};
 
+use crate::by_hand::{self, A, B, Hand};
 use crate::common::{SECOND, bridged, dial, ms, nothing_left, originate, routed};
 
 const REASON: &str = "Q.850;cause=16;text=\"Normal call clearing\"";
@@ -137,4 +138,28 @@ fn a_call_that_was_given_up_is_not_completed_elsewhere() {
         assert_eq!((seen.cancels, &seen.reason), (1, &None), "{seen:?}");
     }
     nothing_left(&mut world);
+}
+
+/// The callee's 2xx crosses the CANCEL: the BYE that ends it says why, as the CANCEL did.
+#[test]
+fn the_bye_for_an_answer_that_crossed_the_cancel_says_why() {
+    for rings in [true, false] {
+        let (mut world, log) = by_hand::world_by_hand(4);
+        let a = Hand::caller("crossed");
+        let invite = by_hand::ask(&mut world, &log, &a, "0");
+        let b = Hand::callee(&invite, "b");
+        if rings {
+            by_hand::send(&mut world, B, &b.reply(&invite, "180 Ringing", "", &by_hand::empty()));
+        }
+        let reason = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\n";
+        let cancel = a.request("INVITE", 1, reason, &by_hand::empty());
+        let cancel = cancel.replace("1 INVITE", "1 CANCEL").replace("INVITE sip", "CANCEL sip");
+        by_hand::send(&mut world, A, &cancel);
+        let answer = by_hand::described("10.1.0.2", 5_000, 1, "0");
+        by_hand::send(&mut world, B, &b.reply(&invite, "200 OK", "", &answer));
+        log.last(B, "ACK", "");
+        let bye = log.last(B, "BYE", "");
+        assert_eq!(by_hand::header(&bye, "Reason"), by_hand::header(reason, "Reason"), "{bye}");
+        assert_eq!(log.all(B, "CANCEL", "").len(), usize::from(rings));
+    }
 }

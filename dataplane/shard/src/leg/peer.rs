@@ -273,7 +273,7 @@ impl LegMut<'_, '_> {
     /// The controlplane joins this leg with `other`.
     pub(crate) fn join(&mut self, other: LegId) {
         if !self.leg.is_up() {
-            return;
+            return self.join_refused();
         }
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != other {

@@ -9,11 +9,11 @@
 use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;
-use base::{Hop, LegId, Mono, Slab, Stored, Wheel};
+use base::{Arena, Hop, LegId, Mono, Slab, Stored, Wheel};
 use sip::dialog::Dialog;
 use sip::token::Kind;
 use sip::txn::{Actions, Client, InviteClient, Timers};
-use sip::{Message, Name, Transport, ViaOut};
+use sip::{Message, Name, Transport, ViaOut, Writer};
 use wire::counter::Counter;
 
 use crate::cx::{Core, Cx};
@@ -404,12 +404,7 @@ impl Clients {
         let frame = cx.compose(|out, core| {
             let invite = Message::parse(core.arena.get(text)).ok()?;
             let writer = sip::cancel_for(out, &invite).ok()?;
-            let reason = core.arena.get(reason);
-            let writer = match reason.is_empty() {
-                true => writer,
-                false => writer.field(Name::Reason, reason),
-            };
-            writer.finish().ok().map(<[u8]>::len)
+            with_reason(writer, core.arena.get(reason)).finish().ok().map(<[u8]>::len)
         });
         // Without a frame it stays wanted: the next provisional response is another occasion.
         let Some(frame) = frame else { return };
@@ -439,6 +434,8 @@ impl Clients {
             return cx.count(Counter::DiscardSipStray);
         }
         let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
+        let mut reason = [0; 256];
+        let reason = copied(reason_of(entry, &cx.core.arena), &mut reason);
         let mut block = [0; 4_096];
         let dialog = match Message::parse(cx.core.arena.get(&entry.text)) {
             Ok(invite) => Dialog::uac(&mut block, &invite, message)
@@ -460,7 +457,7 @@ impl Clients {
             let cseq = dialog.local_cseq + 1;
             self.begin(cx, (Method::Bye, LegId::NONE, next, cseq), |out, _, via| {
                 let writer = dialog.request(&block, out, sip::Method::Bye, via);
-                writer.finish().ok().map(<[u8]>::len)
+                with_reason(writer, reason).finish().ok().map(<[u8]>::len)
             });
         }
     }
@@ -481,6 +478,31 @@ impl Clients {
             Cancel::Wanted(text) | Cancel::Sent(_, text) => core.arena.free(text),
         }
         self.timers.cancel(index);
+    }
+}
+
+/// The value of Reason that its CANCEL carries, or will.
+fn reason_of<'a>(entry: &ClientTransaction, arena: &'a Arena) -> &'a [u8] {
+    match &entry.cancel {
+        Cancel::No => b"",
+        Cancel::Wanted(reason) => arena.get(reason),
+        Cancel::Sent(_, cancel) => {
+            let cancel = Message::parse(arena.get(cancel)).ok();
+            cancel.and_then(|cancel| cancel.header(Name::Reason)).unwrap_or_default()
+        }
+    }
+}
+
+fn copied<'b>(text: &[u8], buffer: &'b mut [u8; 256]) -> &'b [u8] {
+    let len = text.len().min(buffer.len());
+    buffer[..len].copy_from_slice(&text[..len]);
+    &buffer[..len]
+}
+
+fn with_reason<'w>(writer: Writer<'w>, reason: &[u8]) -> Writer<'w> {
+    match reason.is_empty() {
+        true => writer,
+        false => writer.field(Name::Reason, reason),
     }
 }
 
