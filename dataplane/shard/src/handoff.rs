@@ -10,7 +10,8 @@
 //!        | <--------- OfferRequest --------- |   B was told to dial for A
 //!        | -- Offer { sdp, view } ---------> |   (or Ended: A is gone)
 //!        |                                   | INVITE ...
-//!        | <-------- Progress { sdp } ------ |   180, 183: early media is joined
+//!        | <-------- Progress { sdp } ------ |   180, 183: early media is joined, the first one's
+//!        | -- Unheard ---------------------> |   (that one is over: the next one's is)
 //!        | <--------- Answer { sdp } ------- |   A answers its own INVITE, joins
 //!        | -- Joined { view } -------------> |   (or Refused: somebody else answered first)
 //!        | <------ Changed { view } -------> |   whenever what a far end takes or wants changes
@@ -74,6 +75,9 @@ pub enum PeerMessage<'a> {
     Digit { digit: char, duration_ms: u16 },
     /// The speaker leaves the join but stands.
     Left,
+    /// The early media that the speaker's far end heard is over: whoever has some says `Progress`
+    /// again.
+    Unheard,
     /// The speaker is over. `code`: its final SIP status, 0 if none. `reason`: the value of the
     /// Reason header that its far end ended with, empty if none (RFC 3326).
     Ended { code: u16, cause: Cause, reason: &'a str },

@@ -38,6 +38,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_digit(from, *digit, *duration_ms);
             }
             PeerMessage::Left => self.on_peer_left(from),
+            PeerMessage::Unheard => self.on_peer_unheard(from),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
             }
@@ -177,6 +178,23 @@ impl LegMut<'_, '_> {
         }
         self.progress(183, true);
         self.hear_early(from, view);
+    }
+
+    /// The leg that this one is dialled for hears nobody else's early media any more.
+    fn on_peer_unheard(&mut self, from: LegId) {
+        let speaks = self.media.stream(self.leg.id).is_some_and(|stream| stream.on);
+        if self.leg.state != State::Calling || self.leg.links.dialed_for != from || !speaks {
+            return;
+        }
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let sdp = self.leg.offer.theirs().map_or(&b""[..], |text| self.cx.core.arena.get(text));
+        let len = sdp.len().min(page.len());
+        page[..len].copy_from_slice(&sdp[..len]);
+        if len > 0 {
+            let view = self.view();
+            self.tell_peer(from, &PeerMessage::Progress { code: 183, sdp: &page[..len], view });
+        }
+        self.cx.core.page = page;
     }
 
     /// The early media of this leg is heard from now on; the first one's is, until it ends.
@@ -431,6 +449,12 @@ impl LegMut<'_, '_> {
         if joined || early {
             self.set_peer_view(None);
             self.stand_alone();
+        }
+        if early {
+            let children = self.leg.links.children.clone();
+            for child in children {
+                self.tell_peer(child, &PeerMessage::Unheard);
+            }
         }
     }
 
