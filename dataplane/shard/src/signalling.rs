@@ -15,7 +15,7 @@ use crate::handoff::Handoff;
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
-use crate::transaction::ClientId;
+use crate::transaction::{ClientId, Report};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, owner};
 use crate::transport::reply::{ALLOW, CHECKS};
@@ -74,7 +74,12 @@ impl Shard<'_> {
                     let handle = |leg: &mut crate::leg::LegMut<'_, '_>| {
                         leg.outcome(&outcome, Some(&message));
                     };
-                    self.with_leg(now, frames, outcome.leg, handle);
+                    let heard = self.with_leg(now, frames, outcome.leg, handle);
+                    if !heard && matches!(outcome.report, Report::Response(200..300)) {
+                        // What is said to a leg that is gone gets its ACK all the same.
+                        let mut cx = Cx { now, frames, core: &mut self.core };
+                        self.transactions.clients.end_branch(&mut cx, id, &message);
+                    }
                 }
             }
             (false, _) => self.core.counters.count(Counter::DiscardSipStray),
