@@ -415,6 +415,27 @@ fn a_stopped_description_of_several_lines_is_offered_again_when_its_far_end_asks
     }
 }
 
+/// A far end that refuses every refresh is asked seldom while the session has long to go, and often
+/// enough before it ends.
+#[test]
+fn a_refresh_that_is_always_refused_is_no_flood() {
+    for status in ["422 Too Small", "488 Not Acceptable Here", "500 Server Error"] {
+        let more = "Supported: timer\nSession-Expires: 1800;refresher=uas\n\
+                    Allow: INVITE, ACK, BYE, UPDATE\n";
+        let mut call = call(&Said { of_a: more, ..Said::default() });
+        let mut asked = 0;
+        for _ in 0..1_800 {
+            call.world.run_for(SECOND);
+            if let Some(refresh) = last(&call.log, A, "UPDATE", "") {
+                call.log.borrow_mut().clear();
+                say(&mut call.world, A, &reply(&refresh, status, "1", "", ""));
+                asked += 1;
+            }
+        }
+        assert!((8..60).contains(&asked), "{status}: {asked}");
+    }
+}
+
 /// RFC 4028 section 7.3: a refresh that was too short names what it was told, and is not repeated
 /// as it was.
 #[test]

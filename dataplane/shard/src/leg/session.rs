@@ -22,6 +22,8 @@ const ATTEMPTS_MAX: u8 = 6;
 const PATIENCE: Duration = Duration::from_secs(40);
 /// A refusal that names no time is tried again after this.
 const RETRY: Duration = Duration::from_secs(2);
+/// And a refresh after this at most.
+const LATER_MAX: Duration = Duration::from_secs(120);
 
 /// What is agreed beside the media.
 #[derive(Debug)]
@@ -278,8 +280,13 @@ impl LegMut<'_, '_> {
                 self.retry_at(at);
             }
             422 => {
-                self.lengthen(message);
-                self.retry_at(self.cx.now.mono + RETRY);
+                let at = self.cx.now.mono + RETRY;
+                let longer = self.lengthen(message);
+                self.retry_at(at);
+                if !longer && self.leg.deadlines.is_due(Timer::Refresh, at) {
+                    let at = self.refresh_again();
+                    self.leg.deadlines.set(Timer::Refresh, at);
+                }
             }
             500 | 503 => {
                 let seconds = message.number(sip::Name::RetryAfter).unwrap_or(2).clamp(1, 10);
@@ -295,14 +302,25 @@ impl LegMut<'_, '_> {
     }
 
     /// 422: the interval is at least what the far end takes (RFC 4028 section 7.3).
-    fn lengthen(&mut self, message: &Message<'_>) {
-        if let (Some(agreed), Some(min_se)) =
+    /// False if it names no longer one than ours.
+    fn lengthen(&mut self, message: &Message<'_>) -> bool {
+        let (Some(agreed), Some(min_se)) =
             (self.leg.session.agreed, sip::session::min_se_of_422(message))
-        {
-            let seconds = agreed.seconds.max(min_se);
-            self.leg.session.min_se = self.leg.session.min_se.max(min_se);
-            self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
-        }
+        else {
+            return false;
+        };
+        let seconds = agreed.seconds.max(min_se);
+        self.leg.session.min_se = self.leg.session.min_se.max(min_se);
+        self.leg.session.agreed = Some(Agreed { seconds, ..agreed });
+        seconds > agreed.seconds
+    }
+
+    /// When a refresh that was refused is asked for once more: soon where the session is about to
+    /// end, seldom where it has long to go.
+    fn refresh_again(&self) -> Mono {
+        let now = self.cx.now.mono;
+        let left = self.leg.deadlines.left(Timer::Session, now);
+        now + (left / 8).clamp(RETRY, LATER_MAX)
     }
 
     /// When a request that met one of the far end's may be tried again (RFC 3261 section 14.1).
@@ -345,10 +363,9 @@ impl LegMut<'_, '_> {
             }
             // Busy: once more, as long as the session lasts.
             (Report::Response(code), message) => {
-                if let Some(message) = message.filter(|_| code == 422) {
-                    self.lengthen(message);
-                }
-                self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono + RETRY);
+                let longer = message.is_some_and(|message| code == 422 && self.lengthen(message));
+                let at = if longer { self.cx.now.mono + RETRY } else { self.refresh_again() };
+                self.leg.deadlines.set(Timer::Refresh, at);
             }
         }
         self.leg.signalling.asked = ClientId::NONE;

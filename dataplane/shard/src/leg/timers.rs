@@ -1,6 +1,7 @@
 //! A leg's own deadlines: an enum and a table; the transactions bring their own.
 
 use base::Mono;
+use core::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -58,6 +59,11 @@ impl Deadlines {
 
     pub(crate) fn clear(&mut self, timer: Timer) {
         self.set(timer, Mono::NEVER);
+    }
+
+    /// How long it is to run from now on; for ever where it is not set.
+    pub(crate) fn left(&self, timer: Timer, now: Mono) -> Duration {
+        self.0[timer as usize].since(now)
     }
 
     pub(crate) fn is_set(&self, timer: Timer) -> bool {
