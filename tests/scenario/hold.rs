@@ -9,6 +9,7 @@ use world::{Action, Fate, Manner, Reinvite, Setup};
 use crate::common::{
     SECOND, bridged, dial, dialled_after_answer, ends, first_line, heard, ms, nothing_left,
 };
+use crate::raw::{self, A, B};
 
 #[test]
 fn a_held_call_is_silent_and_comes_back() {
@@ -224,4 +225,55 @@ fn a_far_end_that_declines_is_asked_again_when_there_is_something_new() {
     world.act(call, Action::HangUp);
     world.run_for(SECOND);
     nothing_left(&mut world);
+}
+
+/// What a refusal is about is what the refused offer was about: a caller that takes other codecs
+/// and no refresh is offered other codecs afterwards, too.
+#[test]
+fn a_refused_refresh_says_nothing_of_codecs() {
+    let more = "Supported: timer\nSession-Expires: 90;refresher=uas\nAllow: INVITE, ACK, BYE\n";
+    let (mut world, log) = raw::route_world(1);
+    raw::say(&mut world, A, &raw::invite(more, &raw::sdp("10.1.0.1", 1, "0 9", "")));
+    let invite = raw::last(&log, B, "INVITE", "").unwrap();
+    let answer = raw::sdp("10.1.0.2", 1, "0", "");
+    raw::say(&mut world, B, &raw::reply(&invite, "200 OK", "b", "", &answer));
+    let ok = raw::last(&log, A, "SIP/2.0 200", "INVITE").unwrap();
+    let far = |at, call: &str, from: &str, to: &str, cseq| raw::Far {
+        at,
+        call: call.to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        cseq,
+    };
+    let mut a = far(A, "call", "<sip:a@example.com>;tag=1", &raw::header(&ok, "To"), 1);
+    raw::say(&mut world, A, &a.request("ACK", "", ""));
+    let (call, tag) = (raw::header(&invite, "Call-ID"), raw::header(&invite, "To") + ";tag=b");
+    let mut b = far(B, &call, &tag, &raw::header(&invite, "From"), 0);
+    let mut change = |world: &mut world::World, version, formats| {
+        let text = b.request("INVITE", "", &raw::sdp("10.1.0.2", version, formats, ""));
+        raw::say(world, B, &text);
+        let ack = b.request("ACK", "", "");
+        raw::say(world, B, &ack);
+        world.run_for(ms(500));
+    };
+    // The callee speaks only G.722 now, and so does the caller.
+    change(&mut world, 2, "9");
+    let offer = raw::last(&log, A, "INVITE", "RTP/AVP 9").expect("other codecs");
+    let answer = raw::sdp("10.1.0.1", 2, "9", "");
+    let timer =
+        "Contact: <sip:x@10.1.0.1:5060>\nSession-Expires: 90;refresher=uac\nRequire: timer\n";
+    raw::say(&mut world, A, &raw::reply(&offer, "200 OK", "1", timer, &answer));
+    // Then it describes itself anew.
+    let text = a.request("INVITE", more, &raw::sdp("10.1.0.1", 3, "9 0", ""));
+    raw::say(&mut world, A, &text);
+    raw::say(&mut world, A, &a.request("ACK", "", ""));
+    log.borrow_mut().clear();
+    world.run_for(46 * SECOND);
+    let refresh = raw::last(&log, A, "INVITE", "").expect("a refresh");
+    raw::say(&mut world, A, &raw::reply(&refresh, "488 Not Acceptable Here", "1", "", ""));
+    log.borrow_mut().clear();
+    change(&mut world, 3, "0");
+    let offer = raw::last(&log, A, "INVITE", "");
+    assert!(offer.is_some_and(|offer| offer.contains("RTP/AVP 0")), "other codecs once more");
+    assert!(ends(&mut world).is_empty());
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What comes from outside may be lost, and has the lower half only. A leg's word to another may
-//! not: where the queue is full it waits outside of it, and a leg's *last* word always does, since
+//! not: where the queue is full it waits outside of it, and a leg's *last* word longest, since
 //! whoever never hears it stands, billed, with nobody at the other end.
 
 use std::collections::VecDeque;
@@ -15,8 +15,10 @@ use base::Records;
 
 use crate::handoff::{Handoff, PeerMessage};
 
-/// Words that wait outside of the queue at most; last words, of which a leg has few, come on top.
+/// Words that wait outside of the queue at most.
 const LATER_MAX: usize = 4_096;
+/// The same with last words, of which a leg has few.
+const LAST_MAX: usize = 1 << 17;
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -46,7 +48,8 @@ impl Outbox {
         if self.try_say(message, most) {
             return true;
         }
-        if self.later.len() >= LATER_MAX && !is_last(message) {
+        let most_later = if is_last(message) { LAST_MAX } else { LATER_MAX };
+        if self.later.len() >= most_later {
             return false;
         }
         let mut bytes = vec![0; most];
@@ -107,7 +110,7 @@ mod tests {
         assert!((LATER_MAX..10_000).contains(&(said as usize)), "bounded: {said}");
         let ended = PeerMessage::Ended { code: 0, cause: Cause::Normal, reason: "" };
         for number in said..said + 100 {
-            assert!(say(&mut outbox, number, ended.clone()), "a last word always waits");
+            assert!(say(&mut outbox, number, ended.clone()), "a last word waits");
         }
         assert!(!outbox.pass(&packet, 224), "nothing overtakes a word");
         let mut next = 0;

@@ -333,6 +333,7 @@ impl LegMut<'_, '_> {
         let state = &mut self.leg.offer;
         OfferAnswer::replace(&mut state.pending, offer, &mut self.cx.core.arena);
         (state.told_before, state.told) = (state.told, told);
+        state.narrows = false;
         state.advance(Exchange::WeOffer);
     }
 

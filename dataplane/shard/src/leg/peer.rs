@@ -59,7 +59,8 @@ impl LegMut<'_, '_> {
             let caller = self.cx.core.arena.get(&self.leg.story.from);
             let len = caller.len().min(uri.len());
             uri[..len].copy_from_slice(&caller[..len]);
-            let hidden = crate::usage::text(&uri[..len]);
+            // One that is no text is nobody's number, and its name is hidden all the same.
+            let hidden = core::str::from_utf8(&uri[..len]).unwrap_or(identity::ANONYMOUS);
             return self.send_offer(from, max_forwards, (identity::PRIVACY_LINE, hidden));
         }
         let mut lines = [0; 4_096];
