@@ -138,7 +138,7 @@ impl Bed {
     #[must_use]
     pub fn new(legs: u32, transactions: u32) -> Self {
         let mut bed = Self::unrouted(legs, transactions);
-        bed.shard.handle_table(bed.now, Table { routes: vec![route()] });
+        bed.shard.handle_table(bed.now, Table { routes: vec![route()], admission: None });
         bed
     }
 
@@ -393,7 +393,7 @@ fn plan(legs: u32, transactions: u32) -> Plan {
         }],
         limits,
         timers: Timers::default(),
-        guard: GuardPlan { source_rate: 0, source_burst: 0, call_rate: 0 },
+        guard: GuardPlan::NONE,
         keys: Keys { token: Key([7; 16]), placement: Key([8; 16]), table: HashKey([1, 2]) },
         seed: 1,
     }

@@ -296,7 +296,7 @@ fn link() -> String {
         encoded(&ToDataplane::Attach { epoch: 7 }),
         encoded(&welcome),
         encoded(&refuse),
-        encoded(&Table { routes: vec![route] })
+        encoded(&Table { routes: vec![route], admission: None })
     )
 }
 

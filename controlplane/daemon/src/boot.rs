@@ -32,6 +32,7 @@ use crate::metrics::Gauges;
 use crate::notify::{self, Notify};
 use crate::outside::{Replies, World};
 use crate::plan::{self, Places};
+use crate::publish::Publisher;
 use crate::runtime::{Exit, Next, Runtime, Start};
 use crate::{sweep, tenant};
 
@@ -250,7 +251,11 @@ fn starter(config: Config, store: Arc<dyn Store>) -> Start {
         for (word, bytes) in seed.iter_mut().zip(words) {
             *word = u64::from_le_bytes(*bytes);
         }
-        Ok((Director::restore(settings, seed, now, book), table))
+        let key = tenant::random::<16>()?;
+        let (words, _) = key.as_chunks::<8>();
+        let key = [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])];
+        let publisher = Publisher::listing(table, settings.clone(), key);
+        Ok((Director::restore(settings, seed, now, book), publisher))
     })
 }
 

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use api::backend::{EntityKind, EntityQuery, Listed, Login};
-use director::Book;
 use director::model::{Account, AccountSid, KeySid};
 use director::port::{Entity, EntityKey, Record};
+use director::{Book, Settings};
+use wire::table::Admission;
+
+use crate::plan;
 
 #[derive(Debug, Default)]
 pub struct Directory {
@@ -56,6 +59,13 @@ impl Directory {
                 _ => {}
             }
         }
+    }
+
+    /// Whom applications answer for, as the dataplane is to know it.
+    #[must_use]
+    pub fn admission(&self, settings: &Settings, key: [u64; 2]) -> Admission {
+        let tables = self.read();
+        plan::admission(settings, key, tables.entities.values())
     }
 
     #[must_use]

@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod notify;
 pub mod outside;
 pub mod plan;
+pub mod publish;
 pub mod runtime;
 pub mod sweep;
 pub mod tenant;

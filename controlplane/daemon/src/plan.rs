@@ -1,13 +1,15 @@
 //! From the configuration to what the parts are told.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use director::model::{Account, OutboundRoute, RouteSid};
+use director::model::{Account, AccountSid, OutboundRoute, RouteSid};
+use director::port::Entity;
 use director::{Limits, Settings};
 use wire::config::Config;
-use wire::table::{Network, StaticRoute, Table};
+use wire::table::{Admission, Network, Place, PlaceKind, StaticRoute, Table};
 
 /// Where things lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +145,55 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             ring_s: trunk.ring_s,
         });
     }
-    Ok(Table { routes })
+    Ok(Table { routes, admission: None })
+}
+
+/// Whom applications answer for, and whose calls, from everything that is configured. A domain that
+/// is a host of our own is left out, as the director leaves it out.
+pub fn admission<'e>(
+    settings: &Settings,
+    key: [u64; 2],
+    entities: impl Iterator<Item = &'e Entity> + Clone,
+) -> Admission {
+    let mut admission = Admission { key, ..Admission::default() };
+    let mut lists: HashMap<Vec<Network>, u32> = HashMap::new();
+    let mut list = |networks: &[Network], admission: &mut Admission| {
+        if let Some(at) = lists.get(networks) {
+            return *at;
+        }
+        let at = u32::try_from(admission.sources.len()).unwrap_or(u32::MAX);
+        admission.sources.push(networks.to_vec());
+        lists.insert(networks.to_vec(), at);
+        at
+    };
+    let accounts: HashMap<AccountSid, &Account> = entities
+        .clone()
+        .filter_map(|entity| match entity {
+            Entity::Account(account) => Some((account.sid, account)),
+            _ => None,
+        })
+        .collect();
+    let mut places = Vec::new();
+    for entity in entities {
+        let (hash, networks) = match entity {
+            Entity::PhoneNumber(number) => {
+                let Some(account) = accounts.get(&number.account) else { continue };
+                let digits = number.number.strip_prefix('+').unwrap_or(&number.number);
+                (admission.hash(PlaceKind::Number, digits.as_bytes()), &account.sources)
+            }
+            Entity::SipDomain(domain) if !settings.is_own_host(&domain.domain_name) => {
+                let name = domain.domain_name.as_bytes();
+                (admission.hash(PlaceKind::Domain, name), &domain.sources)
+            }
+            _ => continue,
+        };
+        let sources = list(networks, &mut admission);
+        places.push(Place { hash, sources });
+    }
+    places.sort_unstable_by_key(|place| place.hash);
+    places.dedup_by_key(|place| place.hash);
+    admission.places = places;
+    admission
 }
 
 #[cfg(test)]

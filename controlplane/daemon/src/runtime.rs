@@ -22,7 +22,6 @@ use store::journal::Medium;
 use store::{Folder, Position};
 use wire::Event;
 use wire::ring::RECORD_BYTES_MAX;
-use wire::table::{self, Table};
 
 use crate::bell::Bell;
 use crate::directory::Directory;
@@ -32,6 +31,7 @@ use crate::inbox::Input;
 use crate::link::Attachment;
 use crate::metrics::Gauges;
 use crate::outside::Outside;
+use crate::publish::{self, Publisher};
 use crate::sweep;
 
 /// Events taken from one shard in one turn.
@@ -44,7 +44,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(1);
 
 /// Makes the director when the first dataplane is there: what stands in its shards is part of its
 /// book.
-pub type Start = Box<dyn FnMut(Now, &Attachment) -> anyhow::Result<(Director, Table)> + Send>;
+pub type Start = Box<dyn FnMut(Now, &Attachment) -> anyhow::Result<(Director, Publisher)> + Send>;
 
 /// The director and everything it is connected to.
 pub struct Runtime<M: Medium = Folder> {
@@ -61,6 +61,7 @@ pub struct Runtime<M: Medium = Folder> {
     effects: Vec<Output>,
     /// Calls whose commands were given up.
     failed: Vec<CallId>,
+    publisher: Publisher,
     sweep_at: Mono,
     buffer: Vec<u8>,
     /// Process of the dataplane that is (or was last) attached.
@@ -102,6 +103,7 @@ impl<M: Medium> Runtime<M> {
         Self {
             start,
             director: None,
+            publisher: Publisher::default(),
             facts,
             directory,
             gauges,
@@ -166,7 +168,7 @@ impl<M: Medium> Runtime<M> {
         let director = self.director.as_ref().map_or(Mono::NEVER, Director::deadline);
         let waiting = self.shards.iter().any(|ends| ends.waiting() > 0);
         let retry = if waiting { now + RETRY_EVERY } else { Mono::NEVER };
-        director.min(self.sweep_at).min(retry)
+        director.min(self.sweep_at).min(retry).min(self.publisher.deadline())
     }
 
     fn take(&mut self, now: Now, input: Input) -> Option<Exit> {
@@ -192,6 +194,9 @@ impl<M: Medium> Runtime<M> {
             match output {
                 Output::Store(write) => {
                     self.directory.learn(&write.records);
+                    if self.publisher.learn(&write.records) {
+                        publish::outdate(&self.shards);
+                    }
                     self.facts.write(write);
                 }
                 Output::Command { shard, command } => self.commands.push((shard, command)),
@@ -214,7 +219,7 @@ impl<M: Medium> Runtime<M> {
             self.close_all(now);
             return Some(Exit::Restart("the dataplane came back with other memory"));
         }
-        let (director, table) = match (self.start)(now, &attachment) {
+        let (director, publisher) = match (self.start)(now, &attachment) {
             Ok(started) => started,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "the director cannot start");
@@ -222,10 +227,10 @@ impl<M: Medium> Runtime<M> {
             }
         };
         self.director = Some(director);
+        self.publisher = publisher;
         self.bell = Some(attachment.bell);
         self.shards = attachment.shards.into_iter().map(Ends::join).collect();
         for ends in &mut self.shards {
-            publish_table(ends, &table);
             // A predecessor may have shut new calls off.
             ends.drain(now.mono, false);
         }
@@ -355,6 +360,7 @@ impl<M: Medium> Runtime<M> {
     /// Writes leave the process first, then everything that may depend on them.
     fn let_out(&mut self, now: Now) {
         self.facts.flush();
+        self.publisher.publish(now.mono, &self.directory, &self.shards);
         for ends in &mut self.shards {
             ends.mark(self.facts.last());
         }
@@ -414,13 +420,6 @@ fn is_gone(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
         Err(_) => true,
-    }
-}
-
-fn publish_table(ends: &Ends, table: &Table) {
-    let Some(area) = ends.memory.ours.table() else { return };
-    if let Err(error) = table::publish(area, table) {
-        tracing::error!(%error, "the static routes do not fit their table and are not published");
     }
 }
 

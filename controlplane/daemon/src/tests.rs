@@ -21,7 +21,6 @@ use wire::event::{Cause, Direction, Incoming, Party, Summary};
 use wire::record::{self, LegRecord};
 use wire::region::{Region, Side, Sizes};
 use wire::ring::{Consumer, Producer, RECORD_BYTES_MAX};
-use wire::table::Table;
 use wire::{Command, Event, Service, Usage};
 
 use crate::bell::{self, Bell};
@@ -31,6 +30,7 @@ use crate::inbox::{Inbox, Input};
 use crate::link::{Attachment, Memory};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
+use crate::publish::Publisher;
 use crate::runtime::{Exit, Next, Runtime};
 use crate::sweep;
 use crate::tenant;
@@ -258,7 +258,7 @@ impl Life {
                 book.standing.extend(sweep::standing(&shard.theirs));
             }
             let director = Director::restore(Settings::default(), [1, 2, 3, 4], now, book);
-            Ok((director, Table::default()))
+            Ok((director, Publisher::default()))
         });
         let outside = Box::new(Recorder(Arc::clone(&recorded)));
         let runtime = Runtime::new(start, facts, directory, Arc::clone(&gauges), outside);

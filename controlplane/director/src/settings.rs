@@ -75,7 +75,8 @@ pub struct Book {
 
 impl Settings {
     /// Calls to this host go by number: it is an address, or a name of ours.
-    pub(crate) fn is_own_host(&self, host: &str) -> bool {
+    #[must_use]
+    pub fn is_own_host(&self, host: &str) -> bool {
         let own = party::host_and_port(&self.sip_host).map(|(host, _)| host).unwrap_or_default();
         host.parse::<IpAddr>().is_ok()
             || host.eq_ignore_ascii_case(&own)

@@ -26,6 +26,7 @@ use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
 
 use crate::link::Attached;
 use crate::park::Bells;
+use crate::tables::{Found, Tables};
 use crate::{Failure, STOP_MAX};
 
 /// Words of a ring between two shards (1 MiB).
@@ -120,6 +121,8 @@ impl Life {
     }
 
     fn run(self) -> Result<(), Failure> {
+        // Before its thread would be pinned with this one.
+        let tables = Tables::new()?;
         if let Some(cpu) = self.cpu {
             net::cpu::pin(cpu)?;
         }
@@ -143,6 +146,7 @@ impl Life {
             received: Vec::with_capacity(4_096),
             buffer: vec![0; RECORD_BYTES_MAX],
             rare_at: now.mono,
+            tables,
             transmit_failures: 0,
             truncated: 0,
         };
@@ -174,6 +178,7 @@ struct Breathing {
     received: Vec<Received>,
     buffer: Vec<u8>,
     rare_at: Mono,
+    tables: Tables,
     transmit_failures: u64,
     truncated: u64,
 }
@@ -188,6 +193,7 @@ impl Breathing {
         }
         let now = breath.now;
         self.shard.count_breath();
+        self.look_at_table();
         self.take_commands(now);
         self.take_handoffs(now);
         if !self.received.is_empty() {
@@ -347,17 +353,31 @@ impl Breathing {
         let new = failures - self.transmit_failures;
         self.transmit_failures = failures;
         self.shard.count_driver(Counter::DiscardTransmit, new);
-        let Some(controller) = self.controller.as_mut() else { return Ok(()) };
-        let Some(area) = controller.region.table() else { return Ok(()) };
-        match wire::table::read(area, &mut controller.table_seen) {
-            Ok(Some(table)) => {
-                tracing::info!(routes = table.routes.len(), "published table applied");
-                self.shard.handle_table(now, table);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!("the published table was refused: {error}"),
-        }
+        self.take_table(now);
         Ok(())
+    }
+
+    fn take_table(&mut self, now: base::Now) {
+        let Some(controller) = self.controller.as_mut() else { return };
+        let Some(area) = controller.region.table() else { return };
+        if let Some(read) = self.tables.poll(area) {
+            controller.table_seen = read.seen;
+            match read.found {
+                Found::Table(table) => self.shard.handle_table(now, table),
+                Found::Damaged => self.shard.count_driver(Counter::TableRefused, 1),
+                Found::Nothing => {}
+            }
+        }
+        if wire::table::is_outdated(area, controller.table_seen) {
+            self.tables.ask(area, controller.table_seen);
+        }
+    }
+
+    /// Another table may be on its way: until it is here, nobody is refused by the old one.
+    fn look_at_table(&mut self) {
+        let Some(controller) = self.controller.as_ref() else { return };
+        let Some(area) = controller.region.table() else { return };
+        self.shard.handle_outdated(wire::table::is_outdated(area, controller.table_seen));
     }
 
     /// A controlplane has come (again): its cursors for our events, its commands for us.

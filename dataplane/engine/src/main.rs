@@ -13,6 +13,7 @@ mod breath;
 mod link;
 mod park;
 mod plan;
+mod tables;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

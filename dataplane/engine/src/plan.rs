@@ -102,6 +102,7 @@ impl EnginePlan {
                 source_rate: plane.guard.source_rate,
                 source_burst: plane.guard.source_burst,
                 call_rate: plane.guard.call_rate,
+                stranger_rate: plane.guard.stranger_rate,
             },
             keys: keys()?,
             seed: random_u64()?,

@@ -17,9 +17,10 @@ use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
-use crate::route::{RouteHandle, host_text, route_uri};
+use crate::route::{Admits, RouteHandle, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
+use crate::transport::guard::Standing;
 use crate::transport::policy::may_describe;
 use crate::transport::reply::{response_hop, warning};
 use crate::usage::{cut, emit_unmade, text};
@@ -70,11 +71,18 @@ impl<'m> Shard<'m> {
             }
             Err(refused) => {
                 let Refused { code, cause, why, min_se } = refused;
+                let is_told = self.is_told(now, datagram, &refused);
+                let is_stranger = datagram.standing == Standing::Stranger;
                 let mut cx = self.cx(now, frames);
                 let uri = cut(text(message.uri_raw()));
                 let (at, source) = (now.wall, datagram.hop.to);
-                cx.emit_optional(&Event::Refused { at, source, code, cause, uri, why });
+                if is_told {
+                    cx.emit_optional(&Event::Refused { at, source, code, cause, uri, why });
+                }
                 cx.answer_with(datagram, message, code, |mut writer| {
+                    if is_stranger && code != 422 {
+                        return writer;
+                    }
                     if matches!(code, 500 | 503) {
                         writer = writer.field(Name::RetryAfter, b"5");
                     }
@@ -87,6 +95,18 @@ impl<'m> Shard<'m> {
         }
     }
 
+    /// Whether whom it concerns hears of a refusal. What strangers try at nobody's number concerns
+    /// nobody; what they try at somebody's is told as a sample.
+    fn is_told(&mut self, now: Now, datagram: &Datagram<'_>, refused: &Refused) -> bool {
+        let is_stranger = datagram.standing == Standing::Stranger;
+        let sampled = is_stranger || refused.cause == Cause::Forbidden && refused.why == NOT_FROM;
+        match refused.cause {
+            Cause::NoRoute if is_stranger => false,
+            _ if sampled => self.core.guard.may_tell(now.mono),
+            _ => true,
+        }
+    }
+
     /// Everything that can refuse a call before it costs anything; then its leg.
     fn take_call(
         &mut self,
@@ -95,12 +115,14 @@ impl<'m> Shard<'m> {
         call: &NewCall<'_>,
     ) -> Result<LegId, Refused> {
         let NewCall { datagram, message, .. } = *call;
-        if self.draining || !self.guard.call(now.mono) {
+        let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
+        let listed = self.admission(&uri, datagram)?;
+        if self.draining || !self.core.guard.call(now.mono) {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
         let taken = judge(&self.core, datagram, message)?;
-        let route = self.route_for(now, datagram, message)?;
+        let route = self.take_route(now, listed)?;
         let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
@@ -114,12 +136,14 @@ impl<'m> Shard<'m> {
             route,
             trusted,
             hides: hides_caller(message, trusted),
+            is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
         });
         let mut leg = Leg::new(id, self.core.epoch, side, hop, now.wall);
         leg.session.agreed = taken.session;
         let media = self.core.media_index(hop.via);
         let mut cx = Cx { now, frames, core: &mut self.core };
-        if !self.media.open(&mut cx, id, media, hop.to.ip()) {
+        // An application's call has its port once it is accepted.
+        if route.is_some() && !self.media.open(&mut cx, id, media, hop.to.ip()) {
             cx.count(Counter::RefusedNoPort);
             return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
         }
@@ -176,22 +200,42 @@ impl<'m> Shard<'m> {
         self.core.counters.count(Counter::LegCreated);
     }
 
-    fn route_for(
+    /// The static route that fits, or none where an application may be asked. Refused is what no
+    /// rule can allow.
+    fn admission(
+        &mut self,
+        uri: &sip::Uri<'_>,
+        datagram: &Datagram<'_>,
+    ) -> Result<Option<usize>, Refused> {
+        let source = datagram.hop.to.ip();
+        let listed = self.routes.find(uri, source);
+        if listed.is_some() {
+            return Ok(listed);
+        }
+        match self.routes.admits(uri, source) {
+            Admits::Yes => Ok(None),
+            Admits::NotFrom => {
+                self.core.counters.count(Counter::RefusedSource);
+                Err(Refused { why: NOT_FROM, ..Refused::new(403, Cause::Forbidden) })
+            }
+            Admits::Nobody => {
+                self.core.counters.count(Counter::RefusedUnknown);
+                Err(Refused { why: NOBODY, ..Refused::new(404, Cause::NoRoute) })
+            }
+        }
+    }
+
+    fn take_route(
         &mut self,
         now: Now,
-        datagram: &Datagram<'_>,
-        message: &Message<'_>,
+        listed: Option<usize>,
     ) -> Result<Option<RouteHandle>, Refused> {
-        if self.routes.is_empty() {
-            return Ok(None);
-        }
-        let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
-        let host = host_text(message.uri_raw());
-        let found = self.routes.find((&uri, host), datagram.hop.to.ip(), now.mono);
-        found.map_err(|(code, cause)| {
+        let Some(at) = listed else { return Ok(None) };
+        let taken = self.routes.take(at, now.mono).map_err(|(code, cause)| {
             self.core.counters.count(Counter::RefusedOverload);
             Refused { why: "the route is full", ..Refused::new(code, cause) }
-        })
+        });
+        taken.map(Some)
     }
 
     fn trusts(&self, route: Option<RouteHandle>, source: IpAddr) -> bool {
@@ -387,6 +431,10 @@ fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<
     }
 }
 
+/// The source is in no list of whoever was called.
+const NOT_FROM: &str = "this address may not call there";
+/// No number, domain or route fits.
+const NOBODY: &str = "nobody is there";
 /// There is no room for what must be kept.
 const NO_ROOM: Refused = Refused { why: "no room", ..Refused::new(503, Cause::Overload) };
 

@@ -13,6 +13,7 @@ use wire::region::Region;
 use crate::handoff::{Handoff, PeerMessage};
 use crate::outbox::Outbox;
 use crate::plan::{CLOSING_BYTES, Plan};
+use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
 
 /// The largest message we write, in bytes: what a large frame holds.
@@ -37,6 +38,8 @@ pub(crate) struct Core<'m> {
     pub(crate) page: Vec<u8>,
     /// Targets that said nothing lately.
     pub(crate) bad_targets: BadTargets,
+    /// Who may be heard, and answered.
+    pub(crate) guard: Guard,
     /// Legs in their slots, released or not: each has its closing event's room in `events`.
     pub(crate) legs_taken: usize,
     /// Legs that are joined with another.

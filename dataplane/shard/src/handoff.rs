@@ -20,16 +20,21 @@
 //! ```
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId};
+use base::{CallId, LegId, ShardId};
 use core::net::SocketAddr;
 use sdp::{Codec, CodecId, Direction, Plan, PlanFormat};
 use wire::event::Cause;
+
+pub use crate::transport::guard::Standing;
 
 /// A message to another shard.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Handoff<'a> {
     /// A SIP datagram whose owner is the receiving shard.
-    Sip { listener: u8, source: SocketAddr, bytes: &'a [u8] },
+    Sip { listener: u8, source: SocketAddr, standing: Standing, by: ShardId, bytes: &'a [u8] },
+    /// A source hears us: what it sent to the receiving shard named a leg or request of the
+    /// sender's.
+    Proven { source: SocketAddr },
     /// An RTP packet of `from`'s far end for `to` to send: numbers as received, payload type and
     /// payload already the receiver's.
     Media { to: LegId, from: LegId, starts: bool, bytes: &'a [u8] },

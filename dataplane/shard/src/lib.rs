@@ -58,6 +58,10 @@ use crate::transaction::{Clients, Servers, Transactions};
 use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
 
+/// A batch of no more than so many datagrams is served as it came, but for strangers.
+const FEW: usize = 32;
+/// Datagrams in a batch, about.
+const BATCH_MAX: usize = 4_096;
 /// How often counters are published and ports are looked after.
 const HOUSEKEEPING: core::time::Duration = core::time::Duration::from_millis(100);
 
@@ -69,9 +73,10 @@ pub struct Shard<'m> {
     transactions: Transactions,
     media: Media,
     routes: Routes,
-    guard: Guard,
     draining: bool,
     housekeeping_at: Mono,
+    /// Messages of a batch that begin something, or come from strangers: they wait for the others.
+    waiting: Vec<u32>,
     /// A SIP datagram being read while answers take frames.
     datagram: Vec<u8>,
     /// For messages being copied out of a queue while it is written to.
@@ -99,9 +104,9 @@ impl<'m> Shard<'m> {
             },
             media,
             routes: Routes::new(plan.keys.table),
-            guard: Guard::new(plan.guard, plan.keys.table),
             draining: false,
             housekeeping_at: now.mono,
+            waiting: Vec::with_capacity(BATCH_MAX),
             datagram: vec![0; base::frame::LARGE_BYTES],
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
             core: Core {
@@ -116,6 +121,7 @@ impl<'m> Shard<'m> {
                 transmits: VecDeque::with_capacity(4_096),
                 page: vec![0; MESSAGE_BYTES],
                 bad_targets: BadTargets::default(),
+                guard: Guard::new(plan.guard, plan.keys.table),
                 legs_taken: 0,
                 legs_joined: 0,
                 plan,
@@ -165,20 +171,27 @@ impl<'m> Shard<'m> {
     /// A batch of datagrams. Every frame is transmitted, handed over or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
         self.media.warm(batch);
-        for received in batch {
+        let mut waiting = core::mem::take(&mut self.waiting);
+        let others = batch.len().saturating_sub(FEW);
+        for (index, received) in (0..).zip(batch) {
             match received.at {
                 Local::Media(port) => {
                     let mut cx = Cx { now, frames, core: &mut self.core };
                     self.media.handle(&mut cx, received, port);
                 }
-                Local::Listener(listener) => {
-                    self.listener(now, frames, received, listener);
-                    // What the message made legs say to each other comes before the next one: a
-                    // call has both its legs before another takes their slots.
-                    self.drain(now, frames);
+                Local::Listener(_) if self.waits(now, frames, received, others > 0) => {
+                    waiting.push(index);
                 }
+                Local::Listener(listener) => self.listener(now, frames, received, listener),
             }
         }
+        for index in waiting.drain(..) {
+            let received = &batch[index as usize];
+            if let Local::Listener(listener) = received.at {
+                self.listener(now, frames, received, listener);
+            }
+        }
+        self.waiting = waiting;
         self.drain(now, frames);
     }
 
@@ -229,8 +242,14 @@ impl<'m> Shard<'m> {
 
     /// A new published table; it holds from the next new call on.
     pub fn handle_table(&mut self, now: Now, table: Table) {
+        self.core.guard.replace(route::networks(&table));
         self.routes.replace(table, now.mono);
         self.core.counters.count(Counter::TableApplied);
+    }
+
+    /// Another table is on its way, or is not: until it is there, this one refuses no call.
+    pub fn handle_outdated(&mut self, is_outdated: bool) {
+        self.routes.set_outdated(is_outdated);
     }
 
     /// Everything whose time has come. To be called at [`Shard::deadline`] or at any other moment.

@@ -79,6 +79,26 @@ pub struct GuardPlan {
     pub source_burst: u32,
     /// New calls per second, 0 for no limit.
     pub call_rate: u32,
+    /// Messages per second of all sources together that nobody knows, 0 for no limit.
+    pub stranger_rate: u32,
+}
+
+impl GuardPlan {
+    /// No limits at all.
+    pub const NONE: Self = Self { source_rate: 0, source_burst: 0, call_rate: 0, stranger_rate: 0 };
+
+    /// What one of them may send of it: messages per second, and at once.
+    pub(crate) fn stranger_source(&self) -> (u32, u32) {
+        match self.stranger_rate {
+            0 => (0, 0),
+            rate => ((rate / 8).max(1), (rate / 8).max(1)),
+        }
+    }
+
+    /// Refusals of strangers that are told, a second.
+    pub(crate) fn told_rate(&self) -> u32 {
+        self.stranger_rate.min(2)
+    }
 }
 
 /// Secrets of this run, shared by its shards.

@@ -6,9 +6,10 @@ use base::{HashKey, Mono};
 use core::net::IpAddr;
 use sip::Uri;
 use wire::event::Cause;
-use wire::table::{StaticRoute, Table};
+use wire::table::{Network, PlaceKind, StaticRoute, Table};
 
 use crate::transport::guard::Bucket;
+use crate::transport::networks::Networks;
 
 /// Names a route across tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,17 @@ pub(crate) struct Routes {
     listed: Vec<Listed>,
     states: Vec<State>,
     key: HashKey,
+    is_outdated: bool,
+}
+
+/// Whether an INVITE that no static route fits may be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admits {
+    Yes,
+    /// Whoever is called takes no calls from there.
+    NotFrom,
+    /// No number, no domain.
+    Nobody,
 }
 
 /// Why a call that a route fits is not taken.
@@ -55,7 +67,13 @@ pub(crate) type Full = (u16, Cause);
 
 impl Routes {
     pub(crate) fn new(key: HashKey) -> Self {
-        Self { table: Table::default(), listed: Vec::new(), states: Vec::new(), key }
+        Self {
+            table: Table::default(),
+            listed: Vec::new(),
+            states: Vec::new(),
+            key,
+            is_outdated: false,
+        }
     }
 
     /// A new table: what stood on a route or used its rate counts on, wherever it leads by now.
@@ -83,17 +101,12 @@ impl Routes {
         u32::try_from(at).ok()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table.routes.is_empty()
-    }
-
-    /// The first route whose domain, prefix and source fit. Over its limits: refused.
-    pub(crate) fn find(
-        &mut self,
-        (uri, host): (&Uri<'_>, &[u8]),
-        source: IpAddr,
-        now: Mono,
-    ) -> Result<Option<RouteHandle>, Full> {
+    /// The place of the first route whose domain, prefix and source fit.
+    pub(crate) fn find(&self, uri: &Uri<'_>, source: IpAddr) -> Option<usize> {
+        if self.table.routes.is_empty() {
+            return None;
+        }
+        let host = host_text(uri.raw);
         let fits = |route: &StaticRoute| {
             let domain =
                 route.domain.is_empty() || host.eq_ignore_ascii_case(route.domain.as_bytes());
@@ -101,7 +114,11 @@ impl Routes {
                 && sip::number::user_starts_with(uri, route.prefix.as_bytes())
                 && route.sources.iter().any(|network| network.contains(source))
         };
-        let Some(at) = self.table.routes.iter().position(fits) else { return Ok(None) };
+        self.table.routes.iter().position(fits)
+    }
+
+    /// One more call on the route at this place. Over its limits: refused.
+    pub(crate) fn take(&mut self, at: usize, now: Mono) -> Result<RouteHandle, Full> {
         let (route, listed) = (&self.table.routes[at], self.listed[at]);
         let state = &mut self.states[listed.state as usize];
         let full = route.calls_max > 0 && state.calls >= route.calls_max;
@@ -110,7 +127,37 @@ impl Routes {
             return Err((503, Cause::Overload));
         }
         let hint = u32::try_from(at).unwrap_or(u32::MAX);
-        Ok(Some(RouteHandle { id: listed.id, hint, state: listed.state }))
+        Ok(RouteHandle { id: listed.id, hint, state: listed.state })
+    }
+
+    /// Whether somebody answers for what is called, and takes calls from there. While another table
+    /// is on its way this one refuses nothing.
+    pub(crate) fn admits(&self, uri: &Uri<'_>, source: IpAddr) -> Admits {
+        let Some(admission) = self.table.admission.as_ref().filter(|_| !self.is_outdated) else {
+            return Admits::Yes;
+        };
+        let domain = || {
+            let mut host = [0; 255];
+            admission.sources_of(PlaceKind::Domain, host_value(uri, &mut host)?)
+        };
+        let number = || {
+            let number = sip::Number::from_uri(uri)?;
+            let digits = number.bytes();
+            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+            admission.sources_of(PlaceKind::Number, digits)
+        };
+        let is_tel = uri.scheme == sip::uri::Scheme::Tel;
+        let sources = if is_tel { number() } else { domain().or_else(number) };
+        match sources {
+            None => Admits::Nobody,
+            Some(sources) if sources.iter().any(|network| network.contains(source)) => Admits::Yes,
+            Some(_) => Admits::NotFrom,
+        }
+    }
+
+    /// Whether another table is on its way.
+    pub(crate) fn set_outdated(&mut self, is_outdated: bool) {
+        self.is_outdated = is_outdated;
     }
 
     fn at(&self, handle: RouteHandle) -> Option<usize> {
@@ -230,6 +277,31 @@ pub(crate) fn route_uri<'o>(
     Some(&out[..at])
 }
 
+/// Whose networks a table knows.
+pub(crate) fn networks(table: &Table) -> Networks {
+    let trunks: Vec<Network> = table.routes.iter().flat_map(|r| &r.sources).copied().collect();
+    match &table.admission {
+        None => Networks::everybody(&trunks),
+        Some(admission) => {
+            let known: Vec<Network> = admission.sources.iter().flatten().copied().collect();
+            Networks::new(&trunks, &known)
+        }
+    }
+}
+
+/// The host of a SIP URI as a domain is listed: an address without brackets.
+fn host_value<'o>(uri: &Uri<'_>, out: &'o mut [u8]) -> Option<&'o [u8]> {
+    use std::io::Write;
+    let room = out.len();
+    let mut rest = &mut *out;
+    match uri.host {
+        sip::Host::Name(name) => rest.write_all(name).ok()?,
+        sip::Host::Ip(address) => write!(rest, "{address}").ok()?,
+    }
+    let left = rest.len();
+    Some(&out[..room - left])
+}
+
 fn socket_text(address: core::net::SocketAddr, out: &mut [u8]) -> Option<&[u8]> {
     use std::io::Write;
     let room = out.len();
@@ -274,14 +346,14 @@ mod tests {
 
     fn find(routes: &mut Routes, uri: &str) -> Result<Option<RouteHandle>, Full> {
         let parsed = Uri::parse(uri.as_bytes()).unwrap();
-        let host = host_text(uri.as_bytes());
-        routes.find((&parsed, host), "192.0.2.7".parse().unwrap(), Mono(0))
+        let at = routes.find(&parsed, "192.0.2.7".parse().unwrap());
+        at.map(|at| routes.take(at, Mono(0))).transpose()
     }
 
     #[test]
     fn limits_follow_the_route_whatever_its_place_in_the_table() {
         let mut routes = Routes::new(HashKey([1, 2]));
-        let table = |list: &[StaticRoute]| Table { routes: list.to_vec() };
+        let table = |list: &[StaticRoute]| Table { routes: list.to_vec(), admission: None };
         routes.replace(table(&[route("1", 2), route("2", 1)]), Mono(0));
         let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
         let two = find(&mut routes, "sip:2@h").unwrap().unwrap();
@@ -301,7 +373,7 @@ mod tests {
     #[test]
     fn calls_count_on_while_their_route_is_away_or_leads_elsewhere() {
         let mut routes = Routes::new(HashKey([1, 2]));
-        let table = |list: &[StaticRoute]| Table { routes: list.to_vec() };
+        let table = |list: &[StaticRoute]| Table { routes: list.to_vec(), admission: None };
         routes.replace(table(&[route("1", 1), route("2", 1)]), Mono(0));
         let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
         routes.enter(one);
@@ -329,7 +401,10 @@ mod tests {
     #[test]
     fn a_number_is_routed_by_its_value_and_written_as_a_user_part_may_be() {
         let mut routes = Routes::new(HashKey([1, 2]));
-        routes.replace(Table { routes: vec![route("+1", 0), route("#", 0)] }, Mono(0));
+        routes.replace(
+            Table { routes: vec![route("+1", 0), route("#", 0)], admission: None },
+            Mono(0),
+        );
         assert!(find(&mut routes, "sip:%2B1555@h").unwrap().is_some());
         assert!(find(&mut routes, "sip:%2321@h").unwrap().is_some());
         assert!(find(&mut routes, "sip:2@h").unwrap().is_none());

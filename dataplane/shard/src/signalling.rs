@@ -18,6 +18,7 @@ use crate::media::Notice;
 use crate::transaction::{ClientId, Report};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, owner};
+use crate::transport::guard::{Standing, begins_call};
 use crate::transport::reply::{ALLOW, CHECKS};
 use crate::usage::{cut, text};
 
@@ -36,14 +37,66 @@ impl Shard<'_> {
             return self.cx(now, frames).discard(frame, Counter::DiscardSipKeepAlive);
         }
         self.core.counters.count(Counter::SipReceived);
+        let standing = match self.core.guard.admit(received.source, bytes, now.mono) {
+            Ok(standing) => standing,
+            Err(standing) if self.is_ours(now, bytes) => standing,
+            Err(_) => return self.cx(now, frames).discard(frame, Counter::DiscardSipRate),
+        };
         // Copied out, so that answers can take frames while the message is read.
         let mut copy = core::mem::take(&mut self.datagram);
         let len = bytes.len().min(copy.len());
         copy[..len].copy_from_slice(&bytes[..len]);
         frames.free(frame);
         let hop = Hop::datagram(listener, received.source);
-        self.sip(now, frames, &Datagram { hop, bytes: &copy[..len] }, false);
+        let taken_by = self.core.plan.shard;
+        let datagram = Datagram { hop, bytes: &copy[..len], standing, taken_by };
+        self.sip(now, frames, &datagram, false);
         self.datagram = copy;
+        // What the message made legs say to each other comes before the next one: a call has both
+        // its legs before another takes their slots.
+        self.drain(now, frames);
+    }
+
+    /// Whether a datagram waits until the rest of its batch is served: media and what belongs to
+    /// calls goes first where there is much, and strangers come last anyway.
+    pub(crate) fn waits(
+        &self,
+        now: Now,
+        frames: &dyn Frames,
+        received: &Received,
+        is_much: bool,
+    ) -> bool {
+        let standing = self.core.guard.standing(received.source, now.mono);
+        standing == Standing::Stranger || (is_much && begins_call(frames.bytes(received.frame)))
+    }
+
+    /// Whether a message from a source over its rate names a leg or a request of ours that is
+    /// there. The token of one that is over exempts nobody.
+    fn is_ours(&mut self, now: Now, bytes: &[u8]) -> bool {
+        if !self.core.guard.may_look(now.mono) {
+            return false;
+        }
+        let Ok(message) = Message::parse(bytes) else { return false };
+        let owner = owner(&self.core.plan, &message);
+        match owner.what {
+            Owned::Nobody => false,
+            _ if owner.shard != self.core.plan.shard => self.core.guard.may_hand_over(now.mono),
+            Owned::Leg(leg) => self.legs.get_mut(leg).is_some(),
+            Owned::Client(id) => self.transactions.clients.text(id).is_some(),
+        }
+    }
+
+    /// Its source hears us: it named something of ours that stands.
+    fn proven(&mut self, now: Now, datagram: &Datagram<'_>) {
+        let (source, by) = (datagram.hop.to, datagram.taken_by);
+        if !matches!(datagram.standing, Standing::Stranger | Standing::Proven) {
+            return;
+        }
+        if by == self.core.plan.shard {
+            self.core.guard.prove(source, now.mono);
+        } else if datagram.standing == Standing::Stranger {
+            self.push_handoff(by, &Handoff::Proven { source }, 64);
+        }
     }
 
     /// A SIP datagram that came here, or (`handed`) that another shard took for ours.
@@ -53,7 +106,7 @@ impl Shard<'_> {
             Err(malformed) => {
                 self.core.counters.count(Counter::DiscardSipMalformed);
                 if let Some(code) = malformed.answer()
-                    && self.guard.source(datagram.hop.to, now.mono)
+                    && self.core.guard.other(datagram.hop.to, datagram.standing, now.mono)
                 {
                     self.cx(now, frames).answer(datagram, malformed.partial(), code);
                 }
@@ -68,6 +121,9 @@ impl Shard<'_> {
             (true, Owned::Leg(leg)) => self.request(now, frames, datagram, &message, Some(leg)),
             (true, _) => self.request(now, frames, datagram, &message, None),
             (false, Owned::Client(id)) => {
+                if self.transactions.clients.text(id).is_some() {
+                    self.proven(now, datagram);
+                }
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 let outcome = self.transactions.clients.handle_response(&mut cx, id, &message);
                 if let Some(outcome) = outcome {
@@ -88,8 +144,9 @@ impl Shard<'_> {
 
     fn hand_over(&mut self, shard: u8, datagram: &Datagram<'_>) {
         let base::Door::Datagram(listener) = datagram.hop.via else { return };
-        let (source, bytes) = (datagram.hop.to, datagram.bytes);
-        self.push_handoff(shard, &Handoff::Sip { listener, source, bytes }, bytes.len() + 64);
+        let Datagram { hop, bytes, standing, taken_by: by } = *datagram;
+        let handoff = Handoff::Sip { listener, source: hop.to, standing, by, bytes };
+        self.push_handoff(shard, &handoff, bytes.len() + 64);
     }
 
     /// For another shard, at most `most` bytes encoded. What comes from outside may be lost.
@@ -132,9 +189,6 @@ impl Shard<'_> {
         message: &Message<'_>,
         leg: Option<LegId>,
     ) {
-        if leg.is_none() && !self.guard.source(datagram.hop.to, now.mono) {
-            return self.core.counters.count(Counter::DiscardSipRate);
-        }
         let method = message.method();
         let ack = method == Some(Method::Ack);
         let Ok(key) = TransactionKey::server(message, &self.core.plan.keys.token) else {
@@ -150,6 +204,14 @@ impl Shard<'_> {
                 self.ack(now, frames, message, leg);
             }
             return;
+        }
+        let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
+        if leg.is_some() {
+            self.proven(now, datagram);
+        } else if !begins_call(datagram.bytes)
+            && !self.core.guard.other(datagram.hop.to, datagram.standing, now.mono)
+        {
+            return self.core.counters.count(Counter::DiscardSipRate);
         }
         if ack {
             return self.ack(now, frames, message, leg);
@@ -180,8 +242,9 @@ impl Shard<'_> {
         refusal: sip::Refusal,
     ) {
         self.core.counters.count(Counter::RefusedProtocol);
+        let is_told = datagram.standing != Standing::Stranger;
         let mut cx = self.cx(now, frames);
-        if message.method() == Some(Method::Invite) {
+        if message.method() == Some(Method::Invite) && is_told {
             let uri = cut(text(message.uri_raw()));
             let (at, source, code) = (now.wall, datagram.hop.to, refusal.code);
             let cause = Cause::Protocol;
@@ -202,7 +265,11 @@ impl Shard<'_> {
                 self.new_call(now, frames, &NewCall { datagram, message, key, merge });
             }
             Some(Method::Options) => {
+                let is_stranger = datagram.standing == Standing::Stranger;
                 self.cx(now, frames).answer_with(datagram, message, 200, |writer| {
+                    if is_stranger {
+                        return writer;
+                    }
                     let writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, b"timer");
                     writer.field(Name::Accept, b"application/sdp")
                 });
@@ -247,9 +314,13 @@ impl Shard<'_> {
     /// A message of another shard or of a leg of this one.
     pub(crate) fn handoff(&mut self, now: Now, frames: &mut dyn Frames, bytes: &[u8]) {
         match wire::decode(bytes) {
-            Ok(Handoff::Sip { listener, source, bytes }) => {
+            Ok(Handoff::Sip { listener, source, standing, by, bytes }) => {
                 let hop = Hop::datagram(listener, source);
-                self.sip(now, frames, &Datagram { hop, bytes }, true);
+                let datagram = Datagram { hop, bytes, standing, taken_by: by };
+                self.sip(now, frames, &datagram, true);
+            }
+            Ok(Handoff::Proven { source }) => {
+                self.core.guard.prove(source, now.mono);
             }
             Ok(Handoff::Media { to, from, starts, bytes }) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };

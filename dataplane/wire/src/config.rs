@@ -93,13 +93,17 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guard {
-    /// SIP messages per second from one address (IPv4) or /64 (IPv6) outside dialogs; 0 for no
-    /// limit.
+    /// SIP messages per second from one known address (IPv4) or /64 (IPv6) outside dialogs, new
+    /// calls and others apart; 0 for no limit.
     pub source_rate: u32,
     /// Messages a source may send at once.
     pub source_burst: u32,
     /// New calls per second and shard; 0 for no limit.
     pub call_rate: u32,
+    /// SIP messages per second and shard of all sources together that are in no list of a trunk, an
+    /// account or a domain and have answered nothing of ours; one of them gets an eighth of it. 0
+    /// for no limit.
+    pub stranger_rate: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -243,7 +247,7 @@ impl Default for Limits {
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { source_rate: 2_000, source_burst: 4_000, call_rate: 0 }
+        Self { source_rate: 2_000, source_burst: 4_000, call_rate: 0, stranger_rate: 4_000 }
     }
 }
 

@@ -5,15 +5,83 @@
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
+use base::HashKey;
+
 use crate::WireError;
 
-/// Bytes a table may take.
-pub const TABLE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes a table may take: 150,000 places with their networks. Memory that nothing is written to is
+/// never taken.
+pub const TABLE_BYTES_MAX: usize = 2 << 20;
 
 /// Everything published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Table {
     pub routes: Vec<StaticRoute>,
+    /// Whom applications answer for, and whose calls; `None` where that is not told: then everybody
+    /// is asked about.
+    pub admission: Option<Admission>,
+}
+
+/// What may be called beside the static routes, and from where: an INVITE to nothing in here, or
+/// from nowhere that may call it, is refused without asking anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Admission {
+    /// Of the hashes; another one in each life of the controlplane, so that nobody can dial what
+    /// only looks like a place.
+    pub key: [u64; 2],
+    /// Lists of networks, which places point to.
+    pub sources: Vec<Vec<Network>>,
+    /// Sorted by hash, each hash once.
+    pub places: Vec<Place>,
+}
+
+/// A number or a domain that somebody answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    pub hash: u64,
+    /// Index of the networks that may call it.
+    pub sources: u32,
+}
+
+/// How a place is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// Digits, `*` and `#`, without the `+`.
+    Number,
+    /// Host of the Request-URI, of any case.
+    Domain,
+}
+
+impl Admission {
+    /// The hash under which a place stands.
+    #[must_use]
+    pub fn hash(&self, kind: PlaceKind, text: &[u8]) -> u64 {
+        let mut lower = [0; 255];
+        let text = match lower.get_mut(..text.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(text);
+                lower.make_ascii_lowercase();
+                &*lower
+            }
+            // Longer than any host or number that somebody could have.
+            None => text,
+        };
+        HashKey(self.key).hash(&[&[kind as u8], text])
+    }
+
+    /// The networks that may call a place; None if nobody answers for it.
+    #[must_use]
+    pub fn sources_of(&self, kind: PlaceKind, text: &[u8]) -> Option<&[Network]> {
+        let hash = self.hash(kind, text);
+        let at = self.places.binary_search_by_key(&hash, |place| place.hash).ok()?;
+        self.sources.get(self.places[at].sources as usize).map(Vec::as_slice)
+    }
+
+    fn is_sound(&self) -> bool {
+        let sorted = self.places.is_sorted_by(|left, right| left.hash < right.hash);
+        let sources = self.sources.len();
+        sorted && self.places.iter().all(|place| (place.sources as usize) < sources)
+    }
 }
 
 /// A route that the dataplane follows alone: a call from `sources` to `domain` and `prefix` goes to
@@ -145,7 +213,27 @@ pub fn read(area: &[AtomicU64], seen: &mut u64) -> Result<Option<Table>, WireErr
         return Ok(None);
     }
     *seen = before;
-    if fits { crate::decode(&bytes).map(Some) } else { Err(WireError::Malformed) }
+    if !fits {
+        return Err(WireError::Malformed);
+    }
+    let table: Table = crate::decode(&bytes)?;
+    match table.admission.as_ref().is_none_or(Admission::is_sound) {
+        true => Ok(Some(table)),
+        false => Err(WireError::Malformed),
+    }
+}
+
+/// Says that what stands there does not hold any more: whoever reads it asks about what it does not
+/// list, until another table is published.
+pub fn outdate(area: &[AtomicU64]) {
+    let sequence = area[0].load(Ordering::Relaxed) | 1;
+    area[0].store(sequence, Ordering::Release);
+}
+
+/// Whether another table than `seen` stands there, or is about to.
+#[must_use]
+pub fn is_outdated(area: &[AtomicU64], seen: u64) -> bool {
+    area[0].load(Ordering::Acquire) != seen
 }
 
 #[cfg(test)]
@@ -172,6 +260,7 @@ mod tests {
                 calls_max: 0,
                 ring_s: 60,
             }],
+            admission: None,
         };
         publish(&area, &table).unwrap();
         assert_eq!(read(&area, &mut seen), Ok(Some(table)));

@@ -130,7 +130,12 @@ fn plan() -> Plan {
             spare_ports: 4,
         },
         timers: Timers { session: Duration::from_secs(90), ..Timers::default() },
-        guard: GuardPlan { source_rate: 1_000, source_burst: 1_000, call_rate: 100 },
+        guard: GuardPlan {
+            source_rate: 1_000,
+            source_burst: 1_000,
+            call_rate: 100,
+            stranger_rate: 500,
+        },
         keys: Keys { token: Key([1; 16]), placement: Key([2; 16]), table: HashKey([3, 4]) },
         seed: 5,
     }

@@ -61,7 +61,14 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         }),
         encoded(&Event::Ended(summary())),
         encoded(&ToDataplane::Hello { layout: 1, pid: 2 }),
-        encoded(&Handoff::Sip { listener: 0, source, bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n" }),
+        encoded(&Handoff::Sip {
+            listener: 0,
+            source,
+            standing: shard::handoff::Standing::Known,
+            by: 0,
+            bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
+        }),
+        encoded(&Handoff::Proven { source }),
         encoded(&Handoff::Leg { to: leg, from: leg, message: PeerMessage::OfferRequest }),
         encoded(&Handoff::Leg {
             to: leg,

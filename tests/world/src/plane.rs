@@ -47,7 +47,7 @@ impl Default for PlaneSetup {
             legs: 64,
             transactions: 256,
             timers: Timers::default(),
-            guard: GuardPlan { source_rate: 0, source_burst: 0, call_rate: 0 },
+            guard: GuardPlan::NONE,
             spare_ports: 16,
             blocks: 1,
             foreign_ports: Vec::new(),

@@ -22,6 +22,8 @@ pub(super) const SETUP_MS: u32 = 600_000;
 /// A call so much older than we are, microseconds, had its cell when cells were looked through.
 const BYGONE_US: u64 = 100_000;
 const HEADERS_MAX: usize = 64;
+/// Told to whoever takes no calls from a source.
+const WELCOME_ERROR: u32 = 32_201;
 
 /// The endpoint that was called.
 struct Place {
@@ -104,9 +106,16 @@ impl Director {
             told_of(cause).unwrap_or_else(|| (32_011, true, cause.name()));
         let and = if why.is_empty() { "" } else { ": " };
         let message = format!("call from {source} to {uri} refused with {code}: {words}{and}{why}");
-        let owner = self.place(uri, source.ip()).map(|place| place.account);
-        if let Some(account) = owner {
-            let (message, reason) = (message.clone(), cause.name());
+        let place = self.place(uri, source.ip());
+        let owner = place.as_ref().map(|place| place.account);
+        if let Some(place) = place {
+            let account = place.account;
+            let message = message.clone();
+            // The dataplane knows the same lists, and tells of a sample.
+            let (number, reason) = match cause {
+                Cause::Forbidden if !place.welcome => (WELCOME_ERROR, place.rule),
+                _ => (number, cause.name()),
+            };
             let trouble = Trouble { warning, code: number, reason, message, ..Trouble::default() };
             self.alert_as(now, refused.alert(), account, trouble);
         }
@@ -166,7 +175,13 @@ impl Director {
             .account(place.account)
             .is_some_and(|account| account.status == AccountStatus::Active);
         if !place.welcome {
-            return Err(Refusal::new(403, Cause::Forbidden, "Forbidden", place.rule, 32_201));
+            return Err(Refusal::new(
+                403,
+                Cause::Forbidden,
+                "Forbidden",
+                place.rule,
+                WELCOME_ERROR,
+            ));
         }
         if !active {
             let reason = "account-not-active";

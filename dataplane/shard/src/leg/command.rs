@@ -4,7 +4,7 @@ use base::{CallId, Mono};
 use core::time::Duration;
 use wire::Command;
 use wire::counter::Counter;
-use wire::event::Party;
+use wire::event::{Cause, Party};
 
 use super::timers::Timer;
 use super::{Answer, LegMut};
@@ -12,6 +12,10 @@ use super::{Answer, LegMut};
 impl LegMut<'_, '_> {
     /// A command for this leg's call.
     pub(crate) fn command(&mut self, command: &Command<'_>) {
+        let ends = matches!(command, Command::Reject { .. } | Command::Hangup { .. });
+        if !ends && self.leg.is_waiting() && !self.take_port() {
+            return self.refuse_portless();
+        }
         match command {
             Command::Accept { account, setup_ms, .. } => self.accepted_by(*account, *setup_ms),
             Command::Progress { code, .. } if (101..200).contains(code) => {
@@ -32,6 +36,13 @@ impl LegMut<'_, '_> {
             Command::Limit { remaining_ms, .. } => self.limit(*remaining_ms),
             _ => self.cx.count(Counter::DiscardCommandMalformed),
         }
+    }
+
+    /// The application has taken the call, and there is no port for it.
+    fn refuse_portless(&mut self) {
+        self.cx.count(Counter::RefusedNoPort);
+        let answer = Answer { retry_after: 5, why: "no media port", ..Answer::new(503) };
+        self.refuse(&answer, Cause::NoPort, Party::Switch);
     }
 
     fn limit(&mut self, remaining_ms: u32) {

@@ -72,7 +72,9 @@ impl LegMut<'_, '_> {
     /// The call is ours: 100 Trying, then the controlplane is asked. (A static route was told
     /// before.)
     pub(crate) fn begin(&mut self, message: &Message<'_>) {
-        self.reply(&Answer::new(100));
+        if !self.leg.is_stranger() {
+            self.reply(&Answer::new(100));
+        }
         if self.leg.route().is_some() {
             return self.leg.deadlines.clear(Timer::Hold);
         }
@@ -114,6 +116,9 @@ impl LegMut<'_, '_> {
             write_reply(out, core, leg, (&message, &tag), answer)
         });
         let Some(frame) = frame else { return false };
+        if self.leg.is_stranger() && answer.code >= 200 {
+            return self.reply_once(frame, invite, answer.code);
+        }
         let success = (200..300).contains(&answer.code);
         if success && !self.accept(frame, invite, cseq) {
             self.cx.discard(frame, wire::counter::Counter::DiscardNoRoom);
@@ -128,6 +133,28 @@ impl LegMut<'_, '_> {
             self.cx.core.arena.free(&mut side.text);
         }
         sent.is_some()
+    }
+
+    /// The final answer of a stranger: paid by its request, sent once, forgotten.
+    fn reply_once(
+        &mut self,
+        frame: base::Frame,
+        invite: crate::transaction::ServerId,
+        code: u16,
+    ) -> bool {
+        let Side::Inbound(side) = &mut self.leg.side else { return false };
+        let request = self.cx.core.arena.get(&side.text).len();
+        self.leg.story.code = code;
+        self.cx.core.arena.free(&mut side.text);
+        let hop = self.transactions.servers.hop(invite);
+        self.transactions.servers.end(self.cx.core, invite);
+        let source = self.leg.signalling.hop.to;
+        let answer = usize::from(frame.len);
+        match hop.filter(|_| self.cx.core.guard.pay(source, request, answer)) {
+            Some(hop) => self.cx.send_sip(hop, Some(frame)),
+            None => self.cx.discard(frame, wire::counter::Counter::DiscardSipBudget),
+        }
+        true
     }
 
     /// A 2xx of ours is on its way in this transaction: it is kept and repeated until its ACK

@@ -176,6 +176,9 @@ pub(crate) struct Inbound {
     pub(crate) trusted: bool,
     /// The caller must not be shown to the called side by us.
     pub(crate) hides: bool,
+    /// Nobody knows its source, and no application has accepted it so far: it costs nothing but its
+    /// leg, and is answered once.
+    pub(crate) is_stranger: bool,
 }
 
 /// A leg whose INVITE we send.
@@ -262,6 +265,11 @@ impl Leg {
             Side::Outbound(side) => Some(side),
             Side::Inbound(_) => None,
         }
+    }
+
+    /// An incoming leg of a stranger that no application has accepted.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.inbound().is_some_and(|side| side.is_stranger)
     }
 
     /// The static route that it follows.
@@ -402,6 +410,16 @@ impl LegMut<'_, '_> {
     /// Writes the leg's record, so that a successor can end and bill it.
     pub(crate) fn record(&self) {
         crate::usage::record(&self.cx, self.leg);
+    }
+
+    /// The leg's media port, taken now if it has none. False if there is none to be had.
+    pub(crate) fn take_port(&mut self) -> bool {
+        if self.media.stream(self.leg.id).is_some() {
+            return true;
+        }
+        let hop = self.leg.signalling.hop;
+        let address = self.cx.core.media_index(hop.via);
+        self.media.open(&mut self.cx, self.leg.id, address, hop.to.ip())
     }
 
     /// Our own address towards its far end.

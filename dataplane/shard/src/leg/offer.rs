@@ -284,8 +284,8 @@ impl LegMut<'_, '_> {
     }
 
     /// Our side of the leg's description.
-    fn local(&self, version: u32) -> sdp::Local {
-        let port = self.media.stream(self.leg.id).map_or(0, |stream| stream.port.port);
+    fn local(&mut self, version: u32) -> sdp::Local {
+        let port = self.media.describe(self.leg.id);
         sdp::Local {
             rtp: core::net::SocketAddr::new(self.media_address(), port),
             rtcp: sdp::Rtcp::NextPort,
@@ -312,12 +312,18 @@ impl LegMut<'_, '_> {
         write: impl Fn(&Self, &sdp::Local, &mut [u8]) -> Result<usize, SdpError>,
     ) -> Result<Stored, BadOffer> {
         let version = self.leg.offer.version.max(1);
-        let mut len = write(self, &self.local(version), page)?;
+        let mut len = {
+            let local = self.local(version);
+            write(self, &local, page)?
+        };
         let last = self.leg.offer.to_send().map(|text| self.cx.core.arena.get(text));
         let changed = last.is_some_and(|last| last != &page[..len]);
         let version = if changed { version + 1 } else { version };
         if changed {
-            len = write(self, &self.local(version), page)?;
+            len = {
+                let local = self.local(version);
+                write(self, &local, page)?
+            };
         }
         let stored = self.cx.core.arena.store(&page[..len]).ok_or(BadOffer::FULL)?;
         self.leg.offer.version = version;

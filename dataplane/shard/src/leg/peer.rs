@@ -476,6 +476,11 @@ impl LegMut<'_, '_> {
         }
         let setup = core::time::Duration::from_millis(u64::from(setup_ms.max(1_000)));
         self.leg.story.account = account;
+        if let Side::Inbound(side) = &mut self.leg.side
+            && core::mem::take(&mut side.is_stranger)
+        {
+            self.reply(&Answer::new(100));
+        }
         self.leg.deadlines.clear(Timer::Hold);
         self.leg.deadlines.set(Timer::Setup, self.cx.now.mono + setup);
         if let Some(cell) = self.cx.core.cell(self.leg.id) {

@@ -135,6 +135,7 @@ impl Bed {
         let words: Vec<AtomicU64> =
             (0..sizes.words(Side::Dataplane)).map(|_| AtomicU64::new(0)).collect();
         let core = Core {
+            guard: crate::transport::guard::Guard::new(plan.guard, plan.keys.table),
             region: Region::create(words.leak(), Side::Dataplane, sizes, 1),
             epoch: 1,
             counters: Counters::default(),
@@ -293,7 +294,7 @@ fn shard_plan() -> Plan {
         media: vec![MediaPlan { advertised, blocks: vec![0x4000] }],
         limits: Limits { spare_ports: 4, ..Limits::for_legs(8, 8) },
         timers: Timers::default(),
-        guard: GuardPlan { source_rate: 0, source_burst: 0, call_rate: 0 },
+        guard: GuardPlan::NONE,
         keys: Keys {
             token: sip::token::Key([0; 16]),
             placement: sip::token::Key([0; 16]),

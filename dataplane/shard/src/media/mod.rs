@@ -167,10 +167,21 @@ impl Media {
     /// The leg is over: its stream is idle again, its port rests.
     pub(crate) fn close(&mut self, cx: &mut Cx<'_, '_>, leg: LegId) {
         let Some(stream) = self.stream_mut(leg) else { return };
-        let port = stream.port;
+        let (port, is_told) = (stream.port, stream.is_told);
         *stream = Stream::idle();
         self.timers.cancel(leg.index());
-        self.ports.give(port, cx.now.mono, &mut cx.core.flows);
+        match is_told {
+            true => self.ports.give(port, cx.now.mono, &mut cx.core.flows),
+            false => self.ports.give_untold(port),
+        }
+    }
+
+    /// The leg's port, which its far end is told by this; 0 if it has none.
+    pub(crate) fn describe(&mut self, leg: LegId) -> u16 {
+        self.stream_mut(leg).map_or(0, |stream| {
+            stream.is_told = true;
+            stream.port.port
+        })
     }
 
     /// The stream of a leg that has one.

@@ -81,6 +81,15 @@ impl Ports {
         }
     }
 
+    /// A pair that no far end was told of: nothing will come for it.
+    pub(crate) fn give_untold(&mut self, port: MediaPort) {
+        let Some(address) = self.addresses.get_mut(usize::from(port.address)) else { return };
+        if let Some(place) = address.place(port.port) {
+            address.owners[place] = LegId::NONE;
+            address.spare.push_front(port.port);
+        }
+    }
+
     /// Wakes rested pairs and asks for more where spares are few.
     pub(crate) fn refill(&mut self, now: Mono, flows: &mut VecDeque<Flow>) {
         for (index, address) in (0..).zip(&mut self.addresses) {

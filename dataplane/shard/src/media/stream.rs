@@ -71,6 +71,8 @@ pub(crate) struct Stream {
     pub(crate) specials: Specials,
     /// The far end's description is known.
     pub(crate) on: bool,
+    /// The far end was told our port.
+    pub(crate) is_told: bool,
     /// Packets of speech taken whose payload the listener cannot hear, since the formats are as
     /// they are: billed silence if it goes on.
     pub(crate) undeliverable: u32,
@@ -140,6 +142,7 @@ impl Stream {
             receiver: Receiver::new(CLOCK_HZ, Probation::None),
             specials: [Special::NONE; PLAN_FORMATS_MAX],
             on: false,
+            is_told: false,
             undeliverable: 0,
             converted: 0,
             known: Known { described: plan.remote_rtp, signalling, former: None },

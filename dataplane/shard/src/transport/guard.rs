@@ -1,35 +1,52 @@
-//! The guard at the door: token buckets per source (an IPv4 address or an IPv6 /64) and per shard,
-//! asked before a message is parsed further than its first line. The table is bounded and hashed
-//! with a secret; where two sources fall on one entry, the newcomer takes it over (with a full
-//! bucket), so that nobody can be starved on purpose.
+//! The guard at the door, asked before a message is parsed or handed over.
+//!
+//! ```text
+//!   source --> standing: Trunk, Known  a network of a route's, or of somebody's list
+//!                        Proven        has shown that it hears us: a tag or branch of ours came back
+//!                        Stranger      anybody else; whoever forges an address is one, too
+//!   standing --> its own table of sources, two buckets each (INVITE and CANCEL, others)
+//!   Stranger --> one bucket of the whole shard besides
+//! ```
+//!
+//! Each class has a table of its own, so that nobody's flood takes another class's places. A table
+//! is bounded and hashed with a secret. A source that is new in it begins with a small burst; where
+//! all places are taken by others that were heard lately, it shares one place with all such. So a
+//! thousand addresses get no more than the table holds, and a million no more than that.
+//!
+//! What a stranger is answered is paid from what it sent (THREATS.md, amplification): an answer is
+//! at most one and a half times the request, and all of them no more than all requests.
 
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use base::{HashKey, Mono};
 
+use super::networks::Networks;
 use crate::plan::GuardPlan;
 
-const ENTRIES: usize = 4_096;
+/// Places of a class, in sets of [`WAYS`].
+const PLACES: usize = 4_096;
+const WAYS: usize = 4;
+/// A place whose source was not heard for so long may be another's.
+const FORGOTTEN: Duration = Duration::from_secs(10);
+/// How long a source is believed to hear us.
+const PROVEN: Duration = Duration::from_secs(600);
+/// A proof is told again no earlier than this, so that it need not be written for each message.
+const PROVEN_AGAIN: Duration = Duration::from_secs(60);
+/// What a new source may send at once, messages.
+const FIRST_BURST: u32 = 20;
+/// Bytes of answers that a stranger may be owed: what it is answered first may be longer than what
+/// it asked, and an answer is never paid by what was sent long ago.
+const CREDIT_FIRST: u32 = 256;
+const CREDIT_MAX: u32 = 2_048;
+/// Looks into messages of strangers over their rate, for a token of ours; a second.
+const LOOKS: u32 = 20_000;
 
 /// A bucket of tokens that fills with time. Counts in 1/1000 of a token.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bucket {
     milli: u64,
     filled: Mono,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    source: u64,
-    bucket: Bucket,
-}
-
-#[derive(Debug)]
-pub(crate) struct Guard {
-    plan: GuardPlan,
-    key: HashKey,
-    sources: Vec<Entry>,
-    calls: Bucket,
 }
 
 impl Bucket {
@@ -56,54 +73,366 @@ impl Bucket {
     }
 }
 
-impl Guard {
-    pub(crate) fn new(plan: GuardPlan, key: HashKey) -> Self {
-        let calls = Bucket::full(plan.call_rate, Mono(0));
-        Self { plan, key, sources: vec![Entry::default(); ENTRIES], calls }
+/// What is known of where a message comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Standing {
+    /// A network that a static route takes calls from.
+    Trunk,
+    /// A network in somebody's list, if that is not open to the world.
+    Known,
+    /// It has shown that it hears what we send.
+    Proven,
+    Stranger,
+}
+
+/// A source in its class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    /// Hash of its address; 0 for nobody.
+    hash: u64,
+    heard: Mono,
+    /// INVITE and CANCEL, so that a flood of others in a trunk's name keeps no call of it away.
+    calls: Bucket,
+    others: Bucket,
+    /// Bytes that it may be answered.
+    credit: u32,
+}
+
+/// The sources of a class.
+#[derive(Debug)]
+struct Sources {
+    places: Vec<Source>,
+    /// All that found no place.
+    shared: Source,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Proof {
+    hash: u64,
+    until: Mono,
+}
+
+#[derive(Debug)]
+pub(crate) struct Guard {
+    plan: GuardPlan,
+    key: HashKey,
+    networks: Networks,
+    trunks: Sources,
+    known: Sources,
+    strangers: Sources,
+    proofs: Vec<Proof>,
+    /// All messages of strangers.
+    all_strangers: Bucket,
+    looks: Bucket,
+    tokens: Bucket,
+    calls: Bucket,
+    told: Bucket,
+}
+
+impl Source {
+    fn new(hash: u64, burst: u32, now: Mono) -> Self {
+        let bucket = Bucket::full(burst, now);
+        Self { hash, heard: now, calls: bucket, others: bucket, credit: CREDIT_FIRST }
+    }
+}
+
+impl Sources {
+    fn new() -> Self {
+        Self { places: vec![Source::default(); PLACES], shared: Source::default() }
     }
 
-    /// May this source be heard at all now?
-    pub(crate) fn source(&mut self, source: SocketAddr, now: Mono) -> bool {
-        if self.plan.source_rate == 0 {
-            return true;
+    fn set(&mut self, hash: u64) -> &mut [Source] {
+        let sets = PLACES / WAYS;
+        let first = usize::try_from(hash).unwrap_or(0) % sets * WAYS;
+        &mut self.places[first..first + WAYS]
+    }
+
+    /// The source's place; a new one if it has none.
+    fn place(&mut self, hash: u64, burst: u32, now: Mono) -> &mut Source {
+        let set = self.set(hash);
+        let own = set.iter().position(|source| source.hash == hash);
+        let free = |source: &Source| source.hash == 0 || now.since(source.heard) > FORGOTTEN;
+        let at = own.or_else(|| set.iter().position(free));
+        let Some(at) = at else {
+            if self.shared.heard == Mono(0) {
+                self.shared = Source::new(0, burst, now);
+            }
+            self.shared.heard = now;
+            return &mut self.shared;
+        };
+        // The set is looked up again: the borrow of the other branch ends here.
+        let source = &mut self.set(hash)[at];
+        if own.is_none() {
+            *source = Source::new(hash, burst, now);
         }
+        source.heard = now;
+        source
+    }
+
+    /// The place that it has, or shares.
+    fn found(&mut self, hash: u64) -> &mut Source {
+        match self.set(hash).iter().position(|source| source.hash == hash) {
+            Some(at) => &mut self.set(hash)[at],
+            None => &mut self.shared,
+        }
+    }
+}
+
+impl Guard {
+    pub(crate) fn new(plan: GuardPlan, key: HashKey) -> Self {
+        let full = |rate: u32| Bucket::full(rate, Mono(0));
+        Self {
+            plan,
+            key,
+            networks: Networks::everybody(&[]),
+            trunks: Sources::new(),
+            known: Sources::new(),
+            strangers: Sources::new(),
+            proofs: vec![Proof::default(); PLACES],
+            all_strangers: full(plan.stranger_rate),
+            looks: full(LOOKS),
+            tokens: full(plan.stranger_rate),
+            calls: full(plan.call_rate),
+            told: full(plan.told_rate()),
+        }
+    }
+
+    /// Another table: whose networks are known from now on.
+    pub(crate) fn replace(&mut self, networks: Networks) {
+        self.networks = networks;
+    }
+
+    fn hash(&self, source: SocketAddr) -> u64 {
         let hash = match source.ip().to_canonical() {
             IpAddr::V4(address) => self.key.hash(&[&address.octets()]),
             IpAddr::V6(address) => self.key.hash(&[&address.octets()[..8]]),
         };
-        let entry = &mut self.sources[usize::try_from(hash).unwrap_or(0) % ENTRIES];
-        if entry.source != hash {
-            *entry = Entry { source: hash, bucket: Bucket::full(self.plan.source_burst, now) };
-        }
-        entry.bucket.take(self.plan.source_rate, self.plan.source_burst, now)
+        hash.max(1)
     }
 
-    /// May another call begin on this shard now?
-    pub(crate) fn call(&mut self, now: Mono) -> bool {
-        self.calls.take(self.plan.call_rate, self.plan.call_rate.max(1), now)
+    /// What is known of a source.
+    pub(crate) fn standing(&self, source: SocketAddr, now: Mono) -> Standing {
+        self.standing_of(self.hash(source), source.ip(), now)
     }
+
+    fn standing_of(&self, hash: u64, address: IpAddr, now: Mono) -> Standing {
+        match self.networks.standing(address) {
+            Standing::Stranger if self.is_proven(hash, now) => Standing::Proven,
+            standing => standing,
+        }
+    }
+
+    fn is_proven(&self, hash: u64, now: Mono) -> bool {
+        let proof = self.proofs[usize::try_from(hash).unwrap_or(0) % PLACES];
+        proof.hash == hash && proof.until > now
+    }
+
+    /// The source hears us. True if that is news.
+    pub(crate) fn prove(&mut self, source: SocketAddr, now: Mono) -> bool {
+        let hash = self.hash(source);
+        let proof = &mut self.proofs[usize::try_from(hash).unwrap_or(0) % PLACES];
+        let lasts = proof.hash == hash && proof.until > now + (PROVEN - PROVEN_AGAIN);
+        if !lasts {
+            *proof = Proof { hash, until: now + PROVEN };
+        }
+        !lasts
+    }
+
+    /// May this message be read now? An error if its source, or all strangers together, sent too
+    /// many.
+    pub(crate) fn admit(
+        &mut self,
+        source: SocketAddr,
+        bytes: &[u8],
+        now: Mono,
+    ) -> Result<Standing, Standing> {
+        let hash = self.hash(source);
+        let standing = self.standing_of(hash, source.ip(), now);
+        let granted = match standing {
+            Standing::Stranger => self.admit_stranger(hash, bytes, now),
+            // What names nothing of ours is counted once that is known ([`Guard::other`]).
+            _ if !begins_call(bytes) => true,
+            _ => self.take(hash, standing, true, now),
+        };
+        if granted { Ok(standing) } else { Err(standing) }
+    }
+
+    fn admit_stranger(&mut self, hash: u64, bytes: &[u8], now: Mono) -> bool {
+        let (rate, burst) = self.plan.stranger_source();
+        let place = self.strangers.place(hash, burst.min(FIRST_BURST), now);
+        let bucket = match begins_call(bytes) {
+            true => &mut place.calls,
+            false => &mut place.others,
+        };
+        let all = self.plan.stranger_rate;
+        let granted = bucket.take(rate, burst, now) && self.all_strangers.take(all, all, now);
+        if granted {
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            place.credit = place.credit.saturating_add(len).min(CREDIT_MAX);
+        }
+        granted
+    }
+
+    fn take(&mut self, hash: u64, standing: Standing, is_call: bool, now: Mono) -> bool {
+        let GuardPlan { source_rate, source_burst, .. } = self.plan;
+        let sources = match standing {
+            Standing::Trunk => &mut self.trunks,
+            _ => &mut self.known,
+        };
+        let place = sources.place(hash, source_burst, now);
+        let bucket = if is_call { &mut place.calls } else { &mut place.others };
+        bucket.take(source_rate, source_burst, now)
+    }
+
+    /// A message that was admitted and begins no call names nothing of ours, either: may it be
+    /// served?
+    pub(crate) fn other(&mut self, source: SocketAddr, standing: Standing, now: Mono) -> bool {
+        // A stranger's was counted before it was read.
+        standing == Standing::Stranger || self.take(self.hash(source), standing, false, now)
+    }
+
+    /// A source over its rate: may its message be looked into for a token of ours?
+    pub(crate) fn may_look(&mut self, now: Mono) -> bool {
+        self.looks.take(LOOKS, LOOKS, now)
+    }
+
+    /// The same, whose token names another shard: may it be handed over?
+    pub(crate) fn may_hand_over(&mut self, now: Mono) -> bool {
+        let rate = self.plan.stranger_rate;
+        self.tokens.take(rate, rate, now)
+    }
+
+    /// May a stranger's request of `request` bytes be answered with so many? Then it is paid.
+    pub(crate) fn pay(&mut self, source: SocketAddr, request: usize, answer: usize) -> bool {
+        if self.plan.stranger_rate == 0 {
+            return true;
+        }
+        let hash = self.hash(source);
+        let place = self.strangers.found(hash);
+        let answer_bytes = u32::try_from(answer).unwrap_or(u32::MAX);
+        let paid = answer * 2 <= request * 3 && place.credit >= answer_bytes;
+        if paid {
+            place.credit -= answer_bytes;
+        }
+        paid
+    }
+
+    /// May one more call begin on this shard?
+    pub(crate) fn call(&mut self, now: Mono) -> bool {
+        let rate = self.plan.call_rate;
+        self.calls.take(rate, rate, now)
+    }
+
+    /// May one more refusal of a stranger be told to whom it concerns? A flood is told as a few.
+    pub(crate) fn may_tell(&mut self, now: Mono) -> bool {
+        let rate = self.plan.told_rate();
+        self.told.take(rate, rate, now)
+    }
+}
+
+/// By its first bytes: an INVITE or its CANCEL, which are kept in order.
+pub(crate) fn begins_call(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"INVITE ") || bytes.starts_with(b"CANCEL ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
+    use wire::table::Network;
+
+    const PLAN: GuardPlan =
+        GuardPlan { source_rate: 1_000, source_burst: 2_000, call_rate: 0, stranger_rate: 500 };
+
+    fn guard() -> Guard {
+        let mut guard = Guard::new(PLAN, HashKey([1, 2]));
+        let network = |text: &str| text.parse::<Network>().unwrap();
+        let trunks = [network("192.0.2.0/24")];
+        let known = [network("198.51.100.0/24"), network("0.0.0.0/0")];
+        guard.replace(Networks::new(&trunks, &known));
+        guard
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        format!("{text}:5060").parse().unwrap()
+    }
+
+    fn numbered(number: u32) -> SocketAddr {
+        SocketAddr::from((core::net::Ipv4Addr::from(0x1400_0000 + number), 5_060))
+    }
+
+    const START: Mono = Mono(1_000_000_000);
+
+    /// Messages granted out of `count`, evenly over a second.
+    fn granted(guard: &mut Guard, from: impl Fn(u32) -> SocketAddr, bytes: &[u8]) -> u32 {
+        let step = |number: u32| START + Duration::from_micros(u64::from(number) * 10);
+        (0..100_000).map(|n| u32::from(guard.admit(from(n), bytes, step(n)).is_ok())).sum()
+    }
 
     #[test]
-    fn a_flood_is_cut_to_its_rate_and_others_are_not() {
-        let plan = GuardPlan { source_rate: 100, source_burst: 50, call_rate: 0 };
-        let mut guard = Guard::new(plan, HashKey([1, 2]));
-        let flood: SocketAddr = "192.0.2.1:5060".parse().unwrap();
-        let honest: SocketAddr = "192.0.2.2:5060".parse().unwrap();
-        let mut now = Mono(1_000_000_000);
-        let mut granted = 0;
-        for step in 0..10_000_u32 {
-            now = now + Duration::from_micros(1_000);
-            granted += u32::from(guard.source(flood, now));
-            if step % 20 == 0 {
-                assert!(guard.source(honest, now));
+    fn a_stranger_begins_small_and_gets_a_share_of_what_all_get() {
+        let mut guard = guard();
+        let (rate, _) = PLAN.stranger_source();
+        let got = granted(&mut guard, |_| address("203.0.113.1"), b"OPTIONS");
+        assert!(got <= FIRST_BURST + rate + 1, "{got}");
+        assert!(got >= rate, "{got}");
+    }
+
+    #[test]
+    fn more_addresses_than_places_get_no_more_than_the_shard_allows() {
+        let mut guard = guard();
+        let got = granted(&mut guard, numbered, b"INVITE ");
+        assert!(got <= PLAN.stranger_rate * 2 + 1, "{got}: the burst and a second");
+        let honest = guard.admit(address("198.51.100.9"), b"INVITE ", START);
+        assert_eq!(honest, Ok(Standing::Known));
+        assert_eq!(guard.admit(address("192.0.2.9"), b"INVITE ", START), Ok(Standing::Trunk));
+    }
+
+    #[test]
+    fn what_is_sent_in_a_trunks_name_keeps_none_of_its_calls_away() {
+        let mut guard = guard();
+        let trunk = address("192.0.2.9");
+        let served = (0..100_000).filter(|_| guard.other(trunk, Standing::Trunk, START)).count();
+        assert_eq!(served, PLAN.source_burst as usize);
+        assert_eq!(guard.admit(trunk, b"INVITE ", START), Ok(Standing::Trunk));
+    }
+
+    #[test]
+    fn a_list_open_to_the_world_makes_nobody_known_and_a_proof_does_for_a_while() {
+        let mut guard = guard();
+        let source = address("203.0.113.7");
+        assert_eq!(guard.standing(source, START), Standing::Stranger);
+        assert!(guard.prove(source, START));
+        assert!(!guard.prove(source, START + Duration::from_secs(1)), "no news");
+        assert_eq!(guard.standing(source, START), Standing::Proven);
+        assert!(guard.prove(source, START + PROVEN_AGAIN + Duration::from_secs(1)));
+        let later = START + PROVEN_AGAIN + PROVEN + Duration::from_secs(2);
+        assert_eq!(guard.standing(source, later), Standing::Stranger);
+    }
+
+    #[test]
+    fn answers_are_paid_by_requests() {
+        let mut guard = guard();
+        let source = address("203.0.113.7");
+        let (mut asked, mut answered) = (0, 0);
+        for round in 0..10_000_u64 {
+            let now = START + Duration::from_millis(round * 20);
+            if guard.admit(source, &[b'x'; 300], now).is_err() {
+                continue;
+            }
+            asked += 300;
+            assert!(!guard.pay(source, 300, 451), "over one and a half times");
+            if guard.pay(source, 300, 414) {
+                answered += 414;
             }
         }
-        assert!((1_000..=1_060).contains(&granted), "{granted}");
+        assert!(answered <= asked + CREDIT_FIRST, "{answered} for {asked}");
+        assert!(answered * 10 >= asked * 9, "{answered} for {asked}");
+    }
+
+    #[test]
+    fn nobody_is_limited_where_no_rates_are() {
+        let mut guard = Guard::new(GuardPlan::NONE, HashKey([1, 2]));
+        assert_eq!(granted(&mut guard, numbered, b"INVITE "), 100_000);
+        assert!(guard.pay(numbered(1), 100, 10_000) && guard.call(START));
     }
 }

@@ -2,12 +2,15 @@
 
 pub(crate) mod demux;
 pub(crate) mod guard;
+pub(crate) mod networks;
 pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
 
-use base::{Door, Frame, Hop, Local};
+use base::{Door, Frame, Hop, Local, ShardId};
 use wire::counter::Counter;
+
+use guard::Standing;
 
 use crate::cx::{Core, Cx};
 
@@ -17,6 +20,9 @@ pub(crate) struct Datagram<'d> {
     /// The listener it came to and the address it came from.
     pub(crate) hop: Hop,
     pub(crate) bytes: &'d [u8],
+    /// What is known of its source, and the shard that took it in.
+    pub(crate) standing: Standing,
+    pub(crate) taken_by: ShardId,
 }
 
 impl Cx<'_, '_> {

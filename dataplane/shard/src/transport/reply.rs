@@ -5,7 +5,10 @@ use core::net::SocketAddr;
 use sip::check::{Core as Checks, Refusal, Why};
 use sip::{Message, Method, Name, Part, Reply, Writer, reply_to};
 
+use wire::counter::Counter;
+
 use super::Datagram;
+use super::guard::Standing;
 use crate::cx::Cx;
 
 /// What we take; everything else is 405 or 501.
@@ -52,7 +55,13 @@ impl Cx<'_, '_> {
             let reply = Reply::new(code, Some(&tag), Some(datagram.hop.to));
             more(reply_to(out, message, &reply)).finish().ok().map(<[u8]>::len)
         });
-        self.send_sip(response_hop(message, datagram.hop), frame);
+        let Some(frame) = frame else { return };
+        if datagram.standing == Standing::Stranger
+            && !self.core.guard.pay(datagram.hop.to, datagram.bytes.len(), usize::from(frame.len))
+        {
+            return self.discard(frame, Counter::DiscardSipBudget);
+        }
+        self.send_sip(response_hop(message, datagram.hop), Some(frame));
     }
 
     /// A refusal by the rules, with the headers that go with it.

@@ -1,0 +1,107 @@
+//! The published table: static routes as configured, and whom applications answer for, as that
+//! changes.
+//!
+//! A change outdates the table before whoever made it is answered: until the next one is there, the
+//! dataplane asks about what the old one does not list. Making a table is linear in what is
+//! configured, so that many changes in a row are published together: what it costs is at most a
+//! twentieth of the time.
+
+use std::time::{Duration, Instant};
+
+use base::Mono;
+use director::Settings;
+use director::port::{Entity, EntityKey, Record};
+use wire::table::{self, Table};
+
+use crate::directory::Directory;
+use crate::ends::Ends;
+
+/// The shortest time between two tables.
+const EVERY: Duration = Duration::from_millis(20);
+/// The same in what making one took.
+const SHARE: u32 = 20;
+
+/// Keeps the shards' tables as the configuration is.
+#[derive(Debug, Default)]
+pub struct Publisher {
+    routes: Table,
+    /// What makes the list of those who are answered for: none, and everybody is asked about.
+    rules: Option<(Settings, [u64; 2])>,
+    is_outdated: bool,
+    next_at: Mono,
+}
+
+impl Publisher {
+    /// Static routes alone.
+    #[must_use]
+    pub fn routes(routes: Table) -> Self {
+        Self { routes, is_outdated: true, ..Self::default() }
+    }
+
+    /// With the list. `key`: random, of this life.
+    #[must_use]
+    pub fn listing(routes: Table, settings: Settings, key: [u64; 2]) -> Self {
+        Self { rules: Some((settings, key)), ..Self::routes(routes) }
+    }
+
+    /// A write passes by. True if what is published does not hold any more, for the first time.
+    pub fn learn(&mut self, records: &[Record]) -> bool {
+        let changes = self.rules.is_some() && records.iter().any(is_listed);
+        let is_news = changes && !self.is_outdated;
+        self.is_outdated |= changes;
+        is_news
+    }
+
+    /// When [`Publisher::publish`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Mono {
+        if self.is_outdated { self.next_at } else { Mono::NEVER }
+    }
+
+    /// Shows the shards what has changed, if it is time.
+    pub fn publish(&mut self, now: Mono, directory: &Directory, shards: &[Ends]) {
+        if !self.is_outdated || now < self.next_at || shards.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        self.routes.admission =
+            self.rules.as_ref().map(|(settings, key)| directory.admission(settings, *key));
+        if !shards.iter().all(|ends| write(ends, &self.routes)) {
+            tracing::error!(
+                places = self.routes.admission.as_ref().map_or(0, |it| it.places.len()),
+                "what is configured does not fit the published table: every call is asked about, \
+                 and strangers are not told apart"
+            );
+            self.routes.admission = None;
+            if !shards.iter().all(|ends| write(ends, &self.routes)) {
+                tracing::error!("the static routes alone do not fit the published table");
+            }
+        }
+        self.is_outdated = false;
+        self.next_at = now + EVERY.max(begun.elapsed() * SHARE);
+    }
+}
+
+/// The table does not hold any more.
+pub fn outdate(shards: &[Ends]) {
+    shards.iter().filter_map(|ends| ends.memory.ours.table()).for_each(table::outdate);
+}
+
+fn write(ends: &Ends, table: &Table) -> bool {
+    ends.memory.ours.table().is_none_or(|area| table::publish(area, table).is_ok())
+}
+
+/// Whether a record changes who is answered for.
+fn is_listed(record: &Record) -> bool {
+    match record {
+        Record::Put(entity) => {
+            let entity: &Entity = entity;
+            matches!(entity, Entity::Account(_) | Entity::PhoneNumber(_) | Entity::SipDomain(_))
+        }
+        Record::Delete(key) => matches!(
+            key,
+            EntityKey::Account(_) | EntityKey::PhoneNumber(_) | EntityKey::SipDomain(_)
+        ),
+        _ => false,
+    }
+}
