@@ -44,6 +44,7 @@ mod ringing;
 mod signs_of_life;
 mod static_call;
 mod stopped_stream;
+mod strangers;
 mod timeouts;
 mod tones;
 mod transcoding;

@@ -6,13 +6,14 @@
 //! configured, so that many changes in a row are published together: what it costs is at most a
 //! twentieth of the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::Mono;
 use director::Settings;
 use director::port::{Entity, EntityKey, Record};
 use wire::table::{self, Table};
 
+use crate::clock;
 use crate::directory::Directory;
 use crate::ends::Ends;
 
@@ -63,7 +64,7 @@ impl Publisher {
         if !self.is_outdated || now < self.next_at || shards.is_empty() {
             return;
         }
-        let begun = Instant::now();
+        let begun = clock::sample().mono;
         self.routes.admission =
             self.rules.as_ref().map(|(settings, key)| directory.admission(settings, *key));
         if !shards.iter().all(|ends| write(ends, &self.routes)) {
@@ -78,7 +79,7 @@ impl Publisher {
             }
         }
         self.is_outdated = false;
-        self.next_at = now + EVERY.max(begun.elapsed() * SHARE);
+        self.next_at = now + EVERY.max(clock::sample().mono.since(begun) * SHARE);
     }
 }
 

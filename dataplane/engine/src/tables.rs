@@ -84,7 +84,7 @@ fn look(area: &[AtomicU64], seen: &mut u64) -> Found {
                 tracing::info!(routes = table.routes.len(), places, "published table read");
                 return Found::Table(table);
             }
-            Ok(None) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            Ok(None) => std::thread::park_timeout(core::time::Duration::from_millis(1)),
             Err(error) => {
                 tracing::error!("the published table was refused: {error}");
                 return Found::Damaged;

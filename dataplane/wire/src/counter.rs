@@ -99,8 +99,8 @@ counters! {
     RefusedNoPort = "refusals_total" "no_port", "New calls refused: no media port";
     RefusedNoCell = "refusals_total" "no_cell", "New calls refused: no usage cell or credit for its closing events";
     RefusedNoController = "refusals_total" "no_controller", "New calls refused: the controlplane did not take them";
-    RefusedUnknown = "refusals_total" "unknown_destination", "INVITEs to nobody's number or domain, refused without asking";
-    RefusedSource = "refusals_total" "source_not_allowed", "INVITEs from where their destination takes no calls, refused without asking";
+    RefusedUnknown = "refusals_total" "unknown_destination", "INVITEs to nobody's number or domain";
+    RefusedSource = "refusals_total" "source_not_allowed", "INVITEs from where their destination takes none";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
     LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
     TableApplied = "tables_applied_total", "Published tables applied";

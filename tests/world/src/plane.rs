@@ -337,6 +337,9 @@ impl Plane {
 impl Lane {
     fn inhale(&mut self, now: Now, scratch: &mut [u8]) -> bool {
         let mut moved = false;
+        if let Some(area) = self.table.table() {
+            self.shard.handle_outdated(wire::table::is_outdated(area, self.table_seen));
+        }
         if !self.inbox.is_empty() {
             let batch = core::mem::take(&mut self.inbox);
             within(|| self.shard.handle_datagrams(now, &batch, &mut self.heap));

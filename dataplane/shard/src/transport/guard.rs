@@ -37,7 +37,7 @@ const PROVEN_AGAIN: Duration = Duration::from_secs(60);
 const FIRST_BURST: u32 = 20;
 /// Bytes of answers that a stranger may be owed: what it is answered first may be longer than what
 /// it asked, and an answer is never paid by what was sent long ago.
-const CREDIT_FIRST: u32 = 256;
+const CREDIT_FIRST: u32 = 128;
 const CREDIT_MAX: u32 = 2_048;
 /// Looks into messages of strangers over their rate, for a token of ours; a second.
 const LOOKS: u32 = 20_000;
