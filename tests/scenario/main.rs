@@ -42,6 +42,7 @@ mod retransmission;
 mod ring_bytes;
 mod ringing;
 mod signs_of_life;
+mod stall;
 mod static_call;
 mod stopped_stream;
 mod timeouts;

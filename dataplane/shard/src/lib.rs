@@ -354,7 +354,8 @@ impl<'m> Shard<'m> {
     }
 
     /// The one way to a leg's behaviour. A panic in it ends that leg alone; afterwards its timer is
-    /// armed, and what its end owes is done. False if there is no such leg.
+    /// armed, and what its end owes is done. False if there is no such leg. What happened before
+    /// the last thing told of the leg is taken as of that.
     fn with_leg(
         &mut self,
         now: Now,
@@ -364,6 +365,7 @@ impl<'m> Shard<'m> {
     ) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let was_over = leg.is_over();
+        let now = Now { wall: now.wall.max(leg.story.told), ..now };
         let queued = self.core.transmits.len();
         let mut leg = LegMut {
             leg,

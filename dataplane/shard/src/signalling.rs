@@ -42,11 +42,13 @@ impl Shard<'_> {
         copy[..len].copy_from_slice(&bytes[..len]);
         frames.free(frame);
         let hop = Hop::datagram(listener, received.source);
-        self.sip(now, frames, &Datagram { hop, bytes: &copy[..len] }, false);
+        let datagram = Datagram { hop, arrived: received.arrived, bytes: &copy[..len] };
+        self.sip(now.for_arrival(received.arrived), frames, &datagram, false);
         self.datagram = copy;
     }
 
-    /// A SIP datagram that came here, or (`handed`) that another shard took for ours.
+    /// A SIP datagram that came here, or (`handed`) that another shard took for ours. The wall time
+    /// of `now` is when it arrived: what it begins and ends for money does so then.
     fn sip(&mut self, now: Now, frames: &mut dyn Frames, datagram: &Datagram<'_>, handed: bool) {
         let message = match Message::parse(datagram.bytes) {
             Ok(message) => message,
@@ -88,8 +90,9 @@ impl Shard<'_> {
 
     fn hand_over(&mut self, shard: u8, datagram: &Datagram<'_>) {
         let base::Door::Datagram(listener) = datagram.hop.via else { return };
-        let (source, bytes) = (datagram.hop.to, datagram.bytes);
-        self.push_handoff(shard, &Handoff::Sip { listener, source, bytes }, bytes.len() + 64);
+        let Datagram { hop, arrived, bytes } = *datagram;
+        let handoff = Handoff::Sip { listener, source: hop.to, arrived, bytes };
+        self.push_handoff(shard, &handoff, bytes.len() + 64);
     }
 
     /// For another shard, at most `most` bytes encoded. What comes from outside may be lost.
@@ -247,19 +250,23 @@ impl Shard<'_> {
     /// A message of another shard or of a leg of this one.
     pub(crate) fn handoff(&mut self, now: Now, frames: &mut dyn Frames, bytes: &[u8]) {
         match wire::decode(bytes) {
-            Ok(Handoff::Sip { listener, source, bytes }) => {
+            Ok(Handoff::Sip { listener, source, arrived, bytes }) => {
                 let hop = Hop::datagram(listener, source);
-                self.sip(now, frames, &Datagram { hop, bytes }, true);
+                let datagram = Datagram { hop, arrived, bytes };
+                self.sip(now.for_arrival(arrived), frames, &datagram, true);
             }
-            Ok(Handoff::Media { to, from, starts, bytes }) => {
+            Ok(Handoff::Media { to, from, starts, arrived, bytes }) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };
-                self.media.handle_far(&mut cx, to, from, starts, bytes);
+                self.media.handle_far(&mut cx, (to, from), starts, arrived, bytes);
             }
             Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish),
             Ok(Handoff::Unreachable { to, transaction }) => {
                 self.icmp(now, frames, to, ClientId(transaction));
             }
-            Ok(Handoff::Leg { to, from, message }) => {
+            Ok(Handoff::Leg { to, from, at, message }) => {
+                // What begins, begins now; what ends has ended when that was said.
+                let wall = if message.is_last() { now.wall.min(at) } else { now.wall };
+                let now = Now { wall, ..now };
                 if !self.with_leg(now, frames, to, |leg| leg.on_peer(from, &message)) {
                     on_peer_nobody(&mut self.cx(now, frames), to, from, &message);
                 }

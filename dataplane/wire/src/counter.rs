@@ -81,6 +81,7 @@ counters! {
     DiscardRtpPort = "discards_total" "rtp_port", "Datagrams on a media port that no stream has";
     DiscardRtpDigit = "discards_total" "rtp_digit", "RTP to a leg that is being sent a digit";
     DiscardRtpForeign = "discards_total" "rtp_foreign", "RTP to a leg that hears another source";
+    DiscardRtpOld = "discards_total" "rtp_old", "Media that waited more than 1 s for its turn";
     DiscardRtcpPort = "discards_total" "rtcp_port", "RTCP on a port that the description does not use";
     DiscardStunDtls = "discards_total" "stun_dtls", "STUN and DTLS on a plain RTP port";
     DiscardSipMalformed = "discards_total" "sip_malformed", "Datagrams that are no SIP";

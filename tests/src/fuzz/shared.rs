@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base::{CallId, LegId, Wall};
+use base::{CallId, LegId, Mono, Wall};
 use shard::handoff::{Handoff, PeerMessage};
 use wire::cell::{CELL_WORDS, Cell, CellWriter};
 use wire::event::{Cause, Direction};
@@ -61,11 +61,17 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         }),
         encoded(&Event::Ended(summary())),
         encoded(&ToDataplane::Hello { layout: 1, pid: 2 }),
-        encoded(&Handoff::Sip { listener: 0, source, bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n" }),
-        encoded(&Handoff::Leg { to: leg, from: leg, message: PeerMessage::OfferRequest }),
+        encoded(&Handoff::Sip {
+            listener: 0,
+            source,
+            arrived: Mono(7),
+            bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
+        }),
+        encoded(&Handoff::Leg { to: leg, from: leg, at, message: PeerMessage::OfferRequest }),
         encoded(&Handoff::Leg {
             to: leg,
             from: leg,
+            at,
             message: PeerMessage::Ended { code: 486, cause: Cause::Busy, reason: "" },
         }),
     ];

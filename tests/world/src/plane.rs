@@ -141,6 +141,8 @@ pub struct Plane {
     /// Empty while the process is dead.
     pub lanes: Vec<Lane>,
     pub keys: Keys,
+    /// The process stands still until then: what comes waits in its sockets.
+    pub stalled_until: Mono,
     /// Flow wishes seen, for invariants.
     pub ports_open_peak: usize,
     scratch: Vec<u8>,
@@ -161,7 +163,15 @@ impl Plane {
         let keys = Keys { token: key(1), placement: key(2), table: HashKey([setup.seed, 3]) };
         let scratch = vec![0; wire::MESSAGE_BYTES_MAX];
         let lanes = Vec::new();
-        let mut plane = Self { setup, regions, lanes, keys, ports_open_peak: 0, scratch };
+        let mut plane = Self {
+            setup,
+            regions,
+            lanes,
+            keys,
+            stalled_until: Mono(0),
+            ports_open_peak: 0,
+            scratch,
+        };
         plane.boot(now);
         plane
     }
@@ -236,7 +246,7 @@ impl Plane {
     }
 
     /// A datagram arrives at one of our addresses. False: nobody is there.
-    pub fn receive(&mut self, datagram: &Datagram) -> bool {
+    pub fn receive(&mut self, now: Now, datagram: &Datagram) -> bool {
         let Some(address) = host_index(datagram.to.ip()) else { return false };
         let at = match datagram.to.port() {
             5_060 => Local::Listener(address),
@@ -260,14 +270,15 @@ impl Plane {
         };
         let Some(lane) = lane else { return false };
         let Some(frame) = lane.heap.receive(&datagram.bytes) else { return false };
-        lane.inbox.push(Received { frame, at, source: datagram.from });
+        lane.inbox.push(Received { frame, at, source: datagram.from, arrived: now.mono });
         true
     }
 
     /// When the next shard wants to be called.
     #[must_use]
     pub fn deadline(&self) -> Mono {
-        self.lanes.iter().map(|lane| lane.shard.deadline()).min().unwrap_or(Mono::NEVER)
+        let lanes = self.lanes.iter().map(|lane| lane.shard.deadline());
+        lanes.min().unwrap_or(Mono::NEVER).max(self.stalled_until)
     }
 
     /// One turn of every shard, until nothing moves any more; what they send goes into `out`.
@@ -275,6 +286,9 @@ impl Plane {
     /// # Panics
     /// If a shard never comes to rest.
     pub fn breathe(&mut self, now: Now, out: &mut Vec<Datagram>) {
+        if now.mono < self.stalled_until {
+            return;
+        }
         for _ in 0..1_000 {
             let mut moved = false;
             for index in 0..self.lanes.len() {

@@ -265,7 +265,7 @@ impl Driver {
             self.enter(Wait::Due);
         }
         let now = clock::sample();
-        let woken = self.reap(received);
+        let woken = self.reap(now.mono, received);
         self.hear_errors(now.mono);
         self.settle_sends();
         self.rearm(now.mono);

@@ -30,7 +30,7 @@ const _: () = assert!(Pool::receive_offset() >= HEADROOM);
 
 impl Driver {
     /// Takes completions until `received` is full or none is left; gives the doorbell bits.
-    pub(super) fn reap(&mut self, received: &mut Vec<Received>) -> u64 {
+    pub(super) fn reap(&mut self, now: Mono, received: &mut Vec<Received>) -> u64 {
         let Self { ring, pool, ports, ended, starved, failed, counters, errors, sends, .. } = self;
         let mut woken = 0;
         let mut completions = ring.completion();
@@ -41,7 +41,7 @@ impl Driver {
             match tag.kind() {
                 kind::MEDIA_RECEIVE | kind::PLAIN_RECEIVE | kind::LISTENER_RECEIVE => {
                     if let Some(id) = cqueue::buffer_select(flags) {
-                        received.extend(arrived(pool, ports, counters, tag, id, result));
+                        received.extend(arrived(pool, ports, counters, (tag, now), id, result));
                     }
                     if cqueue::more(flags) {
                         continue;
@@ -153,7 +153,7 @@ fn arrived(
     pool: &mut Pool,
     ports: &Ports,
     counters: &mut Counters,
-    tag: Tag,
+    (tag, now): (Tag, Mono),
     id: u16,
     result: i32,
 ) -> Option<Received> {
@@ -162,8 +162,8 @@ fn arrived(
     let index = pool.take(group, id)?;
     let written = usize::try_from(result).unwrap_or(0);
     let accepted = match kind {
-        kind::PLAIN_RECEIVE => plain(ports, counters, tag, index, written),
-        _ => message(pool, ports, counters, tag, index, written),
+        kind::PLAIN_RECEIVE => plain(ports, counters, (tag, now), index, written),
+        _ => message(pool, ports, counters, (tag, now), index, written),
     };
     match &accepted {
         Some(received) => {
@@ -180,7 +180,7 @@ fn arrived(
 fn plain(
     ports: &Ports,
     counters: &mut Counters,
-    tag: Tag,
+    (tag, now): (Tag, Mono),
     index: u32,
     written: usize,
 ) -> Option<Received> {
@@ -196,7 +196,7 @@ fn plain(
     }
     let start = u16::try_from(Pool::receive_offset()).ok()?;
     let frame = Frame { index, start, len: u16::try_from(written).ok()? };
-    Some(Received { frame, at: Local::Media(slot.port), source })
+    Some(Received { frame, at: Local::Media(slot.port), source, arrived: now })
 }
 
 /// What a RecvMsg brought.
@@ -205,7 +205,7 @@ fn message(
     pool: &Pool,
     ports: &Ports,
     counters: &mut Counters,
-    tag: Tag,
+    (tag, now): (Tag, Mono),
     index: u32,
     written: usize,
 ) -> Option<Received> {
@@ -231,7 +231,7 @@ fn message(
         counters.receive_truncated += 1;
         return None;
     }
-    Some(Received { frame, at, source })
+    Some(Received { frame, at, source, arrived: now })
 }
 
 /// (where the datagram lies, its source, whether its end was cut off)

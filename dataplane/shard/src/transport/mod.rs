@@ -6,7 +6,7 @@ pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
 
-use base::{Door, Frame, Hop, Local};
+use base::{Door, Frame, Hop, Local, Mono};
 use wire::counter::Counter;
 
 use crate::cx::{Core, Cx};
@@ -16,6 +16,7 @@ use crate::cx::{Core, Cx};
 pub(crate) struct Datagram<'d> {
     /// The listener it came to and the address it came from.
     pub(crate) hop: Hop,
+    pub(crate) arrived: Mono,
     pub(crate) bytes: &'d [u8],
 }
 
