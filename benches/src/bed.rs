@@ -208,6 +208,7 @@ impl Bed {
                         at: Local::Listener(0),
                         source: self.phones.address(*side),
                         arrived: self.now.mono,
+                        is_cut: false,
                     })
                     .collect();
                 let start = cpu_nanos();
@@ -315,7 +316,7 @@ impl Bed {
             rtp::write_header(self.memory.bytes_mut(frame), &fields);
             let (port, source) = (talker.port, talker.source);
             let (at, arrived) = (Local::Media(port), self.now.mono);
-            self.batch.push(Received { frame, at, source, arrived });
+            self.batch.push(Received { frame, at, source, arrived, is_cut: false });
         }
     }
 

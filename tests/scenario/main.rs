@@ -47,6 +47,7 @@ mod static_call;
 mod stopped_stream;
 mod timeouts;
 mod tones;
+mod too_large;
 mod transcoding;
 mod unreachable;
 mod useless_answer;

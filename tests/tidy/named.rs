@@ -11,7 +11,6 @@ use crate::source;
 /// Reasons that no test of the ordinary run can bring about: reason, why.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("sip_budget", "nothing counts it: the byte budget of unproven sources is not built yet"),
-    ("sip_truncated", "nothing counts it: the driver's receive_truncated is not passed on yet"),
     ("transmit", "counted by the driver, whose own tests make sends fail"),
 ];
 

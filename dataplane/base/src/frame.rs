@@ -71,6 +71,8 @@ pub struct Received {
     /// When the system received it, as far as that is known; never later than the turn at which it
     /// is handed on. A process that stood still finds datagrams that are older than its turn.
     pub arrived: Mono,
+    /// Its end is missing: it was longer than a buffer. Only SIP is handed on so, to be answered.
+    pub is_cut: bool,
 }
 
 /// A datagram to send; the frame returns to its pool once it has left.

@@ -145,6 +145,7 @@ impl Life {
             rare_at: now.mono,
             transmit_failures: 0,
             truncated: 0,
+            old: 0,
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -176,6 +177,7 @@ struct Breathing {
     rare_at: Mono,
     transmit_failures: u64,
     truncated: u64,
+    old: u64,
 }
 
 impl Breathing {
@@ -183,6 +185,7 @@ impl Breathing {
         let sleep = self.prepare_sleep();
         let deadline = self.shard.deadline();
         let breath = self.driver.breathe(deadline, sleep, &mut self.received);
+        self.driver.check()?;
         if sleep {
             self.wake();
         }
@@ -336,6 +339,9 @@ impl Breathing {
         let truncated = self.driver.counters().receive_truncated;
         let new = truncated - core::mem::replace(&mut self.truncated, truncated);
         self.shard.count_driver(Counter::DiscardSipTruncated, new);
+        let old = self.driver.counters().receive_old;
+        let new = old - core::mem::replace(&mut self.old, old);
+        self.shard.count_driver(Counter::DiscardRtpOld, new);
         let failures = self.driver.counters();
         let failures = failures.send_would_block
             + failures.send_icmp_error

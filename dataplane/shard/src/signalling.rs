@@ -43,7 +43,11 @@ impl Shard<'_> {
         frames.free(frame);
         let hop = Hop::datagram(listener, received.source);
         let datagram = Datagram { hop, arrived: received.arrived, bytes: &copy[..len] };
-        self.sip(now.for_arrival(received.arrived), frames, &datagram, false);
+        if received.is_cut {
+            self.too_large(now, frames, &datagram);
+        } else {
+            self.sip(now.for_arrival(received.arrived), frames, &datagram, false);
+        }
         self.datagram = copy;
     }
 
@@ -85,6 +89,23 @@ impl Shard<'_> {
                 }
             }
             (false, _) => self.core.counters.count(Counter::DiscardSipStray),
+        }
+    }
+
+    /// A message whose end did not fit into a buffer: its beginning says whom to answer (RFC 3261
+    /// section 21.5.7).
+    fn too_large(&mut self, now: Now, frames: &mut dyn Frames, datagram: &Datagram<'_>) {
+        self.core.counters.count(Counter::DiscardSipTruncated);
+        let parsed = Message::parse(datagram.bytes);
+        let message = match &parsed {
+            Ok(message) => message,
+            Err(malformed) => malformed.partial(),
+        };
+        let can_be_answered = message.is_request()
+            && message.has(Name::Via)
+            && message.method().is_some_and(|method| method != Method::Ack);
+        if can_be_answered && self.guard.source(datagram.hop.to, now.mono) {
+            self.cx(now, frames).answer(datagram, message, 513);
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use base::frame::{HEADROOM, LARGE_BYTES};
 use base::{Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received};
 use shard::Shard;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
@@ -269,8 +270,11 @@ impl Plane {
             }),
         };
         let Some(lane) = lane else { return false };
-        let Some(frame) = lane.heap.receive(&datagram.bytes) else { return false };
-        lane.inbox.push(Received { frame, at, source: datagram.from, arrived: now.mono });
+        let whole = datagram.bytes.len();
+        let len = whole.min(LARGE_BYTES - HEADROOM);
+        let Some(frame) = lane.heap.receive(&datagram.bytes[..len]) else { return false };
+        let (source, arrived, is_cut) = (datagram.from, now.mono, len < whole);
+        lane.inbox.push(Received { frame, at, source, arrived, is_cut });
         true
     }
 
