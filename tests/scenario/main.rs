@@ -33,6 +33,7 @@ mod moving;
 mod not_used;
 mod offers_of_ours;
 mod old_ack;
+mod ports;
 mod raw;
 mod reason;
 mod refusal;

@@ -14,12 +14,12 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use base::{Mono, Received};
+use base::{FlowReport, MediaPort, Mono, Received};
 use crossbeam_queue::ArrayQueue;
 use net::driver::Origin;
 use net::{Driver, DriverPlan};
 use shard::Shard;
-use shard::plan::Plan;
+use shard::plan::{BATCH_MAX, Plan};
 use wire::counter::Counter;
 use wire::region::{Region, Side};
 use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
@@ -34,6 +34,8 @@ const RING_WORDS: usize = 1 << 17;
 const BATCH: usize = 256;
 /// How often what is rare is looked at: a new controlplane, a new table, our epoch.
 const RARE: core::time::Duration = core::time::Duration::from_millis(20);
+/// How often it is said that ports are refused.
+const SAY_EVERY: core::time::Duration = core::time::Duration::from_secs(10);
 
 /// All that a shard's thread is born with.
 pub(crate) struct Life {
@@ -110,16 +112,8 @@ fn ends(words: &'static [AtomicU64]) -> (Slots<'static>, Cursors<'static>) {
 }
 
 impl Life {
-    pub(crate) fn live(self) {
-        let shard = self.plan.shard;
-        if let Err(error) = self.run() {
-            tracing::error!(shard, "{error}");
-            // The supervisor restarts the process; a shard alone cannot be.
-            std::process::exit(70);
-        }
-    }
-
-    fn run(self) -> Result<(), Failure> {
+    /// Until the stop. An error ends the process: a shard alone cannot be started again.
+    pub(crate) fn run(self) -> Result<(), Failure> {
         if let Some(cpu) = self.cpu {
             net::cpu::pin(cpu)?;
         }
@@ -146,6 +140,8 @@ impl Life {
             transmit_failures: 0,
             truncated: 0,
             old: 0,
+            refused: None,
+            refused_said: Mono(0),
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -178,6 +174,9 @@ struct Breathing {
     transmit_failures: u64,
     truncated: u64,
     old: u64,
+    /// The port that was refused last, with the reason, until it is said.
+    refused: Option<(MediaPort, i32)>,
+    refused_said: Mono,
 }
 
 impl Breathing {
@@ -193,12 +192,11 @@ impl Breathing {
         self.shard.count_breath();
         self.take_commands(now);
         self.take_handoffs(now);
-        if !self.received.is_empty() {
-            let pool = self.driver.pool_mut();
-            self.shard.handle_datagrams(now, &self.received, pool);
-        }
-        while let Some(report) = self.driver.poll_report() {
-            self.shard.handle_flow_report(report);
+        self.ask_for_ports(now);
+        for from in (0..self.received.len()).step_by(BATCH_MAX) {
+            let batch = &self.received[from..self.received.len().min(from + BATCH_MAX)];
+            self.shard.handle_datagrams(now, batch, self.driver.pool_mut());
+            self.ask_for_ports(now);
         }
         self.take_unreachable(now);
         if now.mono >= self.shard.deadline() {
@@ -221,6 +219,38 @@ impl Breathing {
                 Origin::Icmp => self.shard.handle_icmp(now, report.to, report.quote(), pool),
             }
         }
+    }
+
+    /// Ports that the last messages have used up are replaced before the next ones need them.
+    fn ask_for_ports(&mut self, now: base::Now) {
+        self.shard.handle_ports(now);
+        while let Some(flow) = self.shard.poll_flow() {
+            self.driver.flow(flow);
+        }
+        while let Some(report) = self.driver.poll_report() {
+            if let FlowReport::Refused { port, errno } = report {
+                self.refused = Some((port, errno));
+            }
+            self.shard.handle_flow_report(report);
+        }
+    }
+
+    /// A port that we do not get is somebody's doing: it is said, now and then.
+    fn say_refused(&mut self, now: base::Now) {
+        if now.mono < self.refused_said + SAY_EVERY {
+            return;
+        }
+        let Some((port, errno)) = self.refused.take() else { return };
+        self.refused_said = now.mono;
+        tracing::warn!(
+            shard = self.shard.id(),
+            address = port.address,
+            port = port.port,
+            error = %std::io::Error::from_raw_os_error(errno),
+            refused = self.shard.counters().get(Counter::PortRefused),
+            spare = self.shard.counters().get(Counter::PortSpare),
+            "media ports are refused by the system; they are asked for again"
+        );
     }
 
     fn take_commands(&mut self, now: base::Now) {
@@ -353,6 +383,7 @@ impl Breathing {
         let new = failures - self.transmit_failures;
         self.transmit_failures = failures;
         self.shard.count_driver(Counter::DiscardTransmit, new);
+        self.say_refused(now);
         let Some(controller) = self.controller.as_mut() else { return Ok(()) };
         let Some(area) = controller.region.table() else { return Ok(()) };
         match wire::table::read(area, &mut controller.table_seen) {

@@ -162,7 +162,8 @@ impl<'m> Shard<'m> {
         self.core.arena.used()
     }
 
-    /// A batch of datagrams. Every frame is transmitted, handed over or freed by this.
+    /// A batch of datagrams, at most [`plan::BATCH_MAX`]. Every frame is transmitted, handed over
+    /// or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
         self.media.warm(batch);
         for received in batch {
@@ -202,6 +203,12 @@ impl<'m> Shard<'m> {
     /// What the packet paths say.
     pub fn handle_flow_report(&mut self, report: FlowReport) {
         self.media.handle_report(report, &mut self.core.flows);
+    }
+
+    /// Asks for media ports in place of those that were just used up; to be called between two
+    /// batches, with the answers brought back before the second.
+    pub fn handle_ports(&mut self, now: Now) {
+        self.media.refill(now.mono, &mut self.core.flows);
     }
 
     /// Nothing can be sent to this address, as our own system says: what waits for a first word
@@ -344,6 +351,7 @@ impl<'m> Shard<'m> {
         counters.set(Counter::LegUnreleased, total - standing);
         counters.set(Counter::JoinStanding, self.core.legs_joined);
         counters.set(Counter::PortSpare, self.media.spare());
+        counters.set(Counter::PortRefused, self.media.refused());
         counters.set(Counter::TransactionStanding, transactions);
         counters.publish(self.core.region.counters());
         self.core.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);

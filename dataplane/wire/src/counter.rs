@@ -63,6 +63,7 @@ counters! {
     LegUnreleased = "legs_unreleased", "Ended legs whose usage is not durable yet";
     JoinStanding = "legs_joined", "Legs joined with another one now";
     PortSpare = "media_ports_spare", "Media ports open and unused";
+    PortRefused = "media_ports_refused", "Media port pairs that the system refused; they are asked for again";
     TransactionStanding = "sip_transactions_standing", "SIP transactions standing now";
     EventPushed = "events_sent_total", "Events handed to the controlplane";
     CommandTaken = "commands_received_total", "Commands taken from the controlplane";

@@ -296,7 +296,8 @@ impl Plane {
         for _ in 0..1_000 {
             let mut moved = false;
             for index in 0..self.lanes.len() {
-                moved |= self.lanes[index].inhale(now, &mut self.scratch);
+                moved |=
+                    self.lanes[index].inhale(now, &self.setup.foreign_ports, &mut self.scratch);
                 moved |= self.hand_over(now, index);
                 moved |= self.lanes[index].flows(&self.setup.foreign_ports);
                 moved |= self.lanes[index].exhale(now, out);
@@ -353,11 +354,17 @@ impl Plane {
 }
 
 impl Lane {
-    fn inhale(&mut self, now: Now, scratch: &mut [u8]) -> bool {
+    fn inhale(&mut self, now: Now, foreign: &[u16], scratch: &mut [u8]) -> bool {
         let mut moved = false;
         if !self.inbox.is_empty() {
             let batch = core::mem::take(&mut self.inbox);
-            within(|| self.shard.handle_datagrams(now, &batch, &mut self.heap));
+            for batch in batch.chunks(shard::plan::BATCH_MAX) {
+                within(|| {
+                    self.shard.handle_datagrams(now, batch, &mut self.heap);
+                    self.shard.handle_ports(now);
+                });
+                self.flows(foreign);
+            }
             self.inbox = batch;
             self.inbox.clear();
             moved = true;

@@ -17,12 +17,12 @@
 //! that another core is delivering in the very microsecond of the connect may pass for the
 //! remote's. It is one, once.)
 //!
-//! **What time it was.** A SIP socket's datagrams come with the kernel's own receive time (a control
-//! message of 32 bytes). A media port's do not: a plain Recv cannot carry it. They are taken to
-//! have come in the breath that brings them, because nothing is read while we are not here
-//! (DEFER_TASKRUN), unless that breath is overdue: then they are as old as the one before. What is
-//! still queued after a standstill of [`STANDSTILL`] is thrown away: a full socket keeps the oldest
-//! datagrams and loses the newest.
+//! **What time it was.** A SIP socket's datagrams come with the kernel's own receive time (a
+//! control message of 32 bytes). A media port's do not: a plain Recv cannot carry it. They are
+//! taken to have come in the breath that brings them, because nothing is read while we are not
+//! here (DEFER_TASKRUN), unless that breath is overdue: then they are as old as the one before.
+//! What is still queued after a standstill of [`STANDSTILL`] is thrown away: a full socket keeps
+//! the oldest datagrams and loses the newest.
 //!
 //! **Sending** never waits (MSG_DONTWAIT): the operation is complete when the kernel has taken the
 //! entry, so the buffer is free when `io_uring_enter` returns, and success needs no completion
@@ -172,10 +172,10 @@ impl std::fmt::Debug for RawAddress {
 
 impl Driver {
     /// A disabled ring with its buffers. Sockets, doorbells and flows may be added at once; nothing
-    /// moves before [`Self::enable`]. Raises RLIMIT_NOFILE as far as the plan needs.
+    /// moves before [`Self::enable`]. RLIMIT_NOFILE has to be raised before, for all drivers of the
+    /// process together ([`crate::cpu::raise_nofile`], [`DriverPlan::descriptors`]).
     pub fn new(plan: &DriverPlan) -> Result<Self, NetError> {
         plan.check()?;
-        crate::cpu::raise_nofile(plan.descriptors())?;
         let files = plan.ports_max + LISTENERS_MAX + BELLS_MAX;
         let ring = Ring::new(plan.entries, plan.completions, files)?;
         let mut pool = Pool::new(plan.pool)?;
@@ -293,7 +293,9 @@ impl Driver {
         self.errors.clear();
         self.feed();
         let deadline = deadline.min(self.retry_at);
-        let is_idle = self.ring.completion().is_empty() && !self.errors.is_pending();
+        let is_idle = self.ring.completion().is_empty()
+            && !self.errors.is_pending()
+            && self.reports.is_empty();
         let may_sleep = may_sleep && is_idle;
         if may_sleep {
             self.sleep(deadline);
