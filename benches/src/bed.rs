@@ -207,6 +207,8 @@ impl Bed {
                         frame: self.memory.received(bytes),
                         at: Local::Listener(0),
                         source: self.phones.address(*side),
+                        arrived: self.now.mono,
+                        is_cut: false,
                     })
                     .collect();
                 let start = cpu_nanos();
@@ -313,7 +315,8 @@ impl Bed {
             };
             rtp::write_header(self.memory.bytes_mut(frame), &fields);
             let (port, source) = (talker.port, talker.source);
-            self.batch.push(Received { frame, at: Local::Media(port), source });
+            let (at, arrived) = (Local::Media(port), self.now.mono);
+            self.batch.push(Received { frame, at, source, arrived, is_cut: false });
         }
     }
 

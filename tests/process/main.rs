@@ -7,4 +7,6 @@ mod controlplane_killed;
 mod dataplane_killed;
 mod ledger;
 mod load;
+mod stopped;
 mod supervisor;
+mod ways_out;

@@ -181,7 +181,7 @@ fn a_stranger_is_answered_once_until_its_call_is_accepted() {
             send(world, STRANGER, &options);
         }
         world.run_for(ms(100));
-        all(&log, STRANGER, "SIP/2.0 200", " OPTIONS").len()
+        all(&log, STRANGER, "SIP/2.0 200", "CSeq: 1 OPTIONS").len()
     };
     assert_eq!(served(&mut world), 500);
 }

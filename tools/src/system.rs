@@ -187,15 +187,15 @@ fn has_capability(number: u32) -> bool {
     mask >> number & 1 == 1
 }
 
-/// Descriptors: in this tier a leg has a socket.
+/// Descriptors: in this tier a leg has two sockets.
 #[must_use]
 pub fn nofile(wanted: u64) -> Finding {
     let limit = getrlimit(Resource::Nofile);
     match limit.maximum {
         Some(most) if most < wanted => Finding::warn(
             "descriptors",
-            format!("at most {most}; {wanted} are wanted for a socket per leg"),
-            "raise `ulimit -Hn` (LimitNOFILE= in systemd)",
+            format!("at most {most}; {wanted} are wanted for two sockets per leg"),
+            "raise `ulimit -Hn` (LimitNOFILE= in systemd), or lower dataplane.limits.legs",
         ),
         most => Finding::ok(
             "descriptors",

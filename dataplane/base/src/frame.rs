@@ -12,6 +12,8 @@
 
 use core::net::SocketAddr;
 
+use crate::time::Mono;
+
 /// Bytes of a small buffer: an Ethernet MTU with room to spare. Media uses these.
 pub const SMALL_BYTES: usize = 2048;
 /// Bytes of a large buffer: a SIP datagram as large as UDP carries in practice.
@@ -66,6 +68,11 @@ pub struct Received {
     pub frame: Frame,
     pub at: Local,
     pub source: SocketAddr,
+    /// When the system received it, as far as that is known; never later than the turn at which it
+    /// is handed on. A process that stood still finds datagrams that are older than its turn.
+    pub arrived: Mono,
+    /// Its end is missing: it was longer than a buffer. Only SIP is handed on so, to be answered.
+    pub is_cut: bool,
 }
 
 /// A datagram to send; the frame returns to its pool once it has left.

@@ -61,6 +61,16 @@ impl Now {
     }
 }
 
+impl Now {
+    /// This turn, for what arrived earlier: what is due counts from now, what is written down
+    /// (`wall`) is of then.
+    #[must_use]
+    pub fn for_arrival(self, arrived: Mono) -> Self {
+        let age = u64::try_from(self.mono.since(arrived).as_micros()).unwrap_or(u64::MAX);
+        Self { wall: Wall(self.wall.0.saturating_sub(age)), ..self }
+    }
+}
+
 impl Add<Duration> for Mono {
     type Output = Self;
 
@@ -112,5 +122,12 @@ mod tests {
         let then = now.later(Duration::from_millis(2));
         assert_eq!(then.mono, Mono(2_001_000));
         assert_eq!(then.wall, Wall(2_007));
+    }
+
+    #[test]
+    fn what_arrived_earlier_is_written_down_as_of_then() {
+        let now = Now { mono: Mono(9_000_000), wall: Wall(50_000) };
+        assert_eq!(now.for_arrival(Mono(2_000_000)), Now { wall: Wall(43_000), ..now });
+        assert_eq!(now.for_arrival(Mono(9_000_001)), now, "nothing comes from the future");
     }
 }

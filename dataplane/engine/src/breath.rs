@@ -14,12 +14,12 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use base::{Mono, Received};
+use base::{FlowReport, MediaPort, Mono, Received};
 use crossbeam_queue::ArrayQueue;
 use net::driver::Origin;
 use net::{Driver, DriverPlan};
 use shard::Shard;
-use shard::plan::Plan;
+use shard::plan::{BATCH_MAX, Plan};
 use wire::counter::Counter;
 use wire::region::{Region, Side};
 use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
@@ -35,6 +35,8 @@ const RING_WORDS: usize = 1 << 17;
 const BATCH: usize = 256;
 /// How often what is rare is looked at: a new controlplane, a new table, our epoch.
 const RARE: core::time::Duration = core::time::Duration::from_millis(20);
+/// How often it is said that ports are refused.
+const SAY_EVERY: core::time::Duration = core::time::Duration::from_secs(10);
 
 /// All that a shard's thread is born with.
 pub(crate) struct Life {
@@ -111,16 +113,8 @@ fn ends(words: &'static [AtomicU64]) -> (Slots<'static>, Cursors<'static>) {
 }
 
 impl Life {
-    pub(crate) fn live(self) {
-        let shard = self.plan.shard;
-        if let Err(error) = self.run() {
-            tracing::error!(shard, "{error}");
-            // The supervisor restarts the process; a shard alone cannot be.
-            std::process::exit(70);
-        }
-    }
-
-    fn run(self) -> Result<(), Failure> {
+    /// Until the stop. An error ends the process: a shard alone cannot be started again.
+    pub(crate) fn run(self) -> Result<(), Failure> {
         // Before its thread would be pinned with this one.
         let tables = Tables::new()?;
         if let Some(cpu) = self.cpu {
@@ -149,6 +143,9 @@ impl Life {
             tables,
             transmit_failures: 0,
             truncated: 0,
+            old: 0,
+            refused: None,
+            refused_said: Mono(0),
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -181,6 +178,10 @@ struct Breathing {
     tables: Tables,
     transmit_failures: u64,
     truncated: u64,
+    old: u64,
+    /// The port that was refused last, with the reason, until it is said.
+    refused: Option<(MediaPort, i32)>,
+    refused_said: Mono,
 }
 
 impl Breathing {
@@ -188,6 +189,7 @@ impl Breathing {
         let sleep = self.prepare_sleep();
         let deadline = self.shard.deadline();
         let breath = self.driver.breathe(deadline, sleep, &mut self.received);
+        self.driver.check()?;
         if sleep {
             self.wake();
         }
@@ -196,12 +198,12 @@ impl Breathing {
         self.look_at_table();
         self.take_commands(now);
         self.take_handoffs(now);
-        if !self.received.is_empty() {
-            let pool = self.driver.pool_mut();
-            self.shard.handle_datagrams(now, &self.received, pool);
-        }
-        while let Some(report) = self.driver.poll_report() {
-            self.shard.handle_flow_report(report);
+        self.ask_for_ports(now);
+        self.shard.sort(now, &mut self.received, self.driver.pool());
+        for from in (0..self.received.len()).step_by(BATCH_MAX) {
+            let batch = &self.received[from..self.received.len().min(from + BATCH_MAX)];
+            self.shard.handle_datagrams(now, batch, self.driver.pool_mut());
+            self.ask_for_ports(now);
         }
         self.take_unreachable(now);
         if now.mono >= self.shard.deadline() {
@@ -224,6 +226,38 @@ impl Breathing {
                 Origin::Icmp => self.shard.handle_icmp(now, report.to, report.quote(), pool),
             }
         }
+    }
+
+    /// Ports that the last messages have used up are replaced before the next ones need them.
+    fn ask_for_ports(&mut self, now: base::Now) {
+        self.shard.handle_ports(now);
+        while let Some(flow) = self.shard.poll_flow() {
+            self.driver.flow(flow);
+        }
+        while let Some(report) = self.driver.poll_report() {
+            if let FlowReport::Refused { port, errno } = report {
+                self.refused = Some((port, errno));
+            }
+            self.shard.handle_flow_report(report);
+        }
+    }
+
+    /// A port that we do not get is somebody's doing: it is said, now and then.
+    fn say_refused(&mut self, now: base::Now) {
+        if now.mono < self.refused_said + SAY_EVERY {
+            return;
+        }
+        let Some((port, errno)) = self.refused.take() else { return };
+        self.refused_said = now.mono;
+        tracing::warn!(
+            shard = self.shard.id(),
+            address = port.address,
+            port = port.port,
+            error = %std::io::Error::from_raw_os_error(errno),
+            refused = self.shard.counters().get(Counter::PortRefused),
+            spare = self.shard.counters().get(Counter::PortSpare),
+            "media ports are refused by the system; they are asked for again"
+        );
     }
 
     fn take_commands(&mut self, now: base::Now) {
@@ -342,6 +376,9 @@ impl Breathing {
         let truncated = self.driver.counters().receive_truncated;
         let new = truncated - core::mem::replace(&mut self.truncated, truncated);
         self.shard.count_driver(Counter::DiscardSipTruncated, new);
+        let old = self.driver.counters().receive_old;
+        let new = old - core::mem::replace(&mut self.old, old);
+        self.shard.count_driver(Counter::DiscardRtpOld, new);
         let failures = self.driver.counters();
         let failures = failures.send_would_block
             + failures.send_icmp_error
@@ -354,6 +391,7 @@ impl Breathing {
         self.transmit_failures = failures;
         self.shard.count_driver(Counter::DiscardTransmit, new);
         self.take_table(now);
+        self.say_refused(now);
         Ok(())
     }
 

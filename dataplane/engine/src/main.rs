@@ -7,6 +7,9 @@
 //!   link thread     waits for the controlplane, exchanges descriptors, tells the shards
 //!   shard threads   breathe (see `breath`), and touch nothing that another thread touches
 //! ```
+//!
+//! Whichever way the process ends, why stands in its log: a thread's error or panic ends `main`,
+//! and nothing leaves before the log's own thread has written what it holds.
 #![forbid(unsafe_code)]
 
 mod breath;
@@ -22,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wire::config::Config;
+use wire::counter::{Counter, Counters};
+use wire::region::{Region, Side};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,15 +48,18 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let _writer = start_log(&config);
-    match run(&config, &text, inherited) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
-        }
+    let writer = start_log(&config);
+    let outcome = run(&config, &text, inherited);
+    if let Err(error) = &outcome {
+        tracing::error!("ends: {error}");
     }
+    // What is queued is written before we leave.
+    drop(writer);
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+/// A shard's thread, with why it ended.
+type ShardThread = std::thread::JoinHandle<Result<(), Failure>>;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -62,6 +70,7 @@ fn run(
 ) -> Result<(), Failure> {
     let notify = net::notify::Notify::from_env()?;
     let plan = plan::EnginePlan::new(config)?;
+    plan.raise_descriptors()?;
     tracing::info!(
         config = %config_path.display(),
         shards = plan.shards,
@@ -77,7 +86,7 @@ fn run(
     }
     let bells = Arc::new(parked.bells);
     let team = breath::Team::new(plan.shards);
-    let mut threads = Vec::new();
+    let mut threads: Vec<Option<ShardThread>> = Vec::new();
     for (shard, sockets) in (0..plan.shards).zip(listeners) {
         let life = breath::Life {
             plan: plan.for_shard(shard),
@@ -91,22 +100,36 @@ fn run(
             stop: Arc::clone(&stop),
         };
         let builder = std::thread::Builder::new().name(format!("shard-{shard}"));
-        threads.push(builder.spawn(move || life.live())?);
+        threads.push(Some(builder.spawn(move || life.run())?));
     }
     let attach = team.attach_queues();
     let lobby = link::Lobby::new(&plan, &parked.regions, parked.epoch, Arc::clone(&bells), attach)?;
     std::thread::Builder::new().name("link".to_owned()).spawn(move || lobby.serve())?;
     let pulses: Vec<_> = parked.regions.iter().map(|region| region.words).collect();
-    watch(&notify, &pulses, &stop, &threads)?;
+    watch(&notify, &pulses, &stop, &mut threads)?;
     tracing::info!("stopping");
     tell(notify.stopping());
     bells.shards.iter().for_each(net::Doorbell::ring);
-    for thread in threads {
-        if thread.join().is_err() {
-            return Err("a shard failed while stopping".into());
+    for (shard, thread) in threads.into_iter().enumerate() {
+        let ended = thread.map(ended_by).unwrap_or_default();
+        if let Some(why) = ended {
+            return Err(format!("shard {shard} failed while stopping: {why}").into());
         }
     }
     Ok(())
+}
+
+/// Waits for the thread's end: why, if not because it was told to.
+fn ended_by(thread: ShardThread) -> Option<String> {
+    match thread.join() {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            Some(format!("a fault of ours (panic): {}", said.unwrap_or("it says nothing")))
+        }
+    }
 }
 
 /// Waits for the stop; feeds the watchdog only while every shard breathes.
@@ -114,30 +137,31 @@ fn watch(
     notify: &net::notify::Notify,
     regions: &[&'static [std::sync::atomic::AtomicU64]],
     stop: &AtomicBool,
-    threads: &[std::thread::JoinHandle<()>],
+    threads: &mut [Option<ShardThread>],
 ) -> Result<(), Failure> {
     let mut ready = false;
     let mut stale = false;
+    let mut told_ports = false;
     while !stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(WATCH);
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let ended = threads.iter().any(std::thread::JoinHandle::is_finished);
         // A shard that was told to stop may be done before we look: that is no fault.
-        if ended && !stop.load(Ordering::Relaxed) {
-            return Err("a shard ended by a fault of ours; restarting".into());
+        if let Some(why) = ended_early(threads).filter(|_| !stop.load(Ordering::Relaxed)) {
+            return Err(why.into());
         }
         let now = net::clock::mono();
-        let fresh = regions.iter().all(|words| {
-            let Ok(region) = wire::region::Region::open(words, wire::region::Side::Dataplane)
-            else {
-                return false;
-            };
-            let pulse = base::Mono(region.pulse().load(Ordering::Relaxed));
-            pulse.0 != 0 && now.since(pulse) < PULSE_MAX
-        });
-        if fresh && !ready {
+        let silent: Vec<usize> =
+            (0..regions.len()).filter(|shard| !is_fresh(regions[*shard], now)).collect();
+        let fresh = silent.is_empty();
+        let has_ports = regions.iter().all(|words| spare_ports(words) > 0);
+        if fresh && !ready && !has_ports && !told_ports {
+            told_ports = true;
+            tracing::warn!("no media port can be opened yet: not ready before one can");
+            tell(notify.status("waits for a media port that can be opened"));
+        }
+        if fresh && !ready && has_ports {
             ready = true;
             tell(notify.ready());
             tracing::info!("ready");
@@ -145,11 +169,32 @@ fn watch(
         if fresh {
             tell(notify.watchdog());
         } else if ready && !stale {
-            tracing::error!("a shard's pulse is stale; the watchdog is not fed");
+            tracing::error!(shards = ?silent, "these shards stand still; the watchdog is not fed");
         }
         stale = !fresh;
     }
     Ok(())
+}
+
+/// Why the first shard that has ended did, if one has.
+fn ended_early(threads: &mut [Option<ShardThread>]) -> Option<String> {
+    let is_over = |thread: &Option<ShardThread>| {
+        thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished)
+    };
+    let shard = threads.iter().position(is_over)?;
+    let why = threads[shard].take().and_then(ended_by);
+    Some(format!("shard {shard} ended: {}", why.as_deref().unwrap_or("without a reason")))
+}
+
+fn is_fresh(words: &'static [std::sync::atomic::AtomicU64], now: base::Mono) -> bool {
+    let Ok(region) = Region::open(words, Side::Dataplane) else { return false };
+    let pulse = base::Mono(region.pulse().load(Ordering::Relaxed));
+    pulse.0 != 0 && now.since(pulse) < PULSE_MAX
+}
+
+fn spare_ports(words: &'static [std::sync::atomic::AtomicU64]) -> u64 {
+    let Ok(region) = Region::open(words, Side::Dataplane) else { return 0 };
+    Counters::read(region.counters()).get(Counter::PortSpare)
 }
 
 /// A service manager that is gone costs nothing: calls go on without it.

@@ -16,6 +16,9 @@ use crate::Failure;
 
 /// Ports of a block (DESIGN.md section 4).
 const BLOCK: u16 = 256;
+/// Descriptors of the process beside its shards': logs, the link with the controlplane and what is
+/// sent over it, the service manager's socket.
+const OTHER_DESCRIPTORS: u64 = 128;
 
 /// The whole process's plan.
 #[derive(Debug)]
@@ -136,11 +139,7 @@ impl EnginePlan {
 
     pub(crate) fn driver(&self) -> DriverPlan {
         let (small, large) = self.frames;
-        let blocks: usize = self.media.iter().map(|(_, blocks)| blocks.len()).sum();
-        let ports = blocks.div_ceil(usize::from(self.shards)) * usize::from(BLOCK);
-        // Two ports per leg, and the spares.
-        let wanted = self.limits.legs as usize * 2 + 1_024;
-        let ports = u32::try_from(ports.min(wanted)).unwrap_or(u32::MAX);
+        let ports = self.ports_max(self.limits);
         let plan = DriverPlan::for_ports(ports, self.addresses.clone());
         let pool = PoolPlan {
             small_receive: (small / 4 * 3).clamp(256, 32_768),
@@ -150,6 +149,51 @@ impl EnginePlan {
             ..plan.pool
         };
         DriverPlan { pool, spin_us: self.spin_us, ..plan }
+    }
+
+    /// Media ports of one shard: two per leg and the spares, as far as its blocks go.
+    fn ports_max(&self, limits: Limits) -> u32 {
+        let blocks: usize = self.media.iter().map(|(_, blocks)| blocks.len()).sum();
+        let ports = blocks.div_ceil(usize::from(self.shards)) * usize::from(BLOCK);
+        let wanted = limits.port_pairs(self.media.len()) * 2;
+        u32::try_from(ports.min(wanted)).unwrap_or(u32::MAX)
+    }
+
+    /// Descriptors of the whole process with these limits: those of the drivers, of what is shared
+    /// between them (regions, doorbells, SIP sockets) and of the rest.
+    fn descriptors(&self, limits: Limits) -> u64 {
+        let ports = self.ports_max(limits);
+        let driver = DriverPlan::for_ports(ports, Vec::new()).descriptors();
+        u64::from(self.shards) * (driver + 2) + OTHER_DESCRIPTORS
+    }
+
+    /// Raises the limit of descriptors to what the whole plan needs, before anything is opened; an
+    /// error says what would do.
+    pub(crate) fn raise_descriptors(&self) -> Result<(), Failure> {
+        let needed = self.descriptors(self.limits);
+        match net::cpu::raise_nofile(needed) {
+            Ok(()) => Ok(()),
+            Err(net::NetError::TooFewDescriptors { limit, .. }) => {
+                Err(self.too_few_descriptors(needed, limit).into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn too_few_descriptors(&self, needed: u64, limit: u64) -> String {
+        let Limits { legs, .. } = self.limits;
+        let fits = |legs: &u32| self.descriptors(Limits { legs: *legs, ..self.limits }) <= limit;
+        let most = (1..=legs / 100).rev().map(|hundreds| hundreds * 100).find(fits);
+        let or = match most {
+            Some(most) => format!("lower `dataplane.limits.legs` to {most}"),
+            None => "lower `dataplane.shards`".to_owned(),
+        };
+        format!(
+            "`dataplane.limits.legs` = {legs} on {} shards needs {needed} file descriptors (two per \
+             leg), the hard limit is {limit}: raise it (`LimitNOFILE={needed}` in the unit, or \
+             `ulimit -Hn {needed}`), or {or}",
+            self.shards
+        )
     }
 
     pub(crate) fn cpu(&self, shard: u8) -> Option<usize> {
@@ -249,6 +293,32 @@ mod tests {
             (0..3).flat_map(|shard| plan.for_shard(shard).media[0].blocks.clone()).collect();
         all.sort_unstable();
         assert_eq!(all, blocks(config.dataplane.media[0].ports));
+    }
+
+    /// The plan is judged as a whole, and by what it really opens.
+    #[test]
+    fn descriptors_are_those_of_all_shards_and_a_refusal_says_what_would_do() {
+        let mut config = Config::default();
+        config.dataplane.shards = 2;
+        config.dataplane.limits.legs = 10_000;
+        config.dataplane.media[0].ports = [1_024, 65_535];
+        let plan = EnginePlan::new(&config).unwrap();
+        let needed = plan.descriptors(plan.limits);
+        assert!(
+            needed >= 2 * u64::from(plan.driver().ports_max) && needed < 2 * 21_400,
+            "{needed}"
+        );
+        let said = plan.too_few_descriptors(needed, 20_000);
+        for word in ["limits.legs", "20000", "LimitNOFILE=", "ulimit -Hn", "to 4"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        let most: u32 = said.rsplit(' ').next().unwrap().parse().unwrap();
+        config.dataplane.limits.legs = most;
+        let smaller = EnginePlan::new(&config).unwrap();
+        assert!(smaller.descriptors(smaller.limits) <= 20_000);
+        config.dataplane.limits.legs = most + 100;
+        let larger = EnginePlan::new(&config).unwrap();
+        assert!(larger.descriptors(larger.limits) > 20_000);
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub enum NetError {
          LimitMEMLOCK=infinity in the unit, or `ulimit -l unlimited`"
     )]
     TooLittleLockedMemory { what: &'static str, bytes: u64, limit: u64 },
+    /// `io_uring_enter` fails, and not for a reason that passes.
+    #[error(
+        "io_uring_enter failed: {source}; the shard can neither receive nor send. A seccomp profile \
+         that changed, or a fault of ours or the kernel's"
+    )]
+    RingBroken {
+        #[source]
+        source: io::Error,
+    },
     /// We were misused: the plan's numbers do not fit together.
     #[error("the plan does not fit: {0}")]
     BadPlan(&'static str),
@@ -83,7 +92,7 @@ impl NetError {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::System { source, .. } => source.raw_os_error(),
+            Self::System { source, .. } | Self::RingBroken { source } => source.raw_os_error(),
             Self::AddressInUse { .. } => Some(libc::EADDRINUSE),
             Self::AddressAbsent { .. } => Some(libc::EADDRNOTAVAIL),
             Self::AddressForbidden { .. } => Some(libc::EACCES),

@@ -211,6 +211,13 @@ impl Ring {
         self.ring.submitter().register_eventfd(self.ring.as_raw_fd())
     }
 
+    /// As if the ring's descriptor were gone.
+    #[cfg(test)]
+    pub(crate) fn break_for_test(&mut self) {
+        self.enter_fd = -1;
+        self.enter_flags = 0;
+    }
+
     /// Saves the descriptor lookup of each enter. Not needed for working, so a refusal is no error.
     fn register_self(&mut self) {
         let mut update = ResourceUpdate {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base::frame::SMALL_BYTES;
 use base::{Flow, FlowReport, Frames, Local, Mono, Path, Transmit};
@@ -292,6 +293,76 @@ fn sip_comes_in_large_buffers_and_says_which_listener() {
 }
 
 #[test]
+fn sip_comes_with_the_time_at_which_the_kernel_had_it() {
+    let mut world = World::new();
+    let socket = net::listen::Listener::new("127.0.0.1:0".parse().unwrap()).open(1).unwrap();
+    let socket = socket.sockets.into_iter().next().unwrap();
+    let local = socket.local_addr().unwrap();
+    world.driver.add_listener(0, socket).unwrap();
+    world.turn();
+    let peer = Peer::new("127.0.0.1:0");
+    let before = net::clock::mono();
+    peer.send(b"waits", local);
+    let after = net::clock::mono();
+    // Nobody reads it for a while.
+    while net::clock::mono() < after + Duration::from_millis(30) {
+        std::hint::spin_loop();
+    }
+    let got = world.receive_one();
+    // The wall clock, which stamps it, counts in microseconds here.
+    let slack = Duration::from_millis(1);
+    assert!(got.arrived + slack >= before && got.arrived <= after + slack, "{got:?}");
+}
+
+#[test]
+fn sip_longer_than_its_buffer_comes_cut_and_is_said_to_be() {
+    let mut world = World::new();
+    let socket = net::listen::Listener::new("127.0.0.1:0".parse().unwrap()).open(1).unwrap();
+    let socket = socket.sockets.into_iter().next().unwrap();
+    let local = socket.local_addr().unwrap();
+    world.driver.add_listener(0, socket).unwrap();
+    world.turn();
+    let peer = Peer::new("127.0.0.1:0");
+    peer.send(&[b'x'; 40_000], local);
+    let got = world.receive_one();
+    assert!(got.is_cut && got.source == peer.address());
+    let bytes = world.driver.pool().bytes(got.frame);
+    assert!(bytes.len() > 16_000 && bytes.iter().all(|byte| *byte == b'x'), "{}", bytes.len());
+    assert_eq!(world.driver.counters().receive_cut, 1);
+    world.free_all();
+}
+
+/// A process that was stopped: what its media ports have kept is the past.
+#[test]
+fn media_of_a_standstill_is_old_and_its_rest_is_thrown_away() {
+    let mut world = World::new();
+    let local = world.open(0);
+    let peer = Peer::new("127.0.0.1:0");
+    world.lock(0, local, peer.address());
+    world.turn();
+    let before = net::clock::mono();
+    for _ in 0..60 {
+        peer.send(&[1; 172], local);
+    }
+    while net::clock::mono() < before + Duration::from_millis(1_300) {
+        std::hint::spin_loop();
+    }
+    let mut handed = 0;
+    for _ in 0..3 {
+        world.driver.breathe(Mono::NEVER, false, &mut world.received);
+        assert!(world.received.iter().all(|got| got.arrived <= before), "they are old");
+        handed += world.received.len() as u64;
+        world.free_all();
+    }
+    assert_eq!(handed + world.driver.counters().receive_old, 60);
+    peer.send(b"new", local);
+    let got = world.receive_one();
+    assert!(got.arrived > before, "what comes now is of now");
+    assert_eq!(world.driver.pool().bytes(got.frame), b"new");
+    world.free_all();
+}
+
+#[test]
 fn a_doorbell_wakes_a_sleeping_ring_each_time() {
     let mut world = World::new();
     let bell = Doorbell::new().unwrap();
@@ -310,7 +381,7 @@ fn a_deadline_ends_a_sleep_and_not_before() {
     let mut world = World::new();
     world.turn();
     for micros in [0, 100, 3_000] {
-        let deadline = net::clock::mono() + std::time::Duration::from_micros(micros);
+        let deadline = net::clock::mono() + Duration::from_micros(micros);
         let breath = world.driver.breathe(deadline, true, &mut world.received);
         assert!(breath.now.mono >= deadline);
         assert_eq!((breath.woken, breath.more), (0, false));

@@ -96,7 +96,7 @@ impl<'m> Cx<'_, 'm> {
         let known = to != LegId::NONE;
         let Some(queue) = self.core.handoffs.get_mut(shard).filter(|_| known) else { return };
         let most = message.bytes_max();
-        let handoff = Handoff::Leg { to, from, message: message.clone() };
+        let handoff = Handoff::Leg { to, from, at: self.now.wall, message: message.clone() };
         if !queue.say(&handoff, most) {
             self.count(Counter::DiscardHandoffFull);
         }

@@ -20,7 +20,7 @@
 //! ```
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, ShardId};
+use base::{CallId, LegId, Mono, ShardId, Wall};
 use core::net::SocketAddr;
 use sdp::{Codec, CodecId, Direction, Plan, PlanFormat};
 use wire::event::Cause;
@@ -30,21 +30,29 @@ pub use crate::transport::guard::Standing;
 /// A message to another shard.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Handoff<'a> {
-    /// A SIP datagram whose owner is the receiving shard.
-    Sip { listener: u8, source: SocketAddr, standing: Standing, by: ShardId, bytes: &'a [u8] },
+    /// A SIP datagram whose owner is the receiving shard: when it arrived, what is known of its
+    /// source, and the shard that took it in.
+    Sip {
+        listener: u8,
+        source: SocketAddr,
+        arrived: Mono,
+        standing: Standing,
+        by: ShardId,
+        bytes: &'a [u8],
+    },
     /// A source hears us: what it sent to the receiving shard named a leg or request of the
     /// sender's.
     Proven { source: SocketAddr },
     /// An RTP packet of `from`'s far end for `to` to send: numbers as received, payload type and
     /// payload already the receiver's.
-    Media { to: LegId, from: LegId, starts: bool, bytes: &'a [u8] },
+    Media { to: LegId, from: LegId, starts: bool, arrived: Mono, bytes: &'a [u8] },
     /// A leg to be dialled for a static route.
     Dial(wire::Originate<'a>),
     /// ICMP says that nobody is behind this address, and quotes a branch of the receiving shard's:
     /// this client transaction's.
     Unreachable { to: SocketAddr, transaction: LegId },
-    /// Leg to leg.
-    Leg { to: LegId, from: LegId, message: PeerMessage<'a> },
+    /// Leg to leg; `at` is the moment of which it speaks.
+    Leg { to: LegId, from: LegId, at: Wall, message: PeerMessage<'a> },
 }
 
 /// What one leg says to another.
@@ -172,6 +180,11 @@ impl View {
 }
 
 impl PeerMessage<'_> {
+    /// After it the speaker says nothing more to the hearer.
+    pub(crate) fn is_last(&self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::Left | Self::Refused { .. })
+    }
+
     /// The most bytes that it takes encoded, with its [`Handoff`] around it.
     pub(crate) fn bytes_max(&self) -> usize {
         const ENVELOPE: usize = 64;

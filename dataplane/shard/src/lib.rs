@@ -60,8 +60,6 @@ use crate::transport::targets::BadTargets;
 
 /// A batch of no more than so many datagrams is served as it came, but for strangers.
 const FEW: usize = 32;
-/// Datagrams in a batch, about.
-const BATCH_MAX: usize = 4_096;
 /// How often counters are published and ports are looked after.
 const HOUSEKEEPING: core::time::Duration = core::time::Duration::from_millis(100);
 
@@ -75,8 +73,8 @@ pub struct Shard<'m> {
     routes: Routes,
     draining: bool,
     housekeeping_at: Mono,
-    /// Messages of a batch that begin something, or come from strangers: they wait for the others.
-    waiting: Vec<u32>,
+    /// Messages of a breath that begin something, or come from strangers: they wait for the others.
+    waiting: Vec<Received>,
     /// A SIP datagram being read while answers take frames.
     datagram: Vec<u8>,
     /// For messages being copied out of a queue while it is written to.
@@ -106,7 +104,7 @@ impl<'m> Shard<'m> {
             routes: Routes::new(plan.keys.table),
             draining: false,
             housekeeping_at: now.mono,
-            waiting: Vec::with_capacity(BATCH_MAX),
+            waiting: Vec::with_capacity(4_096),
             datagram: vec![0; base::frame::LARGE_BYTES],
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
             core: Core {
@@ -168,30 +166,39 @@ impl<'m> Shard<'m> {
         self.core.arena.used()
     }
 
-    /// A batch of datagrams. Every frame is transmitted, handed over or freed by this.
+    /// Puts what came in one breath into the order in which it is served: media and what belongs to
+    /// calls before what begins something, strangers last.
+    pub fn sort(&mut self, now: Now, batch: &mut Vec<Received>, frames: &dyn Frames) {
+        let is_sip = |received: &Received| matches!(received.at, Local::Listener(_));
+        let sip = batch.iter().filter(|received| is_sip(received)).count();
+        if sip == 0 {
+            return;
+        }
+        let mut waiting = core::mem::take(&mut self.waiting);
+        batch.retain(|received| {
+            let waits = is_sip(received) && self.waits(now, frames, received, sip > FEW);
+            if waits {
+                waiting.push(*received);
+            }
+            !waits
+        });
+        batch.append(&mut waiting);
+        self.waiting = waiting;
+    }
+
+    /// A batch of datagrams, at most [`plan::BATCH_MAX`]. Every frame is transmitted, handed over
+    /// or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
         self.media.warm(batch);
-        let mut waiting = core::mem::take(&mut self.waiting);
-        let others = batch.len().saturating_sub(FEW);
-        for (index, received) in (0..).zip(batch) {
+        for received in batch {
             match received.at {
                 Local::Media(port) => {
                     let mut cx = Cx { now, frames, core: &mut self.core };
                     self.media.handle(&mut cx, received, port);
                 }
-                Local::Listener(_) if self.waits(now, frames, received, others > 0) => {
-                    waiting.push(index);
-                }
                 Local::Listener(listener) => self.listener(now, frames, received, listener),
             }
         }
-        for index in waiting.drain(..) {
-            let received = &batch[index as usize];
-            if let Local::Listener(listener) = received.at {
-                self.listener(now, frames, received, listener);
-            }
-        }
-        self.waiting = waiting;
         self.drain(now, frames);
     }
 
@@ -215,6 +222,12 @@ impl<'m> Shard<'m> {
     /// What the packet paths say.
     pub fn handle_flow_report(&mut self, report: FlowReport) {
         self.media.handle_report(report, &mut self.core.flows);
+    }
+
+    /// Asks for media ports in place of those that were just used up; to be called between two
+    /// batches, with the answers brought back before the second.
+    pub fn handle_ports(&mut self, now: Now) {
+        self.media.refill(now.mono, &mut self.core.flows);
     }
 
     /// Nothing can be sent to this address, as our own system says: what waits for a first word
@@ -363,6 +376,7 @@ impl<'m> Shard<'m> {
         counters.set(Counter::LegUnreleased, total - standing);
         counters.set(Counter::JoinStanding, self.core.legs_joined);
         counters.set(Counter::PortSpare, self.media.spare());
+        counters.set(Counter::PortRefused, self.media.refused());
         counters.set(Counter::TransactionStanding, transactions);
         counters.publish(self.core.region.counters());
         self.core.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);
@@ -373,7 +387,8 @@ impl<'m> Shard<'m> {
     }
 
     /// The one way to a leg's behaviour. A panic in it ends that leg alone; afterwards its timer is
-    /// armed, and what its end owes is done. False if there is no such leg.
+    /// armed, and what its end owes is done. False if there is no such leg. What happened before
+    /// the last thing told of the leg is taken as of that.
     fn with_leg(
         &mut self,
         now: Now,
@@ -383,6 +398,7 @@ impl<'m> Shard<'m> {
     ) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let was_over = leg.is_over();
+        let now = Now { wall: now.wall.max(leg.story.told), ..now };
         let queued = self.core.transmits.len();
         let mut leg = LegMut {
             leg,

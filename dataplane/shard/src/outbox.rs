@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use base::Records;
 
-use crate::handoff::{Handoff, PeerMessage};
+use crate::handoff::Handoff;
 
 /// Words that wait outside of the queue at most.
 const LATER_MAX: usize = 4_096;
@@ -77,19 +77,20 @@ impl Outbox {
 /// After it the speaker says nothing more to the hearer.
 fn is_last(message: &Handoff<'_>) -> bool {
     let Handoff::Leg { message, .. } = message else { return false };
-    matches!(message, PeerMessage::Ended { .. } | PeerMessage::Left | PeerMessage::Refused { .. })
+    message.is_last()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::LegId;
+    use crate::handoff::PeerMessage;
+    use base::{LegId, Mono, Wall};
     use wire::event::Cause;
 
     fn say(outbox: &mut Outbox, number: u32, message: PeerMessage<'_>) -> bool {
         let most = message.bytes_max();
         let from = LegId::new(0, 1, number);
-        outbox.say(&Handoff::Leg { to: LegId::new(1, 1, 0), from, message }, most)
+        outbox.say(&Handoff::Leg { to: LegId::new(1, 1, 0), from, at: Wall(0), message }, most)
     }
 
     #[test]
@@ -97,7 +98,7 @@ mod tests {
         let mut outbox = Outbox::new(4_096);
         let bytes = [0; 160];
         let (to, from) = (LegId::new(1, 1, 0), LegId::new(0, 1, 0));
-        let packet = Handoff::Media { to, from, starts: false, bytes: &bytes };
+        let packet = Handoff::Media { to, from, starts: false, arrived: Mono(0), bytes: &bytes };
         let mut passed = 0;
         while outbox.pass(&packet, 224) {
             passed += 1;

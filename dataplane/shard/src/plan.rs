@@ -124,8 +124,14 @@ impl Limits {
             // Every leg's closing event, and a second of others.
             event_bytes: legs as usize * CLOSING_BYTES + (1 << 20),
             handoff_bytes: 1 << 20,
-            spare_ports: 512,
+            spare_ports: SPARE_PORTS,
         }
+    }
+
+    /// Media port pairs open at once at most, on so many addresses: a pair a leg, and the spares.
+    #[must_use]
+    pub fn port_pairs(&self, addresses: usize) -> usize {
+        self.legs as usize + usize::from(self.spare_ports) * addresses
     }
 
     /// Bytes taken at birth, about.
@@ -141,6 +147,16 @@ impl Limits {
             + self.handoff_bytes * usize::from(shards)
     }
 }
+
+/// Datagrams that a shard is given at a time at most. Between two such batches the ports that the
+/// first has used up are replaced ([`crate::Shard::handle_ports`]): both legs of every call in one
+/// fit into the spares.
+pub const BATCH_MAX: usize = 128;
+
+/// Spare ports per address: what a batch may take at once, and as much again.
+const SPARE_PORTS: u16 = 512;
+
+const _: () = assert!(SPARE_PORTS as usize >= 2 * BATCH_MAX);
 
 /// Room kept in the event queue for the last words of a leg.
 pub(crate) const CLOSING_BYTES: usize = 1_024;

@@ -49,8 +49,13 @@ impl Shard<'_> {
         frames.free(frame);
         let hop = Hop::datagram(listener, received.source);
         let taken_by = self.core.plan.shard;
-        let datagram = Datagram { hop, bytes: &copy[..len], standing, taken_by };
-        self.sip(now, frames, &datagram, false);
+        let arrived = received.arrived;
+        let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
+        if received.is_cut {
+            self.too_large(now, frames, &datagram);
+        } else {
+            self.sip(now.for_arrival(arrived), frames, &datagram, false);
+        }
         self.datagram = copy;
         // What the message made legs say to each other comes before the next one: a call has both
         // its legs before another takes their slots.
@@ -86,6 +91,16 @@ impl Shard<'_> {
         }
     }
 
+    /// Whether what names nothing of ours may be served: no source's rate is over.
+    fn may_answer(&mut self, now: Now, datagram: &Datagram<'_>) -> bool {
+        let Datagram { hop, standing, .. } = *datagram;
+        let may = self.core.guard.other(hop.to, standing, now.mono);
+        if !may {
+            self.core.counters.count(Counter::DiscardSipRate);
+        }
+        may
+    }
+
     /// Its source hears us: it named something of ours that stands.
     fn proven(&mut self, now: Now, datagram: &Datagram<'_>) {
         let (source, by) = (datagram.hop.to, datagram.taken_by);
@@ -99,14 +114,15 @@ impl Shard<'_> {
         }
     }
 
-    /// A SIP datagram that came here, or (`handed`) that another shard took for ours.
+    /// A SIP datagram that came here, or (`handed`) that another shard took for ours. The wall time
+    /// of `now` is when it arrived: what it begins and ends for money does so then.
     fn sip(&mut self, now: Now, frames: &mut dyn Frames, datagram: &Datagram<'_>, handed: bool) {
         let message = match Message::parse(datagram.bytes) {
             Ok(message) => message,
             Err(malformed) => {
                 self.core.counters.count(Counter::DiscardSipMalformed);
                 if let Some(code) = malformed.answer()
-                    && self.core.guard.other(datagram.hop.to, datagram.standing, now.mono)
+                    && self.may_answer(now, datagram)
                 {
                     self.cx(now, frames).answer(datagram, malformed.partial(), code);
                 }
@@ -142,10 +158,27 @@ impl Shard<'_> {
         }
     }
 
+    /// A message whose end did not fit into a buffer: its beginning says whom to answer (RFC 3261
+    /// section 21.5.7).
+    fn too_large(&mut self, now: Now, frames: &mut dyn Frames, datagram: &Datagram<'_>) {
+        self.core.counters.count(Counter::DiscardSipTruncated);
+        let parsed = Message::parse(datagram.bytes);
+        let message = match &parsed {
+            Ok(message) => message,
+            Err(malformed) => malformed.partial(),
+        };
+        let can_be_answered = message.is_request()
+            && message.has(Name::Via)
+            && message.method().is_some_and(|method| method != Method::Ack);
+        if can_be_answered && self.may_answer(now, datagram) {
+            self.cx(now, frames).answer(datagram, message, 513);
+        }
+    }
+
     fn hand_over(&mut self, shard: u8, datagram: &Datagram<'_>) {
         let base::Door::Datagram(listener) = datagram.hop.via else { return };
-        let Datagram { hop, bytes, standing, taken_by: by } = *datagram;
-        let handoff = Handoff::Sip { listener, source: hop.to, standing, by, bytes };
+        let Datagram { hop, arrived, bytes, standing, taken_by: by } = *datagram;
+        let handoff = Handoff::Sip { listener, source: hop.to, arrived, standing, by, bytes };
         self.push_handoff(shard, &handoff, bytes.len() + 64);
     }
 
@@ -208,10 +241,8 @@ impl Shard<'_> {
         let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
         if leg.is_some() {
             self.proven(now, datagram);
-        } else if !begins_call(datagram.bytes)
-            && !self.core.guard.other(datagram.hop.to, datagram.standing, now.mono)
-        {
-            return self.core.counters.count(Counter::DiscardSipRate);
+        } else if !begins_call(datagram.bytes) && !self.may_answer(now, datagram) {
+            return;
         }
         if ack {
             return self.ack(now, frames, message, leg);
@@ -314,23 +345,26 @@ impl Shard<'_> {
     /// A message of another shard or of a leg of this one.
     pub(crate) fn handoff(&mut self, now: Now, frames: &mut dyn Frames, bytes: &[u8]) {
         match wire::decode(bytes) {
-            Ok(Handoff::Sip { listener, source, standing, by, bytes }) => {
+            Ok(Handoff::Sip { listener, source, arrived, standing, by, bytes }) => {
                 let hop = Hop::datagram(listener, source);
-                let datagram = Datagram { hop, bytes, standing, taken_by: by };
-                self.sip(now, frames, &datagram, true);
+                let datagram = Datagram { hop, arrived, bytes, standing, taken_by: by };
+                self.sip(now.for_arrival(arrived), frames, &datagram, true);
             }
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);
             }
-            Ok(Handoff::Media { to, from, starts, bytes }) => {
+            Ok(Handoff::Media { to, from, starts, arrived, bytes }) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };
-                self.media.handle_far(&mut cx, to, from, starts, bytes);
+                self.media.handle_far(&mut cx, (to, from), starts, arrived, bytes);
             }
             Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish),
             Ok(Handoff::Unreachable { to, transaction }) => {
                 self.icmp(now, frames, to, ClientId(transaction));
             }
-            Ok(Handoff::Leg { to, from, message }) => {
+            Ok(Handoff::Leg { to, from, at, message }) => {
+                // What begins, begins now; what ends has ended when that was said.
+                let wall = if message.is_last() { now.wall.min(at) } else { now.wall };
+                let now = Now { wall, ..now };
                 if !self.with_leg(now, frames, to, |leg| leg.on_peer(from, &message)) {
                     on_peer_nobody(&mut self.cx(now, frames), to, from, &message);
                 }

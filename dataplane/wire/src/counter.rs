@@ -63,6 +63,7 @@ counters! {
     LegUnreleased = "legs_unreleased", "Ended legs whose usage is not durable yet";
     JoinStanding = "legs_joined", "Legs joined with another one now";
     PortSpare = "media_ports_spare", "Media ports open and unused";
+    PortRefused = "media_ports_refused", "Media port pairs that the system refused; they are asked for again";
     TransactionStanding = "sip_transactions_standing", "SIP transactions standing now";
     EventPushed = "events_sent_total", "Events handed to the controlplane";
     CommandTaken = "commands_received_total", "Commands taken from the controlplane";
@@ -81,6 +82,7 @@ counters! {
     DiscardRtpPort = "discards_total" "rtp_port", "Datagrams on a media port that no stream has";
     DiscardRtpDigit = "discards_total" "rtp_digit", "RTP to a leg that is being sent a digit";
     DiscardRtpForeign = "discards_total" "rtp_foreign", "RTP to a leg that hears another source";
+    DiscardRtpOld = "discards_total" "rtp_old", "Media that waited more than 1 s for its turn";
     DiscardRtcpPort = "discards_total" "rtcp_port", "RTCP on a port that the description does not use";
     DiscardStunDtls = "discards_total" "stun_dtls", "STUN and DTLS on a plain RTP port";
     DiscardSipMalformed = "discards_total" "sip_malformed", "Datagrams that are no SIP";

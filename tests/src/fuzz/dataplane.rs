@@ -172,7 +172,8 @@ impl Bench {
 
     pub(super) fn datagram(&mut self, at: Local, from: SocketAddr, bytes: &[u8]) {
         let Some(frame) = self.heap.receive(bytes) else { return };
-        let received = Received { frame, at, source: from };
+        let arrived = self.now.mono;
+        let received = Received { frame, at, source: from, arrived, is_cut: false };
         self.shard.handle_datagrams(self.now, &[received], &mut self.heap);
     }
 

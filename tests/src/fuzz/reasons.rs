@@ -182,7 +182,8 @@ fn another_shards_queue_is_full() {
             .replace("z9hG4bKINVITE1", &format!("z9hG4bKfar{number}"));
         let bench = &mut author.bench;
         let Some(frame) = bench.heap.receive(text.as_bytes()) else { break };
-        let received = Received { frame, at: Local::Listener(0), source: source(0, false) };
+        let (at, arrived) = (Local::Listener(0), bench.now.mono);
+        let received = Received { frame, at, source: source(0, false), arrived, is_cut: false };
         bench.shard.handle_datagrams(bench.now, &[received], &mut bench.heap);
         while let Some(transmit) = bench.shard.poll_transmit() {
             bench.heap.free(transmit.frame);

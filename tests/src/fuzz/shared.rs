@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base::{CallId, LegId, Wall};
+use base::{CallId, LegId, Mono, Wall};
 use shard::handoff::{Handoff, PeerMessage};
 use wire::cell::{CELL_WORDS, Cell, CellWriter};
 use wire::event::{Cause, Direction};
@@ -64,15 +64,17 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         encoded(&Handoff::Sip {
             listener: 0,
             source,
+            arrived: Mono(7),
             standing: shard::handoff::Standing::Known,
             by: 0,
             bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
         }),
         encoded(&Handoff::Proven { source }),
-        encoded(&Handoff::Leg { to: leg, from: leg, message: PeerMessage::OfferRequest }),
+        encoded(&Handoff::Leg { to: leg, from: leg, at, message: PeerMessage::OfferRequest }),
         encoded(&Handoff::Leg {
             to: leg,
             from: leg,
+            at,
             message: PeerMessage::Ended { code: 486, cause: Cause::Busy, reason: "" },
         }),
     ];

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use base::frame::{HEADROOM, LARGE_BYTES};
 use base::{Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received};
 use shard::Shard;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
@@ -141,6 +142,8 @@ pub struct Plane {
     /// Empty while the process is dead.
     pub lanes: Vec<Lane>,
     pub keys: Keys,
+    /// The process stands still until then: what comes waits in its sockets.
+    pub stalled_until: Mono,
     /// Flow wishes seen, for invariants.
     pub ports_open_peak: usize,
     scratch: Vec<u8>,
@@ -161,7 +164,15 @@ impl Plane {
         let keys = Keys { token: key(1), placement: key(2), table: HashKey([setup.seed, 3]) };
         let scratch = vec![0; wire::MESSAGE_BYTES_MAX];
         let lanes = Vec::new();
-        let mut plane = Self { setup, regions, lanes, keys, ports_open_peak: 0, scratch };
+        let mut plane = Self {
+            setup,
+            regions,
+            lanes,
+            keys,
+            stalled_until: Mono(0),
+            ports_open_peak: 0,
+            scratch,
+        };
         plane.boot(now);
         plane
     }
@@ -236,7 +247,7 @@ impl Plane {
     }
 
     /// A datagram arrives at one of our addresses. False: nobody is there.
-    pub fn receive(&mut self, datagram: &Datagram) -> bool {
+    pub fn receive(&mut self, now: Now, datagram: &Datagram) -> bool {
         let Some(address) = host_index(datagram.to.ip()) else { return false };
         let at = match datagram.to.port() {
             5_060 => Local::Listener(address),
@@ -259,15 +270,19 @@ impl Plane {
             }),
         };
         let Some(lane) = lane else { return false };
-        let Some(frame) = lane.heap.receive(&datagram.bytes) else { return false };
-        lane.inbox.push(Received { frame, at, source: datagram.from });
+        let whole = datagram.bytes.len();
+        let len = whole.min(LARGE_BYTES - HEADROOM);
+        let Some(frame) = lane.heap.receive(&datagram.bytes[..len]) else { return false };
+        let (source, arrived, is_cut) = (datagram.from, now.mono, len < whole);
+        lane.inbox.push(Received { frame, at, source, arrived, is_cut });
         true
     }
 
     /// When the next shard wants to be called.
     #[must_use]
     pub fn deadline(&self) -> Mono {
-        self.lanes.iter().map(|lane| lane.shard.deadline()).min().unwrap_or(Mono::NEVER)
+        let lanes = self.lanes.iter().map(|lane| lane.shard.deadline());
+        lanes.min().unwrap_or(Mono::NEVER).max(self.stalled_until)
     }
 
     /// One turn of every shard, until nothing moves any more; what they send goes into `out`.
@@ -275,10 +290,14 @@ impl Plane {
     /// # Panics
     /// If a shard never comes to rest.
     pub fn breathe(&mut self, now: Now, out: &mut Vec<Datagram>) {
+        if now.mono < self.stalled_until {
+            return;
+        }
         for _ in 0..1_000 {
             let mut moved = false;
             for index in 0..self.lanes.len() {
-                moved |= self.lanes[index].inhale(now, &mut self.scratch);
+                moved |=
+                    self.lanes[index].inhale(now, &self.setup.foreign_ports, &mut self.scratch);
                 moved |= self.hand_over(now, index);
                 moved |= self.lanes[index].flows(&self.setup.foreign_ports);
                 moved |= self.lanes[index].exhale(now, out);
@@ -335,14 +354,21 @@ impl Plane {
 }
 
 impl Lane {
-    fn inhale(&mut self, now: Now, scratch: &mut [u8]) -> bool {
+    fn inhale(&mut self, now: Now, foreign: &[u16], scratch: &mut [u8]) -> bool {
         let mut moved = false;
         if let Some(area) = self.table.table() {
             self.shard.handle_outdated(wire::table::is_outdated(area, self.table_seen));
         }
         if !self.inbox.is_empty() {
-            let batch = core::mem::take(&mut self.inbox);
-            within(|| self.shard.handle_datagrams(now, &batch, &mut self.heap));
+            let mut batch = core::mem::take(&mut self.inbox);
+            self.shard.sort(now, &mut batch, &self.heap);
+            for batch in batch.chunks(shard::plan::BATCH_MAX) {
+                within(|| {
+                    self.shard.handle_datagrams(now, batch, &mut self.heap);
+                    self.shard.handle_ports(now);
+                });
+                self.flows(foreign);
+            }
             self.inbox = batch;
             self.inbox.clear();
             moved = true;

@@ -222,7 +222,7 @@ impl World {
         while let Some(datagram) = self.network.arrive(self.now.mono) {
             self.trace.datagram(self.now.mono, &datagram);
             if HOSTS.contains(&datagram.to.ip()) {
-                if !self.plane.receive(&datagram) {
+                if !self.plane.receive(self.now, &datagram) {
                     self.unheard += 1;
                     self.network.trouble(&datagram);
                 }

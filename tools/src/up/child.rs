@@ -34,6 +34,7 @@ const BACKOFF_MAX: u64 = 5 * S;
 /// A life this long clears the back-off.
 const STABLE: u64 = 20 * S;
 /// Of a dead child's log we look at so much at most.
+const LAST_WORDS_LINES: usize = 12;
 const LAST_WORDS_BYTES_MAX: u64 = 16 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,11 +214,32 @@ impl Child {
         Some(status)
     }
 
+    /// As [`Self::reap`], of a child that was told to end: only another end than that is said.
+    pub(crate) fn reap_stopped(&mut self, now: u64) {
+        if let Some(status) = self.reap(now).filter(|status| !status.success()) {
+            self.say_end(status);
+        }
+    }
+
+    /// Says how it ended, exit code or signal by name, and what it said last.
+    pub(crate) fn say_end(&self, status: ExitStatus) {
+        let (name, words) = (self.spec.name, self.last_words(LAST_WORDS_LINES));
+        if words.is_empty() {
+            say!("{name} ended: {status}; it said nothing");
+        } else {
+            say!("{name} ended: {status}; its last words:\n{words}");
+        }
+    }
+
     /// Why the child has to be killed now, if it has.
     pub(crate) fn overdue(&self, now: u64) -> Option<String> {
         match self.state {
             State::Starting(since) if now.saturating_sub(since) > START_LIMIT => {
-                Some(format!("not ready within {} s", START_LIMIT / S))
+                let status = match self.status.as_str() {
+                    "" => String::new(),
+                    status => format!(" (it says: {status})"),
+                };
+                Some(format!("not ready within {} s{status}", START_LIMIT / S))
             }
             State::Up(_) if now.saturating_sub(self.fed_at) > self.spec.watchdog => {
                 let silent = now.saturating_sub(self.fed_at) / MS;

@@ -143,7 +143,9 @@ pub(crate) fn runtime_dir(path: &Path) -> Result<()> {
 pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let mut all = vec![system::kernel(), system::io_uring(), system::memlock()];
     let shards = u64::from(shards(config));
-    all.push(system::nofile(u64::from(config.dataplane.limits.legs) * shards + 1_024));
+    let spares = config.dataplane.media.len() as u64 * 1_024;
+    let per_shard = u64::from(config.dataplane.limits.legs) * 2 + spares + 128;
+    all.push(system::nofile(per_shard * shards + 128));
     for listener in &config.dataplane.listener {
         if let Err(said) = system::port_free(Protocol::Udp, listener.bind) {
             let cure = "stop it, or choose another address with --sip ADDRESS:PORT";

@@ -147,14 +147,7 @@ impl Supervisor {
             say!("{name} is back (pid {})", child.pid().unwrap_or(0));
         }
         if let Some(status) = child.reap(now) {
-            let words = child.last_words(12);
-            say!(
-                "{name} ended: {status}{}",
-                if words.is_empty() { "" } else { "; its last words:" }
-            );
-            if !words.is_empty() {
-                say!("{words}");
-            }
+            child.say_end(status);
             if !child.was_ready && child.starts >= FRUITLESS_STARTS_MAX {
                 bail!(
                     "{name} does not start: it ended {FRUITLESS_STARTS_MAX} times before it was \
@@ -344,7 +337,7 @@ impl Supervisor {
             self.attend_reader(now);
             let dataplane = &mut self.children[DATAPLANE];
             dataplane.hear(now);
-            dataplane.reap(now);
+            dataplane.reap_stopped(now);
             if done(self) {
                 return true;
             }
@@ -382,7 +375,7 @@ impl Supervisor {
                 self.attend_reader(now);
             }
             self.children[at].hear(now);
-            self.children[at].reap(now);
+            self.children[at].reap_stopped(now);
         }
         self.children[at].state = State::Gone;
     }

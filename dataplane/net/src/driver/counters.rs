@@ -7,8 +7,12 @@ pub struct Counters {
     /// Datagrams given to the shard, and their UDP payload bytes.
     pub receive_packets: u64,
     pub receive_bytes: u64,
-    /// Dropped: longer than the buffer.
+    /// Dropped: longer than the buffer, on a media port.
     pub receive_truncated: u64,
+    /// Longer than the buffer, on a listener: handed on without its end.
+    pub receive_cut: u64,
+    /// Dropped: queued on a media port when we stood still.
+    pub receive_old: u64,
     /// Dropped: a locked port, another source (queued before the lock).
     pub receive_stray: u64,
     /// Dropped: for a use of the port that has ended.

@@ -238,10 +238,10 @@ pub(super) fn listen(socket: &UdpSocket, on: bool) -> io::Result<()> {
     set(socket, libc::SOL_IP, libc::IP_RECVERR, on)
 }
 
-fn set(socket: &UdpSocket, level: i32, option: i32, on: bool) -> io::Result<()> {
+pub(super) fn set(socket: &UdpSocket, level: i32, option: i32, on: bool) -> io::Result<()> {
     let value = libc::c_int::from(on);
     let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
-    // SAFETY: `value` is a valid int of the size given, which is what both options take.
+    // SAFETY: `value` is a valid int of the size given, which is what these options take.
     let done = unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), len)
     };

@@ -17,6 +17,13 @@
 //! that another core is delivering in the very microsecond of the connect may pass for the
 //! remote's. It is one, once.)
 //!
+//! **What time it was.** A SIP socket's datagrams come with the kernel's own receive time (a
+//! control message of 32 bytes). A media port's do not: a plain Recv cannot carry it. They are
+//! taken to have come in the breath that brings them, because nothing is read while we are not
+//! here (DEFER_TASKRUN), unless that breath is overdue: then they are as old as the one before.
+//! What is still queued after a standstill of [`STANDSTILL`] is thrown away: a full socket keeps
+//! the oldest datagrams and loses the newest.
+//!
 //! **Sending** never waits (MSG_DONTWAIT): the operation is complete when the kernel has taken the
 //! entry, so the buffer is free when `io_uring_enter` returns, and success needs no completion
 //! (SKIP_SUCCESS). Failures complete with their errno and are counted. A full socket buffer is a
@@ -38,6 +45,7 @@ mod sends;
 mod tag;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
@@ -62,11 +70,17 @@ use errors::Errors;
 use ports::Ports;
 use sends::Sends;
 use tag::{Tag, kind};
+use watch::Watch;
 
 /// Stands for "no buffer" in the list of what the kernel has not taken yet.
 const NO_FRAME: u32 = u32::MAX;
 /// How long a receive that failed for a reason of ours (no memory) waits before the next try.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(10);
+
+/// A breath that comes so much later than it was due does not know when its media came.
+const OVERDUE: core::time::Duration = core::time::Duration::from_millis(200);
+/// After a standstill this long what media ports have queued is of no use.
+const STANDSTILL: core::time::Duration = core::time::Duration::from_secs(1);
 
 /// What a breath brought, besides the datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +102,11 @@ pub struct Driver {
     ports: Ports,
     listeners: Vec<Option<UdpSocket>>,
     bells: Vec<Option<OwnedFd>>,
-    /// The one message header all multishot receives are armed with: room for a source address.
+    /// The message headers all multishot receives are armed with: room for a source address, and on
+    /// listeners for a time.
     header: Header,
+    listener_header: Header,
+    watch: Watch,
     queue: Queue,
     reports: VecDeque<FlowReport>,
     errors: Errors,
@@ -109,6 +126,8 @@ pub struct Driver {
     ports_max: u32,
     spin_us: u32,
     counters: Counters,
+    /// `io_uring_enter` failed for good, with this errno.
+    broken: Option<i32>,
 }
 
 /// Entries that the kernel has not taken yet, and what they keep alive.
@@ -122,17 +141,19 @@ struct Queue {
     mask: u32,
 }
 
-/// Room for a source address, no vectors: all that a multishot RecvMsg reads of it.
+/// Room for a source address and a control message, no vectors: all that a multishot RecvMsg reads
+/// of it.
 struct Header(Box<libc::msghdr>);
 
 // SAFETY: its pointers are null; it is plain numbers.
 unsafe impl Send for Header {}
 
 impl Header {
-    fn new() -> Self {
+    fn new(control: usize) -> Self {
         // SAFETY: all-zero bytes are a valid msghdr: null pointers with length zero.
         let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         header.msg_namelen = u32::try_from(sockaddr::SPACE).unwrap_or(0);
+        header.msg_controllen = control as _;
         Self(header)
     }
 }
@@ -151,10 +172,10 @@ impl std::fmt::Debug for RawAddress {
 
 impl Driver {
     /// A disabled ring with its buffers. Sockets, doorbells and flows may be added at once; nothing
-    /// moves before [`Self::enable`]. Raises RLIMIT_NOFILE as far as the plan needs.
+    /// moves before [`Self::enable`]. RLIMIT_NOFILE has to be raised before, for all drivers of the
+    /// process together ([`crate::cpu::raise_nofile`], [`DriverPlan::descriptors`]).
     pub fn new(plan: &DriverPlan) -> Result<Self, NetError> {
         plan.check()?;
-        crate::cpu::raise_nofile(plan.descriptors())?;
         let files = plan.ports_max + LISTENERS_MAX + BELLS_MAX;
         let ring = Ring::new(plan.entries, plan.completions, files)?;
         let mut pool = Pool::new(plan.pool)?;
@@ -167,7 +188,9 @@ impl Driver {
             ports: Ports::new(plan),
             listeners: (0..LISTENERS_MAX).map(|_| None).collect(),
             bells: (0..BELLS_MAX).map(|_| None).collect(),
-            header: Header::new(),
+            header: Header::new(0),
+            listener_header: Header::new(reap::CONTROL),
+            watch: Watch::new(clock::sample()),
             queue: Queue {
                 frames: Vec::with_capacity(entries as usize),
                 addresses: vec![RawAddress::EMPTY; entries as usize].into_boxed_slice(),
@@ -186,6 +209,7 @@ impl Driver {
             ports_max: plan.ports_max,
             spin_us: plan.spin_us,
             counters: Counters::default(),
+            broken: None,
         })
     }
 
@@ -204,6 +228,8 @@ impl Driver {
             .set_file(self.ports_max + u32::from(index), socket.as_raw_fd())
             .map_err(NetError::system("registering a SIP socket with the ring"))?;
         errors::listen(&socket, true).map_err(NetError::system("IP_RECVERR of a SIP socket"))?;
+        // Where the system has no receive times, a datagram comes when it is read.
+        let _ = errors::set(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, true);
         self.listeners[usize::from(index)] = Some(socket);
         self.arm(Tag::new(kind::LISTENER_RECEIVE, 0, u32::from(index)));
         Ok(())
@@ -240,6 +266,16 @@ impl Driver {
         &self.counters
     }
 
+    /// Why the ring cannot go on, if it cannot: nothing is received or sent any more.
+    pub fn check(&self) -> Result<(), NetError> {
+        match self.broken {
+            Some(errno) => {
+                Err(NetError::RingBroken { source: std::io::Error::from_raw_os_error(errno) })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What became of the flows asked for.
     pub fn poll_report(&mut self) -> Option<FlowReport> {
         self.reports.pop_front()
@@ -257,7 +293,9 @@ impl Driver {
         self.errors.clear();
         self.feed();
         let deadline = deadline.min(self.retry_at);
-        let is_idle = self.ring.completion().is_empty() && !self.errors.is_pending();
+        let is_idle = self.ring.completion().is_empty()
+            && !self.errors.is_pending()
+            && self.reports.is_empty();
         let may_sleep = may_sleep && is_idle;
         if may_sleep {
             self.sleep(deadline);
@@ -265,11 +303,16 @@ impl Driver {
             self.enter(Wait::Due);
         }
         let now = clock::sample();
+        let stood_still = self.watch.turn(now, if may_sleep { deadline } else { Mono(0) });
         let woken = self.reap(received);
+        if stood_still {
+            self.counters.receive_old += self.ports.drain();
+        }
         self.hear_errors(now.mono);
         self.settle_sends();
         self.rearm(now.mono);
         let more = !self.ring.completion().is_empty();
+        self.watch.is_behind &= more;
         Breath { now, woken, more }
     }
 
@@ -470,6 +513,7 @@ impl Driver {
     /// Arms the operation that a tag stands for.
     fn arm(&mut self, tag: Tag) {
         let header: *const libc::msghdr = &raw const *self.header.0;
+        let stamped: *const libc::msghdr = &raw const *self.listener_header.0;
         let index = tag.index();
         let entry = match tag.kind() {
             kind::MEDIA_RECEIVE => {
@@ -477,7 +521,7 @@ impl Driver {
             }
             kind::PLAIN_RECEIVE => opcode::RecvMulti::new(Fixed(index), GROUP_SMALL).build(),
             kind::LISTENER_RECEIVE => {
-                opcode::RecvMsgMulti::new(Fixed(self.ports_max + index), header, GROUP_LARGE)
+                opcode::RecvMsgMulti::new(Fixed(self.ports_max + index), stamped, GROUP_LARGE)
                     .build()
             }
             _ => {
@@ -499,7 +543,11 @@ impl Driver {
     /// Queues an operation that must not be lost. The kernel takes entries at once unless it is out
     /// of memory, so this loop ends.
     fn push_always(&mut self, entry: &Entry) {
-        while self.queue_is_full() {}
+        while self.queue_is_full() {
+            if self.broken.is_some() {
+                return;
+            }
+        }
         self.push(entry, NO_FRAME);
     }
 
@@ -548,11 +596,21 @@ impl Driver {
     }
 
     fn enter(&mut self, wait: Wait) {
+        if self.broken.is_some() {
+            return;
+        }
         let queued = u32::try_from(self.queue.frames.len()).unwrap_or(u32::MAX);
         self.counters.enter_calls += 1;
         match self.ring.enter(queued, wait) {
             Ok(taken) => self.taken(taken as usize),
-            Err(_) => self.counters.enter_errors += 1,
+            Err(error) => {
+                self.counters.enter_errors += 1;
+                // Short of memory, or more completions than fit: that passes.
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                if !matches!(errno, libc::EAGAIN | libc::EBUSY | libc::ENOMEM) {
+                    self.broken = Some(errno);
+                }
+            }
         }
     }
 

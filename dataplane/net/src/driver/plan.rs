@@ -62,10 +62,10 @@ impl DriverPlan {
         }
     }
 
-    /// Descriptors needed: media ports, listeners, doorbells, and some for the rest of the process.
+    /// Descriptors that one driver needs: media ports, listeners, doorbells, its ring.
     #[must_use]
     pub fn descriptors(&self) -> u64 {
-        u64::from(self.ports_max) + u64::from(LISTENERS_MAX + BELLS_MAX) + 64
+        u64::from(self.ports_max) + u64::from(LISTENERS_MAX + BELLS_MAX) + 1
     }
 
     pub(crate) fn check(&self) -> Result<(), NetError> {

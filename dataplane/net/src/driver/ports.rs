@@ -147,6 +147,11 @@ impl Ports {
         drain(slot)
     }
 
+    /// Throws away what is queued on all open ports; gives how many datagrams.
+    pub(super) fn drain(&self) -> u64 {
+        self.slots.iter().map(drain).sum()
+    }
+
     /// A locked port gets another remote: what its plain receive still brings is of the old one.
     pub(super) fn leave_plain(&mut self, place: u32) {
         let slot = &mut self.slots[place as usize];

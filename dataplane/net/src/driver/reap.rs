@@ -3,7 +3,8 @@
 //! A multishot RecvMsg writes, from where our buffer starts for the kernel:
 //!
 //! ```text
-//!   namelen u32, controllen u32, payloadlen u32, flags u32 | source address, 32 bytes | datagram
+//!   namelen u32, controllen u32, payloadlen u32, flags u32 | source address, 32 bytes
+//!     | on listeners: control message, 32 bytes | datagram
 //! ```
 //!
 //! A multishot Recv writes the datagram there and nothing else.
@@ -17,21 +18,26 @@ use io_uring::cqueue;
 use super::counters::{Counters, is_icmp};
 use super::ports::{Ports, is_same};
 use super::tag::{Tag, kind};
+use super::watch::Watch;
 use super::{Driver, RETRY};
 use crate::pool::{GROUP_LARGE, GROUP_SMALL, Pool};
 use crate::sockaddr;
 
 /// The kernel's own header.
 const PRELUDE: usize = 16;
-/// Where the datagram starts, from where the kernel starts.
-const DATAGRAM: usize = PRELUDE + sockaddr::SPACE;
+/// Where what follows the address starts, from where the kernel starts.
+const CONTROL_AT: usize = PRELUDE + sockaddr::SPACE;
+/// A control message with a time: its header, seconds, nanoseconds.
+pub(super) const CONTROL: usize = 16 + 16;
 
 const _: () = assert!(Pool::receive_offset() >= HEADROOM);
 
 impl Driver {
     /// Takes completions until `received` is full or none is left; gives the doorbell bits.
     pub(super) fn reap(&mut self, received: &mut Vec<Received>) -> u64 {
-        let Self { ring, pool, ports, ended, starved, failed, counters, errors, sends, .. } = self;
+        let Self {
+            ring, pool, ports, ended, starved, failed, counters, errors, sends, watch, ..
+        } = self;
         let mut woken = 0;
         let mut completions = ring.completion();
         while received.len() < received.capacity() {
@@ -41,7 +47,7 @@ impl Driver {
             match tag.kind() {
                 kind::MEDIA_RECEIVE | kind::PLAIN_RECEIVE | kind::LISTENER_RECEIVE => {
                     if let Some(id) = cqueue::buffer_select(flags) {
-                        received.extend(arrived(pool, ports, counters, tag, id, result));
+                        received.extend(arrived(pool, ports, counters, (tag, watch), id, result));
                     }
                     if cqueue::more(flags) {
                         continue;
@@ -153,7 +159,7 @@ fn arrived(
     pool: &mut Pool,
     ports: &Ports,
     counters: &mut Counters,
-    tag: Tag,
+    (tag, watch): (Tag, &Watch),
     id: u16,
     result: i32,
 ) -> Option<Received> {
@@ -162,8 +168,8 @@ fn arrived(
     let index = pool.take(group, id)?;
     let written = usize::try_from(result).unwrap_or(0);
     let accepted = match kind {
-        kind::PLAIN_RECEIVE => plain(ports, counters, tag, index, written),
-        _ => message(pool, ports, counters, tag, index, written),
+        kind::PLAIN_RECEIVE => plain(ports, counters, (tag, watch), index, written),
+        _ => message(pool, ports, counters, (tag, watch), index, written),
     };
     match &accepted {
         Some(received) => {
@@ -180,7 +186,7 @@ fn arrived(
 fn plain(
     ports: &Ports,
     counters: &mut Counters,
-    tag: Tag,
+    (tag, watch): (Tag, &Watch),
     index: u32,
     written: usize,
 ) -> Option<Received> {
@@ -196,7 +202,8 @@ fn plain(
     }
     let start = u16::try_from(Pool::receive_offset()).ok()?;
     let frame = Frame { index, start, len: u16::try_from(written).ok()? };
-    Some(Received { frame, at: Local::Media(slot.port), source })
+    let (at, arrived) = (Local::Media(slot.port), watch.media());
+    Some(Received { frame, at, source, arrived, is_cut: false })
 }
 
 /// What a RecvMsg brought.
@@ -205,42 +212,68 @@ fn message(
     pool: &Pool,
     ports: &Ports,
     counters: &mut Counters,
-    tag: Tag,
+    (tag, watch): (Tag, &Watch),
     index: u32,
     written: usize,
 ) -> Option<Received> {
-    let Some((frame, source, is_truncated)) = parse(pool.kernel_bytes(index, written), index)
+    let is_listener = tag.kind() == kind::LISTENER_RECEIVE;
+    let control = if is_listener { CONTROL } else { 0 };
+    let Some(Parsed { frame, source, is_cut, stamp }) =
+        parse(pool.kernel_bytes(index, written), index, control)
     else {
         counters.receive_unreadable += 1;
         return None;
     };
-    let at = if tag.kind() == kind::LISTENER_RECEIVE {
-        Local::Listener(tag.index().to_le_bytes()[0])
-    } else {
-        let Some(slot) = ports.current(tag.index(), tag.generation()) else {
-            counters.receive_late += 1;
-            return None;
-        };
-        if slot.remote.is_some_and(|remote| !is_same(remote, source)) {
-            counters.receive_stray += 1;
-            return None;
-        }
-        Local::Media(slot.port)
+    if is_listener {
+        counters.receive_cut += u64::from(is_cut);
+        // One that is cut can still be answered.
+        let at = Local::Listener(tag.index().to_le_bytes()[0]);
+        return Some(Received { frame, at, source, arrived: watch.stamped(stamp), is_cut });
+    }
+    let Some(slot) = ports.current(tag.index(), tag.generation()) else {
+        counters.receive_late += 1;
+        return None;
     };
-    if is_truncated {
-        counters.receive_truncated += 1;
+    if slot.remote.is_some_and(|remote| !is_same(remote, source)) {
+        counters.receive_stray += 1;
         return None;
     }
-    Some(Received { frame, at, source })
+    let (at, arrived) = (Local::Media(slot.port), watch.media());
+    counters.receive_truncated += u64::from(is_cut);
+    (!is_cut).then_some(Received { frame, at, source, arrived, is_cut })
 }
 
-/// (where the datagram lies, its source, whether its end was cut off)
+/// What the kernel wrote around a datagram.
+struct Parsed {
+    frame: Frame,
+    source: SocketAddr,
+    /// Its end was cut off.
+    is_cut: bool,
+    /// Nanoseconds since 1970.
+    stamp: Option<u64>,
+}
+
 #[inline]
-fn parse(bytes: &[u8], index: u32) -> Option<(Frame, SocketAddr, bool)> {
-    let (head, datagram) = bytes.split_first_chunk::<DATAGRAM>()?;
+fn parse(bytes: &[u8], index: u32, control: usize) -> Option<Parsed> {
+    let (head, rest) = bytes.split_first_chunk::<CONTROL_AT>()?;
+    let (control, datagram) = rest.split_at_checked(control)?;
     let source = sockaddr::decode(&head[PRELUDE..])?;
     let flags = i32::from_ne_bytes([head[12], head[13], head[14], head[15]]);
-    let start = u16::try_from(Pool::receive_offset() + DATAGRAM).ok()?;
+    let start = u16::try_from(Pool::receive_offset() + CONTROL_AT + control.len()).ok()?;
     let len = u16::try_from(datagram.len()).ok()?;
-    Some((Frame { index, start, len }, source, flags & libc::MSG_TRUNC != 0))
+    let written = u32::from_ne_bytes([head[4], head[5], head[6], head[7]]);
+    let stamp = if written as usize >= CONTROL { stamp(control) } else { None };
+    let frame = Frame { index, start, len };
+    Some(Parsed { frame, source, is_cut: flags & libc::MSG_TRUNC != 0, stamp })
+}
+
+/// The receive time in a control message (SO_TIMESTAMPNS).
+fn stamp(control: &[u8]) -> Option<u64> {
+    let word = |at: usize| Some(*control.get(at..)?.first_chunk::<8>()?);
+    let half = |at: usize| Some(i32::from_ne_bytes(*control.get(at..)?.first_chunk()?));
+    if (half(8)?, half(12)?) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+        return None;
+    }
+    let (seconds, nanos) = (u64::from_ne_bytes(word(16)?), u64::from_ne_bytes(word(24)?));
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }

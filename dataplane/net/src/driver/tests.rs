@@ -75,3 +75,21 @@ fn tags_keep_their_parts() {
     let tag = Tag::new(3, 0x00ab_cdef, 0x0123_4567);
     assert_eq!((tag.kind(), tag.generation(), tag.index()), (3, 0x00ab_cdef, 0x0123_4567));
 }
+
+/// What cannot go on says so: it neither spins nor goes on in silence.
+#[test]
+fn a_ring_that_cannot_be_entered_is_told_and_not_tried_for_ever() {
+    let mut driver = driver();
+    assert!(driver.check().is_ok());
+    driver.ring.break_for_test();
+    let mut received = Vec::with_capacity(4);
+    driver.breathe(clock::mono() + core::time::Duration::from_secs(60), true, &mut received);
+    let error = driver.check().unwrap_err();
+    assert_eq!(error.errno(), Some(libc::EBADF));
+    assert!(error.to_string().contains("io_uring_enter"), "{error}");
+    // More than the queue holds: no room ever comes, and nobody waits for it.
+    for port in 0..64 {
+        driver.flow(Flow::Open { port: MediaPort { address: 0, port: 40_000 + port } });
+    }
+    assert!(driver.counters().enter_errors == 1, "it is not entered again");
+}

@@ -78,7 +78,7 @@ impl LegMut<'_, '_> {
             }
         }
         self.respond(request, 200, |writer| writer);
-        let (call, at) = (self.leg.story.call, self.cx.now.wall);
+        let (call, at) = (self.leg.story.call, self.stamp());
         self.cx.emit_optional(&Event::Digit { call, at, digit: digit.digit });
     }
 
@@ -110,7 +110,7 @@ impl LegMut<'_, '_> {
         if !crosses {
             self.carry(Digit { digit, duration_ms: duration_ms.clamp(40, DURATION_MS_MAX) });
         }
-        let (call, at) = (self.leg.story.call, self.cx.now.wall);
+        let (call, at) = (self.leg.story.call, self.stamp());
         self.cx.emit_optional(&Event::Digit { call, at, digit });
     }
 

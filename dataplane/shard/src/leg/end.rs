@@ -46,6 +46,7 @@ impl LegMut<'_, '_> {
             return;
         }
         self.leg.deadlines.set(Timer::Meter, self.cx.now.mono + METER);
+        // No stamp: what stands in the cell of a standing leg is for a successor only.
         crate::usage::refresh(&self.cx, self.leg, self.media);
         self.media.report(&mut self.cx, self.leg.id);
         self.watch();
@@ -89,7 +90,7 @@ impl LegMut<'_, '_> {
         self.leg.advance(Move::End);
         self.leg.story.cause = cause;
         self.leg.story.by = by;
-        self.leg.story.ended = self.cx.now.wall;
+        self.leg.story.ended = self.stamp();
         self.leg.deadlines = Deadlines::default();
         let links = &mut self.leg.links;
         let mut around: ArrayVec<LegId, { CHILDREN_MAX + 2 }> = links.children.drain(..).collect();

@@ -198,9 +198,8 @@ impl LegMut<'_, '_> {
             self.refuse(&Answer::new(500), Cause::Internal, Party::Switch);
             return false;
         }
-        let now = self.cx.now;
         self.leg.advance(Move::Accept);
-        self.leg.story.answered = now.wall;
+        self.leg.story.answered = self.stamp();
         self.leg.deadlines.clear(Timer::Hold);
         self.leg.deadlines.clear(Timer::Setup);
         if let Some(dialog) = self.leg.signalling.dialog.as_mut() {
@@ -224,7 +223,8 @@ impl LegMut<'_, '_> {
         self.media.start_watch(leg, now.mono);
         crate::usage::refresh(&self.cx, self.leg, self.media);
         self.record();
-        self.cx.emit_event(&Event::Answered { call, leg, at: now.wall });
+        let at = self.stamp();
+        self.cx.emit_event(&Event::Answered { call, leg, at });
     }
 
     /// Answers an incoming leg for itself: it stands alone and hears silence, or goes on hearing

@@ -97,6 +97,8 @@ pub(crate) struct Story {
     pub(crate) created: Wall,
     pub(crate) answered: Wall,
     pub(crate) ended: Wall,
+    /// The last moment of which something of it was told: nothing is told of an earlier one after.
+    pub(crate) told: Wall,
     /// Final status of its INVITE; 0 before.
     pub(crate) code: u16,
     pub(crate) cause: Cause,
@@ -354,6 +356,7 @@ impl Story {
             created,
             answered: Wall(0),
             ended: Wall(0),
+            told: created,
             code: 0,
             cause: Cause::Normal,
             by: Party::Switch,
@@ -399,6 +402,12 @@ impl LegMut<'_, '_> {
     /// Says something to another leg.
     pub(crate) fn tell_peer(&mut self, to: LegId, message: &crate::handoff::PeerMessage<'_>) {
         self.cx.send_to_peer(self.leg.id, to, message);
+    }
+
+    /// The moment of what is told of the leg now.
+    pub(crate) fn stamp(&mut self) -> Wall {
+        self.leg.story.told = self.cx.now.wall;
+        self.cx.now.wall
     }
 
     /// The leg's tag in its dialog.

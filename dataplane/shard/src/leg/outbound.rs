@@ -71,7 +71,8 @@ impl LegMut<'_, '_> {
             self.arm_ring();
             self.record();
             let (call, leg) = (self.leg.story.call, self.leg.id);
-            self.cx.emit_event(&Event::Dialed { call, leg, at: now.wall });
+            let at = self.stamp();
+            self.cx.emit_event(&Event::Dialed { call, leg, at });
         }
     }
 
@@ -110,7 +111,7 @@ impl LegMut<'_, '_> {
         }
         let sdp = message.sdp().readable().unwrap_or_default();
         let (call, leg, peer) = (self.leg.story.call, self.leg.id, self.leg.links.dialed_for);
-        let (at, media) = (self.cx.now.wall, !sdp.is_empty());
+        let (at, media) = (self.stamp(), !sdp.is_empty());
         self.cx.emit_optional(&Event::Progress { call, leg, at, code, media });
         if !self.leg.outbound().is_some_and(|side| side.pass_progress) || peer == LegId::NONE {
             return;
@@ -243,7 +244,7 @@ impl LegMut<'_, '_> {
     fn stand(&mut self, agreed: Option<sip::session::Agreed>) {
         self.leg.advance(Move::Answer);
         self.leg.story.code = 200;
-        self.leg.story.answered = self.cx.now.wall;
+        self.leg.story.answered = self.stamp();
         self.leg.deadlines.clear(Timer::Ring);
         self.on_answered();
         self.session_agreed(agreed);

@@ -252,7 +252,8 @@ impl LegMut<'_, '_> {
         self.make_join(from, view);
         let joined = PeerMessage::Joined { call: own_call, view: self.view() };
         self.tell_peer(from, &joined);
-        self.cx.emit_event(&Event::Joined { call: own_call, peer: call, at: self.cx.now.wall });
+        let at = self.stamp();
+        self.cx.emit_event(&Event::Joined { call: own_call, peer: call, at });
         self.align();
     }
 
@@ -276,7 +277,8 @@ impl LegMut<'_, '_> {
     fn make_join(&mut self, other: LegId, view: &View) {
         self.leg.links.partner = other;
         (self.leg.links.joining, self.leg.links.early) = (LegId::NONE, LegId::NONE);
-        if self.leg.joins.begin(self.cx.now.wall) {
+        let now = self.stamp();
+        if self.leg.joins.begin(now) {
             self.cx.core.legs_joined += 1;
             // Early media is nobody's join.
             if let Some(stream) = self.media.stream_mut(self.leg.id) {
@@ -375,7 +377,8 @@ impl LegMut<'_, '_> {
     fn join_refused(&mut self) {
         self.leg.links.joining = LegId::NONE;
         let call = self.leg.story.call;
-        self.cx.emit_event(&Event::Parted { call, at: self.cx.now.wall });
+        let at = self.stamp();
+        self.cx.emit_event(&Event::Parted { call, at });
     }
 
     fn on_peer_left(&mut self, from: LegId) {
@@ -390,7 +393,8 @@ impl LegMut<'_, '_> {
         self.set_peer_view(None);
         self.stand_alone();
         let call = self.leg.story.call;
-        self.cx.emit_event(&Event::Parted { call, at: self.cx.now.wall });
+        let at = self.stamp();
+        self.cx.emit_event(&Event::Parted { call, at });
     }
 
     /// Nobody is joined with the leg: it hears ringback if it was told to, else silence.

@@ -218,7 +218,8 @@ impl Bed {
     ) -> Vec<Sent> {
         let frame = self.heap.alloc(bytes.len()).unwrap();
         self.heap.bytes_mut(frame).copy_from_slice(bytes);
-        let received = Received { frame, at: Local::Media(port), source };
+        let (at, arrived) = (Local::Media(port), self.now.mono);
+        let received = Received { frame, at, source, arrived, is_cut: false };
         self.media.warm(&[received]);
         self.with(|media, cx| media.handle(cx, &received, port));
         self.sent()

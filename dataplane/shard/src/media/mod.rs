@@ -86,7 +86,7 @@ impl Media {
         Self {
             shard: plan.shard,
             streams: (0..legs).map(|_| Stream::idle()).collect(),
-            ports: Ports::new(&plan.media, plan.limits.spare_ports, epoch),
+            ports: Ports::new(&plan.media, &plan.limits, epoch),
             timers: Wheel::new(legs),
             tones: Tones::new(),
             notices: VecDeque::with_capacity(digits::NOTICES),
@@ -108,15 +108,25 @@ impl Media {
             }
             self.arm(index);
         }
-        if now >= self.ports.deadline() {
-            self.ports.refill(now, &mut cx.core.flows);
-        }
+        self.refill(now, &mut cx.core.flows);
     }
 
     /// Looks after the ports and their gauge.
     pub(crate) fn housekeeping(&mut self, cx: &mut Cx<'_, '_>) {
         self.ports.refill(cx.now.mono, &mut cx.core.flows);
         cx.core.counters.set(Counter::PortSpare, self.ports.spare());
+    }
+
+    /// Asks for more ports where spares are few.
+    pub(crate) fn refill(&mut self, now: Mono, flows: &mut VecDeque<Flow>) {
+        if now >= self.ports.deadline() {
+            self.ports.refill(now, flows);
+        }
+    }
+
+    /// Port pairs that the system does not give.
+    pub(crate) fn refused(&self) -> u64 {
+        self.ports.refused()
     }
 
     /// When [`Media::handle_tick`] must be called at the latest.

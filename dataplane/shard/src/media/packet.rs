@@ -21,6 +21,10 @@ use super::{LOST_MAX, LOST_TOLD, Media};
 use crate::cx::{Core, Cx};
 use crate::handoff::Handoff;
 
+/// An RTP packet that has waited longer for its turn says nothing any more: a far end that heard it
+/// would hear the past, and pay for it.
+const AGE_MAX: core::time::Duration = core::time::Duration::from_secs(1);
+
 /// What became of a packet that may pass.
 enum Passed {
     /// It leaves in its own frame.
@@ -37,6 +41,7 @@ struct Outgoing<'p> {
     /// The outgoing payload type.
     pt: u8,
     starts: bool,
+    arrived: Mono,
 }
 
 impl Media {
@@ -72,6 +77,12 @@ impl Media {
         let Some(stream) = self.streams.get_mut(leg.index() as usize) else {
             return cx.discard(frame, Counter::DiscardRtpPort);
         };
+        let arrived = received.arrived;
+        if cx.now.mono.since(arrived) > AGE_MAX {
+            // Who spoke while we stood still is alive.
+            stream.outlive(received.source, cx.now.mono);
+            return cx.discard(frame, Counter::DiscardRtpOld);
+        }
         let packet = cx.frames.bytes_mut(frame);
         let outcome = match rtp::classify(packet) {
             PacketKind::Rtp if port.port & 1 == 0 => {
@@ -80,7 +91,8 @@ impl Media {
                     Ok(admitted) => match admitted.plain() {
                         Some(pt) => {
                             let header = &admitted.header;
-                            let out = Outgoing { frame, packet, header, pt, starts: false };
+                            let out =
+                                Outgoing { frame, packet, header, pt, starts: false, arrived };
                             self.relay(cx.core, cx.now.mono, leg, out)
                         }
                         None => self.unusual(cx, leg, received, &admitted),
@@ -146,8 +158,9 @@ impl Media {
                 return Err(self.undeliverable(leg, special.is_audio));
             }
         };
-        let out =
-            Outgoing { frame: received.frame, packet, header, pt, starts: *starts || *owes_start };
+        let (frame, arrived) = (received.frame, received.arrived);
+        let starts = *starts || *owes_start;
+        let out = Outgoing { frame, packet, header, pt, starts, arrived };
         self.relay(cx.core, cx.now.mono, leg, out)
     }
 
@@ -218,7 +231,7 @@ impl Media {
         if stream.refuses(to, from) {
             return Err(refusal(stream.hears(to, from), stream.gate()));
         }
-        let Outgoing { frame, packet, header, pt, starts } = out;
+        let Outgoing { frame, packet, header, pt, starts, .. } = out;
         if starts {
             stream.sender.switch_source();
         }
@@ -237,11 +250,14 @@ impl Media {
     pub(crate) fn handle_far(
         &mut self,
         cx: &mut Cx<'_, '_>,
-        to: LegId,
-        from: LegId,
+        (to, from): (LegId, LegId),
         starts: bool,
+        arrived: Mono,
         bytes: &[u8],
     ) {
+        if cx.now.mono.since(arrived) > AGE_MAX {
+            return cx.count(Counter::DiscardRtpOld);
+        }
         let Ok(header) = Header::parse(bytes) else {
             return cx.count(Counter::DiscardHandoffMalformed);
         };
@@ -251,7 +267,7 @@ impl Media {
         let frame = frame.resized(bytes.len());
         let packet = cx.frames.bytes_mut(frame);
         packet.copy_from_slice(bytes);
-        let out = Outgoing { frame, packet, header: &header, pt: header.pt, starts };
+        let out = Outgoing { frame, packet, header: &header, pt: header.pt, starts, arrived };
         if let Err(reason) = self.send(cx.core, cx.now.mono, (to, from), out) {
             cx.discard(frame, reason);
         }
@@ -276,7 +292,8 @@ fn hand_over(
 ) -> Result<Passed, Counter> {
     rtp::set_payload_type(out.packet, out.pt);
     let most = out.packet.len() + 64;
-    let handoff = Handoff::Media { to, from, starts: out.starts, bytes: out.packet };
+    let Outgoing { starts, arrived, .. } = out;
+    let handoff = Handoff::Media { to, from, starts, arrived, bytes: out.packet };
     let Some(queue) = core.handoffs.get_mut(usize::from(to.shard())) else {
         return Err(Counter::DiscardRtpForeign);
     };

@@ -5,23 +5,41 @@
 //!
 //! ```text
 //!   closed --(refill)--> opening --(both opened)--> spare --> used --> resting (>= 2 s) --> spare
-//!                            \--(refused: somebody else's)--> never again in this run
+//!     ^                      \--(refused)--> refused
+//!     `------------------(later each time)------/
 //! ```
+//!
+//! A port that the system refuses is somebody else's, or there is no descriptor or memory left:
+//! neither lasts for ever. It is asked for again, a few at a time and later each time, as long as
+//! spares are short. What is no matter of one port (no descriptor) holds up the whole address.
 
 use std::collections::VecDeque;
 
 use base::{Flow, FlowReport, LegId, MediaPort, Mono, Path};
 use core::time::Duration;
 
-use crate::plan::MediaPlan;
+use crate::plan::{Limits, MediaPlan};
 
 /// How long a used pair rests.
 const REST: Duration = Duration::from_secs(2);
+/// When refused pairs are asked for again, at first and at last.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+/// How many of them at a time, and how many at once while the system refuses.
+const RETRY_PAIRS: usize = 256;
+const CAREFUL: usize = 32;
+/// EADDRINUSE and EACCES: of this port. Everything else is of the address or the machine.
+const OF_ONE_PORT: [i32; 2] = [98, 13];
 
 #[derive(Debug)]
 pub(crate) struct Ports {
     addresses: Vec<Address>,
     spare_wanted: usize,
+    /// Pairs that the system has been asked for and has not refused; never more than the plan's.
+    taken: usize,
+    taken_max: usize,
+    /// The last look at them.
+    now: Mono,
 }
 
 #[derive(Debug)]
@@ -35,6 +53,12 @@ struct Address {
     opening: Vec<(u16, u8)>,
     spare: VecDeque<u16>,
     resting: VecDeque<(u16, Mono)>,
+    refused: VecDeque<u16>,
+    /// When refused ones are asked for again; NEVER if there are none.
+    retry_at: Mono,
+    retry_after: Duration,
+    /// Nothing is to be had until then.
+    is_shut: bool,
     path: Path,
 }
 
@@ -44,14 +68,21 @@ const PAIRS: usize = 128;
 impl Ports {
     /// `epoch`: a successor begins with other ports than its predecessor did, because the far ends
     /// of calls that died with it still send to theirs.
-    pub(crate) fn new(media: &[MediaPlan], spare_wanted: u16, epoch: u32) -> Self {
+    pub(crate) fn new(media: &[MediaPlan], limits: &Limits, epoch: u32) -> Self {
+        let spare_wanted = limits.spare_ports;
         let mut addresses: Vec<Address> = media.iter().map(Address::new).collect();
         for address in &mut addresses {
             let turn = epoch as usize * usize::from(spare_wanted.max(1));
             let pairs = address.closed.len().max(1);
             address.closed.rotate_left(turn % pairs);
         }
-        Self { addresses, spare_wanted: usize::from(spare_wanted) }
+        Self {
+            addresses,
+            spare_wanted: usize::from(spare_wanted),
+            taken: 0,
+            taken_max: limits.port_pairs(media.len()),
+            now: Mono(0),
+        }
     }
 
     /// The leg that a port belongs to now.
@@ -92,7 +123,11 @@ impl Ports {
 
     /// Wakes rested pairs and asks for more where spares are few.
     pub(crate) fn refill(&mut self, now: Mono, flows: &mut VecDeque<Flow>) {
+        self.now = now;
         for (index, address) in (0..).zip(&mut self.addresses) {
+            if now >= address.retry_at {
+                address.ask_again(now);
+            }
             while let Some((port, until)) = address.resting.front().copied() {
                 if until > now {
                     break;
@@ -100,8 +135,9 @@ impl Ports {
                 address.resting.pop_front();
                 address.spare.push_back(port);
             }
-            while address.spare.len() + address.opening.len() < self.spare_wanted {
+            while self.taken < self.taken_max && address.may_open(self.spare_wanted) {
                 let Some(port) = address.closed.pop_front() else { break };
+                self.taken += 1;
                 address.opening.push((port, 0));
                 flows.push_back(Flow::Open { port: MediaPort { address: index, port } });
                 let port = MediaPort { address: index, port: port + 1 };
@@ -111,26 +147,28 @@ impl Ports {
     }
 
     pub(crate) fn handle_report(&mut self, report: FlowReport, flows: &mut VecDeque<Flow>) {
-        let (port, opened) = match report {
+        let (port, refused) = match report {
             FlowReport::Opened { port, path } => {
                 if let Some(address) = self.addresses.get_mut(usize::from(port.address)) {
                     address.path = path;
                 }
-                (port, true)
+                (port, None)
             }
-            FlowReport::Refused { port, .. } => (port, false),
+            FlowReport::Refused { port, errno } => (port, Some(errno)),
         };
         let Some(address) = self.addresses.get_mut(usize::from(port.address)) else { return };
         let even = port.port & !1;
         let Some(at) = address.opening.iter().position(|entry| entry.0 == even) else {
             // The other half was refused before: close this one too.
-            if opened {
+            if refused.is_none() {
                 flows.push_back(Flow::Close { port });
             }
             return;
         };
-        if !opened {
+        if let Some(errno) = refused {
             let open = address.opening.swap_remove(at).1;
+            self.taken -= 1;
+            address.refuse(even, errno, self.now);
             if open > 0 {
                 let other = MediaPort { port: port.port ^ 1, ..port };
                 flows.push_back(Flow::Close { port: other });
@@ -141,7 +179,13 @@ impl Ports {
         if address.opening[at].1 == 2 {
             address.opening.swap_remove(at);
             address.spare.push_back(even);
+            address.retry_after = RETRY_FIRST;
         }
+    }
+
+    /// Pairs that the system refused when they were last asked for.
+    pub(crate) fn refused(&self) -> u64 {
+        self.addresses.iter().map(|address| address.refused.len() as u64).sum()
     }
 
     pub(crate) fn spare(&self) -> u64 {
@@ -155,21 +199,22 @@ impl Ports {
         self.addresses.iter().map(used).sum()
     }
 
-    /// When the next resting pair wakes, if spares are short.
+    /// When something is to be done for spares that are short: at once, when the next resting pair
+    /// wakes, when a refused one is asked for again.
     pub(crate) fn deadline(&self) -> Mono {
-        let short = |address: &&Address| {
-            let coming = address.spare.len() + address.opening.len();
-            coming < self.spare_wanted && !address.closed.is_empty()
+        let room = self.taken < self.taken_max;
+        let can = |address: &Address| {
+            room && address.may_open(self.spare_wanted) && !address.closed.is_empty()
         };
-        if self.addresses.iter().any(|address| short(&address)) {
+        if self.addresses.iter().any(can) {
             return Mono(0);
         }
-        self.addresses
-            .iter()
-            .filter(|address| address.spare.len() < self.spare_wanted)
-            .filter_map(|address| address.resting.front().map(|entry| entry.1))
-            .min()
-            .unwrap_or(Mono::NEVER)
+        let short = self.addresses.iter().filter(|address| address.spare.len() < self.spare_wanted);
+        let next = |address: &Address| {
+            let wakes = address.resting.front().map_or(Mono::NEVER, |entry| entry.1);
+            wakes.min(if room { address.retry_at } else { Mono::NEVER })
+        };
+        short.map(next).min().unwrap_or(Mono::NEVER)
     }
 }
 
@@ -193,8 +238,37 @@ impl Address {
             opening: Vec::new(),
             spare: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
             resting: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
+            refused: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
+            retry_at: Mono::NEVER,
+            retry_after: RETRY_FIRST,
+            is_shut: false,
             path: Path::Socket,
         }
+    }
+
+    /// Spares are short, and the system may be asked.
+    fn may_open(&self, spare_wanted: usize) -> bool {
+        let at_once = if self.retry_after == RETRY_FIRST { usize::MAX } else { CAREFUL };
+        self.spare.len() + self.opening.len() < spare_wanted
+            && self.opening.len() < at_once
+            && !self.is_shut
+    }
+
+    /// The system does not give this pair now.
+    fn refuse(&mut self, port: u16, errno: i32, now: Mono) {
+        self.refused.push_back(port);
+        self.is_shut |= !OF_ONE_PORT.contains(&errno);
+        if self.retry_at == Mono::NEVER {
+            self.retry_at = now + self.retry_after;
+            self.retry_after = (self.retry_after * 2).min(RETRY_LAST);
+        }
+    }
+
+    fn ask_again(&mut self, now: Mono) {
+        let again = self.refused.len().min(RETRY_PAIRS);
+        self.closed.extend(self.refused.drain(..again));
+        self.is_shut = false;
+        self.retry_at = if self.refused.is_empty() { Mono::NEVER } else { now + self.retry_after };
     }
 
     fn place(&self, port: u16) -> Option<usize> {
@@ -212,7 +286,87 @@ mod tests {
     fn ports() -> (Ports, VecDeque<Flow>) {
         let media =
             MediaPlan { advertised: IpAddr::V4(Ipv4Addr::LOCALHOST), blocks: vec![0x4000, 0x4200] };
-        (Ports::new(&[media], 2, 0), VecDeque::new())
+        let limits = Limits { spare_ports: 2, ..Limits::for_legs(100, 100) };
+        (Ports::new(&[media], &limits, 0), VecDeque::new())
+    }
+
+    /// Answers every wish: refused with this errno, or opened. How many were for a port to be
+    /// opened.
+    fn answer(ports: &mut Ports, flows: &mut VecDeque<Flow>, errno: Option<i32>) -> usize {
+        let mut opens = 0;
+        while let Some(flow) = flows.pop_front() {
+            let Flow::Open { port } = flow else { continue };
+            opens += 1;
+            let report = match errno {
+                Some(errno) => FlowReport::Refused { port, errno },
+                None => FlowReport::Opened { port, path: Path::Socket },
+            };
+            ports.handle_report(report, flows);
+        }
+        opens
+    }
+
+    /// So long, at every deadline; how many opens were asked for.
+    fn pass(
+        ports: &mut Ports,
+        flows: &mut VecDeque<Flow>,
+        (now, time): (&mut Mono, Duration),
+        errno: Option<i32>,
+    ) -> usize {
+        let (end, mut opens) = (*now + time, 0);
+        loop {
+            let next = ports.deadline().max(*now);
+            if next > end {
+                *now = end;
+                return opens;
+            }
+            *now = next;
+            ports.refill(*now, flows);
+            opens += answer(ports, flows, errno);
+        }
+    }
+
+    #[test]
+    fn ports_that_others_hold_are_asked_for_again_until_they_are_free() {
+        for errno in [98, 13, 24, 23, 12, 105, 99] {
+            let (mut ports, mut flows) = ports();
+            let mut now = Mono(1_000);
+            let minute = Duration::from_secs(60);
+            let opens = pass(&mut ports, &mut flows, (&mut now, minute), Some(errno));
+            // 256 pairs, at 0, 0.5, 1.5, 3.5, 7.5 s and every 5 s then.
+            assert!((8..=8_000).contains(&opens), "{errno}: {opens}");
+            assert!(ports.refused() > 0 && ports.spare() == 0);
+            let opens = pass(&mut ports, &mut flows, (&mut now, RETRY_LAST), None);
+            assert!((2..=4).contains(&opens), "{errno}: {opens}");
+            assert_eq!(ports.spare(), 2, "{errno}: what is free is had within 5 s");
+            assert!(ports.take(0, leg(1)).is_some());
+        }
+    }
+
+    #[test]
+    fn want_of_descriptors_holds_up_the_address_and_not_each_port() {
+        let (mut ports, mut flows) = ports();
+        let mut now = Mono(1_000);
+        let minute = Duration::from_secs(60);
+        let opens = pass(&mut ports, &mut flows, (&mut now, minute), Some(24));
+        assert!(opens <= 80, "{opens} attempts in a minute");
+    }
+
+    /// The driver has places for so many: what it would refuse is not asked for.
+    #[test]
+    fn no_more_is_asked_for_than_the_plan_has() {
+        let media =
+            MediaPlan { advertised: IpAddr::V4(Ipv4Addr::LOCALHOST), blocks: vec![0x4000, 0x4200] };
+        let limits = Limits { spare_ports: 4, ..Limits::for_legs(10, 100) };
+        let mut ports = Ports::new(&[media], &limits, 0);
+        let (mut flows, mut now, mut opens) = (VecDeque::new(), Mono(0), 0);
+        for index in 0..40 {
+            opens += pass(&mut ports, &mut flows, (&mut now, Duration::ZERO), None);
+            let Some((port, _)) = ports.take(0, leg(index)) else { break };
+            ports.give(port, now, &mut flows);
+        }
+        assert_eq!(opens, 2 * (10 + 4));
+        assert_eq!(limits.port_pairs(1), 14);
     }
 
     fn leg(index: u32) -> LegId {

@@ -376,6 +376,14 @@ impl Stream {
         self.sender.packets() + self.leg.0
     }
 
+    /// What it heard is too old to be passed on, but a sign of life.
+    #[cold]
+    pub(crate) fn outlive(&mut self, source: SocketAddr, now: Mono) {
+        if self.latch.locked() == Some(source) {
+            self.alive = now;
+        }
+    }
+
     pub(crate) fn summary(&self) -> MediaSummary {
         let codec = self.carried_format().and_then(|format| format.codec.id.name()).unwrap_or("");
         let ptime = Duration::from_millis(u64::from(self.plan.ptime_ms));

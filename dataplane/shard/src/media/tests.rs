@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use base::{Flow, LegId, MediaPort};
+use base::{Flow, LegId, MediaPort, Mono};
 use rtp::telephone_event::{Event, code};
 use sdp::{Codec, Direction};
 use wire::counter::Counter;
@@ -131,19 +131,24 @@ mod joins {
         bed.with(|media, _| media.connect(A, FAR, &theirs));
         assert!(bed.speak(A, 0, 70, 1).is_empty());
         let copy = bed.core.handoffs[1].front().unwrap().to_vec();
-        let Handoff::Media { to, from, starts, bytes } = wire::decode(&copy).unwrap() else {
+        let Handoff::Media { to, from, starts, arrived, bytes } = wire::decode(&copy).unwrap()
+        else {
             panic!("no media")
         };
         assert_eq!((to, from, starts, bytes.len()), (FAR, A, true, 172));
+        assert_eq!(arrived, bed.now.mono - Duration::from_millis(20));
         let header = rtp::Header::parse(bytes).unwrap();
         // Payload type and payload are the receiver's already.
         assert_eq!((header.pt, header.seq, bytes[12]), (8, 70, 0xf3));
         let back = packet(0, 5, 1, &[0; 160]);
-        bed.with(|media, cx| media.handle_far(cx, A, FAR, true, &back));
+        bed.with(|media, cx| media.handle_far(cx, (A, FAR), true, arrived, &back));
         assert_eq!(bed.sent().len(), 1);
         let other = LegId::new(1, 1, 1);
-        bed.with(|media, cx| media.handle_far(cx, A, other, true, &back));
+        bed.with(|media, cx| media.handle_far(cx, (A, other), true, arrived, &back));
         assert!(bed.sent().is_empty());
+        bed.pass(Duration::from_secs(2));
+        bed.with(|media, cx| media.handle_far(cx, (A, FAR), true, arrived, &back));
+        assert_eq!(bed.counted(Counter::DiscardRtpOld), 1, "it waited too long on its way");
         assert_eq!(bed.counted(Counter::DiscardRtpForeign), 1);
         assert_eq!(bed.frames_out(), 0);
     }
@@ -155,7 +160,7 @@ mod joins {
         let theirs = plan(&[(ULAW, 0)]);
         bed.with(|media, _| media.connect(A, FAR, &theirs));
         let (to, from, bytes) = (FAR, A, &[0; 172]);
-        let packet = Handoff::Media { to, from, starts: false, bytes };
+        let packet = Handoff::Media { to, from, starts: false, arrived: Mono(0), bytes };
         while bed.core.handoffs[1].pass(&packet, 236) {}
         bed.speak(A, 0, 0, 2);
         assert_eq!(bed.counted(Counter::DiscardHandoffFull), 2);

@@ -7,7 +7,7 @@ pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
 
-use base::{Door, Frame, Hop, Local, ShardId};
+use base::{Door, Frame, Hop, Local, Mono, ShardId};
 use wire::counter::Counter;
 
 use guard::Standing;
@@ -19,6 +19,7 @@ use crate::cx::{Core, Cx};
 pub(crate) struct Datagram<'d> {
     /// The listener it came to and the address it came from.
     pub(crate) hop: Hop,
+    pub(crate) arrived: Mono,
     pub(crate) bytes: &'d [u8],
     /// What is known of its source, and the shard that took it in.
     pub(crate) standing: Standing,
