@@ -12,7 +12,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
 
@@ -216,7 +216,9 @@ impl Child {
 
     /// As [`Self::reap`], of a child that was told to end: only another end than that is said.
     pub(crate) fn reap_stopped(&mut self, now: u64) {
-        if let Some(status) = self.reap(now).filter(|status| !status.success()) {
+        let told = [Signal::TERM, Signal::KILL].map(Signal::as_raw);
+        let by_us = |status: &ExitStatus| status.signal().is_some_and(|by| told.contains(&by));
+        if let Some(status) = self.reap(now).filter(|it| !it.success() && !by_us(it)) {
             self.say_end(status);
         }
     }
