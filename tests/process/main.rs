@@ -7,4 +7,5 @@ mod controlplane_killed;
 mod dataplane_killed;
 mod ledger;
 mod load;
+mod strangers;
 mod supervisor;

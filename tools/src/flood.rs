@@ -203,10 +203,11 @@ impl Strangers {
             let due = (now - began) as f64 * rate / 1e9;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive")]
             let due = due as u64;
-            for _ in done..due.min(done + BATCH) {
+            let batch = (due - done).min(BATCH);
+            for _ in 0..batch {
                 self.send(kind, flood, &mut text);
-                done += 1;
             }
+            done += batch;
             let wait = if done < due { 0 } else { TURN_MAX };
             self.receive(wait)?;
         }

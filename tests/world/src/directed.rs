@@ -17,6 +17,7 @@ use wire::{Cell, CellState, Event};
 use crate::control::{Control, Ends, join};
 use crate::ledger::Ledger;
 use crate::plane::Plane;
+use crate::strangers::is_stranger;
 use crate::tenant::Web;
 use crate::trace::Trace;
 
@@ -70,6 +71,8 @@ pub struct Directed {
     /// Every end that any shard told, ever: (epoch, leg).
     pub ended: BTreeSet<(u32, LegId)>,
     pub lives: u32,
+    /// What the switch told of strangers.
+    pub of_strangers: Vec<String>,
     scratch: Vec<u8>,
     api: Vec<ApiCall>,
     canary_done: bool,
@@ -113,6 +116,7 @@ impl Directed {
             notices: Vec::new(),
             ended: BTreeSet::new(),
             lives: 0,
+            of_strangers: Vec::new(),
             scratch: vec![0; wire::MESSAGE_BYTES_MAX],
             api: Vec::new(),
             canary_done: false,
@@ -193,6 +197,7 @@ impl Directed {
     }
 
     fn take(&mut self, now: Now, shard: u8, event: &Event<'_>) {
+        self.notice_strangers(event);
         let Event::Ended(summary) = event else {
             return self.with(|director| director.handle_event(now, shard, event));
         };
@@ -212,6 +217,19 @@ impl Directed {
             }
         }
         self.with(|director| director.handle_event(now, shard, &Event::Ended(summary)));
+    }
+
+    /// A stranger's message leads to no event.
+    fn notice_strangers(&mut self, event: &Event<'_>) {
+        let source = match event {
+            Event::Incoming(incoming) => incoming.source,
+            Event::Ended(summary) => summary.remote,
+            Event::Refused { source, .. } => *source,
+            _ => return,
+        };
+        if is_stranger(source.ip()) {
+            self.of_strangers.push(format!("{event:?}"));
+        }
     }
 
     /// Closed cells whose end nobody told, at two looks in a row.

@@ -19,6 +19,7 @@ pub mod phone;
 pub mod plane;
 pub mod plant;
 pub mod story;
+pub mod strangers;
 pub mod tenant;
 pub mod trace;
 pub mod world;

@@ -17,6 +17,7 @@ use crate::network::Weather;
 use crate::phone::{Action, Dial, Manner};
 use crate::plane::PlaneSetup;
 use crate::plant::{Plant, Planter};
+use crate::strangers::Strangers;
 use crate::tenant::{Server, Web};
 use crate::world::{CallRef, DAWN, Setup, World};
 
@@ -30,6 +31,10 @@ pub struct Scale {
     pub plant: Option<Plant>,
     /// Everybody answers and talks, nobody dies: for what happens inside of calls.
     pub talks: bool,
+    /// Strangers flood the switch.
+    pub strangers: bool,
+    /// Nothing is lost, nothing comes late.
+    pub calm: bool,
 }
 
 impl Scale {
@@ -43,6 +48,8 @@ impl Scale {
             canary: Canary::None,
             plant: None,
             talks: false,
+            strangers: seed % 4 == 3,
+            calm: false,
         }
     }
 
@@ -61,7 +68,15 @@ impl Scale {
             canary: Canary::None,
             plant: None,
             talks: false,
+            strangers: true,
+            calm: false,
         }
+    }
+
+    /// All of them talk, in clear weather, and strangers are there or not.
+    #[must_use]
+    pub fn calm(seed: u64, strangers: bool) -> Self {
+        Self { strangers, calm: true, ..Self::talking(seed) }
     }
 }
 
@@ -130,6 +145,9 @@ impl Story {
         if scale.talks && random.chance(2, 3) {
             weather = (Weather::CLEAR, Weather::CLEAR);
         }
+        if scale.calm {
+            weather = (Weather::CLEAR, Weather::CLEAR);
+        }
         // Sessions are refreshed while a call lasts.
         let brief = random.chance(1, 4);
         let mut timers = PlaneSetup::default().timers;
@@ -173,6 +191,9 @@ impl Story {
         }
         conversations.sort_by_key(|story| story.at);
         configure(&mut directed, &mut world, &mut random);
+        if scale.strangers {
+            world.strangers = Some(strangers(seed, scale, &directed.web));
+        }
         directed.boot(world.now, &world.plane);
         world.control = Some(Box::new(directed));
         world.settle();
@@ -321,7 +342,8 @@ impl Story {
     fn all_quiet(&mut self) -> bool {
         let directed = self.directed();
         let live = directed.director().map_or(1, |director| director.stats().calls_live);
-        live == 0 && self.world.plane.leftovers().is_empty()
+        let strangers = self.world.strangers.as_ref().is_none_or(Strangers::is_done);
+        live == 0 && strangers && self.world.plane.leftovers().is_empty()
     }
 
     /// Whoever still talks or waits, stops.
@@ -443,6 +465,16 @@ fn configure(directed: &mut Directed, world: &mut World, random: &mut Prng) {
     for entity in entities {
         directed.ledger.put(entity);
     }
+}
+
+/// Strangers who send a hundred times as much as honest callers do, and some time longer.
+fn strangers(seed: u64, scale: Scale, web: &Web) -> Strangers {
+    let mut known: Vec<String> =
+        web.tenants.iter().map(|tenant| format!("sip:desk@{}", tenant.domain)).collect();
+    known.push(format!("sip:+10001@{}", crate::plane::listener()));
+    let begin = DAWN.mono + ms(400);
+    let every = scale.within / (100 * scale.calls.max(1));
+    Strangers::new(seed, (begin, begin + scale.within + 10 * SECOND), every, known)
 }
 
 fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {

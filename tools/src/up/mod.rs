@@ -59,7 +59,8 @@ pub struct Args {
     #[arg(long)]
     pub shards: Option<u8>,
     /// Allow webhooks and SIP targets on loopback, route static.demo.invalid and
-    /// strangers.demo.invalid to demonstrations' phones there, and take other ports where the usual ones are busy
+    /// strangers.demo.invalid to demonstrations' phones there, and take other ports where the usual
+    /// ones are busy
     #[arg(long)]
     pub demo: bool,
     /// End the processes that an earlier supervisor left behind, then start
