@@ -67,5 +67,6 @@ fn a_hundred_times_as_many_strangers_hurt_nobody() {
         }
     }
     assert_eq!(figures["left"], 0, "strangers left calls in the books");
+    assert_eq!(figures["legs_of_strangers"], 0, "legs were made for strangers");
     assert!(right, "{}", figures["faults"]);
 }

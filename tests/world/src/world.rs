@@ -314,7 +314,10 @@ impl World {
         for mut datagram in self.out.drain(..) {
             if let Some(strangers) = &mut self.strangers {
                 if is_stranger(datagram.to.ip()) {
-                    strangers.hear(self.now.mono, &datagram, &mut self.faults);
+                    let times = self.planter.as_ref().map_or(1, Planter::times);
+                    for _ in 0..times {
+                        strangers.hear(self.now.mono, &datagram, &mut self.faults);
+                    }
                     continue;
                 }
                 if HOSTS.contains(&datagram.from.ip()) && is_sip(&datagram.bytes) {

@@ -10,7 +10,7 @@ const WINDOW: usize = 100;
 const LATE: usize = 5;
 /// Windows with fewer requests say nothing of a ratio: a first answer may be larger than its
 /// request.
-const REQUESTS_MIN: u64 = 8;
+const REQUESTS_MIN: u64 = 4;
 
 /// One flood: messages of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -49,6 +49,8 @@ pub(super) struct Heard {
     pub(super) setup_p99_ms: f64,
     /// Packets that were changed or another call's, legs that heard nothing.
     pub(super) wrong: u64,
+    /// Legs that honest calls have, by their own account: two each.
+    pub(super) legs: u64,
     pub(super) cpu_ns: u64,
     pub(super) elapsed_ns: u64,
 }
@@ -170,6 +172,16 @@ impl<'a> Stage<'a> {
         Ok(of_strangers.count() as u64)
     }
 
+    /// Legs that the switch has made since it started.
+    pub(super) fn legs_created(&self) -> Result<u64> {
+        // Counters are published now and then.
+        std::thread::sleep(Duration::from_millis(500));
+        let text = self.rest.text("/metrics")?;
+        let lines = text.lines().filter(|line| line.starts_with("tandem_legs_created_total"));
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+        Ok(lines.filter_map(value).sum())
+    }
+
     fn plan(&self, rate: f64, to: String, (from, callee): (Ipv4Addr, SocketAddr)) -> Plan {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
         let calls = (rate * super::seconds(self.scale.row)).ceil() as u64;
@@ -226,6 +238,7 @@ impl Heard {
             rtp_p99_ms: trunk.directions.iter().map(|it| it.delay_p99_ms).fold(0.0, f64::max),
             setup_p99_ms: trunk.caller.as_ref().map_or(0.0, |caller| caller.setup_p99_ms),
             wrong: trunk.faults() + callers.faults(),
+            legs: 2 * (trunk.attempted() + callers.attempted()),
             cpu_ns: 0,
             elapsed_ns: 0,
         }

@@ -24,7 +24,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::clock::{MS, parse_duration};
 use crate::flood::{FIRST, Flooded, Strangers};
 use honest::{Heard, Stage};
-use table::{Control, Verdict};
+use table::{Control, Left, Verdict};
 
 /// The networks that calls are taken from while `tandem up --demo` runs; the rest of loopback are
 /// strangers.
@@ -123,7 +123,7 @@ pub(super) fn run(args: &super::Args) -> Result<bool> {
         rows.len(),
         (rows.len() + 2) as f64 * (seconds(scale.row) + 2.0)
     );
-    let mut control = Control::default();
+    let (mut control, made) = (Control::default(), stage.legs_created()?);
     control.add(stage.calls()?);
     let mut measured = Vec::new();
     for (kind, from) in rows {
@@ -131,7 +131,11 @@ pub(super) fn run(args: &super::Args) -> Result<bool> {
     }
     control.add(stage.calls()?);
     again(&stage, &mut crowd, &mut control, &mut measured)?;
-    let left = stage.rows_of_strangers()?;
+    let honest = control.legs() + measured.iter().map(|row| row.honest.legs).sum::<u64>();
+    let left = Left {
+        rows: stage.rows_of_strangers()?,
+        legs: stage.legs_created()?.saturating_sub(made + honest),
+    };
     let verdict = Verdict::new(scale, &control, &measured, left);
     let verdict = verdict.with_worst([crowd.one.worst(), crowd.many.worst()]);
     print!("{}", verdict.text());
@@ -167,6 +171,7 @@ fn again(
     for row in measured {
         if bad(control, row) {
             println!("{} from {}: once more ...", row.kind.name(), row.from.name());
+            control.first_tries += row.honest.legs;
             *row = play(stage, crowd, (row.kind, row.from))?;
         }
     }

@@ -24,24 +24,42 @@ const EXCESS_MAX: u64 = 1_024;
 
 /// Runs without strangers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Control(Vec<Heard>);
+pub(super) struct Control {
+    runs: Vec<Heard>,
+    /// Legs of honest calls in rows that were played again.
+    pub(super) first_tries: u64,
+}
+
+/// What strangers left behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Left {
+    /// Calls in the books.
+    pub(super) rows: u64,
+    /// Legs made beyond those of honest calls.
+    pub(super) legs: u64,
+}
 
 impl Control {
     pub(super) fn add(&mut self, heard: Heard) {
-        self.0.push(heard);
+        self.runs.push(heard);
+    }
+
+    /// Legs of honest calls that no row of the table has.
+    pub(super) fn legs(&self) -> u64 {
+        self.first_tries + self.runs.iter().map(|it| it.legs).sum::<u64>()
     }
 
     fn loss(&self) -> f64 {
-        self.0.iter().map(|it| it.rtp_lost_percent).fold(0.0, f64::max)
+        self.runs.iter().map(|it| it.rtp_lost_percent).fold(0.0, f64::max)
     }
 
     fn delay(&self) -> f64 {
-        self.0.iter().map(|it| it.rtp_p99_ms).fold(0.0, f64::max)
+        self.runs.iter().map(|it| it.rtp_p99_ms).fold(0.0, f64::max)
     }
 
     /// CPU of the dataplane over time, the least of the runs.
     fn load(&self) -> f64 {
-        self.0.iter().map(load).fold(f64::MAX, f64::min)
+        self.runs.iter().map(load).fold(f64::MAX, f64::min)
     }
 }
 
@@ -101,13 +119,12 @@ pub(super) struct Verdict<'a> {
     scale: &'a Scale,
     control: &'a Control,
     rows: &'a [Row],
-    /// Calls of strangers in the books.
-    left: u64,
+    left: Left,
     worst: [Worst; 2],
 }
 
 impl<'a> Verdict<'a> {
-    pub(super) fn new(scale: &'a Scale, control: &'a Control, rows: &'a [Row], left: u64) -> Self {
+    pub(super) fn new(scale: &'a Scale, control: &'a Control, rows: &'a [Row], left: Left) -> Self {
         Self { scale, control, rows, left, worst: [Worst::default(); 2] }
     }
 
@@ -119,11 +136,12 @@ impl<'a> Verdict<'a> {
     /// What is wrong beside the rows.
     fn whole(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        for heard in &self.control.0 {
+        for heard in &self.control.runs {
             faults.extend(honest_faults(heard).into_iter().map(|it| format!("control run: {it}")));
         }
-        if self.left > 0 {
-            faults.push(format!("strangers left {} calls in the books", self.left));
+        let Left { rows, legs } = self.left;
+        if rows + legs > 0 {
+            faults.push(format!("strangers left {rows} calls in the books, and made {legs} legs"));
         }
         for (worst, who) in self.worst.iter().zip(["the one", "one of the many"]) {
             if worst.excess > EXCESS_MAX {
@@ -191,7 +209,7 @@ impl<'a> Verdict<'a> {
             "CPU us",
             "verdict",
         ]);
-        for (at, heard) in self.control.0.iter().enumerate() {
+        for (at, heard) in self.control.runs.iter().enumerate() {
             let name = format!("control {}", at + 1);
             let mut cells = vec![name, "-".to_owned()];
             cells.extend(heard_cells(heard));
@@ -237,9 +255,10 @@ impl<'a> Verdict<'a> {
             })
         });
         json!({
-            "control": self.control.0,
+            "control": self.control.runs,
             "rows": rows.collect::<Vec<_>>(),
-            "left": self.left,
+            "left": self.left.rows,
+            "legs_of_strangers": self.left.legs,
             "ten_seconds_ratio": self.worst.map(|worst| worst.ratio),
             "ten_seconds_excess": self.worst.map(|worst| worst.excess),
             "faults": self.whole(),
