@@ -60,7 +60,7 @@ fn besieged(story: &mut Story, faults: &mut Vec<String>) {
     let directed = story.directed();
     let ledger = &directed.ledger;
     let is = |user: &str| user.contains("sip:stranger@");
-    let cdrs = ledger.cdrs.values().filter(|cdr| is_stranger(cdr.remote.ip()));
+    let cdrs = ledger.cdrs.values().filter(|cdr| is_stranger(cdr.remote));
     let rows = ledger.calls.values().filter(|row| is(&row.from));
     for (what, found) in [
         ("events", directed.of_strangers.clone()),

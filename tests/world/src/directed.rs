@@ -227,7 +227,7 @@ impl Directed {
             Event::Refused { source, .. } => *source,
             _ => return,
         };
-        if is_stranger(source.ip()) {
+        if is_stranger(source) {
             self.of_strangers.push(format!("{event:?}"));
         }
     }

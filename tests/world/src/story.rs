@@ -48,7 +48,7 @@ impl Scale {
             canary: Canary::None,
             plant: None,
             talks: false,
-            strangers: seed % 4 == 3,
+            strangers: seed % 6 == 3,
             calm: false,
         }
     }

@@ -1,5 +1,5 @@
-//! Strangers in the world: they flood the switch with each kind of message, from one address and
-//! from many, and say RTP to ports that are open for others, in the midst of honest calls. What the
+//! Strangers in the world: they flood the switch with each kind of message, from one address, from
+//! many, and from addresses forged to be those of honest phones, and say RTP to ports that are open for others, in the midst of honest calls. What the
 //! switch sends to them is counted when it is sent, whatever the weather.
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +10,17 @@ use base::{Mono, Prng};
 use sip::Message;
 
 use crate::network::{Datagram, is_sip};
-use crate::plane::listener;
+use crate::plane::{Plane, listener};
 use crate::world::DAWN;
 
 /// Messages of one kind before the next kind's turn.
 const FLOOD: u32 = 25;
+/// Messages that come at once.
+const BURST: u32 = 5;
 /// Addresses that the many have.
 const MANY: u64 = 50;
+/// The port that they write into a forged address; no phone has it.
+const FORGED: u16 = 5_061;
 /// Tags of the switch's that are remembered.
 const TAGS_MAX: usize = 8;
 /// An answer may be so many times as large as its request (GOALS.md S4).
@@ -24,6 +28,14 @@ const ANSWER_RATIO_MAX: f64 = 1.5;
 /// What a source may get beyond what it sent over ten seconds, bytes: a first answer comes before
 /// there is a sum to judge.
 const EXCESS_MAX: u64 = 1_024;
+
+/// Where a flood comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    One,
+    Many,
+    Forged,
+}
 
 /// All of them.
 #[derive(Debug)]
@@ -34,7 +46,7 @@ pub struct Strangers {
     every: Duration,
     until: Mono,
     tally: Tally,
-    floods: Vec<(Kind, bool)>,
+    floods: Vec<(Kind, From)>,
     /// Messages of the flood that is under way.
     said: u32,
     tag: usize,
@@ -79,26 +91,45 @@ impl Strangers {
         self.next >= self.until
     }
 
-    /// What they send now; `media` are ports of the switch's that are open.
-    pub fn send(&mut self, now: Mono, media: &[SocketAddr], out: &mut Vec<Datagram>) {
+    /// What they send now; `honest` are hosts of phones.
+    pub fn send(
+        &mut self,
+        now: Mono,
+        (plane, honest): (&Plane, &[IpAddr]),
+        out: &mut Vec<Datagram>,
+    ) {
         while self.next <= now && !self.is_done() {
-            self.next = self.next + self.every;
-            if self.floods.is_empty() || self.said >= FLOOD {
-                self.turn();
+            self.next = self.next + self.every * BURST;
+            for _ in 0..BURST {
+                self.send_one(now, (plane, honest), out);
             }
-            self.said += 1;
-            let Some((kind, many)) = self.floods.last().copied() else { return };
-            let source = if many { 1 + self.random.below(MANY) } else { 0 };
-            let from = address(source);
-            let serial = self.tally.serial();
-            self.aim.write(kind, serial, from, &mut self.text);
-            let at = usize::try_from(source).unwrap_or(0);
-            self.tally.sent(at, self.text.len(), millis(now));
-            let bytes = self.text.as_bytes().to_vec();
-            out.push(Datagram { from, to: self.aim.switch, bytes });
-            if !self.fresh.is_empty() || self.random.chance(1, 3) {
-                self.speak(source, media, out);
-            }
+        }
+    }
+
+    fn send_one(
+        &mut self,
+        now: Mono,
+        (plane, honest): (&Plane, &[IpAddr]),
+        out: &mut Vec<Datagram>,
+    ) {
+        if self.floods.is_empty() || self.said >= FLOOD {
+            self.turn();
+        }
+        self.said += 1;
+        let Some((kind, whence)) = self.floods.last().copied() else { return };
+        let source = if whence == From::One { 0 } else { 1 + self.random.below(MANY) };
+        let from = match whence {
+            From::Forged => self.forge(honest),
+            _ => address(source),
+        };
+        let serial = self.tally.serial();
+        self.aim.write(kind, serial, from, &mut self.text);
+        let at = index(from.ip()).unwrap_or(usize::MAX);
+        self.tally.sent(at, self.text.len(), millis(now));
+        let bytes = self.text.as_bytes().to_vec();
+        out.push(Datagram { from, to: self.aim.switch, bytes });
+        if !self.fresh.is_empty() || self.random.chance(1, 10) {
+            self.speak(source, plane, out);
         }
     }
 
@@ -106,18 +137,27 @@ impl Strangers {
     fn turn(&mut self) {
         let kinds = Kind::ALL.len() as u64;
         let kind = Kind::ALL[usize::try_from(self.random.below(kinds)).unwrap_or(0)];
+        // An INVITE in an honest phone's name is that phone's.
+        let may_forge = !matches!(kind, Kind::Invite | Kind::InviteKnown);
+        let whence = match self.random.below(5) {
+            0 if may_forge => From::Forged,
+            0..3 => From::One,
+            _ => From::Many,
+        };
         let _ = self.tally.begin();
-        self.floods.push((kind, self.random.chance(1, 2)));
+        self.floods.push((kind, whence));
         self.said = 0;
+    }
+
+    fn forge(&mut self, honest: &[IpAddr]) -> SocketAddr {
+        let at = usize::try_from(self.random.below(honest.len().max(1) as u64)).unwrap_or(0);
+        SocketAddr::new(honest.get(at).copied().unwrap_or(address(0).ip()), FORGED)
     }
 
     /// RTP to a port that is open, at best before whom it is for has spoken: µ-law, in a stream of
     /// one's own.
-    fn speak(&mut self, source: u64, media: &[SocketAddr], out: &mut Vec<Datagram>) {
-        let ours = media.iter().filter(|port| port.is_ipv4());
-        let ports: Vec<SocketAddr> = ours.copied().collect();
-        let any = usize::try_from(self.random.below(ports.len().max(1) as u64)).unwrap_or(0);
-        let Some(to) = self.fresh.pop().or_else(|| ports.get(any).copied()) else { return };
+    fn speak(&mut self, source: u64, plane: &Plane, out: &mut Vec<Datagram>) {
+        let Some(to) = self.fresh.pop().or_else(|| self.any_port(plane)) else { return };
         let from = SocketAddr::new(address(source).ip(), 40_000);
         for number in 0..3_u16 {
             let mut bytes = vec![0x80, 0];
@@ -127,6 +167,13 @@ impl Strangers {
             bytes.extend(core::iter::repeat_n(0x55, 160));
             out.push(Datagram { from, to, bytes });
         }
+    }
+
+    fn any_port(&mut self, plane: &Plane) -> Option<SocketAddr> {
+        let mut ports = plane.open_media();
+        ports.retain(SocketAddr::is_ipv4);
+        let any = self.random.below(ports.len().max(1) as u64);
+        ports.get(usize::try_from(any).ok()?).copied()
     }
 
     /// Something that the switch sends to one of them.
@@ -195,10 +242,10 @@ impl Strangers {
     }
 }
 
-/// Whether this is a stranger's host.
+/// Whether this is a stranger's address, a forged one included.
 #[must_use]
-pub fn is_stranger(ip: IpAddr) -> bool {
-    index(ip).is_some()
+pub fn is_stranger(address: SocketAddr) -> bool {
+    index(address.ip()).is_some() || address.port() == FORGED
 }
 
 /// 10.2.0.1 is the one, 10.2.1.n are the many.

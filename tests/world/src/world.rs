@@ -273,7 +273,8 @@ impl World {
             return;
         };
         let mut sent = Vec::new();
-        strangers.send(now, &self.plane.open_media(), &mut sent);
+        let honest: Vec<IpAddr> = self.hosts.keys().copied().filter(IpAddr::is_ipv4).collect();
+        strangers.send(now, (&self.plane, &honest), &mut sent);
         for datagram in sent {
             self.network.carry(now + STRANGERS_AWAY, datagram);
         }
@@ -290,7 +291,7 @@ impl World {
 
     /// Media goes only where a phone asked for it (or speaks from, behind a NAT).
     fn check_sent(&mut self, datagram: &Datagram) {
-        if is_sip(&datagram.bytes) || is_stranger(datagram.to.ip()) {
+        if is_sip(&datagram.bytes) || is_stranger(datagram.to) {
             return;
         }
         let agent = self.hosts.get(&datagram.to.ip()).and_then(|at| self.agents.get(*at));
@@ -313,7 +314,7 @@ impl World {
     fn flush(&mut self) {
         for mut datagram in self.out.drain(..) {
             if let Some(strangers) = &mut self.strangers {
-                if is_stranger(datagram.to.ip()) {
+                if is_stranger(datagram.to) {
                     let times = self.planter.as_ref().map_or(1, Planter::times);
                     for _ in 0..times {
                         strangers.hear(self.now.mono, &datagram, &mut self.faults);
