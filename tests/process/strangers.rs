@@ -46,7 +46,6 @@ fn read(path: &Path) -> Value {
 }
 
 #[test]
-#[ignore = "the defence is not there yet"]
 fn a_hundred_times_as_many_strangers_hurt_nobody() {
     let (bed, target) = start();
     let (figures, right) = play(&bed, &target, &["--honest", "5", "--times", "100"]);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use wire::counter::Counter;
 use world::Who;
-use world::check::{DEFENDED, check};
+use world::check::check;
 use world::directed::Canary;
 use world::plane::Lane;
 use world::plant::Plant;
@@ -131,9 +131,6 @@ fn set_up(story: &Story) -> BTreeMap<(u32, bool), Vec<(u16, bool)>> {
 /// them.
 #[test]
 fn besieged_worlds() {
-    if !DEFENDED {
-        return;
-    }
     let count = number("TANDEM_SEEDS").unwrap_or(1_000) / 10;
     let (mut sent, mut answered, mut unheard) = (0, 0, 0);
     for seed in 740_001..=740_000 + count {
@@ -159,9 +156,6 @@ fn besieged_worlds() {
 /// Nothing waits for a stranger to come back: what a flood leaves behind is nothing, at once.
 #[test]
 fn strangers_alone_leave_nothing() {
-    if !DEFENDED {
-        return;
-    }
     for seed in 750_001..=750_010 {
         let mut story = Story::new(seed, Scale::calm(seed, true));
         story.world.run_for(Duration::from_secs(8));
@@ -188,9 +182,6 @@ fn planted_faults_are_found() {
 #[test]
 fn planted_faults_of_the_switch_are_found() {
     for plant in [Plant::Bleeds, Plant::KeepsEarlyDirection, Plant::Amplifies] {
-        if plant == Plant::Amplifies && !DEFENDED {
-            continue;
-        }
         let found = (710_001..710_021).find(|seed| {
             let scale = Scale { plant: Some(plant), ..Scale::talking(*seed) };
             play(*seed, scale).is_err() && play(*seed, Scale::talking(*seed)).is_ok()

@@ -44,20 +44,23 @@ pub fn check(story: &mut Story) -> Vec<String> {
     reasons(directed, &phones, &context, &mut faults);
     told_reasons(&phones, &context, &mut faults);
     complaints(&phones, &mut faults);
-    if DEFENDED {
-        besieged(story, &mut faults);
-    }
+    besieged(story, &mut faults);
     faults
 }
 
-/// Whether the switch keeps strangers off: until it does, what they may not do is not judged.
-pub const DEFENDED: bool = false;
+/// Refusals of strangers that three shards may tell in a second.
+const TOLD_RATE: u64 = 3 * 2;
 
 /// Strangers got no more than they may, and left nothing behind.
 fn besieged(story: &mut Story, faults: &mut Vec<String>) {
     let Some(strangers) = &story.world.strangers else { return };
     faults.extend(strangers.faults());
+    let told_max = TOLD_RATE * (strangers.seconds() + 2 + 2 * story.plane_deaths.len() as u64);
     let directed = story.directed();
+    let told = directed.refusals_of_strangers;
+    if told > told_max {
+        faults.push(format!("{told} refusals of strangers are told"));
+    }
     let ledger = &directed.ledger;
     let is = |user: &str| user.contains("sip:stranger@");
     let cdrs = ledger.cdrs.values().filter(|cdr| is_stranger(cdr.remote));

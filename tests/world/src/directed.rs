@@ -73,6 +73,8 @@ pub struct Directed {
     pub lives: u32,
     /// What the switch told of strangers.
     pub of_strangers: Vec<String>,
+    /// Refusals of strangers that it told.
+    pub refusals_of_strangers: u64,
     scratch: Vec<u8>,
     api: Vec<ApiCall>,
     canary_done: bool,
@@ -117,6 +119,7 @@ impl Directed {
             ended: BTreeSet::new(),
             lives: 0,
             of_strangers: Vec::new(),
+            refusals_of_strangers: 0,
             scratch: vec![0; wire::MESSAGE_BYTES_MAX],
             api: Vec::new(),
             canary_done: false,
@@ -134,6 +137,8 @@ impl Directed {
         let mut book = self.ledger.book();
         book.standing = standing(plane);
         let seed = std::array::from_fn(|_| self.random.u64());
+        let key = [u64::from(self.lives), seed[0]];
+        crate::published::publish(plane, &self.ledger.entities, key);
         self.director = Some(Director::restore(self.settings.clone(), seed, now, book));
         self.sweep_at = now.mono + SWEEP;
     }
@@ -219,12 +224,15 @@ impl Directed {
         self.with(|director| director.handle_event(now, shard, &Event::Ended(summary)));
     }
 
-    /// A stranger's message leads to no event.
+    /// A stranger's message leads to no event but, now and then, that of its refusal.
     fn notice_strangers(&mut self, event: &Event<'_>) {
         let source = match event {
             Event::Incoming(incoming) => incoming.source,
             Event::Ended(summary) => summary.remote,
-            Event::Refused { source, .. } => *source,
+            Event::Refused { source, .. } => {
+                self.refusals_of_strangers += u64::from(is_stranger(*source));
+                return;
+            }
             _ => return,
         };
         if is_stranger(source) {

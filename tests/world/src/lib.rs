@@ -18,6 +18,7 @@ pub mod network;
 pub mod phone;
 pub mod plane;
 pub mod plant;
+mod published;
 pub mod story;
 pub mod strangers;
 pub mod tenant;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Mono, Prng};
 use director::model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
 use director::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
+use shard::plan::GuardPlan;
 use wire::Service;
 
 use crate::directed::{Canary, Directed};
@@ -162,6 +163,7 @@ impl Story {
             spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
             frames: (4_096, 1_024),
             foreign_ports: foreign_ports(&mut random),
+            guard: if scale.strangers { GUARD } else { GuardPlan::NONE },
             ring_words: if scale.calls > 50 { (1 << 17, 1 << 16) } else { (1 << 15, 1 << 14) },
             ..PlaneSetup::default()
         };
@@ -506,6 +508,10 @@ fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
     blows.sort_by_key(|(at, _)| *at);
     blows
 }
+
+/// Limits in the proportion of a world, where a phone says a few words a second.
+const GUARD: GuardPlan =
+    GuardPlan { source_rate: 100, source_burst: 200, call_rate: 0, stranger_rate: 400 };
 
 const KINDS: [&str; 13] = [
     "dial",

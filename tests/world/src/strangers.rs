@@ -85,6 +85,12 @@ impl Strangers {
         if self.is_done() { Mono::NEVER } else { self.next }
     }
 
+    /// How long they are there.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.until.since(DAWN.mono).as_secs()
+    }
+
     /// They have gone.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -186,7 +192,8 @@ impl Strangers {
         self.tally.heard(source, &datagram.bytes, millis(now));
     }
 
-    /// Something that the switch sends to others: tags and ports of calls get about.
+    /// Something that the switch sends to others: ports and tags of calls get about, of those that
+    /// stand, too: who is in a call may tell them to others.
     pub fn overhear(&mut self, datagram: &Datagram) {
         let port = String::from_utf8_lossy(&datagram.bytes)
             .split_once("m=audio ")
