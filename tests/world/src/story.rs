@@ -143,10 +143,7 @@ impl Story {
     pub fn new(seed: u64, scale: Scale) -> Self {
         let mut random = Prng::new(seed ^ 0x5707_7953);
         let mut weather = weather(&mut random);
-        if scale.talks && random.chance(2, 3) {
-            weather = (Weather::CLEAR, Weather::CLEAR);
-        }
-        if scale.calm {
+        if scale.talks && random.chance(2, 3) || scale.calm {
             weather = (Weather::CLEAR, Weather::CLEAR);
         }
         // Sessions are refreshed while a call lasts.

@@ -1,6 +1,7 @@
 //! Strangers in the world: they flood the switch with each kind of message, from one address, from
-//! many, and from addresses forged to be those of honest phones, and say RTP to ports that are open for others, in the midst of honest calls. What the
-//! switch sends to them is counted when it is sent, whatever the weather.
+//! many, and from addresses forged to be those of honest phones, and say RTP to ports that are open
+//! for others, in the midst of honest calls. What the switch sends to them is counted when it is
+//! sent, whatever the weather.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -19,8 +19,8 @@ const DELAY_NOISE_MS: f64 = 3.0;
 const ANSWER_RATIO_MAX: f64 = 1.5;
 /// Bytes back for each one sent, over ten seconds (GOALS.md S4).
 const BYTES_RATIO_MAX: f64 = 1.0;
-/// What was sent before the ten seconds may pay for so much in them, and a first answer comes before
-/// there is a sum to judge: bytes.
+/// What was sent before the ten seconds may pay for so much in them, and a first answer comes
+/// before there is a sum to judge: bytes.
 const EXCESS_MAX: u64 = 2_048;
 
 /// Runs without strangers.
