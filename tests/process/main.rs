@@ -8,5 +8,6 @@ mod dataplane_killed;
 mod ledger;
 mod load;
 mod stopped;
+mod strangers;
 mod supervisor;
 mod ways_out;

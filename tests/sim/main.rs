@@ -6,12 +6,17 @@
 //! failures. `TANDEM_SEED=S` with one of the tests `replay_..` plays one, `TANDEM_TRACE=1` tells
 //! what happens in it (2: media, too).
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use wire::counter::Counter;
+use world::Who;
 use world::check::check;
 use world::directed::Canary;
+use world::plane::Lane;
 use world::plant::Plant;
 use world::story::{Scale, Story};
 
@@ -112,6 +117,52 @@ fn replay_full() {
     }
 }
 
+/// Who was called and answered how, of each conversation.
+fn set_up(story: &Story) -> BTreeMap<(u32, bool), Vec<(u16, bool)>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for call in story.world.agents.iter().flat_map(|agent| &agent.calls) {
+        let who = (call.group, call.who == Who::Caller);
+        all.entry(who).or_default().push((call.seen.code, call.seen.answered_at.is_some()));
+    }
+    all
+}
+
+/// Strangers change nothing for those who call: every call is set up as in the same world without
+/// them.
+#[test]
+fn besieged_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000) / 10;
+    let (mut sent, mut answered, mut unheard) = (0, 0, 0);
+    for seed in 740_001..=740_000 + count {
+        let mut peace = Story::new(seed, Scale::calm(seed, false));
+        peace.play();
+        let mut siege = Story::new(seed, Scale::calm(seed, true));
+        siege.play();
+        assert_eq!(set_up(&siege), set_up(&peace), "seed {seed}: {}", siege.outline());
+        let faults = check(&mut siege);
+        assert!(faults.is_empty(), "seed {seed}: {}\n{}", faults.join("\n"), siege.outline());
+        let counts = siege.world.strangers.as_ref().expect("they are there").counts();
+        (sent, answered) = (sent + counts.0, answered + counts.1);
+        // RTP of theirs came to ports in use before whom these were for had spoken.
+        let lanes = siege.world.plane.lanes.iter();
+        let refused = [Counter::DiscardRtpSource, Counter::DiscardRtpUnlatched];
+        let of = |lane: &Lane| refused.map(|it| lane.shard.counters().get(it)).iter().sum::<u64>();
+        unheard += lanes.map(of).sum::<u64>();
+    }
+    assert!(sent > 1_000 * count && answered > 0, "{sent} sent, {answered} answered");
+    assert!(unheard > 0, "RTP of strangers came to no port in use");
+}
+
+/// Nothing waits for a stranger to come back: what a flood leaves behind is nothing, at once.
+#[test]
+fn strangers_alone_leave_nothing() {
+    for seed in 750_001..=750_010 {
+        let mut story = Story::new(seed, Scale::calm(seed, true));
+        story.world.run_for(Duration::from_secs(8));
+        assert_eq!(story.world.plane.leftovers(), Vec::<String>::new(), "seed {seed}");
+    }
+}
+
 /// The invariants notice faults that are planted on purpose; without that, green says nothing.
 #[test]
 fn planted_faults_are_found() {
@@ -130,7 +181,7 @@ fn planted_faults_are_found() {
 /// exchange.
 #[test]
 fn planted_faults_of_the_switch_are_found() {
-    for plant in [Plant::Bleeds, Plant::KeepsEarlyDirection] {
+    for plant in [Plant::Bleeds, Plant::KeepsEarlyDirection, Plant::Amplifies] {
         let found = (710_001..710_021).find(|seed| {
             let scale = Scale { plant: Some(plant), ..Scale::talking(*seed) };
             play(*seed, scale).is_err() && play(*seed, Scale::talking(*seed)).is_ok()

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod ctl;
 pub mod demo;
 pub mod doctor;
+pub mod flood;
 pub mod load;
 pub mod rest;
 pub mod sign;

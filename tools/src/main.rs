@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tools::{app, check, ctl, demo, doctor, load, up};
+use tools::{app, check, ctl, demo, doctor, flood, load, up};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,6 +30,8 @@ enum Command {
     Check(check::Args),
     /// Place and answer SIP calls with RTP, and judge what comes through
     Load(load::Args),
+    /// Flood a switch on loopback as strangers do, and judge what comes back
+    Flood(flood::Args),
     /// Serve a TwiML document and take status callbacks
     App(app::Args),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::main(args),
         Command::Check(args) => check::main(args),
         Command::Load(args) => load::main(args),
+        Command::Flood(args) => flood::main(args),
         Command::App(args) => app::main(args),
     };
     match done {

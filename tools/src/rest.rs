@@ -67,6 +67,16 @@ impl Rest {
         read(&url, answer)
     }
 
+    /// GET of a whole path, as text.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub fn text(&self, path: &str) -> Result<String> {
+        let url = self.url(path, &[]);
+        let mut answer = self.agent.get(&url).call().with_context(|| format!("no {url}"))?;
+        answer.body_mut().read_to_string().with_context(|| format!("{url} broke off"))
+    }
+
     /// POST of a form.
     ///
     /// # Errors

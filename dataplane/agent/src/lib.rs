@@ -9,6 +9,8 @@
 //!                                +--> Signal (dialog and transactions of one call)
 //! ```
 //!
+//! [`stranger`] is the other sort of far end: who floods a switch and takes no part in a call.
+//!
 //! [`Signal`] alone serves who has habits of their own (the load tool, the benches): it keeps its
 //! buffers and allocates nothing for a call whose place was used before.
 //!
@@ -27,6 +29,7 @@ pub mod describe;
 pub mod g711;
 pub mod phone;
 pub mod signal;
+pub mod stranger;
 pub mod voice;
 
 use std::net::SocketAddr;

@@ -39,7 +39,7 @@ impl Shard<'_> {
         self.core.counters.count(Counter::SipReceived);
         let standing = match self.core.guard.admit(received.source, bytes, now.mono) {
             Ok(standing) => standing,
-            Err(standing) if self.is_ours(now, bytes) => standing,
+            Err(standing) if self.is_ours(now, received.source, bytes) => standing,
             Err(_) => return self.cx(now, frames).discard(frame, Counter::DiscardSipRate),
         };
         // Copied out, so that answers can take frames while the message is read.
@@ -77,7 +77,7 @@ impl Shard<'_> {
 
     /// Whether a message from a source over its rate names a leg or a request of ours that is
     /// there. The token of one that is over exempts nobody.
-    fn is_ours(&mut self, now: Now, bytes: &[u8]) -> bool {
+    fn is_ours(&mut self, now: Now, source: SocketAddr, bytes: &[u8]) -> bool {
         if !self.core.guard.may_look(now.mono) {
             return false;
         }
@@ -86,8 +86,8 @@ impl Shard<'_> {
         match owner.what {
             Owned::Nobody => false,
             _ if owner.shard != self.core.plan.shard => self.core.guard.may_hand_over(now.mono),
-            Owned::Leg(leg) => self.legs.get_mut(leg).is_some(),
-            Owned::Client(id) => self.transactions.clients.text(id).is_some(),
+            Owned::Leg(leg) => self.is_far_end(leg, source),
+            Owned::Client(id) => self.transactions.clients.is_from_target(id, source),
         }
     }
 
@@ -99,6 +99,13 @@ impl Shard<'_> {
             self.core.counters.count(Counter::DiscardSipRate);
         }
         may
+    }
+
+    /// Whether this leg stands and its far end is at that host. A tag alone says nothing: who has
+    /// one may tell it to others, and may forge anybody's address.
+    fn is_far_end(&mut self, leg: LegId, source: SocketAddr) -> bool {
+        let host = |address: SocketAddr| address.ip().to_canonical();
+        self.legs.get_mut(leg).is_some_and(|leg| host(leg.signalling.hop.to) == host(source))
     }
 
     /// Its source hears us: it named something of ours that stands.
@@ -137,7 +144,7 @@ impl Shard<'_> {
             (true, Owned::Leg(leg)) => self.request(now, frames, datagram, &message, Some(leg)),
             (true, _) => self.request(now, frames, datagram, &message, None),
             (false, Owned::Client(id)) => {
-                if self.transactions.clients.text(id).is_some() {
+                if self.transactions.clients.is_from_target(id, datagram.hop.to) {
                     self.proven(now, datagram);
                 }
                 let mut cx = Cx { now, frames, core: &mut self.core };
@@ -239,8 +246,10 @@ impl Shard<'_> {
             return;
         }
         let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
-        if leg.is_some() {
-            self.proven(now, datagram);
+        if let Some(leg) = leg {
+            if self.is_far_end(leg, datagram.hop.to) {
+                self.proven(now, datagram);
+            }
         } else if !begins_call(datagram.bytes) && !self.may_answer(now, datagram) {
             return;
         }

@@ -11,6 +11,7 @@ use wire::event::Cause;
 use crate::directed::Directed;
 use crate::phone::{Action, PhoneCall, Reinvite, Who};
 use crate::story::Story;
+use crate::strangers::is_stranger;
 use crate::world::DAWN;
 
 /// Every broken promise, one line each.
@@ -43,7 +44,36 @@ pub fn check(story: &mut Story) -> Vec<String> {
     reasons(directed, &phones, &context, &mut faults);
     told_reasons(&phones, &context, &mut faults);
     complaints(&phones, &mut faults);
+    besieged(story, &mut faults);
     faults
+}
+
+/// Refusals of strangers that three shards may tell in a second.
+const TOLD_RATE: u64 = 3 * 2;
+
+/// Strangers got no more than they may, and left nothing behind.
+fn besieged(story: &mut Story, faults: &mut Vec<String>) {
+    let Some(strangers) = &story.world.strangers else { return };
+    faults.extend(strangers.faults());
+    let told_max = TOLD_RATE * (strangers.seconds() + 2 + 2 * story.plane_deaths.len() as u64);
+    let directed = story.directed();
+    let told = directed.refusals_of_strangers;
+    if told > told_max {
+        faults.push(format!("{told} refusals of strangers are told"));
+    }
+    let ledger = &directed.ledger;
+    let is = |user: &str| user.contains("sip:stranger@");
+    let cdrs = ledger.cdrs.values().filter(|cdr| is_stranger(cdr.remote));
+    let rows = ledger.calls.values().filter(|row| is(&row.from));
+    for (what, found) in [
+        ("events", directed.of_strangers.clone()),
+        ("CDRs", cdrs.map(|cdr| format!("{cdr:?}")).collect()),
+        ("calls", rows.map(|row| format!("{row:?}")).collect()),
+    ] {
+        if let Some(first) = found.first() {
+            faults.push(format!("strangers left {} {what}: {first}", found.len()));
+        }
+    }
 }
 
 struct Context {

@@ -17,6 +17,7 @@ use wire::{Cell, CellState, Event};
 use crate::control::{Control, Ends, join};
 use crate::ledger::Ledger;
 use crate::plane::Plane;
+use crate::strangers::is_stranger;
 use crate::tenant::Web;
 use crate::trace::Trace;
 
@@ -70,6 +71,10 @@ pub struct Directed {
     /// Every end that any shard told, ever: (epoch, leg).
     pub ended: BTreeSet<(u32, LegId)>,
     pub lives: u32,
+    /// What the switch told of strangers.
+    pub of_strangers: Vec<String>,
+    /// Refusals of strangers that it told.
+    pub refusals_of_strangers: u64,
     scratch: Vec<u8>,
     api: Vec<ApiCall>,
     canary_done: bool,
@@ -113,6 +118,8 @@ impl Directed {
             notices: Vec::new(),
             ended: BTreeSet::new(),
             lives: 0,
+            of_strangers: Vec::new(),
+            refusals_of_strangers: 0,
             scratch: vec![0; wire::MESSAGE_BYTES_MAX],
             api: Vec::new(),
             canary_done: false,
@@ -130,6 +137,8 @@ impl Directed {
         let mut book = self.ledger.book();
         book.standing = standing(plane);
         let seed = std::array::from_fn(|_| self.random.u64());
+        let key = [u64::from(self.lives), seed[0]];
+        crate::published::publish(plane, &self.ledger.entities, key);
         self.director = Some(Director::restore(self.settings.clone(), seed, now, book));
         self.sweep_at = now.mono + SWEEP;
     }
@@ -193,6 +202,7 @@ impl Directed {
     }
 
     fn take(&mut self, now: Now, shard: u8, event: &Event<'_>) {
+        self.notice_strangers(event);
         let Event::Ended(summary) = event else {
             return self.with(|director| director.handle_event(now, shard, event));
         };
@@ -212,6 +222,22 @@ impl Directed {
             }
         }
         self.with(|director| director.handle_event(now, shard, &Event::Ended(summary)));
+    }
+
+    /// A stranger's message leads to no event but, now and then, that of its refusal.
+    fn notice_strangers(&mut self, event: &Event<'_>) {
+        let source = match event {
+            Event::Incoming(incoming) => incoming.source,
+            Event::Ended(summary) => summary.remote,
+            Event::Refused { source, .. } => {
+                self.refusals_of_strangers += u64::from(is_stranger(*source));
+                return;
+            }
+            _ => return,
+        };
+        if is_stranger(source) {
+            self.of_strangers.push(format!("{event:?}"));
+        }
     }
 
     /// Closed cells whose end nobody told, at two looks in a row.

@@ -117,6 +117,11 @@ impl Network {
         self.put(at, datagram);
     }
 
+    /// Brings it there at this moment, whatever the weather.
+    pub fn carry(&mut self, at: Mono, datagram: Datagram) {
+        self.put(at, datagram);
+    }
+
     /// The call of this message is not what it would have been without a loss.
     pub fn trouble(&mut self, datagram: &Datagram) {
         if let Some(call_id) = call_id(&datagram.bytes) {

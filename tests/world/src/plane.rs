@@ -311,6 +311,13 @@ impl Plane {
         panic!("the shards never come to rest at {:?}", now.mono);
     }
 
+    /// Media addresses that are open now.
+    #[must_use]
+    pub fn open_media(&self) -> Vec<SocketAddr> {
+        let open = self.lanes.iter().flat_map(|lane| lane.open.keys());
+        open.map(|it| SocketAddr::new(HOSTS[usize::from(it.address)], it.port)).collect()
+    }
+
     /// What is still held by legs, transactions, ports, texts or frames; empty when all is over and
     /// released.
     #[must_use]

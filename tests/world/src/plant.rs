@@ -17,6 +17,8 @@ pub enum Plant {
     Bleeds,
     /// The direction of an early description is that of the answer, too.
     KeepsEarlyDirection,
+    /// Strangers are answered twice.
+    Amplifies,
 }
 
 /// Plants it.
@@ -37,6 +39,12 @@ impl Planter {
     #[must_use]
     pub fn new(plant: Plant) -> Self {
         Self { plant, last: BTreeMap::new(), replaced: 0, one_way: BTreeSet::new() }
+    }
+
+    /// How often a stranger gets what is sent to it.
+    #[must_use]
+    pub fn times(&self) -> usize {
+        if self.plant == Plant::Amplifies { 2 } else { 1 }
     }
 
     /// A datagram on its way, from anybody.

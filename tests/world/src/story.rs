@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Mono, Prng};
 use director::model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
 use director::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
+use shard::plan::GuardPlan;
 use wire::Service;
 
 use crate::directed::{Canary, Directed};
@@ -17,6 +18,7 @@ use crate::network::Weather;
 use crate::phone::{Action, Dial, Manner};
 use crate::plane::PlaneSetup;
 use crate::plant::{Plant, Planter};
+use crate::strangers::Strangers;
 use crate::tenant::{Server, Web};
 use crate::world::{CallRef, DAWN, Setup, World};
 
@@ -30,6 +32,10 @@ pub struct Scale {
     pub plant: Option<Plant>,
     /// Everybody answers and talks, nobody dies: for what happens inside of calls.
     pub talks: bool,
+    /// Strangers flood the switch.
+    pub strangers: bool,
+    /// Nothing is lost, nothing comes late.
+    pub calm: bool,
 }
 
 impl Scale {
@@ -43,6 +49,8 @@ impl Scale {
             canary: Canary::None,
             plant: None,
             talks: false,
+            strangers: seed % 6 == 3,
+            calm: false,
         }
     }
 
@@ -61,7 +69,15 @@ impl Scale {
             canary: Canary::None,
             plant: None,
             talks: false,
+            strangers: true,
+            calm: false,
         }
+    }
+
+    /// All of them talk, in clear weather, and strangers are there or not.
+    #[must_use]
+    pub fn calm(seed: u64, strangers: bool) -> Self {
+        Self { strangers, calm: true, ..Self::talking(seed) }
     }
 }
 
@@ -127,7 +143,7 @@ impl Story {
     pub fn new(seed: u64, scale: Scale) -> Self {
         let mut random = Prng::new(seed ^ 0x5707_7953);
         let mut weather = weather(&mut random);
-        if scale.talks && random.chance(2, 3) {
+        if scale.talks && random.chance(2, 3) || scale.calm {
             weather = (Weather::CLEAR, Weather::CLEAR);
         }
         // Sessions are refreshed while a call lasts.
@@ -144,6 +160,7 @@ impl Story {
             spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
             frames: (4_096, 1_024),
             foreign_ports: foreign_ports(&mut random),
+            guard: if scale.strangers { GUARD } else { GuardPlan::NONE },
             ring_words: if scale.calls > 50 { (1 << 17, 1 << 16) } else { (1 << 15, 1 << 14) },
             ..PlaneSetup::default()
         };
@@ -173,6 +190,9 @@ impl Story {
         }
         conversations.sort_by_key(|story| story.at);
         configure(&mut directed, &mut world, &mut random);
+        if scale.strangers {
+            world.strangers = Some(strangers(seed, scale, &directed.web));
+        }
         directed.boot(world.now, &world.plane);
         world.control = Some(Box::new(directed));
         world.settle();
@@ -321,7 +341,8 @@ impl Story {
     fn all_quiet(&mut self) -> bool {
         let directed = self.directed();
         let live = directed.director().map_or(1, |director| director.stats().calls_live);
-        live == 0 && self.world.plane.leftovers().is_empty()
+        let strangers = self.world.strangers.as_ref().is_none_or(Strangers::is_done);
+        live == 0 && strangers && self.world.plane.leftovers().is_empty()
     }
 
     /// Whoever still talks or waits, stops.
@@ -445,6 +466,16 @@ fn configure(directed: &mut Directed, world: &mut World, random: &mut Prng) {
     }
 }
 
+/// Strangers who send a hundred times as much as honest callers do, and some time longer.
+fn strangers(seed: u64, scale: Scale, web: &Web) -> Strangers {
+    let mut known: Vec<String> =
+        web.tenants.iter().map(|tenant| format!("sip:desk@{}", tenant.domain)).collect();
+    known.push(format!("sip:+10001@{}", crate::plane::listener()));
+    let begin = DAWN.mono + ms(400);
+    let every = scale.within / (100 * scale.calls.max(1));
+    Strangers::new(seed, (begin, begin + scale.within + 10 * SECOND), every, known)
+}
+
 fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
     let mut blows = Vec::new();
     let begin = DAWN.mono + SECOND;
@@ -474,6 +505,10 @@ fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
     blows.sort_by_key(|(at, _)| *at);
     blows
 }
+
+/// Limits in the proportion of a world, where a phone says a few words a second.
+const GUARD: GuardPlan =
+    GuardPlan { source_rate: 100, source_burst: 200, call_rate: 0, stranger_rate: 400 };
 
 const KINDS: [&str; 13] = [
     "dial",

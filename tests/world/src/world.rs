@@ -20,6 +20,7 @@ use crate::network::{Datagram, Network, Weather, is_sip};
 use crate::phone::{Action, Agent, Dial, Manner, PhoneCall};
 use crate::plane::{HOSTS, Plane, PlaneSetup, listener_for};
 use crate::plant::Planter;
+use crate::strangers::{Strangers, is_stranger};
 use crate::trace::Trace;
 
 /// A call of an agent.
@@ -62,12 +63,17 @@ pub struct World {
     pub unheard: u64,
     /// Plants faults in what is sent.
     pub planter: Option<Planter>,
+    /// Who floods the switch.
+    pub strangers: Option<Strangers>,
     out: Vec<Datagram>,
     hosts: BTreeMap<IpAddr, usize>,
 }
 
 /// The first moment of every world: monotonic 1,000 s, 2026-01-01T00:00:00Z.
 pub const DAWN: Now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_767_225_600_000_000) };
+
+/// How far away strangers are.
+const STRANGERS_AWAY: Duration = Duration::from_millis(5);
 
 impl World {
     #[must_use]
@@ -84,6 +90,7 @@ impl World {
             faults: Vec::new(),
             unheard: 0,
             planter: None,
+            strangers: None,
             out: Vec::new(),
             hosts: BTreeMap::new(),
         };
@@ -200,7 +207,8 @@ impl World {
     fn deadline(&self) -> Mono {
         let agents = self.agents.iter().map(Agent::deadline).min().unwrap_or(Mono::NEVER);
         let control = self.control.as_ref().map_or(Mono::NEVER, |control| control.deadline());
-        agents.min(control).min(self.network.deadline()).min(self.plane.deadline())
+        let strangers = self.strangers.as_ref().map_or(Mono::NEVER, Strangers::deadline);
+        agents.min(control).min(strangers).min(self.network.deadline()).min(self.plane.deadline())
     }
 
     /// Lets everything happen that is due now.
@@ -208,6 +216,7 @@ impl World {
         for _ in 0..10_000 {
             self.deliver();
             self.tick_agents();
+            self.tick_strangers();
             self.breathe();
             let commanded = self.run_control();
             self.flush();
@@ -258,6 +267,19 @@ impl World {
         self.out = out;
     }
 
+    fn tick_strangers(&mut self) {
+        let now = self.now.mono;
+        let Some(strangers) = self.strangers.as_mut().filter(|it| it.deadline() <= now) else {
+            return;
+        };
+        let mut sent = Vec::new();
+        let honest: Vec<IpAddr> = self.hosts.keys().copied().filter(IpAddr::is_ipv4).collect();
+        strangers.send(now, (&self.plane, &honest), &mut sent);
+        for datagram in sent {
+            self.network.carry(now + STRANGERS_AWAY, datagram);
+        }
+    }
+
     fn breathe(&mut self) {
         let mut sent = Vec::new();
         self.plane.breathe(self.now, &mut sent);
@@ -269,7 +291,7 @@ impl World {
 
     /// Media goes only where a phone asked for it (or speaks from, behind a NAT).
     fn check_sent(&mut self, datagram: &Datagram) {
-        if is_sip(&datagram.bytes) {
+        if is_sip(&datagram.bytes) || is_stranger(datagram.to) {
             return;
         }
         let agent = self.hosts.get(&datagram.to.ip()).and_then(|at| self.agents.get(*at));
@@ -291,6 +313,18 @@ impl World {
 
     fn flush(&mut self) {
         for mut datagram in self.out.drain(..) {
+            if let Some(strangers) = &mut self.strangers {
+                if is_stranger(datagram.to) {
+                    let times = self.planter.as_ref().map_or(1, Planter::times);
+                    for _ in 0..times {
+                        strangers.hear(self.now.mono, &datagram, &mut self.faults);
+                    }
+                    continue;
+                }
+                if HOSTS.contains(&datagram.from.ip()) && is_sip(&datagram.bytes) {
+                    strangers.overhear(&datagram);
+                }
+            }
             if let Some(planter) = &mut self.planter {
                 planter.touch(self.now.mono, &mut datagram);
             }

@@ -5,6 +5,7 @@
 pub mod codecs;
 mod phones;
 pub mod relay;
+pub mod strangers;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,12 @@ pub const DEMOS: &[Demo] = &[
                 heard, or refused with the reason",
         run: codecs::run,
     },
+    Demo {
+        name: "strangers",
+        shows: "floods of strangers at 100 x the honest rate: honest calls set up, heard as without \
+                them, and nobody amplified",
+        run: strangers::run,
+    },
 ];
 
 /// Arguments of `tandem demo`.
@@ -50,6 +57,8 @@ pub struct Args {
     pub data_dir: PathBuf,
     #[command(flatten)]
     pub relay: relay::Calls,
+    #[command(flatten)]
+    pub strangers: strangers::Scale,
 }
 
 /// `tandem demo`; false if something was not as it is shown.

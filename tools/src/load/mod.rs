@@ -303,7 +303,7 @@ fn watch(plan: &Plan, shared: &Shared, stop: &AtomicBool, threads: &[&Thread]) {
 }
 
 /// A leg is a socket.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

@@ -30,7 +30,7 @@ use rustix::process::Signal;
 use wire::config::{Config, Trunk};
 
 use crate::clock::{S, parse_duration};
-use crate::demo::codecs;
+use crate::demo::{codecs, strangers};
 use crate::system::{Protocol, free_port, port_free};
 use child::STOP_LIMIT;
 pub use endpoints::{Endpoints, FILE, Pids};
@@ -58,8 +58,9 @@ pub struct Args {
     /// Shards, one thread each; default: cores less one
     #[arg(long)]
     pub shards: Option<u8>,
-    /// Allow webhooks and SIP targets on loopback, route static.demo.invalid to a demonstration's
-    /// phone there, and take other ports where the usual ones are busy
+    /// Allow webhooks and SIP targets on loopback, route static.demo.invalid and
+    /// strangers.demo.invalid to demonstrations' phones there, and take other ports where the usual
+    /// ones are busy
     #[arg(long)]
     pub demo: bool,
     /// End the processes that an earlier supervisor left behind, then start
@@ -151,22 +152,25 @@ fn configuration(args: &Args) -> Result<Config> {
             }
         }
         if !config.controlplane.first_account.is_empty() {
-            config.trunk.push(demo_trunk());
+            config.trunk.push(demo_trunk("demo", codecs::TRUNK_HOST, codecs::TRUNK_TARGET));
+            let (host, target) = (strangers::TRUNK_HOST, strangers::TRUNK_TARGET);
+            config.trunk.push(demo_trunk("strangers", host, target));
         }
     }
     Ok(config)
 }
 
 /// A static route on loopback, for demonstrations.
-fn demo_trunk() -> Trunk {
+fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
     Trunk {
-        name: "demo".to_owned(),
+        name: name.to_owned(),
         account: String::new(),
-        domain: codecs::TRUNK_HOST.to_owned(),
+        domain: domain.to_owned(),
         prefix: String::new(),
-        sources: vec!["127.0.0.0/8".to_owned()],
+        // The rest of loopback are strangers.
+        sources: vec![strangers::HONEST.to_owned()],
         trusted: None,
-        targets: vec![codecs::TRUNK_TARGET],
+        targets: vec![target],
         host: String::new(),
         strip: 0,
         prepend: String::new(),

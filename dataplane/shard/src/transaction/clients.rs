@@ -337,6 +337,13 @@ impl Clients {
         (same_ip && to.port() == claimed.port()).then_some(to)
     }
 
+    /// Whether its request went to that host.
+    pub(crate) fn is_from_target(&self, id: ClientId, source: SocketAddr) -> bool {
+        let request = self.index(id).and_then(|index| self.slab.get(index));
+        let host = |address: SocketAddr| address.ip().to_canonical();
+        request.is_some_and(|request| host(request.hop.to) == host(source))
+    }
+
     /// The next request that waits for its first response from `to`, which the
     /// network says nobody is behind.
     pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, to: SocketAddr) -> Option<Outcome> {

@@ -1,0 +1,34 @@
+//! The published table of the world: whom applications answer for, and whose calls, from what is
+//! configured, as the daemon publishes it.
+
+use director::model::SipDomain;
+use director::port::Entity;
+use wire::table::{Admission, Network, Place, PlaceKind, Table};
+
+use crate::plane::Plane;
+
+/// Shows it to every shard; `key` is of this life.
+pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
+    let table = Table { routes: Vec::new(), admission: Some(admission(entities, key)) };
+    for regions in &plane.regions {
+        let Some(area) = regions.controlplane().table() else { continue };
+        wire::table::publish(area, &table).unwrap_or_else(|error| panic!("a table: {error}"));
+    }
+}
+
+fn admission(entities: &[Entity], key: [u64; 2]) -> Admission {
+    let mut admission = Admission { key, ..Admission::default() };
+    let domains = entities.iter().filter_map(|entity| match entity {
+        Entity::SipDomain(domain) => Some(domain),
+        _ => None,
+    });
+    for SipDomain { domain_name, sources, .. } in domains {
+        let hash = admission.hash(PlaceKind::Domain, domain_name.as_bytes());
+        let networks: Vec<Network> = sources.clone();
+        let sources = u32::try_from(admission.sources.len()).unwrap_or(u32::MAX);
+        admission.sources.push(networks);
+        admission.places.push(Place { hash, sources });
+    }
+    admission.places.sort_unstable_by_key(|place| place.hash);
+    admission
+}
