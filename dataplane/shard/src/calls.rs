@@ -169,7 +169,7 @@ impl<'m> Shard<'m> {
         if let Some(cell) = self.core.cell(id) {
             cell.open(self.core.epoch, id, call, account);
         }
-        crate::usage::record(&self.cx(now, frames), &leg);
+        crate::usage::record(&mut self.cx(now, frames), &leg);
         self.legs.insert(leg);
         self.legs.register(id, call);
         self.core.legs_taken = self.legs.len();

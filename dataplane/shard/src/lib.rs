@@ -31,6 +31,7 @@ mod outbox;
 pub mod plan;
 mod route;
 mod signalling;
+mod telling;
 mod transaction;
 mod transport;
 mod usage;
@@ -54,6 +55,7 @@ use crate::media::Media;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::route::Routes;
+use crate::telling::Telling;
 use crate::transaction::{Clients, Servers, Transactions};
 use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
@@ -70,6 +72,7 @@ pub struct Shard<'m> {
     media: Media,
     routes: Routes,
     guard: Guard,
+    telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
     /// A SIP datagram being read while answers take frames.
@@ -100,6 +103,7 @@ impl<'m> Shard<'m> {
             media,
             routes: Routes::new(plan.keys.table),
             guard: Guard::new(plan.guard, plan.keys.table),
+            telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
             datagram: vec![0; base::frame::LARGE_BYTES],
@@ -122,7 +126,8 @@ impl<'m> Shard<'m> {
             },
         };
         let mut cx = Cx { now, frames: &mut NoFrames, core: &mut shard.core };
-        usage::close_leftover_legs(&mut cx, &mut shard.legs);
+        let untold = usage::close_leftover_legs(&mut cx, &mut shard.legs);
+        shard.telling = Telling::new(&mut cx, &mut shard.transactions.clients, untold);
         shard.media.housekeeping(&mut cx);
         shard
     }
@@ -246,6 +251,7 @@ impl<'m> Shard<'m> {
         while let Some(leg) = self.legs.pop(now.mono) {
             self.with_leg(now, frames, leg, |leg| leg.timeout());
         }
+        self.tell_next(now, frames);
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now, frames);
         } else if now.mono >= self.media.deadline() {
@@ -257,6 +263,7 @@ impl<'m> Shard<'m> {
     /// The process is about to stop: no new calls, and those that stand are ended properly.
     pub fn handle_stop(&mut self, now: Now, frames: &mut dyn Frames) {
         self.draining = true;
+        self.tell_all(now, frames);
         let mut from = 0;
         while let Some(leg) = self.legs.next_standing(from) {
             from = leg.index() + 1;
@@ -329,6 +336,7 @@ impl<'m> Shard<'m> {
             .min(self.media.deadline())
             .min(self.transactions.servers.deadline())
             .min(self.transactions.clients.deadline())
+            .min(self.telling.deadline())
             .min(self.housekeeping_at)
     }
 

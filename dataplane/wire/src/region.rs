@@ -16,7 +16,7 @@ use crate::table::TABLE_BYTES_MAX;
 
 /// Raised with every change of layout or of a message's encoding; the layout snapshot test holds
 /// it.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 const MAGIC: u64 = 0x5461_6e64_656d_5731;
 const PAGE_WORDS: usize = 512;
@@ -28,6 +28,10 @@ const W_COMMAND_WORDS: usize = 4;
 const W_EPOCH: usize = 5;
 const W_PULSE: usize = 6;
 const W_PID: usize = 7;
+const W_SECRETS: usize = 8;
+
+/// Words of what a writer keeps for its successor.
+pub const SECRET_WORDS: usize = 4;
 
 /// Sizes of a pair of regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +231,13 @@ impl<'m> Region<'m> {
     #[must_use]
     pub fn pid(&self) -> &'m AtomicU64 {
         &self.words[W_PID]
+    }
+
+    /// What the writer keeps for its successor alone: a successor that signs as its predecessor did
+    /// knows the predecessor's messages again. Zero in fresh memory.
+    #[must_use]
+    pub fn secrets(&self) -> &'m [AtomicU64] {
+        &self.words[W_SECRETS..W_SECRETS + SECRET_WORDS]
     }
 
     #[must_use]
