@@ -145,6 +145,7 @@ impl Life {
             rare_at: now.mono,
             transmit_failures: 0,
             truncated: 0,
+            faults: 0,
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -176,6 +177,7 @@ struct Breathing {
     rare_at: Mono,
     transmit_failures: u64,
     truncated: u64,
+    faults: u64,
 }
 
 impl Breathing {
@@ -333,6 +335,7 @@ impl Breathing {
         if let Some(words) = self.team.attach.pop() {
             self.attach(words);
         }
+        self.say_faults();
         let truncated = self.driver.counters().receive_truncated;
         let new = truncated - core::mem::replace(&mut self.truncated, truncated);
         self.shard.count_driver(Counter::DiscardSipTruncated, new);
@@ -358,6 +361,19 @@ impl Breathing {
             Err(error) => tracing::error!("the published table was refused: {error}"),
         }
         Ok(())
+    }
+
+    /// What was contained is no reason to stop, and no secret: where it happened stands above, in
+    /// what the panic itself said.
+    fn say_faults(&mut self) {
+        let counters = self.shard.counters();
+        let (legs, others) = (Counter::LegPanicked, Counter::FaultContained);
+        let faults = counters.get(legs) + counters.get(others);
+        let new = faults - core::mem::replace(&mut self.faults, faults);
+        if new > 0 {
+            let shard = self.shard.id();
+            tracing::warn!(shard, new, "faults of ours ended what they were about; please report");
+        }
     }
 
     /// A controlplane has come (again): its cursors for our events, its commands for us.

@@ -24,6 +24,7 @@
 
 mod calls;
 mod cx;
+mod faults;
 pub mod handoff;
 mod leg;
 mod media;
@@ -75,6 +76,8 @@ pub struct Shard<'m> {
     telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
+    /// A leg that has no slot yet.
+    making: Option<leg::Leg>,
     /// A SIP datagram being read while answers take frames.
     datagram: Vec<u8>,
     /// For messages being copied out of a queue while it is written to.
@@ -106,6 +109,7 @@ impl<'m> Shard<'m> {
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
+            making: None,
             datagram: vec![0; base::frame::LARGE_BYTES],
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
             core: Core {
@@ -119,6 +123,7 @@ impl<'m> Shard<'m> {
                 flows: VecDeque::with_capacity(1_024),
                 transmits: VecDeque::with_capacity(4_096),
                 page: vec![0; MESSAGE_BYTES],
+                in_hand: None,
                 bad_targets: BadTargets::default(),
                 legs_taken: 0,
                 legs_joined: 0,
@@ -170,14 +175,15 @@ impl<'m> Shard<'m> {
     /// A batch of datagrams. Every frame is transmitted, handed over or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
         self.media.warm(batch);
-        for received in batch {
+        let mut at = 0;
+        while let Some(received) = batch.get(at) {
             match received.at {
-                Local::Media(port) => {
-                    let mut cx = Cx { now, frames, core: &mut self.core };
-                    self.media.handle(&mut cx, received, port);
-                }
+                Local::Media(_) => self.media_run(now, batch, &mut at, frames),
                 Local::Listener(listener) => {
-                    self.listener(now, frames, received, listener);
+                    at += 1;
+                    self.contain(frames, |shard, frames| {
+                        shard.listener(now, frames, received, listener);
+                    });
                     // What the message made legs say to each other comes before the next one: a
                     // call has both its legs before another takes their slots.
                     self.drain(now, frames);
@@ -191,7 +197,9 @@ impl<'m> Shard<'m> {
     pub fn handle_command(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
         self.core.counters.count(Counter::CommandTaken);
         match wire::decode(bytes) {
-            Ok(command) => self.command(now, frames, &command),
+            Ok(command) => {
+                self.contain(frames, |shard, frames| shard.command(now, frames, &command));
+            }
             Err(_) => self.core.counters.count(Counter::DiscardCommandMalformed),
         }
         self.drain(now, frames);
@@ -200,19 +208,21 @@ impl<'m> Shard<'m> {
     /// A message of another shard, as given out by its [`Shard::poll_handoff`].
     pub fn handle_handoff(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
         self.core.counters.count(Counter::HandoffTaken);
-        self.handoff(now, frames, bytes);
+        self.contain(frames, |shard, frames| shard.handoff(now, frames, bytes));
         self.drain(now, frames);
     }
 
     /// What the packet paths say.
     pub fn handle_flow_report(&mut self, report: FlowReport) {
-        self.media.handle_report(report, &mut self.core.flows);
+        self.contain(&mut NoFrames, |shard, _| {
+            shard.media.handle_report(report, &mut shard.core.flows);
+        });
     }
 
     /// Nothing can be sent to this address, as our own system says: what waits for a first word
     /// from there goes on at once.
     pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
-        self.target_lost(now, frames, to);
+        self.contain(frames, |shard, frames| shard.target_lost(now, frames, to));
         self.drain(now, frames);
     }
 
@@ -222,7 +232,7 @@ impl<'m> Shard<'m> {
     pub fn handle_icmp(&mut self, now: Now, to: SocketAddr, quote: &[u8], frames: &mut dyn Frames) {
         match transport::demux::quoted(&self.core.plan, quote) {
             Some((shard, id)) if shard == self.core.plan.shard => {
-                self.icmp(now, frames, to, id);
+                self.contain(frames, |shard, frames| shard.icmp(now, frames, to, id));
                 self.drain(now, frames);
             }
             Some((shard, id)) => {
@@ -234,18 +244,30 @@ impl<'m> Shard<'m> {
 
     /// A new published table; it holds from the next new call on.
     pub fn handle_table(&mut self, now: Now, table: Table) {
-        self.routes.replace(table, now.mono);
-        self.core.counters.count(Counter::TableApplied);
+        let applied = self.contain(&mut NoFrames, |shard, _| shard.routes.replace(table, now.mono));
+        if applied.is_some() {
+            self.core.counters.count(Counter::TableApplied);
+        }
     }
 
     /// Everything whose time has come. To be called at [`Shard::deadline`] or at any other moment.
     pub fn handle_tick(&mut self, now: Now, frames: &mut dyn Frames) {
-        let mut cx = Cx { now, frames, core: &mut self.core };
-        self.media.handle_tick(&mut cx);
-        self.transactions.servers.handle_tick(&mut cx);
+        self.media_tick(now, frames);
+        // The timer that brought a fault is taken: the next turn is another one's.
+        while self
+            .contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.transactions.servers.handle_tick(&mut cx);
+            })
+            .is_none()
+        {}
         loop {
-            let mut cx = Cx { now, frames, core: &mut self.core };
-            let Some(outcome) = self.transactions.clients.poll_timeout(&mut cx) else { break };
+            let outcome = self.contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.transactions.clients.poll_timeout(&mut cx)
+            });
+            let Some(outcome) = outcome else { continue };
+            let Some(outcome) = outcome else { break };
             self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
         while let Some(leg) = self.legs.pop(now.mono) {
@@ -390,9 +412,7 @@ impl<'m> Shard<'m> {
     /// A fault of ours while a leg was handled: what it had queued is taken back, and it ends.
     #[cold]
     fn leg_fault(&mut self, now: Now, frames: &mut dyn Frames, id: LegId, queued: usize) {
-        for transmit in self.core.transmits.drain(queued..) {
-            frames.free(transmit.frame);
-        }
+        self.core.withdraw(frames, queued);
         self.core.counters.count(Counter::LegPanicked);
         self.transactions.servers.end_unanswered(&mut self.core, id);
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -404,14 +424,12 @@ impl<'m> Shard<'m> {
         };
         // Should the way of ending it be what is broken: its usage is told all the same.
         for end in [LegMut::fault, LegMut::bury] {
-            // What was borrowed for writing may have died with the handler.
-            if leg.cx.core.page.is_empty() {
-                leg.cx.core.page = vec![0; MESSAGE_BYTES];
-            }
+            let queued = leg.cx.core.transmits.len();
             let ended = std::panic::AssertUnwindSafe(|| end(&mut leg));
             if std::panic::catch_unwind(ended).is_ok() {
                 return;
             }
+            leg.cx.core.withdraw(leg.cx.frames, queued);
             leg.cx.count(Counter::LegPanicked);
         }
     }

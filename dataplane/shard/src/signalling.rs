@@ -31,6 +31,7 @@ impl Shard<'_> {
         listener: u8,
     ) {
         let frame = received.frame;
+        self.core.in_hand = Some(frame);
         let bytes = frames.bytes(frame);
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return self.cx(now, frames).discard(frame, Counter::DiscardSipKeepAlive);
@@ -40,7 +41,7 @@ impl Shard<'_> {
         let mut copy = core::mem::take(&mut self.datagram);
         let len = bytes.len().min(copy.len());
         copy[..len].copy_from_slice(&bytes[..len]);
-        frames.free(frame);
+        self.cx(now, &mut *frames).free(frame);
         let hop = Hop::datagram(listener, received.source);
         self.sip(now, frames, &Datagram { hop, bytes: &copy[..len] }, false);
         self.datagram = copy;
@@ -252,8 +253,13 @@ impl Shard<'_> {
                 self.sip(now, frames, &Datagram { hop, bytes }, true);
             }
             Ok(Handoff::Media { to, from, starts, bytes }) => {
-                let mut cx = Cx { now, frames, core: &mut self.core };
-                self.media.handle_far(&mut cx, to, from, starts, bytes);
+                let done = self.contain(frames, |shard, frames| {
+                    let mut cx = Cx { now, frames, core: &mut shard.core };
+                    shard.media.handle_far(&mut cx, to, from, starts, bytes);
+                });
+                if done.is_none() {
+                    self.end_by_fault(now, frames, to);
+                }
             }
             Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish),
             Ok(Handoff::Unreachable { to, transaction }) => {
@@ -284,7 +290,8 @@ impl Shard<'_> {
             let len = message.len();
             scratch[..len].copy_from_slice(message);
             self.core.handoffs[own].pop();
-            self.handoff(now, frames, &scratch[..len]);
+            let message = &scratch[..len];
+            self.contain(frames, |shard, frames| shard.handoff(now, frames, message));
         }
         self.scratch = scratch;
     }

@@ -1,5 +1,5 @@
-//! Last words: what an earlier run could not say to the far ends of its legs. Each is told once that
-//! its call is over, from its record, slowly enough that a full switch's legs are no flood:
+//! Last words: what an earlier run could not say to the far ends of its legs. Each is told once
+//! that its call is over, from its record, slowly enough that a full switch's legs are no flood:
 //!
 //! ```text
 //!   answered              BYE, in a transaction without a leg
@@ -22,7 +22,6 @@ use wire::record::{FIELD_BYTES_MAX, LastWords, LegRecord};
 
 use crate::Shard;
 use crate::cx::Cx;
-use crate::leg::Legs;
 use crate::transaction::{Begin, ClientId, Clients, Sent, Servers, lone_branch, via_of};
 use crate::transport::policy::towards;
 use crate::transport::reply::response_hop;
@@ -62,23 +61,13 @@ impl Telling {
         if self.untold.is_empty() { Mono::NEVER } else { self.at }
     }
 
-    /// Says the words that are due.
-    pub(crate) fn handle_tick(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        legs: &mut Legs,
-        (clients, servers): (&mut Clients, &mut Servers),
-    ) {
-        if cx.now.mono < self.deadline() {
-            return;
+    /// The next slot whose turn it is.
+    fn pop(&mut self, now: Mono) -> Option<u32> {
+        if now < self.deadline() {
+            return None;
         }
-        self.at = cx.now.mono + PACE;
-        if let Some(slot) = self.untold.pop_front() {
-            let said = tell(cx, slot, (clients, servers));
-            cx.count(if said { Counter::LegTold } else { Counter::LegUntold });
-            legs.leftover_told(slot);
-            cx.core.legs_taken = legs.len();
-        }
+        self.at = now + PACE;
+        self.untold.pop_front()
     }
 }
 
@@ -93,10 +82,16 @@ impl Shard<'_> {
 
     /// Says the next leg's last words, if they are due.
     pub(crate) fn tell_next(&mut self, now: Now, frames: &mut dyn Frames) {
-        let mut cx = Cx { now, frames, core: &mut self.core };
-        let transactions = &mut self.transactions;
-        let both = (&mut transactions.clients, &mut transactions.servers);
-        self.telling.handle_tick(&mut cx, &mut self.legs, both);
+        let Some(slot) = self.telling.pop(now.mono) else { return };
+        let said = self.contain(frames, |shard, frames| {
+            let mut cx = Cx { now, frames, core: &mut shard.core };
+            let transactions = &mut shard.transactions;
+            tell(&mut cx, slot, (&mut transactions.clients, &mut transactions.servers))
+        });
+        let said = said == Some(true);
+        self.core.counters.count(if said { Counter::LegTold } else { Counter::LegUntold });
+        self.legs.leftover_told(slot);
+        self.core.legs_taken = self.legs.len();
     }
 }
 
@@ -190,7 +185,7 @@ fn say_refusal(
     let hop = response_hop(&message, hop);
     let begin = Begin { invite: true, key, merge: None, hop, leg: LegId::NONE };
     let server = servers.begin(&begin);
-    let frame = crate::cx::frame_of(cx.frames, response);
+    let frame = crate::cx::frame_of(cx.frames, &mut cx.core.in_hand, response);
     match (server, frame) {
         (Some(server), Some(frame)) => servers.send(cx, server, 500, frame).map(|_| ()),
         (None, Some(frame)) => {

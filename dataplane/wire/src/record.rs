@@ -8,8 +8,8 @@
 //!  word 4 ..: fields
 //! ```
 //!
-//! It holds what is needed to write the leg's CDR after its shard died, and to say its last words to
-//! its far end, who would wait in silence otherwise.
+//! It holds what is needed to write the leg's CDR after its shard died, and to say its last words
+//! to its far end, who would wait in silence otherwise.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering, fence};

@@ -357,8 +357,8 @@ impl Clients {
         Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
     }
 
-    /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so that
-    /// responses find it. It is not sent again and counts as proceeding: whatever was said while
+    /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so
+    /// that responses find it. It is not sent again and counts as proceeding: whatever was said while
     /// nobody listened is not said again. False if there is no room.
     pub(crate) fn adopt(
         &mut self,

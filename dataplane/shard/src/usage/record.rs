@@ -16,8 +16,8 @@ use crate::transaction::{request_branch, via_of};
 /// CSeq numbers that a record is ahead of its dialog, so that it is not written with each request.
 pub(crate) const CSEQ_AHEAD: u32 = 64;
 
-/// The Reason (RFC 3326, RFC 6432) of what ends a leg whose process died: "temporary failure" (ITU-T
-/// Q.850).
+/// The Reason (RFC 3326, RFC 6432) of what ends a leg whose process died: "temporary failure"
+/// (ITU-T Q.850).
 pub(crate) const RESTARTED: &[u8] = b"Q.850;cause=41;text=\"Temporary failure\"";
 
 /// Bytes of a dialog's numbers: seven ranges of two numbers, two CSeq numbers and four flags.
