@@ -1,5 +1,5 @@
-//! A fault of ours ends what it was about (a message, a call, a packet's leg), with usage closed and
-//! told, and nothing else; no frame is lost.
+//! A fault of ours ends what it was about (a message, a call, a packet's leg), with usage closed
+//! and told, and nothing else; no frame is lost.
 
 use wire::counter::Counter;
 use wire::event::{Cause, Party};

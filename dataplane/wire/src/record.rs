@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(read(&slot, &mut bytes), Ok((9, fields.clone())));
         slot[HEAD_WORDS + 2].fetch_xor(1, Ordering::Relaxed);
         assert_eq!(read(&slot, &mut bytes), Err(WireError::Malformed));
-        let long = LastWords::Refuse { door: Door::Datagram(0), response: &[b'x'; 900] };
+        let long = LastWords::Refuse { door: Door::Datagram(0), response: &[b'x'; 990] };
         let long = LegRecord { words: long, ..fields };
         assert_eq!(write(&slot, 9, &long), Err(WireError::TooLong));
     }

@@ -358,8 +358,8 @@ impl Clients {
     }
 
     /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so
-    /// that responses find it. It is not sent again and counts as proceeding: whatever was said while
-    /// nobody listened is not said again. False if there is no room.
+    /// that responses find it. It is not sent again and counts as proceeding: whatever was said
+    /// while nobody listened is not said again. False if there is no room.
     pub(crate) fn adopt(
         &mut self,
         cx: &mut Cx<'_, '_>,
