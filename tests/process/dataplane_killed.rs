@@ -1,5 +1,5 @@
 //! `kill -9` of the dataplane. Standing calls are not carried over yet: each is ended once, billed
-//! to its last packet, with one CDR, and the next call works.
+//! to its last packet, with one CDR; every phone hears BYE, and the next call works.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,7 +51,11 @@ fn every_call_is_ended_once_and_billed_to_its_last_packet() {
     let killed_us = now_us();
     bed.signal("dataplane", Signal::KILL);
     let _ = bed.wait_for_successor("dataplane", before);
-    drop(load);
+    // Calls of 300 s are over when every phone has heard BYE, and not before.
+    let report = load.finish();
+    for role in ["caller", "callee"] {
+        assert_eq!(report.number(role, "left_standing"), 0, "{}", report.0[role]);
+    }
     judge(&Books::of(&bed, 2 * usize::try_from(CALLS).expect("few")), killed_us);
     Load::start(&bed, &route, 5, 5, 2).finish().expect_whole(5);
 }

@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, Path, Wall};
+use base::{CallId, Door, LegId, Path, Wall};
 use wire::cell::{CELL_WORDS, CellWriter};
 use wire::counter::Counter;
 use wire::event::{Cause, Direction, MediaSummary};
 use wire::link::{ToControlplane, ToDataplane};
-use wire::record::{LegRecord, RECORD_WORDS};
+use wire::record::{LastWords, LegRecord, RECORD_WORDS};
 use wire::region::{Side, Sizes, WIRE_VERSION, layout_hash};
 use wire::table::{StaticRoute, Table};
 use wire::{Command, Event, Incoming, Originate, Party, Service, Summary, Usage};
@@ -259,9 +259,26 @@ fn memory() -> String {
         code: 200,
         cause: Cause::Normal,
         by: Party::Peer,
+        words: LastWords::None,
     };
-    wire::record::write(&record, 7, &fields).expect("it fits");
-    format!("cell {}\nrecord {}\n", show(&cell), show(&record))
+    let mut text = format!("cell {}\n", show(&cell));
+    for last in last_words() {
+        let fields = LegRecord { words: last, ..fields.clone() };
+        wire::record::write(&record, 7, &fields).expect("it fits");
+        let _ = writeln!(text, "record {}", show(&record));
+        record.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+    text
+}
+
+fn last_words() -> [LastWords<'static>; 4] {
+    let door = Door::Datagram(1);
+    [
+        LastWords::None,
+        LastWords::Bye { door, numbers: &[1, 2], text: b"a84b4c76e66710" },
+        LastWords::Cancel { door, invite: b"INVITE" },
+        LastWords::Refuse { door, response: b"SIP/2.0 500" },
+    ]
 }
 
 fn link() -> String {

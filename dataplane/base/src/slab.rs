@@ -43,6 +43,15 @@ impl<T> Slab<T> {
         true
     }
 
+    /// As [`Slab::occupy`], under a generation of an earlier run: keys of that run find it.
+    pub fn occupy_as(&mut self, index: u32, generation: u32, value: T) -> bool {
+        if generation == 0 || generation & !GENERATION_MASK != 0 || !self.occupy(index, value) {
+            return false;
+        }
+        self.slots[index as usize].generation = generation;
+        true
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -146,6 +146,7 @@ impl Life {
             old: 0,
             refused: None,
             refused_said: Mono(0),
+            faults: 0,
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -182,6 +183,7 @@ struct Breathing {
     /// The port that was refused last, with the reason, until it is said.
     refused: Option<(MediaPort, i32)>,
     refused_said: Mono,
+    faults: u64,
 }
 
 impl Breathing {
@@ -373,6 +375,7 @@ impl Breathing {
         if let Some(words) = self.team.attach.pop() {
             self.attach(words);
         }
+        self.say_faults();
         let truncated = self.driver.counters().receive_truncated;
         let new = truncated - core::mem::replace(&mut self.truncated, truncated);
         self.shard.count_driver(Counter::DiscardSipTruncated, new);
@@ -416,6 +419,19 @@ impl Breathing {
         let Some(controller) = self.controller.as_ref() else { return };
         let Some(area) = controller.region.table() else { return };
         self.shard.handle_outdated(wire::table::is_outdated(area, controller.table_seen));
+    }
+
+    /// What was contained is no reason to stop, and no secret: where it happened stands above, in
+    /// what the panic itself said.
+    fn say_faults(&mut self) {
+        let counters = self.shard.counters();
+        let (legs, others) = (Counter::LegPanicked, Counter::FaultContained);
+        let faults = counters.get(legs) + counters.get(others);
+        let new = faults - core::mem::replace(&mut self.faults, faults);
+        if new > 0 {
+            let shard = self.shard.id();
+            tracing::warn!(shard, new, "faults of ours ended what they were about; please report");
+        }
     }
 
     /// A controlplane has come (again): its cursors for our events, its commands for us.

@@ -69,7 +69,7 @@ fn run(
     inherited: Vec<(String, std::os::fd::OwnedFd)>,
 ) -> Result<(), Failure> {
     let notify = net::notify::Notify::from_env()?;
-    let plan = plan::EnginePlan::new(config)?;
+    let mut plan = plan::EnginePlan::new(config)?;
     plan.raise_descriptors()?;
     tracing::info!(
         config = %config_path.display(),
@@ -78,7 +78,7 @@ fn run(
         footprint_mib = plan.footprint() >> 20,
         "starting"
     );
-    let parked = park::Parked::open(&plan, inherited, &notify)?;
+    let parked = park::Parked::open(&mut plan, inherited, &notify)?;
     let listeners = parked.listeners;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use net::notify::Notify;
 use net::{Doorbell, listen};
 use wire::mapping;
-use wire::region::{Region, Side, Sizes};
+use wire::region::{Region, SECRET_WORDS, Side, Sizes};
 
 use crate::Failure;
 use crate::plan::EnginePlan;
@@ -39,7 +39,7 @@ pub(crate) struct Bells {
 
 impl Parked {
     pub(crate) fn open(
-        plan: &EnginePlan,
+        plan: &mut EnginePlan,
         inherited: Vec<(String, OwnedFd)>,
         notify: &Notify,
     ) -> Result<Self, Failure> {
@@ -51,6 +51,8 @@ impl Parked {
             regions.push(region(&name, take(&name), plan.sizes, notify)?);
         }
         let epoch = raise_epoch(&regions)?;
+        let secrets = secrets(&regions)?;
+        plan.sign_as(secrets);
         let mut bell = |name: &str| -> Result<Doorbell, Failure> {
             if let Some(fd) = take(name) {
                 return Ok(Doorbell::from_fd(fd));
@@ -101,6 +103,32 @@ fn region(
     let _ = Region::create(words, Side::Dataplane, sizes, 0);
     notify.store(name, &[fd.as_fd()])?;
     Ok(ParkedRegion { fd, words })
+}
+
+/// What signs our tags and branches and places calls on shards, kept in the regions: what a
+/// predecessor wrote into its messages is known again, and finds the same shard. The controlplane
+/// could read it there; it commands every call anyway.
+fn secrets(regions: &[ParkedRegion]) -> Result<[u64; SECRET_WORDS], Failure> {
+    let mut secrets = [0; SECRET_WORDS];
+    for region in regions {
+        let kept = Region::open(region.words, Side::Dataplane)?.secrets();
+        for (secret, word) in secrets.iter_mut().zip(kept) {
+            let word = word.load(Ordering::Relaxed);
+            *secret = if *secret == 0 { word } else { *secret };
+        }
+    }
+    for secret in &mut secrets {
+        if *secret == 0 {
+            *secret = getrandom::u64()?;
+        }
+    }
+    for region in regions {
+        let kept = Region::open(region.words, Side::Dataplane)?.secrets();
+        for (secret, word) in secrets.iter().zip(kept) {
+            word.store(*secret, Ordering::Relaxed);
+        }
+    }
+    Ok(secrets)
 }
 
 /// Above every epoch of this node: seconds since 1970, or one more than a region's.

@@ -10,7 +10,7 @@ use net::driver::MediaAddress;
 use net::{DriverPlan, PoolPlan};
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
 use wire::config::Config;
-use wire::region::Sizes;
+use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
 
@@ -110,6 +110,15 @@ impl EnginePlan {
             keys: keys()?,
             seed: random_u64()?,
         })
+    }
+
+    /// The secrets that the regions keep.
+    pub(crate) fn sign_as(&mut self, secrets: [u64; SECRET_WORDS]) {
+        let [a, b, c, d] = secrets;
+        let key = |high: u64, low: u64| {
+            sip::token::Key((u128::from(high) << 64 | u128::from(low)).to_be_bytes())
+        };
+        (self.keys.token, self.keys.placement) = (key(a, b), key(c, d));
     }
 
     pub(crate) fn for_shard(&self, shard: u8) -> Plan {
@@ -256,14 +265,11 @@ fn blocks([first, last]: [u16; 2]) -> Vec<u16> {
         .collect()
 }
 
+/// Those of the regions take the place of the first two.
 fn keys() -> Result<Keys, Failure> {
-    let mut token = [0; 16];
-    let mut placement = [0; 16];
-    getrandom::fill(&mut token)?;
-    getrandom::fill(&mut placement)?;
     Ok(Keys {
-        token: sip::token::Key(token),
-        placement: sip::token::Key(placement),
+        token: sip::token::Key([0; 16]),
+        placement: sip::token::Key([0; 16]),
         table: HashKey([random_u64()?, random_u64()?]),
     })
 }

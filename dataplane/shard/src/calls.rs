@@ -42,7 +42,7 @@ impl<'m> Shard<'m> {
     pub(crate) fn command(&mut self, now: Now, frames: &mut dyn Frames, command: &Command<'_>) {
         match command {
             Command::Originate(wish) => {
-                if let Err(refused) = self.originate(now, frames, wish) {
+                if let Err(refused) = self.try_originate(now, frames, wish) {
                     // No slot, no cell: nothing was used, but the director must hear of it.
                     emit_unmade(&mut self.cx(now, frames), wish, (refused.code, refused.cause));
                 }
@@ -67,7 +67,12 @@ impl<'m> Shard<'m> {
         match self.take_call(now, frames, call) {
             Ok(leg) => {
                 self.with_leg(now, frames, leg, |leg| leg.begin(message));
-                self.follow_route(now, frames, leg, message);
+                let done = self.contain(frames, |shard, frames| {
+                    shard.follow_route(now, frames, leg, message);
+                });
+                if done.is_none() {
+                    self.end_by_fault(now, frames, leg);
+                }
             }
             Err(refused) => {
                 let Refused { code, cause, why, min_se } = refused;
@@ -138,16 +143,17 @@ impl<'m> Shard<'m> {
             hides: hides_caller(message, trusted),
             is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
         });
-        let mut leg = Leg::new(id, self.core.epoch, side, hop, now.wall);
+        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
         leg.session.agreed = taken.session;
         let media = self.core.media_index(hop.via);
         let mut cx = Cx { now, frames, core: &mut self.core };
         // An application's call has its port once it is accepted.
         if route.is_some() && !self.media.open(&mut cx, id, media, hop.to.ip()) {
             cx.count(Counter::RefusedNoPort);
+            self.making = None;
             return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
         }
-        let filled = fill_incoming(&mut cx, &mut leg, call, taken.offer);
+        let filled = fill_incoming(&mut cx, leg, call, taken.offer);
         let server = filled.and_then(|()| {
             let begin = Begin {
                 invite: true,
@@ -164,12 +170,14 @@ impl<'m> Shard<'m> {
                 cx.count(Counter::DiscardNoRoom);
                 leg.free_texts(&mut cx.core.arena);
                 self.media.close(&mut cx, id);
+                self.making = None;
                 return Err(refused);
             }
         };
         if let Side::Inbound(side) = &mut leg.side {
             side.invite = server;
         }
+        let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         let call = CallId(self.core.random.u128());
         self.register(now, frames, leg, call, 0);
         if let Some(route) = route {
@@ -193,7 +201,7 @@ impl<'m> Shard<'m> {
         if let Some(cell) = self.core.cell(id) {
             cell.open(self.core.epoch, id, call, account);
         }
-        crate::usage::record(&self.cx(now, frames), &leg);
+        crate::usage::record(&mut self.cx(now, frames), &leg);
         self.legs.insert(leg);
         self.legs.register(id, call);
         self.core.legs_taken = self.legs.len();
@@ -310,10 +318,29 @@ impl<'m> Shard<'m> {
         frames: &mut dyn Frames,
         wish: &Originate<'_>,
     ) {
-        if let Err(Refused { cause, .. }) = self.originate(now, frames, wish) {
+        if let Err(Refused { cause, .. }) = self.try_originate(now, frames, wish) {
             // No far end has said anything: the cause alone speaks.
             let ended = PeerMessage::Ended { code: 0, cause, reason: "" };
             self.cx(now, frames).send_to_peer(LegId::NONE, wish.peer, &ended);
+        }
+    }
+
+    /// As [`Shard::originate`]; a fault while the leg is made is an error too.
+    fn try_originate(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        wish: &Originate<'_>,
+    ) -> Result<(), Refused> {
+        let made = self.contain(frames, |shard, frames| shard.originate(now, frames, wish));
+        match made {
+            Some(made) => made,
+            // It has a slot already, and tells its end itself.
+            None if let Some(leg) = self.legs.of_call(wish.call) => {
+                self.end_by_fault(now, frames, leg);
+                Ok(())
+            }
+            None => Err(Refused::new(500, Cause::Internal)),
         }
     }
 
@@ -347,17 +374,19 @@ impl<'m> Shard<'m> {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
         let media = self.core.media_index(hop.via);
+        let side = Side::Outbound(outbound(wish, targets));
+        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
         let mut cx = Cx { now, frames, core: &mut self.core };
         if !self.media.open(&mut cx, id, media, hop.to.ip()) {
             cx.count(Counter::RefusedNoPort);
+            self.making = None;
             return Err(Refused::new(503, Cause::NoPort));
         }
-        let side = Side::Outbound(outbound(wish, targets));
-        let mut leg = Leg::new(id, cx.core.epoch, side, hop, now.wall);
         leg.story.parent = wish.parent;
         leg.links.dialed_for = wish.peer;
         leg.limit_ms = wish.limit_ms;
-        let filled = fill_outgoing(cx.core, &mut leg, wish).is_some() && first.is_some();
+        let filled = fill_outgoing(cx.core, leg, wish).is_some() && first.is_some();
+        let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         self.register(now, frames, leg, wish.call, wish.account);
         self.with_leg(now, frames, id, |leg| match filled {
             true => leg.dial(),

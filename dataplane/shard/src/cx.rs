@@ -36,6 +36,9 @@ pub(crate) struct Core<'m> {
     pub(crate) transmits: VecDeque<Transmit>,
     /// Where messages are composed before they get a frame of their size.
     pub(crate) page: Vec<u8>,
+    /// The frame that is written or read just now, and that nobody else has yet: whoever fails with
+    /// it in hand does not lose it.
+    pub(crate) in_hand: Option<Frame>,
     /// Targets that said nothing lately.
     pub(crate) bad_targets: BadTargets,
     /// Who may be heard, and answered.
@@ -63,6 +66,13 @@ impl<'m> Cx<'_, 'm> {
     #[inline]
     pub(crate) fn discard(&mut self, frame: Frame, reason: Counter) {
         self.core.counters.count(reason);
+        self.free(frame);
+    }
+
+    /// Gives a frame back that did its work.
+    #[inline]
+    pub(crate) fn free(&mut self, frame: Frame) {
+        self.core.in_hand = None;
         self.frames.free(frame);
     }
 
@@ -74,7 +84,7 @@ impl<'m> Cx<'_, 'm> {
     ) -> Option<Frame> {
         let mut page = core::mem::take(&mut self.core.page);
         let frame = match write(&mut page, self.core) {
-            Some(len) => frame_of(self.frames, &page[..len]),
+            Some(len) => frame_of(self.frames, &mut self.core.in_hand, &page[..len]),
             None => None,
         };
         self.core.page = page;
@@ -87,6 +97,7 @@ impl<'m> Cx<'_, 'm> {
     /// Queues a datagram.
     #[inline]
     pub(crate) fn transmit(&mut self, from: Local, to: core::net::SocketAddr, frame: Frame) {
+        self.core.in_hand = None;
         self.core.transmits.push_back(Transmit { frame, from, to });
     }
 
@@ -132,12 +143,17 @@ impl<'m> Core<'m> {
     }
 }
 
-/// A frame with these bytes.
-pub(crate) fn frame_of(frames: &mut dyn Frames, bytes: &[u8]) -> Option<Frame> {
+/// A frame with these bytes, in hand.
+pub(crate) fn frame_of(
+    frames: &mut dyn Frames,
+    in_hand: &mut Option<Frame>,
+    bytes: &[u8],
+) -> Option<Frame> {
     if bytes.is_empty() {
         return None;
     }
     let frame = frames.alloc(bytes.len())?.resized(bytes.len());
+    *in_hand = Some(frame);
     frames.bytes_mut(frame).copy_from_slice(bytes);
     Some(frame)
 }

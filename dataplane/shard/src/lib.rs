@@ -24,6 +24,7 @@
 
 mod calls;
 mod cx;
+mod faults;
 pub mod handoff;
 mod leg;
 mod media;
@@ -31,6 +32,7 @@ mod outbox;
 pub mod plan;
 mod route;
 mod signalling;
+mod telling;
 mod transaction;
 mod transport;
 mod usage;
@@ -54,6 +56,7 @@ use crate::media::Media;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
 use crate::route::Routes;
+use crate::telling::Telling;
 use crate::transaction::{Clients, Servers, Transactions};
 use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
@@ -71,8 +74,11 @@ pub struct Shard<'m> {
     transactions: Transactions,
     media: Media,
     routes: Routes,
+    telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
+    /// A leg that has no slot yet.
+    making: Option<leg::Leg>,
     /// Messages of a breath that begin something, or come from strangers: they wait for the others.
     waiting: Vec<Received>,
     /// A SIP datagram being read while answers take frames.
@@ -102,8 +108,10 @@ impl<'m> Shard<'m> {
             },
             media,
             routes: Routes::new(plan.keys.table),
+            telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
+            making: None,
             waiting: Vec::with_capacity(4_096),
             datagram: vec![0; base::frame::LARGE_BYTES],
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
@@ -118,6 +126,7 @@ impl<'m> Shard<'m> {
                 flows: VecDeque::with_capacity(1_024),
                 transmits: VecDeque::with_capacity(4_096),
                 page: vec![0; MESSAGE_BYTES],
+                in_hand: None,
                 bad_targets: BadTargets::default(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 legs_taken: 0,
@@ -126,7 +135,8 @@ impl<'m> Shard<'m> {
             },
         };
         let mut cx = Cx { now, frames: &mut NoFrames, core: &mut shard.core };
-        usage::close_leftover_legs(&mut cx, &mut shard.legs);
+        let untold = usage::close_leftover_legs(&mut cx, &mut shard.legs);
+        shard.telling = Telling::new(&mut cx, &mut shard.transactions.clients, untold);
         shard.media.housekeeping(&mut cx);
         shard
     }
@@ -190,13 +200,19 @@ impl<'m> Shard<'m> {
     /// or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
         self.media.warm(batch);
-        for received in batch {
+        let mut at = 0;
+        while let Some(received) = batch.get(at) {
             match received.at {
-                Local::Media(port) => {
-                    let mut cx = Cx { now, frames, core: &mut self.core };
-                    self.media.handle(&mut cx, received, port);
+                Local::Media(_) => self.media_run(now, batch, &mut at, frames),
+                Local::Listener(listener) => {
+                    at += 1;
+                    self.contain(frames, |shard, frames| {
+                        shard.listener(now, frames, received, listener);
+                    });
+                    // What the message made legs say to each other comes before the next one: a
+                    // call has both its legs before another takes their slots.
+                    self.drain(now, frames);
                 }
-                Local::Listener(listener) => self.listener(now, frames, received, listener),
             }
         }
         self.drain(now, frames);
@@ -206,7 +222,9 @@ impl<'m> Shard<'m> {
     pub fn handle_command(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
         self.core.counters.count(Counter::CommandTaken);
         match wire::decode(bytes) {
-            Ok(command) => self.command(now, frames, &command),
+            Ok(command) => {
+                self.contain(frames, |shard, frames| shard.command(now, frames, &command));
+            }
             Err(_) => self.core.counters.count(Counter::DiscardCommandMalformed),
         }
         self.drain(now, frames);
@@ -215,13 +233,15 @@ impl<'m> Shard<'m> {
     /// A message of another shard, as given out by its [`Shard::poll_handoff`].
     pub fn handle_handoff(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
         self.core.counters.count(Counter::HandoffTaken);
-        self.handoff(now, frames, bytes);
+        self.contain(frames, |shard, frames| shard.handoff(now, frames, bytes));
         self.drain(now, frames);
     }
 
     /// What the packet paths say.
     pub fn handle_flow_report(&mut self, report: FlowReport) {
-        self.media.handle_report(report, &mut self.core.flows);
+        self.contain(&mut NoFrames, |shard, _| {
+            shard.media.handle_report(report, &mut shard.core.flows);
+        });
     }
 
     /// Asks for media ports in place of those that were just used up; to be called between two
@@ -233,7 +253,7 @@ impl<'m> Shard<'m> {
     /// Nothing can be sent to this address, as our own system says: what waits for a first word
     /// from there goes on at once.
     pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
-        self.target_lost(now, frames, to);
+        self.contain(frames, |shard, frames| shard.target_lost(now, frames, to));
         self.drain(now, frames);
     }
 
@@ -243,7 +263,7 @@ impl<'m> Shard<'m> {
     pub fn handle_icmp(&mut self, now: Now, to: SocketAddr, quote: &[u8], frames: &mut dyn Frames) {
         match transport::demux::quoted(&self.core.plan, quote) {
             Some((shard, id)) if shard == self.core.plan.shard => {
-                self.icmp(now, frames, to, id);
+                self.contain(frames, |shard, frames| shard.icmp(now, frames, to, id));
                 self.drain(now, frames);
             }
             Some((shard, id)) => {
@@ -255,9 +275,13 @@ impl<'m> Shard<'m> {
 
     /// A new published table; it holds from the next new call on.
     pub fn handle_table(&mut self, now: Now, table: Table) {
-        self.core.guard.replace(route::networks(&table));
-        self.routes.replace(table, now.mono);
-        self.core.counters.count(Counter::TableApplied);
+        let applied = self.contain(&mut NoFrames, |shard, _| {
+            shard.core.guard.replace(route::networks(&table));
+            shard.routes.replace(table, now.mono);
+        });
+        if applied.is_some() {
+            self.core.counters.count(Counter::TableApplied);
+        }
     }
 
     /// Another table is on its way, or is not: until it is there, this one refuses no call.
@@ -267,17 +291,28 @@ impl<'m> Shard<'m> {
 
     /// Everything whose time has come. To be called at [`Shard::deadline`] or at any other moment.
     pub fn handle_tick(&mut self, now: Now, frames: &mut dyn Frames) {
-        let mut cx = Cx { now, frames, core: &mut self.core };
-        self.media.handle_tick(&mut cx);
-        self.transactions.servers.handle_tick(&mut cx);
+        self.media_tick(now, frames);
+        // The timer that brought a fault is taken: the next turn is another one's.
+        while self
+            .contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.transactions.servers.handle_tick(&mut cx);
+            })
+            .is_none()
+        {}
         loop {
-            let mut cx = Cx { now, frames, core: &mut self.core };
-            let Some(outcome) = self.transactions.clients.poll_timeout(&mut cx) else { break };
+            let outcome = self.contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.transactions.clients.poll_timeout(&mut cx)
+            });
+            let Some(outcome) = outcome else { continue };
+            let Some(outcome) = outcome else { break };
             self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
         while let Some(leg) = self.legs.pop(now.mono) {
             self.with_leg(now, frames, leg, |leg| leg.timeout());
         }
+        self.tell_next(now, frames);
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now, frames);
         } else if now.mono >= self.media.deadline() {
@@ -289,6 +324,7 @@ impl<'m> Shard<'m> {
     /// The process is about to stop: no new calls, and those that stand are ended properly.
     pub fn handle_stop(&mut self, now: Now, frames: &mut dyn Frames) {
         self.draining = true;
+        self.tell_all(now, frames);
         let mut from = 0;
         while let Some(leg) = self.legs.next_standing(from) {
             from = leg.index() + 1;
@@ -361,6 +397,7 @@ impl<'m> Shard<'m> {
             .min(self.media.deadline())
             .min(self.transactions.servers.deadline())
             .min(self.transactions.clients.deadline())
+            .min(self.telling.deadline())
             .min(self.housekeeping_at)
     }
 
@@ -417,9 +454,7 @@ impl<'m> Shard<'m> {
     /// A fault of ours while a leg was handled: what it had queued is taken back, and it ends.
     #[cold]
     fn leg_fault(&mut self, now: Now, frames: &mut dyn Frames, id: LegId, queued: usize) {
-        for transmit in self.core.transmits.drain(queued..) {
-            frames.free(transmit.frame);
-        }
+        self.core.withdraw(frames, queued);
         self.core.counters.count(Counter::LegPanicked);
         self.transactions.servers.end_unanswered(&mut self.core, id);
         let Some(leg) = self.legs.get_mut(id) else { return };
@@ -431,14 +466,12 @@ impl<'m> Shard<'m> {
         };
         // Should the way of ending it be what is broken: its usage is told all the same.
         for end in [LegMut::fault, LegMut::bury] {
-            // What was borrowed for writing may have died with the handler.
-            if leg.cx.core.page.is_empty() {
-                leg.cx.core.page = vec![0; MESSAGE_BYTES];
-            }
+            let queued = leg.cx.core.transmits.len();
             let ended = std::panic::AssertUnwindSafe(|| end(&mut leg));
             if std::panic::catch_unwind(ended).is_ok() {
                 return;
             }
+            leg.cx.core.withdraw(leg.cx.frames, queued);
             leg.cx.count(Counter::LegPanicked);
         }
     }

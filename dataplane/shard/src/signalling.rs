@@ -32,6 +32,7 @@ impl Shard<'_> {
         listener: u8,
     ) {
         let frame = received.frame;
+        self.core.in_hand = Some(frame);
         let bytes = frames.bytes(frame);
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return self.cx(now, frames).discard(frame, Counter::DiscardSipKeepAlive);
@@ -46,7 +47,7 @@ impl Shard<'_> {
         let mut copy = core::mem::take(&mut self.datagram);
         let len = bytes.len().min(copy.len());
         copy[..len].copy_from_slice(&bytes[..len]);
-        frames.free(frame);
+        self.cx(now, &mut *frames).free(frame);
         let hop = Hop::datagram(listener, received.source);
         let taken_by = self.core.plan.shard;
         let arrived = received.arrived;
@@ -57,9 +58,6 @@ impl Shard<'_> {
             self.sip(now.for_arrival(arrived), frames, &datagram, false);
         }
         self.datagram = copy;
-        // What the message made legs say to each other comes before the next one: a call has both
-        // its legs before another takes their slots.
-        self.drain(now, frames);
     }
 
     /// Whether a datagram waits until the rest of its batch is served: media and what belongs to
@@ -363,8 +361,13 @@ impl Shard<'_> {
                 self.core.guard.prove(source, now.mono);
             }
             Ok(Handoff::Media { to, from, starts, arrived, bytes }) => {
-                let mut cx = Cx { now, frames, core: &mut self.core };
-                self.media.handle_far(&mut cx, (to, from), starts, arrived, bytes);
+                let done = self.contain(frames, |shard, frames| {
+                    let mut cx = Cx { now, frames, core: &mut shard.core };
+                    shard.media.handle_far(&mut cx, (to, from), starts, arrived, bytes);
+                });
+                if done.is_none() {
+                    self.end_by_fault(now, frames, to);
+                }
             }
             Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish),
             Ok(Handoff::Unreachable { to, transaction }) => {
@@ -398,7 +401,8 @@ impl Shard<'_> {
             let len = message.len();
             scratch[..len].copy_from_slice(message);
             self.core.handoffs[own].pop();
-            self.handoff(now, frames, &scratch[..len]);
+            let message = &scratch[..len];
+            self.contain(frames, |shard, frames| shard.handoff(now, frames, message));
         }
         self.scratch = scratch;
     }

@@ -105,6 +105,10 @@ counters! {
     RefusedSource = "refusals_total" "source_not_allowed", "INVITEs from where their destination takes none";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
     LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
+    FaultContained = "faults_total", "Messages, timers and reports given up for a fault of ours";
+    RecordTooLong = "leg_records_too_long_total", "Leg records without room for what is said at a death";
+    LegTold = "leftover_legs_told_total", "Legs of an earlier run whose far end was told that they are over";
+    LegUntold = "leftover_legs_untold_total", "Legs of an earlier run whose far end could not be told";
     TableApplied = "tables_applied_total", "Published tables applied";
     TableRefused = "tables_refused_total", "Published tables that could not be read";
 }

@@ -8,12 +8,13 @@
 //!  word 4 ..: fields
 //! ```
 //!
-//! This version holds what is needed to end a leg properly and write its CDR after its shard died.
+//! It holds what is needed to write the leg's CDR after its shard died, and to say its last words
+//! to its far end, who would wait in silence otherwise.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use base::{CallId, LegId, Wall};
+use base::{CallId, Door, LegId, Wall};
 
 use crate::WireError;
 use crate::event::{Cause, Direction, Party};
@@ -23,11 +24,11 @@ pub const RECORD_WORDS: usize = 128;
 /// Bytes the fields may take.
 pub const FIELD_BYTES_MAX: usize = (RECORD_WORDS - HEAD_WORDS) * 8;
 /// The version this binary writes.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
 
 const HEAD_WORDS: usize = 4;
 
-/// The fields, version 1.
+/// The fields. Version 1 ended before `words`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LegRecord<'a> {
     pub leg: LegId,
@@ -46,6 +47,22 @@ pub struct LegRecord<'a> {
     pub code: u16,
     pub cause: Cause,
     pub by: Party,
+    pub words: LastWords<'a>,
+}
+
+/// What is to be said to the far end of a leg whose shard died; the address is the record's
+/// `remote`. The bytes are SIP's and mean nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum LastWords<'a> {
+    /// Nothing is owed, or it was said.
+    None,
+    /// The leg was answered: BYE. The dialog's numbers and its text; `numbers` has a CSeq number
+    /// above every one that was used.
+    Bye { door: Door, numbers: &'a [u8], text: &'a [u8] },
+    /// Its INVITE is out: CANCEL. `invite` is that INVITE without its body.
+    Cancel { door: Door, invite: &'a [u8] },
+    /// Its INVITE came and waits for an answer, which is this.
+    Refuse { door: Door, response: &'a [u8] },
 }
 
 /// Writes a record under its sequence word.
@@ -83,8 +100,9 @@ pub fn read<'b>(
     let epoch = slot[2].load(Ordering::Relaxed);
     let crc = slot[3].load(Ordering::Relaxed);
     let len = usize::try_from(shape >> 32).unwrap_or(usize::MAX);
-    if before & 1 == 1 || len > FIELD_BYTES_MAX || shape & 0xffff_ffff != u64::from(RECORD_VERSION)
-    {
+    let version = u32::try_from(shape & 0xffff_ffff).unwrap_or(0);
+    let known = version == RECORD_VERSION || version == RECORD_VERSION - 1;
+    if before & 1 == 1 || len > FIELD_BYTES_MAX || !known {
         return Err(WireError::Malformed);
     }
     for (word, chunk) in slot[HEAD_WORDS..].iter().zip(bytes[..len].chunks_mut(8)) {
@@ -96,17 +114,26 @@ pub fn read<'b>(
         return Err(WireError::Malformed);
     }
     let epoch = u32::try_from(epoch).map_err(|_| WireError::Malformed)?;
+    let len = completed(bytes, len, version).ok_or(WireError::Malformed)?;
     Ok((epoch, crate::decode(&bytes[..len])?))
+}
+
+/// Gives fields of the version before those that it did not have; their length then.
+fn completed(bytes: &mut [u8; FIELD_BYTES_MAX], len: usize, version: u32) -> Option<usize> {
+    if version == RECORD_VERSION {
+        return Some(len);
+    }
+    // No last words: the number of their first variant.
+    *bytes.get_mut(len)? = 0;
+    Some(len + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_comes_back_and_damage_is_noticed() {
-        let slot: Vec<AtomicU64> = (0..RECORD_WORDS).map(|_| AtomicU64::new(0)).collect();
-        let fields = LegRecord {
+    fn fields() -> LegRecord<'static> {
+        LegRecord {
             leg: LegId::new(1, 2, 3),
             call: CallId(4),
             parent: CallId::NONE,
@@ -122,12 +149,39 @@ mod tests {
             code: 200,
             cause: Cause::Normal,
             by: Party::Remote,
-        };
+            words: LastWords::Bye {
+                door: Door::Datagram(1),
+                numbers: &[1, 2],
+                text: b"a84b4c76e66710",
+            },
+        }
+    }
+
+    #[test]
+    fn a_record_comes_back_and_damage_is_noticed() {
+        let slot: Vec<AtomicU64> = (0..RECORD_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let fields = fields();
         let mut bytes = [0; FIELD_BYTES_MAX];
         assert_eq!(read(&slot, &mut bytes), Err(WireError::Malformed));
         write(&slot, 9, &fields).unwrap();
-        assert_eq!(read(&slot, &mut bytes), Ok((9, fields)));
+        assert_eq!(read(&slot, &mut bytes), Ok((9, fields.clone())));
         slot[HEAD_WORDS + 2].fetch_xor(1, Ordering::Relaxed);
         assert_eq!(read(&slot, &mut bytes), Err(WireError::Malformed));
+        let long = LastWords::Refuse { door: Door::Datagram(0), response: &[b'x'; 990] };
+        let long = LegRecord { words: long, ..fields };
+        assert_eq!(write(&slot, 9, &long), Err(WireError::TooLong));
+    }
+
+    #[test]
+    fn the_version_before_is_read_without_last_words() {
+        let slot: Vec<AtomicU64> = (0..RECORD_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let fields = LegRecord { words: LastWords::None, ..fields() };
+        write(&slot, 9, &fields).unwrap();
+        // As version 1 wrote it: the same bytes but the last.
+        let mut bytes = [0; FIELD_BYTES_MAX];
+        let len = crate::encode(&fields, &mut bytes).unwrap() - 1;
+        slot[1].store((len as u64) << 32 | 1, Ordering::Relaxed);
+        slot[3].store(u64::from(crc32fast::hash(&bytes[..len])), Ordering::Relaxed);
+        assert_eq!(read(&slot, &mut bytes), Ok((9, fields)));
     }
 }

@@ -28,6 +28,10 @@ const W_COMMAND_WORDS: usize = 4;
 const W_EPOCH: usize = 5;
 const W_PULSE: usize = 6;
 const W_PID: usize = 7;
+const W_SECRETS: usize = 8;
+
+/// Words of what a writer keeps for its successor.
+pub const SECRET_WORDS: usize = 4;
 
 /// Sizes of a pair of regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +231,13 @@ impl<'m> Region<'m> {
     #[must_use]
     pub fn pid(&self) -> &'m AtomicU64 {
         &self.words[W_PID]
+    }
+
+    /// What the writer keeps for its successor alone: a successor that signs as its predecessor did
+    /// knows the predecessor's messages again. Zero in fresh memory.
+    #[must_use]
+    pub fn secrets(&self) -> &'m [AtomicU64] {
+        &self.words[W_SECRETS..W_SECRETS + SECRET_WORDS]
     }
 
     #[must_use]

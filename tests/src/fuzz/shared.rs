@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base::{CallId, LegId, Mono, Wall};
+use base::{CallId, Door, LegId, Mono, Wall};
 use shard::handoff::{Handoff, PeerMessage};
 use wire::cell::{CELL_WORDS, Cell, CellWriter};
 use wire::event::{Cause, Direction};
 use wire::link::{ToControlplane, ToDataplane};
-use wire::record::{FIELD_BYTES_MAX, LegRecord, RECORD_WORDS};
+use wire::record::{FIELD_BYTES_MAX, LastWords, LegRecord, RECORD_WORDS};
 use wire::region::{Region, Side, Sizes};
 use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
 use wire::{Command, Event, Party, Service, Summary, Usage};
@@ -259,6 +259,7 @@ pub(super) fn word_seeds() -> Vec<Vec<u8>> {
         code: 0,
         cause: Cause::Normal,
         by: Party::Remote,
+        words: LastWords::Cancel { door: Door::Datagram(0), invite: b"INVITE" },
     };
     wire::record::write(&record, 1, &fields).expect("it fits");
     let table = fresh(64);

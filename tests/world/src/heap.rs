@@ -1,10 +1,23 @@
 //! Frames in plain memory, with a book of who has been given what: a frame that is freed twice, or
 //! touched after it was freed, is a fault of the shard and panics here.
 
+use std::cell::Cell;
+
 use base::frame::{HEADROOM, LARGE_BYTES, SMALL_BYTES};
 use base::{Frame, Frames};
 
 use crate::plane::is_within_shard;
+
+/// What a shard does with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// Reads it.
+    Read,
+    /// Writes into it.
+    Write,
+    /// Asks for one that is as small as an RTP packet.
+    Small,
+}
 
 /// One shard's frames.
 #[derive(Debug)]
@@ -19,6 +32,8 @@ pub struct Heap {
     /// A fault planted on purpose: the next frames, so many, that a shard asks for a
     /// SIP message panic.
     pub trips: u8,
+    /// Another: the next such touch by a shard panics.
+    pub plant: Cell<Option<Touch>>,
 }
 
 impl Heap {
@@ -27,7 +42,16 @@ impl Heap {
     pub fn new(small: usize, large: usize) -> Self {
         let free = [Vec::with_capacity(small), Vec::with_capacity(large)];
         let limits = [small, large];
-        Self { frames: Vec::new(), taken: Vec::new(), free, made: [0; 2], limits, out: 0, trips: 0 }
+        Self {
+            frames: Vec::new(),
+            taken: Vec::new(),
+            free,
+            made: [0; 2],
+            limits,
+            out: 0,
+            trips: 0,
+            plant: Cell::new(None),
+        }
     }
 
     /// Frames that are neither free nor transmitted.
@@ -54,6 +78,13 @@ impl Heap {
         }
     }
 
+    fn trip(&self, touch: Touch) {
+        if self.plant.get() == Some(touch) && is_within_shard() {
+            self.plant.set(None);
+            panic!("planted: {touch:?}");
+        }
+    }
+
     fn make(&mut self, kind: usize) -> u32 {
         self.made[kind] += 1;
         self.frames.push(vec![0; if kind == 0 { SMALL_BYTES } else { LARGE_BYTES }]);
@@ -64,12 +95,14 @@ impl Heap {
 
 impl Frames for Heap {
     fn bytes(&self, frame: Frame) -> &[u8] {
+        self.trip(Touch::Read);
         assert!(self.taken[frame.index as usize], "a freed frame is read");
         let start = usize::from(frame.start);
         &self.frames[frame.index as usize][start..start + usize::from(frame.len)]
     }
 
     fn bytes_mut(&mut self, frame: Frame) -> &mut [u8] {
+        self.trip(Touch::Write);
         assert!(self.taken[frame.index as usize], "a freed frame is written");
         let start = usize::from(frame.start);
         &mut self.frames[frame.index as usize][start..start + usize::from(frame.len)]
@@ -82,6 +115,9 @@ impl Frames for Heap {
         if self.trips > 0 && is_sip && is_within_shard() {
             self.trips -= 1;
             panic!("planted: an allocation panics");
+        }
+        if len <= 200 {
+            self.trip(Touch::Small);
         }
         if len > LARGE_BYTES - HEADROOM {
             return None;

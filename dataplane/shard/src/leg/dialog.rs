@@ -52,9 +52,12 @@ impl LegMut<'_, '_> {
             }
         }
         // What our tag vouches for may move the leg (a NAT's new mapping).
-        signalling.hop = datagram.hop;
+        let moved = core::mem::replace(&mut signalling.hop, datagram.hop) != datagram.hop;
         signalling.spoke_at = self.cx.now.mono;
         let allowed = signalling.allows_info;
+        if moved && !over {
+            self.record();
+        }
         self.read_allow(message);
         if self.leg.signalling.allows_info != allowed && !over {
             self.tell_view();
@@ -347,6 +350,7 @@ impl LegMut<'_, '_> {
             let signalling = &mut self.leg.signalling;
             self.cx.core.arena.free(&mut signalling.text);
             (signalling.text, signalling.dialog) = (stored, Some(dialog));
+            self.record();
         }
         true
     }
@@ -377,7 +381,10 @@ impl LegMut<'_, '_> {
             },
         );
         if asked.is_some() {
-            signalling.hop = hop;
+            let moved = core::mem::replace(&mut signalling.hop, hop) != hop;
+            if !self.leg.is_over() && (moved || cseq.is_multiple_of(crate::usage::CSEQ_AHEAD)) {
+                self.record();
+            }
         }
         asked
     }
@@ -404,6 +411,10 @@ impl LegMut<'_, '_> {
             self.send_bye_once(&reason);
         }
         self.cx.core.arena.free(&mut reason);
+        if self.leg.is_over() {
+            // What its record still owed.
+            self.record();
+        }
     }
 
     /// There is no room for a transaction: BYE without one is not repeated, but better than none.

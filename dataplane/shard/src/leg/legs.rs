@@ -10,11 +10,20 @@ use super::Leg;
 #[expect(clippy::large_enum_variant, reason = "slots are of one size, taken at birth")]
 pub(crate) enum Entry {
     Leg(Leg),
-    /// What an earlier run left: told as over, waiting for its release.
-    Leftover {
-        epoch: u32,
-        leg: LegId,
-    },
+    /// What an earlier run left: told to the controlplane as over, waiting for its release and for
+    /// its last words.
+    Leftover(Leftover),
+}
+
+/// A leg of an earlier run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leftover {
+    pub(crate) epoch: u32,
+    pub(crate) leg: LegId,
+    /// The controlplane has its usage.
+    pub(crate) released: bool,
+    /// Its far end does not know yet.
+    pub(crate) untold: bool,
 }
 
 /// A free slot: the id of the leg that will have it.
@@ -121,24 +130,41 @@ impl Legs {
         self.timers.cancel(index);
         match self.slab.remove(index)? {
             Entry::Leg(leg) => Some(leg),
-            Entry::Leftover { .. } => None,
+            Entry::Leftover(_) => None,
         }
     }
 
-    /// The slot of a leg of an earlier run, until it is released.
-    pub(crate) fn occupy(&mut self, slot: u32, epoch: u32, leg: LegId) {
-        self.slab.occupy(slot, Entry::Leftover { epoch, leg });
+    /// The slot of a leg of an earlier run, until it is released and told.
+    pub(crate) fn occupy(&mut self, slot: u32, leftover: Leftover) {
+        self.slab.occupy(slot, Entry::Leftover(leftover));
     }
 
-    /// Frees the slot of a leg of an earlier run; true if it was that one's.
+    /// The controlplane has what this leg of an earlier run used; true if it was one.
     pub(crate) fn release_leftover(&mut self, epoch: u32, leg: LegId) -> bool {
         let index = leg.index();
-        let is = matches!(self.slab.get(index), Some(Entry::Leftover { epoch: e, leg: l, .. })
-            if *e == epoch && *l == leg);
-        if is {
-            self.slab.remove(index);
+        let Some(Entry::Leftover(leftover)) = self.slab.get_mut(index) else { return false };
+        if (leftover.epoch, leftover.leg) != (epoch, leg) {
+            return false;
         }
-        is
+        leftover.released = true;
+        self.free_leftover(index);
+        true
+    }
+
+    /// The far end of the leg of an earlier run in this slot was told.
+    pub(crate) fn leftover_told(&mut self, slot: u32) {
+        if let Some(Entry::Leftover(leftover)) = self.slab.get_mut(slot) {
+            leftover.untold = false;
+        }
+        self.free_leftover(slot);
+    }
+
+    fn free_leftover(&mut self, slot: u32) {
+        let done = matches!(self.slab.get(slot),
+            Some(Entry::Leftover(leftover)) if leftover.released && !leftover.untold);
+        if done {
+            self.slab.remove(slot);
+        }
     }
 
     /// Every id of a leg that is not over, one after the other by slot.
@@ -153,7 +179,7 @@ impl Legs {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Leg> {
         self.slab.iter().filter_map(|(_, entry)| match entry {
             Entry::Leg(leg) => Some(leg),
-            Entry::Leftover { .. } => None,
+            Entry::Leftover(_) => None,
         })
     }
 }

@@ -47,9 +47,9 @@ use wire::event::{Cause, Direction, Party};
 
 pub(crate) use dialog::Request;
 pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
-pub(crate) use legs::{Entry, Legs};
+pub(crate) use legs::{Entry, Leftover, Legs};
 pub(crate) use offer::BadOffer;
-pub(crate) use outbound::call_id_text;
+pub(crate) use outbound::{begin_invite, call_id_text};
 pub(crate) use state::{Move, State};
 pub(crate) use timers::{Deadlines, Timer};
 
@@ -417,8 +417,8 @@ impl LegMut<'_, '_> {
     }
 
     /// Writes the leg's record, so that a successor can end and bill it.
-    pub(crate) fn record(&self) {
-        crate::usage::record(&self.cx, self.leg);
+    pub(crate) fn record(&mut self) {
+        crate::usage::record(&mut self.cx, self.leg);
     }
 
     /// The leg's media port, taken now if it has none. False if there is none to be had.

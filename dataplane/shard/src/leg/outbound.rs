@@ -8,7 +8,7 @@ use sip::{Message, Name, Part, ViaOut, Writer};
 use wire::event::{Cause, Event, Party};
 
 use super::timers::Timer;
-use super::{BadOffer, Leg, LegMut, Move, Side, State};
+use super::{BadOffer, Leg, LegMut, Move, Outbound, Side, State};
 use crate::cx::Core;
 use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
@@ -67,9 +67,9 @@ impl LegMut<'_, '_> {
         }
         self.leg.deadlines.set(Timer::Target, now.mono + self.cx.core.plan.timers.target);
         self.media.set_signalling(self.leg.id, target.ip());
+        self.record();
         if first {
             self.arm_ring();
-            self.record();
             let (call, leg) = (self.leg.story.call, self.leg.id);
             let at = self.stamp();
             self.cx.emit_event(&Event::Dialed { call, leg, at });
@@ -350,15 +350,7 @@ fn write_invite(
 ) -> Option<usize> {
     let Side::Outbound(side) = &leg.side else { return None };
     let arena: &Arena = &core.arena;
-    let uri = arena.get(&leg.story.to);
-    let mut writer = Writer::new(out)
-        .request_line(sip::Method::Invite, uri)
-        .via(via)
-        .max_forwards(side.max_forwards)
-        .address(Name::From, arena.get(&side.from_name), arena.get(&leg.story.from), Some(tag))
-        .address(Name::To, b"", uri, None)
-        .call_id(arena.get(&leg.story.call_id))
-        .cseq(side.cseq, sip::Method::Invite);
+    let mut writer = begin_invite(out, core, (leg, side), (via, tag));
     writer = contact(writer, core.advertised(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
     writer = match wanted(core, leg) {
         Some(wanted) => wanted.write(writer),
@@ -373,6 +365,25 @@ fn write_invite(
     }
     let offer = arena.get(leg.offer.to_send()?);
     writer.content(b"application/sdp", offer).finish().ok().map(<[u8]>::len)
+}
+
+/// What names an INVITE: a CANCEL or the ACK of a refusal needs no more of it.
+pub(crate) fn begin_invite<'o>(
+    out: &'o mut [u8],
+    core: &Core<'_>,
+    (leg, side): (&Leg, &Outbound),
+    (via, tag): (&ViaOut<'_>, &[u8]),
+) -> Writer<'o> {
+    let arena = &core.arena;
+    let uri = arena.get(&leg.story.to);
+    Writer::new(out)
+        .request_line(sip::Method::Invite, uri)
+        .via(via)
+        .max_forwards(side.max_forwards)
+        .address(Name::From, arena.get(&side.from_name), arena.get(&leg.story.from), Some(tag))
+        .address(Name::To, b"", uri, None)
+        .call_id(arena.get(&leg.story.call_id))
+        .cseq(side.cseq, sip::Method::Invite)
 }
 
 /// What a final status means.

@@ -492,7 +492,6 @@ impl LegMut<'_, '_> {
         }
         // Not before what the application does at once has had its turn: most calls need no 180.
         self.leg.deadlines.set(Timer::Ringing, self.cx.now.mono + RINGING);
-        self.record();
     }
 }
 

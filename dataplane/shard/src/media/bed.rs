@@ -148,6 +148,7 @@ impl Bed {
             page: vec![0; 1 << 14],
             legs_taken: 0,
             legs_joined: 0,
+            in_hand: None,
             bad_targets: crate::transport::targets::BadTargets::default(),
             plan: plan.clone(),
         };

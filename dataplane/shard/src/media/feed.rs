@@ -135,6 +135,7 @@ impl Stream {
             return cx.count(Counter::DiscardNoFrame);
         };
         let frame = frame.resized(len);
+        cx.core.in_hand = Some(frame);
         let seq = self.feed.seq;
         self.feed.seq = seq.wrapping_add(1);
         let bytes = u16::try_from(payload_bytes).unwrap_or(0);
@@ -144,6 +145,7 @@ impl Stream {
         let packet = cx.frames.bytes_mut(frame);
         write_header(packet, &stamped.rewrite(own.marker, own.pt));
         fill(&mut packet[FIXED_HEADER_BYTES..]);
+        cx.core.in_hand = None;
         cx.core.transmits.push_back(Transmit {
             frame,
             from: Local::Media(self.port),

@@ -77,6 +77,8 @@ pub(crate) struct Media {
     notices: VecDeque<Notice>,
     /// Legs whose far ends speak what their listeners cannot hear.
     lost: VecDeque<LegId>,
+    /// The stream whose timer is being served.
+    pub(crate) at_work: LegId,
 }
 
 impl Media {
@@ -91,6 +93,7 @@ impl Media {
             tones: Tones::new(),
             notices: VecDeque::with_capacity(digits::NOTICES),
             lost: VecDeque::with_capacity(LOST_MAX),
+            at_work: LegId::NONE,
         }
     }
 
@@ -100,6 +103,7 @@ impl Media {
         while let Some(index) = self.timers.pop(now) {
             let Some(stream) = self.streams.get(index as usize) else { continue };
             let (leg, feed_at) = (stream.leg, stream.feed.at);
+            self.at_work = leg;
             if now >= stream.digit_deadline() {
                 self.digit_timeout(cx, leg);
             }
@@ -108,7 +112,13 @@ impl Media {
             }
             self.arm(index);
         }
+        self.at_work = LegId::NONE;
         self.refill(now, &mut cx.core.flows);
+    }
+
+    /// The leg whose port this is.
+    pub(crate) fn owner(&self, port: base::MediaPort) -> Option<LegId> {
+        self.ports.owner(port)
     }
 
     /// Looks after the ports and their gauge.

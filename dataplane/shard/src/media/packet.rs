@@ -265,11 +265,13 @@ impl Media {
             return cx.count(Counter::DiscardNoFrame);
         };
         let frame = frame.resized(bytes.len());
+        cx.core.in_hand = Some(frame);
         let packet = cx.frames.bytes_mut(frame);
         packet.copy_from_slice(bytes);
         let out = Outgoing { frame, packet, header: &header, pt: header.pt, starts, arrived };
-        if let Err(reason) = self.send(cx.core, cx.now.mono, (to, from), out) {
-            cx.discard(frame, reason);
+        match self.send(cx.core, cx.now.mono, (to, from), out) {
+            Ok(_) => cx.core.in_hand = None,
+            Err(reason) => cx.discard(frame, reason),
         }
     }
 }

@@ -63,12 +63,14 @@ impl Media {
             return cx.count(Counter::DiscardNoFrame);
         };
         let frame = frame.resized(REPORT_BYTES);
+        cx.core.in_hand = Some(frame);
         let Some(len) = write_report(stream, now, cx.frames.bytes_mut(frame)) else {
-            return cx.frames.free(frame);
+            return cx.free(frame);
         };
         let port = stream.rtcp_port();
         let to = stream.target_rtcp;
         let from = Local::Media(port);
+        cx.core.in_hand = None;
         cx.core.transmits.push_back(Transmit { frame: frame.resized(len), from, to });
         cx.count(Counter::RtcpSent);
     }

@@ -364,6 +364,39 @@ impl Clients {
         Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
     }
 
+    /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so
+    /// that responses find it. It is not sent again and counts as proceeding: whatever was said
+    /// while nobody listened is not said again. False if there is no room.
+    pub(crate) fn adopt(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        (id, hop): (ClientId, Hop),
+        invite: &Message<'_>,
+        reason: &[u8],
+    ) -> bool {
+        let (timers, now) = (cx.core.sip_timers(), cx.now.mono);
+        let mut machine = InviteClient::new(now, &timers, hop.is_reliable());
+        let _ = machine.handle_response(100, now, &timers);
+        let arena = &mut cx.core.arena;
+        let Some(mut text) = arena.store(invite.bytes()) else { return false };
+        let Some(cancel) = arena.store(reason).map(Cancel::Wanted) else {
+            arena.free(&mut text);
+            return false;
+        };
+        let entry = ClientTransaction {
+            machine: Machine::Invite(machine),
+            method: Method::Invite,
+            text,
+            hop,
+            leg: LegId::NONE,
+            cseq: invite.cseq().map_or(0, |cseq| cseq.number),
+            cancel,
+            left: true,
+            answered: ArrayVec::new(),
+        };
+        self.slab.occupy_as(id.0.index(), id.0.generation(), entry)
+    }
+
     /// Ends an INVITE that is not answered: CANCEL, as soon as a provisional response allows it.
     /// `reason`: the value of its Reason header, empty for none. Nobody waits for it any more.
     pub(crate) fn cancel(&mut self, cx: &mut Cx<'_, '_>, id: ClientId, reason: &[u8]) {
@@ -535,6 +568,11 @@ fn branch(core: &Core<'_>, id: ClientId, salt: u32) -> sip::token::Token {
 fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
     let sent_by = core.advertised(hop.via);
     ViaOut { transport: Transport::Udp, sent_by, branch, rport: true }
+}
+
+/// The branch of the request `id`.
+pub(crate) fn request_branch(core: &Core<'_>, id: ClientId) -> sip::token::Token {
+    branch(core, id, REQUEST)
 }
 
 /// The Via of the ACK of a 2xx to the request `id`.

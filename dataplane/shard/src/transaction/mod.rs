@@ -7,7 +7,7 @@ mod servers;
 
 pub(crate) use clients::{
     ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,
-    lone_branch, via_of,
+    lone_branch, request_branch, via_of,
 };
 pub(crate) use servers::{Begin, ServerId, ServerTransaction, Servers};
 

@@ -163,7 +163,7 @@ impl Servers {
         let timers = cx.core.sip_timers();
         let now = cx.now.mono;
         let Some(entry) = self.get_mut(id) else {
-            cx.frames.free(frame);
+            cx.free(frame);
             return None;
         };
         let actions = match &mut entry.machine {
@@ -171,7 +171,7 @@ impl Servers {
             Machine::Other(machine) => machine.send(code, now, &timers),
         };
         if !actions.has(Actions::SEND) {
-            cx.frames.free(frame);
+            cx.free(frame);
             return None;
         }
         cx.core.arena.free(&mut entry.response);

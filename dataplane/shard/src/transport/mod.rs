@@ -40,7 +40,8 @@ impl Cx<'_, '_> {
 
     /// Sends stored bytes once more.
     pub(crate) fn resend(&mut self, hop: Hop, text: &base::Stored) {
-        let frame = crate::cx::frame_of(self.frames, self.core.arena.get(text));
+        let frame =
+            crate::cx::frame_of(self.frames, &mut self.core.in_hand, self.core.arena.get(text));
         match frame {
             Some(_) => self.count(Counter::SipRetransmitted),
             None => self.count(Counter::DiscardNoFrame),

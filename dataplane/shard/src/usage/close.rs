@@ -5,39 +5,12 @@ use base::{LegId, Wall};
 use core::net::SocketAddr;
 use wire::counter::Counter;
 use wire::event::{Cause, Event, Party, Summary};
-use wire::record::LegRecord;
 
-use super::{cut, meter, text};
+use super::{cut, meter, record, text};
 use crate::cx::Cx;
 use crate::leg::Leg;
 use crate::media::Media;
 use crate::plan::CLOSING_BYTES;
-
-/// Writes the leg's record, so that a successor can end and bill it.
-pub(crate) fn record(cx: &Cx<'_, '_>, leg: &Leg) {
-    let Some(slot) = cx.core.region.record(leg.id.index()) else { return };
-    let story = &leg.story;
-    let arena = &cx.core.arena;
-    let record = LegRecord {
-        leg: leg.id,
-        call: story.call,
-        parent: story.parent,
-        account: story.account,
-        direction: leg.direction(),
-        from: cut(text(arena.get(&story.from))),
-        to: cut(text(arena.get(&story.to))),
-        remote: leg.signalling.hop.to,
-        call_id: cut(text(arena.get(&story.call_id))),
-        created: story.created,
-        answered: story.answered,
-        ended: story.ended,
-        code: story.code,
-        cause: story.cause,
-        by: story.by,
-    };
-    // Texts are cut, so it always fits.
-    let _ = wire::record::write(slot, cx.core.epoch, &record);
-}
 
 /// The leg is over.
 pub(crate) fn close(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {

@@ -1,32 +1,55 @@
 //! What an earlier run of this region left: it is ended, billed to its last activity, and its slots
-//! are kept until their usage is released.
+//! are kept until their usage is released and their far ends are told (see `telling`).
+
+use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
-use base::{CallId, Wall};
+use base::{CallId, LegId, Wall};
 use core::net::SocketAddr;
 use wire::cell::{Cell, CellState, CellWriter, SEGMENTS_MAX, Usage};
+use wire::counter::Counter;
 use wire::event::{Cause, Direction, Event, Party, Summary};
-use wire::record::LegRecord;
+use wire::record::{FIELD_BYTES_MAX, LastWords, LegRecord};
 
 use super::meter;
-use crate::cx::Cx;
-use crate::leg::Legs;
+use crate::cx::{Core, Cx};
+use crate::leg::{Leftover, Legs};
 
-/// Ends what an earlier run left standing and tells of all that is not released.
-pub(crate) fn close_leftover_legs(cx: &mut Cx<'_, '_>, legs: &mut Legs) {
+/// Ends what an earlier run left standing and tells the controlplane of all that is not released.
+/// Slots of the legs whose far ends are to be told come back.
+pub(crate) fn close_leftover_legs(cx: &mut Cx<'_, '_>, legs: &mut Legs) -> VecDeque<u32> {
+    let mut untold = VecDeque::new();
     for slot in 0..cx.core.plan.limits.legs {
         let Some(words) = cx.core.region.cell(slot) else { continue };
-        let cell = Cell::read(words).filter(|cell| cell.state != CellState::Free);
-        if let Some(cell) = cell {
-            legs.occupy(slot, cell.epoch, cell.leg);
-            cx.core.legs_taken = legs.len();
-            close_leftover(cx, slot, &cell);
+        let leftover = match Cell::read(words).filter(|cell| cell.state != CellState::Free) {
+            Some(cell) => {
+                let untold = close_leftover(cx, slot, &cell);
+                Leftover { epoch: cell.epoch, leg: cell.leg, released: false, untold }
+            }
+            // Its usage was released before its turn to be told came.
+            None => match untold_in(cx.core, slot) {
+                Some((epoch, leg)) => Leftover { epoch, leg, released: true, untold: true },
+                None => continue,
+            },
+        };
+        legs.occupy(slot, leftover);
+        cx.core.legs_taken = legs.len();
+        if leftover.untold {
+            untold.push_back(slot);
         }
     }
+    untold
 }
 
-fn close_leftover(cx: &mut Cx<'_, '_>, at: u32, cell: &Cell) {
-    let mut bytes = [0; wire::record::FIELD_BYTES_MAX];
+fn untold_in(core: &Core<'_>, slot: u32) -> Option<(u32, LegId)> {
+    let mut bytes = [0; FIELD_BYTES_MAX];
+    let (epoch, record) = wire::record::read(core.region.record(slot)?, &mut bytes).ok()?;
+    (record.words != LastWords::None).then_some((epoch, record.leg))
+}
+
+/// True if its far end is to be told.
+fn close_leftover(cx: &mut Cx<'_, '_>, at: u32, cell: &Cell) -> bool {
+    let mut bytes = [0; FIELD_BYTES_MAX];
     let slot = cx.core.region.record(at);
     let record = slot.and_then(|slot| wire::record::read(slot, &mut bytes).ok());
     let record = record.map(|(_, record)| record).filter(|record| record.leg == cell.leg);
@@ -45,6 +68,12 @@ fn close_leftover(cx: &mut Cx<'_, '_>, at: u32, cell: &Cell) {
     if let Some(slot) = slot.filter(|_| was_open) {
         let record = LegRecord { ended, cause, by, ..record.clone() };
         let _ = wire::record::write(slot, cell.epoch, &record);
+    }
+    let untold = record.words != LastWords::None;
+    // A leg that was still to dial owes nobody a word.
+    let owed = record.direction == Direction::Inbound || record.answered.0 != 0;
+    if was_open && owed && !untold {
+        cx.count(Counter::LegUntold);
     }
     let summary = Summary {
         epoch: cell.epoch,
@@ -67,6 +96,7 @@ fn close_leftover(cx: &mut Cx<'_, '_>, at: u32, cell: &Cell) {
         usage,
     };
     cx.emit_event(&Event::Ended(summary));
+    untold
 }
 
 /// What the cell holds, closed.
@@ -103,5 +133,6 @@ fn unknown(cell: &Cell, last: Wall) -> LegRecord<'static> {
         code: 0,
         cause: Cause::Restart,
         by: Party::Switch,
+        words: LastWords::None,
     }
 }

@@ -1,0 +1,128 @@
+//! Faults of ours that end what they were about, not the process. `with_leg` contains those in a
+//! leg's behaviour; here are the others: a message on its way to its leg, a call being made, a
+//! timer, a packet, a report. What was queued by it is taken back, the frame in hand is freed,
+//! buffers that were borrowed are there again, and a call half made is unmade.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use base::{Frames, LegId, Local, Now, Received};
+use wire::counter::Counter;
+
+use crate::Shard;
+use crate::cx::{Cx, MESSAGE_BYTES};
+
+impl Shard<'_> {
+    /// Does something that is about one message, timer or report. None if a fault ended it.
+    pub(crate) fn contain<R>(
+        &mut self,
+        frames: &mut dyn Frames,
+        work: impl FnOnce(&mut Self, &mut dyn Frames) -> R,
+    ) -> Option<R> {
+        let queued = self.core.transmits.len();
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(self, &mut *frames)));
+        if outcome.is_err() {
+            self.clean_up(frames, queued);
+        }
+        outcome.ok()
+    }
+
+    #[cold]
+    fn clean_up(&mut self, frames: &mut dyn Frames, queued: usize) {
+        self.core.counters.count(Counter::FaultContained);
+        self.core.withdraw(frames, queued);
+        for (buffer, len) in [
+            (&mut self.datagram, base::frame::LARGE_BYTES),
+            (&mut self.scratch, 2 * base::frame::LARGE_BYTES),
+        ] {
+            if buffer.is_empty() {
+                *buffer = vec![0; len];
+            }
+        }
+        if let Some(mut leg) = self.making.take() {
+            leg.free_texts(&mut self.core.arena);
+            self.transactions.servers.end_unanswered(&mut self.core, leg.id);
+            let now = Now { mono: self.housekeeping_at, wall: base::Wall(0) };
+            self.media.close(&mut Cx { now, frames, core: &mut self.core }, leg.id);
+        }
+    }
+
+    /// The media packets at the head of what is left of a batch. A fault in one ends its leg, and
+    /// those behind it go on.
+    pub(crate) fn media_run(
+        &mut self,
+        now: Now,
+        batch: &[Received],
+        at: &mut usize,
+        frames: &mut dyn Frames,
+    ) {
+        loop {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                while let Some(received) = batch.get(*at)
+                    && let Local::Media(port) = received.at
+                {
+                    let mut cx = Cx { now, frames: &mut *frames, core: &mut self.core };
+                    self.media.handle(&mut cx, received, port);
+                    *at += 1;
+                }
+            }));
+            match batch.get(*at) {
+                Some(received) if outcome.is_err() => self.packet_fault(now, received, frames),
+                _ => return,
+            }
+            *at += 1;
+        }
+    }
+
+    #[cold]
+    fn packet_fault(&mut self, now: Now, received: &Received, frames: &mut dyn Frames) {
+        self.core.counters.count(Counter::FaultContained);
+        let index = received.frame.index;
+        // A packet is queued or freed last: if it is not on its way out, it is still ours.
+        if !self.core.transmits.iter().rev().take(8).any(|sent| sent.frame.index == index) {
+            frames.free(received.frame);
+        }
+        if let Local::Media(port) = received.at
+            && let Some(leg) = self.media.owner(port)
+        {
+            self.end_by_fault(now, frames, leg);
+        }
+    }
+
+    /// A fault was about this leg.
+    pub(crate) fn end_by_fault(&mut self, now: Now, frames: &mut dyn Frames, leg: LegId) {
+        self.with_leg(now, frames, leg, |leg| leg.fault());
+    }
+
+    /// Streams whose time has come. A fault in one ends its leg.
+    pub(crate) fn media_tick(&mut self, now: Now, frames: &mut dyn Frames) {
+        loop {
+            self.media.at_work = LegId::NONE;
+            let done = self.contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.media.handle_tick(&mut cx);
+            });
+            let leg = self.media.at_work;
+            if done.is_some() || leg == LegId::NONE {
+                return;
+            }
+            self.end_by_fault(now, frames, leg);
+        }
+    }
+}
+
+impl crate::cx::Core<'_> {
+    /// Takes back what a handler that failed has queued, and what it had in hand.
+    #[cold]
+    pub(crate) fn withdraw(&mut self, frames: &mut dyn Frames, queued: usize) {
+        for transmit in self.transmits.drain(queued..) {
+            frames.free(transmit.frame);
+        }
+        if let Some(frame) = self.in_hand.take() {
+            frames.free(frame);
+        }
+        // What was borrowed for writing died with the handler.
+        if self.page.is_empty() {
+            self.page = vec![0; MESSAGE_BYTES];
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a leg's record says: its story, for the CDR, and its last words, for its far end. It is
+//! written when the INVITE comes or goes, when the leg is answered and ended, and whenever the
+//! dialog's target, address or reserved CSeq numbers change; nothing is written a packet.
+
+use sip::token::{Kind, make};
+use sip::{Message, Name, Reply, reply_to};
+use wire::WireError;
+use wire::counter::Counter;
+use wire::record::{FIELD_BYTES_MAX, LastWords, LegRecord};
+
+use super::{cut, text};
+use crate::cx::{Core, Cx};
+use crate::leg::{Leg, Side, State, begin_invite};
+use crate::transaction::{request_branch, via_of};
+
+/// CSeq numbers that a record is ahead of its dialog, so that it is not written with each request.
+pub(crate) const CSEQ_AHEAD: u32 = 64;
+
+/// The Reason (RFC 3326, RFC 6432) of what ends a leg whose process died: "temporary failure"
+/// (ITU-T Q.850).
+pub(crate) const RESTARTED: &[u8] = b"Q.850;cause=41;text=\"Temporary failure\"";
+
+/// Bytes of a dialog's numbers: seven ranges of two numbers, two CSeq numbers and four flags.
+const NUMBER_BYTES: usize = 7 * 2 * 3 + 2 * 5 + 4;
+
+/// Writes the leg's record, so that a successor can bill it and tell its far end.
+pub(crate) fn record(cx: &mut Cx<'_, '_>, leg: &Leg) {
+    let Some(slot) = cx.core.region.record(leg.id.index()) else { return };
+    let (mut page, mut numbers) = ([0; FIELD_BYTES_MAX], [0; NUMBER_BYTES]);
+    let words = last_words(cx.core, leg, &mut numbers, &mut page);
+    let written = words.and_then(|words| {
+        let fields = fields(cx.core, leg, words);
+        wire::record::write(slot, cx.core.epoch, &fields)
+    });
+    if written.is_err() {
+        // The CDR comes first. Without words its texts, which are cut, always fit.
+        cx.count(Counter::RecordTooLong);
+        let fields = fields(cx.core, leg, LastWords::None);
+        let _ = wire::record::write(slot, cx.core.epoch, &fields);
+    }
+}
+
+fn fields<'a>(core: &'a Core<'_>, leg: &'a Leg, words: LastWords<'a>) -> LegRecord<'a> {
+    let (story, arena) = (&leg.story, &core.arena);
+    LegRecord {
+        leg: leg.id,
+        call: story.call,
+        parent: story.parent,
+        account: story.account,
+        direction: leg.direction(),
+        from: cut(text(arena.get(&story.from))),
+        to: cut(text(arena.get(&story.to))),
+        remote: leg.signalling.hop.to,
+        call_id: cut(text(arena.get(&story.call_id))),
+        created: story.created,
+        answered: story.answered,
+        ended: story.ended,
+        code: story.code,
+        cause: story.cause,
+        by: story.by,
+        words,
+    }
+}
+
+/// What its far end would have to be told if the leg ended now by itself.
+fn last_words<'a>(
+    core: &'a Core<'_>,
+    leg: &'a Leg,
+    numbers: &'a mut [u8; NUMBER_BYTES],
+    page: &'a mut [u8; FIELD_BYTES_MAX],
+) -> Result<LastWords<'a>, WireError> {
+    let door = leg.signalling.hop.via;
+    match (leg.state, &leg.side) {
+        (State::Arrived | State::Ringing, Side::Inbound(side)) => {
+            let invite = core.arena.get(&side.text);
+            let len = refusal(page, core, leg, invite).ok_or(WireError::TooLong)?;
+            Ok(LastWords::Refuse { door, response: &page[..len] })
+        }
+        (State::Calling, Side::Outbound(side)) => {
+            let key = &core.plan.keys.token;
+            let tag = make(Kind::Tag, leg.id.0, key);
+            let branch = request_branch(core, side.invite);
+            let via = via_of(core, leg.signalling.hop, &branch);
+            let writer = begin_invite(page, core, (leg, side), (&via, &tag));
+            let invite = writer.finish().map_err(|_| WireError::TooLong)?;
+            Ok(LastWords::Cancel { door, invite })
+        }
+        (State::Answering | State::Standing, _) => bye(core, leg, numbers),
+        // Its BYE waits for the ACK of its 2xx.
+        (State::Closing, _) if leg.signalling.accepted.is_some() => bye(core, leg, numbers),
+        _ => Ok(LastWords::None),
+    }
+}
+
+fn bye<'a>(
+    core: &'a Core<'_>,
+    leg: &'a Leg,
+    numbers: &'a mut [u8; NUMBER_BYTES],
+) -> Result<LastWords<'a>, WireError> {
+    let Some(mut dialog) = leg.signalling.dialog else { return Ok(LastWords::None) };
+    dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_AHEAD);
+    let len = wire::encode(&dialog, numbers)?;
+    let door = leg.signalling.hop.via;
+    let text = core.arena.get(&leg.signalling.text);
+    Ok(LastWords::Bye { door, numbers: &numbers[..len], text })
+}
+
+/// The final response to an INVITE that nobody will answer any more.
+fn refusal(out: &mut [u8], core: &Core<'_>, leg: &Leg, invite: &[u8]) -> Option<usize> {
+    let message = Message::parse(invite).ok()?;
+    let tag = make(Kind::Tag, leg.id.0, &core.plan.keys.token);
+    let reply = Reply::new(500, Some(&tag), Some(leg.signalling.hop.to));
+    let writer = reply_to(out, &message, &reply).field(Name::Reason, RESTARTED);
+    writer.finish().ok().map(<[u8]>::len)
+}
