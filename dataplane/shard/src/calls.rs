@@ -131,13 +131,16 @@ impl<'m> Shard<'m> {
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
+                known: true,
             };
-            self.transactions.servers.begin(&begin).ok_or(NO_ROOM)
+            self.transactions.servers.begin(cx.core, &begin).ok_or(NO_TRANSACTION)
         });
         let server = match server {
             Ok(server) => server,
             Err(refused) => {
-                cx.count(Counter::DiscardNoRoom);
+                if refused == NO_ROOM {
+                    cx.count(Counter::DiscardNoRoom);
+                }
                 leg.free_texts(&mut cx.core.arena);
                 self.media.close(&mut cx, id);
                 return Err(refused);
@@ -389,6 +392,10 @@ fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<
 
 /// There is no room for what must be kept.
 const NO_ROOM: Refused = Refused { why: "no room", ..Refused::new(503, Cause::Overload) };
+
+/// The transactions are all under way.
+const NO_TRANSACTION: Refused =
+    Refused { why: "no room for another transaction", ..Refused::new(503, Cause::Overload) };
 
 /// Keeps what the leg needs of its INVITE: an error if there is no room for it, or if it makes no
 /// dialog.

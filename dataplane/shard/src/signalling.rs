@@ -15,9 +15,9 @@ use crate::handoff::Handoff;
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
-use crate::transaction::{ClientId, Report};
+use crate::transaction::{ClientId, Repeated, Report};
 use crate::transport::Datagram;
-use crate::transport::demux::{Owned, owner};
+use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::reply::{ALLOW, CHECKS};
 use crate::usage::{cut, text};
 
@@ -67,6 +67,9 @@ impl Shard<'_> {
         match (message.is_request(), owner.what) {
             (true, Owned::Leg(leg)) => self.request(now, frames, datagram, &message, Some(leg)),
             (true, _) => self.request(now, frames, datagram, &message, None),
+            (false, Owned::Client(id)) if !self.transactions.clients.has(id) => {
+                self.stray(now, frames, id, &message);
+            }
             (false, Owned::Client(id)) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 let outcome = self.transactions.clients.handle_response(&mut cx, id, &message);
@@ -83,6 +86,20 @@ impl Shard<'_> {
                 }
             }
             (false, _) => self.core.counters.count(Counter::DiscardSipStray),
+        }
+    }
+
+    /// A response to a request whose transaction is gone: a repeated 2xx to INVITE is acknowledged
+    /// by its dialog.
+    fn stray(&mut self, now: Now, frames: &mut dyn Frames, id: ClientId, message: &Message<'_>) {
+        let success = matches!(message.status(), Some(200..300));
+        let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let leg = caller_leg(&self.core.plan, message).filter(|_| success && invite);
+        let known = leg.is_some_and(|leg| {
+            self.with_leg(now, frames, leg, |leg| leg.answered_again(id, message))
+        });
+        if !known {
+            self.core.counters.count(Counter::DiscardSipStray);
         }
     }
 
@@ -145,11 +162,11 @@ impl Shard<'_> {
         };
         if let Some(server) = self.transactions.servers.find(key) {
             let mut cx = Cx { now, frames, core: &mut self.core };
-            if self.transactions.servers.handle_request(&mut cx, server, ack) {
-                // The ACK of a 2xx with its INVITE's branch (RFC 2543 peers do that).
-                self.ack(now, frames, message, leg);
-            }
-            return;
+            return match self.transactions.servers.handle_request(&mut cx, server, ack) {
+                Repeated::Ack => self.ack(now, frames, message, leg),
+                Repeated::Again(code) => cx.answer_again(datagram, message, code),
+                Repeated::Absorbed => {}
+            };
         }
         if ack {
             return self.ack(now, frames, message, leg);

@@ -64,6 +64,7 @@ counters! {
     JoinStanding = "legs_joined", "Legs joined with another one now";
     PortSpare = "media_ports_spare", "Media ports open and unused";
     TransactionStanding = "sip_transactions_standing", "SIP transactions standing now";
+    TransactionEvicted = "sip_transactions_evicted_total", "Finished transactions that made room early";
     EventPushed = "events_sent_total", "Events handed to the controlplane";
     CommandTaken = "commands_received_total", "Commands taken from the controlplane";
     HandoffSent = "handoffs_sent_total", "Messages handed to other shards";
@@ -99,6 +100,7 @@ counters! {
     RefusedNoPort = "refusals_total" "no_port", "New calls refused: no media port";
     RefusedNoCell = "refusals_total" "no_cell", "New calls refused: no usage cell or credit for its closing events";
     RefusedNoController = "refusals_total" "no_controller", "New calls refused: the controlplane did not take them";
+    RefusedNoTransaction = "refusals_total" "no_transaction", "Requests refused: no room for another transaction";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
     LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
     TableApplied = "tables_applied_total", "Published tables applied";
