@@ -16,6 +16,7 @@ mod early_media;
 mod failover;
 mod families;
 mod fault;
+mod finished_transactions;
 mod fork;
 mod handles;
 mod hearing;

@@ -57,6 +57,12 @@ impl<T> Slab<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// Slots, taken or not; indices are below it.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -134,15 +134,7 @@ impl<'m> Shard<'m> {
         };
         let (id, hop) = (place.0, datagram.hop);
         let trusted = self.trusts(route, hop.to.ip());
-        let side = Side::Inbound(Inbound {
-            invite: ServerId::NONE,
-            text: base::Stored::default(),
-            max_forwards: message.max_forwards().unwrap_or(70),
-            route,
-            trusted,
-            hides: hides_caller(message, trusted),
-            is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
-        });
+        let side = Side::Inbound(inbound(call, route, trusted));
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
         leg.session.agreed = taken.session;
         let media = self.core.media_index(hop.via);
@@ -161,13 +153,16 @@ impl<'m> Shard<'m> {
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
+                known: !leg.is_stranger(),
             };
-            self.transactions.servers.begin(&begin).ok_or(NO_ROOM)
+            self.transactions.servers.begin(cx.core, &begin).ok_or(NO_TRANSACTION)
         });
         let server = match server {
             Ok(server) => server,
             Err(refused) => {
-                cx.count(Counter::DiscardNoRoom);
+                if refused == NO_ROOM {
+                    cx.count(Counter::DiscardNoRoom);
+                }
                 leg.free_texts(&mut cx.core.arena);
                 self.media.close(&mut cx, id);
                 self.making = None;
@@ -396,6 +391,19 @@ impl<'m> Shard<'m> {
     }
 }
 
+fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inbound {
+    let NewCall { datagram, message, .. } = *call;
+    Inbound {
+        invite: ServerId::NONE,
+        text: base::Stored::default(),
+        max_forwards: message.max_forwards().unwrap_or(70),
+        route,
+        trusted,
+        hides: hides_caller(message, trusted),
+        is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
+    }
+}
+
 fn outbound(wish: &Originate<'_>, targets: wire::command::Targets) -> Outbound {
     Outbound {
         invite: ClientId::NONE,
@@ -466,6 +474,10 @@ const NOT_FROM: &str = "this address may not call there";
 const NOBODY: &str = "nobody is there";
 /// There is no room for what must be kept.
 const NO_ROOM: Refused = Refused { why: "no room", ..Refused::new(503, Cause::Overload) };
+
+/// The transactions are all under way.
+const NO_TRANSACTION: Refused =
+    Refused { why: "no room for another transaction", ..Refused::new(503, Cause::Overload) };
 
 /// Keeps what the leg needs of its INVITE: an error if there is no room for it, or if it makes no
 /// dialog.

@@ -104,7 +104,7 @@ impl<'m> Shard<'m> {
             legs: Legs::new(plan.shard, limits.legs, first),
             transactions: Transactions {
                 servers: Servers::new(limits.transactions),
-                clients: Clients::new(limits.transactions, first),
+                clients: Clients::new(limits.client_transactions(), first),
             },
             media,
             routes: Routes::new(plan.keys.table),

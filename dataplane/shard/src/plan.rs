@@ -116,7 +116,7 @@ impl Limits {
     /// For so many legs; everything else in proportion.
     #[must_use]
     pub fn for_legs(legs: u32, transactions: u32) -> Self {
-        let (legs_bytes, messages) = (legs as usize * 3_072, transactions as usize * 1_024);
+        let (legs_bytes, messages) = (legs as usize * 3_072, transactions as usize * 512);
         Self {
             legs,
             transactions,
@@ -134,14 +134,24 @@ impl Limits {
         self.legs as usize + usize::from(self.spare_ports) * addresses
     }
 
+    /// Of `transactions`, those for requests of ours. A call that is relayed has two on the side
+    /// that asks us, its INVITE and its BYE, and one that lasts on the other: the INVITE; a BYE of
+    /// ours is over with its answer.
+    #[must_use]
+    pub(crate) fn client_transactions(&self) -> u32 {
+        self.transactions.div_ceil(2).max(1_024).min(self.transactions)
+    }
+
     /// Bytes taken at birth, about.
     #[must_use]
     pub fn footprint(&self, shards: u8) -> usize {
         let per_leg = size_of::<crate::leg::Entry>() + size_of::<crate::media::Stream>() + 64;
-        let server = size_of::<crate::transaction::ServerTransaction>() + 48;
-        let client = size_of::<crate::transaction::ClientTransaction>() + 24;
+        // With their timers, places in the list of the finished ones, and (servers) two keys.
+        let server = size_of::<crate::transaction::ServerTransaction>() + 8 + 36 + 64;
+        let client = size_of::<crate::transaction::ClientTransaction>() + 8 + 36;
         self.legs as usize * per_leg
-            + self.transactions as usize * (server + client)
+            + self.transactions as usize * server
+            + self.client_transactions() as usize * client
             + self.arena_bytes
             + self.event_bytes
             + self.handoff_bytes * usize::from(shards)

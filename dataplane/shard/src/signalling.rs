@@ -15,9 +15,9 @@ use crate::handoff::Handoff;
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
-use crate::transaction::{ClientId, Report};
+use crate::transaction::{ClientId, Repeated, Report};
 use crate::transport::Datagram;
-use crate::transport::demux::{Owned, owner};
+use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
 use crate::transport::reply::{ALLOW, CHECKS};
 use crate::usage::{cut, text};
@@ -141,6 +141,9 @@ impl Shard<'_> {
         match (message.is_request(), owner.what) {
             (true, Owned::Leg(leg)) => self.request(now, frames, datagram, &message, Some(leg)),
             (true, _) => self.request(now, frames, datagram, &message, None),
+            (false, Owned::Client(id)) if !self.transactions.clients.has(id) => {
+                self.stray(now, frames, id, &message);
+            }
             (false, Owned::Client(id)) => {
                 if self.transactions.clients.is_from_target(id, datagram.hop.to) {
                     self.proven(now, datagram);
@@ -177,6 +180,20 @@ impl Shard<'_> {
             && message.method().is_some_and(|method| method != Method::Ack);
         if can_be_answered && self.may_answer(now, datagram) {
             self.cx(now, frames).answer(datagram, message, 513);
+        }
+    }
+
+    /// A response to a request whose transaction is gone: a repeated 2xx to INVITE is acknowledged
+    /// by its dialog.
+    fn stray(&mut self, now: Now, frames: &mut dyn Frames, id: ClientId, message: &Message<'_>) {
+        let success = matches!(message.status(), Some(200..300));
+        let invite = message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
+        let leg = caller_leg(&self.core.plan, message).filter(|_| success && invite);
+        let known = leg.is_some_and(|leg| {
+            self.with_leg(now, frames, leg, |leg| leg.answered_again(id, message))
+        });
+        if !known {
+            self.core.counters.count(Counter::DiscardSipStray);
         }
     }
 
@@ -237,11 +254,11 @@ impl Shard<'_> {
         };
         if let Some(server) = self.transactions.servers.find(key) {
             let mut cx = Cx { now, frames, core: &mut self.core };
-            if self.transactions.servers.handle_request(&mut cx, server, ack) {
-                // The ACK of a 2xx with its INVITE's branch (RFC 2543 peers do that).
-                self.ack(now, frames, message, leg);
-            }
-            return;
+            return match self.transactions.servers.handle_request(&mut cx, server, ack) {
+                Repeated::Ack => self.ack(now, frames, message, leg),
+                Repeated::Again(code) => cx.answer_again(datagram, message, code),
+                Repeated::Absorbed => {}
+            };
         }
         let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
         if let Some(leg) = leg {

@@ -183,8 +183,8 @@ fn say_refusal(
         return Some(());
     }
     let hop = response_hop(&message, hop);
-    let begin = Begin { invite: true, key, merge: None, hop, leg: LegId::NONE };
-    let server = servers.begin(&begin);
+    let begin = Begin { invite: true, key, merge: None, hop, leg: LegId::NONE, known: true };
+    let server = servers.begin(cx.core, &begin);
     let frame = crate::cx::frame_of(cx.frames, &mut cx.core.in_hand, response);
     match (server, frame) {
         (Some(server), Some(frame)) => servers.send(cx, server, 500, frame).map(|_| ()),

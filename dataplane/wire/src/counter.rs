@@ -65,6 +65,7 @@ counters! {
     PortSpare = "media_ports_spare", "Media ports open and unused";
     PortRefused = "media_ports_refused", "Media port pairs that the system refused; they are asked for again";
     TransactionStanding = "sip_transactions_standing", "SIP transactions standing now";
+    TransactionEvicted = "sip_transactions_evicted_total", "Finished transactions that made room early";
     EventPushed = "events_sent_total", "Events handed to the controlplane";
     CommandTaken = "commands_received_total", "Commands taken from the controlplane";
     HandoffSent = "handoffs_sent_total", "Messages handed to other shards";
@@ -103,6 +104,7 @@ counters! {
     RefusedNoController = "refusals_total" "no_controller", "New calls refused: the controlplane did not take them";
     RefusedUnknown = "refusals_total" "unknown_destination", "INVITEs to nobody's number or domain";
     RefusedSource = "refusals_total" "source_not_allowed", "INVITEs from where their destination takes none";
+    RefusedNoTransaction = "refusals_total" "no_transaction", "Requests refused: no room for another transaction";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
     LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
     FaultContained = "faults_total", "Messages, timers and reports given up for a fault of ours";

@@ -14,12 +14,16 @@ use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
 };
 use crate::transport::Datagram;
+use crate::transport::guard::Standing;
 use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
 /// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
 const SHARE_RATE: u32 = 4;
 pub(super) const SHARE_BURST: u32 = 32;
+
+/// Why a request is refused for which there is no transaction.
+const NO_TRANSACTION: &[u8] = b"no room for another transaction";
 
 /// A request whose To tag is the leg's.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +104,7 @@ impl LegMut<'_, '_> {
     /// its share of it: then it is answered without one.
     fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
         if !self.may_take_transaction() {
-            self.cx.count(Counter::DiscardNoRoom);
+            self.cx.count(Counter::RefusedNoTransaction);
             return None;
         }
         let Request { datagram, message, key } = *request;
@@ -110,12 +114,9 @@ impl LegMut<'_, '_> {
             merge: None,
             hop: response_hop(message, datagram.hop),
             leg: self.leg.id,
+            known: datagram.standing != Standing::Stranger,
         };
-        let server = self.transactions.servers.begin(&begin);
-        if server.is_none() {
-            self.cx.count(Counter::DiscardNoRoom);
-        }
-        server
+        self.transactions.servers.begin(self.cx.core, &begin)
     }
 
     /// A leg's share of the transactions, which others need too: whatever its far end asks for, it
@@ -134,6 +135,19 @@ impl LegMut<'_, '_> {
         match self.open(request) {
             Some(server) => self.respond_in(server, request, code, more),
             None => self.cx.answer(request.datagram, request.message, code),
+        }
+    }
+
+    /// Answers the request by this status and nothing more.
+    pub(crate) fn respond_short(&mut self, request: &Request<'_>, code: u16) {
+        let Some(server) = self.open(request) else {
+            return self.cx.answer(request.datagram, request.message, code);
+        };
+        match self.cx.compose_short(request.datagram, request.message, code) {
+            Some(frame) => {
+                self.transactions.servers.send_short(&mut self.cx, server, code, frame);
+            }
+            None => self.unheard(server, request.message),
         }
     }
 
@@ -182,7 +196,7 @@ impl LegMut<'_, '_> {
 
     fn bye(&mut self, request: &Request<'_>) {
         self.keep_reason(request.message);
-        self.respond(request, 200, |writer| writer);
+        self.respond_short(request, 200);
         if self.leg.is_waiting() {
             // The caller may end an early dialog by BYE too (RFC 3261 section 15).
             return self.canceled(request.message);
@@ -223,7 +237,7 @@ impl LegMut<'_, '_> {
         if !self.leg.is_up() && !has_body(request.message) {
             // A refresh of the target or of the connected line while it rings.
             self.move_target(request.message);
-            return self.respond(request, 200, |writer| writer);
+            return self.respond_short(request, 200);
         }
         self.change(request);
     }
@@ -243,7 +257,7 @@ impl LegMut<'_, '_> {
         };
         let Some(server) = self.open(request) else {
             return self.cx.answer_with(request.datagram, message, 500, |writer| {
-                writer.field(Name::RetryAfter, b"5")
+                warning(writer.field(Name::RetryAfter, b"5"), 399, NO_TRANSACTION)
             });
         };
         let exchanged = match self.read_change(message) {
@@ -401,6 +415,22 @@ impl LegMut<'_, '_> {
             writer.finish().ok().map(<[u8]>::len)
         });
         self.cx.send_sip(hop, frame);
+    }
+
+    /// A 2xx came again whose INVITE's transaction is gone: its ACK goes again, as long as the
+    /// dialog stands.
+    pub(crate) fn answered_again(&mut self, invite: ClientId, message: &Message<'_>) {
+        let signalling = &self.leg.signalling;
+        let dialog = signalling.dialog.filter(|dialog| dialog.confirmed && !self.leg.is_over());
+        let number = message.cseq().map_or(0, |cseq| cseq.number);
+        let ours = dialog.is_some_and(|dialog| {
+            let id = dialog.id(self.cx.core.arena.get(&signalling.text));
+            id.remote_tag == message.to_tag().unwrap_or_default() && number <= dialog.local_cseq
+        });
+        match ours {
+            true => self.send_ack(invite, number),
+            false => self.cx.count(Counter::DiscardSipStray),
+        }
     }
 
     /// BYE, with the Reason that the other side ended with.

@@ -62,7 +62,7 @@ impl LegMut<'_, '_> {
         let message = request.message;
         if message.body().is_empty() {
             // A keep-alive of old phones.
-            return self.respond(request, 200, |writer| writer);
+            return self.respond_short(request, 200);
         }
         let Some(digit) = digit_of(message) else {
             return self.respond(request, 415, |writer| {
@@ -71,13 +71,13 @@ impl LegMut<'_, '_> {
         };
         match self.carry(digit) {
             Carried::Taken => {}
-            Carried::Unheard => return self.respond(request, 415, |writer| writer),
+            Carried::Unheard => return self.respond_short(request, 415),
             Carried::Full => {
                 return self
                     .respond(request, 503, |writer| writer.field(sip::Name::RetryAfter, b"1"));
             }
         }
-        self.respond(request, 200, |writer| writer);
+        self.respond_short(request, 200);
         let (call, at) = (self.leg.story.call, self.stamp());
         self.cx.emit_optional(&Event::Digit { call, at, digit: digit.digit });
     }

@@ -172,7 +172,7 @@ impl LegMut<'_, '_> {
         };
         self.forget_accepted();
         let machine = sip::txn::Accepted2xx::new(self.cx.now.mono, &timers);
-        self.leg.signalling.accepted = Some(Accepted { machine, text, hop, cseq });
+        self.leg.signalling.accepted = Some(Accepted { machine, text, hop, server, cseq });
         true
     }
 
@@ -180,6 +180,7 @@ impl LegMut<'_, '_> {
     pub(crate) fn forget_accepted(&mut self) {
         if let Some(mut accepted) = self.leg.signalling.accepted.take() {
             self.cx.core.arena.free(&mut accepted.text);
+            self.transactions.servers.heard(self.cx.core, accepted.server);
         }
     }
 

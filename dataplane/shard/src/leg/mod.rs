@@ -135,6 +135,8 @@ pub(crate) struct Accepted {
     pub(crate) machine: Accepted2xx,
     pub(crate) text: Stored,
     pub(crate) hop: Hop,
+    /// The INVITE's transaction.
+    pub(crate) server: ServerId,
     /// CSeq number of its INVITE, which the ACK repeats.
     pub(crate) cseq: u32,
 }

@@ -16,6 +16,7 @@ use sip::txn::{Actions, Client, InviteClient, Timers};
 use sip::{Message, Name, Transport, ViaOut, Writer};
 use wire::counter::Counter;
 
+use super::finished::Finished;
 use crate::cx::{Core, Cx};
 use crate::transport::policy::towards;
 
@@ -117,6 +118,7 @@ pub(crate) struct ClientTransaction {
 pub(crate) struct Clients {
     slab: Slab<ClientTransaction>,
     timers: Wheel,
+    finished: Finished,
 }
 
 impl ClientTransaction {
@@ -147,12 +149,22 @@ impl ClientTransaction {
             Machine::Other(_) => false,
         }
     }
+
+    /// Nothing is under way, its CANCEL included.
+    fn is_finished(&self) -> bool {
+        let canceling = match &self.cancel {
+            Cancel::Sent(machine, _) => machine.state() != sip::txn::client::State::Completed,
+            _ => false,
+        };
+        self.is_quiet() && !canceling
+    }
 }
 
 impl Clients {
     /// `first`: the first generation, another one in each run.
     pub(crate) fn new(limit: u32, first: u32) -> Self {
-        Self { slab: Slab::with_generation(limit, first), timers: Wheel::new(limit) }
+        let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
+        Self { slab, timers, finished: Finished::new(limit) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -165,7 +177,22 @@ impl Clients {
 
     /// Every request is answered.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.slab.iter().all(|(_, entry)| entry.is_quiet())
+        // All that is finished is quiet: the rest is few, where there is any.
+        self.slab.len() == self.finished.len()
+            || self.slab.iter().all(|(_, entry)| entry.is_quiet())
+    }
+
+    /// Whether this transaction still stands.
+    pub(crate) fn has(&self, id: ClientId) -> bool {
+        self.index(id).is_some()
+    }
+
+    /// Gives the slot (and the texts) of the oldest finished one back. False if there is none.
+    fn evict(&mut self, core: &mut Core<'_>) -> bool {
+        let Some(oldest) = self.finished.oldest() else { return false };
+        core.counters.count(Counter::TransactionEvicted);
+        self.remove(core, self.id(core, oldest));
+        true
     }
 
     fn index(&self, id: ClientId) -> Option<u32> {
@@ -190,8 +217,11 @@ impl Clients {
         (method, leg, hop, cseq): (Method, LegId, Hop, u32),
         write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
     ) -> Option<ClientId> {
+        if self.slab.is_full() {
+            self.evict(cx.core);
+        }
         let Some((index, generation)) = self.slab.vacant() else {
-            cx.count(Counter::DiscardNoRoom);
+            cx.count(Counter::RefusedNoTransaction);
             return None;
         };
         let id = ClientId(LegId::new(cx.core.plan.shard, generation, index));
@@ -238,7 +268,7 @@ impl Clients {
             if let Cancel::Sent(machine, _) = &mut entry.cancel {
                 let _ = machine.handle_response(code, now, &timers);
             }
-            self.rearm(id);
+            self.rearm(cx.core, id);
             return None;
         }
         if cseq.method != entry.method.sip() || cseq.number != entry.cseq {
@@ -262,7 +292,7 @@ impl Clients {
         if code < 200 {
             self.cancel_if_wanted(cx, id);
         }
-        self.rearm(id);
+        self.rearm(cx.core, id);
         outcome
     }
 
@@ -324,7 +354,7 @@ impl Clients {
         if actions.has(Actions::END) {
             self.remove(cx.core, id);
         } else {
-            self.rearm(id);
+            self.rearm(cx.core, id);
         }
         let told = actions.has(Actions::TIMEOUT) && leg != LegId::NONE;
         told.then_some(Outcome { id, leg, method, cseq, report: Report::Timeout })
@@ -406,7 +436,7 @@ impl Clients {
             entry.cancel = Cancel::Wanted(cx.core.arena.store(reason).unwrap_or_default());
         }
         self.cancel_if_wanted(cx, id);
-        self.rearm(id);
+        self.rearm(cx.core, id);
     }
 
     /// Another target is tried: this one is not asked again, cancelled if it speaks after all, and
@@ -502,10 +532,14 @@ impl Clients {
         }
     }
 
-    fn rearm(&mut self, id: ClientId) {
-        if let Some(index) = self.index(id) {
-            let deadline = self.slab.get(index).map_or(Mono::NEVER, ClientTransaction::deadline);
-            self.timers.set(index, deadline);
+    /// Sets its timer; once it is finished, what no repetition needs is given back.
+    fn rearm(&mut self, core: &mut Core<'_>, id: ClientId) {
+        let Some(index) = self.index(id) else { return };
+        let Some(entry) = self.slab.get_mut(index) else { return };
+        self.timers.set(index, entry.deadline());
+        if entry.is_finished() && !self.finished.has(index) {
+            shrink(core, &mut entry.text);
+            self.finished.push(index, false);
         }
     }
 
@@ -518,7 +552,30 @@ impl Clients {
             Cancel::Wanted(text) | Cancel::Sent(_, text) => core.arena.free(text),
         }
         self.timers.cancel(index);
+        self.finished.remove(index);
     }
+}
+
+/// Leaves of an INVITE what its ACK and the BYE of an answer nobody wants are made of (RFC 3261
+/// sections 12.1.2 and 17.1.1.3): no description, no list of what we support.
+fn shrink(core: &mut Core<'_>, text: &mut Stored) {
+    const KEPT: [Name; 6] =
+        [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq, Name::Route];
+    let mut page = core::mem::take(&mut core.page);
+    let len = Message::parse(core.arena.get(text)).ok().and_then(|invite| {
+        let mut writer = Writer::new(&mut page).request_line(invite.method()?, invite.uri_raw());
+        for header in invite.headers().filter(|header| KEPT.contains(&header.name)) {
+            writer = writer.copy_value(header.name, header.value);
+        }
+        writer.finish().ok().map(<[u8]>::len)
+    });
+    // Where there is no room for the short one, the long one stays.
+    let short = len.filter(|len| *len < text.len()).and_then(|len| core.arena.store(&page[..len]));
+    if let Some(short) = short {
+        core.arena.free(text);
+        *text = short;
+    }
+    core.page = page;
 }
 
 /// The value of Reason that its CANCEL carries, or will.

@@ -2,8 +2,11 @@
 
 use base::{Frame, Hop, IndexMap, LegId, Mono, Slab, Stored, Wheel};
 use sip::key::TransactionKey;
-use sip::txn::{Actions, InviteServer, Server};
+use sip::txn::{Actions, InviteServer, Server, invite_server, server};
+use wire::counter::Counter;
 
+use super::finished::Finished;
+use super::share::{Account, Shares};
 use crate::cx::{Core, Cx};
 
 /// Names a server transaction for as long as it lives.
@@ -22,11 +25,16 @@ impl ServerId {
 #[derive(Debug)]
 pub(crate) struct ServerTransaction {
     key: TransactionKey,
-    /// The same request that came another way (RFC 3261 section 8.2.2.2); INVITE only.
-    merge: Option<TransactionKey>,
+    /// The same request that came another way (RFC 3261 section 8.2.2.2), hashed under our key; 0
+    /// for none. INVITE only.
+    merge: u64,
     machine: Machine,
-    /// Last response sent.
+    /// Last response sent, where a repetition cannot be answered by its status alone.
     response: Stored,
+    /// Status of the final response that is not kept, because its request says the rest; 0 for
+    /// none.
+    short: u16,
+    account: Account,
     /// Where responses go.
     hop: Hop,
     /// The leg it is for, while there is one.
@@ -39,6 +47,18 @@ enum Machine {
     Other(Server),
 }
 
+impl ServerTransaction {
+    /// Nothing was said in it yet.
+    fn is_unanswered(&self) -> bool {
+        match &self.machine {
+            Machine::Invite(machine) => {
+                machine.state() == invite_server::State::Proceeding && self.response.is_empty()
+            }
+            Machine::Other(machine) => machine.state() == server::State::Trying,
+        }
+    }
+}
+
 /// What begins a server transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Begin {
@@ -47,6 +67,19 @@ pub(crate) struct Begin {
     pub(crate) merge: Option<TransactionKey>,
     pub(crate) hop: Hop,
     pub(crate) leg: LegId,
+    /// Whoever asks is no stranger: all of the table is there for it.
+    pub(crate) known: bool,
+}
+
+/// What a request that came again, or an ACK, is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeated {
+    /// Nobody else: the transaction has done what there was to do.
+    Absorbed,
+    /// The leg: an ACK with its INVITE's branch, as RFC 2543 peers send it for a 2xx.
+    Ack,
+    /// It is to be answered with this status again, and nothing but what it says itself.
+    Again(u16),
 }
 
 #[derive(Debug)]
@@ -54,6 +87,8 @@ pub(crate) struct Servers {
     slab: Slab<ServerTransaction>,
     keys: IndexMap,
     timers: Wheel,
+    finished: Finished,
+    shares: Shares,
 }
 
 impl Machine {
@@ -61,6 +96,20 @@ impl Machine {
         match self {
             Self::Invite(machine) => machine.deadline(),
             Self::Other(machine) => machine.deadline(),
+        }
+    }
+
+    /// Only repetitions are waited for. A 2xx to INVITE is not finished by itself: a repetition of
+    /// its INVITE would begin a second call until the far end has heard of it ([`Servers::heard`]).
+    fn is_finished(&self, stranger: bool) -> bool {
+        match self {
+            Self::Invite(machine) => match machine.state() {
+                invite_server::State::Confirmed => true,
+                // A refusal that no stranger acknowledges holds no room.
+                invite_server::State::Completed => stranger,
+                _ => false,
+            },
+            Self::Other(machine) => machine.state() == server::State::Completed,
         }
     }
 }
@@ -73,6 +122,8 @@ impl Servers {
             // way.
             keys: IndexMap::new(limit as usize * 2),
             timers: Wheel::new(limit),
+            finished: Finished::new(limit),
+            shares: Shares::new(limit),
         }
     }
 
@@ -92,7 +143,8 @@ impl Servers {
 
     /// The transaction of the same request that came by another way.
     pub(crate) fn find_merged(&self, merge: TransactionKey) -> Option<ServerId> {
-        let is = |index: u32| self.slab.get(index).is_some_and(|entry| entry.merge == Some(merge));
+        let merge_short = merge.short();
+        let is = |index: u32| self.slab.get(index).is_some_and(|entry| entry.merge == merge_short);
         self.keys.find(merge.short(), is).and_then(|index| self.id(index))
     }
 
@@ -109,21 +161,68 @@ impl Servers {
         self.slab.get(self.slab.live(id.index, id.generation)?)
     }
 
-    /// None if the table is full.
-    pub(crate) fn begin(&mut self, begin: &Begin) -> Option<ServerId> {
-        let Begin { invite, key, merge, hop, leg } = *begin;
+    /// None if whoever asks has its share of the table, or if it is full of unfinished ones
+    /// (counted).
+    pub(crate) fn begin(&mut self, core: &mut Core<'_>, begin: &Begin) -> Option<ServerId> {
+        let Begin { invite, key, merge, hop, leg, known } = *begin;
+        let account = match known {
+            true => Account::KNOWN,
+            false => Account::of(hop.to, core.plan.keys.table),
+        };
+        let open = self.slab.len() - self.finished.len();
+        if !self.shares.may_begin(account, open) || !self.make_room(core) {
+            core.counters.count(Counter::RefusedNoTransaction);
+            return None;
+        }
         let machine = match invite {
             true => Machine::Invite(InviteServer::new(hop.is_reliable())),
             false => Machine::Other(Server::new(hop.is_reliable())),
         };
-        let response = Stored::default();
-        let transaction = ServerTransaction { key, merge, machine, response, hop, leg };
+        let (response, short) = (Stored::default(), 0);
+        let merge = merge.map_or(0, TransactionKey::short);
+        let transaction =
+            ServerTransaction { key, merge, machine, response, short, account, hop, leg };
         let index = self.slab.insert(transaction)?;
+        self.shares.begin(account);
         self.keys.insert(key.short(), index);
-        if let Some(merge) = merge {
-            self.keys.insert(merge.short(), index);
+        if merge != 0 {
+            self.keys.insert(merge, index);
         }
         self.id(index)
+    }
+
+    /// A free slot: where there is none, the oldest finished one's.
+    fn make_room(&mut self, core: &mut Core<'_>) -> bool {
+        if !self.slab.is_full() {
+            return true;
+        }
+        let Some(oldest) = self.finished.oldest() else { return false };
+        core.counters.count(Counter::TransactionEvicted);
+        self.remove(core, oldest);
+        true
+    }
+
+    /// The far end has heard our 2xx to its INVITE (its ACK came, or nothing will): repetitions of
+    /// the INVITE are all that the transaction waits for.
+    pub(crate) fn heard(&mut self, core: &mut Core<'_>, id: ServerId) {
+        if let Some(index) = self.slab.live(id.index, id.generation) {
+            self.finish(core, index);
+        }
+    }
+
+    /// Only repetitions are waited for: what no repetition needs is given back.
+    fn finish(&mut self, core: &mut Core<'_>, index: u32) {
+        let Some(entry) = self.slab.get_mut(index) else { return };
+        if matches!(&entry.machine, Machine::Invite(machine)
+            if machine.state() != invite_server::State::Completed)
+        {
+            core.arena.free(&mut entry.response);
+        }
+        if self.finished.has(index) {
+            return;
+        }
+        self.shares.end(entry.account);
+        self.finished.push(index, entry.account.is_stranger());
     }
 
     /// The leg that the request is for; none once it is over.
@@ -136,19 +235,28 @@ impl Servers {
         self.get(id).map(|entry| entry.hop)
     }
 
-    /// A retransmission, or the ACK of a refusal. True if it is an ACK for the leg (one with its
-    /// INVITE's branch, as RFC 2543 peers send it for a 2xx).
-    pub(crate) fn handle_request(&mut self, cx: &mut Cx<'_, '_>, id: ServerId, ack: bool) -> bool {
+    /// A retransmission, or the ACK of a refusal.
+    pub(crate) fn handle_request(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        id: ServerId,
+        ack: bool,
+    ) -> Repeated {
         let timers = cx.core.sip_timers();
         let now = cx.now.mono;
-        let Some(entry) = self.get_mut(id) else { return false };
+        let Some(entry) = self.get_mut(id) else { return Repeated::Absorbed };
         let actions = match &mut entry.machine {
             Machine::Invite(machine) if ack => machine.handle_ack(now, &timers),
             Machine::Invite(machine) => machine.handle_request(now, &timers),
             Machine::Other(machine) => machine.handle_request(now, &timers),
         };
+        let short = entry.short;
         self.act(cx, id.index, actions);
-        actions.has(Actions::PASS) && ack
+        match short {
+            _ if actions.has(Actions::PASS) && ack => Repeated::Ack,
+            1.. if actions.has(Actions::RESEND) => Repeated::Again(short),
+            _ => Repeated::Absorbed,
+        }
     }
 
     /// Sends a response in its transaction: `frame` holds it. The hop it went to; None if it came
@@ -158,6 +266,28 @@ impl Servers {
         cx: &mut Cx<'_, '_>,
         id: ServerId,
         code: u16,
+        frame: Frame,
+    ) -> Option<Hop> {
+        self.send_kept(cx, id, (code, true), frame)
+    }
+
+    /// The same for a final response that its request says all of but the status: that alone is
+    /// kept.
+    pub(crate) fn send_short(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        id: ServerId,
+        code: u16,
+        frame: Frame,
+    ) -> Option<Hop> {
+        self.send_kept(cx, id, (code, false), frame)
+    }
+
+    fn send_kept(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        id: ServerId,
+        (code, whole): (u16, bool),
         frame: Frame,
     ) -> Option<Hop> {
         let timers = cx.core.sip_timers();
@@ -175,9 +305,18 @@ impl Servers {
             return None;
         }
         cx.core.arena.free(&mut entry.response);
-        // Without room the response goes out once; the peer asks again and is told again by the
-        // leg.
-        entry.response = cx.core.arena.store(cx.frames.bytes(frame)).unwrap_or_default();
+        let invite = matches!(entry.machine, Machine::Invite(_));
+        match (invite, code) {
+            // A 2xx is repeated by its leg (RFC 3261 section 13.3.1.4).
+            (true, 200..300) => {}
+            (false, 200..) if !whole => entry.short = code,
+            // Without room the response goes out once; the peer asks again and is told again by
+            // the leg.
+            _ => {
+                let kept = cx.core.arena.store(cx.frames.bytes(frame));
+                entry.response = kept.unwrap_or_default();
+            }
+        }
         let hop = entry.hop;
         cx.send_sip(hop, Some(frame));
         self.act(cx, id.index, actions);
@@ -207,6 +346,9 @@ impl Servers {
             return self.remove(cx.core, index);
         }
         self.timers.set(index, entry.machine.deadline());
+        if entry.machine.is_finished(entry.account.is_stranger()) {
+            self.finish(cx.core, index);
+        }
     }
 
     /// Forgets a transaction that could not be answered: the request's repetition begins anew.
@@ -220,8 +362,13 @@ impl Servers {
         let Some(mut entry) = self.slab.remove(index) else { return };
         core.arena.free(&mut entry.response);
         self.keys.remove(entry.key.short(), index);
-        if let Some(merge) = entry.merge {
-            self.keys.remove(merge.short(), index);
+        if entry.merge != 0 {
+            self.keys.remove(entry.merge, index);
+        }
+        if self.finished.has(index) {
+            self.finished.remove(index);
+        } else {
+            self.shares.end(entry.account);
         }
         self.timers.cancel(index);
     }
@@ -231,7 +378,7 @@ impl Servers {
         let Some(entry) = self.get_mut(id) else { return };
         entry.leg = LegId::NONE;
         let unanswered = matches!(&entry.machine, Machine::Invite(machine)
-            if machine.state() == sip::txn::invite_server::State::Proceeding);
+            if machine.state() == invite_server::State::Proceeding);
         if unanswered {
             // No final response could be written: it has no timer of its own and would stand for
             // ever.
@@ -242,12 +389,14 @@ impl Servers {
     /// A fault came between a request of this leg and its answer: its repetition begins anew.
     #[cold]
     pub(crate) fn end_unanswered(&mut self, core: &mut Core<'_>, leg: LegId) {
-        let open = |slab: &Slab<ServerTransaction>| {
-            let of_leg = |entry: &ServerTransaction| entry.leg == leg && entry.response.is_empty();
-            slab.iter().find(|(_, entry)| of_leg(entry)).map(|(index, _)| index)
-        };
-        while let Some(index) = open(&self.slab) {
-            self.remove(core, index);
+        // One walk, and only after a fault of ours.
+        for index in 0..self.slab.capacity() {
+            let unanswered = self.slab.get(index).is_some_and(|entry| {
+                entry.leg == leg && entry.is_unanswered() && !self.finished.has(index)
+            });
+            if unanswered {
+                self.remove(core, index);
+            }
         }
     }
 }

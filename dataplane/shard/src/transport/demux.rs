@@ -56,6 +56,13 @@ pub(crate) fn owner(plan: &Plan, message: &Message<'_>) -> Owner {
     nobody(u8::try_from(bucket % u64::from(plan.shards)).unwrap_or(0))
 }
 
+/// The leg of this shard whose request a response answers, by our tag in From.
+pub(crate) fn caller_leg(plan: &Plan, response: &Message<'_>) -> Option<LegId> {
+    let tag = response.from().ok()?.tag?;
+    let (shard, leg) = read_tag(tag, &plan.keys.token)?;
+    (shard == plan.shard).then_some(LegId(leg))
+}
+
 /// The transaction whose request an ICMP packet quotes, and its shard. None if the quote, which
 /// anybody can write, ends before the branch of the top Via or holds none of ours.
 pub(crate) fn quoted(plan: &Plan, quote: &[u8]) -> Option<(ShardId, ClientId)> {

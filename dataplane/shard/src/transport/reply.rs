@@ -4,7 +4,6 @@ use base::Hop;
 use core::net::SocketAddr;
 use sip::check::{Core as Checks, Refusal, Why};
 use sip::{Message, Method, Name, Part, Reply, Writer, reply_to};
-
 use wire::counter::Counter;
 
 use super::Datagram;
@@ -62,6 +61,33 @@ impl Cx<'_, '_> {
             return self.discard(frame, Counter::DiscardSipBudget);
         }
         self.send_sip(response_hop(message, datagram.hop), Some(frame));
+    }
+
+    /// A response inside a dialog that its request says all of but the status.
+    pub(crate) fn compose_short(
+        &mut self,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+        code: u16,
+    ) -> Option<base::Frame> {
+        self.compose(|out, _| {
+            let reply = Reply::new(code, None, Some(datagram.hop.to));
+            reply_to(out, message, &reply).finish().ok().map(<[u8]>::len)
+        })
+    }
+
+    /// The same again, for the same request.
+    pub(crate) fn answer_again(
+        &mut self,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+        code: u16,
+    ) {
+        let frame = self.compose_short(datagram, message, code);
+        if frame.is_some() {
+            self.count(Counter::SipRetransmitted);
+        }
+        self.send_sip(response_hop(message, datagram.hop), frame);
     }
 
     /// A refusal by the rules, with the headers that go with it.
