@@ -1,72 +1,45 @@
 //! Which addresses tenants may have INVITEs sent to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
+use base::address::{Form, Kind, classify};
 use wire::table::Network;
 
 /// Why a tenant may not have an INVITE sent there; None if it may. IPv4 addresses hidden in IPv6
 /// ones are judged as what they are.
 pub(crate) fn refused(address: IpAddr, allow: &[Network]) -> Option<&'static str> {
+    let class = classify(address);
+    if class.form == Form::Alias {
+        return Some("v4-mapped");
+    }
     if allow.iter().any(|network| network.contains(address)) {
         return None;
     }
-    match address {
-        IpAddr::V4(v4) => v4_refused(v4),
-        IpAddr::V6(v6) => v6_refused(v6),
-    }
-}
-
-fn v4_refused(v4: Ipv4Addr) -> Option<&'static str> {
-    let [a, ..] = v4.octets();
-    if v4.is_loopback() {
-        Some("loopback")
-    } else if v4.is_link_local() {
-        Some("link-local")
-    } else if v4.is_multicast() {
-        Some("multicast")
-    } else if a == 0 {
-        Some("unspecified")
-    } else if v4.is_broadcast() || a >= 240 {
-        Some("reserved")
-    } else {
-        None
-    }
-}
-
-fn v6_refused(v6: Ipv6Addr) -> Option<&'static str> {
-    let s = v6.segments();
-    // Metadata services of clouds that speak IPv6.
-    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    if v6.is_loopback() {
-        Some("loopback")
-    } else if v6.is_unspecified() {
-        Some("unspecified")
-    } else if v6.is_multicast() {
-        Some("multicast")
-    } else if s[0] & 0xffc0 == 0xfe80 {
-        Some("link-local")
-    } else if v6 == METADATA {
-        Some("metadata")
-    } else if v6.to_ipv4_mapped().is_some() {
-        Some("v4-mapped")
-    } else if s[..6] == [0; 6] {
-        Some("v4-compatible")
-    } else if s[0] == 0x64 && s[1] == 0xff9b {
-        let [a, b] = s[6].to_be_bytes();
-        let [c, d] = s[7].to_be_bytes();
-        v4_refused(Ipv4Addr::new(a, b, c, d))
-    } else if s[0] == 0x2002 {
-        let [a, b] = s[1].to_be_bytes();
-        let [c, d] = s[2].to_be_bytes();
-        v4_refused(Ipv4Addr::new(a, b, c, d))
-    } else {
-        None
-    }
+    let refused = !class.is_reachable() || class.kind == Kind::Loopback;
+    refused.then(|| class.kind.name())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_spelling_is_judged_by_what_it_reaches() {
+        for (text, kind, form) in base::address::SPELLINGS {
+            let inside = matches!(
+                kind,
+                Kind::Loopback
+                    | Kind::LinkLocal
+                    | Kind::Metadata
+                    | Kind::Multicast
+                    | Kind::Broadcast
+                    | Kind::Unspecified
+                    | Kind::Reserved
+            );
+            let judged = refused(text.parse().unwrap(), &[]);
+            assert_eq!(judged.is_some(), inside || *form == Form::Alias, "{text}");
+        }
+    }
 
     #[test]
     fn targets_inside_are_refused_in_every_spelling() {

@@ -1,5 +1,5 @@
-//! What every other crate may use, and nothing that does I/O: ids, time as numbers, frames, a timer
-//! wheel, slabs and arenas that are allocated once, a seeded PRNG, a keyed hash.
+//! What every other crate may use, and nothing that does I/O: ids, addresses, time as numbers,
+//! frames, a timer wheel, slabs and arenas that are allocated once, a seeded PRNG, a keyed hash.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod address;
 pub mod arena;
 pub mod frame;
 pub mod hash;

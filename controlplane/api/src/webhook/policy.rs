@@ -8,7 +8,9 @@
 //! named itself.
 
 use core::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+
+use base::address::{Form, Kind, classify};
 
 /// What the client may connect to.
 #[derive(Clone, Debug, Default)]
@@ -88,10 +90,7 @@ impl Policy {
         if self.networks.iter().any(|network| network.contains(target.ip())) {
             return Ok(());
         }
-        match target.ip() {
-            IpAddr::V4(address) => check_v4(address),
-            IpAddr::V6(address) => check_v6(address),
-        }
+        check_address(target.ip())
     }
 }
 
@@ -101,56 +100,25 @@ fn is_own(own: SocketAddr, target: SocketAddr) -> bool {
     own.port() == target.port() && (own.ip().is_unspecified() || own.ip() == target.ip())
 }
 
-fn check_v4(address: Ipv4Addr) -> Result<(), Forbidden> {
-    let [a, b, c, d] = address.octets();
-    let reason = match (a, b, c) {
-        (0, 0, 0) if d == 0 => Forbidden::Unspecified,
-        (127, _, _) => Forbidden::Loopback,
-        (10, _, _) | (172, 16..=31, _) | (192, 168, _) => Forbidden::Private,
-        (100, 100, 100) if d == 200 => Forbidden::Metadata,
-        (100, 64..=127, _) => Forbidden::Private,
-        (169, 254, 169) if d == 254 => Forbidden::Metadata,
-        (168, 63, 129) if d == 16 => Forbidden::Metadata,
-        (169, 254, _) => Forbidden::LinkLocal,
-        (192, 0, 0 | 2) | (192, 88, 99) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) => {
+/// An address that carries another one is refused whatever it carries: nobody's web server needs
+/// one.
+fn check_address(address: IpAddr) -> Result<(), Forbidden> {
+    let class = classify(address);
+    if class.form != Form::Plain {
+        return Err(Forbidden::Embedded);
+    }
+    Err(match class.kind {
+        Kind::Public => return Ok(()),
+        Kind::Private | Kind::Shared | Kind::UniqueLocal | Kind::SiteLocal => Forbidden::Private,
+        Kind::Loopback => Forbidden::Loopback,
+        Kind::LinkLocal => Forbidden::LinkLocal,
+        Kind::Metadata => Forbidden::Metadata,
+        Kind::Multicast | Kind::Broadcast => Forbidden::Multicast,
+        Kind::Unspecified => Forbidden::Unspecified,
+        Kind::Documentation | Kind::Benchmarking | Kind::Protocol | Kind::Reserved => {
             Forbidden::Reserved
         }
-        (224..=239, _, _) => Forbidden::Multicast,
-        (255, 255, 255) if d == 255 => Forbidden::Multicast,
-        (0 | 240..=255, _, _) => Forbidden::Reserved,
-        _ => return Ok(()),
-    };
-    Err(reason)
-}
-
-fn check_v6(address: Ipv6Addr) -> Result<(), Forbidden> {
-    let s = address.segments();
-    if address.is_unspecified() {
-        return Err(Forbidden::Unspecified);
-    }
-    if address.is_loopback() {
-        return Err(Forbidden::Loopback);
-    }
-    let embeds = s[..6] == [0; 6]                           // IPv4-compatible (RFC 4291)
-        || s[..5] == [0; 5] && s[5] == 0xffff               // IPv4-mapped (RFC 4291)
-        || s[..4] == [0; 4] && s[4] == 0xffff && s[5] == 0  // IPv4-translated (RFC 2765)
-        || s[0] == 0x64 && s[1] == 0xff9b                   // NAT64 (RFC 6052, RFC 8215)
-        || s[0] == 0x2002                                   // 6to4 (RFC 3056)
-        || s[0] == 0x2001 && s[1] == 0                      // Teredo (RFC 4380)
-        || s[4] & !0x0200 == 0 && s[5] == 0x5efe; // ISATAP (RFC 5214)
-    let reason = match s[0] {
-        _ if embeds => Forbidden::Embedded,
-        0xfd00 if s[1] == 0x0ec2 => Forbidden::Metadata,
-        0xfc00..=0xfdff => Forbidden::Private,
-        0xfe80..=0xfebf => Forbidden::LinkLocal,
-        0xfec0..=0xfeff => Forbidden::Private,
-        0xff00..=0xffff => Forbidden::Multicast,
-        0x2001 if s[1] < 0x0200 || s[1] == 0x0db8 => Forbidden::Reserved,
-        0x3fff if s[1] < 0x1000 => Forbidden::Reserved,
-        0x2000..=0x3fff => return Ok(()),
-        _ => Forbidden::Reserved,
-    };
-    Err(reason)
+    })
 }
 
 /// Port 0 and the ports of services that answer to bytes inside an HTTP request (the Fetch
@@ -242,6 +210,16 @@ mod tests {
         let policy = Policy::default();
         for text in ["8.8.8.8:80", "172.15.0.1:443", "[2606:4700::1111]:443", "100.63.0.1:8443"] {
             assert_eq!(policy.check(socket(text)), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_public_addresses_in_their_own_spelling_pass() {
+        let policy = Policy::default();
+        for (text, kind, form) in base::address::SPELLINGS {
+            let target = SocketAddr::new(text.parse().expect("an address"), 443);
+            let public = *kind == Kind::Public && *form == Form::Plain;
+            assert_eq!(policy.check(target).is_ok(), public, "{text}");
         }
     }
 

@@ -1,18 +1,17 @@
-//! May we send there, and where does a request inside a dialog go.
+//! May we send there, and where does a request inside a dialog go. What an address is says
+//! [`base::address`].
 
 use base::Hop;
+use base::address::{Form, Kind, classify};
 use core::net::{IpAddr, SocketAddr};
 
 /// Whether packets may be sent there at all (THREATS.md, media relay as SSRF). `ours` is our own
 /// address towards that side: loopback talks with loopback only.
 pub(crate) fn may_send_to(address: IpAddr, ours: IpAddr) -> bool {
-    let address = address.to_canonical();
-    let special = match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast() || v4.octets()[0] == 0,
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.segments()[0] & 0xffc0 == 0xfe80,
-    };
-    let loopback = address.is_loopback() && !ours.is_loopback();
-    !(special || loopback || address.is_multicast())
+    let class = classify(address);
+    let loopback = class.kind == Kind::Loopback;
+    let beside = class.form == Form::Plain && ours.is_loopback();
+    class.is_reachable() && (!loopback || beside)
 }
 
 /// Whether media may be described there: anywhere that may be sent to, or nowhere (`c=0.0.0.0`,
@@ -28,15 +27,13 @@ pub(crate) fn address_of(uri: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Where a request inside a dialog goes: to the next hop if its host is an address that can be
-/// meant from here, else where the dialog's messages came from (a phone behind a NAT, a name).
+/// meant from here, else where the dialog's messages came from (a phone behind a NAT, a name). An
+/// address that is not globally routable is only meant in the network that the messages came from.
 pub(crate) fn towards(uri: &[u8], last: Hop) -> Hop {
     let Some(address) = address_of(uri) else { return last };
-    let private = |address: IpAddr| match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.segments()[0] & 0xfe00 == 0xfc00,
-    };
+    let (named, source) = (classify(address.ip()), classify(last.to.ip()));
     let misleading = !may_send_to(address.ip(), last.to.ip())
-        || (private(address.ip()) && !private(last.to.ip()));
+        || !(named.is_global() || named.shares_network_with(source));
     let same_family = address.is_ipv4() == last.to.is_ipv4();
     if misleading || !same_family || address.port() == 0 { last } else { last.towards(address) }
 }
@@ -61,6 +58,41 @@ mod tests {
         assert!(may_send_to(ip("127.0.0.9"), ip("127.0.0.1")));
         assert!(may_send_to(ip("198.51.100.1"), ours) && may_send_to(ip("10.0.0.1"), ours));
         assert!(may_describe(ip("0.0.0.0"), ours) && may_describe(ip("::"), ours));
+    }
+
+    #[test]
+    fn every_spelling_is_judged_by_what_it_reaches() {
+        let ours = ip("192.0.2.1");
+        for (text, kind, form) in base::address::SPELLINGS {
+            let inside = matches!(
+                kind,
+                Kind::Loopback
+                    | Kind::LinkLocal
+                    | Kind::Metadata
+                    | Kind::Multicast
+                    | Kind::Broadcast
+                    | Kind::Unspecified
+                    | Kind::Reserved
+            );
+            let refused = inside || *form == Form::Alias;
+            assert_eq!(may_send_to(ip(text), ours), !refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_contact_of_another_network_than_the_source_is_only_believed_if_it_is_global() {
+        for source in ["8.8.8.8:5060", "10.0.0.9:5060", "192.168.7.1:5060", "100.64.0.1:5060"] {
+            let last = Hop::datagram(0, source.parse().unwrap());
+            for contact in ["172.16.0.1", "198.18.0.1", "192.0.0.1", "203.0.113.5", "127.0.0.1"] {
+                let uri = format!("sip:a@{contact}:5060");
+                assert_eq!(towards(uri.as_bytes(), last), last, "{contact} from {source}");
+            }
+            assert_ne!(towards(b"sip:a@9.9.9.9:5060", last), last);
+        }
+        let last = Hop::datagram(0, "10.0.0.9:5060".parse().unwrap());
+        assert_ne!(towards(b"sip:a@10.0.0.10:5060", last), last, "a proxy that left the route");
+        let last = Hop::datagram(0, "[2606:4700::1]:5060".parse().unwrap());
+        assert_eq!(towards(b"sip:a@[fd00::1]:5060", last), last);
     }
 
     #[test]
