@@ -158,7 +158,7 @@ impl Strangers {
 
     fn forge(&mut self, honest: &[IpAddr]) -> SocketAddr {
         let at = usize::try_from(self.random.below(honest.len().max(1) as u64)).unwrap_or(0);
-        SocketAddr::new(honest.get(at).copied().unwrap_or(address(0).ip()), FORGED)
+        SocketAddr::new(honest.get(at).copied().unwrap_or_else(|| address(0).ip()), FORGED)
     }
 
     /// RTP to a port that is open, at best before whom it is for has spoken: µ-law, in a stream of
