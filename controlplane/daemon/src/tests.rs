@@ -18,7 +18,7 @@ use store::journal::{Medium, SEGMENT_BYTES};
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use wire::cell::CellWriter;
 use wire::event::{Cause, Direction, Incoming, Party, Summary};
-use wire::record::{self, LegRecord};
+use wire::record::{self, LastWords, LegRecord};
 use wire::region::{Region, Side, Sizes};
 use wire::ring::{Consumer, Producer, RECORD_BYTES_MAX};
 use wire::{Command, Event, Service, Usage};
@@ -113,6 +113,7 @@ impl Shard {
             code: 200,
             cause: Cause::Normal,
             by: Party::Remote,
+            words: LastWords::None,
         };
         record::write(self.theirs.record(leg.index()).unwrap(), EPOCH, &fields).unwrap();
     }

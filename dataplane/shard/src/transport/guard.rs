@@ -40,7 +40,7 @@ const FIRST_BURST: u32 = 20;
 const CREDIT_FIRST: u32 = 128;
 const CREDIT_MAX: u32 = 2_048;
 /// Looks into messages of strangers over their rate, for a token of ours; a second.
-const LOOKS: u32 = 20_000;
+const LOOKS: u32 = 5_000;
 
 /// A bucket of tokens that fills with time. Counts in 1/1000 of a token.
 #[derive(Clone, Copy, Debug, Default)]
