@@ -113,6 +113,7 @@ impl Shard {
             code: 200,
             cause: Cause::Normal,
             by: Party::Remote,
+            words: record::LastWords::None,
         };
         record::write(self.theirs.record(leg.index()).unwrap(), EPOCH, &fields).unwrap();
     }
