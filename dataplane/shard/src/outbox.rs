@@ -35,12 +35,12 @@ impl Outbox {
     #[inline]
     pub(crate) fn pass(&mut self, message: &Handoff<'_>, most: usize) -> bool {
         let room = self.later.is_empty() && self.queue.used() < self.queue.capacity() / 2;
-        room && self.queue.push_with(most, |out| wire::encode(message, out).ok())
+        room && self.queue.push_with(most, |out| encode(message, out))
     }
 
     /// A message whose sender does something else if there is no room.
     pub(crate) fn try_say(&mut self, message: &Handoff<'_>, most: usize) -> bool {
-        self.later.is_empty() && self.queue.push_with(most, |out| wire::encode(message, out).ok())
+        self.later.is_empty() && self.queue.push_with(most, |out| encode(message, out))
     }
 
     /// What one leg says to another. False if it is lost.
@@ -53,7 +53,7 @@ impl Outbox {
             return false;
         }
         let mut bytes = vec![0; most];
-        let Ok(len) = wire::encode(message, &mut bytes) else { return false };
+        let Some(len) = encode(message, &mut bytes) else { return false };
         bytes.truncate(len);
         self.later.push_back(bytes);
         true
@@ -74,6 +74,11 @@ impl Outbox {
     }
 }
 
+/// What no ring between shards holds would stand in front of all that comes behind it for ever.
+fn encode(message: &Handoff<'_>, out: &mut [u8]) -> Option<usize> {
+    wire::encode(message, out).ok().filter(|len| *len <= wire::ring::RECORD_BYTES_MAX)
+}
+
 /// After it the speaker says nothing more to the hearer.
 fn is_last(message: &Handoff<'_>) -> bool {
     let Handoff::Leg { message, .. } = message else { return false };
@@ -91,6 +96,18 @@ mod tests {
         let most = message.bytes_max();
         let from = LegId::new(0, 1, number);
         outbox.say(&Handoff::Leg { to: LegId::new(1, 1, 0), from, at: Wall(0), message }, most)
+    }
+
+    #[test]
+    fn a_word_that_no_ring_holds_stands_in_nobodys_way() {
+        let mut outbox = Outbox::new(1 << 20);
+        let sdp = vec![b'a'; wire::ring::RECORD_BYTES_MAX];
+        let view = crate::handoff::View::default();
+        let progress = PeerMessage::Progress { code: 183, sdp: &sdp, view };
+        assert!(!say(&mut outbox, 1, progress), "it is lost, and its speaker knows");
+        assert!(outbox.front().is_none());
+        assert!(say(&mut outbox, 2, PeerMessage::Left));
+        assert!(outbox.front().is_some_and(|front| front.len() < 64));
     }
 
     #[test]
