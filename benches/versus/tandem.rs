@@ -207,5 +207,6 @@ fn route() -> StaticRoute {
         rate_max: 0,
         calls_max: 0,
         ring_s: 60,
+        media: wire::table::MediaSources::default(),
     }
 }

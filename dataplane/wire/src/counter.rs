@@ -72,6 +72,8 @@ counters! {
     SsrcTakenOver = "rtp_ssrc_takeovers_total", "New SSRCs taken over from a locked source";
     DiscardRtpSource = "discards_total" "rtp_source", "RTP from another address than the locked one";
     DiscardRtpUnlatched = "discards_total" "rtp_unlatched", "RTP that came before or outside the latch window";
+    DiscardRtpLoop = "discards_total" "rtp_loop", "RTP that comes from a media port of our own";
+    DiscardRtpRate = "discards_total" "rtp_rate", "RTP over the rate of its packet time";
     DiscardRtpMalformed = "discards_total" "rtp_malformed", "Datagrams on a media port that are no RTP or RTCP";
     DiscardRtpPayload = "discards_total" "rtp_payload", "RTP with a payload type outside the answer";
     DiscardRtpSequence = "discards_total" "rtp_sequence", "RTP outside the sequence window";
@@ -100,6 +102,7 @@ counters! {
     RefusedNoCell = "refusals_total" "no_cell", "New calls refused: no usage cell or credit for its closing events";
     RefusedNoController = "refusals_total" "no_controller", "New calls refused: the controlplane did not take them";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
+    RefusedOwnAddress = "refusals_total" "own_address", "Descriptions refused: they name an address of this switch";
     LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
     TableApplied = "tables_applied_total", "Published tables applied";
     TableRefused = "tables_refused_total", "Published tables that could not be read";

@@ -201,8 +201,12 @@ mod tests {
     use core::net::{IpAddr, Ipv4Addr};
 
     fn ports() -> (Ports, VecDeque<Flow>) {
-        let media =
-            MediaPlan { advertised: IpAddr::V4(Ipv4Addr::LOCALHOST), blocks: vec![0x4000, 0x4200] };
+        let media = MediaPlan {
+            bound: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            advertised: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            blocks: vec![0x4000, 0x4200],
+            ports: [0x4000, 0x42ff],
+        };
         (Ports::new(&[media], 2, 0), VecDeque::new())
     }
 
