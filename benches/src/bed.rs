@@ -379,6 +379,7 @@ fn route() -> StaticRoute {
         rate_max: 0,
         calls_max: 0,
         ring_s: 60,
+        media: wire::table::MediaSources::default(),
     }
 }
 
@@ -389,9 +390,15 @@ fn plan(legs: u32, transactions: u32) -> Plan {
     Plan {
         shard: 0,
         shards: 1,
-        listeners: vec![ListenerPlan { advertised: address(1, 5_060), media: 0 }],
+        listeners: vec![ListenerPlan {
+            bound: address(1, 5_060),
+            advertised: address(1, 5_060),
+            media: 0,
+        }],
         media: vec![MediaPlan {
+            bound: address(1, 0).ip(),
             advertised: address(1, 0).ip(),
+            ports: [8 * 256, (8 + u16::try_from(blocks).unwrap_or(240)) * 256 - 1],
             blocks: (8..8 + blocks).filter_map(|block| u16::try_from(block * 256).ok()).collect(),
         }],
         limits,

@@ -12,7 +12,7 @@ use benches::peer::{Call, Phones, Side};
 use net::link::Link;
 use wire::link::{LINK_BYTES_MAX, ToControlplane, ToDataplane};
 use wire::region::{Region, Sizes, layout_hash};
-use wire::table::{StaticRoute, Table};
+use wire::table::{MediaSources, StaticRoute, Table};
 use wire::{mapping, table};
 
 use crate::Failure;
@@ -207,5 +207,6 @@ fn route() -> StaticRoute {
         rate_max: 0,
         calls_max: 0,
         ring_s: 60,
+        media: MediaSources::default(),
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         rate_max: 0,
         calls_max: 0,
         ring_s: 30,
+        media: wire::table::MediaSources::default(),
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn tap(world: &mut World) -> Log {
     let log: Log = Rc::new(RefCell::new(Vec::new()));
     let sink = log.clone();
     world.network.set_filter(move |now, datagram| {
-        if datagram.from.ip().to_string() == "10.0.0.1" {
+        let of_ours = |address: SocketAddr| address.ip() == world::plane::listener().ip();
+        if of_ours(datagram.from) && !of_ours(datagram.to) {
             sink.borrow_mut().push((now.0 / 1_000_000, datagram.clone()));
             return Fate::Drop;
         }
@@ -155,7 +156,12 @@ pub(crate) fn invite(more: &str, sdp: &str) -> String {
 
 /// A call of A to B that stands, both with PCMU.
 pub(crate) fn call(said: &Said) -> Call {
-    let (mut world, log) = route_world(1);
+    let (world, log) = route_world(1);
+    call_in(world, log, said)
+}
+
+/// The same in a world that stands.
+pub(crate) fn call_in(mut world: World, log: Log, said: &Said) -> Call {
     say(&mut world, A, &invite(said.of_a, &sdp("10.1.0.1", 1, "0", "")));
     let invite = last(&log, B, "INVITE", "").unwrap();
     say(&mut world, B, &reply(&invite, "200 OK", "b", said.of_b, &sdp("10.1.0.2", 1, "0", "")));

@@ -44,7 +44,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/net/src/pool.rs", "footprint_bytes is_locked", START),
     ("dataplane/net/src/probe.rs", "kernel_release", START),
     ("dataplane/rtp/src/quality.rs", "G723 WIDEBAND", TABLE),
-    ("dataplane/rtp/src/receiver.rs", "last_arrival", DIGITS),
     ("dataplane/rtp/src/rtcp.rs", "BLOCKS_MAX CNAME_BYTES_MAX", BOUND),
     (
         "dataplane/rtp/src/rtcp.rs",

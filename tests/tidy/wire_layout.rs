@@ -133,6 +133,7 @@ fn summary() -> Summary<'static> {
             sent: 998,
             rtt_us: 250,
             reported_loss: 1,
+            refused: wire::event::RtpRefused::default(),
         }),
         usage: usages(),
     }
@@ -306,6 +307,7 @@ fn link() -> String {
         rate_max: 10,
         calls_max: 100,
         ring_s: 60,
+        media: wire::table::MediaSources::default(),
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

@@ -143,6 +143,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             rate_max: trunk.rate_max,
             calls_max: trunk.calls_max,
             ring_s: trunk.ring_s,
+            media: trunk.media,
         });
     }
     Ok(Table { routes, admission: None })

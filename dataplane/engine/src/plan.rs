@@ -133,9 +133,12 @@ impl EnginePlan {
             media: self
                 .media
                 .iter()
-                .map(|(advertised, blocks)| MediaPlan {
+                .zip(&self.addresses)
+                .map(|((advertised, blocks), address)| MediaPlan {
+                    bound: address.bind,
                     advertised: *advertised,
                     blocks: mine(blocks),
+                    ports: whole(blocks),
                 })
                 .collect(),
             limits: self.limits,
@@ -249,7 +252,7 @@ fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
                 listener.name
             ))
         })?;
-        Ok(ListenerPlan { advertised, media: u8::try_from(media)? })
+        Ok(ListenerPlan { bound: listener.bind, advertised, media: u8::try_from(media)? })
     };
     plane.listener.iter().map(plan).collect()
 }
@@ -263,6 +266,13 @@ fn blocks([first, last]: [u16; 2]) -> Vec<u16> {
         .filter(|block| block + u32::from(BLOCK) <= end)
         .filter_map(|block| u16::try_from(block).ok())
         .collect()
+}
+
+/// First and last port of blocks.
+fn whole(blocks: &[u16]) -> [u16; 2] {
+    let first = blocks.first().copied().unwrap_or(u16::MAX);
+    let last = blocks.last().map_or(0, |block| block + (BLOCK - 1));
+    [first, last]
 }
 
 /// Those of the regions take the place of the first two.

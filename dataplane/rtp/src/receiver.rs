@@ -415,6 +415,13 @@ impl Receiver {
         (self.sources > 0).then_some(self.ssrc)
     }
 
+    /// Whether the packet goes on where the source in force stopped: its SSRC, its next numbers.
+    #[must_use]
+    pub fn is_followed_by(&self, header: &Header) -> bool {
+        let ahead = ahead_u16(header.seq, low_half(self.highest));
+        self.sources > 0 && header.ssrc == self.ssrc && (1..=DROPOUT_MAX).contains(&ahead)
+    }
+
     /// Packets accepted on this leg, duplicates included.
     #[must_use]
     pub const fn packets(&self) -> u64 {

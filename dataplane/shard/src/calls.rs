@@ -126,7 +126,7 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
-        let taken = judge(&self.core, datagram, message)?;
+        let taken = judge(&mut self.core, datagram, message)?;
         let route = self.take_route(now, listed)?;
         let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
             self.core.counters.count(Counter::RefusedNoCell);
@@ -144,6 +144,9 @@ impl<'m> Shard<'m> {
             cx.count(Counter::RefusedNoPort);
             self.making = None;
             return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
+        }
+        if let Some(route) = route.and_then(|route| self.routes.get(route)) {
+            self.media.set_sources(id, route.media);
         }
         let filled = fill_incoming(&mut cx, leg, call, taken.offer);
         let server = filled.and_then(|()| {
@@ -317,6 +320,13 @@ impl<'m> Shard<'m> {
             // No far end has said anything: the cause alone speaks.
             let ended = PeerMessage::Ended { code: 0, cause, reason: "" };
             self.cx(now, frames).send_to_peer(LegId::NONE, wish.peer, &ended);
+            return;
+        }
+        // Both sides of a trunk's call follow its policy.
+        let route = self.legs.get_mut(wish.peer).and_then(|leg| leg.inbound()?.route);
+        let route = route.and_then(|route| self.routes.get(route));
+        if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
+            self.media.set_sources(leg, route.media);
         }
     }
 
@@ -425,7 +435,7 @@ fn outbound(wish: &Originate<'_>, targets: wire::command::Targets) -> Outbound {
 
 /// What an INVITE's description and session timer are worth.
 fn judge<'d>(
-    core: &Core<'_>,
+    core: &mut Core<'_>,
     datagram: &Datagram<'_>,
     message: &Message<'d>,
 ) -> Result<Taken<'d>, Refused> {
@@ -446,7 +456,7 @@ fn judge<'d>(
     Ok(Taken { offer, session })
 }
 
-fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<(), Refused> {
+fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<(), Refused> {
     use crate::leg::BadOffer;
     let offer = sdp::Session::parse(text).map_err(BadOffer::from)?;
     let audio = offer.audio().map_err(|error| {
@@ -458,9 +468,13 @@ fn judge_offer(core: &Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<
         let why = if secure { "secure media (SRTP) only" } else { error.reason() };
         Refused { why, ..Refused::new(488, Cause::NoCodec) }
     })?;
-    let address = audio.address().map_err(BadOffer::from)?;
+    let rtp = audio.rtp().map_err(BadOffer::from)?;
+    if core.plan.is_ours(rtp) {
+        core.counters.count(Counter::RefusedOwnAddress);
+        return Err(BadOffer::OURS.into());
+    }
     let ours = core.media_address(core.media_index(datagram.hop.via));
-    match may_describe(address, ours) {
+    match may_describe(rtp.ip(), ours) {
         true => Ok(()),
         false => {
             Err(Refused { why: "media address not allowed", ..Refused::new(403, Cause::Forbidden) })

@@ -4,6 +4,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
+use base::address::classify;
 use base::{HashKey, ShardId};
 use sip::token::Key;
 
@@ -26,6 +27,8 @@ pub struct Plan {
 /// A SIP listener (one socket of it per shard).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
+    /// Where its sockets are.
+    pub bound: SocketAddr,
     /// What Via and Contact say.
     pub advertised: SocketAddr,
     /// Index of the media address of its calls.
@@ -35,10 +38,37 @@ pub struct ListenerPlan {
 /// A media address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaPlan {
+    /// Where its sockets are.
+    pub bound: IpAddr,
     /// What SDP says.
     pub advertised: IpAddr,
     /// First ports of this shard's blocks of 256.
     pub blocks: Vec<u16>,
+    /// First and last port of the blocks of all shards.
+    pub ports: [u16; 2],
+}
+
+impl Plan {
+    /// Whether this address is one of our own, as bound or as advertised: a SIP listener, or any
+    /// port that media of some shard may have. Others on our hosts are not ours.
+    pub(crate) fn is_ours(&self, address: SocketAddr) -> bool {
+        let reached = classify(address.ip()).reached;
+        let is_host = |own: IpAddr| match own.is_unspecified() {
+            true => reached.is_loopback(),
+            false => own == reached,
+        };
+        let listener = |listener: &ListenerPlan| {
+            [listener.bound, listener.advertised]
+                .into_iter()
+                .any(|own| own.port() == address.port() && is_host(own.ip()))
+        };
+        let media = |media: &MediaPlan| {
+            let [first, last] = media.ports;
+            (first..=last).contains(&address.port())
+                && (is_host(media.bound) || is_host(media.advertised))
+        };
+        self.media.iter().any(media) || self.listeners.iter().any(listener)
+    }
 }
 
 /// Sizes, per shard. They sum to [`Limits::footprint`], printed at boot.

@@ -341,6 +341,7 @@ mod tests {
             rate_max: 0,
             calls_max,
             ring_s: 30,
+            media: wire::table::MediaSources::default(),
         }
     }
 

@@ -408,6 +408,11 @@ impl Shard<'_> {
             let Notice { leg, digit, duration_ms, crosses } = notice;
             self.with_leg(now, frames, leg, |leg| leg.heard_digit(digit, duration_ms, crosses));
         }
+        while let Some(leg) = self.media.poll_looped() {
+            self.with_leg(now, frames, leg, |leg| {
+                leg.hang_up(Cause::Forbidden, wire::Party::Switch)
+            });
+        }
         while let Some(leg) = self.media.poll_lost() {
             self.with_leg(now, frames, leg, |leg| leg.align());
         }

@@ -173,6 +173,11 @@ pub struct Trunk {
     pub calls_max: u32,
     #[serde(default = "ring_default")]
     pub ring_s: u16,
+    /// Which hosts may send media besides the address that a description names: `described` (other
+    /// ports of its host), `signalling` (also the host that signals), `network` (also that one's
+    /// /24 or /64).
+    #[serde(default)]
+    pub media: crate::table::MediaSources,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

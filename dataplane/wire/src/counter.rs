@@ -74,6 +74,8 @@ counters! {
     SsrcTakenOver = "rtp_ssrc_takeovers_total", "New SSRCs taken over from a locked source";
     DiscardRtpSource = "discards_total" "rtp_source", "RTP from another address than the locked one";
     DiscardRtpUnlatched = "discards_total" "rtp_unlatched", "RTP that came before or outside the latch window";
+    DiscardRtpLoop = "discards_total" "rtp_loop", "RTP that comes from a media port of our own";
+    DiscardRtpRate = "discards_total" "rtp_rate", "RTP over the rate of its packet time";
     DiscardRtpMalformed = "discards_total" "rtp_malformed", "Datagrams on a media port that are no RTP or RTCP";
     DiscardRtpPayload = "discards_total" "rtp_payload", "RTP with a payload type outside the answer";
     DiscardRtpSequence = "discards_total" "rtp_sequence", "RTP outside the sequence window";
@@ -106,6 +108,7 @@ counters! {
     RefusedSource = "refusals_total" "source_not_allowed", "INVITEs from where their destination takes none";
     RefusedNoTransaction = "refusals_total" "no_transaction", "Requests refused: no room for another transaction";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
+    RefusedOwnAddress = "refusals_total" "own_address", "Descriptions refused: they name an address of this switch";
     LegPanicked = "legs_panicked_total", "Legs ended by a fault of ours";
     FaultContained = "faults_total", "Messages, timers and reports given up for a fault of ours";
     RecordTooLong = "leg_records_too_long_total", "Leg records without room for what is said at a death";

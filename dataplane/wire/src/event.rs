@@ -172,6 +172,23 @@ pub struct MediaSummary {
     /// As the far end reports of what we sent, in 1/256 (RFC 3550 section 6.4.1); 0 if it never
     /// did.
     pub reported_loss: u8,
+    #[serde(default)]
+    pub refused: RtpRefused,
+}
+
+/// Media that came to a leg's port and was not taken, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RtpRefused {
+    /// Its source may not speak.
+    pub source: u32,
+    /// Its payload type is outside the answer.
+    pub payload: u32,
+    /// It was over the rate of its packet time.
+    pub rate: u32,
+    /// It came from ourselves.
+    pub looped: u32,
+    /// The first source of them that was not the far end's.
+    pub foreign: Option<SocketAddr>,
 }
 
 impl Event<'_> {
@@ -206,7 +223,7 @@ impl Event<'_> {
 /// An encoded [`Usage`]: four numbers of 64 bits and three small ones.
 const USAGE_BYTES: usize = 4 * 10 + 3 * 3;
 /// An encoded [`MediaSummary`].
-const MEDIA_BYTES: usize = 64;
+const MEDIA_BYTES: usize = 64 + 4 * 5 + 22;
 
 impl Cause {
     /// Every cause, for tables and tests.

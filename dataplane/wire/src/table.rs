@@ -113,6 +113,20 @@ pub struct StaticRoute {
     pub calls_max: u32,
     /// Seconds an unanswered call may ring, all its targets together.
     pub ring_s: u16,
+    pub media: MediaSources,
+}
+
+/// Which hosts may send media for a far end, besides the address that its description names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MediaSources {
+    /// Other ports of the description's host.
+    Described,
+    /// Those, and the host that signals (a phone behind a NAT).
+    #[default]
+    Signalling,
+    /// Those, and the network of the host that signals (/24, /64).
+    Network,
 }
 
 /// An address block, `192.0.2.0/24` or `2001:db8::/32`.
@@ -259,6 +273,7 @@ mod tests {
                 rate_max: 0,
                 calls_max: 0,
                 ring_s: 60,
+                media: MediaSources::Network,
             }],
             admission: None,
         };

@@ -119,8 +119,13 @@ fn plan() -> Plan {
     Plan {
         shard: 0,
         shards: 2,
-        listeners: vec![ListenerPlan { advertised: listener(), media: 0 }],
-        media: vec![MediaPlan { advertised: listener().ip(), blocks: vec![0x4000] }],
+        listeners: vec![ListenerPlan { bound: listener(), advertised: listener(), media: 0 }],
+        media: vec![MediaPlan {
+            bound: listener().ip(),
+            advertised: listener().ip(),
+            blocks: vec![0x4000],
+            ports: [0x4000, 0x40ff],
+        }],
         limits: Limits {
             legs: LEGS,
             transactions: 16,

@@ -201,6 +201,7 @@ impl Plane {
             listeners: (0..)
                 .zip(HOSTS)
                 .map(|(media, host)| ListenerPlan {
+                    bound: SocketAddr::new(host, 5_060),
                     advertised: SocketAddr::new(host, 5_060),
                     media,
                 })
@@ -208,8 +209,13 @@ impl Plane {
             media: HOSTS
                 .into_iter()
                 .map(|advertised| MediaPlan {
+                    bound: advertised,
                     advertised,
                     blocks: (0..setup.blocks).map(first).collect(),
+                    ports: [
+                        FIRST_PORT,
+                        FIRST_PORT + setup.blocks * u16::from(setup.shards) * 0x100 - 1,
+                    ],
                 })
                 .collect(),
             limits: Limits {

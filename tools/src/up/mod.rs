@@ -177,6 +177,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         rate_max: 0,
         calls_max: 0,
         ring_s: 60,
+        media: wire::table::MediaSources::default(),
     }
 }
 

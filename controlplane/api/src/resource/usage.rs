@@ -2,7 +2,9 @@
 //! two more are sums of others: `calls` (legs, both ways) and `totalprice`.
 
 use base::Wall;
-use director::model::{AccountSid, Cdr, Currency, Direction, Nanos, Party, Service, UsageRow};
+use director::model::{
+    AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Service, UsageRow,
+};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -228,6 +230,17 @@ pub(super) fn show_row(row: &UsageRow) -> Value {
     })
 }
 
+/// Media that came for the leg and was not taken, by reason.
+fn show_refused(refused: &RtpRefused) -> Value {
+    json!({
+        "source": refused.source,
+        "payload": refused.payload,
+        "rate": refused.rate,
+        "looped": refused.looped,
+        "first_source": refused.foreign.map(|source| source.to_string()),
+    })
+}
+
 /// A CDR below a call.
 pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
     let media = cdr.media.map(|media| {
@@ -273,6 +286,7 @@ pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
         },
         "reason": cdr.reason,
         "media": media,
+        "media_refused": cdr.media.map(|media| show_refused(&media.refused)),
         "price": cdr.price.map(|price| price.to_string()),
         "node": cdr.node,
         "epoch": cdr.epoch,

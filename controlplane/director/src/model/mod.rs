@@ -21,7 +21,7 @@ pub use sid::{
 };
 pub use usage::{Cdr, UsageRow};
 // For crates above, which do not see the wire.
-pub use wire::event::MediaSummary;
 pub use wire::event::{Cause, Direction, Party};
+pub use wire::event::{MediaSummary, RtpRefused};
 pub use wire::table::Network;
 pub use wire::{Service, UsageKey};

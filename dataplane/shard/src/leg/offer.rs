@@ -6,6 +6,7 @@
 
 use base::{Arena, LegId, Stored};
 use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
+use wire::counter::Counter;
 use wire::event::Cause;
 
 use super::agree::{Codecs, is_carried, is_known};
@@ -66,6 +67,8 @@ impl BadOffer {
     const FULL: Self = Self { code: 500, cause: Cause::Internal, why: "no room" };
     const FORBIDDEN: Self =
         Self { code: 403, cause: Cause::Forbidden, why: "media address not allowed" };
+    pub(crate) const OURS: Self =
+        Self { code: 488, cause: Cause::Forbidden, why: "media address is this switch's own" };
     pub(crate) const NO_CODEC: Self =
         Self { code: 488, cause: Cause::NoCodec, why: "no common codec" };
 }
@@ -452,8 +455,12 @@ impl LegMut<'_, '_> {
     }
 
     /// A plan whose addresses may be sent to.
-    fn judge(&self, mut plan: Plan) -> Result<Plan, BadOffer> {
+    fn judge(&mut self, mut plan: Plan) -> Result<Plan, BadOffer> {
         let ours = self.media_address();
+        if self.cx.core.plan.is_ours(plan.remote_rtp) {
+            self.cx.count(Counter::RefusedOwnAddress);
+            return Err(BadOffer::OURS);
+        }
         if !may_describe(plan.remote_rtp.ip(), ours) {
             return Err(BadOffer::FORBIDDEN);
         }
@@ -598,7 +605,7 @@ impl LegMut<'_, '_> {
         Ok(())
     }
 
-    fn read_answer(&self, answer: &Session<'_>) -> Result<Read, BadOffer> {
+    fn read_answer(&mut self, answer: &Session<'_>) -> Result<Read, BadOffer> {
         let state = &self.leg.offer;
         let said = answer.audio().map_or(Direction::Inactive, sdp::Media::direction_in_force);
         let stopped = is_stopped(answer);

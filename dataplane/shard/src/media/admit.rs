@@ -6,9 +6,10 @@ use base::Mono;
 use rtp::Header;
 use wire::counter::Counter;
 
-use super::latch::Judgement;
+use super::latch::{Asking, Judgement};
 use super::passes::Pass;
 use super::stream::Stream;
+use crate::plan::Plan;
 
 /// A packet that may pass.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,7 @@ impl Admitted {
 #[inline]
 pub(crate) fn admit(
     stream: &mut Stream,
+    plan: &Plan,
     source: SocketAddr,
     packet: &[u8],
     now: Mono,
@@ -45,18 +47,14 @@ pub(crate) fn admit(
     }
     // Payload types outside the answer are dropped before anything is learned from the packet.
     let Some(pass) = stream.passes.find(header.pt) else {
-        return Err(Counter::DiscardRtpPayload);
+        return Err(refuse(stream, source, Counter::DiscardRtpPayload));
     };
-    let judgement = stream.latch.judge(source, &stream.known, now);
-    if judgement == Judgement::No {
-        return Err(match stream.latch.locked() {
-            Some(_) => Counter::DiscardRtpSource,
-            None => Counter::DiscardRtpUnlatched,
-        });
+    let mut locks = false;
+    if stream.latch.locked() != Some(source) {
+        locks = ask(stream, plan, source, &header, now)?;
     }
-    let locks = judgement == Judgement::Locks;
-    if locks {
-        stream.target = source;
+    if !stream.police.takes(stream.interval, now) {
+        return Err(refuse(stream, source, Counter::DiscardRtpRate));
     }
     let verdict = stream.receiver.handle(&header, packet.len(), now);
     if !verdict.is_accepted() {
@@ -68,4 +66,53 @@ pub(crate) fn admit(
     stream.alive = now;
     let (starts, owes_start) = (verdict.is_new_source(), stream.owes_start);
     Ok(Admitted { header, pass, starts, owes_start, locks })
+}
+
+/// A packet of a source that is not locked: whether it is by this, or why it is not taken.
+#[cold]
+#[inline(never)]
+fn ask(
+    stream: &mut Stream,
+    plan: &Plan,
+    source: SocketAddr,
+    header: &Header,
+    now: Mono,
+) -> Result<bool, Counter> {
+    if plan.is_ours(source) {
+        return Err(refuse(stream, source, Counter::DiscardRtpLoop));
+    }
+    let asking = Asking::new(source, header, &stream.receiver, now);
+    match stream.latch.judge(&asking, &mut stream.known, now) {
+        Judgement::No => {
+            let reason = match stream.latch.locked() {
+                Some(_) => Counter::DiscardRtpSource,
+                None => Counter::DiscardRtpUnlatched,
+            };
+            Err(refuse(stream, source, reason))
+        }
+        Judgement::Yes => Ok(false),
+        settles => {
+            stream.target = stream.known.target(source);
+            Ok(settles == Judgement::Locks)
+        }
+    }
+}
+
+/// What is not taken is told with the leg's summary, by reason and with whom it came from.
+#[cold]
+#[inline(never)]
+pub(crate) fn refuse(stream: &mut Stream, source: SocketAddr, reason: Counter) -> Counter {
+    let refused = &mut stream.refused;
+    let count = match reason {
+        Counter::DiscardRtpPayload => &mut refused.payload,
+        Counter::DiscardRtpRate => &mut refused.rate,
+        Counter::DiscardRtpLoop => &mut refused.looped,
+        _ => &mut refused.source,
+    };
+    *count = count.saturating_add(1);
+    let is_known = source == stream.known.described || stream.latch.locked() == Some(source);
+    if refused.foreign.is_none() && !is_known {
+        refused.foreign = Some(source);
+    }
+    reason
 }

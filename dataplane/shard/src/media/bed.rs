@@ -288,12 +288,18 @@ impl Bed {
 
 fn shard_plan() -> Plan {
     let advertised = IpAddr::from([203, 0, 113, 1]);
-    let listener = ListenerPlan { advertised: SocketAddr::new(advertised, 5_060), media: 0 };
+    let sip = SocketAddr::new(advertised, 5_060);
+    let listener = ListenerPlan { bound: sip, advertised: sip, media: 0 };
     Plan {
         shard: 0,
         shards: 2,
         listeners: vec![listener],
-        media: vec![MediaPlan { advertised, blocks: vec![0x4000] }],
+        media: vec![MediaPlan {
+            bound: IpAddr::from([10, 9, 0, 1]),
+            advertised,
+            blocks: vec![0x4000],
+            ports: [0x4000, 0x41ff],
+        }],
         limits: Limits { spare_ports: 4, ..Limits::for_legs(8, 8) },
         timers: Timers::default(),
         guard: GuardPlan::NONE,

@@ -1,24 +1,48 @@
-//! Which source may speak (THREATS.md, RTP bleed and injection). The address in the SDP always may,
-//! and speaking locks it. Another one is learned only if it is the host that the signalling comes
-//! from (a phone behind a NAT), only in the first moments, a few packets, and is locked when the
-//! window ends without a word from the SDP's address. A lock is final until the SDP names another
-//! address; then the one it named before is not learned in the first moments, because what comes
-//! from there was under way.
+//! Which source may speak (THREATS.md, RTP bleed and injection), and where it is answered.
+//!
+//! The address in the SDP always may, and speaking locks it. Another one is learned if the policy
+//! of the trunk lets its host speak: by default the SDP's own host (a gateway that sends from
+//! another port) and the host that the signalling comes from (a phone behind a NAT). It is heard
+//! from its first packet on, because nobody can know better; as long as the SDP's address says
+//! nothing, the first one learned keeps every other one out.
 //!
 //! ```text
-//!   Open --(SDP's address)--------------------------------------> Locked
-//!     \---(signalling's host)--> Learning --(window over)--------/
+//!   Open --(SDP's address)----------------------------------------> Locked to it
+//!     \---(a host allowed)--> Learning --(window over)--> Locked, learned
+//!   Learning --(SDP's address)------------------------------------> Locked to it
+//!   Learning --(silent for 1 s, a host allowed)-------------------> Learning another
+//!   Locked, learned --(SDP's address, 5 packets in a row)---------> Locked to it
+//!   Locked --(silent for 1 s, then another port of its host with
+//!             the same SSRC and the next numbers)-----------------> Locked, learned
 //! ```
+//!
+//! The packet paths are told of a lock to the SDP's address while it speaks: then nobody else's
+//! packets come up to here at all.
+//!
+//! A lock is opened by another address in the SDP and by nothing else; then the source before is
+//! not learned in the first moments, because what comes from there was under way.
+//!
+//! Being heard is not being sent to: media goes to the SDP's address (RFC 3264 section 5.1), unless
+//! that is an address of another network that nobody can reach from here, and then to whoever was
+//! learned.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use base::Mono;
+use base::address::classify;
+use rtp::{Header, Receiver, Ssrc};
+use wire::table::MediaSources;
 
-/// After answer (or an address change) a source other than the SDP's may be learned this long.
+/// How long a learned source gives way to the SDP's address at its first packet.
 const LATCH_WINDOW: Duration = Duration::from_millis(400);
-/// Packets taken from a source that is not locked yet.
-pub(crate) const LATCH_PACKETS: u8 = 5;
+/// How long the source before a change of address is not learned again: five packets.
+const FORMER: Duration = Duration::from_millis(100);
+/// Packets in a row: of a learned source until it is answered, of the SDP's address until it takes
+/// a learned lock.
+const LATCH_PACKETS: u8 = 5;
+/// A source that says nothing for so long may be followed by another.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
 /// The state of a leg's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +54,11 @@ pub(crate) enum Latch {
         until: Mono,
         packets: u8,
     },
-    Locked(SocketAddr),
+    Locked {
+        source: SocketAddr,
+        /// It is not the SDP's address.
+        learned: bool,
+    },
 }
 
 /// What is known of a far end's addresses.
@@ -40,8 +68,32 @@ pub(crate) struct Known {
     pub(crate) described: SocketAddr,
     /// The host that signals for this leg.
     pub(crate) signalling: IpAddr,
+    /// Which hosts may be learned.
+    pub(crate) sources: MediaSources,
     /// Locked under the description before, and until when it is not learned again.
     pub(crate) former: Option<(SocketAddr, Mono)>,
+    /// What the SDP's address has said against a learned lock.
+    pub(crate) claim: Claim,
+}
+
+/// Packets in a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Claim {
+    ssrc: Ssrc,
+    seq: u16,
+    packets: u8,
+}
+
+/// A packet that asks to be heard, and what was heard before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    pub(crate) source: SocketAddr,
+    pub(crate) ssrc: Ssrc,
+    pub(crate) seq: u16,
+    /// It goes on where the stream stopped.
+    pub(crate) follows: bool,
+    /// How long nothing was heard.
+    pub(crate) silent: Duration,
 }
 
 /// May a source speak?
@@ -49,63 +101,134 @@ pub(crate) struct Known {
 pub(crate) enum Judgement {
     No,
     Yes,
+    /// Yes, and it is answered from now on.
+    Settles,
     /// Yes, and it is locked by this.
     Locks,
 }
 
+impl Asking {
+    pub(crate) fn new(source: SocketAddr, header: &Header, receiver: &Receiver, now: Mono) -> Self {
+        Self {
+            source,
+            ssrc: header.ssrc,
+            seq: header.seq,
+            follows: receiver.is_followed_by(header),
+            silent: now.since(receiver.last_arrival()),
+        }
+    }
+}
+
+impl Known {
+    /// Whether a host may be learned.
+    fn allows(&self, host: IpAddr) -> bool {
+        let host = host.to_canonical();
+        let signalling = self.signalling.to_canonical();
+        host == self.described.ip().to_canonical()
+            || match self.sources {
+                MediaSources::Described => false,
+                MediaSources::Signalling => host == signalling,
+                MediaSources::Network => network(host) == network(signalling),
+            }
+    }
+
+    /// Where media goes when this source is locked or learned.
+    pub(crate) fn target(&self, source: SocketAddr) -> SocketAddr {
+        let (described, reached) = (classify(self.described.ip()), classify(source.ip()));
+        let is_there = self.described.ip() == source.ip()
+            || described.is_global()
+            || described.shares_network_with(reached);
+        if is_there { self.described } else { source }
+    }
+
+    /// Another address was described.
+    pub(crate) fn move_to(&mut self, described: SocketAddr, was: Option<SocketAddr>, now: Mono) {
+        self.described = described;
+        self.former = was.map(|source| (source, now + FORMER));
+        self.claim = Claim::default();
+    }
+}
+
+/// The block that a host's neighbours share: /24, /64.
+fn network(host: IpAddr) -> (bool, u128) {
+    match host {
+        IpAddr::V4(v4) => (false, u128::from(v4.to_bits() >> 8)),
+        IpAddr::V6(v6) => (true, v6.to_bits() >> 64),
+    }
+}
+
+impl Claim {
+    /// One more packet: true if they are enough.
+    fn goes_on(&mut self, asking: &Asking) -> bool {
+        let follows =
+            self.packets > 0 && self.ssrc == asking.ssrc && self.seq.wrapping_add(1) == asking.seq;
+        let packets = if follows { self.packets + 1 } else { 1 };
+        *self = Self { ssrc: asking.ssrc, seq: asking.seq, packets };
+        packets >= LATCH_PACKETS
+    }
+}
+
 impl Latch {
     /// The only source that may speak now.
+    #[inline]
     pub(crate) fn locked(&self) -> Option<SocketAddr> {
         match self {
-            Self::Locked(source) => Some(*source),
+            Self::Locked { source, .. } => Some(*source),
             _ => None,
         }
     }
 
-    /// Nobody has spoken under the description in force. The source locked before, to be kept in
-    /// [`Known::former`].
-    pub(crate) fn open(&mut self, now: Mono) -> Option<(SocketAddr, Mono)> {
-        let was = core::mem::replace(self, Self::Open);
-        was.locked().map(|source| (source, now + LATCH_WINDOW))
+    /// Nobody has spoken under the description in force. The source locked before.
+    pub(crate) fn open(&mut self) -> Option<SocketAddr> {
+        core::mem::replace(self, Self::Open).locked()
     }
 
-    /// Locks or learns by the rules above.
-    #[inline]
-    pub(crate) fn judge(&mut self, source: SocketAddr, known: &Known, now: Mono) -> Judgement {
-        match *self {
-            Self::Locked(locked) if locked == source => Judgement::Yes,
-            Self::Locked(_) => Judgement::No,
-            _ => self.learn(source, known, now),
-        }
-    }
-
-    #[cold]
-    fn learn(&mut self, source: SocketAddr, known: &Known, now: Mono) -> Judgement {
+    /// Locks or learns by the rules above; not asked for the source that is locked.
+    pub(crate) fn judge(&mut self, asking: &Asking, known: &mut Known, now: Mono) -> Judgement {
+        let source = asking.source;
         if source == known.described {
-            *self = Self::Locked(source);
-            return Judgement::Locks;
+            return self.described_speaks(asking, known);
         }
         let is_former = known.former.is_some_and(|(was, until)| was == source && now < until);
-        if is_former || source.ip().to_canonical() != known.signalling.to_canonical() {
+        if is_former || !known.allows(source.ip()) {
             return Judgement::No;
         }
         match *self {
-            Self::Learning { source: learned, until, packets } if learned == source => {
-                if now >= until {
-                    *self = Self::Locked(source);
-                    return Judgement::Locks;
+            Self::Locked { source: locked, .. } => {
+                let same_host = locked.ip() == source.ip();
+                if !same_host || !asking.follows || asking.silent < SILENCE {
+                    return Judgement::No;
                 }
+                *self = Self::Locked { source, learned: true };
+                Judgement::Locks
+            }
+            Self::Learning { source: learned, until, .. } if learned == source && now >= until => {
+                *self = Self::Locked { source, learned: true };
+                Judgement::Locks
+            }
+            Self::Learning { source: learned, until, packets } if learned == source => {
                 let packets = packets.saturating_add(1);
                 *self = Self::Learning { source, until, packets };
-                if packets <= LATCH_PACKETS { Judgement::Yes } else { Judgement::No }
+                if packets == LATCH_PACKETS { Judgement::Settles } else { Judgement::Yes }
             }
             // Another one is being learned and has not fallen silent.
-            Self::Learning { until, .. } if now < until => Judgement::No,
+            Self::Learning { .. } if asking.silent < SILENCE => Judgement::No,
             _ => {
                 *self = Self::Learning { source, until: now + LATCH_WINDOW, packets: 1 };
                 Judgement::Yes
             }
         }
+    }
+
+    fn described_speaks(&mut self, asking: &Asking, known: &mut Known) -> Judgement {
+        let is_held = matches!(self, Self::Locked { .. }) && asking.silent < SILENCE;
+        if is_held && !known.claim.goes_on(asking) {
+            // One forged packet must not take a call away from whom it has listened to.
+            return Judgement::No;
+        }
+        known.claim = Claim::default();
+        *self = Self::Locked { source: asking.source, learned: false };
+        Judgement::Locks
     }
 }
 
@@ -113,11 +236,15 @@ impl Latch {
 mod tests {
     use super::*;
 
+    const MS: u64 = 1_000_000;
+
     fn known() -> Known {
         Known {
-            described: "192.0.2.1:4000".parse().unwrap(),
+            described: "192.168.1.5:4000".parse().unwrap(),
             signalling: "198.51.100.7".parse().unwrap(),
+            sources: MediaSources::Signalling,
             former: None,
+            claim: Claim::default(),
         }
     }
 
@@ -125,61 +252,166 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// A latch, what it knows, and the stream that it lets through.
+    struct Door {
+        latch: Latch,
+        known: Known,
+        heard: Option<(Ssrc, u16, Mono)>,
+    }
+
+    impl Door {
+        fn new(known: Known) -> Self {
+            Self { latch: Latch::Open, known, heard: None }
+        }
+
+        fn ask(&mut self, source: SocketAddr, (ssrc, seq): (u32, u16), at: u64) -> Judgement {
+            let now = Mono(1_000_000 * MS + at * MS);
+            let ssrc = Ssrc(ssrc);
+            if self.latch.locked() == Some(source) {
+                self.heard = Some((ssrc, seq, now));
+                return Judgement::Yes;
+            }
+            let follows = self.heard.is_some_and(|(last, at, _)| last == ssrc && at < seq);
+            let silent = self.heard.map_or(Duration::MAX, |(_, _, at)| now.since(at));
+            let asking = Asking { source, ssrc, seq, follows, silent };
+            let judgement = self.latch.judge(&asking, &mut self.known, now);
+            if judgement != Judgement::No {
+                self.heard = Some((ssrc, seq, now));
+            }
+            judgement
+        }
+
+        /// So many packets, 20 ms apart, from `at` ms on: how many are heard.
+        fn talk(&mut self, source: SocketAddr, ssrc: u32, at: u64, count: u16) -> usize {
+            let packets = (0..count).filter(|packet| {
+                let at = at + u64::from(*packet) * 20;
+                self.ask(source, (ssrc, *packet), at) != Judgement::No
+            });
+            packets.count()
+        }
+    }
+
     #[test]
     fn the_sdp_address_locks_and_nobody_else_speaks_then() {
-        let (mut latch, known) = (Latch::Open, known());
-        let attacker = address("203.0.113.9:4000");
-        assert_eq!(latch.judge(attacker, &known, Mono(0)), Judgement::No);
-        assert_eq!(latch.judge(known.described, &known, Mono(0)), Judgement::Locks);
-        assert_eq!(latch.judge(known.described, &known, Mono(0)), Judgement::Yes);
-        assert_eq!(latch.judge(attacker, &known, Mono(0)), Judgement::No);
-        let neighbour = address("198.51.100.7:4000");
-        assert_eq!(latch.judge(neighbour, &known, Mono(0)), Judgement::No);
+        let mut door = Door::new(known());
+        let (sdp, attacker) = (door.known.described, address("203.0.113.9:4000"));
+        assert_eq!(door.ask(attacker, (6, 0), 0), Judgement::No);
+        assert_eq!(door.ask(sdp, (1, 0), 0), Judgement::Locks);
+        assert_eq!(door.talk(attacker, 6, 0, 100), 0);
+        assert_eq!(door.talk(address("198.51.100.7:4000"), 7, 0, 100), 0);
+        assert_eq!(door.talk(address("192.168.1.5:4002"), 8, 0, 100), 0);
     }
 
     #[test]
-    fn a_phone_behind_a_nat_is_learned_after_the_window() {
-        let (mut latch, known) = (Latch::Open, known());
+    fn a_phone_behind_a_nat_loses_nothing_and_is_answered_after_five_packets() {
+        let mut door = Door::new(known());
         let phone = address("198.51.100.7:61000");
-        let taken = (0..20_u64)
-            .filter(|packet| latch.judge(phone, &known, Mono(packet * 20_000_000)) != Judgement::No)
-            .count();
-        assert_eq!(taken, usize::from(LATCH_PACKETS));
-        assert_eq!(latch.judge(phone, &known, Mono(400_000_000)), Judgement::Locks);
-        assert_eq!(latch.locked(), Some(phone));
+        let first: Vec<_> =
+            (0..5).map(|seq| door.ask(phone, (1, seq), u64::from(seq) * 20)).collect();
+        assert_eq!(first[..4], [Judgement::Yes; 4]);
+        assert_eq!(first[4], Judgement::Settles);
+        assert_eq!(door.known.target(phone), phone);
+        assert_eq!(door.talk(phone, 1, 100, 95), 95);
+        assert_eq!(door.latch, Latch::Locked { source: phone, learned: true });
     }
 
     #[test]
-    fn the_sdp_address_wins_over_a_learned_one() {
-        let (mut latch, known) = (Latch::Open, known());
-        let neighbour = address("198.51.100.7:61000");
-        for _ in 0..50 {
-            latch.judge(neighbour, &known, Mono(0));
+    fn a_gateway_that_sends_from_another_port_is_heard_and_sent_to_where_it_said() {
+        for described in ["198.51.100.7:4000", "9.9.9.9:4000", "198.51.100.99:4000"] {
+            let described = address(described);
+            let mut door = Door::new(Known { described, ..known() });
+            let gateway = address("198.51.100.7:61000");
+            assert_eq!(door.talk(gateway, 1, 0, 100), 100);
+            assert_eq!(door.known.target(gateway), described);
         }
-        assert_eq!(latch.judge(known.described, &known, Mono(1)), Judgement::Locks);
-        assert_eq!(latch.judge(neighbour, &known, Mono(2_000_000_000)), Judgement::No);
     }
 
     #[test]
-    fn a_learned_source_that_falls_silent_gives_way_to_another() {
-        let (mut latch, known) = (Latch::Open, known());
-        let (first, second) = (address("198.51.100.7:61000"), address("198.51.100.7:61002"));
-        assert_eq!(latch.judge(first, &known, Mono(0)), Judgement::Yes);
-        assert_eq!(latch.judge(second, &known, Mono(1)), Judgement::No);
-        assert_eq!(latch.judge(second, &known, Mono(400_000_000)), Judgement::Yes);
+    fn a_second_source_at_the_signalling_host_does_not_take_the_audio_away() {
+        for gap in [20, 900] {
+            let mut door = Door::new(known());
+            let (phone, attacker) = (address("198.51.100.7:61000"), address("198.51.100.7:61002"));
+            for seq in 0..20 {
+                let at = u64::from(seq) * gap;
+                assert_ne!(door.ask(phone, (1, seq), at), Judgement::No);
+                for injected in 1..gap / 20 {
+                    let asked = (6, u16::try_from(injected).unwrap());
+                    assert_eq!(door.ask(attacker, asked, at + injected * 20), Judgement::No);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_sdp_address_wins_at_once_while_another_is_learned_and_by_five_packets_later() {
+        let neighbour = address("198.51.100.7:61000");
+        for (packets, heard) in [(5, 20), (100, 16)] {
+            let mut door = Door::new(known());
+            let sdp = door.known.described;
+            assert_eq!(door.talk(neighbour, 6, 0, packets), usize::from(packets));
+            assert_eq!(door.talk(sdp, 1, u64::from(packets) * 20, 20), heard);
+            assert_eq!(door.talk(neighbour, 6, 4_000, 100), 0, "never again");
+        }
+    }
+
+    #[test]
+    fn single_forged_packets_of_the_sdp_address_do_not_displace_a_learned_lock() {
+        let mut door = Door::new(known());
+        let (phone, sdp) = (address("198.51.100.7:61000"), door.known.described);
+        for seq in 0..100 {
+            assert_ne!(door.ask(phone, (1, seq), u64::from(seq) * 20), Judgement::No);
+            if seq > 30 {
+                assert_eq!(door.ask(sdp, (6, seq * 7), u64::from(seq) * 20 + 1), Judgement::No);
+            }
+        }
+        assert_eq!(door.latch.locked(), Some(phone));
+    }
+
+    #[test]
+    fn a_new_port_of_the_same_host_goes_on_with_the_stream_after_a_second_of_silence() {
+        let mut door = Door::new(known());
+        let (old, new) = (address("198.51.100.7:61000"), address("198.51.100.7:62000"));
+        door.talk(old, 1, 0, 50);
+        assert_eq!(door.ask(new, (1, 50), 1_000), Judgement::No, "the old one spoke just now");
+        assert_eq!(door.ask(new, (6, 100), 2_100), Judgement::No, "somebody else");
+        assert_eq!(door.ask(new, (1, 20), 2_100), Judgement::No, "a repetition");
+        assert_eq!(door.ask(address("192.168.1.5:9"), (1, 100), 2_100), Judgement::No, "a host");
+        assert_eq!(door.ask(new, (1, 100), 2_100), Judgement::Locks);
+        assert_eq!(door.known.target(new), new);
+        assert_eq!(door.ask(old, (1, 101), 2_120), Judgement::No);
+    }
+
+    #[test]
+    fn which_hosts_are_learned_says_the_policy() {
+        use MediaSources as M;
+        let cases = [
+            ("198.51.100.7:9", [false, true, true]),
+            ("198.51.100.99:9", [false, false, true]),
+            ("198.51.101.7:9", [false, false, false]),
+            ("192.168.1.5:9", [true, true, true]),
+        ];
+        for (source, expected) in cases {
+            for (sources, expected) in
+                [M::Described, M::Signalling, M::Network].into_iter().zip(expected)
+            {
+                let mut door = Door::new(Known { sources, ..known() });
+                let heard = door.talk(address(source), 1, 0, 100);
+                assert_eq!(heard, if expected { 100 } else { 0 }, "{source} {sources:?}");
+            }
+        }
     }
 
     #[test]
     fn what_the_old_port_has_under_way_is_not_learned_again() {
-        let mut known = known();
+        let mut door = Door::new(known());
         let old = address("198.51.100.7:61000");
-        let mut latch = Latch::Locked(old);
-        known.former = latch.open(Mono(0));
-        assert_eq!(latch.judge(old, &known, Mono(10_000_000)), Judgement::No);
-        assert_eq!(latch, Latch::Open);
-        assert_eq!(latch.judge(known.described, &known, Mono(20_000_000)), Judgement::Locks);
-        // A phone that really stayed there is learned when the moment is over.
-        let mut latch = Latch::Open;
-        assert_eq!(latch.judge(old, &known, Mono(400_000_000)), Judgement::Yes);
+        door.talk(old, 1, 0, 50);
+        let was = door.latch.open();
+        assert_eq!(was, Some(old));
+        door.known.move_to(address("192.168.1.5:5000"), was, Mono(1_001_000 * MS));
+        assert_eq!(door.ask(old, (1, 50), 1_010), Judgement::No);
+        assert_eq!(door.latch, Latch::Open);
+        // A phone that really stayed there loses five packets by it.
+        assert_eq!(door.ask(old, (1, 55), 1_100), Judgement::Yes);
     }
 }

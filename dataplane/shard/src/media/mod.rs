@@ -25,6 +25,7 @@ mod feed;
 mod latch;
 mod packet;
 mod passes;
+mod police;
 mod ports;
 mod report;
 mod stream;
@@ -39,6 +40,7 @@ use base::{Flow, FlowReport, LegId, Mono, ShardId, Wheel};
 use rtp::{Sender, Ssrc};
 use wire::counter::Counter;
 use wire::event::MediaSummary;
+use wire::table::MediaSources;
 
 pub(crate) use app::Play;
 pub(crate) use digits::Notice;
@@ -61,6 +63,8 @@ pub(crate) enum Source {
 /// Packets that a listener cannot hear before its leg is told: a straggler of an older description
 /// is no reason to change one.
 const LOST_TOLD: u32 = 3;
+/// Packets of our own that come back before the leg is ended.
+const LOOPED_MAX: u32 = 16;
 /// Legs that may wait to be told so; further ones are told by the once-a-second look at them.
 const LOST_MAX: usize = 256;
 
@@ -79,6 +83,8 @@ pub(crate) struct Media {
     lost: VecDeque<LegId>,
     /// The stream whose timer is being served.
     pub(crate) at_work: LegId,
+    /// Legs to whose ports our own media comes back.
+    looped: VecDeque<LegId>,
 }
 
 impl Media {
@@ -94,6 +100,7 @@ impl Media {
             notices: VecDeque::with_capacity(digits::NOTICES),
             lost: VecDeque::with_capacity(LOST_MAX),
             at_work: LegId::NONE,
+            looped: VecDeque::with_capacity(LOST_MAX),
         }
     }
 
@@ -222,6 +229,13 @@ impl Media {
         }
     }
 
+    /// Which hosts may speak for the leg's far end.
+    pub(crate) fn set_sources(&mut self, leg: LegId, sources: MediaSources) {
+        if let Some(stream) = self.stream_mut(leg) {
+            stream.known.sources = sources;
+        }
+    }
+
     /// The far end's description is known or has changed. `fresh`: it described itself anew, so
     /// that its next packet is taken at once whatever its number and SSRC. Another address opens
     /// the latch; the same one keeps its lock.
@@ -235,7 +249,8 @@ impl Media {
         let Some(stream) = self.stream_mut(leg) else { return };
         let address = cx.core.plan.media.get(usize::from(stream.port.address));
         let ours = address.map_or_else(|| IpAddr::from([0; 4]), |media| media.advertised);
-        if !crate::transport::policy::may_send_to(plan.remote_rtcp.ip(), ours) {
+        let rtcp = plan.remote_rtcp;
+        if !crate::transport::policy::may_send_to(rtcp.ip(), ours) || cx.core.plan.is_ours(rtcp) {
             // Reports go beside the media, or nowhere; never to a third party's choice of victim.
             let port = plan.remote_rtp.port().saturating_add(u16::from(!plan.rtcp_mux));
             plan.remote_rtcp = SocketAddr::new(plan.remote_rtp.ip(), port);
@@ -276,6 +291,11 @@ impl Media {
     /// formats, after a few packets.
     pub(crate) fn poll_lost(&mut self) -> Option<LegId> {
         self.lost.pop_front()
+    }
+
+    /// The next leg that hears ourselves.
+    pub(crate) fn poll_looped(&mut self) -> Option<LegId> {
+        self.looped.pop_front()
     }
 
     /// The leg's far end neither speaks to anybody nor hears anything.

@@ -17,7 +17,7 @@ use wire::counter::Counter;
 use super::admit::{Admitted, admit};
 use super::passes::Way;
 use super::stream::Gate;
-use super::{LOST_MAX, LOST_TOLD, Media};
+use super::{LOOPED_MAX, LOST_MAX, LOST_TOLD, Media};
 use crate::cx::{Core, Cx};
 use crate::handoff::Handoff;
 
@@ -87,7 +87,7 @@ impl Media {
         let outcome = match rtp::classify(packet) {
             PacketKind::Rtp if port.port & 1 == 0 => {
                 cx.core.counters.count(Counter::RtpReceived);
-                match admit(stream, received.source, packet, cx.now.mono) {
+                match admit(stream, &cx.core.plan, received.source, packet, cx.now.mono) {
                     Ok(admitted) => match admitted.plain() {
                         Some(pt) => {
                             let header = &admitted.header;
@@ -110,6 +110,10 @@ impl Media {
         match outcome {
             Ok(Passed::Sent) => {}
             Ok(Passed::Copied) => cx.frames.free(frame),
+            Err(Counter::DiscardRtpLoop) => {
+                self.looped(leg);
+                cx.discard(frame, Counter::DiscardRtpLoop);
+            }
             Err(reason) => cx.discard(frame, reason),
         }
     }
@@ -128,8 +132,13 @@ impl Media {
         let stream = &mut self.streams[leg.index() as usize];
         if *locks {
             let port = stream.port;
-            stream.is_lock_told = true;
-            cx.core.flows.push_back(Flow::Lock { port, remote: received.source });
+            let told = core::mem::take(&mut stream.is_lock_told);
+            if received.source == stream.known.described {
+                stream.is_lock_told = true;
+                cx.core.flows.push_back(Flow::Lock { port, remote: received.source });
+            } else if told {
+                cx.core.flows.push_back(Flow::Unlock { port });
+            }
         }
         if *starts && stream.receiver.sources() > 1 {
             cx.core.counters.count(Counter::SsrcTakenOver);
@@ -171,6 +180,16 @@ impl Media {
         stream.converted = stream.converted.saturating_add(1);
         if stream.converted == LOST_TOLD && self.lost.len() < LOST_MAX {
             self.lost.push_back(leg);
+        }
+    }
+
+    /// What we sent has come back to us: after a few packets nothing of it is by chance, and the
+    /// leg ends.
+    #[cold]
+    fn looped(&mut self, leg: LegId) {
+        let stream = &self.streams[leg.index() as usize];
+        if stream.refused.looped == LOOPED_MAX && self.looped.len() < LOST_MAX {
+            self.looped.push_back(leg);
         }
     }
 

@@ -284,8 +284,12 @@ mod tests {
     use core::net::{IpAddr, Ipv4Addr};
 
     fn ports() -> (Ports, VecDeque<Flow>) {
-        let media =
-            MediaPlan { advertised: IpAddr::V4(Ipv4Addr::LOCALHOST), blocks: vec![0x4000, 0x4200] };
+        let media = MediaPlan {
+            bound: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            advertised: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            blocks: vec![0x4000, 0x4200],
+            ports: [0x4000, 0x42ff],
+        };
         let limits = Limits { spare_ports: 2, ..Limits::for_legs(100, 100) };
         (Ports::new(&[media], &limits, 0), VecDeque::new())
     }
@@ -355,8 +359,12 @@ mod tests {
     /// The driver has places for so many: what it would refuse is not asked for.
     #[test]
     fn no_more_is_asked_for_than_the_plan_has() {
-        let media =
-            MediaPlan { advertised: IpAddr::V4(Ipv4Addr::LOCALHOST), blocks: vec![0x4000, 0x4200] };
+        let media = MediaPlan {
+            bound: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            advertised: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            blocks: vec![0x4000, 0x4200],
+            ports: [0x4000, 0x42ff],
+        };
         let limits = Limits { spare_ports: 4, ..Limits::for_legs(10, 100) };
         let mut ports = Ports::new(&[media], &limits, 0);
         let (mut flows, mut now, mut opens) = (VecDeque::new(), Mono(0), 0);

@@ -7,6 +7,7 @@ use rtp::rtcp::{Report, interval};
 use wire::counter::Counter;
 
 use super::Media;
+use super::latch::{Latch, SILENCE};
 use super::stream::{Stream, is_somewhere};
 use crate::cx::Cx;
 
@@ -29,7 +30,8 @@ impl Media {
             return cx.count(Counter::DiscardRtcpPort);
         }
         if !stream.may_report(received.source) {
-            return cx.count(Counter::DiscardRtpSource);
+            let reason = super::admit::refuse(stream, received.source, Counter::DiscardRtpSource);
+            return cx.count(reason);
         }
         let Ok(packets) = rtp::rtcp::parse(cx.frames.bytes(received.frame)) else {
             return cx.count(Counter::DiscardRtpMalformed);
@@ -47,10 +49,19 @@ impl Media {
     pub(crate) fn report(&mut self, cx: &mut Cx<'_, '_>, leg: LegId) {
         let now = cx.now;
         let Some(stream) = self.stream_mut(leg).filter(|stream| stream.on) else { return };
-        if let (Some(remote), false) = (stream.latch.locked(), stream.is_lock_told) {
-            // The packet that locked was not taken for other reasons.
-            stream.is_lock_told = true;
-            cx.core.flows.push_back(Flow::Lock { port: stream.port, remote });
+        let speaks = now.mono.since(stream.receiver.last_arrival()) < SILENCE;
+        match stream.latch {
+            // The packet that locked was not taken for other reasons, or the source speaks again.
+            Latch::Locked { source, learned: false } if speaks && !stream.is_lock_told => {
+                stream.is_lock_told = true;
+                cx.core.flows.push_back(Flow::Lock { port: stream.port, remote: source });
+            }
+            // Whoever may follow a silent source must be let in.
+            _ if stream.is_lock_told && !speaks => {
+                stream.is_lock_told = false;
+                cx.core.flows.push_back(Flow::Unlock { port: stream.port });
+            }
+            _ => {}
         }
         if now.mono < stream.rtcp_at {
             return;
@@ -89,9 +100,9 @@ impl Stream {
         source == self.plan.remote_rtcp || source.ip() == host
     }
 
-    /// The far end was learned at another host than its description says.
+    /// The far end is sent to at another host than its description says.
     fn is_elsewhere(&self) -> bool {
-        self.latch.locked().is_some_and(|locked| locked.ip() != self.known.described.ip())
+        self.target.ip() != self.known.described.ip()
     }
 }
 

@@ -8,12 +8,14 @@ use rtp::telephone_event::{Detector, EventQueue};
 use rtp::{Probation, Receiver, Sender, Ssrc};
 use sdp::limits::PLAN_FORMATS_MAX;
 use sdp::{Plan, PlanFormat};
-use wire::event::MediaSummary;
+use wire::event::{MediaSummary, RtpRefused};
+use wire::table::MediaSources;
 
 use super::Source;
 use super::app::Play;
-use super::latch::{Known, Latch};
+use super::latch::{Claim, Known, Latch};
 use super::passes::{Passes, Special, Specials, Way, way};
+use super::police::{self, Police};
 use super::transcode::is_g711;
 
 /// Clock of everything that does not say otherwise, in timestamp units a second.
@@ -59,13 +61,14 @@ pub(crate) struct Stream {
     /// Taken from the far end and passed on: packets, and bytes of payload.
     pub(crate) relayed: u64,
     pub(crate) relayed_bytes: u64,
-    /// When its next report is due; here because it fills the line.
-    pub(crate) rtcp_at: Mono,
+    pub(crate) police: Police,
     pub(crate) passes: Passes,
     /// The plan's direction, for packets coming in.
     pub(crate) receives: bool,
     /// A packet that began a source was lost on its way to another shard: the next one begins it.
     pub(crate) owes_start: bool,
+    /// What a packet costs of the police's allowance.
+    pub(crate) interval: u32,
     pub(crate) receiver: Receiver,
     // Everything else.
     pub(crate) specials: Specials,
@@ -79,6 +82,7 @@ pub(crate) struct Stream {
     /// Packets of speech whose payload was turned into another codec, likewise.
     pub(crate) converted: u32,
     pub(crate) known: Known,
+    pub(crate) refused: RtpRefused,
     /// The packet paths know of the lock.
     pub(crate) is_lock_told: bool,
     pub(crate) target_rtcp: SocketAddr,
@@ -86,6 +90,8 @@ pub(crate) struct Stream {
     /// The formats of whoever hears it: with our own they say what passes, whichever changes.
     listener_plan: Plan,
     pub(crate) rtcp: rtp::rtcp::Peer,
+    /// When its next report is due.
+    pub(crate) rtcp_at: Mono,
     /// Packets sent when the last report was written: an SR needs news.
     pub(crate) reported: u64,
     pub(crate) tap: Tap,
@@ -136,16 +142,25 @@ impl Stream {
             alive: Mono(0),
             relayed: 0,
             relayed_bytes: 0,
+            police: Police::new(),
             passes: Passes::NONE,
             receives: false,
             owes_start: false,
+            interval: police::interval(plan.ptime_ms),
             receiver: Receiver::new(CLOCK_HZ, Probation::None),
             specials: [Special::NONE; PLAN_FORMATS_MAX],
             on: false,
             is_told: false,
             undeliverable: 0,
             converted: 0,
-            known: Known { described: plan.remote_rtp, signalling, former: None },
+            known: Known {
+                described: plan.remote_rtp,
+                signalling,
+                sources: MediaSources::default(),
+                former: None,
+                claim: Claim::default(),
+            },
+            refused: RtpRefused::default(),
             is_lock_told: false,
             target_rtcp: plan.remote_rtcp,
             plan,
@@ -224,9 +239,9 @@ impl Stream {
         let is_somewhere = is_somewhere(plan.remote_rtp);
         let moved = is_somewhere && self.known.described != plan.remote_rtp;
         if moved {
-            self.known.described = plan.remote_rtp;
             self.target = plan.remote_rtp;
-            self.known.former = self.latch.open(now);
+            let was = self.latch.open();
+            self.known.move_to(plan.remote_rtp, was, now);
             unlocked = core::mem::take(&mut self.is_lock_told);
         }
         if moved || self.plan.remote_rtcp != plan.remote_rtcp {
@@ -255,6 +270,8 @@ impl Stream {
         let listener = joined.then_some(&self.listener_plan);
         (self.passes, self.specials) = Passes::new(&self.plan, listener);
         (self.undeliverable, self.converted) = (0, 0);
+        let ptime = if joined { self.listener_plan.ptime_ms } else { u8::MAX };
+        self.interval = police::interval(self.plan.ptime_ms.min(ptime));
         self.receives = self.on && self.plan.direction.receives();
         if !self.wants() || self.plan.telephone_event().is_none() {
             self.feed.events.clear();
@@ -400,6 +417,7 @@ impl Stream {
             sent: self.sender.packets(),
             rtt_us: self.rtcp.round_trip().map_or(0, micros),
             reported_loss: self.rtcp.report().map_or(0, |block| block.fraction_lost),
+            refused: self.refused,
         }
     }
 }
