@@ -192,7 +192,9 @@ fn reports_go_both_ways_and_loss_is_seen() {
         let media = end.media.unwrap();
         let share = media.lost * 100 / (media.lost + media.received);
         assert!((5..15).contains(&share), "{media:?}");
-        assert!((10..45).contains(&media.reported_loss), "{media:?}");
+        // Of 256, over the last interval: what was lost before us is missing behind us too, and
+        // either link loses a tenth. 49 on average, and a few packets more or less count much.
+        assert!((10..90).contains(&media.reported_loss), "{media:?}");
         assert!((100..440).contains(&media.mos_centi), "{media:?}");
     }
     nothing_left(&mut world);

@@ -37,7 +37,6 @@ const STEP_4: &str = "waits for its user: registrar, REFER and streams (step 4)"
 
 /// `pub` without a user outside: path, names, reason.
 const UNUSED_PUB: &[(&str, &str, &str)] = &[
-    ("dataplane/net/src/cpu.rs", "nofile_limit", START),
     ("dataplane/net/src/driver/errors.rs", "QUOTE_BYTES_MAX", BOUND),
     ("dataplane/net/src/driver/plan.rs", "BELLS_MAX LISTENERS_MAX", BOUND),
     ("dataplane/net/src/notify.rs", "take_descriptors", START),

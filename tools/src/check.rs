@@ -60,7 +60,7 @@ pub fn main(args: &Args) -> Result<bool> {
     println!("  shards       {shards} on this machine");
     println!(
         "  legs         {} in all",
-        u64::from(config.dataplane.limits.legs) * u64::from(shards)
+        u64::from(crate::system::capacity(&config).legs) * u64::from(shards)
     );
     println!("  media ports  {ports}");
     for listener in &config.dataplane.listener {

@@ -5,12 +5,16 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use wire::capacity::Capacity;
 use wire::config::Config;
 
 use crate::system::{self, Finding, Level, read};
 
 /// Socket buffers that a burst of SIP needs.
 const RMEM_WANTED: u64 = 4 << 20;
+
+/// Calls a second that a shard's limits should carry.
+const RATE_WANTED: u64 = 2_000;
 
 /// Arguments of `tandem doctor`.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,7 +34,8 @@ pub fn main(args: &Args) -> Result<bool> {
         None => Config::default(),
     };
     let mut all = crate::up::examine(&config);
-    all.extend([processors(&config), clock_source(), receive_buffers(), container()]);
+    all.extend([processors(&config), standing_calls(&config), call_rate(&config)]);
+    all.extend([clock_source(), receive_buffers(), container()]);
     all.extend(unprivileged_bpf());
     all.extend(interfaces());
     let mut worst = Level::Ok;
@@ -62,6 +67,32 @@ fn processors(config: &Config) -> Finding {
         return Finding::warn("processors", found, cure);
     }
     Finding::ok("processors", found)
+}
+
+/// How many calls can stand at once, and what binds.
+fn standing_calls(config: &Config) -> Finding {
+    let Capacity { calls, bound, legs, pairs, .. } = system::capacity(config);
+    let found = format!(
+        "{calls} relayed calls, bound by {bound} ({legs} legs a shard, {pairs} pairs of media ports)"
+    );
+    Finding::ok("standing calls", found)
+}
+
+/// How many calls a second the limits give.
+fn call_rate(config: &Config) -> Finding {
+    let capacity = system::capacity(config);
+    let (short, long) = (capacity.rate_of(10), capacity.rate_of(180));
+    let found = format!(
+        "{short} calls/s of 10 s, {long} of 3 minutes; transactions are remembered for their whole \
+         time up to {} calls/s",
+        capacity.calls_per_second
+    );
+    let shards = u64::from(crate::up::shards(config));
+    if capacity.calls_per_second >= RATE_WANTED * shards {
+        return Finding::ok("call rate", found);
+    }
+    let cure = "dataplane.limits.transactions: 64 for each call a second of a shard";
+    Finding::warn("call rate", found, cure)
 }
 
 fn clock_source() -> Finding {

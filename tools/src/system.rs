@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use io_uring::{IoUring, Probe, opcode};
 use rustix::process::{Resource, getrlimit};
+use wire::capacity::{Capacity, Machine, memory_bytes};
 
 /// The oldest kernel supported: Debian 12's.
 pub const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -185,6 +186,20 @@ fn has_capability(number: u32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = mask.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
     mask >> number & 1 == 1
+}
+
+/// What this configuration carries on this machine.
+#[must_use]
+pub fn capacity(config: &wire::config::Config) -> Capacity {
+    let text = |path| read(path).unwrap_or_default();
+    Capacity::of(
+        config,
+        &Machine {
+            memory_bytes: memory_bytes(&text("/proc/meminfo"), &text("/sys/fs/cgroup/memory.max")),
+            descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
+            shards: crate::up::shards(config),
+        },
+    )
 }
 
 /// Descriptors: in this tier a leg has two sockets.

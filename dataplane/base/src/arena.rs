@@ -1,19 +1,21 @@
-//! Bytes of many lengths in memory taken once: power-of-two classes from 64 bytes to 64 KiB, each
-//! with a free list, cut from one block. Holds what outlives a datagram: dialog texts, SDP,
-//! messages kept for retransmission. Nothing is allocated after birth; what does not fit is
-//! refused.
+//! Bytes of many lengths in memory taken once: classes from 64 bytes to 64 KiB, two to each power
+//! of two (64, 96, 128, 192 ..), each with a free list, cut from one block. Holds what outlives a
+//! datagram: dialog texts, SDP, messages kept for retransmission. Nothing is allocated after birth;
+//! what does not fit is refused.
 
 use alloc::vec::Vec;
 
 const SMALLEST_SHIFT: u32 = 6;
-const CLASSES: usize = 11;
+/// Every class is a whole number of units of 32 bytes.
+const UNIT_SHIFT: u32 = 5;
+const CLASSES: usize = 21;
 const NONE: u32 = u32::MAX;
 
 /// Bytes stored in an [`Arena`]. Give it back with [`Arena::free`]; it is not `Copy` so that this
 /// is done once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// In units of 64 bytes.
+    /// In units of 32 bytes.
     unit: u32,
     len: u32,
 }
@@ -41,7 +43,7 @@ impl Stored {
 }
 
 impl Arena {
-    /// `bytes` of memory, at most 256 GiB.
+    /// `bytes` of memory, at most 128 GiB.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { memory: alloc::vec![0; bytes], fresh: 0, free: [NONE; CLASSES], used: 0 }
@@ -64,7 +66,7 @@ impl Arena {
                 at
             }
             unit => {
-                let at = (unit as usize) << SMALLEST_SHIFT;
+                let at = (unit as usize) << UNIT_SHIFT;
                 let next: [u8; 4] = self.memory[at..at + 4].try_into().ok()?;
                 self.free[class] = u32::from_le_bytes(next);
                 at
@@ -72,18 +74,18 @@ impl Arena {
         };
         self.used += size;
         self.memory[at..at + bytes.len()].copy_from_slice(bytes);
-        let unit = u32::try_from(at >> SMALLEST_SHIFT).ok()?;
+        let unit = u32::try_from(at >> UNIT_SHIFT).ok()?;
         Some(Stored { unit, len: u32::try_from(bytes.len()).ok()? })
     }
 
     #[must_use]
     pub fn get(&self, stored: &Stored) -> &[u8] {
-        let at = (stored.unit as usize) << SMALLEST_SHIFT;
+        let at = (stored.unit as usize) << UNIT_SHIFT;
         &self.memory[at..at + stored.len()]
     }
 
     pub fn get_mut(&mut self, stored: &Stored) -> &mut [u8] {
-        let at = (stored.unit as usize) << SMALLEST_SHIFT;
+        let at = (stored.unit as usize) << UNIT_SHIFT;
         &mut self.memory[at..at + stored.len()]
     }
 
@@ -94,7 +96,7 @@ impl Arena {
         if stored.is_empty() {
             return;
         }
-        let at = (stored.unit as usize) << SMALLEST_SHIFT;
+        let at = (stored.unit as usize) << UNIT_SHIFT;
         self.memory[at..at + 4].copy_from_slice(&self.free[class].to_le_bytes());
         self.free[class] = stored.unit;
         self.used -= size_of_class(class);
@@ -108,12 +110,15 @@ impl Arena {
 }
 
 fn size_of_class(class: usize) -> usize {
-    64 << class
+    let power = 64 << class.div_ceil(2);
+    if class.is_multiple_of(2) { power } else { power / 4 * 3 }
 }
 
 fn class_of(len: usize) -> Option<usize> {
-    let shift = len.max(1).next_power_of_two().trailing_zeros().max(SMALLEST_SHIFT);
-    let class = (shift - SMALLEST_SHIFT) as usize;
+    let power = len.next_power_of_two().max(1 << SMALLEST_SHIFT);
+    let above = (power.trailing_zeros() - SMALLEST_SHIFT) as usize * 2;
+    let fits_below = above > 0 && len <= power / 4 * 3;
+    let class = above - usize::from(fits_below);
     (class < CLASSES).then_some(class)
 }
 
@@ -145,6 +150,17 @@ mod tests {
         }
         assert_eq!(arena.used(), 0);
         assert!(arena.store(&[0; 70_000]).is_none());
+    }
+
+    #[test]
+    fn a_class_is_the_smallest_that_holds_it() {
+        let sizes: Vec<usize> = (0..CLASSES).map(size_of_class).collect();
+        assert_eq!(sizes[..6], [64, 96, 128, 192, 256, 384]);
+        assert_eq!(sizes.last(), Some(&65_536));
+        for len in 1..=65_536 {
+            let smallest = sizes.iter().position(|size| *size >= len);
+            assert_eq!(class_of(len), smallest, "{len}");
+        }
     }
 
     #[test]

@@ -121,8 +121,14 @@ impl<T> Slab<T> {
         (slot.value.is_some() && slot.generation == generation).then_some(index)
     }
 
+    /// What is in the slots from `index` on.
+    pub fn iter_from(&self, index: u32) -> impl Iterator<Item = (u32, &T)> {
+        let slots = self.slots.get(index as usize..).unwrap_or_default();
+        (index..).zip(slots).filter_map(|(index, slot)| Some((index, slot.value.as_ref()?)))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.value.as_ref()?)))
+        self.iter_from(0)
     }
 }
 

@@ -1,42 +1,67 @@
-//! A hierarchical timer wheel over slab indices: each index has at most one deadline. Five levels
-//! of 64 slots of 2^20 ns (1.05 ms) to 2^44 ns; everything is a list through nodes made at birth.
+//! A hierarchical timer wheel over slab indices: each index has at most one deadline. The lowest
+//! level has a slot for each of the next 4,096 ticks of 2^20 ns (4.3 s), the four above it 128
+//! slots each of 2^10, 2^16, 2^22 and 2^28 ticks; everything is a list through nodes made at birth.
+//!
+//! ```text
+//!   level 4 --> 3 --> 2 --> 1 --(a few at a time, from half a slot ahead)--> 0 --> due
+//! ```
+//!
+//! What lies above is dealt out to the level below ahead of its time and a few entries at a time,
+//! so that no single moment pays for thousands of timers that were set in one second.
 //!
 //! A timer never fires early and at most one tick late.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::time::Mono;
 
 const TICK_SHIFT: u32 = 20;
-const LEVEL_SHIFT: u32 = 6;
 const LEVELS: usize = 5;
-const SLOTS: usize = 1 << LEVEL_SHIFT;
-const SLOT_MASK: u64 = SLOTS as u64 - 1;
+/// Bits below a level's slot number.
+const SHIFTS: [u32; LEVELS] = [0, 10, 16, 22, 28];
+/// Slots of the lowest level, and of each other.
+const NEAR: u64 = 4_096;
+const FAR: u64 = 128;
+const NEAR_LISTS: usize = 4_096;
+const FAR_LISTS: usize = 128;
+const LISTS: usize = NEAR_LISTS + (LEVELS - 1) * FAR_LISTS;
+/// So long before its start a slot begins to be dealt out, in ticks: by then all its ticks are
+/// within the level below.
+const AHEAD: [u64; LEVELS] = [0, 2 << 10, 1 << 15, 1 << 21, 1 << 27];
+/// Entries dealt out at a time.
+const DEALT: usize = 32;
 const NONE: u32 = u32::MAX;
 const HORIZON: u64 = (63 << 24) - 1;
 
-const _: () = assert!(LEVEL_SHIFT as usize * LEVELS == 30);
+const _: () = assert!(NEAR_LISTS as u64 == NEAR && FAR_LISTS as u64 == FAR);
+// A slot that starts AHEAD from now ends within the level below.
+const _: () = assert!(AHEAD[1] + (1 << 10) < NEAR);
+const _: () = assert!((AHEAD[2] + (1 << 16)) >> 10 < FAR - 1);
+const _: () = assert!((AHEAD[3] + (1 << 22)) >> 16 < FAR - 1);
+const _: () = assert!((AHEAD[4] + (1 << 28)) >> 22 < FAR - 1);
+const _: () = assert!(HORIZON >> 28 < FAR - 1);
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     tick: u64,
     next: u32,
     previous: u32,
-    /// Level and slot, `level * 64 + slot`; `u16::MAX` when idle.
+    /// The slot's place among all; `u16::MAX` when idle.
     list: u16,
 }
-
-/// Bits below a level's slot number.
-const SHIFTS: [u32; LEVELS] = [0, 6, 12, 18, 24];
 
 const IDLE: u16 = u16::MAX;
 
 #[derive(Debug)]
 pub struct Wheel {
     nodes: Vec<Node>,
-    heads: [[u32; SLOTS]; LEVELS],
-    /// A bit per slot that has entries.
-    occupied: [u64; LEVELS],
+    heads: Box<[u32; LISTS]>,
+    /// A bit per slot of the lowest level that has entries, and one per word of them.
+    near: Box<[u64; 64]>,
+    near_words: u64,
+    /// A bit per slot of the other levels; the lowest has none here.
+    far: [u128; LEVELS],
     /// Everything before this tick has fired.
     now: u64,
     len: usize,
@@ -49,8 +74,10 @@ impl Wheel {
         let idle = Node { tick: 0, next: NONE, previous: NONE, list: IDLE };
         Self {
             nodes: alloc::vec![idle; capacity as usize],
-            heads: [[NONE; SLOTS]; LEVELS],
-            occupied: [0; LEVELS],
+            heads: Box::new([NONE; LISTS]),
+            near: Box::new([0; 64]),
+            near_words: 0,
+            far: [0; LEVELS],
             now: 0,
             len: 0,
         }
@@ -94,86 +121,172 @@ impl Wheel {
         loop {
             // Time passes for an empty wheel too: else what is set next would be placed by an old
             // clock and look due before its time.
-            let due = self.first().filter(|(_, _, start)| *start <= target);
-            let Some((level, slot, start)) = due else {
+            let due = self.first().filter(|(_, start)| *start <= target);
+            let Some((level, start)) = due else {
                 self.now = self.now.max(target);
+                self.deal_out_ahead();
                 return None;
             };
             self.now = self.now.max(start);
-            let index = self.heads[level][slot];
+            let slot = slot_of(level, start);
             if level == 0 {
+                let index = self.heads[slot];
                 self.unlink(index);
                 self.len -= 1;
                 return Some(index);
             }
-            self.cascade(level, slot);
+            self.deal_out(slot, usize::MAX);
         }
     }
 
-    /// No timer fires before this; [`Mono::NEVER`] if none is set.
+    /// No timer fires before this, and none needs to be dealt out; [`Mono::NEVER`] if none is set.
     #[must_use]
     pub fn next(&self) -> Mono {
-        self.first().map_or(Mono::NEVER, |(_, _, start)| Mono(start << TICK_SHIFT))
+        let ahead = (1..LEVELS).filter_map(|level| {
+            let start = self.first_far(level)?;
+            Some(start.saturating_sub(AHEAD[level]).max(self.now + 1).min(start))
+        });
+        let next = ahead.chain(self.first_near()).min();
+        next.map_or(Mono::NEVER, |tick| Mono(tick << TICK_SHIFT))
     }
 
-    /// The earliest occupied slot: level, slot, tick at which it starts.
-    fn first(&self) -> Option<(usize, usize, u64)> {
-        (0..LEVELS)
-            .filter(|level| self.occupied[*level] != 0)
-            .map(|level| {
-                let shift = SHIFTS[level];
-                let here = self.now >> shift;
-                let turned = self.occupied[level].rotate_right((here & SLOT_MASK) as u32);
-                let ahead = u64::from(turned.trailing_zeros());
-                let start = ((here + ahead) << shift).max(self.now);
-                (level, ((here + ahead) & SLOT_MASK) as usize, start)
-            })
-            .min_by_key(|(level, _, start)| (*start, core::cmp::Reverse(*level)))
+    /// The earliest occupied slot: its level, and the tick at which it starts. Of two that start
+    /// together the higher comes first: what it holds may be due then.
+    fn first(&self) -> Option<(usize, u64)> {
+        let far = (1..LEVELS).filter_map(|level| Some((level, self.first_far(level)?)));
+        let near = self.first_near().map(|start| (0, start));
+        far.chain(near).min_by_key(|(level, start)| (*start, core::cmp::Reverse(*level)))
     }
 
-    /// Deals a slot's entries out to lower levels.
-    fn cascade(&mut self, level: usize, slot: usize) {
-        while self.heads[level][slot] != NONE {
-            let index = self.heads[level][slot];
+    fn first_near(&self) -> Option<u64> {
+        if self.near_words == 0 {
+            return None;
+        }
+        let here = self.now & (NEAR - 1);
+        let (word, bit) = (here >> 6, here & 63);
+        let rest = self.near[index(word)] & (u64::MAX << bit);
+        if rest != 0 {
+            return Some(self.now - bit + u64::from(rest.trailing_zeros()));
+        }
+        // The words after this one, around to the part of it that lies before.
+        let turned = self.near_words.rotate_right(low_bits(word + 1));
+        let ahead = u64::from(turned.trailing_zeros()) + 1;
+        let found = self.near[index((word + ahead) & 63)];
+        Some((self.now & !63) + (ahead << 6) + u64::from(found.trailing_zeros()))
+    }
+
+    fn first_far(&self, level: usize) -> Option<u64> {
+        let occupied = self.far[level];
+        if occupied == 0 {
+            return None;
+        }
+        let here = self.now >> SHIFTS[level];
+        let turned = occupied.rotate_right(low_bits(here));
+        let ahead = u64::from(turned.trailing_zeros());
+        Some(((here + ahead) << SHIFTS[level]).max(self.now))
+    }
+
+    /// Deals out a few entries of the slots whose turn comes next.
+    fn deal_out_ahead(&mut self) {
+        for (level, ahead) in AHEAD.into_iter().enumerate().skip(1) {
+            let start = self.first_far(level).filter(|start| *start <= self.now + ahead);
+            if let Some(start) = start {
+                self.deal_out(slot_of(level, start), DEALT);
+            }
+        }
+    }
+
+    /// Deals a slot's entries out to lower levels, at most `most` of them.
+    fn deal_out(&mut self, slot: usize, most: usize) {
+        let mut left = most;
+        while self.heads[slot] != NONE && left > 0 {
+            let index = self.heads[slot];
             self.unlink(index);
             self.link(index);
+            left -= 1;
         }
     }
 
     fn link(&mut self, index: u32) {
         let tick = self.nodes[index as usize].tick.max(self.now);
-        let differ = (tick ^ self.now) | SLOT_MASK;
-        let level = ((63 - differ.leading_zeros()) / LEVEL_SHIFT) as usize;
-        let level = level.min(LEVELS - 1);
-        let slot = (tick >> SHIFTS[level] & SLOT_MASK) as usize;
-        let head = self.heads[level][slot];
+        let fits = |level: &usize| {
+            let shift = SHIFTS[*level];
+            (tick >> shift) - (self.now >> shift) < slots(*level)
+        };
+        let level = (0..LEVELS).find(fits).unwrap_or(LEVELS - 1);
+        let slot = slot_of(level, tick);
+        let head = self.heads[slot];
         let node = &mut self.nodes[index as usize];
         node.next = head;
         node.previous = NONE;
-        node.list = u16::try_from(level * SLOTS + slot).unwrap_or(IDLE);
+        node.list = u16::try_from(slot).unwrap_or(IDLE);
         if head != NONE {
             self.nodes[head as usize].previous = index;
         }
-        self.heads[level][slot] = index;
-        self.occupied[level] |= 1 << slot;
+        self.heads[slot] = index;
+        self.mark(slot, true);
     }
 
     fn unlink(&mut self, index: u32) {
         let Node { next, previous, list, .. } = self.nodes[index as usize];
-        let (level, slot) = (usize::from(list) / SLOTS, usize::from(list) % SLOTS);
+        let slot = usize::from(list);
         if next != NONE {
             self.nodes[next as usize].previous = previous;
         }
         if previous == NONE {
-            self.heads[level][slot] = next;
+            self.heads[slot] = next;
             if next == NONE {
-                self.occupied[level] &= !(1 << slot);
+                self.mark(slot, false);
             }
         } else {
             self.nodes[previous as usize].next = next;
         }
         self.nodes[index as usize].list = IDLE;
     }
+
+    /// Whether the slot has entries.
+    fn mark(&mut self, slot: usize, occupied: bool) {
+        if let Some(far) = slot.checked_sub(NEAR_LISTS) {
+            let (level, bit) = (1 + far / FAR_LISTS, far % FAR_LISTS);
+            match occupied {
+                true => self.far[level] |= 1 << bit,
+                false => self.far[level] &= !(1 << bit),
+            }
+            return;
+        }
+        let (word, bit) = (slot / 64, slot % 64);
+        match occupied {
+            true => self.near[word] |= 1 << bit,
+            false => self.near[word] &= !(1 << bit),
+        }
+        match self.near[word] {
+            0 => self.near_words &= !(1 << word),
+            _ => self.near_words |= 1 << word,
+        }
+    }
+}
+
+const fn slots(level: usize) -> u64 {
+    if level == 0 { NEAR } else { FAR }
+}
+
+/// Place of the slot that holds this tick.
+fn slot_of(level: usize, tick: u64) -> usize {
+    let slot = index(tick >> SHIFTS[level] & (slots(level) - 1));
+    match level {
+        0 => slot,
+        _ => NEAR_LISTS + (level - 1) * FAR_LISTS + slot,
+    }
+}
+
+/// Slot numbers are small.
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(0)
+}
+
+/// How far to turn a set of 64 or 128 bits for this slot number.
+fn low_bits(number: u64) -> u32 {
+    u32::try_from(number & (FAR - 1)).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -206,5 +319,35 @@ mod tests {
             assert!(late.0 > now.0.saturating_sub(tick), "late: {late:?} at {now:?}");
             assert_eq!(wheel.len(), model.iter().filter(|d| **d != Mono::NEVER).count());
         }
+    }
+
+    /// Thousands of timers that are due 32 s from one second on: each millisecond moves a few.
+    #[test]
+    fn what_lies_ahead_is_dealt_out_before_its_time_and_a_few_at_a_time() {
+        let start = Mono(5_000_000_000);
+        let mut wheel = Wheel::new(4_000);
+        assert_eq!(wheel.pop(start), None);
+        for index in 0..4_000 {
+            let after = Duration::from_micros(32_000_000 + u64::from(index) * 100);
+            wheel.set(index, start + after);
+        }
+        let far = |wheel: &Wheel| -> usize {
+            let of = |node: &&Node| node.list != IDLE && u64::from(node.list) >= NEAR;
+            wheel.nodes.iter().filter(of).count()
+        };
+        let (mut now, mut fired, mut above) = (start, 0, far(&wheel));
+        assert_eq!(above, 4_000);
+        for _ in 0..34_000 {
+            now = now + Duration::from_millis(1);
+            let mut pops = 1;
+            while wheel.pop(now).is_some() {
+                pops += 1;
+                fired += 1;
+            }
+            assert!(pops <= 60, "{pops} at once");
+            assert!(above - far(&wheel) <= DEALT, "dealt out at once");
+            above = far(&wheel);
+        }
+        assert_eq!((fired, above), (4_000, 0));
     }
 }

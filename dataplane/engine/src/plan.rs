@@ -9,6 +9,7 @@ use base::HashKey;
 use net::driver::MediaAddress;
 use net::{DriverPlan, PoolPlan};
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
+use wire::capacity::{Capacity, Machine, memory_bytes};
 use wire::config::Config;
 use wire::region::{SECRET_WORDS, Sizes};
 
@@ -69,7 +70,8 @@ impl EnginePlan {
                 .into());
             }
         }
-        let limits = Limits::for_legs(plane.limits.legs, plane.limits.transactions);
+        let capacity = Capacity::of(config, &machine(shards));
+        let limits = Limits::for_legs(capacity.legs, plane.limits.transactions);
         let runtime_dir = if config.node.runtime_dir.as_os_str().is_empty() {
             config.node.data_dir.join("run")
         } else {
@@ -257,6 +259,13 @@ fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
     plane.listener.iter().map(plan).collect()
 }
 
+/// What this machine has.
+fn machine(shards: u8) -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let memory_bytes = memory_bytes(&read("/proc/meminfo"), &read("/sys/fs/cgroup/memory.max"));
+    Machine { memory_bytes, descriptors: net::cpu::nofile_limit().1, shards }
+}
+
 /// First ports of the whole blocks in a range.
 fn blocks([first, last]: [u16; 2]) -> Vec<u16> {
     let first = u32::from(first).next_multiple_of(u32::from(BLOCK));
@@ -335,6 +344,34 @@ mod tests {
         config.dataplane.limits.legs = most + 100;
         let larger = EnginePlan::new(&config).unwrap();
         assert!(larger.descriptors(larger.limits) > 20_000);
+    }
+
+    /// The legs that a few descriptors allow need no more than these.
+    #[test]
+    fn what_is_derived_from_descriptors_fits_into_them() {
+        let mut config = Config::default();
+        config.dataplane.media[0].ports = [1_024, 65_535];
+        for (shards, descriptors) in [(1, 4_096), (2, 20_000), (8, 65_536)] {
+            config.dataplane.shards = shards;
+            let few = Machine { descriptors, ..machine(shards) };
+            let plan = EnginePlan::new(&config).unwrap();
+            let legs = Capacity::of(&config, &few).legs;
+            let needed = plan.descriptors(Limits { legs, ..plan.limits });
+            assert!(needed <= descriptors, "{legs} legs: {needed} of {descriptors}");
+        }
+    }
+
+    /// The arithmetic that `tandem doctor` shows is the one that is lived by.
+    #[test]
+    fn a_leg_takes_no_more_than_the_capacity_counts_with() {
+        let of = |legs| {
+            let limits = Limits::for_legs(legs, 1_024);
+            let words = Sizes::for_legs(legs).words(wire::region::Side::Dataplane);
+            limits.footprint(1) + words * 8
+        };
+        let leg = (of(2_000) - of(1_000)) / 1_000;
+        // Two sockets of 2.7 KiB in the kernel beside it.
+        assert!(leg + 2 * 2_765 <= usize::try_from(wire::capacity::LEG_BYTES).unwrap(), "{leg}");
     }
 
     #[test]

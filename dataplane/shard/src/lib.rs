@@ -336,8 +336,11 @@ impl<'m> Shard<'m> {
     /// No leg has anything under way: every BYE and CANCEL is answered.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        let waits = |leg: &leg::Leg| !leg.is_over() || leg.signalling.accepted.is_some();
-        !self.legs.iter().any(waits) && self.transactions.clients.is_quiet()
+        // Asked in every breath of a shard that stops: the legs are walked when none stands.
+        let waits = |leg: &leg::Leg| leg.signalling.accepted.is_some();
+        self.legs.standing() == 0
+            && !self.legs.iter().any(waits)
+            && self.transactions.clients.is_quiet()
     }
 
     /// One turn of the loop.

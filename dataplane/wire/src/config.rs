@@ -80,9 +80,11 @@ pub struct Media {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Legs per shard, unreleased ones included. A relayed call has two.
+    /// Legs per shard, unreleased ones included; a relayed call has two. 0: as many as the media
+    /// ports, the descriptors and a quarter of the memory allow.
     pub legs: u32,
-    /// SIP transactions per shard.
+    /// SIP transactions per shard: so many are remembered for their 32 s, two a call. Beyond that
+    /// the oldest finished ones make room.
     pub transactions: u32,
     /// Small packet buffers per shard (2 KiB each).
     pub frames: u32,
@@ -246,7 +248,8 @@ impl Default for Dataplane {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { legs: 8_192, transactions: 16_384, frames: 16_384, large_frames: 1_024 }
+        // 2,000 calls/s, two transactions each that stand 32 s.
+        Self { legs: 0, transactions: 1 << 17, frames: 16_384, large_frames: 1_024 }
     }
 }
 

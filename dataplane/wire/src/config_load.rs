@@ -134,8 +134,10 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
         }
     }
     let limits = &plane.limits;
+    if limits.legs > LEGS_MAX {
+        return fault(&[Key("limits"), Key("legs")], format!("must be from 0 to {LEGS_MAX}"));
+    }
     for (key, value, most) in [
-        ("legs", limits.legs, LEGS_MAX),
         ("transactions", limits.transactions, LEGS_MAX * 4),
         ("frames", limits.frames, 1 << 22),
         ("large_frames", limits.large_frames, 1 << 20),

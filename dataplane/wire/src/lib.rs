@@ -17,6 +17,7 @@
 //! another process may change ever exists, so this crate needs `unsafe` for mapping memory only.
 #![deny(unsafe_code)]
 
+pub mod capacity;
 pub mod cell;
 pub mod command;
 pub mod config;

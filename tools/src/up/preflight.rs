@@ -144,7 +144,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let mut all = vec![system::kernel(), system::io_uring(), system::memlock()];
     let shards = u64::from(shards(config));
     let spares = config.dataplane.media.len() as u64 * 1_024;
-    let per_shard = u64::from(config.dataplane.limits.legs) * 2 + spares + 128;
+    let per_shard = u64::from(system::capacity(config).legs) * 2 + spares + 128;
     all.push(system::nofile(per_shard * shards + 128));
     for listener in &config.dataplane.listener {
         if let Err(said) = system::port_free(Protocol::Udp, listener.bind) {

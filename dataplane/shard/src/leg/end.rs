@@ -5,8 +5,9 @@ use base::LegId;
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
 
+use super::timers::meter_at;
 use super::timers::{ALL, Timer};
-use super::{Answer, CHILDREN_MAX, Deadlines, LegMut, METER, Move, Side, State, cause_text};
+use super::{Answer, CHILDREN_MAX, Deadlines, LegMut, Move, Side, State, cause_text};
 use crate::handoff::PeerMessage;
 use crate::transaction::ServerId;
 
@@ -45,7 +46,7 @@ impl LegMut<'_, '_> {
         if !self.leg.is_up() {
             return;
         }
-        self.leg.deadlines.set(Timer::Meter, self.cx.now.mono + METER);
+        self.leg.deadlines.set(Timer::Meter, meter_at(self.leg.id, self.cx.now.mono));
         // No stamp: what stands in the cell of a standing leg is for a successor only.
         crate::usage::refresh(&self.cx, self.leg, self.media);
         self.media.report(&mut self.cx, self.leg.id);

@@ -169,11 +169,11 @@ impl Legs {
 
     /// Every id of a leg that is not over, one after the other by slot.
     pub(crate) fn next_standing(&self, from: u32) -> Option<LegId> {
-        let stands = |(index, entry): (u32, &Entry)| match entry {
-            Entry::Leg(leg) if index >= from && !leg.is_over() => Some(leg.id),
+        let stands = |(_, entry): (u32, &Entry)| match entry {
+            Entry::Leg(leg) if !leg.is_over() => Some(leg.id),
             _ => None,
         };
-        self.slab.iter().find_map(stands)
+        self.slab.iter_from(from).find_map(stands)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Leg> {
