@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use director::model::{Account, AccountSid, OutboundRoute, RouteSid};
+use director::model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
 use director::port::Entity;
 use director::{Limits, Settings};
 use wire::config::Config;
@@ -174,6 +174,14 @@ pub fn admission<'e>(
             _ => None,
         })
         .collect();
+    // Who may call anybody is known, whether there is a number yet or not.
+    for entity in entities.clone() {
+        if let Entity::Account(Account { sources, .. })
+        | Entity::SipDomain(SipDomain { sources, .. }) = entity
+        {
+            list(sources, &mut admission);
+        }
+    }
     let mut places = Vec::new();
     for entity in entities {
         let (hash, networks) = match entity {
@@ -199,7 +207,7 @@ pub fn admission<'e>(
 
 #[cfg(test)]
 mod tests {
-    use director::model::AccountSid;
+    use director::model::{AccountSid, PhoneNumber};
 
     use super::*;
 
@@ -222,6 +230,37 @@ mod tests {
         let error = table(&config, &accounts[1..]).unwrap_err().to_string();
         assert!(error.contains("trunk `t`"), "{error}");
         assert!(table(&Config::default(), &[]).unwrap().routes.is_empty());
+    }
+
+    #[test]
+    fn whom_an_account_takes_calls_from_is_known_before_it_has_a_number() {
+        let sources: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap()];
+        let account = Account { sources: sources.clone(), ..account(7) };
+        let entities = [Entity::Account(account.clone())];
+        let listed = admission(&Settings::default(), [1, 2], entities.iter());
+        assert_eq!(
+            (listed.sources.as_slice(), listed.places.len()),
+            ([sources.clone()].as_slice(), 0)
+        );
+        let number = PhoneNumber {
+            account: account.sid,
+            number: "+15550001".to_owned(),
+            ..PhoneNumber::default()
+        };
+        let domain = |name: &str| {
+            let domain_name = name.to_owned();
+            Entity::SipDomain(SipDomain { domain_name, ..SipDomain::default() })
+        };
+        let entities = [
+            Entity::Account(account),
+            Entity::PhoneNumber(number),
+            domain("a.example"),
+            domain("192.0.2.1"),
+        ];
+        let listed = admission(&Settings::default(), [1, 2], entities.iter());
+        assert_eq!(listed.sources_of(PlaceKind::Number, b"15550001"), Some(sources.as_slice()));
+        assert_eq!(listed.sources_of(PlaceKind::Domain, b"A.example"), Some([].as_slice()));
+        assert_eq!(listed.sources_of(PlaceKind::Domain, b"192.0.2.1"), None, "an address is ours");
     }
 
     #[test]

@@ -89,7 +89,9 @@ pub fn outdate(shards: &[Ends]) {
 }
 
 fn write(ends: &Ends, table: &Table) -> bool {
-    ends.memory.ours.table().is_none_or(|area| table::publish(area, table).is_ok())
+    let written = ends.memory.ours.table().is_none_or(|area| table::publish(area, table).is_ok());
+    ends.memory.bell.ring();
+    written
 }
 
 /// Whether a record changes who is answered for.

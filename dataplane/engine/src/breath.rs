@@ -116,7 +116,7 @@ impl Life {
     /// Until the stop. An error ends the process: a shard alone cannot be started again.
     pub(crate) fn run(self) -> Result<(), Failure> {
         // Before its thread would be pinned with this one.
-        let tables = Tables::new()?;
+        let tables = Tables::new(Arc::clone(&self.bells), self.plan.shard)?;
         if let Some(cpu) = self.cpu {
             net::cpu::pin(cpu)?;
         }
@@ -197,7 +197,7 @@ impl Breathing {
         }
         let now = breath.now;
         self.shard.count_breath();
-        self.look_at_table();
+        self.take_table(now);
         self.take_commands(now);
         self.take_handoffs(now);
         self.ask_for_ports(now);
@@ -393,11 +393,12 @@ impl Breathing {
         let new = failures - self.transmit_failures;
         self.transmit_failures = failures;
         self.shard.count_driver(Counter::DiscardTransmit, new);
-        self.take_table(now);
         self.say_refused(now);
         Ok(())
     }
 
+    /// The published table, as soon as there is another. Until that is here nobody is refused by the
+    /// old one.
     fn take_table(&mut self, now: base::Now) {
         let Some(controller) = self.controller.as_mut() else { return };
         let Some(area) = controller.region.table() else { return };
@@ -409,16 +410,11 @@ impl Breathing {
                 Found::Nothing => {}
             }
         }
-        if wire::table::is_outdated(area, controller.table_seen) {
+        let is_outdated = wire::table::is_outdated(area, controller.table_seen);
+        if is_outdated {
             self.tables.ask(area, controller.table_seen);
         }
-    }
-
-    /// Another table may be on its way: until it is here, nobody is refused by the old one.
-    fn look_at_table(&mut self) {
-        let Some(controller) = self.controller.as_ref() else { return };
-        let Some(area) = controller.region.table() else { return };
-        self.shard.handle_outdated(wire::table::is_outdated(area, controller.table_seen));
+        self.shard.handle_outdated(is_outdated);
     }
 
     /// What was contained is no reason to stop, and no secret: where it happened stands above, in

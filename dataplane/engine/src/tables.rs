@@ -8,6 +8,7 @@ use crossbeam_queue::ArrayQueue;
 use wire::table::Table;
 
 use crate::Failure;
+use crate::park::Bells;
 
 /// A table area, and the sequence that is known of it.
 type Asked = (&'static [AtomicU64], u64);
@@ -39,12 +40,16 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new() -> Result<Self, Failure> {
+    /// `bells`: the shard's is rung when there is something to poll.
+    pub(crate) fn new(bells: Arc<Bells>, shard: u8) -> Result<Self, Failure> {
         let asked = Arc::new(ArrayQueue::new(1));
         let read = Arc::new(ArrayQueue::new(1));
         let (from, to) = (Arc::clone(&asked), Arc::clone(&read));
         let builder = std::thread::Builder::new().name("tables".to_owned());
-        let thread = builder.spawn(move || serve(&from, &to))?.thread().clone();
+        let thread = builder
+            .spawn(move || serve(&from, &to, || bells.shards[usize::from(shard)].ring()))?
+            .thread()
+            .clone();
         Ok(Self { asked, read, thread, is_asked: false })
     }
 
@@ -65,7 +70,7 @@ impl Tables {
     }
 }
 
-fn serve(asked: &ArrayQueue<Asked>, read: &ArrayQueue<Read>) {
+fn serve(asked: &ArrayQueue<Asked>, read: &ArrayQueue<Read>, ring: impl Fn()) {
     loop {
         let Some((area, mut seen)) = asked.pop() else {
             std::thread::park();
@@ -73,6 +78,7 @@ fn serve(asked: &ArrayQueue<Asked>, read: &ArrayQueue<Read>) {
         };
         let found = look(area, &mut seen);
         read.force_push(Read { area, seen, found });
+        ring();
     }
 }
 
