@@ -397,8 +397,8 @@ impl Breathing {
         Ok(())
     }
 
-    /// The published table, as soon as there is another. Until that is here nobody is refused by the
-    /// old one.
+    /// The published table, as soon as there is another. Until that is here nobody is refused by
+    /// the old one.
     fn take_table(&mut self, now: base::Now) {
         let Some(controller) = self.controller.as_mut() else { return };
         let Some(area) = controller.region.table() else { return };
