@@ -24,7 +24,7 @@ fn each_leg_has_its_own_family() {
         assert!(heard(&world, call, 3) >= 150 && heard(&world, callee, 2) >= 150);
         for (at, v6) in [(call, caller_v6), (callee, callee_v6)] {
             let media = world.call(at).media.as_ref().unwrap();
-            assert_eq!(media.plan.remote_rtp.is_ipv6(), v6);
+            assert_eq!(media.plan.remote_rtp.address().unwrap().is_ipv6(), v6);
             assert_eq!((media.heard.foreign, media.heard.damaged), (0, 0));
         }
         world.act(call, Action::HangUp);

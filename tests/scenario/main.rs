@@ -33,6 +33,7 @@ mod media_sources;
 mod mended;
 mod moving;
 mod not_used;
+mod nowhere;
 mod offers_of_ours;
 mod old_ack;
 mod own_address;

@@ -17,7 +17,7 @@ const ATTACKER: &str = "10.66.6.6:4000";
 
 /// The media port of ours that a phone talks with.
 fn port_of(world: &World, at: world::CallRef) -> SocketAddr {
-    world.call(at).media.as_ref().unwrap().plan.remote_rtp
+    world.call(at).media.as_ref().unwrap().plan.remote_rtp.address().unwrap()
 }
 
 fn attack(world: &mut World, to: SocketAddr, from: SocketAddr, packets: u16) {

@@ -1,9 +1,9 @@
 //! Descriptions: what an agent writes, and what two of them put in force (RFC 3264). Written and
 //! matched here, not by the switch's writers, so that a fault of theirs is seen.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use sdp::{Codec, Direction, Kind, Media, PlanFormat, Session, Supported};
+use sdp::{Codec, Direction, Kind, Media, MediaTarget, PlanFormat, Session, Supported};
 
 /// First dynamic payload type (RFC 3551 section 6).
 pub(crate) const DYNAMIC: u8 = 96;
@@ -49,8 +49,8 @@ pub struct Terms {
     /// Formats of both, in the other side's order, with the numbers that each side asked for.
     pub formats: Vec<PlanFormat>,
     /// Where the other side wants RTP.
-    pub remote_rtp: SocketAddr,
-    pub remote_rtcp: SocketAddr,
+    pub remote_rtp: MediaTarget,
+    pub remote_rtcp: MediaTarget,
     /// What *we* may do.
     pub direction: Direction,
 }
@@ -59,9 +59,9 @@ impl Terms {
     /// No stream.
     #[must_use]
     pub fn none() -> Self {
-        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let (remote_rtp, remote_rtcp) = (MediaTarget::Nowhere, MediaTarget::Nowhere);
         let direction = Direction::Inactive;
-        Self { formats: Vec::new(), remote_rtp: nowhere, remote_rtcp: nowhere, direction }
+        Self { formats: Vec::new(), remote_rtp, remote_rtcp, direction }
     }
 
     /// The format that a received payload type means.
@@ -97,7 +97,7 @@ pub(crate) fn audio_of<'a>(session: &Session<'a>) -> Option<Media<'a>> {
 pub fn direction_of(text: &[u8]) -> Option<Direction> {
     let session = Session::parse(text).ok()?;
     let media = audio_of(&session)?;
-    Some(if media.port() == 0 { Direction::Inactive } else { media.direction_in_force() })
+    Some(media.direction_in_force())
 }
 
 /// What two descriptions put in force; `None` where both have a stream and no audio format in

@@ -32,6 +32,6 @@ fn main() -> Result<(), SdpError> {
     for format in plan.formats() {
         println!("received as {}, sent as {}", format.receive_pt, format.send_pt);
     }
-    println!("RTP goes to {}", plan.remote_rtp);
+    println!("RTP goes to {:?}", plan.remote_rtp.address());
     Ok(())
 }

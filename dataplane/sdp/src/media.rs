@@ -9,6 +9,7 @@ use crate::codec::Formats;
 use crate::error::SdpError;
 use crate::limits::PAYLOAD_TYPES_MAX;
 use crate::scan::{Lines, number, split_once, word};
+use crate::target::MediaTarget;
 
 /// The media type of an m= line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -285,7 +286,7 @@ impl<'a> Media<'a> {
     }
 
     /// Where the writer wants media, by its own c= line or the session's. `0.0.0.0` and `::` are
-    /// returned as they are (see [`Media::is_held`]).
+    /// returned as they are; [`Media::rtp`] knows what they mean.
     ///
     /// # Errors
     /// No c= line, one that is broken, multicast, or a host name.
@@ -295,30 +296,31 @@ impl<'a> Media<'a> {
         parse_connection(value.ok_or(SdpError::NoConnection)?)
     }
 
-    /// Address and port for RTP.
+    /// Where the writer wants RTP.
     ///
     /// # Errors
     /// As [`Media::address`].
-    pub fn rtp(&self) -> Result<SocketAddr, SdpError> {
-        Ok(SocketAddr::new(self.address()?, self.port))
+    pub fn rtp(&self) -> Result<MediaTarget, SdpError> {
+        Ok(MediaTarget::new(SocketAddr::new(self.address()?, self.port)))
     }
 
-    /// Address and port for RTCP when it is not multiplexed: `a=rtcp` (RFC 3605), else the port
-    /// after the RTP port (RFC 3550 section 11), which for 65535 is none: then the RTP port itself.
+    /// Where the writer wants RTCP when it is not multiplexed: `a=rtcp` (RFC 3605), else the port
+    /// after the RTP port. Nowhere where RTP goes nowhere.
     ///
     /// # Errors
     /// As [`Media::address`]; an a=rtcp that cannot be read is [`SdpError::BadConnection`].
-    pub fn rtcp(&self) -> Result<SocketAddr, SdpError> {
-        let next = self.port.checked_add(1).unwrap_or(self.port);
-        let Some(attribute) = self.attributes().find(|attribute| attribute.is(b"rtcp")) else {
-            return Ok(SocketAddr::new(self.address()?, next));
+    pub fn rtcp(&self) -> Result<MediaTarget, SdpError> {
+        let rtp = self.rtp()?;
+        let attribute = self.attributes().find(|attribute| attribute.is(b"rtcp"));
+        let Some(attribute) = attribute.filter(|_| rtp != MediaTarget::Nowhere) else {
+            return Ok(rtp.next_port());
         };
         let mut rest = attribute.value;
         let port = number::<u16>(word(&mut rest)).filter(|&port| port != 0);
         let port = port.ok_or(SdpError::BadConnection)?;
         let rest = rest.trim_ascii();
         let ip = if rest.is_empty() { self.address()? } else { parse_connection(rest)? };
-        Ok(SocketAddr::new(ip, port))
+        Ok(MediaTarget::new(SocketAddr::new(ip, port)))
     }
 
     /// Whether the writer can receive RTCP on the RTP port (RFC 5761).
@@ -334,19 +336,17 @@ impl<'a> Media<'a> {
         find(self.lines).or_else(|| find(self.head)).unwrap_or_default()
     }
 
-    /// [`Media::direction`] with an unspecified address taken for what it means: the writer does
-    /// not want media (RFC 3264 section 8.4, the hold of RFC 2543).
+    /// [`Media::direction`] as far as the rest of the section lets it be: an unspecified address is
+    /// the hold of RFC 2543, the writer does not want media (RFC 3264 section 8.4); port 0 is a
+    /// stopped stream (section 8.2).
     #[must_use]
     pub fn direction_in_force(&self) -> Direction {
         let direction = self.direction();
-        if self.is_held_by_address() { Direction::new(direction.sends(), false) } else { direction }
-    }
-
-    /// The address is `0.0.0.0` or `::`: hold as RFC 2543 wrote it (RFC 3264 section 8.4), whatever
-    /// the direction attribute says. Nothing may be sent there.
-    #[must_use]
-    pub fn is_held_by_address(&self) -> bool {
-        self.address().is_ok_and(|ip| ip.is_unspecified())
+        match self.rtp() {
+            _ if self.port == 0 => Direction::Inactive,
+            Ok(MediaTarget::Nowhere) => Direction::new(direction.sends(), false),
+            _ => direction,
+        }
     }
 
     /// Whether the writer puts the other side on hold: it does not want to receive.

@@ -4,14 +4,13 @@
 //! `receive_pt` from our description, `send_pt` from the peer's. They are equal nearly always, and
 //! must not be assumed to be (RFC 3264 section 5.1).
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use crate::codec::{Codec, CodecId, PtSet};
 use crate::error::SdpError;
 use crate::limits::PLAN_FORMATS_MAX;
 use crate::media::Direction;
 use crate::relay::Matches;
 use crate::session::Session;
+use crate::target::MediaTarget;
 
 /// Packet time where nobody says any, in milliseconds (RFC 3551 section 4.2).
 const PTIME_MS_DEFAULT: u8 = 20;
@@ -37,10 +36,10 @@ impl PlanFormat {
 /// Negotiated media of one leg.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Where the peer wants RTP. Unspecified address while the peer holds the old way.
-    pub remote_rtp: SocketAddr,
+    /// Where the peer wants RTP. Nowhere while it holds the old way.
+    pub remote_rtp: MediaTarget,
     /// Where the peer wants RTCP (equal to `remote_rtp` when multiplexed).
-    pub remote_rtcp: SocketAddr,
+    pub remote_rtcp: MediaTarget,
     formats: [PlanFormat; PLAN_FORMATS_MAX],
     count: u8,
     /// What *we* may do: send to the peer, receive from it.
@@ -85,7 +84,11 @@ impl Plan {
 
     /// A plan without negotiation, for tests and for streams arranged by other means.
     #[must_use]
-    pub fn fixed(remote_rtp: SocketAddr, remote_rtcp: SocketAddr, formats: &[PlanFormat]) -> Self {
+    pub fn fixed(
+        remote_rtp: MediaTarget,
+        remote_rtcp: MediaTarget,
+        formats: &[PlanFormat],
+    ) -> Self {
         let mut plan = Self { remote_rtp, remote_rtcp, ..Self::default() };
         plan.rtcp_mux = remote_rtp == remote_rtcp;
         plan.direction = Direction::SendRecv;
@@ -160,10 +163,9 @@ impl Plan {
 impl Default for Plan {
     /// Inactive, without codecs, to nowhere.
     fn default() -> Self {
-        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         Self {
-            remote_rtp: nowhere,
-            remote_rtcp: nowhere,
+            remote_rtp: MediaTarget::Nowhere,
+            remote_rtcp: MediaTarget::Nowhere,
             formats: [PlanFormat::NONE; PLAN_FORMATS_MAX],
             count: 0,
             direction: Direction::Inactive,

@@ -3,7 +3,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sdp::{Change, Codec, CodecId, Direction, Kind, Protocol, SdpError, Session, Setup};
+use sdp::{
+    Change, Codec, CodecId, Direction, Kind, MediaTarget, Protocol, SdpError, Session, Setup,
+};
 
 const CARRIER: &str = "v=0\r\n\
 o=SBC 7001 7002 IN IP4 198.51.100.7\r\n\
@@ -60,8 +62,8 @@ fn a_carriers_offer_is_read_whole() {
     assert_eq!(session.media().len(), 2);
     let audio = session.audio().unwrap();
     assert_eq!((audio.index(), audio.kind(), audio.protocol()), (0, Kind::Audio, Protocol::Avp));
-    assert_eq!(audio.rtp(), Ok(SocketAddr::new(ip("198.51.100.7"), 16_384)));
-    assert_eq!(audio.rtcp(), Ok(SocketAddr::new(ip("198.51.100.8"), 53_020)));
+    assert_eq!(audio.rtp(), Ok(MediaTarget::To(SocketAddr::new(ip("198.51.100.7"), 16_384))));
+    assert_eq!(audio.rtcp(), Ok(MediaTarget::To(SocketAddr::new(ip("198.51.100.8"), 53_020))));
     assert_eq!(audio.direction(), Direction::SendOnly, "the session's, where the section has none");
     assert!(audio.is_held());
     assert_eq!((audio.ptime_ms(), audio.maxptime_ms()), (Some(20), Some(40)));
@@ -209,6 +211,7 @@ fn an_unspecified_address_is_a_hold() {
         ("IN IP6 ::", "", true, Direction::SendOnly),
         ("IN IP4 0.0.0.0", "a=inactive\r\n", true, Direction::Inactive),
         ("IN IP4 0.0.0.0", "a=recvonly\r\n", true, Direction::Inactive),
+        ("IN IP6 ::ffff:0.0.0.0", "a=rtcp:9 IN IP4 1.2.3.4\r\n", true, Direction::SendOnly),
         ("IN IP4 1.2.3.4", "a=sendonly\r\n", false, Direction::SendOnly),
         ("IN IP4 pbx_1.example", "", false, Direction::SendRecv),
     ];
@@ -216,7 +219,9 @@ fn an_unspecified_address_is_a_hold() {
         let text = format!("v=0\r\nc={c}\r\nm=audio 4000 RTP/AVP 0\r\n{line}");
         let session = parse(&text);
         let media = session.audio().unwrap();
-        assert_eq!((media.is_held_by_address(), media.direction_in_force()), (held, direction));
+        let nowhere = media.rtp() == Ok(MediaTarget::Nowhere);
+        assert_eq!((nowhere, media.direction_in_force()), (held, direction));
+        assert!(!held || media.rtcp() == Ok(MediaTarget::Nowhere), "reports go nowhere either");
     }
 }
 
@@ -284,7 +289,7 @@ fn rtcp_goes_to_the_next_port_unless_told() {
     ];
     for (port, line, expected) in table {
         let text = format!("v=0\r\nc=IN IP4 1.2.3.4\r\nm=audio {port} RTP/AVP 0\r\n{line}");
-        let got = parse(&text).media()[0].rtcp().map(|address| address.port());
+        let got = parse(&text).media()[0].rtcp().map(|rtcp| rtcp.address().unwrap().port());
         assert_eq!(got, expected, "{port} {line:?}");
     }
 }

@@ -143,10 +143,14 @@ fn plans_of_both_legs_translate_payload_types_both_ways() {
     let to_a = answer_to_a(OFFER, answer).unwrap();
     let a = Plan::negotiate(&parse(&to_a), &parse(OFFER)).unwrap();
     let b = Plan::negotiate(&parse(&to_b), &parse(answer)).unwrap();
-    assert_eq!(a.remote_rtp, "203.0.113.5:5000".parse().unwrap());
-    assert_eq!(a.remote_rtcp, "203.0.113.5:5009".parse().unwrap(), "our answer has no rtcp-mux");
-    assert_eq!(b.remote_rtp, "198.51.100.9:7000".parse().unwrap());
-    assert_eq!(b.remote_rtcp, "198.51.100.9:7001".parse().unwrap());
+    assert_eq!(a.remote_rtp.address().unwrap(), "203.0.113.5:5000".parse().unwrap());
+    assert_eq!(
+        a.remote_rtcp.address().unwrap(),
+        "203.0.113.5:5009".parse().unwrap(),
+        "our answer has no rtcp-mux"
+    );
+    assert_eq!(b.remote_rtp.address().unwrap(), "198.51.100.9:7000".parse().unwrap());
+    assert_eq!(b.remote_rtcp.address().unwrap(), "198.51.100.9:7001".parse().unwrap());
     assert_eq!((a.ptime_ms, b.ptime_ms), (30, 20));
     assert_eq!(a.receive_set(), PtSet::of(&[8, 101]));
     assert_eq!(b.receive_set(), PtSet::of(&[8, 101]), "what our offer to B numbered");

@@ -21,7 +21,6 @@ use crate::route::{Admits, RouteHandle, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
-use crate::transport::policy::may_describe;
 use crate::transport::reply::{response_hop, warning};
 use crate::usage::{cut, emit_unmade, text};
 
@@ -457,7 +456,7 @@ fn judge<'d>(
 }
 
 fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Result<(), Refused> {
-    use crate::leg::BadOffer;
+    use crate::leg::{BadOffer, judge_target};
     let offer = sdp::Session::parse(text).map_err(BadOffer::from)?;
     let audio = offer.audio().map_err(|error| {
         let secure = offer.media().iter().any(|media| {
@@ -469,17 +468,8 @@ fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Res
         Refused { why, ..Refused::new(488, Cause::NoCodec) }
     })?;
     let rtp = audio.rtp().map_err(BadOffer::from)?;
-    if core.plan.is_ours(rtp) {
-        core.counters.count(Counter::RefusedOwnAddress);
-        return Err(BadOffer::OURS.into());
-    }
     let ours = core.media_address(core.media_index(datagram.hop.via));
-    match may_describe(rtp.ip(), ours) {
-        true => Ok(()),
-        false => {
-            Err(Refused { why: "media address not allowed", ..Refused::new(403, Cause::Forbidden) })
-        }
-    }
+    judge_target(core, rtp, ours).map_err(Refused::from)
 }
 
 /// The source is in no list of whoever was called.

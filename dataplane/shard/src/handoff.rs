@@ -22,7 +22,7 @@
 use arrayvec::ArrayVec;
 use base::{CallId, LegId, Mono, ShardId, Wall};
 use core::net::SocketAddr;
-use sdp::{Codec, CodecId, Direction, Plan, PlanFormat};
+use sdp::{Codec, CodecId, Direction, MediaTarget, Plan, PlanFormat};
 use wire::event::Cause;
 
 pub use crate::transport::guard::Standing;
@@ -168,8 +168,7 @@ impl View {
             send_pt: format.send_pt,
         };
         let formats: ArrayVec<PlanFormat, 16> = in_force.map(unpack).collect();
-        let nowhere = Plan::default().remote_rtp;
-        Plan::fixed(nowhere, nowhere, &formats)
+        Plan::fixed(MediaTarget::Nowhere, MediaTarget::Nowhere, &formats)
     }
 
     /// What the far end wants, as it would write it.

@@ -35,5 +35,5 @@ pub(crate) fn describe(local: SocketAddr, port: u16, id: u32) -> Vec<u8> {
 /// Where the writer of a body wants RTP.
 pub(crate) fn media_of(message: &Message<'_>) -> Option<SocketAddr> {
     let session = sdp::Session::parse(message.body()).ok()?;
-    session.audio().ok()?.rtp().ok()
+    session.audio().ok()?.rtp().ok()?.address()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::{Mono, Now, Prng};
 use rtp::telephone_event::{Detector, Event, EventPackets};
 use rtp::{Header, HeaderFields, Receiver, Ssrc};
-use sdp::{Codec, CodecId, Direction, PlanFormat};
+use sdp::{Codec, CodecId, Direction, MediaTarget, PlanFormat};
 
 use super::heard::Heard;
 use super::manner::Speaks;
@@ -155,8 +155,7 @@ impl Media {
     /// Whether this side may send now.
     #[must_use]
     pub fn may_send(&self) -> bool {
-        let to = self.plan.remote_rtp;
-        self.plan.direction.sends() && to.port() != 0 && !to.ip().is_unspecified()
+        self.plan.direction.sends() && self.plan.remote_rtp != MediaTarget::Nowhere
     }
 
     /// Begins to send a digit, if digits are in force.
@@ -220,19 +219,17 @@ impl Media {
         payload: &[u8],
         out: &mut dyn crate::Outbox,
     ) {
+        let Some(to) = self.plan.remote_rtp.address() else { return };
         let mut bytes = vec![0; rtp::FIXED_HEADER_BYTES + payload.len()];
         let fields = HeaderFields { marker, pt, seq: self.seq, timestamp, ssrc: self.ssrc };
         rtp::write_header(&mut bytes, &fields);
         bytes[rtp::FIXED_HEADER_BYTES..].copy_from_slice(payload);
         self.seq = self.seq.wrapping_add(1);
-        out.put(self.source, self.plan.remote_rtp, &bytes);
+        out.put(self.source, to, &bytes);
     }
 
     fn report(&mut self, now: Now, out: &mut dyn crate::Outbox) {
-        let to = self.plan.remote_rtcp;
-        if to.port() == 0 || to.ip().is_unspecified() {
-            return;
-        }
+        let Some(to) = self.plan.remote_rtcp.address() else { return };
         let block = self.receiver.report(0, 0);
         let sender = (self.sent > 0).then(|| rtp::rtcp::SenderInfo {
             ntp: rtp::rtcp::ntp(now.wall),
@@ -280,7 +277,7 @@ impl Media {
         let mut before = before.map(|(terms, _)| terms);
         let at = datagram.from;
         // With c=0.0.0.0 nobody knows where the other side sends from.
-        let from = |terms: &Terms| terms.remote_rtp == at || terms.remote_rtp.ip().is_unspecified();
+        let from = |terms: &Terms| terms.remote_rtp.address().is_none_or(|rtp| rtp == at);
         let known = from(&self.plan) || before.clone().any(from);
         let receives = self.plan.direction.receives()
             || before.clone().any(|terms| terms.direction.receives())

@@ -5,7 +5,8 @@
 //! final one: its direction and its codecs do not outlive it.
 
 use base::{Arena, LegId, Stored};
-use sdp::{Direction, Plan, PtSet, SdpError, Session, Supported};
+use core::net::IpAddr;
+use sdp::{Direction, MediaTarget, Plan, PtSet, SdpError, Session, Supported};
 use wire::counter::Counter;
 use wire::event::Cause;
 
@@ -13,8 +14,9 @@ use super::agree::{Codecs, is_carried, is_known};
 use super::choose::{BOTH_LAWS, first_audio, is_stopped, listed, own_audio, speaks_law};
 use super::exchange::{Exchange, Phase, next};
 use super::{Leg, LegMut, Side};
+use crate::cx::Core;
 use crate::handoff::{DigitPath, Formats, LegFormat, View};
-use crate::transport::policy::{may_describe, may_send_to};
+use crate::transport::policy::may_send_to;
 
 /// What we speak ourselves, in order of preference.
 const CODECS: [Supported<'static>; 3] =
@@ -67,7 +69,7 @@ impl BadOffer {
     const FULL: Self = Self { code: 500, cause: Cause::Internal, why: "no room" };
     const FORBIDDEN: Self =
         Self { code: 403, cause: Cause::Forbidden, why: "media address not allowed" };
-    pub(crate) const OURS: Self =
+    const OURS: Self =
         Self { code: 488, cause: Cause::Forbidden, why: "media address is this switch's own" };
     pub(crate) const NO_CODEC: Self =
         Self { code: 488, cause: Cause::NoCodec, why: "no common codec" };
@@ -82,6 +84,21 @@ impl From<SdpError> for BadOffer {
         };
         Self { code, cause, why: error.reason() }
     }
+}
+
+/// Whether media may be described there: nowhere, or where we may send and are not ourselves.
+/// `ours` is our media address towards that far end.
+pub(crate) fn judge_target(
+    core: &mut Core<'_>,
+    target: MediaTarget,
+    ours: IpAddr,
+) -> Result<(), BadOffer> {
+    let Some(described) = target.address() else { return Ok(()) };
+    if core.plan.is_ours(described) {
+        core.counters.count(Counter::RefusedOwnAddress);
+        return Err(BadOffer::OURS);
+    }
+    if may_send_to(described.ip(), ours) { Ok(()) } else { Err(BadOffer::FORBIDDEN) }
 }
 
 /// An offer of the far end with our answer to it: nothing has changed yet.
@@ -455,21 +472,9 @@ impl LegMut<'_, '_> {
     }
 
     /// A plan whose addresses may be sent to.
-    fn judge(&mut self, mut plan: Plan) -> Result<Plan, BadOffer> {
+    fn judge(&mut self, plan: Plan) -> Result<Plan, BadOffer> {
         let ours = self.media_address();
-        if self.cx.core.plan.is_ours(plan.remote_rtp) {
-            self.cx.count(Counter::RefusedOwnAddress);
-            return Err(BadOffer::OURS);
-        }
-        if !may_describe(plan.remote_rtp.ip(), ours) {
-            return Err(BadOffer::FORBIDDEN);
-        }
-        if !may_send_to(plan.remote_rtcp.ip(), ours) {
-            // Reports go beside the media, or nowhere; never to a third party's choice of victim.
-            let port = plan.remote_rtp.port().saturating_add(1);
-            plan.remote_rtcp = core::net::SocketAddr::new(plan.remote_rtp.ip(), port);
-        }
-        Ok(plan)
+        judge_target(self.cx.core, plan.remote_rtp, ours).map(|()| plan)
     }
 
     /// Payload types of the far end's offer that may be answered: audio that passes `audio`,

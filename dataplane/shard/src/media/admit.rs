@@ -110,7 +110,7 @@ pub(crate) fn refuse(stream: &mut Stream, source: SocketAddr, reason: Counter) -
         _ => &mut refused.source,
     };
     *count = count.saturating_add(1);
-    let is_known = source == stream.known.described || stream.latch.locked() == Some(source);
+    let is_known = stream.known.is_described(source) || stream.latch.locked() == Some(source);
     if refused.foreign.is_none() && !is_known {
         refused.foreign = Some(source);
     }

@@ -12,7 +12,7 @@ use base::{
     Prng, Received, Records, Transmit, Wall,
 };
 use rtp::{Header, Rewrite, Ssrc};
-use sdp::{Codec, CodecId, PlanFormat};
+use sdp::{Codec, CodecId, MediaTarget, PlanFormat};
 use wire::counter::{Counter, Counters};
 use wire::region::{Region, Side, Sizes};
 
@@ -44,16 +44,15 @@ const fn leg(shard: u64, generation: u64, index: u64) -> LegId {
 
 /// A plan to nowhere of these codecs, both ways under the same payload types.
 pub(super) fn plan(formats: &[(Codec, u8)]) -> sdp::Plan {
-    let nowhere = sdp::Plan::default().remote_rtp;
-    plan_to(nowhere, formats)
+    plan_to(SocketAddr::from(([0; 4], 0)), formats)
 }
 
 /// The same to a far end's RTP port, its RTCP port above.
 pub(super) fn plan_to(remote: SocketAddr, formats: &[(Codec, u8)]) -> sdp::Plan {
     let format = |&(codec, pt): &(Codec, u8)| PlanFormat { codec, receive_pt: pt, send_pt: pt };
     let formats: Vec<PlanFormat> = formats.iter().map(format).collect();
-    let remote_rtcp = SocketAddr::new(remote.ip(), remote.port().saturating_add(1));
-    sdp::Plan::fixed(remote, remote_rtcp, &formats)
+    let remote = MediaTarget::new(remote);
+    sdp::Plan::fixed(remote, remote.next_port(), &formats)
 }
 
 /// Where a leg's far end is: a host of its own each.

@@ -32,6 +32,7 @@ use core::time::Duration;
 use base::Mono;
 use base::address::classify;
 use rtp::{Header, Receiver, Ssrc};
+use sdp::MediaTarget;
 use wire::table::MediaSources;
 
 /// How long a learned source gives way to the SDP's address at its first packet.
@@ -65,7 +66,7 @@ pub(crate) enum Latch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     /// What the SDP said last that was an address to send to.
-    pub(crate) described: SocketAddr,
+    pub(crate) described: MediaTarget,
     /// The host that signals for this leg.
     pub(crate) signalling: IpAddr,
     /// Which hosts may be learned.
@@ -124,7 +125,8 @@ impl Known {
     fn allows(&self, host: IpAddr) -> bool {
         let host = host.to_canonical();
         let signalling = self.signalling.to_canonical();
-        host == self.described.ip().to_canonical()
+        let described = self.described.address();
+        described.is_some_and(|described| host == described.ip().to_canonical())
             || match self.sources {
                 MediaSources::Described => false,
                 MediaSources::Signalling => host == signalling,
@@ -134,15 +136,21 @@ impl Known {
 
     /// Where media goes when this source is locked or learned.
     pub(crate) fn target(&self, source: SocketAddr) -> SocketAddr {
-        let (described, reached) = (classify(self.described.ip()), classify(source.ip()));
-        let is_there = self.described.ip() == source.ip()
-            || described.is_global()
-            || described.shares_network_with(reached);
-        if is_there { self.described } else { source }
+        let Some(described) = self.described.address() else { return source };
+        let (class, reached) = (classify(described.ip()), classify(source.ip()));
+        let is_there = described.ip() == source.ip()
+            || class.is_global()
+            || class.shares_network_with(reached);
+        if is_there { described } else { source }
+    }
+
+    /// Whether the SDP says that RTP is wanted there: the far end's own port, mostly.
+    pub(crate) fn is_described(&self, source: SocketAddr) -> bool {
+        self.described == MediaTarget::To(source)
     }
 
     /// Another address was described.
-    pub(crate) fn move_to(&mut self, described: SocketAddr, was: Option<SocketAddr>, now: Mono) {
+    pub(crate) fn move_to(&mut self, described: MediaTarget, was: Option<SocketAddr>, now: Mono) {
         self.described = described;
         self.former = was.map(|source| (source, now + FORMER));
         self.claim = Claim::default();
@@ -186,7 +194,7 @@ impl Latch {
     /// Locks or learns by the rules above; not asked for the source that is locked.
     pub(crate) fn judge(&mut self, asking: &Asking, known: &mut Known, now: Mono) -> Judgement {
         let source = asking.source;
-        if source == known.described {
+        if known.is_described(source) {
             return self.described_speaks(asking, known);
         }
         let is_former = known.former.is_some_and(|(was, until)| was == source && now < until);
@@ -240,7 +248,7 @@ mod tests {
 
     fn known() -> Known {
         Known {
-            described: "192.168.1.5:4000".parse().unwrap(),
+            described: MediaTarget::To("192.168.1.5:4000".parse().unwrap()),
             signalling: "198.51.100.7".parse().unwrap(),
             sources: MediaSources::Signalling,
             former: None,
@@ -262,6 +270,10 @@ mod tests {
     impl Door {
         fn new(known: Known) -> Self {
             Self { latch: Latch::Open, known, heard: None }
+        }
+
+        fn described(&self) -> SocketAddr {
+            self.known.described.address().unwrap()
         }
 
         fn ask(&mut self, source: SocketAddr, (ssrc, seq): (u32, u16), at: u64) -> Judgement {
@@ -294,7 +306,7 @@ mod tests {
     #[test]
     fn the_sdp_address_locks_and_nobody_else_speaks_then() {
         let mut door = Door::new(known());
-        let (sdp, attacker) = (door.known.described, address("203.0.113.9:4000"));
+        let (sdp, attacker) = (door.described(), address("203.0.113.9:4000"));
         assert_eq!(door.ask(attacker, (6, 0), 0), Judgement::No);
         assert_eq!(door.ask(sdp, (1, 0), 0), Judgement::Locks);
         assert_eq!(door.talk(attacker, 6, 0, 100), 0);
@@ -319,7 +331,8 @@ mod tests {
     fn a_gateway_that_sends_from_another_port_is_heard_and_sent_to_where_it_said() {
         for described in ["198.51.100.7:4000", "9.9.9.9:4000", "198.51.100.99:4000"] {
             let described = address(described);
-            let mut door = Door::new(Known { described, ..known() });
+            let known = Known { described: MediaTarget::To(described), ..known() };
+            let mut door = Door::new(known);
             let gateway = address("198.51.100.7:61000");
             assert_eq!(door.talk(gateway, 1, 0, 100), 100);
             assert_eq!(door.known.target(gateway), described);
@@ -347,7 +360,7 @@ mod tests {
         let neighbour = address("198.51.100.7:61000");
         for (packets, heard) in [(5, 20), (100, 16)] {
             let mut door = Door::new(known());
-            let sdp = door.known.described;
+            let sdp = door.described();
             assert_eq!(door.talk(neighbour, 6, 0, packets), usize::from(packets));
             assert_eq!(door.talk(sdp, 1, u64::from(packets) * 20, 20), heard);
             assert_eq!(door.talk(neighbour, 6, 4_000, 100), 0, "never again");
@@ -357,7 +370,7 @@ mod tests {
     #[test]
     fn single_forged_packets_of_the_sdp_address_do_not_displace_a_learned_lock() {
         let mut door = Door::new(known());
-        let (phone, sdp) = (address("198.51.100.7:61000"), door.known.described);
+        let (phone, sdp) = (address("198.51.100.7:61000"), door.described());
         for seq in 0..100 {
             assert_ne!(door.ask(phone, (1, seq), u64::from(seq) * 20), Judgement::No);
             if seq > 30 {
@@ -408,7 +421,7 @@ mod tests {
         door.talk(old, 1, 0, 50);
         let was = door.latch.open();
         assert_eq!(was, Some(old));
-        door.known.move_to(address("192.168.1.5:5000"), was, Mono(1_001_000 * MS));
+        door.known.move_to(MediaTarget::To(address("192.168.1.5:5000")), was, Mono(1_001_000 * MS));
         assert_eq!(door.ask(old, (1, 50), 1_010), Judgement::No);
         assert_eq!(door.latch, Latch::Open);
         // A phone that really stayed there loses five packets by it.

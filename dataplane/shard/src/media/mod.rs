@@ -33,7 +33,7 @@ mod stream;
 mod tests;
 pub(crate) mod transcode;
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use std::collections::VecDeque;
 
 use base::{Flow, FlowReport, LegId, Mono, ShardId, Wheel};
@@ -249,11 +249,13 @@ impl Media {
         let Some(stream) = self.stream_mut(leg) else { return };
         let address = cx.core.plan.media.get(usize::from(stream.port.address));
         let ours = address.map_or_else(|| IpAddr::from([0; 4]), |media| media.advertised);
-        let rtcp = plan.remote_rtcp;
-        if !crate::transport::policy::may_send_to(rtcp.ip(), ours) || cx.core.plan.is_ours(rtcp) {
+        let forbidden = plan.remote_rtcp.address().is_some_and(|rtcp| {
+            !crate::transport::policy::may_send_to(rtcp.ip(), ours) || cx.core.plan.is_ours(rtcp)
+        });
+        if forbidden {
             // Reports go beside the media, or nowhere; never to a third party's choice of victim.
-            let port = plan.remote_rtp.port().saturating_add(u16::from(!plan.rtcp_mux));
-            plan.remote_rtcp = SocketAddr::new(plan.remote_rtp.ip(), port);
+            let rtp = plan.remote_rtp;
+            plan.remote_rtcp = if plan.rtcp_mux { rtp } else { rtp.next_port() };
         }
         if !stream.on {
             stream.rtcp_at = cx.now.mono + rtp::rtcp::interval(cx.core.random.u64());

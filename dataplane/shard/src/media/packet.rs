@@ -133,7 +133,7 @@ impl Media {
         if *locks {
             let port = stream.port;
             let told = core::mem::take(&mut stream.is_lock_told);
-            if received.source == stream.known.described {
+            if stream.known.is_described(received.source) {
                 stream.is_lock_told = true;
                 cx.core.flows.push_back(Flow::Lock { port, remote: received.source });
             } else if told {

@@ -4,11 +4,12 @@
 use base::{Flow, LegId, Local, MediaPort, Now, Received, Transmit};
 use core::net::SocketAddr;
 use rtp::rtcp::{Report, interval};
+use sdp::MediaTarget;
 use wire::counter::Counter;
 
 use super::Media;
 use super::latch::{Latch, SILENCE};
-use super::stream::{Stream, is_somewhere};
+use super::stream::Stream;
 use crate::cx::Cx;
 
 /// The largest report we write: SR, one block, SDES.
@@ -41,7 +42,7 @@ impl Media {
         stream.alive = cx.now.mono;
         if stream.is_elsewhere() {
             // Behind a NAT the description's port is nobody's: reports go where they come from.
-            stream.target_rtcp = received.source;
+            stream.target_rtcp = MediaTarget::new(received.source);
         }
     }
 
@@ -67,9 +68,8 @@ impl Media {
             return;
         }
         stream.rtcp_at = now.mono + interval(cx.core.random.u64());
-        if !is_somewhere(stream.target_rtcp) || !is_somewhere(stream.plan.remote_rtp) {
-            return;
-        }
+        let is_wanted = stream.plan.remote_rtp != MediaTarget::Nowhere;
+        let Some(to) = stream.target_rtcp.address().filter(|_| is_wanted) else { return };
         let Some(frame) = cx.frames.alloc(REPORT_BYTES) else {
             return cx.count(Counter::DiscardNoFrame);
         };
@@ -79,7 +79,6 @@ impl Media {
             return cx.free(frame);
         };
         let port = stream.rtcp_port();
-        let to = stream.target_rtcp;
         let from = Local::Media(port);
         cx.core.in_hand = None;
         cx.core.transmits.push_back(Transmit { frame: frame.resized(len), from, to });
@@ -96,13 +95,14 @@ impl Stream {
 
     /// May RTCP come from here? From the locked host, or where the SDP says.
     fn may_report(&self, source: SocketAddr) -> bool {
-        let host = self.latch.locked().unwrap_or(self.known.described).ip();
-        source == self.plan.remote_rtcp || source.ip() == host
+        let host = self.latch.locked().or_else(|| self.known.described.address());
+        self.plan.remote_rtcp.address() == Some(source)
+            || host.is_some_and(|host| host.ip() == source.ip())
     }
 
     /// The far end is sent to at another host than its description says.
     fn is_elsewhere(&self) -> bool {
-        self.target.ip() != self.known.described.ip()
+        self.known.described.address().is_none_or(|described| described.ip() != self.target.ip())
     }
 }
 

@@ -7,7 +7,7 @@ use base::{LegId, MediaPort, Mono, Path};
 use rtp::telephone_event::{Detector, EventQueue};
 use rtp::{Probation, Receiver, Sender, Ssrc};
 use sdp::limits::PLAN_FORMATS_MAX;
-use sdp::{Plan, PlanFormat};
+use sdp::{MediaTarget, Plan, PlanFormat};
 use wire::event::{MediaSummary, RtpRefused};
 use wire::table::MediaSources;
 
@@ -85,7 +85,7 @@ pub(crate) struct Stream {
     pub(crate) refused: RtpRefused,
     /// The packet paths know of the lock.
     pub(crate) is_lock_told: bool,
-    pub(crate) target_rtcp: SocketAddr,
+    pub(crate) target_rtcp: MediaTarget,
     pub(crate) plan: Plan,
     /// The formats of whoever hears it: with our own they say what passes, whichever changes.
     listener_plan: Plan,
@@ -128,10 +128,10 @@ impl Stream {
     /// Silent, at no port, nobody's.
     pub(crate) fn idle() -> Self {
         let plan = Plan::default();
-        let signalling = plan.remote_rtp.ip();
+        let nowhere = SocketAddr::from(([0; 4], 0));
         Self {
             sender: Sender::new(Ssrc(0), 0, 0, CLOCK_HZ),
-            target: plan.remote_rtp,
+            target: nowhere,
             leg: LegId::NONE,
             source: LegId::NONE,
             port: MediaPort { address: 0, port: 0 },
@@ -154,15 +154,15 @@ impl Stream {
             undeliverable: 0,
             converted: 0,
             known: Known {
-                described: plan.remote_rtp,
-                signalling,
+                described: MediaTarget::Nowhere,
+                signalling: nowhere.ip(),
                 sources: MediaSources::default(),
                 former: None,
                 claim: Claim::default(),
             },
             refused: RtpRefused::default(),
             is_lock_told: false,
-            target_rtcp: plan.remote_rtcp,
+            target_rtcp: MediaTarget::Nowhere,
             plan,
             listener_plan: plan,
             rtcp: rtp::rtcp::Peer::default(),
@@ -235,16 +235,16 @@ impl Stream {
     /// described itself anew. True if a lock that the packet paths know of is gone by this.
     pub(crate) fn set_plan(&mut self, plan: Plan, fresh: bool, now: Mono) -> bool {
         let mut unlocked = false;
-        // A hold of the old kind (c=0.0.0.0, port 0) says nothing of where the far end is.
-        let is_somewhere = is_somewhere(plan.remote_rtp);
-        let moved = is_somewhere && self.known.described != plan.remote_rtp;
-        if moved {
-            self.target = plan.remote_rtp;
+        // A hold of the old kind (c=0.0.0.0) says nothing of where the far end is.
+        let described = plan.remote_rtp.address();
+        let moved = described.filter(|_| self.known.described != plan.remote_rtp);
+        if let Some(described) = moved {
+            self.target = described;
             let was = self.latch.open();
             self.known.move_to(plan.remote_rtp, was, now);
             unlocked = core::mem::take(&mut self.is_lock_told);
         }
-        if moved || self.plan.remote_rtcp != plan.remote_rtcp {
+        if moved.is_some() || self.plan.remote_rtcp != plan.remote_rtcp {
             self.target_rtcp = plan.remote_rtcp;
         }
         if fresh {
@@ -377,7 +377,8 @@ impl Stream {
 
     /// Whether the far end wants to hear us, and can be reached.
     pub(crate) fn wants(&self) -> bool {
-        self.on && self.plan.direction.sends() && is_somewhere(self.plan.remote_rtp)
+        let is_somewhere = self.plan.remote_rtp != MediaTarget::Nowhere;
+        self.on && self.plan.direction.sends() && is_somewhere
     }
 
     /// Reads a word of every line that a packet coming in will touch, so that they are fetched side
@@ -420,9 +421,4 @@ impl Stream {
             refused: self.refused,
         }
     }
-}
-
-/// Whether an address of a description can be sent to at all.
-pub(crate) fn is_somewhere(address: SocketAddr) -> bool {
-    address.port() != 0 && !address.ip().is_unspecified()
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use base::{Flow, LegId, MediaPort, Mono};
 use rtp::telephone_event::{Event, code};
-use sdp::{Codec, Direction};
+use sdp::{Codec, Direction, MediaTarget};
 use wire::counter::Counter;
 
 use super::bed::*;
@@ -329,7 +329,7 @@ mod descriptions {
 
     #[test]
     fn hold_of_the_old_kind_sends_nothing_and_keeps_the_lock() {
-        for held in ["0.0.0.0:4000", "192.0.2.1:0"] {
+        for held in ["0.0.0.0:4000", "192.0.2.1:0", "[::]:4000", "[::ffff:0.0.0.0]:4000"] {
             let mut bed = Bed::joined(&[(ULAW, 0)]);
             bed.speak(A, 0, 0, 3);
             bed.describe(A, plan_to(held.parse().unwrap(), &[(ULAW, 0)]), true);
@@ -373,10 +373,10 @@ mod descriptions {
     fn reports_never_go_where_nobody_may_be_sent() {
         let mut bed = Bed::new();
         bed.open(A, &[(ULAW, 0)]);
-        let remote_rtcp = "127.0.0.1:5061".parse().unwrap();
+        let remote_rtcp = MediaTarget::To("127.0.0.1:5061".parse().unwrap());
         bed.describe(A, changed(A, &[(ULAW, 0)], |plan| plan.remote_rtcp = remote_rtcp), true);
         let beside = SocketAddr::new(home(A).ip(), 4_001);
-        assert_eq!(stream(&bed, A).target_rtcp, beside);
+        assert_eq!(stream(&bed, A).target_rtcp, MediaTarget::To(beside));
     }
 }
 
@@ -424,7 +424,7 @@ mod life {
             let mut bed = Bed::joined(&[(ULAW, 0)]);
             let with_mux = |plan: &mut sdp::Plan| {
                 plan.rtcp_mux = mux;
-                plan.remote_rtcp = if mux { home(A) } else { plan.remote_rtcp };
+                plan.remote_rtcp = if mux { plan.remote_rtp } else { plan.remote_rtcp };
             };
             bed.describe(A, changed(A, &[(ULAW, 0)], with_mux), true);
             bed.speak(A, 0, 0, 1);
@@ -460,7 +460,7 @@ mod life {
         let (bytes, port) = (report(&bed), stream(&bed, A).port);
         let source = SocketAddr::new(home(A).ip(), 61_001);
         bed.hear_at(source, above(port), &bytes);
-        assert_eq!(stream(&bed, A).target_rtcp, source);
+        assert_eq!(stream(&bed, A).target_rtcp, MediaTarget::To(source));
     }
 
     #[test]

@@ -14,12 +14,6 @@ pub(crate) fn may_send_to(address: IpAddr, ours: IpAddr) -> bool {
     class.is_reachable() && (!loopback || beside)
 }
 
-/// Whether media may be described there: anywhere that may be sent to, or nowhere (`c=0.0.0.0`,
-/// which is hold, RFC 3264 section 8.4).
-pub(crate) fn may_describe(address: IpAddr, ours: IpAddr) -> bool {
-    address.is_unspecified() || may_send_to(address, ours)
-}
-
 /// A URI's address, where its host is one.
 pub(crate) fn address_of(uri: &[u8]) -> Option<SocketAddr> {
     let uri = sip::Uri::parse(uri).ok()?;
@@ -57,7 +51,6 @@ mod tests {
         }
         assert!(may_send_to(ip("127.0.0.9"), ip("127.0.0.1")));
         assert!(may_send_to(ip("198.51.100.1"), ours) && may_send_to(ip("10.0.0.1"), ours));
-        assert!(may_describe(ip("0.0.0.0"), ours) && may_describe(ip("::"), ours));
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Where a description wants packets to go, if anywhere.
+
+use core::net::SocketAddr;
+
+/// Where the writer of a description wants one kind of packets (RTP or RTCP).
+///
+/// `c=0.0.0.0`, `c=::` and port 0 name no place: they are hold (RFC 3264 section 8.4) or a stopped
+/// stream (section 8.2), in an offer, an answer, a late offer and a re-INVITE alike. A caller that
+/// has a socket address in its hand therefore has one that can be sent to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaTarget {
+    /// Nothing is to be sent.
+    #[default]
+    Nowhere,
+    /// Packets go there: neither the port nor the address is zero.
+    To(SocketAddr),
+}
+
+impl MediaTarget {
+    /// What an address and port of a description mean; `::ffff:0.0.0.0` is no place either.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        let is_somewhere = address.port() != 0 && !address.ip().to_canonical().is_unspecified();
+        if is_somewhere { Self::To(address) } else { Self::Nowhere }
+    }
+
+    /// The address to send to; `None` for nowhere.
+    #[must_use]
+    pub const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Nowhere => None,
+            Self::To(address) => Some(address),
+        }
+    }
+
+    /// Where RTCP goes that belongs to RTP sent here: the port behind it (RFC 3550 section 11),
+    /// which for 65535 is none: then the same port.
+    #[must_use]
+    pub fn next_port(self) -> Self {
+        let next =
+            |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
+        self.address().map_or(Self::Nowhere, |address| Self::To(next(address)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_place_is_no_place_however_it_is_spelt() {
+        for text in ["0.0.0.0:4000", "[::]:4000", "[::ffff:0.0.0.0]:4000", "192.0.2.1:0", "[::1]:0"]
+        {
+            let target = MediaTarget::new(text.parse().unwrap());
+            assert_eq!((target, target.address()), (MediaTarget::Nowhere, None), "{text}");
+            assert_eq!(target.next_port(), MediaTarget::Nowhere);
+        }
+        for (text, next) in [("192.0.2.1:4000", 4_001), ("[2001:db8::1]:65535", 65_535)] {
+            let address: SocketAddr = text.parse().unwrap();
+            let target = MediaTarget::new(address);
+            assert_eq!(target.address(), Some(address));
+            assert_eq!(target.next_port().address().unwrap().port(), next);
+        }
+    }
+}
