@@ -55,5 +55,6 @@ mod timeouts;
 mod tones;
 mod too_large;
 mod transcoding;
+mod unheard;
 mod unreachable;
 mod useless_answer;

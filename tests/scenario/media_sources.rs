@@ -52,7 +52,7 @@ fn a_second_source_at_the_signalling_host_takes_nothing_away() {
     assert_eq!(sent_to(&call, "10.1.0.1:6666"), 0);
     // What the SDP names speaks at last: a few packets later it is the only one.
     speak(&mut call.world, SDP_OF_A, to_a, (2_000, 50));
-    speak(&mut call.world, "10.1.0.1:4444", to_a, (2_050, 50));
+    speak(&mut call.world, "10.1.0.1:4444", to_a, (2_050, 40));
     assert_eq!(count(&call.world, Counter::RtpRelayed), 200 + 46);
     call.a_hangs_up();
     nothing_left(&mut call.world);

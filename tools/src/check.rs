@@ -54,28 +54,82 @@ pub fn main(args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let shards = crate::up::shards(&config);
-    let ports: u32 =
-        config.dataplane.media.iter().map(|m| u32::from(m.ports[1] - m.ports[0]) + 1).sum();
-    println!("{}: right", args.file.display());
-    println!("  shards       {shards} on this machine");
-    println!(
-        "  legs         {} in all",
-        u64::from(crate::system::capacity(&config).legs) * u64::from(shards)
-    );
-    println!("  media ports  {ports}");
-    for listener in &config.dataplane.listener {
-        println!("  SIP          {} ({})", listener.bind, listener.name);
+    if let Some(fault) = media_fault(&config, shards) {
+        bail!("{}: {fault}", args.file.display());
     }
-    println!("  HTTP         {}", config.controlplane.http);
-    for finding in crate::up::media_ports(&config) {
-        println!("{finding}");
-    }
+    // Whoever reads no further (`| head -1`) has what he wants.
+    let _ = write_summary(&mut std::io::stdout().lock(), &args.file, &config, shards);
     Ok(true)
+}
+
+/// Media that the dataplane would not start with.
+fn media_fault(config: &Config, shards: u8) -> Option<String> {
+    let fault = |media: &wire::config::Media| {
+        let ([first, last], name) = (media.ports, &media.name);
+        let blocks = wire::capacity::blocks(media.ports);
+        if media.bind.is_unspecified() {
+            return Some(format!("media `{name}`: `bind` must name one address of this machine"));
+        }
+        (blocks < u64::from(shards)).then(|| {
+            format!(
+                "media `{name}`: ports {first}-{last} hold {blocks} whole blocks of 256 (a block \
+                 starts at a multiple of 256), {shards} shards need one each: widen `ports` or \
+                 lower `shards`"
+            )
+        })
+    };
+    config.dataplane.media.iter().find_map(fault)
+}
+
+fn write_summary(
+    out: &mut impl std::io::Write,
+    file: &Path,
+    config: &Config,
+    shards: u8,
+) -> std::io::Result<()> {
+    let capacity = crate::system::capacity(config);
+    writeln!(out, "{}: right", file.display())?;
+    writeln!(out, "  shards       {shards} on this machine")?;
+    let legs = u64::from(capacity.legs) * u64::from(shards);
+    writeln!(out, "  legs         {legs} in all, those included that wait for their billing")?;
+    writeln!(out, "  media ports  {} pairs, in whole blocks", capacity.pairs)?;
+    writeln!(out, "  calls        {} at one time, bound by {}", capacity.calls, capacity.bound)?;
+    for listener in &config.dataplane.listener {
+        writeln!(out, "  SIP          {} ({})", listener.bind, listener.name)?;
+    }
+    writeln!(out, "  HTTP         {}", config.controlplane.http)?;
+    for finding in crate::up::media_ports(config) {
+        writeln!(out, "{finding}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_dataplane_would_die_of_is_found_before() {
+        let mut config = Config::default();
+        assert_eq!(media_fault(&config, 1), None);
+        config.dataplane.media[0].ports = [20_100, 20_355];
+        assert!(media_fault(&config, 1).unwrap().contains("0 whole blocks"));
+        config.dataplane.media[0].ports = [20_224, 20_800];
+        assert_eq!(media_fault(&config, 1), None, "two whole blocks lie within");
+        assert!(media_fault(&config, 3).unwrap().contains("2 whole blocks"));
+        config.dataplane.media[0].bind = "0.0.0.0".parse().unwrap();
+        assert!(media_fault(&config, 1).unwrap().contains("bind"));
+    }
+
+    #[test]
+    fn what_is_said_of_the_ports_is_what_is_used_of_them() {
+        let mut config = Config::default();
+        config.dataplane.media[0].ports = [33_000, 33_767];
+        let mut said = Vec::new();
+        write_summary(&mut said, Path::new("t.toml"), &config, 1).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("256 pairs") && said.contains("128 at one time"), "{said}");
+    }
 
     #[test]
     fn a_typo_is_shown_with_its_place() {

@@ -71,15 +71,36 @@ impl Publisher {
             tracing::error!(
                 places = self.routes.admission.as_ref().map_or(0, |it| it.places.len()),
                 "what is configured does not fit the published table: every call is asked about, \
-                 and strangers are not told apart"
+                 and some sources that are listed count as strangers"
             );
-            self.routes.admission = None;
-            if !shards.iter().all(|ends| write(ends, &self.routes)) {
-                tracing::error!("the static routes alone do not fit the published table");
-            }
+            self.publish_part(shards);
         }
         self.is_outdated = false;
         self.next_at = now + EVERY.max(clock::sample().mono.since(begun) * SHARE);
+    }
+
+    /// As many of the known sources as there is room for, the shortest lists first: nobody's long
+    /// one costs others theirs. Whoever is left out is a stranger, and nobody is refused unasked.
+    fn publish_part(&mut self, shards: &[Ends]) {
+        if let Some(admission) = &mut self.routes.admission {
+            admission.is_partial = true;
+            admission.places.clear();
+            admission.sources.sort_by_key(Vec::len);
+        }
+        loop {
+            if shards.iter().all(|ends| write(ends, &self.routes)) {
+                return;
+            }
+            match &mut self.routes.admission {
+                Some(admission) if !admission.sources.is_empty() => {
+                    admission.sources.truncate(admission.sources.len() * 3 / 4);
+                }
+                _ => {
+                    tracing::error!("the static routes alone do not fit the published table");
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Life {
     /// Until the stop. An error ends the process: a shard alone cannot be started again.
     pub(crate) fn run(self) -> Result<(), Failure> {
         // Before its thread would be pinned with this one.
-        let tables = Tables::new(Arc::clone(&self.bells), self.plan.shard)?;
+        let tables = Tables::new(Arc::clone(&self.bells), self.plan.shard, self.plan.keys.table)?;
         if let Some(cpu) = self.cpu {
             net::cpu::pin(cpu)?;
         }
@@ -405,7 +405,10 @@ impl Breathing {
         if let Some(read) = self.tables.poll(area) {
             controller.table_seen = read.seen;
             match read.found {
-                Found::Table(table) => self.shard.handle_table(now, table),
+                Found::Table(mut table) => {
+                    *table = self.shard.handle_table(now, *table);
+                    self.tables.drop_old(table);
+                }
                 Found::Damaged => self.shard.count_driver(Counter::TableRefused, 1),
                 Found::Nothing => {}
             }

@@ -58,6 +58,7 @@ impl EnginePlan {
             .map(|media| (media.advertised.unwrap_or(media.bind), blocks(media.ports)))
             .collect();
         for (media, (_, blocks)) in plane.media.iter().zip(&media) {
+            check_media(media)?;
             if blocks.len() < usize::from(shards) {
                 let [first, last] = media.ports;
                 return Err(format!(
@@ -229,6 +230,20 @@ impl EnginePlan {
     }
 }
 
+/// Media that is bound to every address could be described as being at one of ours that we do not
+/// know: it would go round for ever.
+fn check_media(media: &wire::config::Media) -> Result<(), Failure> {
+    if !media.bind.is_unspecified() {
+        return Ok(());
+    }
+    let name = &media.name;
+    Err(format!(
+        "media `{name}` is bound to every address: name the address that its ports are at (one \
+         [[dataplane.media]] for each)"
+    )
+    .into())
+}
+
 fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
     let plane = &config.dataplane;
     let plan = |listener: &wire::config::Listener| {
@@ -372,6 +387,17 @@ mod tests {
         let leg = (of(2_000) - of(1_000)) / 1_000;
         // Two sockets of 2.7 KiB in the kernel beside it.
         assert!(leg + 2 * 2_765 <= usize::try_from(wire::capacity::LEG_BYTES).unwrap(), "{leg}");
+    }
+
+    #[test]
+    fn media_is_bound_to_an_address_that_is_known_to_be_ours() {
+        for bind in ["0.0.0.0", "::"] {
+            let mut config = Config::default();
+            config.dataplane.media[0].bind = bind.parse().unwrap();
+            config.dataplane.media[0].advertised = Some("192.0.2.1".parse().unwrap());
+            let error = EnginePlan::new(&config).unwrap_err();
+            assert!(error.to_string().contains("every address"), "{error}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Reads the published table beside the shard's thread: a hundred thousand places take milliseconds
-//! to copy and to check, which no packet shall wait for.
+//! to copy, to check, to digest and to drop, which no packet shall wait for.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use base::HashKey;
 use crossbeam_queue::ArrayQueue;
-use wire::table::Table;
+use shard::Published;
 
 use crate::Failure;
 use crate::park::Bells;
@@ -21,7 +22,7 @@ pub(crate) struct Read {
 }
 
 pub(crate) enum Found {
-    Table(Table),
+    Table(Box<Published>),
     /// What stands there is no table.
     Damaged,
     /// It is being written.
@@ -35,22 +36,26 @@ const TRIES: u32 = 20;
 pub(crate) struct Tables {
     asked: Arc<ArrayQueue<Asked>>,
     read: Arc<ArrayQueue<Read>>,
+    /// What holds no more.
+    old: Arc<ArrayQueue<Box<Published>>>,
     thread: std::thread::Thread,
     is_asked: bool,
 }
 
 impl Tables {
     /// `bells`: the shard's is rung when there is something to poll.
-    pub(crate) fn new(bells: Arc<Bells>, shard: u8) -> Result<Self, Failure> {
+    /// `key`: of the shard's tables.
+    pub(crate) fn new(bells: Arc<Bells>, shard: u8, key: HashKey) -> Result<Self, Failure> {
         let asked = Arc::new(ArrayQueue::new(1));
         let read = Arc::new(ArrayQueue::new(1));
-        let (from, to) = (Arc::clone(&asked), Arc::clone(&read));
+        let old = Arc::new(ArrayQueue::new(1));
+        let ends = (Arc::clone(&asked), Arc::clone(&read), Arc::clone(&old));
         let builder = std::thread::Builder::new().name("tables".to_owned());
         let thread = builder
-            .spawn(move || serve(&from, &to, || bells.shards[usize::from(shard)].ring()))?
+            .spawn(move || serve(&ends, key, || bells.shards[usize::from(shard)].ring()))?
             .thread()
             .clone();
-        Ok(Self { asked, read, thread, is_asked: false })
+        Ok(Self { asked, read, old, thread, is_asked: false })
     }
 
     /// Has the area read, unless that is under way.
@@ -59,6 +64,13 @@ impl Tables {
             self.is_asked = true;
             self.thread.unpark();
         }
+    }
+
+    /// What holds no more is dropped beside the shard's thread.
+    pub(crate) fn drop_old(&self, published: Box<Published>) {
+        // One is asked for at a time, so that there is room; else it is dropped here.
+        let _ = self.old.push(published);
+        self.thread.unpark();
     }
 
     /// What was found in this area since it was asked for.
@@ -70,25 +82,28 @@ impl Tables {
     }
 }
 
-fn serve(asked: &ArrayQueue<Asked>, read: &ArrayQueue<Read>, ring: impl Fn()) {
+type Ends = (Arc<ArrayQueue<Asked>>, Arc<ArrayQueue<Read>>, Arc<ArrayQueue<Box<Published>>>);
+
+fn serve((asked, read, old): &Ends, key: HashKey, ring: impl Fn()) {
     loop {
+        drop(old.pop());
         let Some((area, mut seen)) = asked.pop() else {
             std::thread::park();
             continue;
         };
-        let found = look(area, &mut seen);
+        let found = look(area, &mut seen, &key);
         read.force_push(Read { area, seen, found });
         ring();
     }
 }
 
-fn look(area: &[AtomicU64], seen: &mut u64) -> Found {
+fn look(area: &[AtomicU64], seen: &mut u64, key: &HashKey) -> Found {
     for _ in 0..TRIES {
         match wire::table::read(area, seen) {
             Ok(Some(table)) => {
                 let places = table.admission.as_ref().map_or(0, |it| it.places.len());
                 tracing::info!(routes = table.routes.len(), places, "published table read");
-                return Found::Table(table);
+                return Found::Table(Box::new(Published::new(table, key)));
             }
             Ok(None) => std::thread::park_timeout(core::time::Duration::from_millis(1)),
             Err(error) => {

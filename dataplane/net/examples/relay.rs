@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release -p net --example relay -- [legs] [packets] [burst]`
 //!
-//! Each leg is a connected socket; leg 2k relays to leg 2k+1 and back. One thread plays everything
-//! in turns: it sends a burst (not measured), relays it (measured), takes it in again (not
-//! measured). Measured is the thread's CPU time, so that other work on the machine disturbs little.
+//! Each leg is a socket, connected but in the lane that says so; leg 2k relays to leg 2k+1 and
+//! back. One thread plays everything in turns: it sends a burst (not measured), relays it
+//! (measured), takes it in again (not measured). Measured is the thread's CPU time, so that other
+//! work on the machine disturbs little.
 //! On loopback a sender pays for the receiver's protocol work; the relay therefore pays for exactly
 //! one send and one receive path of the kernel per packet, as it does behind a NIC.
 
@@ -35,7 +36,8 @@ fn main() {
     let mut lanes = [
         Lane::new("epoll", Box::new(Epoll::new()), legs),
         Lane::new("bare ring", Box::new(Bare::new(legs)), legs),
-        Lane::new("driver", Box::new(Driven::new(legs)), legs),
+        Lane::new("driver", Box::new(Driven::new(legs, true)), legs),
+        Lane::new("driver, not connected", Box::new(Driven::new(legs, false)), legs),
     ];
     for round in 0..4 {
         // In turns, so that what disturbs the machine disturbs all of them.
@@ -153,10 +155,11 @@ struct Driven {
 }
 
 impl Driven {
-    fn new(legs: usize) -> Self {
+    fn new(legs: usize, connects: bool) -> Self {
         let bind = MediaAddress { bind: Ipv4Addr::LOCALHOST.into(), device: None };
         let ports = u32::try_from(legs).expect("fewer legs");
-        let mut driver = Driver::new(&DriverPlan::for_ports(ports, vec![bind])).expect("a driver");
+        let plan = DriverPlan { connects, ..DriverPlan::for_ports(ports, vec![bind]) };
+        let mut driver = Driver::new(&plan).expect("a driver");
         driver.enable().expect("enabling");
         let received = Vec::with_capacity(64);
         Self { driver, received, by_port: vec![0; 65_536], legs: Vec::new() }

@@ -197,6 +197,13 @@ pub enum Packet<'a> {
 }
 
 impl Packet<'_> {
+    /// Whether this is a report of the source `sender`.
+    #[must_use]
+    pub fn is_from(&self, sender: Ssrc) -> bool {
+        matches!(self, Self::SenderReport { ssrc, .. } | Self::ReceiverReport { ssrc, .. }
+            if *ssrc == sender)
+    }
+
     /// Whether a BYE names `ssrc`.
     #[must_use]
     pub fn ends(&self, ssrc: Ssrc) -> bool {

@@ -111,7 +111,35 @@ impl<'m> Shard<'m> {
         }
     }
 
-    /// Everything that can refuse a call before it costs anything; then its leg.
+    /// Everything that can refuse a call before it costs anything: its slot, what it describes, its
+    /// static route.
+    fn admit_call<'c>(
+        &mut self,
+        now: Now,
+        call: &NewCall<'c>,
+    ) -> Result<(LegId, Taken<'c>, Option<RouteHandle>), Refused> {
+        let NewCall { datagram, message, .. } = *call;
+        let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
+        let listed = self.admission(&uri, datagram)?;
+        if self.draining {
+            self.core.counters.count(Counter::RefusedOverload);
+            return Err(Refused::new(503, Cause::Overload));
+        }
+        let taken = judge(&mut self.core, datagram, message)?;
+        let has_room = self.has_room(datagram.standing);
+        let Some(place) = self.legs.vacant().filter(|_| has_room) else {
+            self.core.counters.count(Counter::RefusedNoCell);
+            return Err(Refused::new(503, Cause::Overload));
+        };
+        let route = self.take_route(now, listed)?;
+        if !self.core.guard.call(datagram.standing == Standing::Trunk, now.mono) {
+            self.core.counters.count(Counter::RefusedOverload);
+            return Err(Refused::new(503, Cause::Overload));
+        }
+        Ok((place.0, taken, route))
+    }
+
+    /// A call that may be taken has its leg.
     fn take_call(
         &mut self,
         now: Now,
@@ -119,19 +147,8 @@ impl<'m> Shard<'m> {
         call: &NewCall<'_>,
     ) -> Result<LegId, Refused> {
         let NewCall { datagram, message, .. } = *call;
-        let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
-        let listed = self.admission(&uri, datagram)?;
-        if self.draining || !self.core.guard.call(now.mono) {
-            self.core.counters.count(Counter::RefusedOverload);
-            return Err(Refused::new(503, Cause::Overload));
-        }
-        let taken = judge(&mut self.core, datagram, message)?;
-        let route = self.take_route(now, listed)?;
-        let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
-            self.core.counters.count(Counter::RefusedNoCell);
-            return Err(Refused::new(503, Cause::Overload));
-        };
-        let (id, hop) = (place.0, datagram.hop);
+        let (id, taken, route) = self.admit_call(now, call)?;
+        let hop = datagram.hop;
         let trusted = self.trusts(route, hop.to.ip());
         let side = Side::Inbound(inbound(call, route, trusted));
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
@@ -144,6 +161,9 @@ impl<'m> Shard<'m> {
             self.making = None;
             return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
         }
+        if leg.is_unheard() {
+            self.media.beware(id);
+        }
         if let Some(route) = route.and_then(|route| self.routes.get(route)) {
             self.media.set_sources(id, route.media);
         }
@@ -155,7 +175,7 @@ impl<'m> Shard<'m> {
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
-                known: !leg.is_stranger(),
+                standing: datagram.standing,
             };
             self.transactions.servers.begin(cx.core, &begin).ok_or(NO_TRANSACTION)
         });
@@ -181,6 +201,21 @@ impl<'m> Shard<'m> {
             self.routes.enter(route);
         }
         Ok(id)
+    }
+
+    /// Whether there is room for one more incoming leg. Calls of trunks may have all of it; the
+    /// others leave them an eighth, and strangers leave half: whatever an application, a
+    /// controlplane that is gone or a flood keeps, trunk calls go on.
+    fn has_room(&self, standing: Standing) -> bool {
+        let limit = self.core.plan.limits.legs as usize;
+        let texts = self.core.arena.used() * 2 / self.core.plan.limits.arena_bytes.max(1);
+        let most = match standing {
+            Standing::Trunk => limit,
+            Standing::Stranger if texts > 0 => 0,
+            Standing::Stranger => limit.div_ceil(2),
+            _ => limit - limit / 8,
+        };
+        self.legs.len() < most && self.core.has_credit()
     }
 
     /// Puts a leg into its slot: its cell is open, and its call finds it.
@@ -213,7 +248,7 @@ impl<'m> Shard<'m> {
         datagram: &Datagram<'_>,
     ) -> Result<Option<usize>, Refused> {
         let source = datagram.hop.to.ip();
-        let listed = self.routes.find(uri, source);
+        let listed = self.routes.find(uri, source, datagram.standing);
         if listed.is_some() {
             return Ok(listed);
         }
@@ -410,6 +445,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         trusted,
         hides: hides_caller(message, trusted),
         is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
+        is_unheard: datagram.standing == Standing::Stranger,
     }
 }
 

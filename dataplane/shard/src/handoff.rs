@@ -157,6 +157,13 @@ impl LegFormat {
     }
 }
 
+impl Handoff<'_> {
+    /// Whether these encoded bytes are [`Handoff::Sip`]: its name comes first.
+    pub(crate) fn is_sip(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&0)
+    }
+}
+
 impl View {
     /// The formats in force, as a plan to nowhere.
     #[must_use]
@@ -199,5 +206,29 @@ impl PeerMessage<'_> {
                 Self::Ended { reason, .. } => reason.len() + 16,
                 _ => 16,
             }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sip_is_told_by_its_first_byte() {
+        let source: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        let arrived = Mono(7);
+        let standing = Standing::Trunk;
+        let sip = Handoff::Sip { listener: 1, source, arrived, standing, by: 0, bytes: b"INVITE " };
+        let others = [
+            Handoff::Proven { source },
+            Handoff::Unreachable { to: source, transaction: LegId::NONE },
+        ];
+        let mut out = [0; 256];
+        let len = wire::encode(&sip, &mut out).unwrap();
+        assert!(Handoff::is_sip(&out[..len]));
+        for other in others {
+            let len = wire::encode(&other, &mut out).unwrap();
+            assert!(!Handoff::is_sip(&out[..len]), "{other:?}");
+        }
     }
 }

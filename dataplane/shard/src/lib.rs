@@ -24,6 +24,8 @@
 
 mod calls;
 mod cx;
+#[cfg(test)]
+mod fault_tests;
 mod faults;
 pub mod handoff;
 mod leg;
@@ -47,7 +49,6 @@ use core::net::SocketAddr;
 use wire::counter::{Counter, Counters};
 use wire::event::{Cause, Party};
 use wire::region::Region;
-use wire::table::Table;
 
 use crate::cx::{Core, Cx, MESSAGE_BYTES};
 use crate::handoff::Handoff;
@@ -55,7 +56,9 @@ use crate::leg::{LegMut, Legs};
 use crate::media::Media;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
+pub use crate::route::Published;
 use crate::route::Routes;
+use crate::signalling::Turn;
 use crate::telling::Telling;
 use crate::transaction::{Clients, Servers, Transactions};
 use crate::transport::guard::Guard;
@@ -80,9 +83,11 @@ pub struct Shard<'m> {
     /// A leg that has no slot yet.
     making: Option<leg::Leg>,
     /// Messages of a breath that begin something, or come from strangers: they wait for the others.
-    waiting: Vec<Received>,
+    waiting: Vec<(Turn, Received)>,
     /// A SIP datagram being read while answers take frames.
     datagram: Vec<u8>,
+    /// Messages that other shards handed over, and that wait for media.
+    handed: Records,
     /// For messages being copied out of a queue while it is written to.
     scratch: Vec<u8>,
 }
@@ -107,13 +112,14 @@ impl<'m> Shard<'m> {
                 clients: Clients::new(limits.client_transactions(), first),
             },
             media,
-            routes: Routes::new(plan.keys.table),
+            routes: Routes::new(),
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
             making: None,
             waiting: Vec::with_capacity(4_096),
             datagram: vec![0; base::frame::LARGE_BYTES],
+            handed: Records::new(limits.handoff_bytes / 4),
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
             core: Core {
                 region,
@@ -186,13 +192,20 @@ impl<'m> Shard<'m> {
         }
         let mut waiting = core::mem::take(&mut self.waiting);
         batch.retain(|received| {
-            let waits = is_sip(received) && self.waits(now, frames, received, sip > FEW);
-            if waits {
-                waiting.push(*received);
+            let turn = match is_sip(received) {
+                true => self.turn_of(now, frames, received, sip > FEW),
+                false => Turn::First,
+            };
+            if turn != Turn::First {
+                waiting.push((turn, *received));
             }
-            !waits
+            turn == Turn::First
         });
-        batch.append(&mut waiting);
+        // What came first among its like stays so.
+        for turn in [Turn::Other, Turn::Call, Turn::Stranger] {
+            batch.extend(waiting.iter().filter(|it| it.0 == turn).map(|(_, received)| *received));
+        }
+        waiting.clear();
         self.waiting = waiting;
     }
 
@@ -230,9 +243,16 @@ impl<'m> Shard<'m> {
         self.drain(now, frames);
     }
 
-    /// A message of another shard, as given out by its [`Shard::poll_handoff`].
+    /// A message of another shard, as given out by its [`Shard::poll_handoff`]. What begins a call
+    /// or comes from a stranger waits for [`Shard::handle_tick`], behind the media of this breath.
     pub fn handle_handoff(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
         self.core.counters.count(Counter::HandoffTaken);
+        if signalling::may_wait(bytes) {
+            if !self.handed.push(bytes) {
+                self.core.counters.count(Counter::DiscardHandoffFull);
+            }
+            return;
+        }
         self.contain(frames, |shard, frames| shard.handoff(now, frames, bytes));
         self.drain(now, frames);
     }
@@ -273,15 +293,22 @@ impl<'m> Shard<'m> {
         }
     }
 
-    /// A new published table; it holds from the next new call on.
-    pub fn handle_table(&mut self, now: Now, table: Table) {
+    /// What [`Shard::handle_table`] takes, made here: for drivers that need not do it elsewhere.
+    #[must_use]
+    pub fn prepare(&self, table: wire::table::Table) -> Published {
+        Published::new(table, &self.core.plan.keys.table)
+    }
+
+    /// A new published table; it holds from the next new call on. What was in force before, to be
+    /// dropped where no packet waits.
+    pub fn handle_table(&mut self, now: Now, mut published: Published) -> Published {
         let applied = self.contain(&mut NoFrames, |shard, _| {
-            shard.core.guard.replace(route::networks(&table));
-            shard.routes.replace(table, now.mono);
+            published.swap(&mut shard.routes, &mut shard.core.guard, now.mono);
         });
         if applied.is_some() {
             self.core.counters.count(Counter::TableApplied);
         }
+        published
     }
 
     /// Another table is on its way, or is not: until it is there, this one refuses no call.
@@ -292,6 +319,7 @@ impl<'m> Shard<'m> {
     /// Everything whose time has come. To be called at [`Shard::deadline`] or at any other moment.
     pub fn handle_tick(&mut self, now: Now, frames: &mut dyn Frames) {
         self.media_tick(now, frames);
+        self.serve_handed(now, frames);
         // The timer that brought a fault is taken: the next turn is another one's.
         while self
             .contain(frames, |shard, frames| {
@@ -395,6 +423,9 @@ impl<'m> Shard<'m> {
     /// When [`Shard::handle_tick`] must be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Mono {
+        if !self.handed.is_empty() {
+            return Mono(0);
+        }
         self.legs
             .deadline()
             .min(self.media.deadline())

@@ -5,9 +5,9 @@
 //!   what legs say      --say---> [ lower half | upper half ] <-- [ later ]
 //! ```
 //!
-//! What comes from outside may be lost, and has the lower half only. A leg's word to another may
-//! not: where the queue is full it waits outside of it, and a leg's *last* word longest, since
-//! whoever never hears it stands, billed, with nobody at the other end.
+//! What comes from outside may be lost, and has the lower half only (SIP half of that). A leg's
+//! word to another may not: where the queue is full it waits outside of it, and a leg's *last*
+//! word longest, since whoever never hears it stands, billed, with nobody at the other end.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,9 @@ impl Outbox {
     /// A message that may be lost, at most `most` bytes encoded. False if there is no room.
     #[inline]
     pub(crate) fn pass(&mut self, message: &Handoff<'_>, most: usize) -> bool {
-        let room = self.later.is_empty() && self.queue.used() < self.queue.capacity() / 2;
+        // Media is not lost to what begins calls.
+        let part = if matches!(message, Handoff::Sip { .. }) { 4 } else { 2 };
+        let room = self.later.is_empty() && self.queue.used() < self.queue.capacity() / part;
         room && self.queue.push_with(most, |out| encode(message, out))
     }
 

@@ -185,6 +185,7 @@ impl Limits {
             + self.arena_bytes
             + self.event_bytes
             + self.handoff_bytes * usize::from(shards)
+            + self.handoff_bytes / 4
     }
 }
 

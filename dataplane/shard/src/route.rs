@@ -8,8 +8,8 @@ use sip::Uri;
 use wire::event::Cause;
 use wire::table::{Network, PlaceKind, StaticRoute, Table};
 
-use crate::transport::guard::Bucket;
-use crate::transport::networks::Networks;
+use crate::transport::guard::{Bucket, Guard, Standing};
+use crate::transport::networks::{Networks, is_open};
 
 /// Names a route across tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,51 @@ struct Listed {
     state: u32,
 }
 
+/// A published table with what is made of it before it holds: to be made where no packet waits.
+#[derive(Debug)]
+pub struct Published {
+    table: Table,
+    /// As many as the routes.
+    names: Vec<Names>,
+    networks: Networks,
+}
+
+/// What a route is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    /// Whose its limits are.
+    key: u64,
+    id: u64,
+}
+
+impl Published {
+    /// `key`: the shard's for tables ([`crate::plan::Keys::table`]).
+    #[must_use]
+    pub fn new(table: Table, key: &HashKey) -> Self {
+        let names = |route| Names { key: key_of(route, key), id: id_of(route, key) };
+        let names = table.routes.iter().map(names).collect();
+        let networks = networks(&table);
+        Self { table, names, networks }
+    }
+
+    /// Takes it into force, and holds what was in force before.
+    pub(crate) fn swap(&mut self, routes: &mut Routes, guard: &mut Guard, now: Mono) {
+        let networks = core::mem::replace(&mut self.networks, Networks::everybody(&[]));
+        self.networks = guard.replace(networks);
+        let table = core::mem::take(&mut self.table);
+        self.table = routes.replace(table, &self.names, now);
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Routes {
     table: Table,
     /// As many as the table's.
     listed: Vec<Listed>,
     states: Vec<State>,
-    key: HashKey,
     is_outdated: bool,
+    /// Some route takes calls from all the world.
+    is_open: bool,
 }
 
 /// Whether an INVITE that no static route fits may be asked about.
@@ -66,33 +103,35 @@ pub(crate) enum Admits {
 pub(crate) type Full = (u16, Cause);
 
 impl Routes {
-    pub(crate) fn new(key: HashKey) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             table: Table::default(),
             listed: Vec::new(),
             states: Vec::new(),
-            key,
             is_outdated: false,
+            is_open: false,
         }
     }
 
-    /// A new table: what stood on a route or used its rate counts on, wherever it leads by now.
-    pub(crate) fn replace(&mut self, table: Table, now: Mono) {
+    /// A new table: what stood on a route or used its rate counts on, wherever it leads by now. The
+    /// table before.
+    pub(crate) fn replace(&mut self, table: Table, names: &[Names], now: Mono) -> Table {
         self.states.iter_mut().for_each(|state| state.listed = false);
-        let keys: Vec<u64> = table.routes.iter().map(|route| key_of(route, &self.key)).collect();
+        let sources = table.routes.iter().flat_map(|route| &route.sources);
+        self.is_open = sources.into_iter().any(is_open);
         // Known ones first: a place that is to be known must not be given to a new one.
-        let known: Vec<_> = keys.iter().map(|key| self.take_known(*key)).collect();
-        let routes = table.routes.iter().zip(&keys).zip(known);
+        let known: Vec<_> = names.iter().map(|names| self.take_known(names.key)).collect();
+        let routes = table.routes.iter().zip(names).zip(known);
         self.listed = routes
-            .map(|((route, key), known)| Listed {
-                id: id_of(route, &self.key),
+            .map(|((route, Names { key, id }), known)| Listed {
+                id: *id,
                 state: known.unwrap_or_else(|| {
                     let rate = Bucket::full(route.rate_max, now);
                     place(&mut self.states, State { key: *key, rate, calls: 0, listed: true })
                 }),
             })
             .collect();
-        self.table = table;
+        core::mem::replace(&mut self.table, table)
     }
 
     fn take_known(&mut self, key: u64) -> Option<u32> {
@@ -102,8 +141,10 @@ impl Routes {
     }
 
     /// The place of the first route whose domain, prefix and source fit.
-    pub(crate) fn find(&self, uri: &Uri<'_>, source: IpAddr) -> Option<usize> {
-        if self.table.routes.is_empty() {
+    pub(crate) fn find(&self, uri: &Uri<'_>, source: IpAddr, standing: Standing) -> Option<usize> {
+        // A stranger is in no route's networks but those that are open to the world.
+        let may_fit = standing == Standing::Trunk || self.is_open;
+        if self.table.routes.is_empty() || !may_fit {
             return None;
         }
         let host = host_text(uri.raw);
@@ -111,8 +152,8 @@ impl Routes {
             let domain =
                 route.domain.is_empty() || host.eq_ignore_ascii_case(route.domain.as_bytes());
             domain
-                && sip::number::user_starts_with(uri, route.prefix.as_bytes())
                 && route.sources.iter().any(|network| network.contains(source))
+                && sip::number::user_starts_with(uri, route.prefix.as_bytes())
         };
         self.table.routes.iter().position(fits)
     }
@@ -149,6 +190,7 @@ impl Routes {
         let is_tel = uri.scheme == sip::uri::Scheme::Tel;
         let sources = if is_tel { number() } else { domain().or_else(number) };
         match sources {
+            None if admission.is_partial => Admits::Yes,
             None => Admits::Nobody,
             Some(sources) if sources.iter().any(|network| network.contains(source)) => Admits::Yes,
             Some(_) => Admits::NotFrom,
@@ -277,8 +319,9 @@ pub(crate) fn route_uri<'o>(
     Some(&out[..at])
 }
 
-/// Whose networks a table knows.
-pub(crate) fn networks(table: &Table) -> Networks {
+/// Whose networks a table knows. Where it does not say who is known, everybody is; where it could
+/// not say it of all, those that it leaves out are strangers.
+fn networks(table: &Table) -> Networks {
     let trunks: Vec<Network> = table.routes.iter().flat_map(|r| &r.sources).copied().collect();
     match &table.admission {
         None => Networks::everybody(&trunks),
@@ -345,23 +388,28 @@ mod tests {
         }
     }
 
+    fn replace(routes: &mut Routes, table: Table, now: Mono) {
+        let Published { table, names, .. } = Published::new(table, &HashKey([1, 2]));
+        routes.replace(table, &names, now);
+    }
+
     fn find(routes: &mut Routes, uri: &str) -> Result<Option<RouteHandle>, Full> {
         let parsed = Uri::parse(uri.as_bytes()).unwrap();
-        let at = routes.find(&parsed, "192.0.2.7".parse().unwrap());
+        let at = routes.find(&parsed, "192.0.2.7".parse().unwrap(), Standing::Trunk);
         at.map(|at| routes.take(at, Mono(0))).transpose()
     }
 
     #[test]
     fn limits_follow_the_route_whatever_its_place_in_the_table() {
-        let mut routes = Routes::new(HashKey([1, 2]));
+        let mut routes = Routes::new();
         let table = |list: &[StaticRoute]| Table { routes: list.to_vec(), admission: None };
-        routes.replace(table(&[route("1", 2), route("2", 1)]), Mono(0));
+        replace(&mut routes, table(&[route("1", 2), route("2", 1)]), Mono(0));
         let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
         let two = find(&mut routes, "sip:2@h").unwrap().unwrap();
         routes.enter(one);
         routes.enter(two);
         assert_eq!(find(&mut routes, "sip:2@h"), Err((503, Cause::Overload)));
-        routes.replace(table(&[route("3", 0), route("2", 1), route("1", 2)]), Mono(1));
+        replace(&mut routes, table(&[route("3", 0), route("2", 1), route("1", 2)]), Mono(1));
         assert_eq!(find(&mut routes, "sip:2@h"), Err((503, Cause::Overload)), "its call stands");
         assert!(find(&mut routes, "sip:1@h").unwrap().is_some(), "one of two");
         routes.leave(two);
@@ -373,36 +421,37 @@ mod tests {
 
     #[test]
     fn calls_count_on_while_their_route_is_away_or_leads_elsewhere() {
-        let mut routes = Routes::new(HashKey([1, 2]));
+        let mut routes = Routes::new();
         let table = |list: &[StaticRoute]| Table { routes: list.to_vec(), admission: None };
-        routes.replace(table(&[route("1", 1), route("2", 1)]), Mono(0));
+        replace(&mut routes, table(&[route("1", 1), route("2", 1)]), Mono(0));
         let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
         routes.enter(one);
-        routes.replace(table(&[route("3", 1), route("4", 1)]), Mono(1));
+        replace(&mut routes, table(&[route("3", 1), route("4", 1)]), Mono(1));
         assert!(routes.get(one).is_none());
         let three = find(&mut routes, "sip:3@h").unwrap().unwrap();
         routes.enter(three);
-        routes.replace(table(&[route("4", 1), route("3", 1), route("1", 1)]), Mono(2));
+        replace(&mut routes, table(&[route("4", 1), route("3", 1), route("1", 1)]), Mono(2));
         assert_eq!(find(&mut routes, "sip:1@h"), Err((503, Cause::Overload)), "its call stands");
         let targets = vec!["198.51.100.9:5060".parse().unwrap()];
         let sources = vec!["192.0.0.0/16".parse().unwrap()];
         let elsewhere = StaticRoute { targets, sources, ..route("1", 1) };
-        routes.replace(table(&[elsewhere]), Mono(3));
+        replace(&mut routes, table(&[elsewhere]), Mono(3));
         assert_eq!(find(&mut routes, "sip:1@h"), Err((503, Cause::Overload)), "it stands still");
         assert!(routes.get(one).is_none(), "it does not go on to the new targets");
         routes.leave(one);
         assert!(find(&mut routes, "sip:1@h").unwrap().is_some());
         routes.leave(three);
         for round in 0..100 {
-            routes.replace(table(&[route(&round.to_string(), 1)]), Mono(4 + round));
+            replace(&mut routes, table(&[route(&round.to_string(), 1)]), Mono(4 + round));
         }
         assert!(routes.states.len() <= 4, "what nobody needs is used again");
     }
 
     #[test]
     fn a_number_is_routed_by_its_value_and_written_as_a_user_part_may_be() {
-        let mut routes = Routes::new(HashKey([1, 2]));
-        routes.replace(
+        let mut routes = Routes::new();
+        replace(
+            &mut routes,
             Table { routes: vec![route("+1", 0), route("#", 0)], admission: None },
             Mono(0),
         );

@@ -22,6 +22,36 @@ use crate::transport::guard::{Standing, begins_call};
 use crate::transport::reply::{ALLOW, CHECKS};
 use crate::usage::{cut, text};
 
+/// Messages that were handed over and waited, served in one breath at most.
+const HANDED: usize = 64;
+
+/// Whether a message of another shard begins a call or comes from a stranger.
+pub(crate) fn may_wait(bytes: &[u8]) -> bool {
+    // Media is told by its first byte and not read twice.
+    if !Handoff::is_sip(bytes) {
+        return false;
+    }
+    match wire::decode(bytes) {
+        Ok(Handoff::Sip { standing, bytes, .. }) => {
+            standing == Standing::Stranger || begins_call(bytes)
+        }
+        _ => false,
+    }
+}
+
+/// When a SIP datagram of a batch is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Turn {
+    /// As it came.
+    First,
+    /// Behind media: it may belong to a call.
+    Other,
+    /// Behind those: it begins a call.
+    Call,
+    /// Behind all.
+    Stranger,
+}
+
 impl Shard<'_> {
     /// A datagram on a SIP listener.
     pub(crate) fn listener(
@@ -40,7 +70,7 @@ impl Shard<'_> {
         self.core.counters.count(Counter::SipReceived);
         let standing = match self.core.guard.admit(received.source, bytes, now.mono) {
             Ok(standing) => standing,
-            Err(standing) if self.is_ours(now, received.source, bytes) => standing,
+            Err(standing) if self.is_ours(now, (received.source, standing), bytes) => standing,
             Err(_) => return self.cx(now, frames).discard(frame, Counter::DiscardSipRate),
         };
         // Copied out, so that answers can take frames while the message is read.
@@ -60,23 +90,33 @@ impl Shard<'_> {
         self.datagram = copy;
     }
 
-    /// Whether a datagram waits until the rest of its batch is served: media and what belongs to
-    /// calls goes first where there is much, and strangers come last anyway.
-    pub(crate) fn waits(
+    /// When a SIP datagram is served in its batch: where there is much, media goes before it, and
+    /// what may belong to calls goes before what begins some; strangers come last anyway.
+    pub(crate) fn turn_of(
         &self,
         now: Now,
         frames: &dyn Frames,
         received: &Received,
         is_much: bool,
-    ) -> bool {
+    ) -> Turn {
         let standing = self.core.guard.standing(received.source, now.mono);
-        standing == Standing::Stranger || (is_much && begins_call(frames.bytes(received.frame)))
+        match standing {
+            Standing::Stranger => Turn::Stranger,
+            _ if !is_much => Turn::First,
+            _ if begins_call(frames.bytes(received.frame)) => Turn::Call,
+            _ => Turn::Other,
+        }
     }
 
     /// Whether a message from a source over its rate names a leg or a request of ours that is
     /// there. The token of one that is over exempts nobody.
-    fn is_ours(&mut self, now: Now, source: SocketAddr, bytes: &[u8]) -> bool {
-        if !self.core.guard.may_look(now.mono) {
+    fn is_ours(
+        &mut self,
+        now: Now,
+        (source, standing): (SocketAddr, Standing),
+        bytes: &[u8],
+    ) -> bool {
+        if !self.core.guard.may_look(standing, now.mono) {
             return false;
         }
         let Ok(message) = Message::parse(bytes) else { return false };
@@ -99,11 +139,18 @@ impl Shard<'_> {
         may
     }
 
-    /// Whether this leg stands and its far end is at that host. A tag alone says nothing: who has
-    /// one may tell it to others, and may forge anybody's address.
+    /// Whether this leg stands and its far end is at that host now. A tag alone says nothing: who
+    /// has one may tell it to others, and may forge anybody's address.
     fn is_far_end(&mut self, leg: LegId, source: SocketAddr) -> bool {
         let host = |address: SocketAddr| address.ip().to_canonical();
         self.legs.get_mut(leg).is_some_and(|leg| host(leg.signalling.hop.to) == host(source))
+    }
+
+    /// Whether this leg's dialog was made with that host: whoever names the leg from there has
+    /// heard us.
+    fn is_made_with(&mut self, leg: LegId, source: SocketAddr) -> bool {
+        let source = source.ip().to_canonical();
+        self.legs.get_mut(leg).is_some_and(|leg| leg.signalling.host == source)
     }
 
     /// Its source hears us: it named something of ours that stands.
@@ -200,6 +247,9 @@ impl Shard<'_> {
     fn hand_over(&mut self, shard: u8, datagram: &Datagram<'_>) {
         let base::Door::Datagram(listener) = datagram.hop.via else { return };
         let Datagram { hop, arrived, bytes, standing, taken_by: by } = *datagram;
+        if standing == Standing::Stranger {
+            self.core.guard.take_credit(hop.to, bytes.len());
+        }
         let handoff = Handoff::Sip { listener, source: hop.to, arrived, standing, by, bytes };
         self.push_handoff(shard, &handoff, bytes.len() + 64);
     }
@@ -262,7 +312,7 @@ impl Shard<'_> {
         }
         let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
         if let Some(leg) = leg {
-            if self.is_far_end(leg, datagram.hop.to) {
+            if self.is_made_with(leg, datagram.hop.to) {
                 self.proven(now, datagram);
             }
         } else if !begins_call(datagram.bytes) && !self.may_answer(now, datagram) {
@@ -370,6 +420,9 @@ impl Shard<'_> {
     pub(crate) fn handoff(&mut self, now: Now, frames: &mut dyn Frames, bytes: &[u8]) {
         match wire::decode(bytes) {
             Ok(Handoff::Sip { listener, source, arrived, standing, by, bytes }) => {
+                if standing == Standing::Stranger {
+                    self.core.guard.give_credit(source, bytes.len(), now.mono);
+                }
                 let hop = Hop::datagram(listener, source);
                 let datagram = Datagram { hop, arrived, bytes, standing, taken_by: by };
                 self.sip(now.for_arrival(arrived), frames, &datagram, true);
@@ -399,6 +452,25 @@ impl Shard<'_> {
                 }
             }
             Err(_) => self.core.counters.count(Counter::DiscardHandoffMalformed),
+        }
+    }
+
+    /// What other shards handed over and what waited: some in each breath, so that the media of the
+    /// next is not late.
+    pub(crate) fn serve_handed(&mut self, now: Now, frames: &mut dyn Frames) {
+        for _ in 0..HANDED {
+            let mut scratch = core::mem::take(&mut self.scratch);
+            let Some(message) = self.handed.front() else {
+                self.scratch = scratch;
+                return;
+            };
+            let len = message.len();
+            scratch[..len].copy_from_slice(message);
+            self.handed.pop();
+            let message = &scratch[..len];
+            self.contain(frames, |shard, frames| shard.handoff(now, frames, message));
+            self.scratch = scratch;
+            self.drain(now, frames);
         }
     }
 

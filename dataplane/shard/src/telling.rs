@@ -23,6 +23,7 @@ use wire::record::{FIELD_BYTES_MAX, LastWords, LegRecord};
 use crate::Shard;
 use crate::cx::Cx;
 use crate::transaction::{Begin, ClientId, Clients, Sent, Servers, lone_branch, via_of};
+use crate::transport::guard::Standing;
 use crate::transport::policy::towards;
 use crate::transport::reply::response_hop;
 use crate::usage::RESTARTED;
@@ -183,7 +184,8 @@ fn say_refusal(
         return Some(());
     }
     let hop = response_hop(&message, hop);
-    let begin = Begin { invite: true, key, merge: None, hop, leg: LegId::NONE, known: true };
+    let begin =
+        Begin { invite: true, key, merge: None, hop, leg: LegId::NONE, standing: Standing::Trunk };
     let server = servers.begin(cx.core, &begin);
     let frame = crate::cx::frame_of(cx.frames, &mut cx.core.in_hand, response);
     match (server, frame) {

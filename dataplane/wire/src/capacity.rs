@@ -113,8 +113,10 @@ impl core::fmt::Display for Bound {
     }
 }
 
-/// Whole blocks in a range of ports.
-fn blocks([first, last]: [u16; 2]) -> u64 {
+/// Whole blocks in a range of ports: a block begins at a multiple of 256, and a port outside of one
+/// is never used.
+#[must_use]
+pub fn blocks([first, last]: [u16; 2]) -> u64 {
     let first = u32::from(first).next_multiple_of(BLOCK);
     u64::from((u32::from(last) + 1).saturating_sub(first) / BLOCK)
 }

@@ -33,6 +33,8 @@ pub struct Admission {
     pub sources: Vec<Vec<Network>>,
     /// Sorted by hash, each hash once.
     pub places: Vec<Place>,
+    /// There was no room for all: what is not listed is asked about.
+    pub is_partial: bool,
 }
 
 /// A number or a domain that somebody answers for.

@@ -213,7 +213,8 @@ impl Bench {
             }
             Step::Table => {
                 if let Ok(table) = wire::decode(bytes) {
-                    self.shard.handle_table(self.now, table);
+                    let published = self.shard.prepare(table);
+                    self.shard.handle_table(self.now, published);
                 }
             }
         }

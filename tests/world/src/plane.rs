@@ -52,7 +52,7 @@ impl Default for PlaneSetup {
             spare_ports: 16,
             blocks: 1,
             foreign_ports: Vec::new(),
-            connected: true,
+            connected: false,
             seed: 1,
             frames: (1_024, 256),
             ring_words: (1 << 15, 1 << 14),
@@ -394,7 +394,8 @@ impl Lane {
         if let Some(area) = self.table.table()
             && let Ok(Some(table)) = wire::table::read(area, &mut self.table_seen)
         {
-            self.shard.handle_table(now, table);
+            let published = self.shard.prepare(table);
+            self.shard.handle_table(now, published);
             moved = true;
         }
         if self.shard.deadline() <= now.mono {

@@ -26,9 +26,9 @@ const FORGED: u16 = 5_061;
 const TAGS_MAX: usize = 8;
 /// An answer may be so many times as large as its request (GOALS.md S4).
 const ANSWER_RATIO_MAX: f64 = 1.5;
-/// What a source may get beyond what it sent over ten seconds, bytes: a first answer comes before
-/// there is a sum to judge.
-const EXCESS_MAX: u64 = 1_024;
+/// What a source may get beyond what it sent over ten seconds, bytes, from three shards: a first
+/// answer comes before there is a sum to judge, and what was sent before may be spent.
+const EXCESS_MAX: u64 = 3 * (1_024 + 128);
 
 /// Where a flood comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

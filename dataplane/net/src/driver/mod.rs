@@ -100,6 +100,7 @@ pub struct Driver {
     ring: Ring,
     pool: Pool,
     ports: Ports,
+    connects: bool,
     listeners: Vec<Option<UdpSocket>>,
     bells: Vec<Option<OwnedFd>>,
     /// The message headers all multishot receives are armed with: room for a source address, and on
@@ -186,6 +187,7 @@ impl Driver {
             ring,
             pool,
             ports: Ports::new(plan),
+            connects: plan.connects,
             listeners: (0..LISTENERS_MAX).map(|_| None).collect(),
             bells: (0..BELLS_MAX).map(|_| None).collect(),
             header: Header::new(0),
@@ -375,7 +377,7 @@ impl Driver {
         match flow {
             Flow::Open { port } => self.open(port),
             Flow::Lock { port, remote } => {
-                if let Some(place) = self.known(port) {
+                if let Some(place) = self.known(port).filter(|_| self.connects) {
                     self.lock(place, remote);
                 }
             }

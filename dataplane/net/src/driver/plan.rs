@@ -35,6 +35,11 @@ pub struct DriverPlan {
     pub receive_buffer_bytes: u32,
     /// Differentiated services code point of media, 0..=63. 46 is EF (RFC 4594 section 4.1).
     pub media_dscp: u8,
+    /// [`base::Flow::Lock`] connects the port's socket, so that the kernel drops what comes from
+    /// elsewhere, unseen and uncounted. It saves nothing that can be measured
+    /// (`examples/relay.rs`), so it is off: what is injected into a call is counted, and a far end
+    /// that moves to another port is heard as soon as the rules allow it.
+    pub connects: bool,
     /// Microseconds to poll before sleeping. 0 on a machine that has other work to do.
     pub spin_us: u32,
 }
@@ -58,6 +63,7 @@ impl DriverPlan {
             },
             receive_buffer_bytes: 32 * 1024,
             media_dscp: 46,
+            connects: false,
             spin_us: 0,
         }
     }

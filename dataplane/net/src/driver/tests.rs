@@ -12,6 +12,7 @@ use super::*;
 fn driver() -> Driver {
     let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None }]);
+    plan.connects = true;
     plan.entries = 8;
     plan.pool.small_receive = 16;
     plan.pool.large_receive = 4;
@@ -58,7 +59,8 @@ fn a_forbidden_registration_is_refused() {
 #[test]
 fn a_driver_may_be_made_on_one_thread_and_run_on_another() {
     let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None }]);
+    let mut plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None }]);
+    plan.connects = true;
     let mut driver = Driver::new(&plan).unwrap();
     let bell = Doorbell::new().unwrap();
     driver.watch(&bell, 5).unwrap();

@@ -33,6 +33,7 @@ impl World {
         let bind = |ip| MediaAddress { bind: ip, device: None };
         let addresses = vec![bind(Ipv4Addr::LOCALHOST.into()), bind(Ipv6Addr::LOCALHOST.into())];
         let mut plan = DriverPlan::for_ports(64, addresses);
+        plan.connects = true;
         plan.pool.small_receive = 256;
         plan.pool.small_own = 256;
         plan.pool.large_receive = 8;

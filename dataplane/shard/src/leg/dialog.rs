@@ -14,13 +14,14 @@ use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
 };
 use crate::transport::Datagram;
-use crate::transport::guard::Standing;
 use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
 /// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
 const SHARE_RATE: u32 = 4;
 pub(super) const SHARE_BURST: u32 = 32;
+/// How often a 2xx is repeated to a stranger that has not shown that it hears us.
+const UNHEARD_REPEATS: u8 = 2;
 
 /// Why a request is refused for which there is no transaction.
 const NO_TRANSACTION: &[u8] = b"no room for another transaction";
@@ -114,7 +115,7 @@ impl LegMut<'_, '_> {
             merge: None,
             hop: response_hop(message, datagram.hop),
             leg: self.leg.id,
-            known: datagram.standing != Standing::Stranger,
+            standing: datagram.standing,
         };
         self.transactions.servers.begin(self.cx.core, &begin)
     }
@@ -436,8 +437,10 @@ impl LegMut<'_, '_> {
     /// BYE, with the Reason that the other side ended with.
     pub(crate) fn send_bye(&mut self) {
         let mut reason = core::mem::take(&mut self.leg.signalling.reason);
-        let asked = self.ask(Sent::Bye, |writer, arena| with_reason(writer, arena.get(&reason)));
-        if asked.is_none() {
+        // Whoever never acknowledged a word may not be there at all: it is not asked again.
+        let asked = (!self.leg.is_unheard())
+            .then(|| self.ask(Sent::Bye, |writer, it| with_reason(writer, it.get(&reason))));
+        if asked.flatten().is_none() {
             self.send_bye_once(&reason);
         }
         self.cx.core.arena.free(&mut reason);
@@ -447,7 +450,8 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// There is no room for a transaction: BYE without one is not repeated, but better than none.
+    /// There is no room for a transaction, or nobody may be there: BYE without one is not repeated,
+    /// but better than none.
     #[cold]
     fn send_bye_once(&mut self, reason: &base::Stored) {
         let signalling = &mut self.leg.signalling;
@@ -482,9 +486,12 @@ impl LegMut<'_, '_> {
     /// A 2xx of ours whose ACK does not come.
     pub(crate) fn accepted_timeout(&mut self) {
         let timers = self.cx.core.sip_timers();
+        let unheard = self.leg.is_unheard();
         let Some(accepted) = self.leg.signalling.accepted.as_mut() else { return };
         let actions = accepted.machine.handle_timeout(self.cx.now.mono, &timers);
-        if actions.has(Actions::RESEND) {
+        let most = if unheard { UNHEARD_REPEATS } else { u8::MAX };
+        if actions.has(Actions::RESEND) && accepted.repeats < most {
+            accepted.repeats = accepted.repeats.saturating_add(1);
             self.cx.resend(accepted.hop, &accepted.text);
         }
         if !actions.has(Actions::TIMEOUT) {

@@ -1,13 +1,12 @@
 //! What time brings to a leg, and its end.
 
-use arrayvec::ArrayVec;
 use base::LegId;
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
 
 use super::timers::meter_at;
 use super::timers::{ALL, Timer};
-use super::{Answer, CHILDREN_MAX, Deadlines, LegMut, Move, Side, State, cause_text};
+use super::{Answer, Deadlines, LegMut, Move, Side, State, cause_text};
 use crate::handoff::PeerMessage;
 use crate::transaction::ServerId;
 
@@ -86,31 +85,45 @@ impl LegMut<'_, '_> {
     /// it.
     pub(crate) fn finish(&mut self, cause: Cause, by: Party) {
         if self.leg.is_over() {
-            return;
+            // A fault came between: what it left undone is done.
+            return self.end_owed();
         }
         self.leg.advance(Move::End);
         self.leg.story.cause = cause;
         self.leg.story.by = by;
         self.leg.story.ended = self.stamp();
         self.leg.deadlines = Deadlines::default();
-        let links = &mut self.leg.links;
-        let mut around: ArrayVec<LegId, { CHILDREN_MAX + 2 }> = links.children.drain(..).collect();
-        for other in [links.partner, links.early, links.dialed_for] {
-            if other != LegId::NONE && !around.contains(&other) {
-                let _ = around.try_push(other);
+        self.leg.owes = Owes::Usage;
+        self.end_owed();
+    }
+
+    /// What is left to be done of the leg's end.
+    fn end_owed(&mut self) {
+        while let Some(next) = self.leg.owes.next() {
+            #[cfg(test)]
+            trip::touch(self.leg.owes);
+            match self.leg.owes {
+                Owes::Usage => crate::usage::close(&mut self.cx, self.leg, self.media),
+                Owes::Event => crate::usage::emit_ended(&mut self.cx, self.leg, self.media),
+                Owes::Transactions => self.end_transactions(),
+                Owes::Media => self.media.close(&mut self.cx, self.leg.id),
+                Owes::Peers => self.tell_all_around(),
+                Owes::Nothing => {}
             }
+            self.leg.owes = next;
         }
-        (links.partner, links.early) = (LegId::NONE, LegId::NONE);
-        crate::usage::close(&mut self.cx, self.leg, self.media);
-        self.end_transactions();
-        self.media.close(&mut self.cx, self.leg.id);
+    }
+
+    /// Each of the legs around it hears once that it is over.
+    fn tell_all_around(&mut self) {
         let mut reason = [0; 256];
         let said = self.cx.core.arena.get(&self.leg.signalling.reason);
         let len = said.len().min(reason.len());
         reason[..len].copy_from_slice(&said[..len]);
-        let (code, reason) = (self.leg.story.code, crate::usage::text(&reason[..len]));
-        for other in around {
-            self.tell_peer(other, &PeerMessage::Ended { code, cause, reason });
+        let (code, cause) = (self.leg.story.code, self.leg.story.cause);
+        let ended = PeerMessage::Ended { code, cause, reason: crate::usage::text(&reason[..len]) };
+        while let Some(other) = self.leg.links.leave_one() {
+            self.tell_peer(other, &ended);
         }
     }
 
@@ -121,10 +134,10 @@ impl LegMut<'_, '_> {
                 let invite = core::mem::replace(&mut side.invite, ServerId::NONE);
                 self.transactions.servers.orphan(self.cx.core, invite);
             }
-            Side::Outbound(side) => self.transactions.clients.orphan(side.invite),
+            Side::Outbound(side) => self.transactions.clients.orphan(self.cx.core, side.invite),
         }
         let asked = self.leg.signalling.asked;
-        self.transactions.clients.orphan(asked);
+        self.transactions.clients.orphan(self.cx.core, asked);
     }
 
     /// A fault of ours while handling this leg: it ends, the others go on.
@@ -134,7 +147,56 @@ impl LegMut<'_, '_> {
 
     /// Not even its far end can be told.
     pub(crate) fn bury(&mut self) {
+        // What failed twice is left out; what comes behind it is not.
+        if let Some(next) = self.leg.owes.next() {
+            self.leg.owes = next;
+        }
         self.finish(Cause::Internal, Party::Switch);
+    }
+}
+
+/// What is next to be done of a leg's end: each step is done whole before the next, so that a fault
+/// in one (ours) leaves those behind it to another try. Money comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owes {
+    Usage,
+    Event,
+    Transactions,
+    Media,
+    Peers,
+    /// It stands, or its end is complete.
+    Nothing,
+}
+
+impl Owes {
+    fn next(self) -> Option<Self> {
+        Some(match self {
+            Self::Usage => Self::Event,
+            Self::Event => Self::Transactions,
+            Self::Transactions => Self::Media,
+            Self::Media => Self::Peers,
+            Self::Peers => Self::Nothing,
+            Self::Nothing => return None,
+        })
+    }
+}
+
+impl super::Links {
+    /// Takes the next leg that hears of the end; each once.
+    fn leave_one(&mut self) -> Option<LegId> {
+        let parent = (!core::mem::replace(&mut self.parent_left, true)).then_some(self.dialed_for);
+        let taken = self.children.pop_at(0);
+        let taken = taken.or_else(|| (self.partner != LegId::NONE).then_some(self.partner));
+        let taken = taken.or_else(|| (self.early != LegId::NONE).then_some(self.early));
+        let Some(other) = taken else { return parent.filter(|parent| *parent != LegId::NONE) };
+        self.parent_left = parent.is_none_or(|parent| parent == other);
+        self.children.retain(|child| *child != other);
+        for link in [&mut self.partner, &mut self.early] {
+            if *link == other {
+                *link = LegId::NONE;
+            }
+        }
+        Some(other)
     }
 }
 
@@ -150,5 +212,25 @@ pub(crate) fn status_of(cause: Cause) -> u16 {
         Cause::NoPort | Cause::Overload | Cause::NoController | Cause::Restart => 503,
         Cause::TimeLimit | Cause::Normal | Cause::OtherAnswered => 487,
         _ => 500,
+    }
+}
+
+/// Faults planted by tests.
+#[cfg(test)]
+pub(crate) mod trip {
+    use super::Owes;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        /// The step, and how often it fails.
+        pub(crate) static AT: Cell<(Owes, u8)> = const { Cell::new((Owes::Nothing, 0)) };
+    }
+
+    pub(super) fn touch(step: Owes) {
+        let (at, times) = AT.get();
+        if at == step && times > 0 {
+            AT.set((at, times - 1));
+            panic!("planted");
+        }
     }
 }

@@ -172,7 +172,8 @@ impl LegMut<'_, '_> {
         };
         self.forget_accepted();
         let machine = sip::txn::Accepted2xx::new(self.cx.now.mono, &timers);
-        self.leg.signalling.accepted = Some(Accepted { machine, text, hop, server, cseq });
+        self.leg.signalling.accepted =
+            Some(Accepted { machine, text, hop, server, cseq, repeats: 0 });
         true
     }
 
@@ -267,6 +268,7 @@ impl LegMut<'_, '_> {
         }
         let _ = accepted.machine.handle_ack();
         self.forget_accepted();
+        self.hears_us();
         self.leg.signalling.spoke_at = self.cx.now.mono;
         if self.leg.is_over() {
             // Ended while the ACK was on its way: now BYE may go (RFC 3261 section 15).
@@ -280,6 +282,15 @@ impl LegMut<'_, '_> {
             return;
         }
         self.align();
+    }
+
+    /// The far end has returned what was sent to its host alone.
+    fn hears_us(&mut self) {
+        if let Side::Inbound(side) = &mut self.leg.side
+            && core::mem::take(&mut side.is_unheard)
+        {
+            self.media.signalling_hears(self.leg.id);
+        }
     }
 
     /// The ACK of a 200 that carried our offer: it carries the answer. False if the call is over.

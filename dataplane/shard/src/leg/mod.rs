@@ -83,6 +83,8 @@ pub(crate) struct Leg {
     pub(crate) deadlines: Deadlines,
     /// Milliseconds from answer to a forced end; 0 for none.
     pub(crate) limit_ms: u32,
+    /// What is left to be done of its end.
+    pub(crate) owes: end::Owes,
     /// The controlplane has the usage.
     pub(crate) released: bool,
 }
@@ -112,6 +114,9 @@ pub(crate) struct Story {
 #[derive(Debug)]
 pub(crate) struct Signalling {
     pub(crate) hop: Hop,
+    /// The host that the dialog was made with: what it has of ours was sent there. The hop may move
+    /// by whatever anybody says who knows the dialog.
+    pub(crate) host: core::net::IpAddr,
     pub(crate) dialog: Option<Dialog>,
     pub(crate) text: Stored,
     /// A 2xx of ours that waits for its ACK.
@@ -139,6 +144,8 @@ pub(crate) struct Accepted {
     pub(crate) server: ServerId,
     /// CSeq number of its INVITE, which the ACK repeats.
     pub(crate) cseq: u32,
+    /// How often it was sent again.
+    pub(crate) repeats: u8,
 }
 
 /// The legs around it.
@@ -152,6 +159,8 @@ pub(crate) struct Links {
     pub(crate) joining: LegId,
     /// The leg whose early media its far end hears.
     pub(crate) early: LegId,
+    /// The leg it was dialled for has heard of its end.
+    pub(crate) parent_left: bool,
     /// Legs dialled for this one.
     pub(crate) children: ArrayVec<LegId, CHILDREN_MAX>,
     /// What the partner (or the early leg) last said of its far end: an encoded `View`.
@@ -183,6 +192,8 @@ pub(crate) struct Inbound {
     /// Nobody knows its source, and no application has accepted it so far: it costs nothing but its
     /// leg, and is answered once.
     pub(crate) is_stranger: bool,
+    /// Its source was nobody we know, and nothing that we sent there has come back so far.
+    pub(crate) is_unheard: bool,
 }
 
 /// A leg whose INVITE we send.
@@ -239,6 +250,7 @@ impl Leg {
             digits: digits::Waiting::default(),
             deadlines: Deadlines::default(),
             limit_ms: 0,
+            owes: end::Owes::Nothing,
             released: false,
         }
     }
@@ -274,6 +286,11 @@ impl Leg {
     /// An incoming leg of a stranger that no application has accepted.
     pub(crate) fn is_stranger(&self) -> bool {
         self.inbound().is_some_and(|side| side.is_stranger)
+    }
+
+    /// An incoming leg of a stranger that has not shown that it hears us.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.inbound().is_some_and(|side| side.is_unheard)
     }
 
     /// The static route that it follows.
@@ -373,6 +390,7 @@ impl Signalling {
     fn new(hop: Hop) -> Self {
         Self {
             hop,
+            host: hop.to.ip().to_canonical(),
             dialog: None,
             text: Stored::default(),
             accepted: None,
@@ -393,6 +411,7 @@ impl Default for Links {
             partner: LegId::NONE,
             joining: LegId::NONE,
             early: LegId::NONE,
+            parent_left: false,
             children: ArrayVec::new(),
             view: Stored::default(),
             ringback: false,
@@ -430,7 +449,11 @@ impl LegMut<'_, '_> {
         }
         let hop = self.leg.signalling.hop;
         let address = self.cx.core.media_index(hop.via);
-        self.media.open(&mut self.cx, self.leg.id, address, hop.to.ip())
+        let opened = self.media.open(&mut self.cx, self.leg.id, address, hop.to.ip());
+        if opened && self.leg.is_unheard() {
+            self.media.beware(self.leg.id);
+        }
+        opened
     }
 
     /// Our own address towards its far end.

@@ -93,6 +93,7 @@ fn ask(
         Judgement::Yes => Ok(false),
         settles => {
             stream.target = stream.known.target(source);
+            stream.target_speaks(source);
             Ok(settles == Judgement::Locks)
         }
     }

@@ -90,7 +90,7 @@ impl Sent {
 }
 
 #[derive(Debug, Default)]
-struct Heap {
+pub(crate) struct Heap {
     frames: Vec<Option<Vec<u8>>>,
 }
 
@@ -285,7 +285,7 @@ impl Bed {
     }
 }
 
-fn shard_plan() -> Plan {
+pub(crate) fn shard_plan() -> Plan {
     let advertised = IpAddr::from([203, 0, 113, 1]);
     let sip = SocketAddr::new(advertised, 5_060);
     let listener = ListenerPlan { bound: sip, advertised: sip, media: 0 };

@@ -73,7 +73,10 @@ pub(crate) struct Known {
     pub(crate) sources: MediaSources,
     /// Locked under the description before, and until when it is not learned again.
     pub(crate) former: Option<(SocketAddr, Mono)>,
-    /// What the SDP's address has said against a learned lock.
+    /// Who was heard before the SDP's address spoke, under this description, and how many packets
+    /// were heard until then.
+    pub(crate) ousted: Option<(SocketAddr, u64)>,
+    /// What the SDP's address has said against whom we listen to.
     pub(crate) claim: Claim,
 }
 
@@ -95,6 +98,8 @@ pub(crate) struct Asking {
     pub(crate) follows: bool,
     /// How long nothing was heard.
     pub(crate) silent: Duration,
+    /// How many packets were heard so far.
+    pub(crate) packets: u64,
 }
 
 /// May a source speak?
@@ -116,6 +121,7 @@ impl Asking {
             seq: header.seq,
             follows: receiver.is_followed_by(header),
             silent: now.since(receiver.last_arrival()),
+            packets: receiver.packets(),
         }
     }
 }
@@ -149,10 +155,18 @@ impl Known {
         self.described == MediaTarget::To(source)
     }
 
+    /// Whether it was ousted by a few packets of the SDP's address, behind which nothing came.
+    fn may_return(&self, asking: &Asking) -> bool {
+        self.ousted.is_some_and(|(source, packets)| {
+            source == asking.source && asking.packets < packets + u64::from(LATCH_PACKETS)
+        })
+    }
+
     /// Another address was described.
     pub(crate) fn move_to(&mut self, described: MediaTarget, was: Option<SocketAddr>, now: Mono) {
         self.described = described;
         self.former = was.map(|source| (source, now + FORMER));
+        self.ousted = None;
         self.claim = Claim::default();
     }
 }
@@ -202,9 +216,8 @@ impl Latch {
             return Judgement::No;
         }
         match *self {
-            Self::Locked { source: locked, .. } => {
-                let same_host = locked.ip() == source.ip();
-                if !same_host || !asking.follows || asking.silent < SILENCE {
+            Self::Locked { .. } => {
+                if !(asking.follows || known.may_return(asking)) || asking.silent < SILENCE {
                     return Judgement::No;
                 }
                 *self = Self::Locked { source, learned: true };
@@ -234,6 +247,13 @@ impl Latch {
             // One forged packet must not take a call away from whom it has listened to.
             return Judgement::No;
         }
+        // Who was heard until then may come back: the packet may have been forged all the same.
+        known.ousted = match *self {
+            Self::Open => None,
+            Self::Learning { source, .. } | Self::Locked { source, .. } => {
+                Some((source, asking.packets))
+            }
+        };
         known.claim = Claim::default();
         *self = Self::Locked { source: asking.source, learned: false };
         Judgement::Locks
@@ -252,6 +272,7 @@ mod tests {
             signalling: "198.51.100.7".parse().unwrap(),
             sources: MediaSources::Signalling,
             former: None,
+            ousted: None,
             claim: Claim::default(),
         }
     }
@@ -265,11 +286,12 @@ mod tests {
         latch: Latch,
         known: Known,
         heard: Option<(Ssrc, u16, Mono)>,
+        packets: u64,
     }
 
     impl Door {
         fn new(known: Known) -> Self {
-            Self { latch: Latch::Open, known, heard: None }
+            Self { latch: Latch::Open, known, heard: None, packets: 0 }
         }
 
         fn described(&self) -> SocketAddr {
@@ -281,13 +303,16 @@ mod tests {
             let ssrc = Ssrc(ssrc);
             if self.latch.locked() == Some(source) {
                 self.heard = Some((ssrc, seq, now));
+                self.packets += 1;
                 return Judgement::Yes;
             }
             let follows = self.heard.is_some_and(|(last, at, _)| last == ssrc && at < seq);
             let silent = self.heard.map_or(Duration::MAX, |(_, _, at)| now.since(at));
-            let asking = Asking { source, ssrc, seq, follows, silent };
+            let packets = self.packets;
+            let asking = Asking { source, ssrc, seq, follows, silent, packets };
             let judgement = self.latch.judge(&asking, &mut self.known, now);
             if judgement != Judgement::No {
+                self.packets += 1;
                 self.heard = Some((ssrc, seq, now));
             }
             judgement
@@ -388,10 +413,36 @@ mod tests {
         assert_eq!(door.ask(new, (1, 50), 1_000), Judgement::No, "the old one spoke just now");
         assert_eq!(door.ask(new, (6, 100), 2_100), Judgement::No, "somebody else");
         assert_eq!(door.ask(new, (1, 20), 2_100), Judgement::No, "a repetition");
-        assert_eq!(door.ask(address("192.168.1.5:9"), (1, 100), 2_100), Judgement::No, "a host");
+        assert_eq!(door.ask(address("203.0.113.9:9"), (1, 100), 2_100), Judgement::No, "a host");
         assert_eq!(door.ask(new, (1, 100), 2_100), Judgement::Locks);
         assert_eq!(door.known.target(new), new);
         assert_eq!(door.ask(old, (1, 101), 2_120), Judgement::No);
+    }
+
+    #[test]
+    fn another_host_that_the_policy_allows_goes_on_with_the_stream_after_a_second_of_silence() {
+        let known = Known { sources: MediaSources::Network, ..known() };
+        let mut door = Door::new(known);
+        let (old, new) = (address("198.51.100.7:61000"), address("198.51.100.99:62000"));
+        door.talk(old, 1, 0, 50);
+        assert_eq!(door.ask(new, (1, 50), 1_000), Judgement::No, "the old one spoke just now");
+        assert_eq!(door.ask(new, (6, 100), 2_100), Judgement::No, "somebody else");
+        assert_eq!(door.ask(new, (1, 100), 2_100), Judgement::Locks);
+    }
+
+    #[test]
+    fn whom_a_forged_packet_of_the_sdp_address_has_ousted_is_heard_again_a_second_later() {
+        // While it is learned, and when it has been silent for a while.
+        for (packets, at) in [(3, 70), (50, 3_000)] {
+            let mut door = Door::new(known());
+            let (phone, sdp) = (address("198.51.100.7:61000"), door.described());
+            assert_eq!(door.talk(phone, 1, 0, packets), usize::from(packets));
+            assert_eq!(door.ask(sdp, (6, 9), at), Judgement::Locks, "it may be the gateway's own");
+            assert_eq!(door.ask(phone, (1, 200), at + 500), Judgement::No);
+            assert_eq!(door.ask(address("198.51.100.7:9"), (1, 201), at + 1_100), Judgement::No);
+            assert_eq!(door.ask(phone, (1, 202), at + 1_100), Judgement::Locks);
+            assert_eq!(door.ask(sdp, (6, 10), at + 1_120), Judgement::No, "not by one more");
+        }
     }
 
     #[test]

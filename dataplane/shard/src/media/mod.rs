@@ -17,7 +17,7 @@
 mod admit;
 mod app;
 #[cfg(test)]
-mod bed;
+pub(crate) mod bed;
 #[cfg(test)]
 mod bleed_tests;
 mod digits;
@@ -226,6 +226,20 @@ impl Media {
     pub(crate) fn set_signalling(&mut self, leg: LegId, host: IpAddr) {
         if let Some(stream) = self.stream_mut(leg) {
             stream.known.signalling = host;
+        }
+    }
+
+    /// The leg's far end is a stranger, which may not be where it says it is.
+    pub(crate) fn beware(&mut self, leg: LegId) {
+        if let Some(stream) = self.stream_mut(leg) {
+            stream.beware();
+        }
+    }
+
+    /// The leg's far end has shown that its signalling host hears us.
+    pub(crate) fn signalling_hears(&mut self, leg: LegId) {
+        if let Some(stream) = self.stream_mut(leg) {
+            stream.signalling_hears();
         }
     }
 

@@ -12,6 +12,9 @@ use super::latch::{Latch, SILENCE};
 use super::stream::Stream;
 use crate::cx::Cx;
 
+/// What RTCP a far end may send, in nanoseconds a packet over time: ten a second, where RFC 3550
+/// has one in five seconds and RTCP feedback a few a second.
+const RTCP_INTERVAL_NS: u32 = 100_000_000;
 /// The largest report we write: SR, one block, SDES.
 const REPORT_BYTES: usize = 512;
 
@@ -30,6 +33,10 @@ impl Media {
         if on_rtp_port != stream.plan.rtcp_mux {
             return cx.count(Counter::DiscardRtcpPort);
         }
+        if !stream.rtcp_police.takes(RTCP_INTERVAL_NS, cx.now.mono) {
+            let reason = super::admit::refuse(stream, received.source, Counter::DiscardRtpRate);
+            return cx.count(reason);
+        }
         if !stream.may_report(received.source) {
             let reason = super::admit::refuse(stream, received.source, Counter::DiscardRtpSource);
             return cx.count(reason);
@@ -38,8 +45,12 @@ impl Media {
             return cx.count(Counter::DiscardRtpMalformed);
         };
         let (us, them) = (stream.sender.ssrc(), stream.receiver.ssrc());
+        let is_alive = stream.is_surely_from(received.source)
+            || them.is_some_and(|them| packets.clone().any(|packet| packet.is_from(them)));
         stream.rtcp.handle(packets, us, them, (cx.now.mono, cx.now.wall));
-        stream.alive = cx.now.mono;
+        if is_alive {
+            stream.alive = cx.now.mono;
+        }
         if stream.is_elsewhere() {
             // Behind a NAT the description's port is nobody's: reports go where they come from.
             stream.target_rtcp = MediaTarget::new(received.source);
@@ -68,7 +79,7 @@ impl Media {
             return;
         }
         stream.rtcp_at = now.mono + interval(cx.core.random.u64());
-        let is_wanted = stream.plan.remote_rtp != MediaTarget::Nowhere;
+        let is_wanted = stream.plan.remote_rtp != MediaTarget::Nowhere && !stream.is_unheard();
         let Some(to) = stream.target_rtcp.address().filter(|_| is_wanted) else { return };
         let Some(frame) = cx.frames.alloc(REPORT_BYTES) else {
             return cx.count(Counter::DiscardNoFrame);
@@ -100,10 +111,20 @@ impl Stream {
             || host.is_some_and(|host| host.ip() == source.ip())
     }
 
+    /// It comes from the very address that was described, or from beside the source that speaks.
+    fn is_surely_from(&self, source: SocketAddr) -> bool {
+        let beside = |rtp: SocketAddr| rtp == source || next_port(rtp) == source;
+        self.plan.remote_rtcp.address() == Some(source) || self.latch.locked().is_some_and(beside)
+    }
+
     /// The far end is sent to at another host than its description says.
     fn is_elsewhere(&self) -> bool {
         self.known.described.address().is_none_or(|described| described.ip() != self.target.ip())
     }
+}
+
+fn next_port(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port().saturating_add(1))
 }
 
 fn write_report(stream: &mut Stream, now: Now, out: &mut [u8]) -> Option<usize> {

@@ -76,6 +76,10 @@ pub(crate) struct Stream {
     pub(crate) on: bool,
     /// The far end was told our port.
     pub(crate) is_told: bool,
+    /// Whoever describes itself here may have forged its address, or described somebody else's.
+    is_wary: bool,
+    /// Nothing has shown yet that what we would send is wanted where it would go: nothing is sent.
+    is_unheard: bool,
     /// Packets of speech taken whose payload the listener cannot hear, since the formats are as
     /// they are: billed silence if it goes on.
     pub(crate) undeliverable: u32,
@@ -90,6 +94,7 @@ pub(crate) struct Stream {
     /// The formats of whoever hears it: with our own they say what passes, whichever changes.
     listener_plan: Plan,
     pub(crate) rtcp: rtp::rtcp::Peer,
+    pub(crate) rtcp_police: Police,
     /// When its next report is due.
     pub(crate) rtcp_at: Mono,
     /// Packets sent when the last report was written: an SR needs news.
@@ -151,6 +156,8 @@ impl Stream {
             specials: [Special::NONE; PLAN_FORMATS_MAX],
             on: false,
             is_told: false,
+            is_wary: false,
+            is_unheard: false,
             undeliverable: 0,
             converted: 0,
             known: Known {
@@ -158,6 +165,7 @@ impl Stream {
                 signalling: nowhere.ip(),
                 sources: MediaSources::default(),
                 former: None,
+                ousted: None,
                 claim: Claim::default(),
             },
             refused: RtpRefused::default(),
@@ -166,6 +174,7 @@ impl Stream {
             plan,
             listener_plan: plan,
             rtcp: rtp::rtcp::Peer::default(),
+            rtcp_police: Police::new(),
             rtcp_at: Mono::NEVER,
             reported: 0,
             tap: Tap { detector: Detector::new(CLOCK_HZ), is_told: false },
@@ -243,6 +252,7 @@ impl Stream {
             let was = self.latch.open();
             self.known.move_to(plan.remote_rtp, was, now);
             unlocked = core::mem::take(&mut self.is_lock_told);
+            self.is_unheard |= self.is_wary && described.ip() != self.known.signalling;
         }
         if moved.is_some() || self.plan.remote_rtcp != plan.remote_rtcp {
             self.target_rtcp = plan.remote_rtcp;
@@ -378,7 +388,43 @@ impl Stream {
     /// Whether the far end wants to hear us, and can be reached.
     pub(crate) fn wants(&self) -> bool {
         let is_somewhere = self.plan.remote_rtp != MediaTarget::Nowhere;
-        self.on && self.plan.direction.sends() && is_somewhere
+        self.on && self.plan.direction.sends() && is_somewhere && !self.is_unheard
+    }
+
+    /// The far end is a stranger: nothing is sent until it shows that it hears us where it says it
+    /// is.
+    pub(crate) fn beware(&mut self) {
+        (self.is_wary, self.is_unheard) = (true, true);
+    }
+
+    /// What we sent to the signalling host came back: media may go there.
+    pub(crate) fn signalling_hears(&mut self) {
+        let described = self.known.described.address();
+        if described.is_some_and(|described| described.ip() == self.known.signalling) {
+            self.set_heard();
+        }
+    }
+
+    /// A source that knows our port speaks where we would send to.
+    pub(crate) fn target_speaks(&mut self, source: SocketAddr) {
+        if self.target.ip() == source.ip() {
+            self.set_heard();
+        }
+    }
+
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.is_unheard
+    }
+
+    fn set_heard(&mut self) {
+        if !core::mem::take(&mut self.is_unheard) {
+            return;
+        }
+        let before = self.gate;
+        self.set_gate();
+        if self.gate == Gate::Open && before != Gate::Open {
+            self.sender.switch_source();
+        }
     }
 
     /// Reads a word of every line that a packet coming in will touch, so that they are fetched side

@@ -17,6 +17,7 @@ use sip::{Message, Name, Transport, ViaOut, Writer};
 use wire::counter::Counter;
 
 use super::finished::Finished;
+use super::waiting::Waiting;
 use crate::cx::{Core, Cx};
 use crate::transport::policy::towards;
 
@@ -119,6 +120,7 @@ pub(crate) struct Clients {
     slab: Slab<ClientTransaction>,
     timers: Wheel,
     finished: Finished,
+    waiting: Waiting,
 }
 
 impl ClientTransaction {
@@ -138,6 +140,16 @@ impl ClientTransaction {
         matches!(&self.machine, Machine::Invite(machine) if machine.state() == proceeding)
     }
 
+    /// Nothing was heard yet, and a leg waits for it.
+    fn waits(&self) -> bool {
+        self.is_calling() && !self.left && self.leg != LegId::NONE
+    }
+
+    fn is_calling(&self) -> bool {
+        let calling = sip::txn::invite_client::State::Calling;
+        matches!(&self.machine, Machine::Invite(machine) if machine.state() == calling)
+    }
+
     /// Nothing is under way: it only waits for repetitions.
     fn is_quiet(&self) -> bool {
         match &self.machine {
@@ -150,8 +162,12 @@ impl ClientTransaction {
         }
     }
 
-    /// Nothing is under way, its CANCEL included.
+    /// Nothing is under way, its CANCEL included; or it was left before anybody said a word, and
+    /// holds its place for a late one.
     fn is_finished(&self) -> bool {
+        if self.left && self.is_calling() {
+            return true;
+        }
         let canceling = match &self.cancel {
             Cancel::Sent(machine, _) => machine.state() != sip::txn::client::State::Completed,
             _ => false,
@@ -164,7 +180,8 @@ impl Clients {
     /// `first`: the first generation, another one in each run.
     pub(crate) fn new(limit: u32, first: u32) -> Self {
         let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
-        Self { slab, timers, finished: Finished::new(limit) }
+        let (finished, waiting) = (Finished::new(limit), Waiting::new(limit));
+        Self { slab, timers, finished, waiting }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -244,6 +261,9 @@ impl Clients {
             ClientTransaction { machine, method, text, hop, leg, cseq, cancel, left, answered };
         self.timers.set(index, entry.deadline());
         self.slab.insert(entry);
+        if method.is_invite() {
+            self.waiting.push(index, hop.to, cx.core.plan.keys.table);
+        }
         cx.send_sip(hop, Some(frame));
         Some(id)
     }
@@ -378,12 +398,9 @@ impl Clients {
     /// network says nobody is behind.
     pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, to: SocketAddr) -> Option<Outcome> {
         let timers = cx.core.sip_timers();
-        let waits = |entry: &ClientTransaction| {
-            let calling = sip::txn::invite_client::State::Calling;
-            let is = matches!(&entry.machine, Machine::Invite(m) if m.state() == calling);
-            is && !entry.left && entry.leg != LegId::NONE && entry.hop.to == to
-        };
-        let index = self.slab.iter().find(|(_, entry)| waits(entry)).map(|(index, _)| index)?;
+        let waits = |entry: &ClientTransaction| entry.waits() && entry.hop.to == to;
+        let is_one = |index: &u32| self.slab.get(*index).is_some_and(waits);
+        let index = self.waiting.of(to, cx.core.plan.keys.table).find(is_one)?;
         let id = self.id(cx.core, index);
         let entry = self.slab.get_mut(index)?;
         if let Machine::Invite(machine) = &mut entry.machine {
@@ -452,10 +469,11 @@ impl Clients {
     /// all the same. The request is not repeated, but where a CANCEL waits for the first word of
     /// the other side: that one may be ringing already, and its word was lost (RFC 3261 section
     /// 9.1).
-    pub(crate) fn orphan(&mut self, id: ClientId) {
+    pub(crate) fn orphan(&mut self, core: &mut Core<'_>, id: ClientId) {
         if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
             entry.leg = LegId::NONE;
             entry.left |= !matches!(entry.cancel, Cancel::Wanted(_));
+            self.rearm(core, id);
         }
     }
 
@@ -537,9 +555,18 @@ impl Clients {
         let Some(index) = self.index(id) else { return };
         let Some(entry) = self.slab.get_mut(index) else { return };
         self.timers.set(index, entry.deadline());
-        if entry.is_finished() && !self.finished.has(index) {
-            shrink(core, &mut entry.text);
-            self.finished.push(index, false);
+        if !entry.waits() {
+            self.waiting.remove(index);
+        }
+        match (entry.is_finished(), self.finished.has(index)) {
+            (true, false) => {
+                shrink(core, &mut entry.text);
+                // Where nobody has said a word is whose place another one has first.
+                self.finished.push(index, entry.is_calling());
+            }
+            // It spoke after all.
+            (false, true) => self.finished.remove(index),
+            _ => {}
         }
     }
 
@@ -553,6 +580,7 @@ impl Clients {
         }
         self.timers.cancel(index);
         self.finished.remove(index);
+        self.waiting.remove(index);
     }
 }
 

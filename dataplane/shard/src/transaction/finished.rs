@@ -1,6 +1,7 @@
 //! Transactions that only wait for repetitions, oldest first: lists through nodes made at birth,
-//! one for what strangers began and one for everybody else. When a table is full its oldest
-//! finished entry makes room for a new one, a stranger's first; what is not finished never does.
+//! one for those whose place another has first (what strangers began, what nobody answered) and one
+//! for the others. When a table is full its oldest finished entry makes room for a new one; what is
+//! not finished never does.
 
 /// Ends of a list, and "in no list".
 const NONE: u32 = u32::MAX;
@@ -10,7 +11,7 @@ const IDLE: u32 = u32::MAX - 1;
 struct Node {
     next: u32,
     previous: u32,
-    stranger: bool,
+    first: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ struct List {
 #[derive(Debug)]
 pub(super) struct Finished {
     nodes: Vec<Node>,
-    /// Of known ones, of strangers.
+    /// Of the others, and of those that go first.
     lists: [List; 2],
     len: usize,
 }
@@ -31,7 +32,7 @@ pub(super) struct Finished {
 impl Finished {
     /// For indices below `limit`.
     pub(super) fn new(limit: u32) -> Self {
-        let idle = Node { next: NONE, previous: IDLE, stranger: false };
+        let idle = Node { next: NONE, previous: IDLE, first: false };
         let list = List { oldest: NONE, newest: NONE };
         Self { nodes: vec![idle; limit as usize], lists: [list; 2], len: 0 }
     }
@@ -45,12 +46,12 @@ impl Finished {
     }
 
     /// The entry is finished from now on; nothing if it was already.
-    pub(super) fn push(&mut self, index: u32, stranger: bool) {
+    pub(super) fn push(&mut self, index: u32, first: bool) {
         if self.has(index) || self.nodes.len() <= index as usize {
             return;
         }
-        let list = &mut self.lists[usize::from(stranger)];
-        self.nodes[index as usize] = Node { next: NONE, previous: list.newest, stranger };
+        let list = &mut self.lists[usize::from(first)];
+        self.nodes[index as usize] = Node { next: NONE, previous: list.newest, first };
         match list.newest {
             NONE => list.oldest = index,
             newest => self.nodes[newest as usize].next = index,
@@ -64,8 +65,8 @@ impl Finished {
         if !self.has(index) {
             return;
         }
-        let Node { next, previous, stranger } = self.nodes[index as usize];
-        let list = &mut self.lists[usize::from(stranger)];
+        let Node { next, previous, first } = self.nodes[index as usize];
+        let list = &mut self.lists[usize::from(first)];
         match next {
             NONE => list.newest = previous,
             next => self.nodes[next as usize].previous = previous,
@@ -78,10 +79,10 @@ impl Finished {
         self.len -= 1;
     }
 
-    /// Whose place a new one may have: the oldest stranger's, else the oldest.
+    /// Whose place a new one may have: the oldest of those that go first, else the oldest.
     pub(super) fn oldest(&self) -> Option<u32> {
-        let [known, strangers] = self.lists.map(|list| list.oldest);
-        let oldest = if strangers == NONE { known } else { strangers };
+        let [others, first] = self.lists.map(|list| list.oldest);
+        let oldest = if first == NONE { others } else { first };
         (oldest != NONE).then_some(oldest)
     }
 }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_first_and_a_strangers_before_all() {
+    fn the_oldest_of_those_that_go_first_goes_before_all() {
         let mut finished = Finished::new(8);
         for index in [3, 1, 4] {
             finished.push(index, false);

@@ -13,6 +13,7 @@ mod clients;
 mod finished;
 mod servers;
 mod share;
+mod waiting;
 
 pub(crate) use clients::{
     ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,

@@ -8,6 +8,7 @@ use wire::counter::Counter;
 use super::finished::Finished;
 use super::share::{Account, Shares};
 use crate::cx::{Core, Cx};
+use crate::transport::guard::Standing;
 
 /// Names a server transaction for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +68,8 @@ pub(crate) struct Begin {
     pub(crate) merge: Option<TransactionKey>,
     pub(crate) hop: Hop,
     pub(crate) leg: LegId,
-    /// Whoever asks is no stranger: all of the table is there for it.
-    pub(crate) known: bool,
+    /// Of whoever asks: how much of the table is there for it.
+    pub(crate) standing: Standing,
 }
 
 /// What a request that came again, or an ACK, is for.
@@ -101,12 +102,12 @@ impl Machine {
 
     /// Only repetitions are waited for. A 2xx to INVITE is not finished by itself: a repetition of
     /// its INVITE would begin a second call until the far end has heard of it ([`Servers::heard`]).
-    fn is_finished(&self, stranger: bool) -> bool {
+    fn is_finished(&self, counted: bool) -> bool {
         match self {
             Self::Invite(machine) => match machine.state() {
                 invite_server::State::Confirmed => true,
-                // A refusal that no stranger acknowledges holds no room.
-                invite_server::State::Completed => stranger,
+                // A refusal that only a trunk's has to acknowledge holds room.
+                invite_server::State::Completed => counted,
                 _ => false,
             },
             Self::Other(machine) => machine.state() == server::State::Completed,
@@ -164,11 +165,8 @@ impl Servers {
     /// None if whoever asks has its share of the table, or if it is full of unfinished ones
     /// (counted).
     pub(crate) fn begin(&mut self, core: &mut Core<'_>, begin: &Begin) -> Option<ServerId> {
-        let Begin { invite, key, merge, hop, leg, known } = *begin;
-        let account = match known {
-            true => Account::KNOWN,
-            false => Account::of(hop.to, core.plan.keys.table),
-        };
+        let Begin { invite, key, merge, hop, leg, standing } = *begin;
+        let account = Account::of(standing, hop.to, core.plan.keys.table);
         let open = self.slab.len() - self.finished.len();
         if !self.shares.may_begin(account, open) || !self.make_room(core) {
             core.counters.count(Counter::RefusedNoTransaction);
@@ -222,7 +220,7 @@ impl Servers {
             return;
         }
         self.shares.end(entry.account);
-        self.finished.push(index, entry.account.is_stranger());
+        self.finished.push(index, entry.account.is_counted());
     }
 
     /// The leg that the request is for; none once it is over.
@@ -346,7 +344,7 @@ impl Servers {
             return self.remove(cx.core, index);
         }
         self.timers.set(index, entry.machine.deadline());
-        if entry.machine.is_finished(entry.account.is_stranger()) {
+        if entry.machine.is_finished(entry.account.is_counted()) {
             self.finish(cx.core, index);
         }
     }

@@ -38,9 +38,19 @@ const FIRST_BURST: u32 = 20;
 /// Bytes of answers that a stranger may be owed: what it is answered first may be longer than what
 /// it asked, and an answer is never paid by what was sent long ago.
 const CREDIT_FIRST: u32 = 128;
-const CREDIT_MAX: u32 = 2_048;
-/// Looks into messages of strangers over their rate, for a token of ours; a second.
+const CREDIT_MAX: u32 = 1_024;
+/// What nothing was added to for so long is spent no more, but for that first part: an application
+/// has answered by then.
+const CREDIT_LASTS: Duration = Duration::from_secs(3);
+/// Looks into messages of sources over their rate, for a token of ours; a second, of strangers and
+/// of the others.
 const LOOKS: u32 = 5_000;
+const KNOWN_LOOKS: u32 = 20_000;
+/// What a known source may send beside INVITE and CANCEL before it is read, in its rates: in a call
+/// there are several such messages to one INVITE.
+const UNREAD_RATES: u32 = 4;
+/// The part of the calls that only trunks may begin: one of so many.
+const CALLS_RESERVED: u32 = 4;
 
 /// A bucket of tokens that fills with time. Counts in 1/1000 of a token.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +66,11 @@ impl Bucket {
 
     /// Takes a token; `rate` per second (0: always granted), never more than `burst`.
     pub(crate) fn take(&mut self, rate: u32, burst: u32, now: Mono) -> bool {
+        self.take_above(0, rate, burst, now)
+    }
+
+    /// The same; the last `reserved` tokens are for others.
+    fn take_above(&mut self, reserved: u32, rate: u32, burst: u32, now: Mono) -> bool {
         if rate == 0 {
             return true;
         }
@@ -65,7 +80,7 @@ impl Bucket {
             self.milli = self.milli.saturating_add(gained).min(u64::from(burst) * 1_000);
             self.filled = now;
         }
-        let granted = self.milli >= 1_000;
+        let granted = self.milli >= (u64::from(reserved) + 1) * 1_000;
         if granted {
             self.milli -= 1_000;
         }
@@ -85,6 +100,17 @@ pub enum Standing {
     Stranger,
 }
 
+/// What is taken from which of a source's buckets.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// INVITE and CANCEL.
+    Call,
+    /// What names nothing of ours.
+    Other,
+    /// Anything but INVITE and CANCEL, before it is read.
+    Unread,
+}
+
 /// A source in its class.
 #[derive(Clone, Copy, Debug, Default)]
 struct Source {
@@ -94,8 +120,11 @@ struct Source {
     /// INVITE and CANCEL, so that a flood of others in a trunk's name keeps no call of it away.
     calls: Bucket,
     others: Bucket,
-    /// Bytes that it may be answered.
+    /// The others before they are read.
+    unread: Bucket,
+    /// Bytes that it may be answered, and since when no more were added.
     credit: u32,
+    credited: Mono,
 }
 
 /// The sources of a class.
@@ -124,6 +153,7 @@ pub(crate) struct Guard {
     /// All messages of strangers.
     all_strangers: Bucket,
     looks: Bucket,
+    known_looks: Bucket,
     tokens: Bucket,
     calls: Bucket,
     told: Bucket,
@@ -132,7 +162,22 @@ pub(crate) struct Guard {
 impl Source {
     fn new(hash: u64, burst: u32, now: Mono) -> Self {
         let bucket = Bucket::full(burst, now);
-        Self { hash, heard: now, calls: bucket, others: bucket, credit: CREDIT_FIRST }
+        let unread = Bucket::full(burst.saturating_mul(UNREAD_RATES), now);
+        let (calls, others) = (bucket, bucket);
+        Self { hash, heard: now, calls, others, unread, credit: CREDIT_FIRST, credited: now }
+    }
+}
+
+impl Source {
+    /// A request came: a long one always pays for its own answer.
+    fn pay_in(&mut self, request: usize, now: Mono) {
+        let bytes = u32::try_from(request).unwrap_or(u32::MAX);
+        if now.since(self.credited) > CREDIT_LASTS {
+            self.credit = self.credit.min(CREDIT_FIRST);
+        }
+        self.credited = now;
+        let most = bytes.max(CREDIT_MAX);
+        self.credit = self.credit.saturating_add(bytes).min(most);
     }
 }
 
@@ -191,15 +236,16 @@ impl Guard {
             proofs: vec![Proof::default(); PLACES],
             all_strangers: full(plan.stranger_rate),
             looks: full(LOOKS),
+            known_looks: full(KNOWN_LOOKS),
             tokens: full(plan.stranger_rate),
             calls: full(plan.call_rate),
             told: full(plan.told_rate()),
         }
     }
 
-    /// Another table: whose networks are known from now on.
-    pub(crate) fn replace(&mut self, networks: Networks) {
-        self.networks = networks;
+    /// Another table: whose networks are known from now on. Those before.
+    pub(crate) fn replace(&mut self, networks: Networks) -> Networks {
+        core::mem::replace(&mut self.networks, networks)
     }
 
     fn hash(&self, source: SocketAddr) -> u64 {
@@ -250,9 +296,9 @@ impl Guard {
         let standing = self.standing_of(hash, source.ip(), now);
         let granted = match standing {
             Standing::Stranger => self.admit_stranger(hash, bytes, now),
-            // What names nothing of ours is counted once that is known ([`Guard::other`]).
-            _ if !begins_call(bytes) => true,
-            _ => self.take(hash, standing, true, now),
+            _ if begins_call(bytes) => self.take(hash, standing, Kind::Call, now),
+            // What names nothing of ours is counted again once that is known ([`Guard::other`]).
+            _ => self.take(hash, standing, Kind::Unread, now),
         };
         if granted { Ok(standing) } else { Err(standing) }
     }
@@ -267,33 +313,39 @@ impl Guard {
         let all = self.plan.stranger_rate;
         let granted = bucket.take(rate, burst, now) && self.all_strangers.take(all, all, now);
         if granted {
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            place.credit = place.credit.saturating_add(len).min(CREDIT_MAX);
+            place.pay_in(bytes.len(), now);
         }
         granted
     }
 
-    fn take(&mut self, hash: u64, standing: Standing, is_call: bool, now: Mono) -> bool {
-        let GuardPlan { source_rate, source_burst, .. } = self.plan;
+    fn take(&mut self, hash: u64, standing: Standing, kind: Kind, now: Mono) -> bool {
+        let GuardPlan { source_rate: rate, source_burst: burst, .. } = self.plan;
         let sources = match standing {
             Standing::Trunk => &mut self.trunks,
             _ => &mut self.known,
         };
-        let place = sources.place(hash, source_burst, now);
-        let bucket = if is_call { &mut place.calls } else { &mut place.others };
-        bucket.take(source_rate, source_burst, now)
+        let place = sources.place(hash, burst, now);
+        let more = |amount: u32| amount.saturating_mul(UNREAD_RATES);
+        match kind {
+            Kind::Call => place.calls.take(rate, burst, now),
+            Kind::Other => place.others.take(rate, burst, now),
+            Kind::Unread => place.unread.take(more(rate), more(burst), now),
+        }
     }
 
     /// A message that was admitted and begins no call names nothing of ours, either: may it be
     /// served?
     pub(crate) fn other(&mut self, source: SocketAddr, standing: Standing, now: Mono) -> bool {
         // A stranger's was counted before it was read.
-        standing == Standing::Stranger || self.take(self.hash(source), standing, false, now)
+        standing == Standing::Stranger || self.take(self.hash(source), standing, Kind::Other, now)
     }
 
     /// A source over its rate: may its message be looked into for a token of ours?
-    pub(crate) fn may_look(&mut self, now: Mono) -> bool {
-        self.looks.take(LOOKS, LOOKS, now)
+    pub(crate) fn may_look(&mut self, standing: Standing, now: Mono) -> bool {
+        match standing {
+            Standing::Stranger => self.looks.take(LOOKS, LOOKS, now),
+            _ => self.known_looks.take(KNOWN_LOOKS, KNOWN_LOOKS, now),
+        }
     }
 
     /// The same, whose token names another shard: may it be handed over?
@@ -317,10 +369,25 @@ impl Guard {
         paid
     }
 
-    /// May one more call begin on this shard?
-    pub(crate) fn call(&mut self, now: Mono) -> bool {
+    /// A stranger's request goes to another shard: what it pays for goes with it.
+    pub(crate) fn take_credit(&mut self, source: SocketAddr, request: usize) {
+        let hash = self.hash(source);
+        let place = self.strangers.found(hash);
+        place.credit = place.credit.saturating_sub(u32::try_from(request).unwrap_or(u32::MAX));
+    }
+
+    /// A stranger's request came from another shard, with what it pays for.
+    pub(crate) fn give_credit(&mut self, source: SocketAddr, request: usize, now: Mono) {
+        let hash = self.hash(source);
+        let (_, burst) = self.plan.stranger_source();
+        self.strangers.place(hash, burst.min(FIRST_BURST), now).pay_in(request, now);
+    }
+
+    /// May one more call begin on this shard? The last part of the rate is for trunks.
+    pub(crate) fn call(&mut self, is_trunk: bool, now: Mono) -> bool {
         let rate = self.plan.call_rate;
-        self.calls.take(rate, rate, now)
+        let reserved = if is_trunk { 0 } else { rate / CALLS_RESERVED };
+        self.calls.take_above(reserved, rate, rate, now)
     }
 
     /// May one more refusal of a stranger be told to whom it concerns? A flood is told as a few.
@@ -430,9 +497,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_read_yet_is_bounded_in_every_class() {
+        let mut guard = guard();
+        for source in ["192.0.2.9", "198.51.100.9"] {
+            let got = granted(&mut guard, |_| address(source), b"OPTIONS");
+            let most = UNREAD_RATES * (PLAN.source_rate + PLAN.source_burst) + 1;
+            assert!(got <= most, "{source}: {got}");
+            assert!(guard.admit(address(source), b"INVITE ", START).is_ok(), "{source}");
+        }
+    }
+
+    #[test]
+    fn the_last_part_of_the_calls_is_for_trunks() {
+        let mut guard = Guard::new(GuardPlan { call_rate: 100, ..PLAN }, HashKey([1, 2]));
+        let got = (0..1_000).filter(|_| guard.call(false, START)).count();
+        assert_eq!(got, 75);
+        assert_eq!((0..1_000).filter(|_| guard.call(true, START)).count(), 25);
+    }
+
+    #[test]
+    fn a_long_request_pays_for_its_long_answer() {
+        let mut guard = guard();
+        let source = address("203.0.113.7");
+        for len in [2_426, 3_546, 65_000] {
+            assert!(guard.admit(source, &vec![b'x'; len], START).is_ok());
+            assert!(guard.pay(source, len, len), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_a_request_pays_for_goes_with_it_to_another_shard() {
+        let (mut taker, mut owner) = (guard(), guard());
+        let source = address("203.0.113.7");
+        assert!(taker.admit(source, &[b'x'; 300], START).is_ok());
+        taker.take_credit(source, 300);
+        assert!(!taker.pay(source, 300, 200), "it was given away");
+        assert!(!owner.pay(source, 300, 200), "it is not there yet");
+        owner.give_credit(source, 300, START);
+        assert!(owner.pay(source, 300, 400));
+        assert!(!owner.pay(source, 300, 100), "once");
+    }
+
+    #[test]
     fn nobody_is_limited_where_no_rates_are() {
         let mut guard = Guard::new(GuardPlan::NONE, HashKey([1, 2]));
         assert_eq!(granted(&mut guard, numbered, b"INVITE "), 100_000);
-        assert!(guard.pay(numbered(1), 100, 10_000) && guard.call(START));
+        assert!(guard.pay(numbered(1), 100, 10_000) && guard.call(false, START));
     }
 }

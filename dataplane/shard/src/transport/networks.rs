@@ -79,7 +79,7 @@ fn contain(levels: &[Level], address: IpAddr) -> bool {
         .any(|level| level.prefixes.binary_search(&prefix(address, level.bits)).is_ok())
 }
 
-fn is_open(network: &Network) -> bool {
+pub(crate) fn is_open(network: &Network) -> bool {
     let least = if network.address.is_ipv4() { OPEN_BITS_V4 } else { OPEN_BITS_V6 };
     network.bits < least
 }

@@ -98,7 +98,10 @@ impl Cx<'_, '_> {
         refusal: Refusal,
     ) {
         let Refusal { code, why } = refusal;
+        let is_stranger = datagram.standing == Standing::Stranger;
         self.answer_with(datagram, message, code, |writer| match why {
+            // In the short form, which a short request pays for.
+            _ if is_stranger => writer,
             Why::MethodNotAllowed | Why::UnknownMethod => writer.field(Name::Allow, ALLOW),
             Why::MediaType => writer.field(Name::Accept, b"application/sdp"),
             Why::Extension => CHECKS

@@ -12,10 +12,10 @@ use crate::leg::Leg;
 use crate::media::Media;
 use crate::plan::CLOSING_BYTES;
 
-/// The leg is over.
+/// The leg is over: its cell says so, with all that was used until then.
 pub(crate) fn close(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
     record(cx, leg);
-    let now = cx.now.wall;
+    let now = leg.story.ended;
     let usage = meter::all(leg, media, now);
     if leg.joins.is_open() {
         cx.core.legs_joined = cx.core.legs_joined.saturating_sub(1);
@@ -26,6 +26,12 @@ pub(crate) fn close(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
         }
         cell.close(now);
     }
+}
+
+/// The doorbell of that fact, with what the CDR wants.
+pub(crate) fn emit_ended(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
+    let now = leg.story.ended;
+    let usage = meter::all(leg, media, now);
     let story = &leg.story;
     let core = &mut *cx.core;
     let arena = &core.arena;

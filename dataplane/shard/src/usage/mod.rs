@@ -7,7 +7,7 @@ mod leftover;
 mod meter;
 mod record;
 
-pub(crate) use close::{close, emit_unmade};
+pub(crate) use close::{close, emit_ended, emit_unmade};
 pub(crate) use leftover::close_leftover_legs;
 pub(crate) use meter::{Joins, end_join, refresh};
 pub(crate) use record::{CSEQ_AHEAD, RESTARTED, record};
