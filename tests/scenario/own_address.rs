@@ -100,3 +100,46 @@ fn what_comes_back_from_our_own_ports_is_counted_and_ends_the_call() {
     assert!(ends(&mut call.world).iter().any(|end| end.cause == Cause::Forbidden));
     nothing_left(&mut call.world);
 }
+
+/// A call that comes back to the switch under another number is no loop (RFC 3261 section 16.3
+/// step 4), though two of its legs describe our own ports to each other.
+#[test]
+fn a_call_that_comes_back_under_another_number_is_heard_through_all_its_legs() {
+    let (mut world, log) = route_world(1);
+    let callee = world.agents.len() - 1;
+    let network = |text: &str| text.parse::<wire::table::Network>().unwrap();
+    let back = wire::table::StaticRoute {
+        prefix: "9".to_owned(),
+        strip: 1,
+        targets: vec![world::plane::listener()],
+        ..crate::common::route_to(&world, &[callee])
+    };
+    let out = wire::table::StaticRoute {
+        sources: vec![network("10.0.0.1")],
+        ..crate::common::route_to(&world, &[callee])
+    };
+    let routes = vec![back, out];
+    crate::common::publish(&mut world, &wire::table::Table { routes, admission: None });
+    let offer = invite("", &sdp("10.1.0.1", 1, "0", "")).replace("sip:g1@", "sip:9555@");
+    say(&mut world, A, &offer);
+    world.run_for(ms(500));
+    let asked = last(&log, B, "INVITE", "m=audio").expect("it comes through");
+    assert!(asked.starts_with("INVITE sip:555@"), "{asked}");
+    say(&mut world, B, &reply(&asked, "200 OK", "b", "", &sdp("10.1.0.2", 1, "0", "")));
+    world.run_for(ms(500));
+    let answer = last(&log, A, "SIP/2.0 200", "m=audio").expect("it is answered");
+    assert_eq!(count(&world, Counter::RefusedOwnAddress), 0);
+    for seq in 0..50 {
+        speak(&mut world, "10.1.0.1:4000", port(&answer), (seq, 1));
+        speak(&mut world, "10.1.0.2:4000", port(&asked), (seq, 1));
+    }
+    world.run_for(ms(200));
+    let media = |to: &str| {
+        let log = log.borrow();
+        log.iter().filter(|(_, sent)| sent.to == to.parse().unwrap()).count()
+    };
+    let (to_a, to_b) = (media("10.1.0.1:4000"), media("10.1.0.2:4000"));
+    assert!(to_a >= 45 && to_b >= 45, "{to_a} {to_b}");
+    assert_eq!(count(&world, Counter::DiscardRtpLoop), 0);
+    assert!(relayed(&world) <= 4 * 50, "each packet passes each pair of legs once");
+}

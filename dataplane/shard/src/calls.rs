@@ -505,7 +505,7 @@ fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Res
     })?;
     let rtp = audio.rtp().map_err(BadOffer::from)?;
     let ours = core.media_address(core.media_index(datagram.hop.via));
-    judge_target(core, rtp, ours).map_err(Refused::from)
+    judge_target(core, rtp, (datagram.hop.to, ours)).map_err(Refused::from)
 }
 
 /// The source is in no list of whoever was called.

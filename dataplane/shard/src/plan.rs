@@ -52,23 +52,28 @@ impl Plan {
     /// Whether this address is one of our own, as bound or as advertised: a SIP listener, or any
     /// port that media of some shard may have. Others on our hosts are not ours.
     pub(crate) fn is_ours(&self, address: SocketAddr) -> bool {
-        let reached = classify(address.ip()).reached;
-        let is_host = |own: IpAddr| match own.is_unspecified() {
-            true => reached.is_loopback(),
-            false => own == reached,
-        };
-        let listener = |listener: &ListenerPlan| {
-            [listener.bound, listener.advertised]
-                .into_iter()
-                .any(|own| own.port() == address.port() && is_host(own.ip()))
-        };
-        let media = |media: &MediaPlan| {
+        self.is_own_media(address) || self.is_own_listener(address)
+    }
+
+    /// Any port that media of some shard may have.
+    pub(crate) fn is_own_media(&self, address: SocketAddr) -> bool {
+        self.media.iter().any(|media| {
             let [first, last] = media.ports;
             (first..=last).contains(&address.port())
-                && (is_host(media.bound) || is_host(media.advertised))
-        };
-        self.media.iter().any(media) || self.listeners.iter().any(listener)
+                && (is_host(media.bound, address) || is_host(media.advertised, address))
+        })
     }
+
+    /// A SIP listener: what comes from there is a call of ours that came back (a spiral).
+    pub(crate) fn is_own_listener(&self, address: SocketAddr) -> bool {
+        let is = |own: SocketAddr| own.port() == address.port() && is_host(own.ip(), address);
+        self.listeners.iter().any(|listener| is(listener.bound) || is(listener.advertised))
+    }
+}
+
+fn is_host(own: IpAddr, address: SocketAddr) -> bool {
+    let reached = classify(address.ip()).reached;
+    if own.is_unspecified() { reached.is_loopback() } else { own == reached }
 }
 
 /// Sizes, per shard. They sum to [`Limits::footprint`], printed at boot.

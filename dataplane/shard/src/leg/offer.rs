@@ -5,7 +5,7 @@
 //! final one: its direction and its codecs do not outlive it.
 
 use base::{Arena, LegId, Stored};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use sdp::{Direction, MediaTarget, Plan, PtSet, SdpError, Session, Supported};
 use wire::counter::Counter;
 use wire::event::Cause;
@@ -86,15 +86,18 @@ impl From<SdpError> for BadOffer {
     }
 }
 
-/// Whether media may be described there: nowhere, or where we may send and are not ourselves.
-/// `ours` is our media address towards that far end.
+/// Whether media may be described there: nowhere, or where we may send and are not ourselves. Our
+/// own media ports may be only where the far end is ourselves, too: a call that comes back to the
+/// switch (a spiral, RFC 3261 section 16.3 step 4), whose legs are no partners of each other.
+/// `ours` is our media address towards the far end that signals from `hop`.
 pub(crate) fn judge_target(
     core: &mut Core<'_>,
     target: MediaTarget,
-    ours: IpAddr,
+    (hop, ours): (SocketAddr, IpAddr),
 ) -> Result<(), BadOffer> {
     let Some(described) = target.address() else { return Ok(()) };
-    if core.plan.is_ours(described) {
+    let is_spiral = core.plan.is_own_media(described) && core.plan.is_own_listener(hop);
+    if core.plan.is_ours(described) && !is_spiral {
         core.counters.count(Counter::RefusedOwnAddress);
         return Err(BadOffer::OURS);
     }
@@ -307,7 +310,7 @@ impl LegMut<'_, '_> {
     fn local(&mut self, version: u32) -> sdp::Local {
         let port = self.media.describe(self.leg.id);
         sdp::Local {
-            rtp: core::net::SocketAddr::new(self.media_address(), port),
+            rtp: SocketAddr::new(self.media_address(), port),
             rtcp: sdp::Rtcp::NextPort,
             session_id: self.leg.id.0 & 0x7fff_ffff_ffff_ffff,
             version: u64::from(version),
@@ -473,8 +476,12 @@ impl LegMut<'_, '_> {
 
     /// A plan whose addresses may be sent to.
     fn judge(&mut self, plan: Plan) -> Result<Plan, BadOffer> {
-        let ours = self.media_address();
-        judge_target(self.cx.core, plan.remote_rtp, ours).map(|()| plan)
+        let (ours, hop) = (self.media_address(), self.leg.signalling.hop);
+        judge_target(self.cx.core, plan.remote_rtp, (hop.to, ours))?;
+        let described = plan.remote_rtp.address();
+        let is_own = |described| self.cx.core.plan.is_own_media(described);
+        self.media.set_spiral(self.leg.id, described.is_some_and(is_own));
+        Ok(plan)
     }
 
     /// Payload types of the far end's offer that may be answered: audio that passes `audio`,

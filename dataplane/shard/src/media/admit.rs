@@ -78,7 +78,7 @@ fn ask(
     header: &Header,
     now: Mono,
 ) -> Result<bool, Counter> {
-    if plan.is_ours(source) {
+    if plan.is_ours(source) && !stream.is_spiral {
         return Err(refuse(stream, source, Counter::DiscardRtpLoop));
     }
     let asking = Asking::new(source, header, &stream.receiver, now);

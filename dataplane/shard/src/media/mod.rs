@@ -229,6 +229,13 @@ impl Media {
         }
     }
 
+    /// Whether the leg's far end is another leg of this switch.
+    pub(crate) fn set_spiral(&mut self, leg: LegId, is_spiral: bool) {
+        if let Some(stream) = self.stream_mut(leg) {
+            stream.is_spiral = is_spiral;
+        }
+    }
+
     /// The leg's far end is a stranger, which may not be where it says it is.
     pub(crate) fn beware(&mut self, leg: LegId) {
         if let Some(stream) = self.stream_mut(leg) {

@@ -76,6 +76,8 @@ pub(crate) struct Stream {
     pub(crate) on: bool,
     /// The far end was told our port.
     pub(crate) is_told: bool,
+    /// The far end is another leg of this switch: its packets come from a port of ours.
+    pub(crate) is_spiral: bool,
     /// Whoever describes itself here may have forged its address, or described somebody else's.
     is_wary: bool,
     /// Nothing has shown yet that what we would send is wanted where it would go: nothing is sent.
@@ -156,6 +158,7 @@ impl Stream {
             specials: [Special::NONE; PLAN_FORMATS_MAX],
             on: false,
             is_told: false,
+            is_spiral: false,
             is_wary: false,
             is_unheard: false,
             undeliverable: 0,
