@@ -8,6 +8,8 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 const DEPTH_MAX: usize = 8;
 const ELEMENTS_MAX: usize = 1_000;
 const ATTRIBUTES_MAX: usize = 64;
+/// Tags, texts, entity references and the like. A document of nothing but references has the most.
+const EVENTS_MAX: usize = 8_192;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Element {
@@ -39,12 +41,19 @@ pub(crate) fn parse(document: &str, bytes_max: usize) -> Result<Element, Documen
         let message = format!("document of {} bytes, {bytes_max} are the most", document.len());
         return Err(DocumentError { line: 1, message });
     }
+    read(document, &mut Lines::default())
+}
+
+fn read(document: &str, lines: &mut Lines) -> Result<Element, DocumentError> {
     let mut reader = Reader::from_str(document);
     reader.config_mut().check_end_names = true;
     let mut tree = Tree::default();
-    loop {
-        let line = line_at(document, reader.buffer_position());
+    for events in 0.. {
+        let line = lines.at(document, reader.buffer_position());
         let fail = |message: String| DocumentError { line, message };
+        if events >= EVENTS_MAX {
+            return Err(fail(format!("more than {EVENTS_MAX} tags, texts and references")));
+        }
         match reader.read_event().map_err(|error| fail(error.to_string()))? {
             Event::Start(start) => tree.open(&start, line).map_err(fail)?,
             Event::Empty(start) => {
@@ -63,8 +72,31 @@ pub(crate) fn parse(document: &str, bytes_max: usize) -> Result<Element, Documen
             Event::GeneralRef(reference) => tree.reference(&reference).map_err(fail)?,
             Event::DocType(_) => return Err(fail("document types are not allowed".to_owned())),
             Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
-            Event::Eof => return tree.finish().map_err(fail),
+            Event::Eof => break,
         }
+    }
+    tree.finish().map_err(|message| DocumentError { line: lines.line(), message })
+}
+
+/// The line of the reader's place, which only goes forward: each byte is looked at once.
+#[derive(Debug, Default)]
+struct Lines {
+    ends: usize,
+    looked_at: usize,
+}
+
+impl Lines {
+    fn at(&mut self, document: &str, position: u64) -> usize {
+        let end = usize::try_from(position).unwrap_or(0).min(document.len());
+        let news = document.as_bytes().get(self.looked_at..end).unwrap_or_default();
+        self.ends += news.iter().filter(|byte| **byte == b'\n').count();
+        self.looked_at += news.len();
+        self.line()
+    }
+
+    /// 1-based.
+    fn line(&self) -> usize {
+        1 + self.ends
     }
 }
 
@@ -137,7 +169,29 @@ impl Tree {
     }
 }
 
-fn line_at(document: &str, position: u64) -> usize {
-    let end = usize::try_from(position).unwrap_or(0).min(document.len());
-    1 + document.as_bytes()[..end].iter().filter(|b| **b == b'\n').count()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_is_looked_at_once_for_its_line() {
+        let many = "&lt;\n".repeat(4_000);
+        let document = format!("<Response>\n<Say>{many}</Say>\n<Nope a=1/></Response>");
+        let mut lines = Lines::default();
+        let error = read(&document, &mut lines).unwrap_err();
+        assert_eq!(error.line, 4_003);
+        assert!(lines.looked_at <= document.len());
+        let document = document.replace("<Nope a=1/>", "<Hangup/>");
+        let root = read(&document, &mut Lines::default()).unwrap();
+        let found: Vec<usize> = root.children.iter().map(|child| child.line).collect();
+        assert_eq!(found, [2, 4_003]);
+        assert_eq!(root.children[0].text.len(), 4_000 * 2 - 1);
+    }
+
+    #[test]
+    fn a_document_of_references_alone_is_refused() {
+        let document = format!("<Response><Say>{}</Say></Response>", "&lt;".repeat(16_000));
+        let error = parse(&document, 65_536).unwrap_err();
+        assert!(error.message.contains("8192"), "{error:?}");
+    }
 }
