@@ -78,6 +78,8 @@ pub(crate) struct Call {
     /// Deadline of each timer; 0 for none.
     pub(crate) due: [u64; TIMERS],
     pub(crate) invite_ns: u64,
+    /// When the caller's INVITE was due.
+    pub(crate) due_ns: u64,
     pub(crate) ringing: bool,
     /// When it was answered; 0 if it was not.
     pub(crate) answer_ns: u64,
@@ -104,6 +106,7 @@ impl Call {
             signal,
             due: [0; TIMERS],
             invite_ns: 0,
+            due_ns: 0,
             ringing: false,
             answer_ns: 0,
             leg: None,

@@ -15,56 +15,45 @@ use super::call::{ALLOW, Phase, Timer};
 use super::dialog::{describe, media_of, set};
 use super::plan::Hangup;
 use super::role::Role;
+use super::schedule::Schedule;
 use crate::clock::MS;
 
 /// How often INVITEs leave at most within one look at the clock: a burst would measure our own
 /// queue.
 const BURST_MAX: u32 = 256;
+/// A call that leaves this long after it was due was held back.
+const LATE: u64 = 50 * MS;
 
 impl Role {
     /// Places the calls that are due.
     pub(crate) fn place_calls(&mut self) {
-        if self.is_placed() {
-            return;
-        }
-        let elapsed = self.now.saturating_sub(self.placed_until);
-        self.placed_until = self.now;
-        let rate = self.rate_now();
-        if rate > 0.0 {
-            #[expect(clippy::cast_precision_loss, reason = "microseconds matter, not more")]
-            let due = rate * elapsed as f64 / 1e9;
-            let most = (rate * 0.05).max(1.0);
-            self.credit += due;
-            if self.credit > most {
-                let held = self.live >= self.plan.concurrent;
-                *(if held { &mut self.totals.held_back } else { &mut self.totals.missed }) +=
-                    self.credit - most;
-                self.credit = most;
+        for _ in 0..BURST_MAX {
+            if self.is_placed() {
+                return;
             }
-        } else {
-            self.credit = f64::from(BURST_MAX);
-        }
-        let mut burst = BURST_MAX;
-        while self.credit >= 1.0
-            && burst > 0
-            && !self.is_placed()
-            && self.live < self.plan.concurrent
-        {
-            self.credit -= 1.0;
-            burst -= 1;
-            self.place();
+            let due = self.due();
+            if due > self.now {
+                self.is_held = false;
+                return;
+            }
+            if self.live >= self.plan.concurrent {
+                self.is_held = true;
+                return;
+            }
+            if self.plan.rate > 0.0 && self.now - due > LATE {
+                let totals = &mut self.totals;
+                *(if self.is_held { &mut totals.held_back } else { &mut totals.missed }) += 1;
+            }
+            self.place(due);
         }
     }
 
-    /// Calls per second at this moment of the ramp.
-    fn rate_now(&self) -> f64 {
-        let since = self.now.saturating_sub(self.started);
-        if self.plan.ramp == 0 || since >= self.plan.ramp {
-            return self.plan.rate;
+    /// When the next call is due; without a rate, now.
+    pub(crate) fn due(&self) -> u64 {
+        match self.plan.rate > 0.0 {
+            true => self.started + Schedule::new(self.plan.rate, self.plan.ramp).due(self.serial),
+            false => self.now,
         }
-        #[expect(clippy::cast_precision_loss, reason = "a share of the ramp")]
-        let share = since as f64 / self.plan.ramp as f64;
-        self.plan.rate * share
     }
 
     /// No further call is to be placed.
@@ -74,10 +63,11 @@ impl Role {
             || (self.plan.calls > 0 && self.serial >= self.plan.calls)
     }
 
-    fn place(&mut self) {
+    fn place(&mut self, due: u64) {
         let serial = self.serial;
         self.serial += 1;
         let slot = self.occupy(serial);
+        self.call(slot).due_ns = due;
         self.totals.attempted += 1;
         let mut port = 9;
         if self.plan.media {
@@ -141,7 +131,7 @@ impl Role {
         let call = self.call(slot);
         if code > 100 && !call.ringing {
             call.ringing = true;
-            let since = now.saturating_sub(call.invite_ns);
+            let since = now.saturating_sub(call.due_ns);
             self.totals.ring_us.saturating_record(since / 1_000);
         }
     }
@@ -153,7 +143,7 @@ impl Role {
         call.aim(source);
         call.answer_ns = now;
         call.phase = Phase::Talking;
-        let took = now.saturating_sub(call.invite_ns) / 1_000;
+        let took = now.saturating_sub(call.due_ns) / 1_000;
         let (leg, serial) = (call.leg, call.serial);
         self.totals.answered += 1;
         self.totals.setup_us.saturating_record(took);

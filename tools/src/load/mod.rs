@@ -22,6 +22,7 @@ mod plan;
 mod record;
 mod report;
 mod role;
+mod schedule;
 mod socket;
 mod totals;
 mod track;
@@ -42,17 +43,20 @@ use role::{Outcome, Role, Shared};
 
 use crate::clock::{S, parse_duration};
 
+/// What clap takes for a line break stands here with a style reset inside, which nobody sees.
+const TO_HELP: &str =
+    "URI to dial, `sip:+15550100@127.0.0.1:5060`; {\u{1b}[0mn} is the number of the call";
+const FROM_HELP: &str = "From URI; {\u{1b}[0mn} is the number of the call";
+
 /// Arguments of `tandem load`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// URI to dial, `sip:+15550100@127.0.0.1:5060`; {n} is the number of the call
-    #[arg(long, required_unless_present = "uas")]
+    #[arg(long, required_unless_present = "uas", help = TO_HELP)]
     pub to: Option<String>,
     /// Where INVITEs go, ADDRESS:PORT; default: the host of --to
     #[arg(long)]
     pub target: Option<SocketAddr>,
-    /// From URI; {n} is the number of the call
-    #[arg(long, default_value = "sip:+15550001@tandem-load")]
+    #[arg(long, default_value = "sip:+15550001@tandem-load", help = FROM_HELP)]
     pub from: String,
     /// Address (and port) of the caller; default: as the callee's or the target's family on
     /// loopback
@@ -76,7 +80,8 @@ pub struct Args {
     /// Calls in all; 0: until Ctrl-C
     #[arg(long, short = 'n', default_value_t = 100)]
     pub calls: u64,
-    /// Calls at a time
+    /// Calls at a time; calls that are due and must wait for it are told as held back, and fail the
+    /// run
     #[arg(long, short = 'c', default_value_t = 1_000)]
     pub concurrent: usize,
     /// Talk time of a call
@@ -115,6 +120,9 @@ pub struct Args {
     /// Fail below this share of answered calls, percent
     #[arg(long)]
     pub min_answered: Option<f64>,
+    /// Fail above this share of calls that did not come about, percent
+    #[arg(long)]
+    pub max_failed: Option<f64>,
     /// Fail above this 99th percentile of one-way delay, milliseconds
     #[arg(long)]
     pub max_delay_p99_ms: Option<f64>,
@@ -156,27 +164,40 @@ pub fn main(args: &Args) -> Result<bool> {
     Ok(missed.is_empty())
 }
 
-/// Thresholds that were not met.
+/// Thresholds that were not met. Each stands alone.
 fn missed(args: &Args, report: &Report) -> Vec<String> {
     let mut missed = Vec::new();
     #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-    let share = report.answered() as f64 * 100.0 / report.attempted().max(1) as f64;
-    if let Some(least) = args.min_answered.filter(|least| share < *least) {
-        missed.push(format!("{share:.2} % of the calls were answered, less than {least} %"));
+    let share = |part: u64| part as f64 * 100.0 / report.attempted().max(1) as f64;
+    let answered = share(report.answered());
+    if let Some(least) = args.min_answered.filter(|least| answered < *least) {
+        missed.push(format!("{answered:.2} % of the calls were answered, less than {least} %"));
     }
-    let Some(most) = args.max_loss else { return missed };
-    if report.loss_percent_max() > most {
-        missed.push(format!("{:.3} % lost, more than {most} %", report.loss_percent_max()));
+    let failed = share(report.failed());
+    if let Some(most) = args.max_failed.filter(|most| failed > *most) {
+        missed.push(format!("{failed:.2} % of the calls failed, more than {most} %"));
     }
-    if report.faults() > 0 {
-        missed.push(format!("{} packets or legs corrupt, mixed up or silent", report.faults()));
-    }
-    if !args.no_rtp && report.answered() > 0 && report.directions.is_empty() {
-        missed.push("no stream was heard".to_owned());
+    let loss = report.loss_percent_max();
+    if let Some(most) = args.max_loss.filter(|most| loss > *most) {
+        missed.push(format!("{loss:.3} % lost, more than {most} %"));
     }
     let delay = report.directions.iter().map(|d| d.delay_p99_ms).fold(0.0, f64::max);
     if let Some(most) = args.max_delay_p99_ms.filter(|most| delay > *most) {
         missed.push(format!("delay p99 is {delay:.3} ms, more than {most} ms"));
+    }
+    let hears = args.max_loss.is_some() || args.max_delay_p99_ms.is_some();
+    if hears && report.faults() > 0 {
+        missed.push(format!("{} packets or legs corrupt, mixed up or silent", report.faults()));
+    }
+    if hears && !args.no_rtp && report.answered() > 0 && report.directions.is_empty() {
+        missed.push("no stream was heard".to_owned());
+    }
+    if report.held_back() > 0 {
+        missed.push(format!(
+            "{} calls were held back by --concurrent {}: they were not offered at the rate asked for",
+            report.held_back(),
+            args.concurrent
+        ));
     }
     missed
 }
@@ -273,7 +294,7 @@ pub fn run(plan: Plan, stop: &AtomicBool) -> Result<Report> {
     let callee = join(callee)?;
     let mut limits = shared.limits();
     limits.extend(drops.since());
-    Ok(report::build(caller?, callee, limits, plan.rate))
+    Ok(report::build(caller?, callee, limits))
 }
 
 type Thread = Option<std::thread::JoinHandle<Result<Outcome>>>;
@@ -307,4 +328,68 @@ pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        let words = ["load", "--to", "sip:a@127.0.0.1"].into_iter().chain(line.split_whitespace());
+        Line::parse_from(words).args
+    }
+
+    fn report() -> Report {
+        let caller = Signalling {
+            attempted: 100,
+            answered: 90,
+            failed: [(503, 9)].into(),
+            unanswered: 1,
+            ..Signalling::default()
+        };
+        let direction = Direction { loss_percent: 2.0, delay_p99_ms: 30.0, ..Direction::default() };
+        let directions = vec![direction];
+        Report { caller: Some(caller), directions, ..Report::default() }
+    }
+
+    #[test]
+    fn each_threshold_stands_alone() {
+        let report = report();
+        let lines = [
+            ("", 0),
+            ("--min-answered 95", 1),
+            ("--min-answered 90", 0),
+            ("--max-failed 9", 1),
+            ("--max-failed 10", 0),
+            ("--max-loss 1", 1),
+            ("--max-loss 2", 0),
+            ("--max-delay-p99-ms 20", 1),
+            ("--max-delay-p99-ms 40", 0),
+            ("--max-failed 0 --max-delay-p99-ms 1", 2),
+        ];
+        for (line, expected) in lines {
+            assert_eq!(missed(&args(line), &report).len(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_held_back_is_no_success() {
+        let mut report = report();
+        report.caller.as_mut().unwrap().held_back = 3;
+        assert!(missed(&args("-c 40"), &report)[0].contains("--concurrent 40"));
+    }
+
+    #[test]
+    fn the_help_shows_how_the_number_of_the_call_is_written() {
+        use clap::CommandFactory as _;
+        let help = Line::command().render_long_help().to_string();
+        assert_eq!(help.matches("{n} is the number of the call").count(), 2, "{help}");
+    }
 }

@@ -66,6 +66,8 @@ pub struct Signalling {
     pub bye_refused: BTreeMap<u16, u64>,
     pub left_standing: u64,
     pub without_sdp: u64,
+    /// Calls that left more than 50 ms after they were due, because as many as are allowed stood.
+    pub held_back: u64,
     pub reinvites: u64,
     pub options: u64,
     pub messages: u64,
@@ -125,6 +127,18 @@ impl Report {
         self.directions.iter().map(|d| d.loss_percent).fold(0.0, f64::max)
     }
 
+    /// Calls that did not come about.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.front().map_or(0, |role| role.failed.values().sum::<u64>() + role.unanswered)
+    }
+
+    /// Calls that were not placed when they were due.
+    #[must_use]
+    pub fn held_back(&self) -> u64 {
+        self.front().map_or(0, |role| role.held_back)
+    }
+
     fn front(&self) -> Option<&Signalling> {
         self.caller.as_ref().or(self.callee.as_ref())
     }
@@ -140,12 +154,11 @@ pub(crate) fn build(
     caller: Option<Outcome>,
     callee: Option<Outcome>,
     limits: Vec<String>,
-    rate: f64,
 ) -> Report {
     let mut report = Report { tool_limits: limits, ..Report::default() };
     for (name, role) in [("caller", &caller), ("callee", &callee)] {
         if let Some(role) = role {
-            own_limits(name, role, rate, &mut report.tool_limits);
+            own_limits(name, role, &mut report.tool_limits);
             report.elapsed_s = report.elapsed_s.max(seconds(role.elapsed_ns));
         }
     }
@@ -165,7 +178,7 @@ pub(crate) fn build(
 }
 
 /// What the tool itself did badly.
-fn own_limits(name: &str, role: &Outcome, rate: f64, limits: &mut Vec<String>) {
+fn own_limits(name: &str, role: &Outcome, limits: &mut Vec<String>) {
     let late = role.lateness.value_at_quantile(0.99);
     if !role.lateness.is_empty() && late > 5_000 {
         limits.push(format!(
@@ -177,8 +190,8 @@ fn own_limits(name: &str, role: &Outcome, rate: f64, limits: &mut Vec<String>) {
     if role.busy > 0.9 {
         limits.push(format!("{name}: its thread was {:.0} % busy", role.busy * 100.0));
     }
-    if role.totals.missed > (rate * 0.01).max(1.0) {
-        limits.push(format!("{name}: {:.0} calls were not placed in time", role.totals.missed));
+    if role.totals.missed > 0 {
+        limits.push(format!("{name}: {} calls were not placed in time", role.totals.missed));
     }
     let refused: u64 = role.records.iter().map(|leg| leg.send_errors).sum();
     if refused > 0 {
@@ -206,6 +219,7 @@ fn signalling(role: &Outcome) -> Signalling {
         bye_refused: totals.bye_refused.clone(),
         left_standing: totals.left_standing,
         without_sdp: totals.without_sdp,
+        held_back: totals.held_back,
         reinvites: totals.reinvites,
         options: totals.options,
         messages: totals.messages,
@@ -347,6 +361,7 @@ fn render_role(text: &mut String, name: &str, role: &Signalling) {
         ("BYE refused", role.bye_refused.values().sum()),
         ("left standing", role.left_standing),
         ("answer without SDP", role.without_sdp),
+        ("held back", role.held_back),
         ("retransmitted", role.retransmissions),
         ("retransmissions heard", role.retransmissions_heard),
         ("unreadable", role.unparsed),

@@ -80,8 +80,8 @@ pub(crate) struct Role {
     pub(crate) hasher: RandomState,
     pub(crate) live: usize,
     pub(crate) serial: u64,
-    pub(crate) credit: f64,
-    pub(crate) placed_until: u64,
+    /// Calls that are due wait for others to end.
+    pub(crate) is_held: bool,
     pub(crate) contact: Vec<u8>,
     /// Where messages are written before they are sent and kept.
     pub(crate) room: agent::Room,
@@ -145,8 +145,7 @@ impl Role {
             hasher: RandomState::new(),
             live: 0,
             serial: 0,
-            credit: 1.0,
-            placed_until: now,
+            is_held: false,
             contact,
             room: agent::Room::new(SIP_BYTES_MAX),
             tag,
@@ -166,7 +165,6 @@ impl Role {
         let mut fired: Vec<Fired> = Vec::with_capacity(1_024);
         let mut events: Vec<epoll::Event> = Vec::with_capacity(512);
         self.started = mono();
-        self.placed_until = self.started;
         let cpu = thread_cpu();
         loop {
             self.now = mono();
@@ -245,13 +243,7 @@ impl Role {
     }
 
     fn next_call(&self) -> u64 {
-        if self.plan.rate <= 0.0 {
-            return self.now;
-        }
-        let missing = (1.0 - self.credit).max(0.0) / self.plan.rate * 1e9;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-        let wait = missing.clamp(0.0, 1e9) as u64;
-        self.placed_until + wait.max(20_000)
+        self.due().max(self.now)
     }
 
     fn read_sip(&mut self, inbox: &mut Inbox) {

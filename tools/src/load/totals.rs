@@ -32,9 +32,9 @@ pub(crate) struct Totals {
     pub(crate) unparsed: u64,
     pub(crate) unknown_dialog: u64,
     /// Calls not placed because as many stood as were allowed.
-    pub(crate) held_back: f64,
+    pub(crate) held_back: u64,
     /// Calls not placed because this tool was late.
-    pub(crate) missed: f64,
+    pub(crate) missed: u64,
     pub(crate) talk_ns: u128,
     /// Talk time with each call rounded up to the second.
     pub(crate) talk_s_ceil: u64,
@@ -67,8 +67,8 @@ impl Totals {
             retransmissions_heard: 0,
             unparsed: 0,
             unknown_dialog: 0,
-            held_back: 0.0,
-            missed: 0.0,
+            held_back: 0,
+            missed: 0,
             talk_ns: 0,
             talk_s_ceil: 0,
             setup_us: histogram()?,
