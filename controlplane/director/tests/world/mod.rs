@@ -91,6 +91,8 @@ pub(crate) struct Store {
     pub(crate) alerts: Vec<Alert>,
     pub(crate) dead: Vec<DeadLetter>,
     pub(crate) scripts: BTreeMap<CallId, director::port::ScriptLog>,
+    /// Every state that was written, in order.
+    pub(crate) states: Vec<Vec<u8>>,
     pub(crate) writes: usize,
     /// Bytes of the largest write.
     pub(crate) largest: usize,
@@ -683,6 +685,7 @@ impl Store {
             Record::Alert(alert) => self.alerts.push(*alert),
             Record::DeadLetter(letter) => self.dead.push(*letter),
             Record::Script(log) => {
+                self.states.extend(log.state.clone());
                 self.scripts.insert(log.call, log);
             }
             Record::Put(_) | Record::Delete(_) => {}
