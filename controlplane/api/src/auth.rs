@@ -4,9 +4,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use director::model::{Account, AccountSid, AccountStatus};
-use director::port::{Entity, EntityKey};
 use http::{HeaderMap, header};
+use model::port::{Entity, EntityKey};
+use model::{Account, AccountSid, AccountStatus};
 
 use crate::backend::{Backend, Login};
 use crate::problem::Problem;

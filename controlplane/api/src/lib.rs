@@ -15,4 +15,4 @@ pub mod webhook;
 pub use backend::Backend;
 pub use problem::Problem;
 pub use server::{Options, router, serve};
-pub use webhook::{Policy, WebhookClient};
+pub use webhook::WebhookClient;

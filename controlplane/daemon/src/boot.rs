@@ -9,11 +9,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::{Options, Policy, WebhookClient};
+use api::{Options, WebhookClient};
 use base::Mono;
 use clap::Parser;
 use director::Director;
-use director::port::{Entity, Record, StoreWrite};
+use model::address::webhook::Policy;
+use model::port::{Entity, Record, StoreWrite};
 use rustix::fs::{FlockOperation, Mode, flock};
 use store::journal::SEGMENT_BYTES;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use api::backend::{EntityKind, EntityQuery, Listed, Login};
-use director::model::{Account, AccountSid, KeySid};
-use director::port::{Entity, EntityKey, Record};
-use director::{Book, Settings};
+use api::backend::Login;
+use director::Settings;
+use model::port::{Entity, EntityKey, Record};
+use model::query::{EntityKind, EntityQuery, Listed};
+use model::{Account, AccountSid, Book, KeySid};
 use wire::table::Admission;
 
 use crate::plan;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use director::model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
-use director::port::Entity;
 use director::{Limits, Settings};
+use model::port::Entity;
+use model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
 use wire::config::Config;
 use wire::table::{Admission, Network, Place, PlaceKind, StaticRoute, Table};
 
@@ -207,7 +207,7 @@ pub fn admission<'e>(
 
 #[cfg(test)]
 mod tests {
-    use director::model::{AccountSid, PhoneNumber};
+    use model::{AccountSid, PhoneNumber};
 
     use super::*;
 

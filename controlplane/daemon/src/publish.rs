@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base::Mono;
 use director::Settings;
-use director::port::{Entity, EntityKey, Record};
+use model::port::{Entity, EntityKey, Record};
 use wire::table::{self, Table};
 
 use crate::clock;

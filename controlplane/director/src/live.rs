@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use base::{CallId, LegId, Mono, ShardId, Wall};
+use model::port::{ApiId, HttpId};
+use model::{CallRow, CallStatus, Hook, Method, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
-use crate::model::{CallRow, CallStatus, Hook, Method, StatusHook};
-use crate::port::{ApiId, HttpId};
 use crate::script::{Script, Wait};
 
 /// One leg's call.

@@ -8,8 +8,8 @@ mod world;
 
 use std::path::PathBuf;
 
-use director::model::{CallEvent, CallRow, Events, Hook, StatusHook};
-use director::port::{ApiRequest, CreateCall, HttpKind, HttpRequest, Instructions, ScriptLog};
+use model::port::{ApiRequest, CreateCall, HttpKind, HttpRequest, Instructions, ScriptLog};
+use model::{CallEvent, CallRow, Events, Hook, StatusHook};
 use serde::Deserialize;
 use serde_json::Value;
 use world::{Answer, World, status, xml};

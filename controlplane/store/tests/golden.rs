@@ -8,17 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::{CallId, LegId, Wall};
-use director::model::{
+use model::port::{Entity, Record, ScriptLog, StoreId, StoreWrite};
+use model::{
     Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
     Application, ApplicationSid, CallDirection, CallRow, CallStatus, Cause, Cdr, Currency,
     DeadLetter, Direction, DomainSid, Events, Hook, KeySid, LedgerEntry, Method, Nanos, NumberSid,
     OutboundRoute, Party, PhoneNumber, Price, PriceUnit, RouteSid, Service, SipDomain, StatusHook,
     UsageKey, UsageRow, VoiceConfig,
 };
-use director::port::{Entity, Record, ScriptLog, StoreId, StoreWrite};
 use store::{Sqlite, Store as _, Vault};
 
 const ACCOUNT: AccountSid = AccountSid(0xac);
+const LEG: LegId = LegId(0xff00_0001_0000_0002);
 const CALL: CallId = CallId(0xca11 << 100);
 const AT: Wall = Wall(1_800_000_000_000_000);
 
@@ -32,8 +33,8 @@ fn config() -> VoiceConfig {
     }
 }
 
-/// One of each kind, in the order of their kinds.
-fn entities() -> Vec<Entity> {
+/// One of each kind that tenants have, in the order of their kinds.
+fn things() -> Vec<Entity> {
     let (date_created, date_updated) = (AT, Wall(AT.0 + 1));
     let account = ACCOUNT;
     let friendly_name = "Name".to_owned();
@@ -81,24 +82,30 @@ fn entities() -> Vec<Entity> {
             sid: DomainSid(5),
             account,
             domain_name: "demo.test".to_owned(),
-            friendly_name: friendly_name.clone(),
+            friendly_name,
             config: VoiceConfig::default(),
             application: None,
             sources,
             date_created,
             date_updated,
         }),
+    ]
+}
+
+/// What the operator has beside them.
+fn rates() -> Vec<Entity> {
+    vec![
         Entity::Route(OutboundRoute {
             sid: RouteSid(6),
-            account: Some(account),
-            friendly_name,
+            account: Some(ACCOUNT),
+            friendly_name: "Name".to_owned(),
             prefix: "+1".to_owned(),
             strip: 2,
             prepend: "00".to_owned(),
             targets: vec!["192.0.2.9:5060".to_owned()],
             host: "carrier.test".to_owned(),
-            date_created,
-            date_updated,
+            date_created: AT,
+            date_updated: Wall(AT.0 + 1),
         }),
         Entity::Price(Price {
             account: None,
@@ -110,6 +117,10 @@ fn entities() -> Vec<Entity> {
             increment_s: 6,
         }),
     ]
+}
+
+fn entities() -> Vec<Entity> {
+    [things(), rates()].concat()
 }
 
 fn call() -> CallRow {
@@ -138,19 +149,11 @@ fn call() -> CallRow {
     }
 }
 
-/// What happened: every kind of record but what is configured.
-fn facts() -> Vec<(&'static str, Record)> {
-    let key = UsageKey {
+fn cdr() -> Cdr {
+    Cdr {
         node: 1,
         epoch: 9,
-        leg: LegId(0xff00_0001_0000_0002),
-        service: Service::SipIngress,
-        segment: 1,
-    };
-    let cdr = Cdr {
-        node: 1,
-        epoch: 9,
-        leg: key.leg,
+        leg: LEG,
         call: CALL,
         parent: None,
         account: Some(ACCOUNT),
@@ -168,7 +171,26 @@ fn facts() -> Vec<(&'static str, Record)> {
         reason: Some("why".to_owned()),
         media: None,
         price: Some(Nanos(-5)),
-    };
+    }
+}
+
+fn letter() -> DeadLetter {
+    DeadLetter {
+        account: ACCOUNT,
+        call: CALL,
+        at: AT,
+        idempotency_token: "token".to_owned(),
+        url: "https://app.example/status".to_owned(),
+        method: Method::Post,
+        params: vec![("CallSid".to_owned(), "CA".to_owned())],
+        attempts: 14,
+        error: "timeout".to_owned(),
+    }
+}
+
+/// What happened: every kind of record but what is configured.
+fn facts() -> Vec<(&'static str, Record)> {
+    let key = UsageKey { node: 1, epoch: 9, leg: LEG, service: Service::SipIngress, segment: 1 };
     let usage = UsageRow {
         key,
         account: Some(ACCOUNT),
@@ -196,25 +218,14 @@ fn facts() -> Vec<(&'static str, Record)> {
         url: Some("https://app.example/voice".to_owned()),
         method: Some(Method::Post),
     };
-    let letter = DeadLetter {
-        account: ACCOUNT,
-        call: CALL,
-        at: AT,
-        idempotency_token: "token".to_owned(),
-        url: "https://app.example/status".to_owned(),
-        method: Method::Post,
-        params: vec![("CallSid".to_owned(), "CA".to_owned())],
-        attempts: 14,
-        error: "timeout".to_owned(),
-    };
     vec![
         ("call", Record::Call(Box::new(call()))),
         ("call-if-absent", Record::CallIfAbsent(Box::new(call()))),
-        ("cdr", Record::Cdr(Box::new(cdr))),
+        ("cdr", Record::Cdr(Box::new(cdr()))),
         ("usage", Record::Usage(usage)),
         ("ledger", Record::Ledger(ledger)),
         ("alert", Record::Alert(Box::new(alert))),
-        ("dead-letter", Record::DeadLetter(Box::new(letter))),
+        ("dead-letter", Record::DeadLetter(Box::new(letter()))),
         ("script", Record::Script(ScriptLog { call: CALL, state: Some(b"{}".to_vec()) })),
         ("script-end", Record::Script(ScriptLog { call: CALL, state: None })),
     ]

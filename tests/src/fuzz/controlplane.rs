@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
-use director::model::{
-    Account, AccountSid, AccountStatus, Hook, Method, NumberSid, PhoneNumber, VoiceConfig,
-};
-use director::port::{
+use director::{Director, Settings};
+use model::port::{
     ApiCall, ApiId, ApiRequest, CreateCall, HttpAnswer, HttpError, HttpKind, HttpReply,
     Instructions, Output, OwnedCommand, Resolved,
 };
-use director::{Book, Director, Settings};
+use model::{
+    Account, AccountSid, AccountStatus, Book, Hook, Method, NumberSid, PhoneNumber, VoiceConfig,
+};
 use wire::Event;
 
 use super::picture;

@@ -6,12 +6,12 @@
 use std::net::IpAddr;
 
 use base::Wall;
-use director::model::{DomainSid, Network, SipDomain};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::{EntityKind, EntityQuery, Seek, Window};
+use model::{DomainSid, Network, SipDomain};
 use serde_json::{Value, json};
 
 use super::{Verb, date, owned, put, read};
-use crate::backend::{EntityKind, EntityQuery, Seek, Window};
 use crate::date::DAY_S;
 use crate::page::{SIZE_MAX, whole};
 use crate::problem::Problem;

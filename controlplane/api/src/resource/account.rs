@@ -1,13 +1,13 @@
 //! Accounts: the login's own and its sub-accounts.
 
-use director::model::{Account, AccountSid, AccountStatus, Secret};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::EntityKind;
+use model::{Account, AccountSid, AccountStatus, Secret};
 use serde_json::{Value, json};
 
 use super::{
     date, friendly_name, list_entities, put, random_secret, random_sid, read, subresources,
 };
-use crate::backend::EntityKind;
 use crate::problem::Problem;
 use crate::server::{Context, Outcome, Reply};
 
@@ -57,7 +57,7 @@ async fn create(context: &Context<'_>) -> Outcome {
         auth_token: Secret(random_secret()?),
         friendly_name: friendly_name(context)?
             .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| format!("SubAccount Created at {}", director::stamp::rfc3339(now))),
+            .unwrap_or_else(|| format!("SubAccount Created at {}", model::stamp::rfc3339(now))),
         status: AccountStatus::Active,
         parent: parent.sid,
         date_created: now,

@@ -1,11 +1,11 @@
 //! Applications: voice configurations that numbers, domains and calls refer to by sid.
 
-use director::model::{Application, ApplicationSid};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::EntityKind;
+use model::{Application, ApplicationSid};
 use serde_json::{Value, json};
 
 use super::{Verb, date, delete, friendly_name, list_entities, owned, put, random_sid, voice};
-use crate::backend::EntityKind;
 use crate::problem::Problem;
 use crate::server::{Context, Outcome, Reply};
 

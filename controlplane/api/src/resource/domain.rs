@@ -1,15 +1,15 @@
 //! SIP domains: which application answers for `sip:anything@domain`, and from where calls are
 //! taken.
 
-use director::model::{DomainSid, Network, SipDomain};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::EntityKind;
+use model::{DomainSid, Network, SipDomain};
 use serde_json::{Value, json};
 
 use super::{
     Verb, access, application, date, delete, friendly_name, list_entities, owned, put, random_sid,
     refuse, subresources, voice,
 };
-use crate::backend::EntityKind;
 use crate::form::printable;
 use crate::problem::Problem;
 use crate::server::{Context, Outcome, Reply};

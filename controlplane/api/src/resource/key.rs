@@ -1,14 +1,14 @@
 //! API keys. A key's secret is shown once, in the answer to its creation.
 
-use director::model::{ApiKey, KeySid, Secret};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::EntityKind;
+use model::{ApiKey, KeySid, Secret};
 use serde_json::{Value, json};
 
 use super::account::no_keys;
 use super::{
     Verb, date, delete, friendly_name, list_entities, owned, put, random_secret, random_sid,
 };
-use crate::backend::EntityKind;
 use crate::problem::Problem;
 use crate::server::{Context, Outcome, Reply};
 

@@ -13,13 +13,13 @@ mod usage;
 mod voice;
 
 use base::{CallId, Wall};
-use director::model::AccountStatus;
-use director::port::{ApiDone, ApiRequest, Entity, EntityKey};
-use director::stamp::rfc2822;
 use http::Method;
+use model::AccountStatus;
+use model::port::{ApiDone, ApiRequest, Entity, EntityKey};
+use model::query::{EntityKind, EntityQuery};
+use model::stamp::rfc2822;
 use serde_json::{Value, json};
 
-use crate::backend::{EntityKind, EntityQuery};
 use crate::page::Asked;
 use crate::problem::Problem;
 use crate::server::{Context, Outcome, Reply, read};
@@ -89,7 +89,7 @@ async fn delete(context: &Context<'_>, key: EntityKey) -> Outcome {
 
 async fn submit(
     context: &Context<'_>,
-    account: director::model::AccountSid,
+    account: model::AccountSid,
     what: ApiRequest,
 ) -> Result<ApiDone, Problem> {
     let result = context.backend().submit(account, what).await;

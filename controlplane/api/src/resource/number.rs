@@ -1,14 +1,14 @@
 //! Incoming phone numbers: which application answers for a number.
 
-use director::model::{NumberSid, PhoneNumber};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::EntityKind;
+use model::{NumberSid, PhoneNumber};
 use serde_json::{Value, json};
 
 use super::{
     Verb, application, date, delete, friendly_name, list_entities, owned, put, random_sid, refuse,
     voice,
 };
-use crate::backend::EntityKind;
 use crate::form::printable;
 use crate::problem::Problem;
 use crate::server::{Context, Outcome, Reply};
@@ -88,7 +88,7 @@ async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Pr
 
 /// `+` and digits, or digits alone: 1-32 of them, without separators.
 fn normalised(text: &str) -> Option<String> {
-    let number = director::number(text)?;
+    let number = model::party::number(text)?;
     let digits = number.strip_prefix('+').unwrap_or(&number);
     let good = digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_digit());
     good.then_some(number)

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use base::{CallId, LegId, Now};
+use model::port::{
+    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
+    UpdateCall,
+};
+use model::{AccountSid, AccountStatus, Hook, StatusHook, party};
 use wire::event::Cause;
 
 use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::live::{Ending, Start};
-use crate::model::{AccountSid, AccountStatus, Hook, StatusHook};
-use crate::party;
-use crate::port::{
-    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
-    UpdateCall,
-};
 use crate::script::{Script, Wait};
 use crate::verb::dial::Target;
 use crate::web;
@@ -179,7 +178,7 @@ impl Director {
         };
         self.after(now, END_PATIENCE, Timer::ApiWait(id, call));
         self.end_leg(call, ending);
-        self.never_was(now, call, crate::model::CallStatus::Canceled);
+        self.never_was(now, call, model::CallStatus::Canceled);
     }
 
     fn limit(&mut self, call: CallId, remaining_ms: u32) {

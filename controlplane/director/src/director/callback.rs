@@ -15,13 +15,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use base::{CallId, Mono, Now};
+use model::port::{HttpAnswer, HttpError, HttpKind, Record};
+use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
 use crate::live::Callback;
-use crate::model::{AccountSid, CallEvent, DeadLetter, Hook};
-use crate::port::{HttpAnswer, HttpError, HttpKind, Record};
-use crate::{stamp, web};
+use crate::web;
 
 pub(super) type EndpointKey = (AccountSid, String);
 

@@ -3,17 +3,17 @@
 //! keys.
 
 use base::{CallId, LegId, Now, ShardId};
+use model::port::{ApiDone, ApiId, OwnedCommand, Record};
+use model::{
+    AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
+    UsageRow,
+};
 use wire::event::{Cause, Direction, Summary};
 use wire::{Usage, UsageKey};
 
 use super::status::{self, End};
 use super::{After, Director, Timer, Trouble};
 use crate::live::{Live, Outgoing};
-use crate::model::{
-    AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
-    UsageRow,
-};
-use crate::port::{ApiDone, ApiId, OwnedCommand, Record};
 use crate::script::Input;
 
 /// Makes of a call's number that of the alert about its end.
@@ -194,7 +194,7 @@ impl Director {
         total
     }
 
-    fn account_of(&self, summary: &Summary<'_>) -> Option<crate::model::AccountSid> {
+    fn account_of(&self, summary: &Summary<'_>) -> Option<model::AccountSid> {
         match self.calls.get(&summary.call) {
             Some(live) => Some(live.row.account),
             None => self

@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
+use model::{
+    Account, AccountSid, AccountStatus, ApiKey, Application, ApplicationSid, Book, Currency,
+    DomainSid, KeySid, NumberSid, OutboundRoute, PhoneNumber, Price, RouteSid, Secret, SipDomain,
+    VoiceConfig,
+};
 use wire::Service;
+use wire::event::Cause;
 
 use super::Director;
 use crate::live::Ending;
-use crate::model::{
-    Account, AccountSid, AccountStatus, ApiKey, Application, ApplicationSid, Currency, DomainSid,
-    KeySid, NumberSid, OutboundRoute, PhoneNumber, Price, RouteSid, Secret, SipDomain, VoiceConfig,
-};
-use crate::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
-use crate::settings::{Book, Settings};
-use wire::event::Cause;
+use crate::settings::Settings;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
@@ -175,7 +176,7 @@ impl Directory {
         let taken = |sid: Option<String>, own: String| sid.is_some_and(|sid| sid != own);
         match entity {
             Entity::PhoneNumber(it) => {
-                if crate::party::number(&it.number).as_deref() != Some(it.number.as_str()) {
+                if model::party::number(&it.number).as_deref() != Some(it.number.as_str()) {
                     return bad(21_421, format!("{:?} is not a phone number", it.number));
                 }
                 let holder = self.number(&it.number).map(|it| it.sid.to_string());
@@ -186,7 +187,7 @@ impl Directory {
             Entity::SipDomain(it) => {
                 let name = &it.domain_name;
                 let bare =
-                    crate::party::host_and_port(name).is_some_and(|(_, port)| port.is_none());
+                    model::party::host_and_port(name).is_some_and(|(_, port)| port.is_none());
                 if !bare || *name != name.to_ascii_lowercase() {
                     return bad(21_232, format!("{name:?} is not a host name in lower case"));
                 }
@@ -200,7 +201,7 @@ impl Directory {
                 }
             }
             Entity::Route(it) => {
-                let fine = |target: &String| crate::party::host_and_port(target).is_some();
+                let fine = |target: &String| model::party::host_and_port(target).is_some();
                 if it.targets.is_empty() || it.targets.len() > 4 || !it.targets.iter().all(fine) {
                     return bad(20_001, "a route has 1 to 4 targets, host or host:port".to_owned());
                 }

@@ -1,11 +1,11 @@
 //! What shards tell. Every event may come again after a restart; each is taken once.
 
 use base::{CallId, LegId, Now, ShardId, Wall};
+use model::{CallEvent, CallStatus};
 use wire::Event;
 
 use super::Director;
 use super::incoming::Refused;
-use crate::model::{CallEvent, CallStatus};
 use crate::script::Input;
 
 impl Director {

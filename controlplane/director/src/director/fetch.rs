@@ -3,12 +3,12 @@
 //! log, so that a successor sends it again with the same token.
 
 use base::{CallId, Mono, Now};
+use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
+use model::{CallStatus, Hook};
 
 use super::callback::EndpointKey;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
 use crate::live::{Live, Telling};
-use crate::model::{CallStatus, Hook};
-use crate::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use crate::script::{Fetch, Script, Wait};
 use crate::web::{self, Policy};
 
@@ -147,7 +147,7 @@ impl Director {
         self.http.insert(id, InFlight { call, purpose, guard });
         let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
         let auth_token = self.directory.auth_token(account);
-        self.effects.push(crate::port::Output::Http(HttpRequest {
+        self.effects.push(model::port::Output::Http(HttpRequest {
             id,
             account,
             auth_token,

@@ -5,17 +5,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use base::{CallId, Now, ShardId, Wall};
+use model::port::OwnedCommand;
+use model::{
+    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid,
+    VoiceConfig, party,
+};
 use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
 
 use super::status::told_of;
 use super::{Bucket, Director, Trouble};
 use crate::live::{Facts, Live, Volatile};
-use crate::model::{
-    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
-};
-use crate::party;
-use crate::port::OwnedCommand;
 
 /// How long a call may stay unanswered while its application decides and dials.
 pub(super) const SETUP_MS: u32 = 600_000;

@@ -20,13 +20,13 @@ mod steps;
 use std::collections::{BTreeMap, VecDeque};
 
 use base::{CallId, Mono, Now, ShardId, Wall};
-
-use crate::live::Live;
-use crate::model::{AccountSid, Alert, AlertLevel, AlertSid, Method};
-use crate::port::{
+use model::port::{
     ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
     Resolved, ScriptLog, StoreId, StoreWrite, Stored,
 };
+use model::{AccountSid, Alert, AlertLevel, AlertSid, Method};
+
+use crate::live::Live;
 use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;

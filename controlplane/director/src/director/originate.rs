@@ -7,17 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{CallId, LegId, Now, ShardId};
+use model::address::target;
+use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
+use model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook, party};
 use sip::Scheme;
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
 
 use super::{Director, Timer};
 use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
-use crate::model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook};
-use crate::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
 use crate::script::Problem;
 use crate::verb::dial::{ChildSpec, Target};
-use crate::{party, target};
 
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);

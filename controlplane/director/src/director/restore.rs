@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
+use model::port::{OwnedCommand, ScriptLog};
+use model::{Book, CallStatus};
 use wire::event::Cause;
 
 use super::entity::Directory;
 use super::{ASK_PATIENCE, Director, Replay, Timer, UNSPOKEN_AFTER};
 use crate::live::{Live, Outgoing};
-use crate::model::CallStatus;
-use crate::port::{OwnedCommand, ScriptLog};
 use crate::script::{self, Wait};
-use crate::settings::{Book, Settings};
+use crate::settings::Settings;
 
 impl Director {
     /// One that goes on from what was written. Feed it the events not yet released and the closed

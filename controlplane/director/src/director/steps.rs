@@ -1,12 +1,12 @@
 //! Stepping scripts: inputs wait in the inbox, effects are applied, until nothing moves any more.
 
 use base::{CallId, Now};
+use model::port::OwnedCommand;
+use model::{CallStatus, Hook};
 use wire::event::Cause;
 
 use super::{Director, Timer, Trouble, status};
 use crate::live::Ending;
-use crate::model::{CallStatus, Hook};
-use crate::port::OwnedCommand;
 use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
 
 /// How often scripts may be stepped within one mutation, for all calls together.

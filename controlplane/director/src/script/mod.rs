@@ -12,15 +12,15 @@
 
 mod element;
 
+use base::{CallId, Wall};
+use model::{CallStatus, Hook};
 use serde::{Deserialize, Serialize};
+use wire::event::Cause;
 
-use crate::model::{CallStatus, Hook};
 use crate::rng::Rng;
 use crate::verb::dial::{ChildSpec, DialState, Outcome};
 use crate::verb::pause::PauseState;
 use crate::verb::{Step, Verb};
-use base::{CallId, Wall};
-use wire::event::Cause;
 
 pub(crate) use element::{DocumentError, Element};
 

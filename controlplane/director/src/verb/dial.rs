@@ -10,14 +10,14 @@
 //! Then `action` is asked with DialCallStatus, or the next verb begins.
 
 use base::CallId;
+use model::{CallStatus, Events, Hook, Method, StatusHook, party};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
 use super::{Step, flag, method, number, unknown_attributes};
-use crate::model::{CallStatus, Events, Hook, Method, StatusHook};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Input, Problem, View, Wait};
-use crate::{party, web};
+use crate::web;
 
 const ATTRIBUTES: [&str; 6] =
     ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge"];

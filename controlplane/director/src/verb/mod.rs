@@ -7,7 +7,8 @@ pub(crate) mod pause;
 mod redirect;
 mod reject;
 
-use crate::model::{Hook, Method};
+use model::{Hook, Method};
+
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Problem, View, Wait};
 

@@ -1,7 +1,8 @@
 //! `<Redirect>`: goes on with another document.
 
+use model::{Hook, Method};
+
 use super::{Step, method, unknown_attributes};
-use crate::model::{Hook, Method};
 use crate::script::{Effect, Element, Problem};
 use crate::web;
 

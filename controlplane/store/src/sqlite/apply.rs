@@ -1,8 +1,8 @@
 //! One record to its rows, inside the writer's transaction.
 
 use base::Wall;
-use director::model::{CallRow, Cdr, Direction, LedgerEntry, Service, UsageKey, UsageRow};
-use director::port::{Entity, Record};
+use model::port::{Entity, Record};
+use model::{CallRow, Cdr, Direction, LedgerEntry, Service, UsageKey, UsageRow};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::convert::{day_of, int, json, key, text};

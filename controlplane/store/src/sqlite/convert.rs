@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use base::Wall;
-use director::port::EntityKey;
+use model::port::EntityKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

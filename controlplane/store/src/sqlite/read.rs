@@ -1,18 +1,18 @@
 //! The questions, as SQL. Every one takes a read-only connection.
 
 use base::{CallId, LegId, Wall};
-use director::Book;
-use director::model::{
-    AccountSid, Alert, AlertLevel, AlertSid, CallRow, Cdr, Currency, DeadLetter, Nanos, Secret,
-    Service, UsageKey, UsageRow,
+use model::port::{Entity, ScriptLog};
+use model::query::{AlertQuery, CallQuery, Cursor, Seek, Span, UsageDay, Window};
+use model::{
+    AccountSid, Alert, AlertLevel, AlertSid, Book, CallRow, Cdr, Currency, DeadLetter, Nanos,
+    Secret, Service, UsageKey, UsageRow,
 };
-use director::port::{Entity, ScriptLog};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::apply::{service, wall};
 use super::convert::{from_json, int, json, text, unsigned};
-use crate::query::{AlertQuery, CallQuery, Cursor, Seek, Span, Status, Sum, UsageDay, Window};
+use crate::query::{Status, Sum};
 use crate::vault::Vault;
 use crate::{StoreError, VaultError};
 

@@ -3,15 +3,15 @@
 
 use std::net::SocketAddr;
 
-use director::model::{
+use model::port::{Entity, EntityKey, Record, ScriptLog};
+use model::query::{Cursor, Seek, Window};
+use model::{
     Account, AlertLevel, ApiKey, CallStatus, Cause, Currency, Direction, LedgerEntry, Method,
     Nanos, Party, PhoneNumber, Price, PriceUnit, Secret, Service, UsageKey,
 };
-use director::port::{Entity, EntityKey, Record, ScriptLog};
 
 use super::*;
 use crate::entry;
-use crate::query::{Cursor, Seek, Window};
 
 const ACCOUNT: AccountSid = AccountSid(1);
 const DAY: u64 = 86_400_000_000;

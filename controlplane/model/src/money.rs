@@ -9,7 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::{Service, UsageKey};
 
-use super::sid::AccountSid;
+use crate::sid::AccountSid;
 
 /// 10^-9 of a currency unit.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

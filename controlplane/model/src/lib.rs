@@ -1,12 +1,24 @@
-//! What the controlplane knows: tenants and their configuration, calls, usage, money. Plain values,
-//! written to and read from the store as they are (serde; no skipped or flattened fields, so that
-//! binary encodings work too). Times are [`base::Wall`], UTC microseconds.
+//! What the controlplane knows, and what its parts say to each other: tenants and their
+//! configuration, calls, usage, money, alerts ([`port`]: the director's inputs and outputs, among
+//! them what is written; [`query`]: what can be asked of what was written). Values and rules about
+//! values: no clock, no socket, no thread, no file.
+//!
+//! Rows and configuration are written to and read from the store as they are (serde; no skipped or
+//! flattened fields, so that binary encodings work too). Times are [`base::Wall`], UTC
+//! microseconds.
+#![forbid(unsafe_code)]
 
 mod account;
+pub mod address;
 mod alert;
+mod book;
 mod call;
 mod money;
+pub mod party;
+pub mod port;
+pub mod query;
 mod sid;
+pub mod stamp;
 mod usage;
 
 pub use account::{
@@ -14,6 +26,7 @@ pub use account::{
     SipDomain, VoiceConfig,
 };
 pub use alert::{Alert, AlertLevel, DeadLetter};
+pub use book::Book;
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
 pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceUnit};
 pub use sid::{

@@ -4,7 +4,7 @@
 use base::CallId;
 
 use super::store::{Entity, EntityKey};
-use crate::model::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
+use crate::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
 
 /// Made by the API; echoed in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,8 @@ use base::Wall;
 use serde::{Deserialize, Serialize};
 use wire::table::Network;
 
-use super::call::{Hook, StatusHook};
-use super::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, RouteSid};
+use crate::call::{Hook, StatusHook};
+use crate::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, RouteSid};
 
 /// Text that must not reach logs: its `Debug` says nothing.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use base::CallId;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
+use crate::{
     Account, AccountSid, Alert, ApiKey, Application, ApplicationSid, CallRow, Cdr, DeadLetter,
     DomainSid, KeySid, LedgerEntry, NumberSid, OutboundRoute, PhoneNumber, Price, RouteSid,
     SipDomain, UsageRow,
@@ -83,7 +83,7 @@ pub type Stored = Result<(), String>;
 impl Record {
     /// About how many bytes it is when written; rather too many than too few.
     #[must_use]
-    pub(crate) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         let pairs = |pairs: &[(String, String)]| -> usize {
             pairs.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
         };
