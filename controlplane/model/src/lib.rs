@@ -11,12 +11,13 @@
 mod account;
 pub mod address;
 mod alert;
-mod book;
 mod call;
+mod directory;
 mod money;
 pub mod party;
 pub mod port;
 pub mod query;
+mod resource;
 mod sid;
 pub mod stamp;
 mod usage;
@@ -26,9 +27,10 @@ pub use account::{
     SipDomain, VoiceConfig,
 };
 pub use alert::{Alert, AlertLevel, DeadLetter};
-pub use book::Book;
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
-pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceUnit};
+pub use directory::Directory;
+pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUnit};
+pub use resource::{Book, EntityKind, Resource};
 pub use sid::{
     AccountSid, AlertSid, ApplicationSid, BadSid, DomainSid, KeySid, NumberSid, RouteSid,
 };

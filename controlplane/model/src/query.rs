@@ -4,7 +4,9 @@
 use base::{CallId, Wall};
 
 use crate::port::Entity;
-use crate::{AccountSid, Alert, AlertLevel, CallRow, CallStatus, Currency, Nanos, Service};
+use crate::{
+    AccountSid, Alert, AlertLevel, CallRow, CallStatus, Currency, EntityKind, Nanos, Service,
+};
 
 /// A place in a list that is ordered newest first: by moment, then by sid's number, both
 /// descending.
@@ -32,17 +34,6 @@ pub struct Window {
     pub seek: Seek,
     /// 1-1,001
     pub limit: usize,
-}
-
-/// A kind of [`Entity`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EntityKind {
-    /// The account itself and its sub-accounts.
-    Account,
-    ApiKey,
-    Application,
-    PhoneNumber,
-    SipDomain,
 }
 
 /// A page of configured things.
@@ -142,19 +133,12 @@ impl EntityQuery {
     /// What the query asks for besides kind, account and window.
     #[must_use]
     pub fn matches(&self, entity: &Entity) -> bool {
-        let name = match entity {
-            Entity::Account(it) => &it.friendly_name,
-            Entity::ApiKey(it) => &it.friendly_name,
-            Entity::Application(it) => &it.friendly_name,
-            Entity::PhoneNumber(it) => &it.friendly_name,
-            Entity::SipDomain(it) => &it.friendly_name,
-            Entity::Route(_) | Entity::Price(_) => return false,
-        };
         let part = match (&self.number_part, entity) {
             (Some(part), Entity::PhoneNumber(it)) => it.number.contains(part.as_str()),
             (part, _) => part.is_none(),
         };
-        part && self.friendly_name.as_ref().is_none_or(|wanted| wanted == name)
+        let wanted = self.friendly_name.as_deref();
+        part && wanted.is_none_or(|wanted| entity.friendly_name() == Some(wanted))
     }
 }
 
@@ -196,21 +180,6 @@ impl Listed for CallRow {
 
 impl Listed for Alert {
     fn cursor(&self) -> Cursor {
-        Cursor { at: self.at, id: self.sid.0 }
-    }
-}
-
-impl Listed for Entity {
-    fn cursor(&self) -> Cursor {
-        let (at, id) = match self {
-            Self::Account(it) => (it.date_created, it.sid.0),
-            Self::ApiKey(it) => (it.date_created, it.sid.0),
-            Self::Application(it) => (it.date_created, it.sid.0),
-            Self::PhoneNumber(it) => (it.date_created, it.sid.0),
-            Self::SipDomain(it) => (it.date_created, it.sid.0),
-            Self::Route(it) => (it.date_created, it.sid.0),
-            Self::Price(_) => (Wall(0), 0),
-        };
-        Cursor { at, id }
+        Cursor { at: self.at, id: self.sid.number() }
     }
 }

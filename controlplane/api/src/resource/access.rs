@@ -7,11 +7,11 @@ use std::net::IpAddr;
 
 use base::Wall;
 use model::port::{Entity, EntityKey};
-use model::query::{EntityKind, EntityQuery, Seek, Window};
-use model::{DomainSid, Network, SipDomain};
+use model::query::{EntityQuery, Seek, Window};
+use model::{DomainSid, EntityKind, Network, SipDomain};
 use serde_json::{Value, json};
 
-use super::{Verb, date, owned, put, read};
+use super::{Verb, date, owned, put_entity, read};
 use crate::date::DAY_S;
 use crate::page::{SIZE_MAX, whole};
 use crate::problem::Problem;
@@ -184,7 +184,7 @@ impl Owner {
             Entity::SipDomain(domain) => domain.date_updated = now,
             _ => {}
         }
-        Self::new(put(context, self.entity, false).await?).ok_or_else(Problem::internal)
+        Self::new(put_entity(context, self.entity, false).await?).ok_or_else(Problem::internal)
     }
 
     fn facts(&self) -> (&str, Wall, Wall) {

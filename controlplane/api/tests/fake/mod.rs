@@ -12,10 +12,10 @@ use model::port::{
     ApiDone, ApiError, ApiRequest, ApiResult, CreateCall, Entity, EntityKey, Instructions,
     UpdateCall,
 };
-use model::query::{AlertQuery, CallQuery, EntityKind, EntityQuery, Listed as _, UsageDay};
+use model::query::{AlertQuery, CallQuery, EntityQuery, Listed as _, UsageDay};
 use model::{
     Account, AccountSid, Alert, AlertLevel, AlertSid, CallDirection, CallRow, CallStatus, Cause,
-    Cdr, Currency, Direction, KeySid, Nanos, Party, Secret, Service, UsageRow,
+    Cdr, Currency, Direction, EntityKind, KeySid, Nanos, Party, Secret, Service, UsageRow,
 };
 
 /// 2026-11-22T10:00:00Z

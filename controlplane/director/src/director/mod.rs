@@ -20,20 +20,18 @@ mod steps;
 use std::collections::{BTreeMap, VecDeque};
 
 use base::{CallId, Mono, Now, ShardId, Wall};
+use callback::{Endpoint, EndpointKey};
+use fetch::InFlight;
 use model::port::{
     ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
     Resolved, ScriptLog, StoreId, StoreWrite, Stored,
 };
-use model::{AccountSid, Alert, AlertLevel, AlertSid, Method};
+use model::{AccountSid, Alert, AlertLevel, AlertSid, Directory, Method};
 
 use crate::live::Live;
 use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;
-
-use callback::{Endpoint, EndpointKey};
-use entity::Directory;
-use fetch::InFlight;
 
 /// The controlplane as one value.
 #[derive(Debug)]

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
 use model::port::{OwnedCommand, ScriptLog};
-use model::{Book, CallStatus};
+use model::{Book, CallStatus, Directory};
 use wire::event::Cause;
 
-use super::entity::Directory;
 use super::{ASK_PATIENCE, Director, Replay, Timer, UNSPOKEN_AFTER};
 use crate::live::{Live, Outgoing};
 use crate::script::{self, Wait};

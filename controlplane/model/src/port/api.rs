@@ -3,7 +3,7 @@
 
 use base::CallId;
 
-use super::store::{Entity, EntityKey};
+use super::{Entity, EntityKey};
 use crate::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
 
 /// Made by the API; echoed in the reply.

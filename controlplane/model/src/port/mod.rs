@@ -6,12 +6,13 @@ mod command;
 mod http;
 mod store;
 
+pub use crate::resource::{Entity, EntityKey};
 pub use api::{
     ApiCall, ApiDone, ApiError, ApiId, ApiRequest, ApiResult, CreateCall, Instructions, UpdateCall,
 };
 pub use command::{OwnedCommand, OwnedOriginate};
 pub use http::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
-pub use store::{Entity, EntityKey, Record, ScriptLog, StoreId, StoreWrite, Stored};
+pub use store::{Record, ScriptLog, StoreId, StoreWrite, Stored};
 
 use std::net::SocketAddr;
 

@@ -194,11 +194,7 @@ fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), StoreError> 
 fn put(connection: &Connection, vault: &Vault, entity: &Entity) -> Result<(), StoreError> {
     let (kind, name) = key(&entity.key());
     let mut entity = entity.clone();
-    let secret = match &mut entity {
-        Entity::Account(account) => Some(core::mem::take(&mut account.auth_token)),
-        Entity::ApiKey(key) => Some(core::mem::take(&mut key.secret)),
-        _ => None,
-    };
+    let secret = entity.secret().map(core::mem::take);
     let sealed = secret.map(|secret| vault.seal(&name, secret.0.as_bytes())).transpose()?;
     connection.prepare_cached("INSERT OR REPLACE INTO entity VALUES (?, ?, ?, ?, ?)")?.execute(
         params![kind, name, entity.account().as_ref().map(text), json(&entity)?, sealed],
