@@ -9,8 +9,8 @@ use model::port::{Entity, EntityKey};
 use model::{Account, AccountSid, AccountStatus};
 
 use crate::backend::{Backend, Login};
+use crate::context::read;
 use crate::problem::Problem;
-use crate::server::read;
 
 /// The longest user name or secret that is looked at, bytes.
 const CREDENTIAL_BYTES_MAX: usize = 256;

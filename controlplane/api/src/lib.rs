@@ -4,6 +4,7 @@
 
 mod auth;
 pub mod backend;
+mod context;
 pub mod date;
 pub mod form;
 mod page;

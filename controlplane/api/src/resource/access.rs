@@ -12,11 +12,11 @@ use model::{DomainSid, EntityKind, Network, SipDomain};
 use serde_json::{Value, json};
 
 use super::{Verb, date, owned, put_entity, read};
+use crate::context::{Context, Outcome, Reply};
 use crate::date::DAY_S;
 use crate::page::{SIZE_MAX, whole};
 use crate::problem::Problem;
 use crate::resource::domain::{add_source, network};
-use crate::server::{Context, Outcome, Reply};
 
 /// What has a list: it and the list's number.
 struct Owner {

@@ -5,8 +5,8 @@ use model::{Account, AccountSid, AccountStatus, Secret};
 use serde_json::{Value, json};
 
 use super::{date, friendly_name, put, random_secret, random_sid, read, subresources};
+use crate::context::{Context, Outcome, Reply};
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// `/2010-04-01/Accounts`
 pub(super) async fn list(context: &Context<'_>) -> Outcome {

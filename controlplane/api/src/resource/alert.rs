@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::call::span;
 use super::{date, read};
+use crate::context::{Context, Outcome, Reply};
 use crate::page::Asked;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// The account's notifications, or those of one call.
 pub(super) async fn handle(context: &Context<'_>, call: Option<CallId>, rest: &[&str]) -> Outcome {

@@ -4,8 +4,8 @@ use model::{Application, ApplicationSid};
 use serde_json::{Value, json};
 
 use super::{Verb, date, delete, fetch, friendly_name, list, put, random_sid, voice};
+use crate::context::{Context, Outcome, Reply};
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     match Verb::of(context, rest)? {

@@ -8,11 +8,11 @@ use model::{AccountSid, CallRow, CallStatus, Hook, StatusHook};
 use serde_json::{Value, json};
 
 use super::{Verb, alert, call_sid, date, date_or_null, refuse, submit, subresources, voice};
+use crate::context::{Context, Outcome, Reply, read};
 use crate::date::parse_moment;
 use crate::form::{Form, printable};
 use crate::page::Asked;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply, read};
 
 /// Longest `To` and `From`, bytes.
 const ADDRESS_BYTES_MAX: usize = 255;

@@ -8,9 +8,9 @@ use super::{
     Verb, access, application, date, delete, fetch, friendly_name, list, put, random_sid, refuse,
     subresources, voice,
 };
+use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// What a domain could do elsewhere and cannot here yet.
 const UNSUPPORTED: [&str; 5] =

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::account::no_keys;
 use super::{Verb, date, delete, fetch, friendly_name, list, put, random_secret, random_sid};
-use crate::server::{Context, Outcome, Reply};
+use crate::context::{Context, Outcome, Reply};
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     no_keys(context)?;

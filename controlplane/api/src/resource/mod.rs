@@ -22,9 +22,9 @@ use model::stamp::rfc2822;
 use model::{AccountSid, AccountStatus, Resource};
 use serde_json::{Value, json};
 
+use crate::context::{Context, Outcome, Reply, read};
 use crate::page::Asked;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply, read};
 
 /// Longest friendly name, characters.
 const FRIENDLY_NAME_MAX: usize = 256;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::{
     Verb, application, date, delete, fetch, friendly_name, list, put, random_sid, refuse, voice,
 };
+use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// What a number could do elsewhere and cannot here.
 const UNSUPPORTED: [&str; 4] = ["TrunkSid", "VoiceReceiveMode", "BundleSid", "AddressSid"];

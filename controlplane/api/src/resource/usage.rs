@@ -8,10 +8,10 @@ use model::{AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Serv
 use serde_json::{Value, json};
 
 use super::{date, date_or_null, read};
+use crate::context::{Context, Outcome, Reply};
 use crate::date::Day;
 use crate::page::whole;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// Rows of one answer at most: ten years by day, five categories.
 const ROWS_MAX: usize = 20_000;
