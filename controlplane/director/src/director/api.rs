@@ -13,8 +13,8 @@ use wire::event::Cause;
 use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::live::{Ending, Start};
+use crate::script::Target;
 use crate::script::{Script, Wait};
-use crate::verb::dial::Target;
 use crate::web;
 
 /// How long an answer to `Status=completed` waits for the call's end.

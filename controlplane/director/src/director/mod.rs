@@ -355,7 +355,7 @@ impl Director {
         if std::mem::take(&mut live.volatile.row_changed) {
             self.records.push(Record::Call(Box::new(live.row.clone())));
         }
-        let done = live.is_over() && live.callbacks.is_empty() && !live.is_dialling();
+        let done = live.is_over() && live.callbacks.is_empty() && !live.outlives_its_leg();
         // A value of our own types always has a JSON form; without one the call is merely not
         // resumed.
         self.scratch.clear();

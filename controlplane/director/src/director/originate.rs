@@ -17,7 +17,7 @@ use wire::event::Cause;
 use super::{Director, Timer};
 use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
 use crate::script::Problem;
-use crate::verb::dial::{ChildSpec, Target};
+use crate::script::{ChildSpec, Target};
 
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);

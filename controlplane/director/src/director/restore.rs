@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base::{CallId, LegId, Mono, Now, Wall};
+use base::{CallId, LegId, Now};
 use model::port::{OwnedCommand, ScriptLog};
 use model::{Book, CallStatus, Directory};
 use wire::event::Cause;
@@ -158,7 +158,7 @@ impl Director {
         if live.ending.is_some() {
             return;
         }
-        let (shard, limit_ms, answered) = (live.shard, live.limit_ms, live.is_answered());
+        let answered = live.is_answered();
         let Some(script) = &live.script else {
             return;
         };
@@ -166,30 +166,14 @@ impl Director {
             Wait::Fetch(_) if live.volatile.fetch.is_none() => self.send_fetch(now, call),
             Wait::Fetch(_) | Wait::Over => {}
             Wait::Ready => self.inbox.push_back((call, script::Input::Begin)),
-            Wait::Pause(state) => match state.until() {
-                Some(until) => self.wake_script(now, call, until),
-                None if !answered => {
-                    self.command(shard, OwnedCommand::Answer { call, limit_ms });
-                }
-                None => self.inbox.push_back((call, script::Input::Answered)),
-            },
-            Wait::Dial(state) => {
-                let rings = state.rings();
-                if rings && !answered {
-                    self.command(shard, OwnedCommand::Answer { call, limit_ms });
-                }
-                if rings {
-                    self.command(shard, OwnedCommand::Ringback { call, on: true });
+            Wait::Verb(state) => {
+                let mut effects = Vec::new();
+                let missed = state.resume(answered, &mut effects);
+                self.inbox.extend(missed.map(|input| (call, input)));
+                for effect in effects {
+                    self.apply(now, call, effect);
                 }
             }
         }
-    }
-
-    fn wake_script(&mut self, now: Now, call: CallId, until: Wall) {
-        let at: Mono = Self::mono_of(now, until);
-        if let Some(live) = self.calls.get_mut(&call) {
-            live.volatile.wake = Some(at);
-        }
-        self.at(at, Timer::Script(call));
     }
 }

@@ -6,7 +6,7 @@ use wire::event::{Cause, Direction, Party, Summary};
 use wire::{Service, status};
 
 use super::Trouble;
-use crate::verb::dial::Outcome;
+use crate::script::Outcome;
 
 /// Why a leg is over, as far as its call shows it.
 #[derive(Clone, Copy, Debug)]

@@ -61,7 +61,7 @@ impl Director {
     }
 
     fn step(&mut self, now: Now, call: CallId, input: Input) {
-        let dial_targets_max = self.settings.limits.dial_targets;
+        let targets_max = self.settings.limits.dial_targets;
         let Some(live) = self.calls.get_mut(&call) else {
             return;
         };
@@ -71,7 +71,7 @@ impl Director {
             inbound: live.outgoing.is_none(),
             gone: live.is_over(),
             from: live.row.from.clone(),
-            dial_targets_max,
+            targets_max,
         };
         let Some(script) = live.script.as_mut() else {
             return;
@@ -83,7 +83,7 @@ impl Director {
         }
     }
 
-    fn apply(&mut self, now: Now, call: CallId, effect: Effect) {
+    pub(super) fn apply(&mut self, now: Now, call: CallId, effect: Effect) {
         let Some(live) = self.calls.get_mut(&call) else {
             return;
         };
@@ -207,7 +207,7 @@ impl Director {
         self.alert(now, account, trouble);
     }
 
-    /// Leaves what the script does: its dialled legs are dropped, its waits forgotten.
+    /// Leaves what the script does: the legs it made are dropped, its waits forgotten.
     pub(super) fn abandon(&mut self, now: Now, call: CallId) {
         let Some(live) = self.calls.get_mut(&call) else {
             return;
@@ -216,12 +216,9 @@ impl Director {
         let fetch = live.volatile.fetch.take();
         let mut effects = Vec::new();
         if let Some(script) = live.script.as_mut()
-            && let Wait::Dial(state) = std::mem::take(&mut script.wait)
+            && let Wait::Verb(state) = std::mem::take(&mut script.wait)
         {
-            if state.rings() {
-                effects.push(Effect::Ringback(false));
-            }
-            state.drop_all(Cause::Normal, &mut effects);
+            state.leave(&mut effects);
         }
         if let Some(id) = fetch {
             self.forget_http(id);
