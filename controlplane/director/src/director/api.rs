@@ -100,7 +100,7 @@ impl Director {
             status: create.status.or(plan.status),
         };
         self.make_leg(now, leg, way);
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.start = Some(plan.start);
             live.fallback = plan.fallback;
             let row = Box::new(live.row.clone());
@@ -144,17 +144,17 @@ impl Director {
             let seconds = bounded("TimeLimit", seconds, 1..=86_400)?;
             self.limit(call, seconds * 1_000);
         }
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return Err(missing());
         };
         if update.status.is_some() {
             live.status = update.status;
         }
-        self.touch(call);
+        live.touch();
         if let Some(plan) = plan {
             self.redirect(now, call, plan);
         }
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.touch_row(now.wall);
             let row = Box::new(live.row.clone());
             self.reply_when_stored(id, ApiDone::Call(row));
@@ -164,7 +164,7 @@ impl Director {
 
     /// Answered when the call's end is durable, or with the row as it is after [`END_PATIENCE`].
     fn end_by_api(&mut self, now: Now, id: ApiId, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         live.volatile.api_waits.push(id);
@@ -182,7 +182,7 @@ impl Director {
     }
 
     fn limit(&mut self, call: CallId, remaining_ms: u32) {
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.limit_ms = remaining_ms;
             if live.is_answered() {
                 let shard = live.shard;
@@ -193,7 +193,7 @@ impl Director {
 
     /// Leaves what runs, goes on elsewhere. A leg that is not answered yet begins there when it is.
     fn redirect(&mut self, now: Now, call: CallId, plan: Plan) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if plan.fallback.is_some() {
@@ -209,7 +209,7 @@ impl Director {
 
     /// Begins what waits to begin.
     pub(super) fn start_script(&mut self, now: Now, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         match live.start.take() {

@@ -70,7 +70,7 @@ impl Director {
 
     /// Its calls end.
     fn close_account(&mut self, account: AccountSid) {
-        let calls: Vec<_> = (self.calls.values())
+        let calls: Vec<_> = (self.calls.all())
             .filter(|live| live.row.account == account && !live.is_over())
             .map(crate::live::Live::call)
             .collect();

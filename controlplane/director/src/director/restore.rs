@@ -29,7 +29,7 @@ impl Director {
         director.recount_callbacks();
         let mut answered = Vec::new();
         for standing in &book.standing {
-            if let Some(live) = director.calls.get_mut(&standing.call)
+            if let Some(mut live) = director.calls.get_mut(&standing.call)
                 && !live.is_over()
             {
                 live.leg = standing.leg;
@@ -40,7 +40,7 @@ impl Director {
             }
         }
         let standing: BTreeSet<CallId> = book.standing.iter().map(|leg| leg.call).collect();
-        let calls: Vec<CallId> = director.calls.keys().copied().collect();
+        let calls: Vec<CallId> = director.calls.ids();
         director.replay = Some(Replay {
             since: now,
             told: now.mono,
@@ -72,9 +72,9 @@ impl Director {
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
                 }
                 if !live.is_over() {
-                    self.loads.entry(live.row.account).or_default().legs += 1;
+                    self.admission.count(live.row.account);
                 }
-                self.calls.insert(live.call(), live);
+                self.calls.insert(live);
             }
             Err(error) => {
                 let message = format!("the logged state of {} is unreadable: {error}", log.call);
@@ -145,7 +145,7 @@ impl Director {
     }
 
     fn over_too_late(&mut self, now: Now, call: CallId) {
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.reason = Some("too-late".to_owned());
         }
         self.over_without_leg(now, call, CallStatus::Failed, Cause::Internal, 0);
