@@ -1,10 +1,9 @@
 //! The director beside the shard, in one thread: events go over, commands come back, both encoded
 //! as in the rings; the application's web server answers at once and is not measured.
 
-use director::model::{Account, AccountSid, DomainSid, Hook, Secret, SipDomain, VoiceConfig};
-use director::port::{HttpAnswer, HttpKind, HttpReply, HttpRequest, Output};
-use director::settings::Book;
 use director::{Director, Settings};
+use model::port::{HttpAnswer, HttpKind, HttpReply, HttpRequest, Output};
+use model::{Account, AccountSid, Book, DomainSid, Hook, Secret, SipDomain, VoiceConfig};
 
 use crate::bed::Bed;
 use crate::cpu_nanos;

@@ -58,24 +58,55 @@ fn every_discard_and_refusal_is_named_by_a_test() {
     judge("reasons", &findings);
 }
 
+const VERBS: &str = "controlplane/director/src/verb";
+
+/// The files of the verbs, `dial` for `<Dial>`.
+fn verbs() -> Vec<String> {
+    let entries = std::fs::read_dir(source::root().join(VERBS)).expect("the verbs").flatten();
+    let stem = |path: std::path::PathBuf| {
+        path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    };
+    entries.map(|entry| stem(entry.path())).filter(|stem| stem != "mod").collect()
+}
+
+fn capital(stem: &str) -> String {
+    let (first, rest) = stem.split_at(1);
+    format!("{}{rest}", first.to_uppercase())
+}
+
 #[test]
 fn every_verb_is_named_by_a_test() {
     let tests = tests();
-    let folder = source::root().join("controlplane/director/src/verb");
     let mut findings = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("the verbs").flatten() {
-        let path = entry.path();
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if stem == "mod" {
-            continue;
-        }
-        let (first, rest) = stem.split_at(1);
-        let verb = format!("<{}{rest}", first.to_uppercase());
+    for verb in verbs() {
+        let verb = format!("<{}", capital(&verb));
         if !tests.contains(&verb) {
             findings.push(format!("{verb}>: no test runs a document with it"));
         }
     }
     judge("verbs", &findings);
+}
+
+/// A verb is a file and a line: whoever steps, restores or leaves a script does it by
+/// `Wait::Verb(state)`.
+#[test]
+fn no_verb_is_named_outside_its_folder() {
+    let mut findings = Vec::new();
+    for file in source::rust() {
+        let is_ours = file.path.starts_with("controlplane/director/src/");
+        if !is_ours || file.path.starts_with(VERBS) {
+            continue;
+        }
+        for stem in verbs() {
+            let name = capital(&stem);
+            for word in [format!("verb::{stem}"), format!("Verb::{name}"), format!("{name}State")] {
+                if source::words(&file.code, &word).next().is_some() {
+                    findings.push(format!("{}: {word}", file.path));
+                }
+            }
+        }
+    }
+    judge("verbs that are named outside controlplane/director/src/verb", &findings);
 }
 
 /// `package: test` in backticks, where `package` is a folder of tests or a crate.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use wire::config::Config;
+use config::Config;
 
 /// Arguments of `tandem check`.
 #[derive(Clone, Debug, clap::Args)]
@@ -22,14 +22,14 @@ pub struct Args {
 pub fn load(path: &Path) -> Result<Config> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
-    match wire::config_load::load(&text) {
+    match config::load(&text) {
         Ok(config) => Ok(config),
         Err(error) => bail!("{}", shown(path, &text, &error)),
     }
 }
 
 /// The fault as compilers show theirs: place, line, caret.
-fn shown(path: &Path, text: &str, error: &wire::config_load::ConfigError) -> String {
+fn shown(path: &Path, text: &str, error: &config::ConfigError) -> String {
     let Some(line) = error.line.checked_sub(1).and_then(|at| text.lines().nth(at)) else {
         return format!("{}: {}", path.display(), error.message);
     };
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_typo_is_shown_with_its_place() {
         let text = "[dataplane]\nshard = 3\n";
-        let error = wire::config_load::load(text).expect_err("unknown key");
+        let error = config::load(text).expect_err("unknown key");
         let said = shown(Path::new("t.toml"), text, &error);
         assert!(said.starts_with("t.toml:2:1:"), "{said}");
         assert!(said.contains("`shards`"), "{said}");

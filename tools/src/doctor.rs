@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use wire::capacity::Capacity;
-use wire::config::Config;
+use config::Config;
+use config::capacity::Capacity;
 
 use crate::system::{self, Finding, Level, read};
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
+use config::capacity::{Capacity, Machine, memory_bytes};
 use io_uring::{IoUring, Probe, opcode};
 use rustix::process::{Resource, getrlimit};
-use wire::capacity::{Capacity, Machine, memory_bytes};
 
 /// The oldest kernel supported: Debian 12's.
 pub const KERNEL_MIN: (u32, u32) = (6, 1);
@@ -190,7 +190,7 @@ fn has_capability(number: u32) -> bool {
 
 /// What this configuration carries on this machine.
 #[must_use]
-pub fn capacity(config: &wire::config::Config) -> Capacity {
+pub fn capacity(config: &config::Config) -> Capacity {
     let text = |path| read(path).unwrap_or_default();
     Capacity::of(
         config,

@@ -4,13 +4,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use director::model::{Account, AccountSid, AccountStatus};
-use director::port::{Entity, EntityKey};
 use http::{HeaderMap, header};
+use model::port::{Entity, EntityKey};
+use model::{Account, AccountSid, AccountStatus};
 
 use crate::backend::{Backend, Login};
+use crate::context::read;
 use crate::problem::Problem;
-use crate::server::read;
 
 /// The longest user name or secret that is looked at, bytes.
 const CREDENTIAL_BYTES_MAX: usize = 256;

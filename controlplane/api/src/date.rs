@@ -1,5 +1,5 @@
 //! Days and moments as filters name them (ISO 8601), and the arithmetic of usage periods. UTC only;
-//! proleptic Gregorian calendar. How moments are written is `director::stamp`.
+//! proleptic Gregorian calendar. How moments are written is `model::stamp`.
 
 use base::Wall;
 

@@ -4,6 +4,7 @@
 
 mod auth;
 pub mod backend;
+mod context;
 pub mod date;
 pub mod form;
 mod page;
@@ -15,4 +16,4 @@ pub mod webhook;
 pub use backend::Backend;
 pub use problem::Problem;
 pub use server::{Options, router, serve};
-pub use webhook::{Policy, WebhookClient};
+pub use webhook::WebhookClient;

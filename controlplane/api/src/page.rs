@@ -4,10 +4,10 @@
 //! counts.
 
 use base::Wall;
+use model::query::{Cursor, Listed, Seek, Window};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use crate::backend::{Cursor, Listed, Seek, Window};
 use crate::form::Form;
 use crate::problem::Problem;
 

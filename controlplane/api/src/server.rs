@@ -7,7 +7,6 @@
 //!
 //! Every refusal is a [`Problem`]; nothing that a client sends is a server error.
 
-use core::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +16,18 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use director::model::{Account, Network};
 use http::{Method, StatusCode, header};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::Value;
+use model::Network;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::auth;
-use crate::backend::{Backend, Login, Read};
+use crate::backend::Backend;
+use crate::context::{Context, Outcome, Reply, Shared};
 use crate::form::{self, FORM_BYTES_MAX, Form};
 use crate::problem::Problem;
 use crate::resource;
@@ -39,8 +38,6 @@ const CONNECTIONS_MAX: usize = 4_096;
 const READ_MAX: Duration = Duration::from_secs(10);
 /// Time for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Stripes of the lock that keeps two updates of one thing from undoing each other.
-const STRIPES: usize = 64;
 
 /// What the server is told besides its backend.
 #[derive(Clone, Debug, Default)]
@@ -49,35 +46,12 @@ pub struct Options {
     pub metrics: Vec<Network>,
 }
 
-/// Shared by all requests.
-pub(crate) struct Shared {
-    pub(crate) backend: Arc<dyn Backend>,
-    options: Options,
-    stripes: [Mutex<()>; STRIPES],
-}
-
-/// One request of 2010-04-01, authenticated, its account authorised.
-pub(crate) struct Context<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) login: &'a Login,
-    /// The account that the path names.
-    pub(crate) account: Account,
-    pub(crate) method: Method,
-    /// The path as it came, for messages and links.
-    pub(crate) path: &'a str,
-    pub(crate) form: Form,
-}
-
-/// What a resource answers.
+/// What every request meets.
 #[derive(Debug)]
-pub(crate) enum Reply {
-    Shown(Value),
-    Created(Value),
-    Deleted,
+struct Served {
+    shared: Shared,
+    options: Options,
 }
-
-/// What a resource's handler gives.
-pub(crate) type Outcome = Result<Reply, Problem>;
 
 /// Answers requests from `listener` until `stop` turns true or its sender goes; then lets the
 /// requests under way end. Runs inside a tokio runtime.
@@ -139,28 +113,27 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The routes, for servers of the caller's own. Needs [`ConnectInfo<SocketAddr>`] for `/metrics`.
 pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
-    let stripes = [const { Mutex::const_new(()) }; STRIPES];
-    let shared = Arc::new(Shared { backend, options, stripes });
+    let served = Arc::new(Served { shared: Shared::new(backend), options });
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(answer)
-        .with_state(shared)
+        .with_state(served)
 }
 
 /// The operator's figures: for this machine and the networks named in the options, not for whoever
 /// a proxy on this machine speaks for.
-async fn metrics(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn metrics(State(served): State<Arc<Served>>, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
     let forwarded = forwarded.iter().any(|name| request.headers().contains_key(*name));
-    let near = peer.is_some_and(|peer| may_read_metrics(&shared.options, peer)) && !forwarded;
+    let near = peer.is_some_and(|peer| may_read_metrics(&served.options, peer)) && !forwarded;
     if !near {
         return Problem::not_found("/metrics").into_response();
     }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], shared.backend.metrics().await).into_response()
+    ([(header::CONTENT_TYPE, kind)], served.shared.backend.metrics().await).into_response()
 }
 
 fn may_read_metrics(options: &Options, peer: IpAddr) -> bool {
@@ -168,8 +141,8 @@ fn may_read_metrics(options: &Options, peer: IpAddr) -> bool {
         || options.metrics.iter().any(|network| network.contains(peer))
 }
 
-async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let outcome = timeout(ANSWER_MAX, handle(&shared, request)).await;
+async fn answer(State(served): State<Arc<Served>>, request: Request) -> Response {
+    let outcome = timeout(ANSWER_MAX, handle(&served.shared, request)).await;
     match outcome.unwrap_or_else(|_| Err(Problem::unavailable())) {
         Ok(Reply::Shown(body)) => (StatusCode::OK, axum::Json(body)).into_response(),
         Ok(Reply::Created(body)) => (StatusCode::CREATED, axum::Json(body)).into_response(),
@@ -215,41 +188,5 @@ async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {
         Ok(Ok(bytes)) => Ok(bytes.into()),
         Ok(Err(_)) => Err(form::too_large()),
         Err(_) => Err(Problem::new(408, 20_408, "Request body not received in time")),
-    }
-}
-
-/// A read's result, or 503 with the reason in the log.
-pub(crate) fn read<T>(result: Read<T>) -> Result<T, Problem> {
-    result.map_err(|unavailable| {
-        tracing::error!(%unavailable, "API read");
-        Problem::unavailable()
-    })
-}
-
-impl Context<'_> {
-    pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.shared.backend
-    }
-
-    /// `/2010-04-01/Accounts/AC…`
-    pub(crate) fn base(&self) -> String {
-        format!("/2010-04-01/Accounts/{}", self.account.sid)
-    }
-
-    pub(crate) fn not_found(&self) -> Problem {
-        Problem::not_found(self.path)
-    }
-
-    /// Held from reading a thing until its changed form is stored: updates of one account's things
-    /// do not undo each other.
-    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        let stripe = usize::try_from(self.account.sid.0 % STRIPES as u128).unwrap_or_default();
-        self.shared.stripes[stripe].lock().await
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
     }
 }

@@ -5,11 +5,11 @@ mod application;
 
 use std::sync::Arc;
 
-use api::Policy;
 use api::webhook::{BODY_BYTES_MAX, Failure, WebhookClient, signature};
 use application::{Application, Names, request};
-use director::model::{AccountSid, Method};
-use director::port::{HttpError, HttpKind};
+use model::address::webhook::Policy;
+use model::port::{HttpError, HttpKind};
+use model::{AccountSid, Method};
 use rustls::RootCertStore;
 
 fn client(per_host: usize, roots: RootCertStore) -> WebhookClient {

@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use api::Policy;
-use api::webhook::{Failure, Forbidden, WebhookClient};
+use api::webhook::{Failure, WebhookClient};
 use application::{Application, Names, request};
-use director::port::HttpError;
+use model::address::webhook::{Forbidden, Policy};
+use model::port::HttpError;
 use rustls::RootCertStore;
 
 /// Hosts as an attacker writes them; each stands for an address that the default policy refuses.
@@ -188,7 +188,7 @@ async fn a_name_that_changes_its_mind_gains_nothing() {
     client.exchange(&request(&url)).await.expect("the allowed address");
     assert_eq!(names.asked.load(Ordering::SeqCst), 1);
     let mut other = request(&url);
-    other.account = director::model::AccountSid(2);
+    other.account = model::AccountSid(2);
     assert_eq!(client.send(&other).await.result, Err(HttpError::Forbidden));
     assert_eq!((names.asked.load(Ordering::SeqCst), app.connections()), (2, 1));
 }

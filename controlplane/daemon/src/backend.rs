@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use api::backend::{
-    AlertQuery, Answer, Backend, CallQuery, EntityQuery, Login, Read, Seek, Span, Unavailable,
-    UsageDay, Window,
-};
+use api::backend::{Answer, Backend, Login, Read, Unavailable};
 use base::{CallId, Wall};
-use director::model::{AccountSid, Alert, AlertSid, CallRow, Cdr, UsageRow};
-use director::port::{ApiCall, ApiError, ApiId, ApiRequest, ApiResult, Entity, EntityKey};
+use model::port::{ApiCall, ApiError, ApiId, ApiRequest, ApiResult, Entity, EntityKey};
+use model::query::{AlertQuery, CallQuery, EntityQuery, Span, UsageDay};
+use model::{AccountSid, Alert, AlertSid, CallRow, Cdr, UsageRow};
 use store::{Store, StoreError};
 
 use crate::clock;
@@ -87,17 +85,6 @@ impl Backend for Local {
     }
 
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>> {
-        let CallQuery { account, to, from, status, parent, start, end, window } = query;
-        let query = store::CallQuery {
-            account,
-            to,
-            from,
-            status,
-            parent,
-            start: span(start),
-            end: span(end),
-            window: window_of(window),
-        };
         self.ask(move |store| store.calls(&query))
     }
 
@@ -110,10 +97,7 @@ impl Backend for Local {
     }
 
     fn usage(&self, account: AccountSid, from: Wall, to: Wall) -> Answer<'_, Read<Vec<UsageDay>>> {
-        self.ask(move |store| {
-            let days = store.usage(account, store::Span { from, to })?;
-            Ok(days.into_iter().map(usage_day).collect())
-        })
+        self.ask(move |store| store.usage(account, Span { from, to }))
     }
 
     fn alert(&self, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>> {
@@ -121,9 +105,6 @@ impl Backend for Local {
     }
 
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>> {
-        let AlertQuery { account, call, level, at, window } = query;
-        let query =
-            store::AlertQuery { account, call, level, at: span(at), window: window_of(window) };
         self.ask(move |store| store.alerts(&query))
     }
 
@@ -140,23 +121,4 @@ impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Local").finish_non_exhaustive()
     }
-}
-
-fn span(span: Span) -> store::Span {
-    store::Span { from: span.from, to: span.to }
-}
-
-fn window_of(window: Window) -> store::Window {
-    let cursor = |cursor: api::backend::Cursor| store::Cursor { at: cursor.at, id: cursor.id };
-    let seek = match window.seek {
-        Seek::First => store::Seek::First,
-        Seek::After(after) => store::Seek::After(cursor(after)),
-        Seek::Before(before) => store::Seek::Before(cursor(before)),
-    };
-    store::Window { seek, limit: window.limit }
-}
-
-fn usage_day(day: store::UsageDay) -> UsageDay {
-    let store::UsageDay { day, service, count, micros, seconds, bytes, price, currency } = day;
-    UsageDay { day, service, count, micros, seconds, bytes, price, currency }
 }

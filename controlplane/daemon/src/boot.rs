@@ -9,16 +9,17 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use api::{Options, Policy, WebhookClient};
+use api::{Options, WebhookClient};
 use base::Mono;
 use clap::Parser;
+use config::Config;
 use director::Director;
-use director::port::{Entity, Record, StoreWrite};
+use model::address::webhook::Policy;
+use model::port::{Entity, Record, StoreWrite};
 use rustix::fs::{FlockOperation, Mode, flock};
 use store::journal::SEGMENT_BYTES;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use tokio::sync::{oneshot, watch};
-use wire::config::Config;
 
 use crate::backend::Local;
 use crate::bell;
@@ -93,7 +94,7 @@ pub fn main() -> anyhow::Result<()> {
 pub fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
     let Some(path) = path else { return Ok(Config::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-    wire::config::load(&text).with_context(|| format!("{}", path.display()))
+    config::load(&text).with_context(|| format!("{}", path.display()))
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono};
-use director::port::OwnedCommand;
+use model::port::OwnedCommand;
 use store::Position;
 use wire::ring::{Consumer, Corrupt, Producer, RECORD_BYTES_MAX};
 use wire::{Cell, CellState, Command};

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use director::port::{StoreId, StoreWrite, Stored};
+use model::port::{StoreId, StoreWrite, Stored};
 use store::journal::{Medium, RECORD_BYTES_MAX};
 use store::{Folder, Journal, Position, Store, Vault, entry};
 

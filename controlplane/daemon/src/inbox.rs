@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use director::port::{ApiCall, HttpReply, Resolved};
+use model::port::{ApiCall, HttpReply, Resolved};
 
 use crate::bell::Bell;
 use crate::link::Attachment;

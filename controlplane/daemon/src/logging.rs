@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Context;
+use config::Log;
 use tracing_subscriber::EnvFilter;
-use wire::config::Log;
 
 /// Sets the process's log up, once.
 ///

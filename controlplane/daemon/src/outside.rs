@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::WebhookClient;
-use director::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve, Resolved};
 use hickory_resolver::TokioResolver;
+use model::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve, Resolved};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 

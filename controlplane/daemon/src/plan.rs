@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use director::model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
-use director::port::Entity;
+use config::Config;
 use director::{Limits, Settings};
-use wire::config::Config;
+use model::port::Entity;
+use model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
 use wire::table::{Admission, Network, Place, PlaceKind, StaticRoute, Table};
 
 /// Where things lie.
@@ -207,7 +207,7 @@ pub fn admission<'e>(
 
 #[cfg(test)]
 mod tests {
-    use director::model::{AccountSid, PhoneNumber};
+    use model::{AccountSid, PhoneNumber};
 
     use super::*;
 
@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn a_trunk_bills_the_account_it_names_or_the_first() {
         let accounts = [account(7), account(3)];
-        let config = wire::config::load(TRUNK).unwrap();
+        let config = config::load(TRUNK).unwrap();
         let routes = table(&config, &accounts).unwrap().routes;
         assert_eq!((routes[0].account, routes[0].domain.as_str()), (3, "example.com"));
         let named = format!("{TRUNK}account = \"{}\"\n", AccountSid(7));
-        let config = wire::config::load(&named).unwrap();
+        let config = config::load(&named).unwrap();
         assert_eq!(table(&config, &accounts).unwrap().routes[0].account, 7);
         let error = table(&config, &accounts[1..]).unwrap_err().to_string();
         assert!(error.contains("trunk `t`"), "{error}");
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn addresses_are_those_that_others_see() {
         let text = "[controlplane]\npublic_url = \"https://api.example.com/\"\n";
-        let config = wire::config::load(text).unwrap();
+        let config = config::load(text).unwrap();
         assert_eq!(api_base(&config), "https://api.example.com");
         assert_eq!(api_base(&Config::default()), "http://127.0.0.1:8080");
         assert_eq!(sip_address(&Config::default()).to_string(), "127.0.0.1:5060");

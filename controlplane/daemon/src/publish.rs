@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use base::Mono;
 use director::Settings;
-use director::port::{Entity, EntityKey, Record};
+use model::EntityKind;
+use model::port::Record;
 use wire::table::{self, Table};
 
 use crate::clock;
@@ -117,15 +118,11 @@ fn write(ends: &Ends, table: &Table) -> bool {
 
 /// Whether a record changes who is answered for.
 fn is_listed(record: &Record) -> bool {
-    match record {
-        Record::Put(entity) => {
-            let entity: &Entity = entity;
-            matches!(entity, Entity::Account(_) | Entity::PhoneNumber(_) | Entity::SipDomain(_))
-        }
-        Record::Delete(key) => matches!(
-            key,
-            EntityKey::Account(_) | EntityKey::PhoneNumber(_) | EntityKey::SipDomain(_)
-        ),
-        _ => false,
-    }
+    let key = match record {
+        Record::Put(entity) => entity.key(),
+        Record::Delete(key) => *key,
+        _ => return false,
+    };
+    let listed = [EntityKind::Account, EntityKind::PhoneNumber, EntityKind::SipDomain];
+    listed.contains(&key.kind())
 }

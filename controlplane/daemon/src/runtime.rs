@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use base::{CallId, Mono, Now, ShardId};
 use director::Director;
-use director::port::{ApiError, Output, OwnedCommand};
+use model::port::{ApiError, Output, OwnedCommand};
 use store::journal::Medium;
 use store::{Folder, Position};
 use wire::Event;

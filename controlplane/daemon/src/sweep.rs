@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use base::{CallId, Wall};
-use director::port::Standing;
+use model::port::Standing;
 use wire::event::{Cause, Direction, Party, Summary};
 use wire::record::{self, FIELD_BYTES_MAX, LegRecord};
 use wire::region::Region;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use base::Wall;
-use director::model::{Account, AccountSid, AccountStatus, Secret};
+use model::{Account, AccountSid, AccountStatus, Secret};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Name of the file in the runtime directory.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
-use director::model::{Account, AccountSid, CallStatus};
-use director::port::{
+use director::{Director, Settings};
+use model::port::{
     ApiCall, ApiId, ApiRequest, ApiResult, Entity, HttpRequest, Notice, Record, Resolve, StoreWrite,
 };
-use director::{Director, Settings};
+use model::{Account, AccountSid, CallStatus};
 use store::journal::{Medium, SEGMENT_BYTES};
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use wire::cell::CellWriter;
@@ -469,7 +469,7 @@ fn a_call_to_nobody_is_refused() {
 fn the_api_is_answered_when_its_write_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let (shard, mut life) = (Shard::new(), Life::begin(folder.path()));
-    let key = director::model::ApiKey { account: ACCOUNT, ..director::model::ApiKey::default() };
+    let key = model::ApiKey { account: ACCOUNT, ..model::ApiKey::default() };
     let put = ApiRequest::Put { entity: Box::new(Entity::ApiKey(key)), create: true };
     let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: put.clone() });
     life.turn(Some(ask(1)));

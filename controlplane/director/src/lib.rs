@@ -7,23 +7,17 @@
 //!
 //! `handle_*` tells it what happened at `now`, [`Director::poll_output`] drains what it wants done,
 //! and [`Director::deadline`] says when it wants to hear of time next. It holds live state only:
-//! history is the store's, and every change of a live call leaves as a [`port::StoreWrite`] before
-//! the command that depends on it, so that a successor goes on from what was written.
+//! history is the store's, and every change of a live call leaves as a [`model::port::StoreWrite`]
+//! before the command that depends on it, so that a successor goes on from what was written.
 #![forbid(unsafe_code)]
 
 mod director;
 mod live;
-pub mod model;
-mod party;
-pub mod port;
 mod rng;
 mod script;
-pub mod settings;
-pub mod stamp;
-mod target;
+mod settings;
 mod verb;
 mod web;
 
 pub use director::{Director, Stats};
-pub use party::number;
-pub use settings::{Book, Limits, Settings};
+pub use settings::{Limits, Settings};

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use base::{CallId, LegId, Mono, ShardId, Wall};
+use model::port::{ApiId, HttpId};
+use model::{CallRow, CallStatus, Hook, Method, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
-use crate::model::{CallRow, CallStatus, Hook, Method, StatusHook};
-use crate::port::{ApiId, HttpId};
 use crate::script::{Script, Wait};
 
 /// One leg's call.
@@ -150,9 +150,12 @@ impl Live {
         self.row.status.is_final()
     }
 
-    /// Its script still waits to hear what became of the legs it dialled.
-    pub(crate) fn is_dialling(&self) -> bool {
-        self.script.as_ref().is_some_and(|script| matches!(script.wait, Wait::Dial(_)))
+    /// Its script has something to wait for although its leg is over.
+    pub(crate) fn outlives_its_leg(&self) -> bool {
+        match self.script.as_ref().map(|script| &script.wait) {
+            Some(Wait::Verb(state)) => state.outlives_its_leg(),
+            _ => false,
+        }
     }
 
     /// Moves forward only.

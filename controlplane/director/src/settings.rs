@@ -2,12 +2,9 @@
 
 use std::net::IpAddr;
 
+use model::party;
 use serde::{Deserialize, Serialize};
 use wire::table::Network;
-
-use crate::model::{Account, ApiKey, Application, OutboundRoute, PhoneNumber, Price, SipDomain};
-use crate::party;
-use crate::port::{ScriptLog, Standing};
 
 /// The deployment, as the director sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,22 +52,6 @@ pub struct Limits {
     pub document_bytes: usize,
     /// Alerts per second and account; the rest are dropped, counted.
     pub alerts_per_second: u32,
-}
-
-/// Everything read from the store and the shards at start.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Book {
-    pub accounts: Vec<Account>,
-    pub api_keys: Vec<ApiKey>,
-    pub applications: Vec<Application>,
-    pub numbers: Vec<PhoneNumber>,
-    pub domains: Vec<SipDomain>,
-    pub routes: Vec<OutboundRoute>,
-    pub prices: Vec<Price>,
-    /// The last state of every call that has not been ended in the log.
-    pub scripts: Vec<ScriptLog>,
-    /// Legs with an open cell.
-    pub standing: Vec<Standing>,
 }
 
 impl Settings {

@@ -1,6 +1,8 @@
 //! URLs of applications: joining relative ones, and the connection overrides in their fragment
 //! (`#rc=2&rp=5xx,ct&ct=2000&rt=5000&tt=10000`). The fragment is neither sent nor signed.
 
+use url::Url;
+
 /// How a request is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
@@ -82,7 +84,7 @@ pub(crate) fn authority(url: &str) -> Option<String> {
 }
 
 /// `reference` seen from `base` (RFC 3986 section 5.2, http and https only); None where that is no
-/// URL.
+/// URL. What is absolute, and what names the base itself, stays as it is written.
 pub(crate) fn resolve(base: &str, reference: &str) -> Option<String> {
     let reference = reference.trim();
     if authority(reference).is_some() {
@@ -90,41 +92,11 @@ pub(crate) fn resolve(base: &str, reference: &str) -> Option<String> {
     }
     let base = base.split('#').next().unwrap_or("");
     authority(base)?;
-    let scheme_end = base.find("//")? + 2;
-    let path_start = base[scheme_end..].find(['/', '?']).map_or(base.len(), |at| at + scheme_end);
-    let (root, path) = base.split_at(path_start);
-    let path = path.split('?').next().unwrap_or("");
-    let joined = if reference.is_empty() {
+    if reference.is_empty() {
         return Some(base.to_owned());
-    } else if let Some(rest) = reference.strip_prefix("//") {
-        format!("{}{rest}", &base[..scheme_end])
-    } else if reference.starts_with('/') {
-        format!("{root}{}", normal(reference))
-    } else if reference.starts_with('?') {
-        format!("{root}{path}{reference}")
-    } else {
-        let folder = path.rfind('/').map_or("/", |at| &path[..=at]);
-        format!("{root}{}", normal(&format!("{folder}{reference}")))
-    };
-    authority(&joined).map(|_| joined)
-}
-
-/// Removes `.` and `..` of an absolute path; query and fragment stay.
-fn normal(path: &str) -> String {
-    let end = path.find(['?', '#']).unwrap_or(path.len());
-    let (path, rest) = path.split_at(end);
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path[1..].split('/') {
-        match part {
-            "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
     }
-    let slash = if path.ends_with("/.") || path.ends_with("/..") { "/" } else { "" };
-    format!("/{}{slash}{rest}", parts.join("/"))
+    let joined: String = Url::parse(base).ok()?.join(reference).ok()?.into();
+    authority(&joined).map(|_| joined)
 }
 
 fn strip<'a>(url: &'a str, prefix: &str) -> Option<&'a str> {
@@ -148,11 +120,20 @@ mod tests {
             ("?y=2", "http://app.test:8000/voice/start?y=2"),
             ("//other/p", "http://other/p"),
             ("", "http://app.test:8000/voice/start?x=1"),
+            ("next#rc=3", "http://app.test:8000/voice/next#rc=3"),
+            ("a/../../b/.?c=/../d", "http://app.test:8000/b/?c=/../d"),
         ] {
             assert_eq!(resolve(base, reference).as_deref(), Some(joined), "{reference}");
         }
         assert_eq!(resolve("http://a", "b").as_deref(), Some("http://a/b"));
+        assert_eq!(
+            resolve("http://u:p@A.test:8000/x/y", "z").unwrap(),
+            "http://u:p@a.test:8000/x/z"
+        );
         assert_eq!(resolve("", "b"), None);
+        for other in ["ftp://a/b", "mailto:a@b", "javascript:1", "http://"] {
+            assert_eq!(resolve(base, other), None, "{other}: another scheme is no path");
+        }
         assert_eq!(resolve("ftp://a/", "b"), None);
     }
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use director::port::{HttpError, HttpKind};
+use model::port::{HttpError, HttpKind};
 use world::{World, param, status, xml};
 
 const DIAL: &str = "<Response><Pause length=\"2\"/></Response>";
@@ -124,7 +124,7 @@ fn too_many_waiting_become_dead_letters_at_once() {
 
 #[test]
 fn an_event_application_takes_over() {
-    use director::model::{CallEvent, Events, Hook, StatusHook};
+    use model::{CallEvent, Events, Hook, StatusHook};
     let mut world = World::new(|request| match request.url.as_str() {
         "http://app.test/voice" => xml("<Response><Pause length=\"600\"/></Response>"),
         "http://app.test/events" => xml("<Response><Pause length=\"3\"/></Response>"),

@@ -3,7 +3,7 @@
 mod world;
 
 use base::CallId;
-use director::port::{HttpKind, OwnedCommand, OwnedOriginate};
+use model::port::{HttpKind, OwnedCommand, OwnedOriginate};
 use wire::event::Cause;
 use world::{World, param, status, xml};
 
@@ -28,7 +28,7 @@ fn originated(world: &World) -> Vec<&OwnedOriginate> {
 
 fn events(world: &World, call: CallId) -> Vec<String> {
     let of = |name: &str| {
-        let mine = move |it: &&&director::port::HttpRequest| {
+        let mine = move |it: &&&model::port::HttpRequest| {
             it.kind == HttpKind::Callback && param(it, "CallSid") == call.to_string()
         };
         world.asked(name).iter().filter(mine).map(|it| param(it, "CallStatus").to_owned()).collect()

@@ -2,8 +2,8 @@
 
 mod world;
 
-use director::model::{AccountStatus, Hook};
-use director::port::{HttpError, HttpKind, OwnedCommand};
+use model::port::{HttpError, HttpKind, OwnedCommand};
+use model::{AccountStatus, Hook};
 use wire::event::Cause;
 use world::{World, param, status, xml};
 

@@ -3,7 +3,7 @@
 
 mod world;
 
-use director::port::{ApiDone, ApiRequest, CreateCall, Instructions, OwnedCommand, OwnedOriginate};
+use model::port::{ApiDone, ApiRequest, CreateCall, Instructions, OwnedCommand, OwnedOriginate};
 use world::{Caller, World, param, xml};
 
 fn originated(world: &World) -> Vec<&OwnedOriginate> {

@@ -4,13 +4,13 @@
 mod world;
 
 use base::CallId;
-use director::model::{
-    Account, AccountSid, Application, ApplicationSid, DomainSid, Events, Hook, NumberSid,
-    PhoneNumber, SipDomain, StatusHook, VoiceConfig,
-};
-use director::port::{
+use model::port::{
     ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Entity, EntityKey, Instructions,
     OwnedCommand, UpdateCall,
+};
+use model::{
+    Account, AccountSid, Application, ApplicationSid, DomainSid, Events, Hook, NumberSid,
+    PhoneNumber, SipDomain, StatusHook, VoiceConfig,
 };
 use world::{ACCOUNT, World, param, status, xml};
 
@@ -207,7 +207,7 @@ fn a_foreign_call_does_not_exist() {
     world.run(1_000);
     let what = update(call, UpdateCall { complete: true, ..UpdateCall::default() });
     let id = ApiId(1);
-    let request = director::port::ApiCall { id, account: AccountSid(0xbad), what };
+    let request = model::port::ApiCall { id, account: AccountSid(0xbad), what };
     world.director.handle_api(world.now, request);
     world.drain();
     assert_eq!(refused(&world, id).status, 404);

@@ -5,8 +5,8 @@ mod world;
 use std::collections::BTreeMap;
 
 use base::CallId;
-use director::model::{Events, Hook, StatusHook};
-use director::port::{ApiRequest, CreateCall, HttpKind, Instructions, OwnedCommand};
+use model::port::{ApiRequest, CreateCall, HttpKind, Instructions, OwnedCommand};
+use model::{Events, Hook, StatusHook};
 use wire::event::Cause;
 use world::{Answer, World, param, status, xml};
 
@@ -16,7 +16,7 @@ const DOCUMENT: &str = "<Response><Pause length=\"1\"/><Dial action=\"/done\" ti
     <Sip statusCallback=\"/child\" statusCallbackEvent=\"initiated ringing answered completed\">\
     sip:USER@127.0.0.1</Sip><Sip>sip:ring@callee.test</Sip></Dial></Response>";
 
-fn application(request: &director::port::HttpRequest) -> Answer {
+fn application(request: &model::port::HttpRequest) -> Answer {
     match request.url.as_str() {
         "http://app.test/voice" => {
             let user = if param(request, "To").contains("busy") { "busy" } else { "drop" };
@@ -330,7 +330,7 @@ fn an_event_application_in_flight_is_told_again_with_its_token() {
     })
     .with_book(|book| {
         let hook = Hook::post("http://app.test/event");
-        let events = Events::NONE.with(director::model::CallEvent::Answered);
+        let events = Events::NONE.with(model::CallEvent::Answered);
         book.domains[0].config.event_application = Some(StatusHook { hook, events });
     });
     let call = world.call_in("sip:bob@demo.test");

@@ -3,7 +3,7 @@
 
 mod world;
 
-use director::port::OwnedCommand;
+use model::port::OwnedCommand;
 use wire::event::{Cause, Party};
 use wire::status;
 use world::{World, param, xml};

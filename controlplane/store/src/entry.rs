@@ -5,7 +5,7 @@
 //!   record: | 0 | postcard |        or        | 1 | sealed postcard |
 //! ```
 
-use director::port::{Record, StoreWrite};
+use model::port::{Record, StoreWrite};
 
 use crate::vault::Vault;
 

@@ -17,12 +17,12 @@ pub mod sqlite;
 pub mod vault;
 
 use base::{CallId, Wall};
-use director::Book;
-use director::model::{AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, UsageRow};
-use director::port::StoreWrite;
+use model::port::StoreWrite;
+use model::query::{AlertQuery, CallQuery, Span, UsageDay};
+use model::{AccountSid, Alert, AlertSid, Book, CallRow, Cdr, DeadLetter, UsageRow};
 
 pub use journal::{Folder, Journal, JournalError, Position, Replay};
-pub use query::{AlertQuery, CallQuery, Cursor, Seek, Span, Status, Sum, UsageDay, Window};
+pub use query::{Status, Sum};
 pub use sqlite::Sqlite;
 pub use vault::{Vault, VaultError};
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use wire::config::Config;
+use config::Config;
 use wire::counter::{Counter, Counters};
 use wire::region::{Region, Side};
 
@@ -231,8 +231,7 @@ fn configuration() -> Result<(Config, PathBuf), String> {
         None => String::new(),
     };
     let path = path.unwrap_or_default();
-    let mut config =
-        wire::config::load(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut config = config::load(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     if let Some(data_dir) = data_dir {
         config.node.data_dir = data_dir;
     }

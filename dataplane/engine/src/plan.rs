@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::HashKey;
+use config::Config;
+use config::capacity::{Capacity, Machine, memory_bytes};
 use net::driver::MediaAddress;
 use net::{DriverPlan, PoolPlan};
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
-use wire::capacity::{Capacity, Machine, memory_bytes};
-use wire::config::Config;
 use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
@@ -246,7 +246,7 @@ fn check_media(media: &wire::config::Media) -> Result<(), Failure> {
 
 fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
     let plane = &config.dataplane;
-    let plan = |listener: &wire::config::Listener| {
+    let plan = |listener: &config::Listener| {
         let advertised = listener.advertised.unwrap_or(listener.bind);
         if advertised.ip().is_unspecified() {
             return Err(format!(
@@ -256,7 +256,7 @@ fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
             )
             .into());
         }
-        let fits = |media: &wire::config::Media| {
+        let fits = |media: &config::Media| {
             if listener.media.is_empty() {
                 media.bind.is_ipv4() == advertised.is_ipv4()
             } else {
@@ -386,7 +386,7 @@ mod tests {
         };
         let leg = (of(2_000) - of(1_000)) / 1_000;
         // Two sockets of 2.7 KiB in the kernel beside it.
-        assert!(leg + 2 * 2_765 <= usize::try_from(wire::capacity::LEG_BYTES).unwrap(), "{leg}");
+        assert!(leg + 2 * 2_765 <= usize::try_from(config::capacity::LEG_BYTES).unwrap(), "{leg}");
     }
 
     #[test]

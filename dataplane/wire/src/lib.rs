@@ -17,11 +17,8 @@
 //! another process may change ever exists, so this crate needs `unsafe` for mapping memory only.
 #![deny(unsafe_code)]
 
-pub mod capacity;
 pub mod cell;
 pub mod command;
-pub mod config;
-pub mod config_load;
 pub mod counter;
 pub mod event;
 pub mod link;

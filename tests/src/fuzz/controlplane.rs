@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
-use director::model::{
-    Account, AccountSid, AccountStatus, Hook, Method, NumberSid, PhoneNumber, VoiceConfig,
-};
-use director::port::{
+use director::{Director, Settings};
+use model::port::{
     ApiCall, ApiId, ApiRequest, CreateCall, HttpAnswer, HttpError, HttpKind, HttpReply,
     Instructions, Output, OwnedCommand, Resolved,
 };
-use director::{Book, Director, Settings};
+use model::{
+    Account, AccountSid, AccountStatus, Book, Hook, Method, NumberSid, PhoneNumber, VoiceConfig,
+};
 use wire::Event;
 
 use super::picture;
@@ -185,9 +185,9 @@ pub(super) fn event_seeds() -> Vec<Vec<u8>> {
 
 pub(super) fn config(input: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(input);
-    match wire::config::load(&text) {
+    match config::load(&text) {
         Ok(config) => {
-            let again = wire::config::load(&text).expect("it reads the same twice");
+            let again = config::load(&text).expect("it reads the same twice");
             assert!(config == again);
             picture(&[1, config.trunk.len() as u64, config.dataplane.listener.len() as u64])
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base::{CallId, Wall};
-use director::model::{CallStatus, Cdr, UsageRow};
+use model::{CallStatus, Cdr, UsageRow};
 use wire::Service;
 use wire::event::Cause;
 
@@ -223,7 +223,7 @@ fn money(directed: &Directed, faults: &mut Vec<String>) {
     let ledger = &directed.ledger;
     let price = |service: Service| {
         ledger.entities.iter().find_map(|entity| match entity {
-            director::port::Entity::Price(price) if price.service == service => Some(price),
+            model::port::Entity::Price(price) if price.service == service => Some(price),
             _ => None,
         })
     };

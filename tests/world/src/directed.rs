@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use base::{LegId, Mono, Now, Prng};
-use director::port::{
+use director::{Director, Settings};
+use model::port::{
     ApiCall, ApiId, ApiResult, Notice, Output, OwnedCommand, Resolved, Standing, StoreId,
     StoreWrite,
 };
-use director::{Director, Settings};
 use wire::event::Summary;
 use wire::{Cell, CellState, Event};
 
@@ -365,13 +365,13 @@ impl Directed {
         self.ledger.apply(&write.records, faults);
         if self.canary == Canary::BillsTwice && !self.canary_done {
             for record in &write.records {
-                if let director::port::Record::Usage(row) = record
+                if let model::port::Record::Usage(row) = record
                     && row.micros > 0
                 {
                     self.canary_done = true;
                     let mut row = row.clone();
                     row.key.segment += 5;
-                    self.ledger.apply(&[director::port::Record::Usage(row)], faults);
+                    self.ledger.apply(&[model::port::Record::Usage(row)], faults);
                 }
             }
         }

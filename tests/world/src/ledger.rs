@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use base::{CallId, LegId};
-use director::Book;
-use director::model::{CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
-use director::port::{Entity, EntityKey, Record, ScriptLog};
+use model::port::{Entity, EntityKey, Record, ScriptLog};
+use model::{Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use wire::UsageKey;
 
 /// Everything written.

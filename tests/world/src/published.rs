@@ -1,8 +1,8 @@
 //! The published table of the world: whom applications answer for, and whose calls, from what is
 //! configured, as the daemon publishes it.
 
-use director::model::SipDomain;
-use director::port::Entity;
+use model::SipDomain;
+use model::port::Entity;
 use wire::table::{Admission, Network, Place, PlaceKind, Table};
 
 use crate::plane::Plane;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{Mono, Prng};
-use director::model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
-use director::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
+use model::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
+use model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
 use shard::plan::GuardPlan;
 use wire::Service;
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::{CallId, Mono, Now, Prng};
-use director::model::{
+use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
+use model::{
     Account, AccountSid, CallEvent, DomainSid, Events, Hook, Method, Secret, SipDomain, StatusHook,
     VoiceConfig,
 };
-use director::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 
 /// How a tenant's server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,10 +24,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use config::{Config, Trunk};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::process::Signal;
-use wire::config::{Config, Trunk};
 
 use crate::clock::{S, parse_duration};
 use crate::demo::{codecs, strangers};

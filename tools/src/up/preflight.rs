@@ -8,8 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use config::Config;
 use rustix::fs::{FlockOperation, flock};
-use wire::config::Config;
 
 use super::endpoints::{Endpoints, FILE};
 use crate::system::{self, Finding, Level, Protocol};

@@ -10,10 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use config::Config;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use wire::config::Config;
 
 use super::child::{Child, STOP_LIMIT, Spec, State};
 use super::endpoints::{Endpoints, FILE, FirstAccount, Pids};

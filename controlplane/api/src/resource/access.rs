@@ -6,17 +6,17 @@
 use std::net::IpAddr;
 
 use base::Wall;
-use director::model::{DomainSid, Network, SipDomain};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::query::{EntityQuery, Seek, Window};
+use model::{DomainSid, EntityKind, Network, SipDomain};
 use serde_json::{Value, json};
 
-use super::{Verb, date, owned, put, read};
-use crate::backend::{EntityKind, EntityQuery, Seek, Window};
+use super::{Verb, date, owned, put_entity, read};
+use crate::context::{Context, Outcome, Reply};
 use crate::date::DAY_S;
 use crate::page::{SIZE_MAX, whole};
 use crate::problem::Problem;
 use crate::resource::domain::{add_source, network};
-use crate::server::{Context, Outcome, Reply};
 
 /// What has a list: it and the list's number.
 struct Owner {
@@ -184,7 +184,7 @@ impl Owner {
             Entity::SipDomain(domain) => domain.date_updated = now,
             _ => {}
         }
-        Self::new(put(context, self.entity, false).await?).ok_or_else(Problem::internal)
+        Self::new(put_entity(context, self.entity, false).await?).ok_or_else(Problem::internal)
     }
 
     fn facts(&self) -> (&str, Wall, Wall) {

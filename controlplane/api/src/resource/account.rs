@@ -1,15 +1,12 @@
 //! Accounts: the login's own and its sub-accounts.
 
-use director::model::{Account, AccountSid, AccountStatus, Secret};
-use director::port::{Entity, EntityKey};
+use model::port::{Entity, EntityKey};
+use model::{Account, AccountSid, AccountStatus, Secret};
 use serde_json::{Value, json};
 
-use super::{
-    date, friendly_name, list_entities, put, random_secret, random_sid, read, subresources,
-};
-use crate::backend::EntityKind;
+use super::{date, friendly_name, put, random_secret, random_sid, read, subresources};
+use crate::context::{Context, Outcome, Reply};
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// `/2010-04-01/Accounts`
 pub(super) async fn list(context: &Context<'_>) -> Outcome {
@@ -17,10 +14,7 @@ pub(super) async fn list(context: &Context<'_>) -> Outcome {
     match context.method.as_str() {
         "GET" => {
             let uri = "/2010-04-01/Accounts.json";
-            list_entities(context, EntityKind::Account, "accounts", uri, None, |entity| {
-                show_entity(context, entity)
-            })
-            .await
+            super::list(context, "accounts", uri, None, |account| show(context, account)).await
         }
         "POST" => create(context).await,
         _ => Err(Problem::method_not_allowed()),
@@ -57,7 +51,7 @@ async fn create(context: &Context<'_>) -> Outcome {
         auth_token: Secret(random_secret()?),
         friendly_name: friendly_name(context)?
             .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| format!("SubAccount Created at {}", director::stamp::rfc3339(now))),
+            .unwrap_or_else(|| format!("SubAccount Created at {}", model::stamp::rfc3339(now))),
         status: AccountStatus::Active,
         parent: parent.sid,
         date_created: now,
@@ -65,8 +59,8 @@ async fn create(context: &Context<'_>) -> Outcome {
         sources: Vec::new(),
         limits: parent.limits,
     };
-    let stored = put(context, Entity::Account(account), true).await?;
-    Ok(Reply::Created(show_entity(context, &stored)))
+    let stored = put(context, account, true).await?;
+    Ok(Reply::Created(show(context, &stored)))
 }
 
 async fn update(context: &Context<'_>) -> Outcome {
@@ -83,8 +77,8 @@ async fn update(context: &Context<'_>) -> Outcome {
         account.status = status_of(context, &account, status)?;
     }
     account.date_updated = context.backend().now();
-    let stored = put(context, Entity::Account(account), false).await?;
-    Ok(Reply::Shown(show_entity(context, &stored)))
+    let stored = put(context, account, false).await?;
+    Ok(Reply::Shown(show(context, &stored)))
 }
 
 fn status_of(
@@ -108,13 +102,6 @@ fn status_of(
         return Err(Problem::new(400, 20_001, "A closed account cannot be opened again"));
     }
     Ok(status)
-}
-
-fn show_entity(context: &Context<'_>, entity: &Entity) -> Value {
-    match entity {
-        Entity::Account(account) => show(context, account),
-        _ => Value::Null,
-    }
 }
 
 fn show(context: &Context<'_>, account: &Account) -> Value {

@@ -1,16 +1,16 @@
 //! Notifications: what went wrong with an account's calls and applications.
 
 use base::CallId;
-use director::model::{Alert, AlertLevel};
 use http::Method;
+use model::query::AlertQuery;
+use model::{Alert, AlertLevel};
 use serde_json::{Value, json};
 
 use super::call::span;
 use super::{date, read};
-use crate::backend::AlertQuery;
+use crate::context::{Context, Outcome, Reply};
 use crate::page::Asked;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// The account's notifications, or those of one call.
 pub(super) async fn handle(context: &Context<'_>, call: Option<CallId>, rest: &[&str]) -> Outcome {

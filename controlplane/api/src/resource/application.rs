@@ -1,36 +1,22 @@
 //! Applications: voice configurations that numbers, domains and calls refer to by sid.
 
-use director::model::{Application, ApplicationSid};
-use director::port::{Entity, EntityKey};
+use model::{Application, ApplicationSid};
 use serde_json::{Value, json};
 
-use super::{Verb, date, delete, friendly_name, list_entities, owned, put, random_sid, voice};
-use crate::backend::EntityKind;
+use super::{Verb, date, delete, fetch, friendly_name, list, put, random_sid, voice};
+use crate::context::{Context, Outcome, Reply};
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     match Verb::of(context, rest)? {
         Verb::List => {
             let uri = format!("{}/Applications.json", context.base());
-            let kind = EntityKind::Application;
-            list_entities(context, kind, "applications", &uri, None, show_entity).await
+            list(context, "applications", &uri, None, show).await
         }
         Verb::Create => create(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
         Verb::Update(sid) => update(context, sid).await,
-        Verb::Delete(sid) => {
-            let key = EntityKey::Application(fetch(context, sid).await?.sid);
-            delete(context, key).await
-        }
-    }
-}
-
-async fn fetch(context: &Context<'_>, sid: &str) -> Result<Application, Problem> {
-    let sid = sid.parse().map_err(|_| context.not_found())?;
-    match owned(context, EntityKey::Application(sid)).await? {
-        Entity::Application(application) => Ok(application),
-        _ => Err(context.not_found()),
+        Verb::Delete(sid) => delete::<Application>(context, sid).await,
     }
 }
 
@@ -43,7 +29,7 @@ pub(super) async fn named(
     if sid.is_empty() {
         return Ok(Some(None));
     }
-    match fetch(context, sid).await {
+    match fetch::<Application>(context, sid).await {
         Ok(application) => Ok(Some(Some(application.sid))),
         Err(problem) if problem.status == 404 => {
             Err(Problem::new(400, 21_218, format!("Invalid {name}")))
@@ -63,27 +49,20 @@ async fn create(context: &Context<'_>) -> Outcome {
         ..Application::default()
     };
     voice::update(&mut application.config, &context.form, &voice::PLAIN)?;
-    let stored = put(context, Entity::Application(application), true).await?;
-    Ok(Reply::Created(show_entity(&stored)))
+    let stored = put(context, application, true).await?;
+    Ok(Reply::Created(show(&stored)))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     let _changing = context.changing().await;
-    let mut application = fetch(context, sid).await?;
+    let mut application = fetch::<Application>(context, sid).await?;
     if let Some(name) = friendly_name(context)? {
         application.friendly_name = name;
     }
     voice::update(&mut application.config, &context.form, &voice::PLAIN)?;
     application.date_updated = context.backend().now();
-    let stored = put(context, Entity::Application(application), false).await?;
-    Ok(Reply::Shown(show_entity(&stored)))
-}
-
-fn show_entity(entity: &Entity) -> Value {
-    match entity {
-        Entity::Application(application) => show(application),
-        _ => Value::Null,
-    }
+    let stored = put(context, application, false).await?;
+    Ok(Reply::Shown(show(&stored)))
 }
 
 fn show(application: &Application) -> Value {

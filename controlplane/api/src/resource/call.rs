@@ -1,18 +1,18 @@
 //! Calls: made, read, redirected, ended; with their CDRs, usage and notifications below them.
 
 use base::{CallId, Wall};
-use director::model::{AccountSid, CallRow, CallStatus, Hook, StatusHook};
-use director::port::{ApiDone, ApiRequest, CreateCall, Instructions, UpdateCall};
 use http::Method as HttpMethod;
+use model::port::{ApiDone, ApiRequest, CreateCall, Instructions, UpdateCall};
+use model::query::{CallQuery, Span};
+use model::{AccountSid, CallRow, CallStatus, Hook, StatusHook};
 use serde_json::{Value, json};
 
 use super::{Verb, alert, call_sid, date, date_or_null, refuse, submit, subresources, voice};
-use crate::backend::{CallQuery, Span};
+use crate::context::{Context, Outcome, Reply, read};
 use crate::date::parse_moment;
 use crate::form::{Form, printable};
 use crate::page::Asked;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply, read};
 
 /// Longest `To` and `From`, bytes.
 const ADDRESS_BYTES_MAX: usize = 255;
@@ -137,7 +137,7 @@ fn callee(to: &str) -> Result<String, Problem> {
     if is_sip(&to) {
         return Ok(to);
     }
-    director::number(&to).ok_or_else(|| {
+    model::party::number(&to).ok_or_else(|| {
         let message = format!("Invalid 'To' phone number or SIP URI: {}", printable(&to));
         Problem::new(400, 21_211, message)
     })

@@ -1,18 +1,16 @@
 //! SIP domains: which application answers for `sip:anything@domain`, and from where calls are
 //! taken.
 
-use director::model::{DomainSid, Network, SipDomain};
-use director::port::{Entity, EntityKey};
+use model::{DomainSid, Network, SipDomain};
 use serde_json::{Value, json};
 
 use super::{
-    Verb, access, application, date, delete, friendly_name, list_entities, owned, put, random_sid,
-    refuse, subresources, voice,
+    Verb, access, application, date, delete, fetch, friendly_name, list, put, random_sid, refuse,
+    subresources, voice,
 };
-use crate::backend::EntityKind;
+use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// What a domain could do elsewhere and cannot here yet.
 const UNSUPPORTED: [&str; 5] =
@@ -22,30 +20,18 @@ const SOURCES_MAX: usize = 100;
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     if let [sid, "IpAccessControlListMappings", rest @ ..] = rest {
-        let domain = fetch(context, sid).await?;
+        let domain = fetch::<SipDomain>(context, sid).await?;
         return access::mappings(context, &domain, rest).await;
     }
     match Verb::of(context, rest)? {
         Verb::List => {
             let uri = format!("{}/SIP/Domains.json", context.base());
-            let kind = EntityKind::SipDomain;
-            list_entities(context, kind, "domains", &uri, None, show_entity).await
+            list(context, "domains", &uri, None, show).await
         }
         Verb::Create => create(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
         Verb::Update(sid) => update(context, sid).await,
-        Verb::Delete(sid) => {
-            let key = EntityKey::SipDomain(fetch(context, sid).await?.sid);
-            delete(context, key).await
-        }
-    }
-}
-
-async fn fetch(context: &Context<'_>, sid: &str) -> Result<SipDomain, Problem> {
-    let sid = sid.parse().map_err(|_| context.not_found())?;
-    match owned(context, EntityKey::SipDomain(sid)).await? {
-        Entity::SipDomain(domain) => Ok(domain),
-        _ => Err(context.not_found()),
+        Verb::Delete(sid) => delete::<SipDomain>(context, sid).await,
     }
 }
 
@@ -65,18 +51,19 @@ async fn create(context: &Context<'_>) -> Outcome {
     };
     domain.friendly_name.clone_from(&domain.domain_name);
     change(context, &mut domain).await?;
-    let stored = put(context, Entity::SipDomain(domain), true).await?;
-    Ok(Reply::Created(show_entity(&stored)))
+    let stored = put(context, domain, true).await?;
+    Ok(Reply::Created(show(&stored)))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     let _changing = context.changing().await;
-    let mut domain = fetch(context, sid).await?;
+    let mut domain = fetch::<SipDomain>(context, sid).await?;
     if let Some(name) = context.form.filled("DomainName") {
         domain.domain_name = domain_name(name)?;
     }
     change(context, &mut domain).await?;
-    Ok(Reply::Shown(show(&store(context, domain).await?)))
+    domain.date_updated = context.backend().now();
+    Ok(Reply::Shown(show(&put(context, domain, false).await?)))
 }
 
 async fn change(context: &Context<'_>, domain: &mut SipDomain) -> Result<(), Problem> {
@@ -95,15 +82,6 @@ async fn change(context: &Context<'_>, domain: &mut SipDomain) -> Result<(), Pro
         }
     }
     voice::update(&mut domain.config, &context.form, &voice::DOMAIN)
-}
-
-/// Stores a changed domain; the caller holds [`Context::changing`].
-async fn store(context: &Context<'_>, mut domain: SipDomain) -> Result<SipDomain, Problem> {
-    domain.date_updated = context.backend().now();
-    match put(context, Entity::SipDomain(domain), false).await? {
-        Entity::SipDomain(domain) => Ok(domain),
-        _ => Err(Problem::internal()),
-    }
 }
 
 /// `address` or `address/bits`.
@@ -141,13 +119,6 @@ fn domain_name(text: &str) -> Result<String, Problem> {
     }
     let message = format!("DomainName is not a host name: {}", printable(text));
     Err(Problem::new(400, 21_232, message))
-}
-
-fn show_entity(entity: &Entity) -> Value {
-    match entity {
-        Entity::SipDomain(domain) => show(domain),
-        _ => Value::Null,
-    }
 }
 
 fn show(domain: &SipDomain) -> Value {

@@ -1,39 +1,23 @@
 //! API keys. A key's secret is shown once, in the answer to its creation.
 
-use director::model::{ApiKey, KeySid, Secret};
-use director::port::{Entity, EntityKey};
+use model::{ApiKey, KeySid, Secret};
 use serde_json::{Value, json};
 
 use super::account::no_keys;
-use super::{
-    Verb, date, delete, friendly_name, list_entities, owned, put, random_secret, random_sid,
-};
-use crate::backend::EntityKind;
-use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
+use super::{Verb, date, delete, fetch, friendly_name, list, put, random_secret, random_sid};
+use crate::context::{Context, Outcome, Reply};
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     no_keys(context)?;
     match Verb::of(context, rest)? {
         Verb::List => {
             let uri = format!("{}/Keys.json", context.base());
-            list_entities(context, EntityKind::ApiKey, "keys", &uri, None, show_entity).await
+            list(context, "keys", &uri, None, show).await
         }
         Verb::Create => create(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
         Verb::Update(sid) => update(context, sid).await,
-        Verb::Delete(sid) => {
-            let key = EntityKey::ApiKey(fetch(context, sid).await?.sid);
-            delete(context, key).await
-        }
-    }
-}
-
-async fn fetch(context: &Context<'_>, sid: &str) -> Result<ApiKey, Problem> {
-    let sid = sid.parse().map_err(|_| context.not_found())?;
-    match owned(context, EntityKey::ApiKey(sid)).await? {
-        Entity::ApiKey(key) => Ok(key),
-        _ => Err(context.not_found()),
+        Verb::Delete(sid) => delete::<ApiKey>(context, sid).await,
     }
 }
 
@@ -48,28 +32,21 @@ async fn create(context: &Context<'_>) -> Outcome {
         date_created: now,
         date_updated: now,
     };
-    let stored = put(context, Entity::ApiKey(key), true).await?;
-    let mut body = show_entity(&stored);
+    let stored = put(context, key, true).await?;
+    let mut body = show(&stored);
     body["secret"] = secret.into();
     Ok(Reply::Created(body))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     let _changing = context.changing().await;
-    let mut key = fetch(context, sid).await?;
+    let mut key = fetch::<ApiKey>(context, sid).await?;
     if let Some(name) = friendly_name(context)? {
         key.friendly_name = name;
     }
     key.date_updated = context.backend().now();
-    let stored = put(context, Entity::ApiKey(key), false).await?;
-    Ok(Reply::Shown(show_entity(&stored)))
-}
-
-fn show_entity(entity: &Entity) -> Value {
-    match entity {
-        Entity::ApiKey(key) => show(key),
-        _ => Value::Null,
-    }
+    let stored = put(context, key, false).await?;
+    Ok(Reply::Shown(show(&stored)))
 }
 
 fn show(key: &ApiKey) -> Value {

@@ -12,17 +12,19 @@ mod number;
 mod usage;
 mod voice;
 
+use std::str::FromStr;
+
 use base::{CallId, Wall};
-use director::model::AccountStatus;
-use director::port::{ApiDone, ApiRequest, Entity, EntityKey};
-use director::stamp::rfc2822;
 use http::Method;
+use model::port::{ApiDone, ApiRequest, Entity, EntityKey};
+use model::query::EntityQuery;
+use model::stamp::rfc2822;
+use model::{AccountSid, AccountStatus, Resource};
 use serde_json::{Value, json};
 
-use crate::backend::{EntityKind, EntityQuery};
+use crate::context::{Context, Outcome, Reply, read};
 use crate::page::Asked;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply, read};
 
 /// Longest friendly name, characters.
 const FRIENDLY_NAME_MAX: usize = 256;
@@ -73,7 +75,15 @@ impl<'a> Verb<'a> {
 }
 
 /// Sends a changed or new thing to the director; gives it as stored.
-async fn put(context: &Context<'_>, entity: Entity, create: bool) -> Result<Entity, Problem> {
+async fn put<R: Resource>(context: &Context<'_>, thing: R, create: bool) -> Result<R, Problem> {
+    R::of(put_entity(context, thing.into(), create).await?).ok_or_else(Problem::internal)
+}
+
+async fn put_entity(
+    context: &Context<'_>,
+    entity: Entity,
+    create: bool,
+) -> Result<Entity, Problem> {
     let account = context.account.sid;
     let request = ApiRequest::Put { entity: Box::new(entity), create };
     match submit(context, account, request).await? {
@@ -82,14 +92,16 @@ async fn put(context: &Context<'_>, entity: Entity, create: bool) -> Result<Enti
     }
 }
 
-async fn delete(context: &Context<'_>, key: EntityKey) -> Outcome {
+/// Deletes the account's thing of this kind with this sid.
+async fn delete<R: Resource<Key: FromStr>>(context: &Context<'_>, sid: &str) -> Outcome {
+    let key = owned(context, key::<R>(context, sid)?).await?.key();
     submit(context, context.account.sid, ApiRequest::Delete(key)).await?;
     Ok(Reply::Deleted)
 }
 
 async fn submit(
     context: &Context<'_>,
-    account: director::model::AccountSid,
+    account: AccountSid,
     what: ApiRequest,
 ) -> Result<ApiDone, Problem> {
     let result = context.backend().submit(account, what).await;
@@ -100,6 +112,17 @@ async fn submit(
     })
 }
 
+/// The account's thing of this kind with this sid.
+async fn fetch<R: Resource<Key: FromStr>>(context: &Context<'_>, sid: &str) -> Result<R, Problem> {
+    let entity = owned(context, key::<R>(context, sid)?).await?;
+    R::of(entity).ok_or_else(|| context.not_found())
+}
+
+fn key<R: Resource<Key: FromStr>>(context: &Context<'_>, sid: &str) -> Result<EntityKey, Problem> {
+    let key: R::Key = sid.parse().map_err(|_| context.not_found())?;
+    Ok(key.into())
+}
+
 /// The thing with `key` if it belongs to the path's account.
 async fn owned(context: &Context<'_>, key: EntityKey) -> Result<Entity, Problem> {
     let entity = read(context.backend().entity(key).await)?;
@@ -107,24 +130,24 @@ async fn owned(context: &Context<'_>, key: EntityKey) -> Result<Entity, Problem>
     ours.ok_or_else(|| context.not_found())
 }
 
-/// A page of the account's things of one kind.
-async fn list_entities(
+/// A page of the account's things of one kind, under `key`.
+async fn list<R: Resource>(
     context: &Context<'_>,
-    kind: EntityKind,
     key: &str,
     uri: &str,
     number_part: Option<String>,
-    show: impl FnMut(&Entity) -> Value,
+    show: impl Fn(&R) -> Value,
 ) -> Outcome {
     let asked = Asked::read(&context.form)?;
     let query = EntityQuery {
-        kind,
+        kind: R::KIND,
         account: context.account.sid,
         friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
         number_part,
         window: asked.window(),
     };
     let rows = read(context.backend().entities(query).await)?;
+    let show = |row: &Entity| R::in_entity(row).map_or(Value::Null, &show);
     Ok(Reply::Shown(asked.body(key, uri, &context.form, rows, show)))
 }
 

@@ -1,17 +1,14 @@
 //! Incoming phone numbers: which application answers for a number.
 
-use director::model::{NumberSid, PhoneNumber};
-use director::port::{Entity, EntityKey};
+use model::{NumberSid, PhoneNumber};
 use serde_json::{Value, json};
 
 use super::{
-    Verb, application, date, delete, friendly_name, list_entities, owned, put, random_sid, refuse,
-    voice,
+    Verb, application, date, delete, fetch, friendly_name, list, put, random_sid, refuse, voice,
 };
-use crate::backend::EntityKind;
+use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// What a number could do elsewhere and cannot here.
 const UNSUPPORTED: [&str; 4] = ["TrunkSid", "VoiceReceiveMode", "BundleSid", "AddressSid"];
@@ -21,25 +18,13 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
         Verb::List => {
             let uri = format!("{}/IncomingPhoneNumbers.json", context.base());
             let part = context.form.filled("PhoneNumber").map(digits);
-            let kind = EntityKind::PhoneNumber;
             let key = "incoming_phone_numbers";
-            list_entities(context, kind, key, &uri, part, show_entity).await
+            list(context, key, &uri, part, show).await
         }
         Verb::Create => create(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
         Verb::Update(sid) => update(context, sid).await,
-        Verb::Delete(sid) => {
-            let key = EntityKey::PhoneNumber(fetch(context, sid).await?.sid);
-            delete(context, key).await
-        }
-    }
-}
-
-async fn fetch(context: &Context<'_>, sid: &str) -> Result<PhoneNumber, Problem> {
-    let sid = sid.parse().map_err(|_| context.not_found())?;
-    match owned(context, EntityKey::PhoneNumber(sid)).await? {
-        Entity::PhoneNumber(number) => Ok(number),
-        _ => Err(context.not_found()),
+        Verb::Delete(sid) => delete::<PhoneNumber>(context, sid).await,
     }
 }
 
@@ -62,17 +47,17 @@ async fn create(context: &Context<'_>) -> Outcome {
         ..PhoneNumber::default()
     };
     change(context, &mut phone).await?;
-    let stored = put(context, Entity::PhoneNumber(phone), true).await?;
-    Ok(Reply::Created(show_entity(&stored)))
+    let stored = put(context, phone, true).await?;
+    Ok(Reply::Created(show(&stored)))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     let _changing = context.changing().await;
-    let mut phone = fetch(context, sid).await?;
+    let mut phone = fetch::<PhoneNumber>(context, sid).await?;
     change(context, &mut phone).await?;
     phone.date_updated = context.backend().now();
-    let stored = put(context, Entity::PhoneNumber(phone), false).await?;
-    Ok(Reply::Shown(show_entity(&stored)))
+    let stored = put(context, phone, false).await?;
+    Ok(Reply::Shown(show(&stored)))
 }
 
 async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Problem> {
@@ -88,7 +73,7 @@ async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Pr
 
 /// `+` and digits, or digits alone: 1-32 of them, without separators.
 fn normalised(text: &str) -> Option<String> {
-    let number = director::number(text)?;
+    let number = model::party::number(text)?;
     let digits = number.strip_prefix('+').unwrap_or(&number);
     let good = digits.len() <= 32 && digits.bytes().all(|b| b.is_ascii_digit());
     good.then_some(number)
@@ -96,13 +81,6 @@ fn normalised(text: &str) -> Option<String> {
 
 fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
-}
-
-fn show_entity(entity: &Entity) -> Value {
-    match entity {
-        Entity::PhoneNumber(number) => show(number),
-        _ => Value::Null,
-    }
 }
 
 fn show(phone: &PhoneNumber) -> Value {

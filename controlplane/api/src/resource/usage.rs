@@ -2,18 +2,16 @@
 //! two more are sums of others: `calls` (legs, both ways) and `totalprice`.
 
 use base::Wall;
-use director::model::{
-    AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Service, UsageRow,
-};
 use http::Method;
+use model::query::UsageDay;
+use model::{AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Service, UsageRow};
 use serde_json::{Value, json};
 
 use super::{date, date_or_null, read};
-use crate::backend::UsageDay;
+use crate::context::{Context, Outcome, Reply};
 use crate::date::Day;
 use crate::page::whole;
 use crate::problem::Problem;
-use crate::server::{Context, Outcome, Reply};
 
 /// Rows of one answer at most: ten years by day, five categories.
 const ROWS_MAX: usize = 20_000;
@@ -193,7 +191,7 @@ fn show(context: &Context<'_>, list: &str, sum: &Sum) -> Value {
     json!({
         "account_sid": context.account.sid.to_string(),
         "api_version": "2010-04-01",
-        "as_of": director::stamp::rfc3339(context.backend().now()),
+        "as_of": model::stamp::rfc3339(context.backend().now()),
         "category": sum.category,
         "description": sum.category,
         "count": if total { Value::Null } else { sum.count.to_string().into() },

@@ -1,7 +1,7 @@
 //! The voice parameters that applications, phone numbers and SIP domains share: three URIs with
 //! three meanings (endpoint mapping, event callback, event application), each with its method.
 
-use director::model::{CallEvent, Events, Hook, Method, StatusHook, VoiceConfig};
+use model::{CallEvent, Events, Hook, Method, StatusHook, VoiceConfig};
 use serde_json::{Value, json};
 
 use crate::form::Form;

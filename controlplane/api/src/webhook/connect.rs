@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use model::address::webhook::Policy;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -18,7 +19,6 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::Failure;
-use super::policy::Policy;
 use super::target::Target;
 
 /// The addresses of a name, as [`Resolve::lookup`] promises them.

@@ -12,7 +12,6 @@
 //! URLs.
 
 mod connect;
-pub mod policy;
 mod pool;
 mod sign;
 mod target;
@@ -24,18 +23,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use director::model::Method;
-use director::port::{HttpAnswer, HttpError, HttpKind, HttpReply, HttpRequest};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use model::Method;
+use model::address::webhook::{Forbidden, Policy};
+use model::port::{HttpAnswer, HttpError, HttpKind, HttpReply, HttpRequest};
 use rustls::RootCertStore;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 pub use connect::{Lookup, Resolve, SystemResolver, native_roots};
-pub use policy::{BadNetwork, Forbidden, Network, Policy};
 pub use sign::signature;
 pub use target::URL_BYTES_MAX;
 

@@ -6,18 +6,16 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use api::backend::{
-    AlertQuery, Answer, Backend, CallQuery, EntityKind, EntityQuery, Listed as _, Login, Read,
-    UsageDay,
-};
+use api::backend::{Answer, Backend, Login, Read};
 use base::{CallId, LegId, Wall};
-use director::model::{
-    Account, AccountSid, Alert, AlertLevel, AlertSid, CallDirection, CallRow, CallStatus, Cause,
-    Cdr, Currency, Direction, KeySid, Nanos, Party, Secret, Service, UsageRow,
-};
-use director::port::{
+use model::port::{
     ApiDone, ApiError, ApiRequest, ApiResult, CreateCall, Entity, EntityKey, Instructions,
     UpdateCall,
+};
+use model::query::{AlertQuery, CallQuery, EntityQuery, Listed as _, UsageDay};
+use model::{
+    Account, AccountSid, Alert, AlertLevel, AlertSid, CallDirection, CallRow, CallStatus, Cause,
+    Cdr, Currency, Direction, EntityKind, KeySid, Nanos, Party, Secret, Service, UsageRow,
 };
 
 /// 2026-11-22T10:00:00Z

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use base::{CallId, LegId, Now};
+use model::port::{
+    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
+    UpdateCall,
+};
+use model::{AccountSid, AccountStatus, Hook, StatusHook, party};
 use wire::event::Cause;
 
 use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::live::{Ending, Start};
-use crate::model::{AccountSid, AccountStatus, Hook, StatusHook};
-use crate::party;
-use crate::port::{
-    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
-    UpdateCall,
-};
+use crate::script::Target;
 use crate::script::{Script, Wait};
-use crate::verb::dial::Target;
 use crate::web;
 
 /// How long an answer to `Status=completed` waits for the call's end.
@@ -101,7 +100,7 @@ impl Director {
             status: create.status.or(plan.status),
         };
         self.make_leg(now, leg, way);
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.start = Some(plan.start);
             live.fallback = plan.fallback;
             let row = Box::new(live.row.clone());
@@ -145,17 +144,17 @@ impl Director {
             let seconds = bounded("TimeLimit", seconds, 1..=86_400)?;
             self.limit(call, seconds * 1_000);
         }
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return Err(missing());
         };
         if update.status.is_some() {
             live.status = update.status;
         }
-        self.touch(call);
+        live.touch();
         if let Some(plan) = plan {
             self.redirect(now, call, plan);
         }
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.touch_row(now.wall);
             let row = Box::new(live.row.clone());
             self.reply_when_stored(id, ApiDone::Call(row));
@@ -165,7 +164,7 @@ impl Director {
 
     /// Answered when the call's end is durable, or with the row as it is after [`END_PATIENCE`].
     fn end_by_api(&mut self, now: Now, id: ApiId, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         live.volatile.api_waits.push(id);
@@ -179,11 +178,11 @@ impl Director {
         };
         self.after(now, END_PATIENCE, Timer::ApiWait(id, call));
         self.end_leg(call, ending);
-        self.never_was(now, call, crate::model::CallStatus::Canceled);
+        self.never_was(now, call, model::CallStatus::Canceled);
     }
 
     fn limit(&mut self, call: CallId, remaining_ms: u32) {
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.limit_ms = remaining_ms;
             if live.is_answered() {
                 let shard = live.shard;
@@ -194,7 +193,7 @@ impl Director {
 
     /// Leaves what runs, goes on elsewhere. A leg that is not answered yet begins there when it is.
     fn redirect(&mut self, now: Now, call: CallId, plan: Plan) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if plan.fallback.is_some() {
@@ -210,7 +209,7 @@ impl Director {
 
     /// Begins what waits to begin.
     pub(super) fn start_script(&mut self, now: Now, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         match live.start.take() {

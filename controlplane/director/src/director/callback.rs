@@ -11,23 +11,31 @@
 //!     +------ backoff with jitter <-----------+--4xx, attempts exhausted--> dead letter, next
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use base::{CallId, Mono, Now};
+use model::port::{HttpAnswer, HttpError, HttpKind, Record};
+use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
 use crate::live::Callback;
-use crate::model::{AccountSid, CallEvent, DeadLetter, Hook};
-use crate::port::{HttpAnswer, HttpError, HttpKind, Record};
-use crate::{stamp, web};
+use crate::web;
 
 pub(super) type EndpointKey = (AccountSid, String);
 
+/// Callbacks as their hosts see them; what is told waits in each call.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Callbacks {
+    endpoints: BTreeMap<EndpointKey, Endpoint>,
+    /// In all calls together.
+    waiting: usize,
+}
+
 /// One host of one account.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Endpoint {
+struct Endpoint {
     number: u64,
     under_way: u32,
     /// One after the other.
@@ -45,10 +53,84 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Callbacks waiting for one call.
 const PER_CALL_MAX: usize = 64;
 
+impl Callbacks {
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// A place at the endpoint for the call's request; without one the call stands in its line.
+    /// `number`: the endpoint's, should it be new.
+    fn begin(
+        &mut self,
+        now: Mono,
+        key: EndpointKey,
+        call: CallId,
+        per_host: u32,
+        number: u64,
+    ) -> bool {
+        let new = || Endpoint { number, ..Endpoint::default() };
+        let endpoint = self.endpoints.entry(key).or_insert_with(new);
+        let room = endpoint.has_room(now, per_host);
+        if room {
+            endpoint.under_way += 1;
+        } else {
+            endpoint.line.push_back(call);
+        }
+        room
+    }
+
+    /// One request to it is over. `alive`: the host answered something. The moment at which its
+    /// breaker lets one through again, and its number, if this opened it.
+    fn answered(&mut self, now: Mono, key: &EndpointKey, alive: bool) -> Option<(Mono, u64)> {
+        let endpoint = self.endpoints.get_mut(key)?;
+        endpoint.under_way = endpoint.under_way.saturating_sub(1);
+        if alive {
+            endpoint.failures = 0;
+            endpoint.open_until = None;
+            return None;
+        }
+        endpoint.failures += 1;
+        (endpoint.failures >= FAILURES_TO_OPEN).then(|| {
+            let until = now + OPEN_FOR;
+            endpoint.open_until = Some(until);
+            (until, endpoint.number)
+        })
+    }
+
+    /// Who goes on next, if there is room; an endpoint that nobody needs is forgotten.
+    fn next(&mut self, now: Mono, key: &EndpointKey, per_host: u32) -> Option<CallId> {
+        let endpoint = self.endpoints.get_mut(key)?;
+        if !endpoint.has_room(now, per_host) {
+            return None;
+        }
+        let call = endpoint.line.pop_front();
+        if call.is_none() {
+            let rested = endpoint.open_until.is_some() || endpoint.failures == 0;
+            if endpoint.under_way == 0 && rested {
+                self.endpoints.remove(key);
+            }
+        }
+        call
+    }
+
+    fn key_of(&self, number: u64) -> Option<EndpointKey> {
+        self.endpoints.iter().find(|(_, it)| it.number == number).map(|(key, _)| key.clone())
+    }
+}
+
+impl Endpoint {
+    fn has_room(&self, now: Mono, per_host: u32) -> bool {
+        match self.open_until {
+            None => self.under_way < per_host,
+            Some(until) => now >= until && self.under_way == 0,
+        }
+    }
+}
+
 impl Director {
     /// A call event happened: its followers are told, if they asked for it.
     pub(super) fn tell_event(&mut self, now: Now, call: CallId, event: CallEvent) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let follower = live.status.clone().filter(|hook| hook.events.has(event));
@@ -58,7 +140,7 @@ impl Director {
         }
         let sequence = live.sequence;
         live.sequence += 1;
-        self.touch(call);
+        live.touch();
         let Some(live) = self.calls.get(&call) else {
             return;
         };
@@ -103,8 +185,8 @@ impl Director {
 
     fn enqueue(&mut self, now: Now, call: CallId, hook: &Hook, params: Vec<(String, String)>) {
         let token = self.rng.token();
-        let full = self.callbacks_waiting >= self.settings.limits.callbacks;
-        let Some(live) = self.calls.get_mut(&call) else {
+        let full = self.callbacks.waiting >= self.settings.limits.callbacks;
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let callback = Callback {
@@ -121,15 +203,15 @@ impl Director {
             return;
         }
         live.callbacks.push_back(callback);
-        self.callbacks_waiting += 1;
-        self.touch(call);
+        self.callbacks.waiting += 1;
+        self.calls.touch(call);
         self.try_callback(now, call);
     }
 
     /// Sends the first callback of a call, if it is due and its endpoint has room.
     pub(super) fn try_callback(&mut self, now: Now, call: CallId) {
         let per_host = self.settings.limits.callbacks_per_host;
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(live) = self.calls.get(&call) else {
             return;
         };
         if live.volatile.callback.is_some() || live.volatile.in_line {
@@ -148,27 +230,18 @@ impl Director {
             return;
         };
         let key = (live.row.account, host);
-        self.last_id += 1;
-        let number = self.last_id;
-        let endpoint = self
-            .endpoints
-            .entry(key.clone())
-            .or_insert_with(|| Endpoint { number, ..Endpoint::default() });
-        let closed = match endpoint.open_until {
-            None => endpoint.under_way < per_host,
-            Some(until) => now.mono >= until && endpoint.under_way == 0,
-        };
-        if !closed {
-            endpoint.line.push_back(call);
-            live.volatile.in_line = true;
-            return;
-        }
-        endpoint.under_way += 1;
         let hook = Hook { url: callback.url.clone(), method: callback.method };
         let (params, token) = (callback.params.clone(), callback.token.clone());
+        let number = self.fresh_id();
+        if !self.callbacks.begin(now.mono, key.clone(), call, per_host, number) {
+            if let Some(mut live) = self.calls.get_mut(&call) {
+                live.volatile.in_line = true;
+            }
+            return;
+        }
         let request = Request { kind: HttpKind::Callback, hook: &hook, params, token };
         let id = self.send_callback(now, call, request, key);
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.volatile.callback = Some(id);
         }
     }
@@ -191,9 +264,14 @@ impl Director {
                 (false, again, error.name().to_owned())
             }
         };
-        self.endpoint_answered(now, &key, fine || !again);
+        match self.callbacks.answered(now.mono, &key, fine || !again) {
+            Some((until, number)) => {
+                self.at(until, Timer::Endpoint(number));
+            }
+            None => self.serve_line(now, &key),
+        }
         let attempts_max = self.settings.limits.callback_attempts;
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         live.volatile.callback = None;
@@ -210,7 +288,7 @@ impl Director {
             let pause = self.rng.jitter(doubled.min(BACKOFF_MAX));
             callback.due = now.later(pause).wall;
             self.stats.callbacks_retried += 1;
-            self.touch(call);
+            self.calls.touch(call);
             self.after(now, pause, Timer::Callback(call));
         } else {
             self.callback_over(now, call, Some(&error));
@@ -219,7 +297,7 @@ impl Director {
 
     /// The first callback of a call was delivered, or is given up for `error`.
     fn callback_over(&mut self, now: Now, call: CallId, error: Option<&str>) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let Some(callback) = live.callbacks.pop_front() else {
@@ -227,7 +305,7 @@ impl Director {
         };
         let account = live.row.account;
         let over = live.is_over();
-        self.callbacks_waiting = self.callbacks_waiting.saturating_sub(1);
+        self.callbacks.waiting = self.callbacks.waiting.saturating_sub(1);
         match error {
             None => self.stats.callbacks_delivered += 1,
             Some(error) => self.dead_letter(now, account, call, callback, error),
@@ -235,7 +313,7 @@ impl Director {
         // A delivery is written with the call's next step: a successor that does not know of it
         // tells again, with the same token.
         if over || error.is_some() {
-            self.touch(call);
+            self.calls.touch(call);
         }
         self.try_callback(now, call);
     }
@@ -272,31 +350,8 @@ impl Director {
         })));
     }
 
-    /// One request to it is over. `alive`: the host answered something.
-    fn endpoint_answered(&mut self, now: Now, key: &EndpointKey, alive: bool) {
-        let Some(endpoint) = self.endpoints.get_mut(key) else {
-            return;
-        };
-        endpoint.under_way = endpoint.under_way.saturating_sub(1);
-        if alive {
-            endpoint.failures = 0;
-            endpoint.open_until = None;
-        } else {
-            endpoint.failures += 1;
-            if endpoint.failures >= FAILURES_TO_OPEN {
-                let until = now.mono + OPEN_FOR;
-                endpoint.open_until = Some(until);
-                let number = endpoint.number;
-                self.at(until, Timer::Endpoint(number));
-                return;
-            }
-        }
-        self.serve_line(now, key);
-    }
-
     pub(super) fn wake_endpoint(&mut self, now: Now, number: u64) {
-        let key = self.endpoints.iter().find(|(_, it)| it.number == number).map(|(key, _)| key);
-        if let Some(key) = key.cloned() {
+        if let Some(key) = self.callbacks.key_of(number) {
             self.serve_line(now, &key);
         }
     }
@@ -304,22 +359,8 @@ impl Director {
     /// Lets those in line go on, as many as have room.
     fn serve_line(&mut self, now: Now, key: &EndpointKey) {
         let per_host = self.settings.limits.callbacks_per_host;
-        while let Some(endpoint) = self.endpoints.get_mut(key) {
-            let room = match endpoint.open_until {
-                None => endpoint.under_way < per_host,
-                Some(until) => now.mono >= until && endpoint.under_way == 0,
-            };
-            if !room {
-                return;
-            }
-            let Some(call) = endpoint.line.pop_front() else {
-                let rested = endpoint.open_until.is_some() || endpoint.failures == 0;
-                if endpoint.under_way == 0 && rested {
-                    self.endpoints.remove(key);
-                }
-                return;
-            };
-            if let Some(live) = self.calls.get_mut(&call) {
+        while let Some(call) = self.callbacks.next(now.mono, key, per_host) {
+            if let Some(mut live) = self.calls.get_mut(&call) {
                 live.volatile.in_line = false;
             }
             self.try_callback(now, call);
@@ -328,6 +369,6 @@ impl Director {
 
     /// A call's queue has gone with it.
     pub(super) fn recount_callbacks(&mut self) {
-        self.callbacks_waiting = self.calls.values().map(|live| live.callbacks.len()).sum();
+        self.callbacks.waiting = self.calls.all().map(|live| live.callbacks.len()).sum();
     }
 }

@@ -3,17 +3,17 @@
 //! keys.
 
 use base::{CallId, LegId, Now, ShardId};
+use model::port::{ApiDone, ApiId, OwnedCommand, Record};
+use model::{
+    AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
+    UsageRow,
+};
 use wire::event::{Cause, Direction, Summary};
 use wire::{Usage, UsageKey};
 
 use super::status::{self, End};
 use super::{After, Director, Timer, Trouble};
 use crate::live::{Live, Outgoing};
-use crate::model::{
-    AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
-    UsageRow,
-};
-use crate::port::{ApiDone, ApiId, OwnedCommand, Record};
 use crate::script::Input;
 
 /// Makes of a call's number that of the alert about its end.
@@ -40,7 +40,7 @@ impl Director {
             return;
         }
         let end = End::of(summary);
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.leg = summary.leg;
             live.shard = shard;
             live.facts.sip_call_id = summary.call_id.to_owned();
@@ -49,7 +49,7 @@ impl Director {
             }
             live.row.end_time = Some(summary.ended);
             live.row.price = price;
-            finish_row(live, end, now);
+            finish_row(&mut live, end, now);
         }
         self.alert_end(now, summary);
         self.call_over(now, call);
@@ -83,7 +83,7 @@ impl Director {
         cause: Cause,
         code: u16,
     ) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if live.is_over() {
@@ -110,8 +110,8 @@ impl Director {
     /// Everybody who waits for the end of a call is told.
     fn call_over(&mut self, now: Now, call: CallId) {
         self.stats.calls_ended += 1;
-        self.touch(call);
-        let Some(live) = self.calls.get_mut(&call) else {
+        self.calls.touch(call);
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let account = live.row.account;
@@ -123,9 +123,7 @@ impl Director {
         for id in fetch.into_iter().chain(tellings) {
             self.forget_http(id);
         }
-        if let Some(load) = self.loads.get_mut(&account) {
-            load.legs = load.legs.saturating_sub(1);
-        }
+        self.admission.release(account);
         for id in waits {
             self.reply_when_stored(id, ApiDone::Call(Box::new(row.clone())));
         }
@@ -145,7 +143,7 @@ impl Director {
         // The script's last words come before the call's end, in its followers' order.
         self.run_inbox(now);
         self.tell_event(now, call, CallEvent::Completed);
-        self.touch(call);
+        self.calls.touch(call);
     }
 
     /// One row per segment, one charge per row where there is a price.
@@ -194,7 +192,7 @@ impl Director {
         total
     }
 
-    fn account_of(&self, summary: &Summary<'_>) -> Option<crate::model::AccountSid> {
+    fn account_of(&self, summary: &Summary<'_>) -> Option<model::AccountSid> {
         match self.calls.get(&summary.call) {
             Some(live) => Some(live.row.account),
             None => self
@@ -275,7 +273,7 @@ impl Director {
     }
 
     pub(super) fn api_wait_over(&mut self, id: ApiId, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let waits = &mut live.volatile.api_waits;
@@ -307,7 +305,7 @@ impl Director {
     /// Gives the shards some time to speak of a call that they may not have.
     pub(super) fn watch_orphan(&mut self, now: Now, call: CallId) {
         let at = now.mono + super::ORPHAN_AFTER;
-        if let Some(live) = self.calls.get_mut(&call)
+        if let Some(mut live) = self.calls.get_mut(&call)
             && live.volatile.missing.is_none()
         {
             live.volatile.missing = Some(at);

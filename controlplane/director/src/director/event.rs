@@ -1,11 +1,11 @@
 //! What shards tell. Every event may come again after a restart; each is taken once.
 
 use base::{CallId, LegId, Now, ShardId, Wall};
+use model::{CallEvent, CallStatus};
 use wire::Event;
 
 use super::Director;
 use super::incoming::Refused;
-use crate::model::{CallEvent, CallStatus};
 use crate::script::Input;
 
 impl Director {
@@ -47,25 +47,25 @@ impl Director {
 
     fn on_dialed(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
         self.learn_leg(call, leg);
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if live.set_status(CallStatus::Initiated, now.wall) {
             live.row.start_time = Some(at);
             let waited = at.micros_since(live.row.date_created) / 1_000;
             live.row.queue_time_ms = u32::try_from(waited).unwrap_or(u32::MAX);
-            self.touch(call);
+            self.calls.touch(call);
             self.tell_event(now, call, CallEvent::Initiated);
         }
     }
 
     fn on_progress(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
         self.on_dialed(now, call, leg, at);
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if live.set_status(CallStatus::Ringing, now.wall) {
-            self.touch(call);
+            self.calls.touch(call);
             self.tell_event(now, call, CallEvent::Ringing);
         }
     }
@@ -75,7 +75,7 @@ impl Director {
         if self.calls.get(&call).is_some_and(|live| live.outgoing.is_some()) {
             self.on_dialed(now, call, leg, at);
         }
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if !live.set_status(CallStatus::InProgress, now.wall) {
@@ -84,7 +84,7 @@ impl Director {
         live.row.answer_time = Some(at);
         let parent = live.row.parent;
         let leaving = live.ending.is_some();
-        self.touch(call);
+        live.touch();
         self.tell_event(now, call, CallEvent::Answered);
         match parent {
             Some(parent) => self.inbox.push_back((parent, Input::ChildAnswered { call })),
@@ -106,7 +106,7 @@ impl Director {
     }
 
     fn learn_leg(&mut self, call: CallId, leg: LegId) {
-        let Some(live) = self.calls.get_mut(&call).filter(|_| leg != LegId::NONE) else {
+        let Some(mut live) = self.calls.get_mut(&call).filter(|_| leg != LegId::NONE) else {
             return;
         };
         // An old event told again is no news of a leg.
@@ -114,7 +114,7 @@ impl Director {
             live.volatile.missing = None;
             live.leg = leg;
             live.shard = leg.shard();
-            self.touch(call);
+            self.calls.touch(call);
         }
     }
 
@@ -133,7 +133,7 @@ impl Director {
             _ => return,
         };
         for call in of {
-            if let Some(live) = self.calls.get_mut(&call) {
+            if let Some(mut live) = self.calls.get_mut(&call) {
                 live.volatile.missing = None;
                 live.volatile.asked = false;
             }

@@ -2,19 +2,26 @@
 //! with ErrorCode and ErrorUrl, and at last the default. A request under way is part of the call's
 //! log, so that a successor sends it again with the same token.
 
+use std::collections::BTreeMap;
+
 use base::{CallId, Mono, Now};
+use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
+use model::{CallStatus, Hook};
 
 use super::callback::EndpointKey;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
 use crate::live::{Live, Telling};
-use crate::model::{CallStatus, Hook};
-use crate::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use crate::script::{Fetch, Script, Wait};
 use crate::web::{self, Policy};
 
-/// A request that the HTTP client has.
+/// The requests that the HTTP client has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fetches {
+    under_way: BTreeMap<HttpId, InFlight>,
+}
+
 #[derive(Clone, Debug)]
-pub(super) struct InFlight {
+struct InFlight {
     call: CallId,
     purpose: Purpose,
     guard: (Mono, u64),
@@ -53,7 +60,7 @@ impl Director {
         let token = token.unwrap_or_else(|| self.rng.token());
         let documents_max = self.settings.limits.documents_per_call;
         let fallback = self.fallback_of(call);
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let script = live.script.get_or_insert_with(Script::default);
@@ -63,7 +70,7 @@ impl Director {
             return;
         }
         script.wait = Wait::Fetch(Fetch { hook, params, token, fallback, attempt: 0 });
-        self.touch(call);
+        self.calls.touch(call);
         self.send_fetch(now, call);
     }
 
@@ -85,7 +92,7 @@ impl Director {
         };
         self.stats.fetches += 1;
         let id = self.send(now, call, request, Purpose::Instructions);
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.volatile.fetch = Some(id);
         }
     }
@@ -99,10 +106,10 @@ impl Director {
         params: Vec<(String, String)>,
     ) {
         let telling = Telling { hook: hook.clone(), params, token: self.rng.token() };
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.tellings.push(telling.clone());
         }
-        self.touch(call);
+        self.calls.touch(call);
         self.send_telling(now, call, telling);
     }
 
@@ -112,7 +119,7 @@ impl Director {
         let purpose = Purpose::Event { url, token: token.clone() };
         let request = Request { kind: HttpKind::Instructions, hook: &hook, params, token };
         let id = self.send(now, call, request, purpose);
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.volatile.tellings.push(id);
         }
     }
@@ -144,10 +151,10 @@ impl Director {
         let patience = u64::from(policy.total_ms.saturating_add(HTTP_GRACE_MS));
         let patience = std::time::Duration::from_millis(patience);
         let guard = self.after(now, patience, Timer::Http(id));
-        self.http.insert(id, InFlight { call, purpose, guard });
+        self.fetches.under_way.insert(id, InFlight { call, purpose, guard });
         let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
         let auth_token = self.directory.auth_token(account);
-        self.effects.push(crate::port::Output::Http(HttpRequest {
+        self.effects.push(model::port::Output::Http(HttpRequest {
             id,
             account,
             auth_token,
@@ -173,7 +180,7 @@ impl Director {
     }
 
     pub(super) fn on_http(&mut self, now: Now, reply: HttpReply) {
-        let Some(flight) = self.http.remove(&reply.id) else {
+        let Some(flight) = self.fetches.under_way.remove(&reply.id) else {
             return;
         };
         self.timers.remove(&flight.guard);
@@ -183,7 +190,7 @@ impl Director {
                 self.callback_answered(now, call, endpoint, &reply.result);
             }
             Purpose::Instructions => {
-                let Some(live) = self.calls.get_mut(&call) else {
+                let Some(mut live) = self.calls.get_mut(&call) else {
                     return;
                 };
                 live.volatile.fetch = None;
@@ -194,7 +201,7 @@ impl Director {
             }
             Purpose::Event { url, token } => {
                 // Written with the call's next step: told once more, it is known by its token.
-                if let Some(live) = self.calls.get_mut(&call) {
+                if let Some(mut live) = self.calls.get_mut(&call) {
                     live.volatile.tellings.retain(|id| *id != reply.id);
                     live.tellings.retain(|telling| telling.token != token);
                 }
@@ -210,14 +217,14 @@ impl Director {
 
     /// Whatever comes of it does not matter any more.
     pub(super) fn forget_http(&mut self, id: HttpId) {
-        if let Some(flight) = self.http.remove(&id) {
+        if let Some(flight) = self.fetches.under_way.remove(&id) {
             self.timers.remove(&flight.guard);
         }
     }
 
     fn take_document(&mut self, now: Now, call: CallId, text: String) {
         let policy = self.policy();
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let over = live.is_over();
@@ -229,7 +236,7 @@ impl Director {
             if let Some(script) = live.script.as_mut() {
                 script.wait = Wait::Over;
             }
-            self.touch(call);
+            self.calls.touch(call);
             return;
         }
         let parsed = crate::script::parse(&text, self.settings.limits.document_bytes);
@@ -259,7 +266,7 @@ impl Director {
     fn fetch_failed(&mut self, now: Now, call: CallId, failure: &Failure) {
         let policy = self.policy();
         let token = self.rng.token();
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let Some(Wait::Fetch(fetch)) = live.script.as_mut().map(|script| &mut script.wait) else {
@@ -270,7 +277,7 @@ impl Director {
             && fetch.attempt < policy.retries
         {
             fetch.attempt += 1;
-            self.touch(call);
+            self.calls.touch(call);
             self.send_fetch(now, call);
             return;
         }
@@ -287,7 +294,7 @@ impl Director {
             fetch.token = token;
         }
         self.stats.fetches_failed += 1;
-        self.touch(call);
+        self.calls.touch(call);
         self.alert_failure(now, call, failure, &failed);
         if next.is_some() {
             self.send_fetch(now, call);

@@ -5,17 +5,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use base::{CallId, Now, ShardId, Wall};
+use model::port::OwnedCommand;
+use model::{
+    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid,
+    VoiceConfig, party,
+};
 use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
 
 use super::status::told_of;
-use super::{Bucket, Director, Trouble};
+use super::{Director, Trouble};
 use crate::live::{Facts, Live, Volatile};
-use crate::model::{
-    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig,
-};
-use crate::party;
-use crate::port::OwnedCommand;
 
 /// How long a call may stay unanswered while its application decides and dials.
 pub(super) const SETUP_MS: u32 = 600_000;
@@ -61,7 +61,7 @@ struct Refusal {
 
 impl Director {
     pub(super) fn on_incoming(&mut self, now: Now, shard: ShardId, incoming: &Incoming<'_>) {
-        if self.calls.contains_key(&incoming.call) {
+        if self.calls.contains(&incoming.call) {
             return self.resume(now, incoming.call);
         }
         let source = incoming.source.ip();
@@ -199,26 +199,14 @@ impl Director {
 
     /// Counts one more leg of the account, if it may have one.
     pub(super) fn reserve(&mut self, now: Now, account: AccountSid) -> Result<(), &'static str> {
-        if self.store_sick {
+        if self.durability.is_sick() {
             return Err("store-not-writing");
         }
         if self.calls.len() >= self.settings.limits.calls {
             return Err("node-calls");
         }
         let own = self.directory.account(account).map(|it| it.limits).unwrap_or_default();
-        let limits = &self.settings.limits;
-        let or = |own: u32, default: u32| if own > 0 { own } else { default };
-        let legs_max = or(own.calls_max, limits.account_calls);
-        let rate = or(own.calls_per_second, limits.account_calls_per_second);
-        let load = self.loads.entry(account).or_default();
-        if load.legs >= legs_max {
-            return Err("account-calls");
-        }
-        if !Bucket::take(&mut load.calls, now.mono, rate) {
-            return Err("account-calls-per-second");
-        }
-        load.legs += 1;
-        Ok(())
+        self.admission.reserve(now.mono, account, own, &self.settings.limits)
     }
 
     /// Accepted at once, which stops the shard's hold; then the application is asked.
@@ -276,8 +264,8 @@ impl Director {
             tellings: Vec::new(),
             volatile: Volatile { row_changed: true, ..Volatile::default() },
         };
-        self.calls.insert(call, live);
-        self.touch(call);
+        self.calls.insert(live);
+        self.calls.touch(call);
         self.command(shard, OwnedCommand::Accept { call, account: number, setup_ms: SETUP_MS });
         self.start_fetch(now, call, voice, Vec::new(), None);
     }

@@ -5,8 +5,11 @@
 //! it what depends on that state. A successor that reads the writes therefore knows at least what
 //! was commanded.
 
+mod admission;
 mod api;
 mod callback;
+mod calls;
+mod durability;
 mod ending;
 mod entity;
 mod event;
@@ -20,20 +23,21 @@ mod steps;
 use std::collections::{BTreeMap, VecDeque};
 
 use base::{CallId, Mono, Now, ShardId, Wall};
-
-use crate::live::Live;
-use crate::model::{AccountSid, Alert, AlertLevel, AlertSid, Method};
-use crate::port::{
+use model::port::{
     ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
     Resolved, ScriptLog, StoreId, StoreWrite, Stored,
 };
+use model::{AccountSid, Alert, AlertLevel, AlertSid, Directory, Method};
+
 use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;
 
-use callback::{Endpoint, EndpointKey};
-use entity::Directory;
-use fetch::InFlight;
+use admission::Admission;
+use callback::Callbacks;
+use calls::Calls;
+use durability::{After, Durability};
+use fetch::Fetches;
 
 /// The controlplane as one value.
 #[derive(Debug)]
@@ -41,25 +45,19 @@ pub struct Director {
     settings: Settings,
     rng: Rng,
     directory: Directory,
-    calls: BTreeMap<CallId, Live>,
-    loads: BTreeMap<AccountSid, Load>,
+    calls: Calls,
+    admission: Admission,
     timers: BTreeMap<(Mono, u64), Timer>,
-    http: BTreeMap<HttpId, InFlight>,
+    fetches: Fetches,
     resolves: BTreeMap<u64, (CallId, usize)>,
-    endpoints: BTreeMap<EndpointKey, Endpoint>,
-    stored: BTreeMap<StoreId, Waiting>,
-    /// Writes that belong together, by the id of their last one.
-    groups: BTreeMap<StoreId, Group>,
-    callbacks_waiting: usize,
-    /// The store refused a write: no new calls until it takes one again.
-    store_sick: bool,
+    callbacks: Callbacks,
+    durability: Durability,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
     last_id: u64,
     next_shard: ShardId,
     stats: Stats,
     // Collected during one mutation, emptied by `settle`.
-    dirty: Vec<CallId>,
     records: Vec<Record>,
     afters: Vec<After>,
     effects: Vec<Output>,
@@ -88,22 +86,6 @@ pub struct Stats {
     pub callbacks_waiting: usize,
 }
 
-/// An account's live numbers.
-#[derive(Clone, Copy, Debug, Default)]
-struct Load {
-    legs: u32,
-    calls: Bucket,
-    alerts: Bucket,
-}
-
-/// A token bucket: `rate` a second, and at most as many at once.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    /// Thousandths of tokens taken and not refilled yet.
-    taken_milli: u64,
-    at: Mono,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
     /// Wakes a script.
@@ -125,13 +107,6 @@ enum Timer {
     Unspoken(CallId),
 }
 
-/// A write that is not known to be durable yet.
-#[derive(Clone, Debug)]
-struct Waiting {
-    records: Vec<Record>,
-    group: StoreId,
-}
-
 /// Rings tell a successor what they had told before, and what happened meanwhile.
 #[derive(Clone, Debug)]
 struct Replay {
@@ -145,19 +120,6 @@ struct Replay {
     bygone: BTreeMap<CallId, AccountSid>,
 }
 
-/// What waits for writes to be durable, all of them.
-#[derive(Clone, Debug)]
-struct Group {
-    left: usize,
-    afters: Vec<After>,
-}
-
-#[derive(Clone, Debug)]
-enum After {
-    Release { shard: ShardId, epoch: u32, leg: base::LegId },
-    Reply { id: ApiId, result: ApiResult },
-}
-
 /// How long the HTTP client may stay silent beyond a request's own limit.
 const HTTP_GRACE_MS: u32 = 5_000;
 const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -166,8 +128,6 @@ const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 const UNSPOKEN_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
 /// How much longer than it may ring a leg waits to be asked for; then nobody wants it any more.
 const ASK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
-/// Bytes of one write, more or less: a quarter of what a journal's record may have.
-const WRITE_BYTES: usize = 256 * 1024;
 const ORPHAN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Director {
@@ -178,21 +138,17 @@ impl Director {
             settings,
             rng: Rng::new(seed),
             directory: Directory::default(),
-            calls: BTreeMap::new(),
-            loads: BTreeMap::new(),
+            calls: Calls::default(),
+            admission: Admission::default(),
             timers: BTreeMap::new(),
-            http: BTreeMap::new(),
+            fetches: Fetches::default(),
             resolves: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            stored: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            callbacks_waiting: 0,
-            store_sick: false,
+            callbacks: Callbacks::default(),
+            durability: Durability::default(),
             replay: None,
             last_id: 0,
             next_shard: 0,
             stats: Stats::default(),
-            dirty: Vec::new(),
             records: Vec::new(),
             afters: Vec::new(),
             effects: Vec::new(),
@@ -217,7 +173,7 @@ impl Director {
     pub fn stats(&self) -> Stats {
         Stats {
             calls_live: self.calls.len(),
-            callbacks_waiting: self.callbacks_waiting,
+            callbacks_waiting: self.callbacks.waiting(),
             ..self.stats
         }
     }
@@ -252,8 +208,7 @@ impl Director {
     pub fn handle_stored(&mut self, now: Now, id: StoreId, result: Stored) {
         match result {
             Ok(()) => {
-                self.store_sick = false;
-                for after in self.taken(id) {
+                for after in self.durability.taken(id) {
                     self.out.push_back(match after {
                         After::Release { shard, epoch, leg } => {
                             Output::Command { shard, command: OwnedCommand::Release { epoch, leg } }
@@ -263,8 +218,7 @@ impl Director {
                 }
             }
             Err(error) => {
-                self.store_sick = true;
-                if self.stored.contains_key(&id) {
+                if self.durability.refused(id) {
                     self.notice(None, None, true, format!("the store refused a write: {error}"));
                     self.after(now, STORE_RETRY, Timer::Store(id));
                 }
@@ -273,25 +227,10 @@ impl Director {
         self.settle(now);
     }
 
-    /// A write is durable; what may happen now that it is.
-    fn taken(&mut self, id: StoreId) -> Vec<After> {
-        let Some(key) = self.stored.remove(&id).map(|waiting| waiting.group) else {
-            return Vec::new();
-        };
-        let left = self.groups.get_mut(&key).map_or(0, |group| {
-            group.left = group.left.saturating_sub(1);
-            group.left
-        });
-        if left > 0 {
-            return Vec::new();
-        }
-        self.groups.remove(&key).map_or_else(Vec::new, |group| group.afters)
-    }
-
     fn on_timer(&mut self, now: Now, timer: Timer) {
         match timer {
             Timer::Script(call) => {
-                if let Some(live) = self.calls.get_mut(&call)
+                if let Some(mut live) = self.calls.get_mut(&call)
                     && live.volatile.wake.is_some_and(|at| at <= now.mono)
                 {
                     live.volatile.wake = None;
@@ -303,8 +242,8 @@ impl Director {
             Timer::Http(id) => self.http_is_silent(now, id),
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
             Timer::Store(id) => {
-                if let Some(waiting) = self.stored.get(&id) {
-                    let records = waiting.records.iter().map(|it| self.renewed(it)).collect();
+                if let Some(records) = self.durability.records(id) {
+                    let records = records.iter().map(|it| self.renewed(it)).collect();
                     self.effects.push(Output::Store(StoreWrite { id: Some(id), records }));
                 }
             }
@@ -315,53 +254,40 @@ impl Director {
         }
     }
 
-    /// What was written together, then what depends on it. More than a journal's record has room
-    /// for leaves as several writes; each record is good by itself, and what waits for durability
-    /// waits for all of them.
+    /// What was written together, then what depends on it.
     fn settle(&mut self, now: Now) {
         self.run_inbox(now);
-        for call in std::mem::take(&mut self.dirty) {
+        for call in self.calls.take_touched() {
             self.log_call(call);
         }
         let records = std::mem::take(&mut self.records);
         let afters = std::mem::take(&mut self.afters);
         if !records.is_empty() || !afters.is_empty() {
-            self.write(records, afters);
+            let last = &mut self.last_id;
+            let fresh_id = || {
+                *last += 1;
+                *last
+            };
+            let writes = self.durability.write(records, afters, fresh_id);
+            self.out.extend(writes.into_iter().map(Output::Store));
         }
         self.out.extend(self.effects.drain(..));
     }
 
-    fn write(&mut self, records: Vec<Record>, afters: Vec<After>) {
-        let parts = parts(records);
-        if afters.is_empty() {
-            let writes = parts.into_iter().map(|records| StoreWrite { id: None, records });
-            self.out.extend(writes.map(Output::Store));
-            return;
-        }
-        let left = parts.len();
-        let ids: Vec<StoreId> = parts.iter().map(|_| StoreId(self.fresh_id())).collect();
-        let group = ids.last().copied().unwrap_or(StoreId(0));
-        for (id, records) in ids.into_iter().zip(parts) {
-            self.stored.insert(id, Waiting { records: records.clone(), group });
-            self.out.push_back(Output::Store(StoreWrite { id: Some(id), records }));
-        }
-        self.groups.insert(group, Group { left, afters });
-    }
-
     /// Writes a call's state, or that it has none any more.
     fn log_call(&mut self, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         live.volatile.dirty = false;
         if std::mem::take(&mut live.volatile.row_changed) {
             self.records.push(Record::Call(Box::new(live.row.clone())));
         }
-        let done = live.is_over() && live.callbacks.is_empty() && !live.is_dialling();
+        let done = live.is_over() && live.callbacks.is_empty() && !live.outlives_its_leg();
         // A value of our own types always has a JSON form; without one the call is merely not
         // resumed.
         self.scratch.clear();
-        let whole = !done && serde_json::to_writer(&mut self.scratch, live).is_ok();
+        let whole = !done && serde_json::to_writer(&mut self.scratch, &*live).is_ok();
         let state = whole.then(|| self.scratch.clone());
         self.records.push(Record::Script(ScriptLog { call, state }));
         if done {
@@ -383,15 +309,6 @@ impl Director {
                 None => Record::CallIfAbsent(row.clone()),
             },
             other => other.clone(),
-        }
-    }
-
-    /// The call's state is to be written at the end of this mutation.
-    fn touch(&mut self, call: CallId) {
-        if let Some(live) = self.calls.get_mut(&call)
-            && !std::mem::replace(&mut live.volatile.dirty, true)
-        {
-            self.dirty.push(call);
         }
     }
 
@@ -424,7 +341,7 @@ impl Director {
             OwnedCommand::Originate(originate) => Some(originate.call),
             _ => None,
         };
-        if let Some(live) = asked.and_then(|call| self.calls.get_mut(&call)) {
+        if let Some(mut live) = asked.and_then(|call| self.calls.get_mut(&call)) {
             live.volatile.asked = true;
         }
         self.effects.push(Output::Command { shard, command });
@@ -462,7 +379,7 @@ impl Director {
     /// one name.
     fn alert_as(&mut self, now: Now, sid: AlertSid, account: AccountSid, trouble: Trouble<'_>) {
         let rate = self.settings.limits.alerts_per_second;
-        if !self.loads.entry(account).or_default().alerts.take(now.mono, rate) {
+        if !self.admission.may_tell(now.mono, account, rate) {
             self.stats.alerts_dropped += 1;
             return;
         }
@@ -481,24 +398,6 @@ impl Director {
     }
 }
 
-/// Records in their order, as many together as surely fit into one write; at least one part.
-fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
-    let mut parts = vec![Vec::new()];
-    let mut bytes = 0;
-    for record in records {
-        let more = record.weight();
-        if bytes > 0 && bytes + more > WRITE_BYTES {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += more;
-        if let Some(part) = parts.last_mut() {
-            part.push(record);
-        }
-    }
-    parts
-}
-
 /// What an alert says.
 #[derive(Debug, Default)]
 struct Trouble<'a> {
@@ -509,23 +408,4 @@ struct Trouble<'a> {
     message: String,
     url: Option<String>,
     method: Option<Method>,
-}
-
-impl Bucket {
-    /// One token, if there is one; `rate` 0 has none.
-    fn take(&mut self, now: Mono, rate: u32) -> bool {
-        let rate = u64::from(rate);
-        let millis = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
-        let refilled = millis.saturating_mul(rate);
-        // What is less than a millisecond stays for the next look.
-        if millis > 0 {
-            self.taken_milli = self.taken_milli.saturating_sub(refilled);
-            self.at = now;
-        }
-        if self.taken_milli + 1_000 > rate * 1_000 {
-            return false;
-        }
-        self.taken_milli += 1_000;
-        true
-    }
 }

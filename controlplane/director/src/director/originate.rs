@@ -7,17 +7,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use base::{CallId, LegId, Now, ShardId};
+use model::address::target;
+use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
+use model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook, party};
 use sip::Scheme;
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
 
+use super::calls::CallMut;
 use super::{Director, Timer};
 use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
-use crate::model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook};
-use crate::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
 use crate::script::Problem;
-use crate::verb::dial::{ChildSpec, Target};
-use crate::{party, target};
+use crate::script::{ChildSpec, Target};
 
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
@@ -106,8 +107,8 @@ impl Director {
         self.stats.calls_originated += 1;
         let call = leg.call;
         let live = self.new_live(now, leg, Some(way));
-        self.calls.insert(call, live);
-        self.touch(call);
+        self.calls.insert(live);
+        self.calls.touch(call);
         self.look_up(now, call);
     }
 
@@ -117,9 +118,9 @@ impl Director {
         let account = leg.account;
         let mut live = self.new_live(now, leg, None);
         live.reason = Some(reason.to_owned());
-        self.calls.insert(call, live);
+        self.calls.insert(live);
         // It holds no place, but its end gives one back.
-        self.loads.entry(account).or_default().legs += 1;
+        self.admission.count(account);
         self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
     }
 
@@ -246,7 +247,8 @@ impl Director {
 
     /// Finds the addresses of a leg's targets; asks for the names among them.
     pub(super) fn look_up(&mut self, now: Now, call: CallId) {
-        let Some(outgoing) = self.calls.get_mut(&call).and_then(|live| live.outgoing.as_mut())
+        let Some(outgoing) =
+            self.calls.get_mut(&call).and_then(|live| live.into_live().outgoing.as_mut())
         else {
             return;
         };
@@ -279,7 +281,7 @@ impl Director {
             return;
         };
         let allow = self.settings.target_allow.clone();
-        let Some(live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
+        let Some(mut live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
             return;
         };
         let Some(outgoing) = live.outgoing.as_mut().filter(|outgoing| !outgoing.sent) else {
@@ -290,13 +292,14 @@ impl Director {
         if let Some(target) = outgoing.targets.get_mut(at) {
             target.found = Some(found.into_iter().filter(fine).collect());
         }
-        self.touch(call);
+        live.touch();
         self.originate(now, call);
     }
 
     /// Sends the INVITE once every target's addresses are there; without any, the leg has failed.
     pub(super) fn originate(&mut self, now: Now, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
+        let live = self.calls.get_mut(&call).filter(|live| !live.is_over());
+        let Some(live) = live.map(CallMut::into_live) else {
             return;
         };
         let Some(outgoing) = live.outgoing.as_mut() else {
@@ -342,7 +345,7 @@ impl Director {
             bridge: outgoing.bridge,
         }));
         let shard = live.shard;
-        self.touch(call);
+        self.calls.touch(call);
         self.command(shard, command);
         // A shard may die with the command in its hand; then nobody ever tells an end.
         self.watch_orphan(now, call);

@@ -6,16 +6,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base::{CallId, LegId, Mono, Now, Wall};
+use base::{CallId, LegId, Now};
+use model::port::{OwnedCommand, ScriptLog};
+use model::{Book, CallStatus, Directory};
 use wire::event::Cause;
 
-use super::entity::Directory;
 use super::{ASK_PATIENCE, Director, Replay, Timer, UNSPOKEN_AFTER};
 use crate::live::{Live, Outgoing};
-use crate::model::CallStatus;
-use crate::port::{OwnedCommand, ScriptLog};
 use crate::script::{self, Wait};
-use crate::settings::{Book, Settings};
+use crate::settings::Settings;
 
 impl Director {
     /// One that goes on from what was written. Feed it the events not yet released and the closed
@@ -30,7 +29,7 @@ impl Director {
         director.recount_callbacks();
         let mut answered = Vec::new();
         for standing in &book.standing {
-            if let Some(live) = director.calls.get_mut(&standing.call)
+            if let Some(mut live) = director.calls.get_mut(&standing.call)
                 && !live.is_over()
             {
                 live.leg = standing.leg;
@@ -41,7 +40,7 @@ impl Director {
             }
         }
         let standing: BTreeSet<CallId> = book.standing.iter().map(|leg| leg.call).collect();
-        let calls: Vec<CallId> = director.calls.keys().copied().collect();
+        let calls: Vec<CallId> = director.calls.ids();
         director.replay = Some(Replay {
             since: now,
             told: now.mono,
@@ -73,9 +72,9 @@ impl Director {
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
                 }
                 if !live.is_over() {
-                    self.loads.entry(live.row.account).or_default().legs += 1;
+                    self.admission.count(live.row.account);
                 }
-                self.calls.insert(live.call(), live);
+                self.calls.insert(live);
             }
             Err(error) => {
                 let message = format!("the logged state of {} is unreadable: {error}", log.call);
@@ -146,7 +145,7 @@ impl Director {
     }
 
     fn over_too_late(&mut self, now: Now, call: CallId) {
-        if let Some(live) = self.calls.get_mut(&call) {
+        if let Some(mut live) = self.calls.get_mut(&call) {
             live.reason = Some("too-late".to_owned());
         }
         self.over_without_leg(now, call, CallStatus::Failed, Cause::Internal, 0);
@@ -159,7 +158,7 @@ impl Director {
         if live.ending.is_some() {
             return;
         }
-        let (shard, limit_ms, answered) = (live.shard, live.limit_ms, live.is_answered());
+        let answered = live.is_answered();
         let Some(script) = &live.script else {
             return;
         };
@@ -167,30 +166,14 @@ impl Director {
             Wait::Fetch(_) if live.volatile.fetch.is_none() => self.send_fetch(now, call),
             Wait::Fetch(_) | Wait::Over => {}
             Wait::Ready => self.inbox.push_back((call, script::Input::Begin)),
-            Wait::Pause(state) => match state.until() {
-                Some(until) => self.wake_script(now, call, until),
-                None if !answered => {
-                    self.command(shard, OwnedCommand::Answer { call, limit_ms });
-                }
-                None => self.inbox.push_back((call, script::Input::Answered)),
-            },
-            Wait::Dial(state) => {
-                let rings = state.rings();
-                if rings && !answered {
-                    self.command(shard, OwnedCommand::Answer { call, limit_ms });
-                }
-                if rings {
-                    self.command(shard, OwnedCommand::Ringback { call, on: true });
+            Wait::Verb(state) => {
+                let mut effects = Vec::new();
+                let missed = state.resume(answered, &mut effects);
+                self.inbox.extend(missed.map(|input| (call, input)));
+                for effect in effects {
+                    self.apply(now, call, effect);
                 }
             }
         }
-    }
-
-    fn wake_script(&mut self, now: Now, call: CallId, until: Wall) {
-        let at: Mono = Self::mono_of(now, until);
-        if let Some(live) = self.calls.get_mut(&call) {
-            live.volatile.wake = Some(at);
-        }
-        self.at(at, Timer::Script(call));
     }
 }

@@ -1,12 +1,12 @@
 //! What the end of a leg is called: by applications (a call status), by whoever called (a final SIP
 //! status, from the table that static routes use too), and in an alert (a sentence for people).
 
+use model::CallStatus;
 use wire::event::{Cause, Direction, Party, Summary};
 use wire::{Service, status};
 
 use super::Trouble;
-use crate::model::CallStatus;
-use crate::verb::dial::Outcome;
+use crate::script::Outcome;
 
 /// Why a leg is over, as far as its call shows it.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,12 @@
 //! Stepping scripts: inputs wait in the inbox, effects are applied, until nothing moves any more.
 
 use base::{CallId, Now};
+use model::port::OwnedCommand;
+use model::{CallStatus, Hook};
 use wire::event::Cause;
 
 use super::{Director, Timer, Trouble, status};
 use crate::live::Ending;
-use crate::model::{CallStatus, Hook};
-use crate::port::OwnedCommand;
 use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
 
 /// How often scripts may be stepped within one mutation, for all calls together.
@@ -32,7 +32,7 @@ impl Director {
                 for problem in std::mem::take(&mut program.problems) {
                     self.problem(now, call, problem, true);
                 }
-                if let Some(live) = self.calls.get_mut(&call) {
+                if let Some(mut live) = self.calls.get_mut(&call) {
                     let before = live.script.take().unwrap_or_default();
                     live.script = Some(Script {
                         document,
@@ -57,12 +57,12 @@ impl Director {
                 self.give_up(now, call, "document");
             }
         }
-        self.touch(call);
+        self.calls.touch(call);
     }
 
     fn step(&mut self, now: Now, call: CallId, input: Input) {
-        let dial_targets_max = self.settings.limits.dial_targets;
-        let Some(live) = self.calls.get_mut(&call) else {
+        let targets_max = self.settings.limits.dial_targets;
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let view = View {
@@ -71,20 +71,20 @@ impl Director {
             inbound: live.outgoing.is_none(),
             gone: live.is_over(),
             from: live.row.from.clone(),
-            dial_targets_max,
+            targets_max,
         };
         let Some(script) = live.script.as_mut() else {
             return;
         };
         let effects = script::drive(script, input, &view, &mut self.rng);
-        self.touch(call);
+        live.touch();
         for effect in effects {
             self.apply(now, call, effect);
         }
     }
 
-    fn apply(&mut self, now: Now, call: CallId, effect: Effect) {
-        let Some(live) = self.calls.get_mut(&call) else {
+    pub(super) fn apply(&mut self, now: Now, call: CallId, effect: Effect) {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         let shard = live.shard;
@@ -139,14 +139,14 @@ impl Director {
 
     /// Asks the shard to end a leg, once.
     pub(super) fn end_leg(&mut self, call: CallId, ending: Ending) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         if live.is_over() || live.ending.is_some() {
             return;
         }
         live.ending = Some(ending);
-        self.touch(call);
+        live.touch();
         self.send_ending(call);
     }
 
@@ -170,7 +170,7 @@ impl Director {
 
     /// The application failed for good: a new call is refused, an answered one hung up.
     pub(super) fn give_up(&mut self, now: Now, call: CallId, reason: &str) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         live.reason.get_or_insert_with(|| format!("application: {reason}"));
@@ -180,7 +180,7 @@ impl Director {
         if let Some(script) = live.script.as_mut() {
             script.wait = Wait::Over;
         }
-        self.touch(call);
+        live.touch();
         if over {
             return;
         }
@@ -207,21 +207,18 @@ impl Director {
         self.alert(now, account, trouble);
     }
 
-    /// Leaves what the script does: its dialled legs are dropped, its waits forgotten.
+    /// Leaves what the script does: the legs it made are dropped, its waits forgotten.
     pub(super) fn abandon(&mut self, now: Now, call: CallId) {
-        let Some(live) = self.calls.get_mut(&call) else {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
         live.volatile.wake = None;
         let fetch = live.volatile.fetch.take();
         let mut effects = Vec::new();
         if let Some(script) = live.script.as_mut()
-            && let Wait::Dial(state) = std::mem::take(&mut script.wait)
+            && let Wait::Verb(state) = std::mem::take(&mut script.wait)
         {
-            if state.rings() {
-                effects.push(Effect::Ringback(false));
-            }
-            state.drop_all(Cause::Normal, &mut effects);
+            state.leave(&mut effects);
         }
         if let Some(id) = fetch {
             self.forget_http(id);

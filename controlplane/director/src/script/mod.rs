@@ -5,23 +5,23 @@
 //! ```text
 //!            +--------------------- Next ---------------------+
 //!            v                                                |
-//!   Fetch -> Ready -> verb.begin -> Pause | Dial --input--> verb.on -> End -> Over
+//!   Fetch -> Ready -> verb.begin -> Verb(state) --input--> state.on -> End -> Over
 //!     ^                  |                                    |
 //!     +------------------+------------- Fetch ----------------+
 //! ```
 
+mod child;
 mod element;
 
-use serde::{Deserialize, Serialize};
-
-use crate::model::{CallStatus, Hook};
-use crate::rng::Rng;
-use crate::verb::dial::{ChildSpec, DialState, Outcome};
-use crate::verb::pause::PauseState;
-use crate::verb::{Step, Verb};
 use base::{CallId, Wall};
+use model::{CallStatus, Hook};
+use serde::{Deserialize, Serialize, Serializer};
 use wire::event::Cause;
 
+use crate::rng::Rng;
+use crate::verb::{Step, Verb, VerbState, Written};
+
+pub(crate) use child::{ChildSpec, Outcome, Target};
 pub(crate) use element::{DocumentError, Element};
 
 /// A parsed document.
@@ -49,21 +49,23 @@ pub(crate) struct Script {
     pub(crate) wait: Wait,
     /// Documents taken so far.
     pub(crate) documents: u32,
-    /// What the last dial came to, for a call that ends without ever having been answered.
+    /// What the last legs made for it came to, for a call that ends without ever having been
+    /// answered.
     pub(crate) dialled: Option<Outcome>,
     #[serde(skip)]
     pub(crate) program: Program,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Written")]
 pub(crate) enum Wait {
     /// About to begin the verb at `at`.
     #[default]
     Ready,
     /// For an application's answer.
     Fetch(Fetch),
-    Pause(PauseState),
-    Dial(DialState),
+    /// For what the verb at `at` waits for.
+    Verb(VerbState),
     /// For the end of the leg.
     Over,
 }
@@ -89,7 +91,8 @@ pub(crate) struct View {
     /// The leg is over; what is left is to tell the application.
     pub(crate) gone: bool,
     pub(crate) from: String,
-    pub(crate) dial_targets_max: usize,
+    /// Legs that one verb may make.
+    pub(crate) targets_max: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -123,9 +126,9 @@ pub(crate) enum Effect {
         cause: Cause,
     },
     Hangup(Cause),
-    /// A leg for each target of a dial.
+    /// A leg of the script's own.
     Spawn(ChildSpec),
-    /// A leg of a dial is not wanted any more.
+    /// Such a leg is not wanted any more.
     Drop {
         call: CallId,
         cause: Cause,
@@ -143,6 +146,18 @@ pub(crate) enum Effect {
     /// Wake at this moment.
     Wake(Wall),
     Problem(Problem),
+}
+
+impl Serialize for Wait {
+    /// A verb's state stands among the others by the verb's name: see [`Written`].
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Ready => serializer.serialize_unit_variant("Wait", 0, "Ready"),
+            Self::Fetch(fetch) => serializer.serialize_newtype_variant("Wait", 1, "Fetch", fetch),
+            Self::Over => serializer.serialize_unit_variant("Wait", 2, "Over"),
+            Self::Verb(state) => state.serialize(serializer),
+        }
+    }
 }
 
 /// Reads a document.
@@ -167,23 +182,20 @@ pub(crate) fn drive(script: &mut Script, input: Input, view: &View, rng: &mut Rn
     let Script { program, at, wait, .. } = script;
     let mut step = match (wait, input) {
         (Wait::Ready, Input::Begin) => begin(program, *at, &script.base, view, rng, &mut effects),
-        (Wait::Pause(state), input) => state.on(&input, view, &mut effects),
-        (Wait::Dial(state), input) => match program.verbs.get(*at) {
-            Some(Verb::Dial(dial)) => {
-                let step = dial.on(state, &script.base, &input, view, &mut effects);
-                script.dialled = state.outcome().or(script.dialled);
-                step
-            }
-            _ => Step::Next,
-        },
+        (Wait::Verb(state), input) => {
+            let verb = program.verbs.get(*at);
+            let step = state.on(verb, &script.base, &input, view, &mut effects);
+            script.dialled = state.outcome().or(script.dialled);
+            step
+        }
         (_, Input::Gone) => Step::End,
         _ => Step::Stay,
     };
     loop {
         step = match step {
             Step::Stay => return effects,
-            Step::Wait(wait) => {
-                script.wait = wait;
+            Step::Wait(state) => {
+                script.wait = Wait::Verb(state);
                 return effects;
             }
             Step::Fetch { hook, params } => {

@@ -10,14 +10,14 @@
 //! Then `action` is asked with DialCallStatus, or the next verb begins.
 
 use base::CallId;
+use model::{CallStatus, Events, Hook, Method, StatusHook, party};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
-use super::{Step, flag, method, number, unknown_attributes};
-use crate::model::{CallStatus, Events, Hook, Method, StatusHook};
+use super::{Step, Waits, flag, method, number, unknown_attributes};
 use crate::rng::Rng;
-use crate::script::{Effect, Element, Input, Problem, View, Wait};
-use crate::{party, web};
+use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Target, View};
+use crate::web;
 
 const ATTRIBUTES: [&str; 6] =
     ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge"];
@@ -42,29 +42,9 @@ struct Noun {
     status: Option<(String, Method, Events)>,
 }
 
-/// Whom to call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Target {
-    Number(String),
-    /// As written, with parameters and headers.
-    Sip(String),
-}
-
-/// A leg to be made.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ChildSpec {
-    pub(crate) call: CallId,
-    pub(crate) target: Target,
-    pub(crate) caller: String,
-    pub(crate) ring_ms: u32,
-    pub(crate) limit_ms: u32,
-    pub(crate) pass_progress: bool,
-    pub(crate) status: Option<StatusHook>,
-}
-
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct DialState {
-    pub(crate) children: Vec<Child>,
+pub(super) struct DialState {
+    children: Vec<Child>,
     winner: Option<CallId>,
     /// The caller hears ringback tone from us.
     ringback: bool,
@@ -72,19 +52,9 @@ pub(crate) struct DialState {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Child {
-    pub(crate) call: CallId,
+struct Child {
+    call: CallId,
     ended: Option<Outcome>,
-}
-
-/// What a leg, or the whole dial, came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) status: CallStatus,
-    /// The far side's final response; 0 for none.
-    pub(crate) code: u16,
-    #[serde(default)]
-    pub(crate) cause: Option<Cause>,
 }
 
 impl Dial {
@@ -130,11 +100,11 @@ impl Dial {
             }
             effects.push(Effect::Ringback(true));
         }
-        if self.targets.len() > view.dial_targets_max {
+        if self.targets.len() > view.targets_max {
             let message = format!(
                 "<Dial> names {} targets; the first {} are called",
                 self.targets.len(),
-                view.dial_targets_max
+                view.targets_max
             );
             effects.push(Effect::Problem(Problem {
                 code: 13_221,
@@ -142,7 +112,7 @@ impl Dial {
                 message,
             }));
         }
-        for noun in self.targets.iter().take(view.dial_targets_max) {
+        for noun in self.targets.iter().take(view.targets_max) {
             let call = CallId(rng.wide());
             state.children.push(Child { call, ended: None });
             effects.push(Effect::Spawn(ChildSpec {
@@ -155,15 +125,14 @@ impl Dial {
                 status: noun.status_hook(base),
             }));
         }
-        Step::Wait(Wait::Dial(state))
+        Step::Wait(state.into())
     }
 
-    pub(crate) fn on(
+    fn on(
         &self,
         state: &mut DialState,
         base: &str,
         input: &Input,
-        _view: &View,
         effects: &mut Vec<Effect>,
     ) -> Step {
         match *input {
@@ -227,19 +196,55 @@ impl Dial {
     }
 }
 
-impl DialState {
-    /// What the dial came to, once it is over.
-    pub(crate) fn outcome(&self) -> Option<Outcome> {
-        self.done
+impl Waits for DialState {
+    type Verb = Dial;
+
+    fn on(
+        &mut self,
+        verb: Option<&Dial>,
+        base: &str,
+        input: &Input,
+        _view: &View,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
+        verb.map_or(Step::Next, |dial| dial.on(self, base, input, effects))
     }
 
-    /// A successor gives the caller ringback tone again.
-    pub(crate) fn rings(&self) -> bool {
+    fn resume(&self, answered: bool, effects: &mut Vec<Effect>) -> Option<Input> {
+        if self.rings() && !answered {
+            effects.push(Effect::Answer);
+        }
+        if self.rings() {
+            effects.push(Effect::Ringback(true));
+        }
+        None
+    }
+
+    fn leave(&self, effects: &mut Vec<Effect>) {
+        if self.rings() {
+            effects.push(Effect::Ringback(false));
+        }
+        self.drop_all(Cause::Normal, effects);
+    }
+
+    /// It still has to hear what became of the legs it dialled.
+    fn outlives_its_leg(&self) -> bool {
+        true
+    }
+
+    fn outcome(&self) -> Option<Outcome> {
+        self.done
+    }
+}
+
+impl DialState {
+    /// The caller hears ringback tone of ours.
+    fn rings(&self) -> bool {
         self.ringback && self.winner.is_none()
     }
 
     /// Nobody is called any more: the script goes elsewhere.
-    pub(crate) fn drop_all(&self, cause: Cause, effects: &mut Vec<Effect>) {
+    fn drop_all(&self, cause: Cause, effects: &mut Vec<Effect>) {
         for child in self.children.iter().filter(|child| child.ended.is_none()) {
             effects.push(Effect::Drop { call: child.call, cause });
         }

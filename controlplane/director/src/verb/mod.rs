@@ -1,23 +1,179 @@
 //! The verbs, one file each: how it is read, how it begins, what it makes of what happens while it
-//! runs. A new verb is a file here and a line in [`Verb`].
+//! runs, what its successor asks for again. A new verb is a file here and a line in [`verbs!`];
+//! nothing else names one.
 
-pub(crate) mod dial;
+mod dial;
 mod hangup;
-pub(crate) mod pause;
+mod pause;
 mod redirect;
 mod reject;
 
-use crate::model::{Hook, Method};
-use crate::rng::Rng;
-use crate::script::{Effect, Element, Problem, View, Wait};
+use model::{Hook, Method};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    Dial(dial::Dial),
-    Pause(pause::Pause),
-    Redirect(redirect::Redirect),
-    Reject(reject::Reject),
-    Hangup(hangup::Hangup),
+use crate::rng::Rng;
+use crate::script::{Effect, Element, Fetch, Input, Outcome, Problem, View, Wait};
+
+/// What a verb is while it waits. It is logged at each step, as `{"Name": state}`, and read back by
+/// a successor: fields come and go with `#[serde(default)]`.
+trait Waits {
+    type Verb;
+
+    /// Something happened. `verb`: as the document has it; None where the document cannot be read
+    /// any more.
+    fn on(
+        &mut self,
+        verb: Option<&Self::Verb>,
+        base: &str,
+        input: &Input,
+        view: &View,
+        effects: &mut Vec<Effect>,
+    ) -> Step;
+
+    /// What a successor asks for again, and what it has missed.
+    fn resume(&self, answered: bool, effects: &mut Vec<Effect>) -> Option<Input>;
+
+    /// The script goes elsewhere.
+    fn leave(&self, _effects: &mut Vec<Effect>) {}
+
+    /// It has something to wait for when the script's own leg is over.
+    fn outlives_its_leg(&self) -> bool {
+        false
+    }
+
+    /// What the legs that it made came to, once they are over.
+    fn outcome(&self) -> Option<Outcome> {
+        None
+    }
+}
+
+/// The table. Those that wait have a state beside what the document says.
+macro_rules! verbs {
+    (waits { $($waits:ident($waiting:ty, $state:ty);)* } begins { $($once:ident($verb:ty);)* }) => {
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) enum Verb {
+            $($waits($waiting),)*
+            $($once($verb),)*
+        }
+
+        /// The state of the verb that a script waits in.
+        #[derive(Clone, Debug, Serialize)]
+        #[expect(private_interfaces, reason = "a state is its verb's own")]
+        pub(crate) enum VerbState {
+            $($waits($state),)*
+        }
+
+        /// What a script waits for, as it is written: the verbs' names beside the others.
+        #[derive(Deserialize)]
+        #[expect(private_interfaces, reason = "a state is its verb's own")]
+        pub(crate) enum Written {
+            Ready,
+            Fetch(Fetch),
+            Over,
+            $($waits($state),)*
+        }
+
+        impl From<Written> for Wait {
+            fn from(written: Written) -> Self {
+                match written {
+                    Written::Ready => Self::Ready,
+                    Written::Fetch(fetch) => Self::Fetch(fetch),
+                    Written::Over => Self::Over,
+                    $(Written::$waits(state) => Self::Verb(VerbState::$waits(state)),)*
+                }
+            }
+        }
+
+        impl Verb {
+            /// The verb of this name, if there is one.
+            fn named(element: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
+                Some(match element.name.as_str() {
+                    $(stringify!($waits) => Self::$waits(<$waiting>::parse(element, problems)),)*
+                    $(stringify!($once) => Self::$once(<$verb>::parse(element, problems)),)*
+                    _ => return None,
+                })
+            }
+
+            pub(crate) fn begin(
+                &self,
+                base: &str,
+                view: &View,
+                rng: &mut Rng,
+                effects: &mut Vec<Effect>,
+            ) -> Step {
+                match self {
+                    $(Self::$waits(verb) => verb.begin(base, view, rng, effects),)*
+                    $(Self::$once(verb) => verb.begin(base, view, rng, effects),)*
+                }
+            }
+        }
+
+        impl VerbState {
+            /// `verb`: where the script is in its document.
+            pub(crate) fn on(
+                &mut self,
+                verb: Option<&Verb>,
+                base: &str,
+                input: &Input,
+                view: &View,
+                effects: &mut Vec<Effect>,
+            ) -> Step {
+                match self {
+                    $(Self::$waits(state) => {
+                        let verb = match verb {
+                            Some(Verb::$waits(verb)) => Some(verb),
+                            _ => None,
+                        };
+                        state.on(verb, base, input, view, effects)
+                    })*
+                }
+            }
+
+            /// See [`Waits::resume`].
+            pub(crate) fn resume(
+                &self,
+                answered: bool,
+                effects: &mut Vec<Effect>,
+            ) -> Option<Input> {
+                match self { $(Self::$waits(state) => state.resume(answered, effects),)* }
+            }
+
+            /// See [`Waits::leave`].
+            pub(crate) fn leave(&self, effects: &mut Vec<Effect>) {
+                match self { $(Self::$waits(state) => state.leave(effects),)* }
+            }
+
+            /// See [`Waits::outlives_its_leg`].
+            pub(crate) fn outlives_its_leg(&self) -> bool {
+                match self { $(Self::$waits(state) => state.outlives_its_leg(),)* }
+            }
+
+            /// See [`Waits::outcome`].
+            pub(crate) fn outcome(&self) -> Option<Outcome> {
+                match self { $(Self::$waits(state) => state.outcome(),)* }
+            }
+        }
+
+        $(
+            impl From<$state> for VerbState {
+                fn from(state: $state) -> Self {
+                    Self::$waits(state)
+                }
+            }
+        )*
+    };
+}
+
+verbs! {
+    waits {
+        Dial(dial::Dial, dial::DialState);
+        Pause(pause::Pause, pause::PauseState);
+    }
+    begins {
+        Hangup(hangup::Hangup);
+        Redirect(redirect::Redirect);
+        Reject(reject::Reject);
+    }
 }
 
 /// How a script goes on after a verb has begun or was told something.
@@ -25,7 +181,7 @@ pub(crate) enum Verb {
 pub(crate) enum Step {
     /// As it was.
     Stay,
-    Wait(Wait),
+    Wait(VerbState),
     /// The next verb.
     Next,
     /// Another document.
@@ -63,39 +219,18 @@ const LATER: [&str; 19] = [
 impl Verb {
     /// Reads a verb; None, with the problem told, for one that is skipped.
     pub(crate) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
-        Some(match element.name.as_str() {
-            "Dial" => Self::Dial(dial::Dial::parse(element, problems)),
-            "Pause" => Self::Pause(pause::Pause::parse(element, problems)),
-            "Redirect" => Self::Redirect(redirect::Redirect::parse(element, problems)),
-            "Reject" => Self::Reject(reject::Reject::parse(element, problems)),
-            "Hangup" => Self::Hangup(hangup::Hangup),
-            name => {
-                let (reason, what) = if LATER.contains(&name) {
-                    ("verb-not-supported", "is not supported yet")
-                } else {
-                    ("verb-unknown", "is no verb")
-                };
-                let message = format!("line {}: <{name}> {what}; it is skipped", element.line);
-                problems.push(Problem { code: 12_200, reason, message });
-                return None;
-            }
-        })
-    }
-
-    pub(crate) fn begin(
-        &self,
-        base: &str,
-        view: &View,
-        rng: &mut Rng,
-        effects: &mut Vec<Effect>,
-    ) -> Step {
-        match self {
-            Self::Dial(verb) => verb.begin(base, view, rng, effects),
-            Self::Pause(verb) => verb.begin(view, effects),
-            Self::Redirect(verb) => verb.begin(base, effects),
-            Self::Reject(verb) => verb.begin(view, effects),
-            Self::Hangup(verb) => verb.begin(effects),
+        let verb = Self::named(element, problems);
+        if verb.is_none() {
+            let name = element.name.as_str();
+            let (reason, what) = if LATER.contains(&name) {
+                ("verb-not-supported", "is not supported yet")
+            } else {
+                ("verb-unknown", "is no verb")
+            };
+            let message = format!("line {}: <{name}> {what}; it is skipped", element.line);
+            problems.push(Problem { code: 12_200, reason, message });
         }
+        verb
     }
 }
 

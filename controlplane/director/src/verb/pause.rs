@@ -3,8 +3,9 @@
 use base::Wall;
 use serde::{Deserialize, Serialize};
 
-use super::{Step, number, unknown_attributes};
-use crate::script::{Effect, Element, Input, Problem, View, Wait};
+use super::{Step, Waits, number, unknown_attributes};
+use crate::rng::Rng;
+use crate::script::{Effect, Element, Input, Problem, View};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pause {
@@ -12,7 +13,7 @@ pub(crate) struct Pause {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct PauseState {
+pub(super) struct PauseState {
     seconds: u32,
     /// None until the call is answered.
     until: Option<Wall>,
@@ -24,14 +25,20 @@ impl Pause {
         Self { seconds: number(element, "length", 1, 0..=86_400, problems) }
     }
 
-    pub(super) fn begin(&self, view: &View, effects: &mut Vec<Effect>) -> Step {
+    pub(super) fn begin(
+        &self,
+        _base: &str,
+        view: &View,
+        _rng: &mut Rng,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
         let mut state = PauseState { seconds: self.seconds, until: None };
         if view.answered {
             state.start(view.now, effects);
         } else {
             effects.push(Effect::Answer);
         }
-        Step::Wait(Wait::Pause(state))
+        Step::Wait(state.into())
     }
 }
 
@@ -41,8 +48,19 @@ impl PauseState {
         self.until = Some(until);
         effects.push(Effect::Wake(until));
     }
+}
 
-    pub(crate) fn on(&mut self, input: &Input, view: &View, effects: &mut Vec<Effect>) -> Step {
+impl Waits for PauseState {
+    type Verb = Pause;
+
+    fn on(
+        &mut self,
+        _verb: Option<&Pause>,
+        _base: &str,
+        input: &Input,
+        view: &View,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
         match (input, self.until) {
             (Input::Gone, _) => Step::End,
             (Input::Answered, None) => {
@@ -56,8 +74,12 @@ impl PauseState {
         }
     }
 
-    /// When a successor has to wake it; None if it waits for the answer.
-    pub(crate) fn until(&self) -> Option<Wall> {
-        self.until
+    fn resume(&self, answered: bool, effects: &mut Vec<Effect>) -> Option<Input> {
+        match self.until {
+            Some(until) => effects.push(Effect::Wake(until)),
+            None if !answered => effects.push(Effect::Answer),
+            None => return Some(Input::Answered),
+        }
+        None
     }
 }

@@ -1,8 +1,10 @@
 //! `<Redirect>`: goes on with another document.
 
+use model::{Hook, Method};
+
 use super::{Step, method, unknown_attributes};
-use crate::model::{Hook, Method};
-use crate::script::{Effect, Element, Problem};
+use crate::rng::Rng;
+use crate::script::{Effect, Element, Problem, View};
 use crate::web;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,13 @@ impl Redirect {
         Self { url: element.text.clone(), method: method(element, "method", problems) }
     }
 
-    pub(super) fn begin(&self, base: &str, effects: &mut Vec<Effect>) -> Step {
+    pub(super) fn begin(
+        &self,
+        base: &str,
+        _view: &View,
+        _rng: &mut Rng,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
         match web::resolve(base, &self.url) {
             Some(url) => {
                 Step::Fetch { hook: Hook { url, method: self.method }, params: Vec::new() }

@@ -4,6 +4,7 @@
 use wire::event::Cause;
 
 use super::{Step, bad_attribute, unknown_attributes};
+use crate::rng::Rng;
 use crate::script::{Effect, Element, Problem, View};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,13 @@ impl Reject {
         Self { busy }
     }
 
-    pub(super) fn begin(&self, view: &View, effects: &mut Vec<Effect>) -> Step {
+    pub(super) fn begin(
+        &self,
+        _base: &str,
+        view: &View,
+        _rng: &mut Rng,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
         effects.push(if view.answered || !view.inbound {
             Effect::Hangup(Cause::Normal)
         } else if self.busy {

@@ -1,8 +1,7 @@
 //! What is configured in the world.
 
-use director::Book;
-use director::model::{
-    Account, Currency, DomainSid, Events, Hook, Nanos, NumberSid, OutboundRoute, PhoneNumber,
+use model::{
+    Account, Book, Currency, DomainSid, Events, Hook, Nanos, NumberSid, OutboundRoute, PhoneNumber,
     Price, PriceUnit, RouteSid, SipDomain, StatusHook, VoiceConfig,
 };
 use wire::Service;

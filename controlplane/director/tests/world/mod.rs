@@ -14,12 +14,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
-use director::model::{AccountSid, Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
-use director::port::{
+use director::{Director, Settings};
+use model::port::{
     ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
     OwnedCommand, Record, Resolved, Standing, StoreId,
 };
-use director::{Book, Director, Settings};
+use model::{AccountSid, Alert, Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use wire::event::{Cause, Direction, Incoming, Party, Summary};
 use wire::{Event, Service, Usage};
 
@@ -90,7 +90,9 @@ pub(crate) struct Store {
     pub(crate) ledger: BTreeMap<(LegId, Service, u16), LedgerEntry>,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) dead: Vec<DeadLetter>,
-    pub(crate) scripts: BTreeMap<CallId, director::port::ScriptLog>,
+    pub(crate) scripts: BTreeMap<CallId, model::port::ScriptLog>,
+    /// Every state that was written, in order.
+    pub(crate) states: Vec<Vec<u8>>,
     pub(crate) writes: usize,
     /// Bytes of the largest write.
     pub(crate) largest: usize,
@@ -259,10 +261,10 @@ impl World {
         self.plan(after, Happening::End { call, by, cause, code: 487, unanswered_only: true });
     }
 
-    pub(crate) fn api(&mut self, what: director::port::ApiRequest) -> ApiId {
+    pub(crate) fn api(&mut self, what: model::port::ApiRequest) -> ApiId {
         self.last += 1;
         let id = ApiId(self.last);
-        let call = director::port::ApiCall { id, account: ACCOUNT, what };
+        let call = model::port::ApiCall { id, account: ACCOUNT, what };
         self.director.handle_api(self.now, call);
         self.drain();
         id
@@ -536,7 +538,7 @@ impl World {
         }
     }
 
-    fn originate(&mut self, order: director::port::OwnedOriginate) {
+    fn originate(&mut self, order: model::port::OwnedOriginate) {
         // A call that exists is not made again.
         if self.legs.contains_key(&order.call) {
             return;
@@ -683,6 +685,7 @@ impl Store {
             Record::Alert(alert) => self.alerts.push(*alert),
             Record::DeadLetter(letter) => self.dead.push(*letter),
             Record::Script(log) => {
+                self.states.extend(log.state.clone());
                 self.scripts.insert(log.call, log);
             }
             Record::Put(_) | Record::Delete(_) => {}

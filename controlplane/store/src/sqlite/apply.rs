@@ -1,8 +1,8 @@
 //! One record to its rows, inside the writer's transaction.
 
 use base::Wall;
-use director::model::{CallRow, Cdr, Direction, LedgerEntry, Service, UsageKey, UsageRow};
-use director::port::{Entity, Record};
+use model::port::{Entity, Record};
+use model::{CallRow, Cdr, Direction, LedgerEntry, Service, UsageKey, UsageRow};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::convert::{day_of, int, json, key, text};
@@ -194,11 +194,7 @@ fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), StoreError> 
 fn put(connection: &Connection, vault: &Vault, entity: &Entity) -> Result<(), StoreError> {
     let (kind, name) = key(&entity.key());
     let mut entity = entity.clone();
-    let secret = match &mut entity {
-        Entity::Account(account) => Some(core::mem::take(&mut account.auth_token)),
-        Entity::ApiKey(key) => Some(core::mem::take(&mut key.secret)),
-        _ => None,
-    };
+    let secret = entity.secret().map(core::mem::take);
     let sealed = secret.map(|secret| vault.seal(&name, secret.0.as_bytes())).transpose()?;
     connection.prepare_cached("INSERT OR REPLACE INTO entity VALUES (?, ?, ?, ?, ?)")?.execute(
         params![kind, name, entity.account().as_ref().map(text), json(&entity)?, sealed],

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use base::Wall;
-use director::port::EntityKey;
+use model::port::EntityKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -43,16 +43,5 @@ pub(super) fn from_json<T: DeserializeOwned>(
 
 /// Kind and name of an entity's row.
 pub(super) fn key(key: &EntityKey) -> (u8, String) {
-    match key {
-        EntityKey::Account(sid) => (1, text(sid)),
-        EntityKey::ApiKey(sid) => (2, text(sid)),
-        EntityKey::Application(sid) => (3, text(sid)),
-        EntityKey::PhoneNumber(sid) => (4, text(sid)),
-        EntityKey::SipDomain(sid) => (5, text(sid)),
-        EntityKey::Route(sid) => (6, text(sid)),
-        EntityKey::Price(account, service) => {
-            let account = account.as_ref().map_or_else(|| "*".to_owned(), text);
-            (7, format!("{account}/{}", *service as u16))
-        }
-    }
+    (key.kind().number(), key.to_string())
 }

@@ -14,13 +14,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base::{CallId, LegId, Wall};
-use director::Book;
-use director::model::{AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, UsageRow};
-use director::port::StoreWrite;
+use model::port::StoreWrite;
+use model::query::{AlertQuery, CallQuery, Span, UsageDay};
+use model::{AccountSid, Alert, AlertSid, Book, CallRow, Cdr, DeadLetter, UsageRow};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::journal::Position;
-use crate::query::{AlertQuery, CallQuery, Span, Status, Sum, UsageDay};
+use crate::query::{Status, Sum};
 use crate::vault::Vault;
 use crate::{Store, StoreError};
 use writer::Shared;

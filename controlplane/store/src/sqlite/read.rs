@@ -1,18 +1,18 @@
 //! The questions, as SQL. Every one takes a read-only connection.
 
 use base::{CallId, LegId, Wall};
-use director::Book;
-use director::model::{
-    AccountSid, Alert, AlertLevel, AlertSid, CallRow, Cdr, Currency, DeadLetter, Nanos, Secret,
-    Service, UsageKey, UsageRow,
+use model::port::{Entity, ScriptLog};
+use model::query::{AlertQuery, CallQuery, Cursor, Seek, Span, UsageDay, Window};
+use model::{
+    AccountSid, Alert, AlertLevel, AlertSid, Book, CallRow, Cdr, Currency, DeadLetter, Nanos,
+    Secret, Service, UsageKey, UsageRow,
 };
-use director::port::{Entity, ScriptLog};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::apply::{service, wall};
 use super::convert::{from_json, int, json, text, unsigned};
-use crate::query::{AlertQuery, CallQuery, Cursor, Seek, Span, Status, Sum, UsageDay, Window};
+use crate::query::{Status, Sum};
 use crate::vault::Vault;
 use crate::{StoreError, VaultError};
 
@@ -23,24 +23,13 @@ pub(super) fn book(connection: &Connection, vault: &Vault) -> Result<Book, Store
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
-        let entity: Entity = from_json("entity", &row.get::<_, String>(1)?)?;
+        let mut entity: Entity = from_json("entity", &row.get::<_, String>(1)?)?;
         let sealed: Option<Vec<u8>> = row.get(2)?;
         let secret = sealed.map(|sealed| open(vault, &name, &sealed)).transpose()?;
-        match entity {
-            Entity::Account(mut account) => {
-                account.auth_token = secret.unwrap_or_default();
-                book.accounts.push(account);
-            }
-            Entity::ApiKey(mut key) => {
-                key.secret = secret.unwrap_or_default();
-                book.api_keys.push(key);
-            }
-            Entity::Application(it) => book.applications.push(it),
-            Entity::PhoneNumber(it) => book.numbers.push(it),
-            Entity::SipDomain(it) => book.domains.push(it),
-            Entity::Route(it) => book.routes.push(it),
-            Entity::Price(it) => book.prices.push(it),
+        if let Some(place) = entity.secret() {
+            *place = secret.unwrap_or_default();
         }
+        book.put(entity);
     }
     let mut statement = connection.prepare("SELECT call, state FROM script ORDER BY call")?;
     let mut rows = statement.query([])?;

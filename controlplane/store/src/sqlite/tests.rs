@@ -3,15 +3,15 @@
 
 use std::net::SocketAddr;
 
-use director::model::{
+use model::port::{Entity, EntityKey, Record, ScriptLog};
+use model::query::{Cursor, Seek, Window};
+use model::{
     Account, AlertLevel, ApiKey, CallStatus, Cause, Currency, Direction, LedgerEntry, Method,
-    Nanos, Party, PhoneNumber, Price, PriceUnit, Secret, Service, UsageKey,
+    Nanos, Party, PhoneNumber, Price, PriceKey, PriceUnit, Secret, Service, UsageKey,
 };
-use director::port::{Entity, EntityKey, Record, ScriptLog};
 
 use super::*;
 use crate::entry;
-use crate::query::{Cursor, Seek, Window};
 
 const ACCOUNT: AccountSid = AccountSid(1);
 const DAY: u64 = 86_400_000_000;
@@ -265,7 +265,8 @@ fn configuration_comes_back_and_secrets_are_nowhere_in_clear() {
     assert_eq!((&book.accounts[..], &book.api_keys[..]), (&[account][..], &[key][..]));
     assert_eq!((&book.numbers[..], &book.prices[..]), (&[number][..], &[price][..]));
     assert_eq!(book.scripts[0].state, Some(vec![1, 2]));
-    world.settle(vec![script(None), Record::Delete(EntityKey::Price(None, Service::SipEgress))]);
+    let price = EntityKey::Price(PriceKey(None, Service::SipEgress));
+    world.settle(vec![script(None), Record::Delete(price)]);
     let book = world.store.book().unwrap();
     assert!(book.scripts.is_empty() && book.prices.is_empty());
     for file in std::fs::read_dir(world.path.parent().unwrap()).unwrap() {

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::CallId;
-use director::port::{Record, StoreWrite};
+use model::port::{Record, StoreWrite};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::Listener;

@@ -3,12 +3,8 @@
 use base::CallId;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Account, AccountSid, Alert, ApiKey, Application, ApplicationSid, CallRow, Cdr, DeadLetter,
-    DomainSid, KeySid, LedgerEntry, NumberSid, OutboundRoute, PhoneNumber, Price, RouteSid,
-    SipDomain, UsageRow,
-};
-use wire::Service;
+use crate::resource::{Entity, EntityKey};
+use crate::{Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoreId(pub u64);
@@ -53,37 +49,13 @@ pub struct ScriptLog {
     pub state: Option<Vec<u8>>,
 }
 
-/// A configured thing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Entity {
-    Account(Account),
-    ApiKey(ApiKey),
-    Application(Application),
-    PhoneNumber(PhoneNumber),
-    SipDomain(SipDomain),
-    Route(OutboundRoute),
-    /// By (account, service).
-    Price(Price),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum EntityKey {
-    Account(AccountSid),
-    ApiKey(KeySid),
-    Application(ApplicationSid),
-    PhoneNumber(NumberSid),
-    SipDomain(DomainSid),
-    Route(RouteSid),
-    Price(Option<AccountSid>, Service),
-}
-
 /// What came of a write with an id.
 pub type Stored = Result<(), String>;
 
 impl Record {
     /// About how many bytes it is when written; rather too many than too few.
     #[must_use]
-    pub(crate) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         let pairs = |pairs: &[(String, String)]| -> usize {
             pairs.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
         };
@@ -104,35 +76,6 @@ impl Record {
             }
             // Some URLs, some networks.
             Self::Put(_) => 64 * 1024,
-        }
-    }
-}
-
-impl Entity {
-    #[must_use]
-    pub fn key(&self) -> EntityKey {
-        match self {
-            Self::Account(it) => EntityKey::Account(it.sid),
-            Self::ApiKey(it) => EntityKey::ApiKey(it.sid),
-            Self::Application(it) => EntityKey::Application(it.sid),
-            Self::PhoneNumber(it) => EntityKey::PhoneNumber(it.sid),
-            Self::SipDomain(it) => EntityKey::SipDomain(it.sid),
-            Self::Route(it) => EntityKey::Route(it.sid),
-            Self::Price(it) => EntityKey::Price(it.account, it.service),
-        }
-    }
-
-    /// Whose it is; None for what belongs to the operator.
-    #[must_use]
-    pub fn account(&self) -> Option<AccountSid> {
-        match self {
-            Self::Account(it) => Some(it.sid),
-            Self::ApiKey(it) => Some(it.account),
-            Self::Application(it) => Some(it.account),
-            Self::PhoneNumber(it) => Some(it.account),
-            Self::SipDomain(it) => Some(it.account),
-            Self::Route(it) => it.account,
-            Self::Price(it) => it.account,
         }
     }
 }

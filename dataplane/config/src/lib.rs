@@ -1,12 +1,17 @@
 //! The configuration as written: one TOML file, read by both processes and by `tandem check`. Every
 //! key has a default; unknown keys are errors. Raw text here, derived plans where they are used.
 
+#![forbid(unsafe_code)]
+
+pub mod capacity;
+mod load;
+
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::config_load::{ConfigError, load};
+pub use load::{ConfigError, load};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -145,7 +150,7 @@ pub struct Controlplane {
     pub first_account: String,
 }
 
-/// A static route (see [`crate::table::StaticRoute`]).
+/// A static route (see [`wire::table::StaticRoute`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trunk {
@@ -179,7 +184,7 @@ pub struct Trunk {
     /// ports of its host), `signalling` (also the host that signals), `network` (also that one's
     /// /24 or /64).
     #[serde(default)]
-    pub media: crate::table::MediaSources,
+    pub media: wire::table::MediaSources,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use wire::table::Network;
 
 /// Why a tenant may not have an INVITE sent there; None if it may. IPv4 addresses hidden in IPv6
 /// ones are judged as what they are.
-pub(crate) fn refused(address: IpAddr, allow: &[Network]) -> Option<&'static str> {
+pub fn refused(address: IpAddr, allow: &[Network]) -> Option<&'static str> {
     let class = classify(address);
     if class.form == Form::Alias {
         return Some("v4-mapped");

@@ -3,8 +3,8 @@
 
 use base::CallId;
 
-use super::store::{Entity, EntityKey};
-use crate::model::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
+use super::{Entity, EntityKey};
+use crate::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
 
 /// Made by the API; echoed in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

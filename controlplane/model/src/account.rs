@@ -6,8 +6,9 @@ use base::Wall;
 use serde::{Deserialize, Serialize};
 use wire::table::Network;
 
-use super::call::{Hook, StatusHook};
-use super::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, RouteSid};
+use crate::call::{Hook, StatusHook};
+use crate::resource::Described;
+use crate::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, RouteSid};
 
 /// Text that must not reach logs: its `Debug` says nothing.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +135,110 @@ pub struct OutboundRoute {
     pub host: String,
     pub date_created: Wall,
     pub date_updated: Wall,
+}
+
+impl Described for Account {
+    type Key = AccountSid;
+
+    fn key(&self) -> AccountSid {
+        self.sid
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        Some(self.sid)
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        Some((&self.friendly_name, self.date_created))
+    }
+
+    fn secret(&mut self) -> Option<&mut Secret> {
+        Some(&mut self.auth_token)
+    }
+}
+
+impl Described for ApiKey {
+    type Key = KeySid;
+
+    fn key(&self) -> KeySid {
+        self.sid
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        Some(self.account)
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        Some((&self.friendly_name, self.date_created))
+    }
+
+    fn secret(&mut self) -> Option<&mut Secret> {
+        Some(&mut self.secret)
+    }
+}
+
+impl Described for Application {
+    type Key = ApplicationSid;
+
+    fn key(&self) -> ApplicationSid {
+        self.sid
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        Some(self.account)
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        Some((&self.friendly_name, self.date_created))
+    }
+}
+
+impl Described for PhoneNumber {
+    type Key = NumberSid;
+
+    fn key(&self) -> NumberSid {
+        self.sid
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        Some(self.account)
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        Some((&self.friendly_name, self.date_created))
+    }
+}
+
+impl Described for SipDomain {
+    type Key = DomainSid;
+
+    fn key(&self) -> DomainSid {
+        self.sid
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        Some(self.account)
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        Some((&self.friendly_name, self.date_created))
+    }
+}
+
+impl Described for OutboundRoute {
+    type Key = RouteSid;
+
+    fn key(&self) -> RouteSid {
+        self.sid
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        self.account
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        Some((&self.friendly_name, self.date_created))
+    }
 }
 
 impl std::fmt::Debug for Secret {

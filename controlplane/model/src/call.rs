@@ -5,8 +5,8 @@ use base::{CallId, Wall};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
-use super::money::{Currency, Nanos};
-use super::sid::{AccountSid, NumberSid};
+use crate::money::{Currency, Nanos};
+use crate::sid::{AccountSid, NumberSid};
 
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use wire::UsageKey;
 use wire::event::{Cause, Direction, MediaSummary, Party};
 
-use super::money::Nanos;
-use super::sid::AccountSid;
+use crate::money::Nanos;
+use crate::sid::AccountSid;
 
 /// A leg's whole story. Key: (node, epoch, leg).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use core::fmt;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use wire::table::Network;
 
-use crate::config::Config;
-use crate::table::Network;
+use crate::Config;
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;

@@ -4,7 +4,7 @@
 
 use base::CallId;
 
-use crate::model::{AccountSid, Method, Secret};
+use crate::{AccountSid, Method, Secret};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HttpId(pub u64);

@@ -4,8 +4,8 @@
 use base::{CallId, Wall};
 use serde::{Deserialize, Serialize};
 
-use super::call::Method;
-use super::sid::{AccountSid, AlertSid};
+use crate::call::Method;
+use crate::sid::{AccountSid, AlertSid};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

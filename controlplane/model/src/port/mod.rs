@@ -1,4 +1,4 @@
-//! What goes in and out of the [`crate::Director`], as owned values. Ids are the director's and are
+//! What goes in and out of the director, as owned values. Ids are the director's and are
 //! echoed by whoever answers; an answer whose id is not waited for is ignored.
 
 mod api;
@@ -6,19 +6,20 @@ mod command;
 mod http;
 mod store;
 
+pub use crate::resource::{Entity, EntityKey};
 pub use api::{
     ApiCall, ApiDone, ApiError, ApiId, ApiRequest, ApiResult, CreateCall, Instructions, UpdateCall,
 };
 pub use command::{OwnedCommand, OwnedOriginate};
 pub use http::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
-pub use store::{Entity, EntityKey, Record, ScriptLog, StoreId, StoreWrite, Stored};
+pub use store::{Record, ScriptLog, StoreId, StoreWrite, Stored};
 
 use std::net::SocketAddr;
 
 use base::{CallId, LegId, ShardId, Wall};
 use serde::{Deserialize, Serialize};
 
-use crate::model::AccountSid;
+use crate::AccountSid;
 
 /// What the director wants done. Drained in order; a write before a command must be appended before
 /// the command is sent (appended, not durable: `write(2)` is enough unless the write has an id).

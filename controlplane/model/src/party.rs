@@ -14,14 +14,14 @@ const NAME_CHARS_MAX: usize = 64;
 /// A `sip:` or `sips:` URI as a tenant writes it. What follows its `?` is kept apart: applications
 /// send values there that the grammar of URIs does not have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    pub(crate) uri: Uri<'a>,
+pub struct Target<'a> {
+    pub uri: Uri<'a>,
     /// `name=value&name=value`, escapes kept; empty for none.
-    pub(crate) headers: &'a str,
+    pub headers: &'a str,
 }
 
 impl<'a> Target<'a> {
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let strange = |c: char| c.is_control() || matches!(c, ' ' | '<' | '>' | '"');
         if text.len() > URI_BYTES_MAX || !text.is_ascii() || text.contains(strange) {
             return None;
@@ -49,7 +49,7 @@ pub fn number(text: &str) -> Option<String> {
 
 /// A caller as a tenant writes it, as it is shown from then on: a number, a SIP URI, or a name of
 /// letters, digits and `+_.-`. None for what could only leave as something else than was meant.
-pub(crate) fn caller(text: &str) -> Option<String> {
+pub fn caller(text: &str) -> Option<String> {
     let text = text.trim();
     let named = |c: u8| c.is_ascii_alphanumeric() || b"+_.-".contains(&c);
     if let Some(number) = number(text) {
@@ -65,7 +65,7 @@ pub(crate) fn caller(text: &str) -> Option<String> {
 
 /// A party of an INVITE as applications see it: the number where the URI is one and `by_number`
 /// calls for it (a `tel:` URI always does), else the URI.
-pub(crate) fn shown(text: &str, by_number: bool) -> String {
+pub fn shown(text: &str, by_number: bool) -> String {
     let Ok(uri) = Uri::parse(text.as_bytes()) else {
         return text.to_owned();
     };
@@ -78,14 +78,14 @@ pub(crate) fn shown(text: &str, by_number: bool) -> String {
 }
 
 /// A SIP URI as a Request-URI or From: user, host and port; no password, parameters or headers.
-pub(crate) fn plain(uri: &Uri<'_>) -> String {
+pub fn plain(uri: &Uri<'_>) -> String {
     let at = if uri.user.is_empty() { "" } else { "@" };
     let port = uri.port.map_or(String::new(), |port| format!(":{port}"));
     format!("sip:{}{at}{}{port}", canonical(uri.user), uri.host)
 }
 
 /// The URI of a user at a host, which may have a port.
-pub(crate) fn at_host(user: &str, host: &str) -> String {
+pub fn at_host(user: &str, host: &str) -> String {
     // Each byte becomes at most three.
     let mut room = vec![0; user.len() * 3];
     let user = sip::uri::escape_user(user.as_bytes(), &mut room).unwrap_or_default();
@@ -122,14 +122,14 @@ fn hex(c: u8) -> Option<u8> {
 }
 
 /// Percent-decodes; None for a broken escape or text that is not UTF-8.
-pub(crate) fn unescape(text: &str) -> Option<String> {
+pub fn unescape(text: &str) -> Option<String> {
     let mut room = vec![0; text.len()];
     let value = sip::uri::unescape(text.as_bytes(), &mut room)?;
     String::from_utf8(value.to_vec()).ok()
 }
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port`; the host without brackets.
-pub(crate) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+pub fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let whole = format!("sip:{text}");
     let uri = Uri::parse(whole.as_bytes()).ok()?;
     let bare = uri.user.is_empty() && uri.params.raw().is_empty() && uri.headers.is_empty();
@@ -138,7 +138,7 @@ pub(crate) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
 }
 
 /// The host of a URI, without brackets.
-pub(crate) fn host(uri: &Uri<'_>) -> String {
+pub fn host(uri: &Uri<'_>) -> String {
     match uri.host {
         Host::Ip(IpAddr::V6(address)) => address.to_string(),
         host => host.to_string(),

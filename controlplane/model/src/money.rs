@@ -9,7 +9,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wire::{Service, UsageKey};
 
-use super::sid::AccountSid;
+use crate::resource::Described;
+use crate::sid::AccountSid;
 
 /// 10^-9 of a currency unit.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,10 @@ pub struct Price {
     pub increment_s: u32,
 }
 
+/// What names a price: whose it is, and of which service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PriceKey(pub Option<AccountSid>, pub Service);
+
 /// A charge for one usage segment. One per [`UsageKey`], for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
@@ -75,6 +80,40 @@ impl Price {
                 let half = if total < 0 { -30 } else { 30 };
                 (seconds, narrow((total + half) / 60))
             }
+        }
+    }
+}
+
+impl PriceKey {
+    /// No list has a place for it.
+    #[expect(clippy::unused_self, reason = "keys have a number alike")]
+    pub(crate) fn number(self) -> u128 {
+        0
+    }
+}
+
+impl Described for Price {
+    type Key = PriceKey;
+
+    fn key(&self) -> PriceKey {
+        PriceKey(self.account, self.service)
+    }
+
+    fn owner(&self) -> Option<AccountSid> {
+        self.account
+    }
+
+    fn listed(&self) -> Option<(&str, Wall)> {
+        None
+    }
+}
+
+impl fmt::Display for PriceKey {
+    /// `AC.../2`, and `*/2` for everybody.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(account) => write!(f, "{account}/{}", self.1 as u16),
+            None => write!(f, "*/{}", self.1 as u16),
         }
     }
 }

@@ -17,6 +17,13 @@ macro_rules! sid {
         #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub u128);
 
+        impl $name {
+            /// Its 128 bits.
+            pub(crate) fn number(self) -> u128 {
+                self.0
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}{:032x}", $prefix, self.0)

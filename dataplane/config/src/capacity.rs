@@ -2,7 +2,7 @@
 //! calls stand at once and how many begin in a second, and what binds. The engine takes its limits
 //! from here and `tandem doctor` says them: one arithmetic for both.
 
-use crate::config::Config;
+use crate::Config;
 
 /// Bytes for a leg, its share of shared memory, texts and closing events, and its two sockets in
 /// the kernel.

@@ -1,0 +1,90 @@
+//! What an account may have at one time: legs, new calls a second, alerts a second.
+
+use std::collections::BTreeMap;
+
+use base::Mono;
+use model::{AccountLimits, AccountSid};
+
+use crate::settings::Limits;
+
+/// Every account's live numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admission {
+    loads: BTreeMap<AccountSid, Load>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    legs: u32,
+    calls: Bucket,
+    alerts: Bucket,
+}
+
+/// A token bucket: `rate` a second, and at most as many at once.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// Thousandths of tokens taken and not refilled yet.
+    taken_milli: u64,
+    at: Mono,
+}
+
+impl Admission {
+    /// Counts one more leg of the account, if it may have one. `own`: its numbers; 0 takes the
+    /// deployment's.
+    pub(super) fn reserve(
+        &mut self,
+        now: Mono,
+        account: AccountSid,
+        own: AccountLimits,
+        limits: &Limits,
+    ) -> Result<(), &'static str> {
+        let or = |own: u32, default: u32| if own > 0 { own } else { default };
+        let legs_max = or(own.calls_max, limits.account_calls);
+        let rate = or(own.calls_per_second, limits.account_calls_per_second);
+        let load = self.loads.entry(account).or_default();
+        if load.legs >= legs_max {
+            return Err("account-calls");
+        }
+        if !load.calls.take(now, rate) {
+            return Err("account-calls-per-second");
+        }
+        load.legs += 1;
+        Ok(())
+    }
+
+    /// A leg that nobody asks for any more: it is there.
+    pub(super) fn count(&mut self, account: AccountSid) {
+        self.loads.entry(account).or_default().legs += 1;
+    }
+
+    /// A leg is over.
+    pub(super) fn release(&mut self, account: AccountSid) {
+        if let Some(load) = self.loads.get_mut(&account) {
+            load.legs = load.legs.saturating_sub(1);
+        }
+    }
+
+    /// Whether the account may be told one more thing now.
+    pub(super) fn may_tell(&mut self, now: Mono, account: AccountSid, rate: u32) -> bool {
+        self.loads.entry(account).or_default().alerts.take(now, rate)
+    }
+}
+
+impl Bucket {
+    /// One token, if there is one; `rate` 0 has none.
+    fn take(&mut self, now: Mono, rate: u32) -> bool {
+        let rate = u64::from(rate);
+        let millis = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let refilled = millis.saturating_mul(rate);
+        // What is less than a millisecond stays for the next look.
+        if millis > 0 {
+            self.taken_milli = self.taken_milli.saturating_sub(refilled);
+            self.at = now;
+        }
+        if self.taken_milli + 1_000 > rate * 1_000 {
+            return false;
+        }
+        self.taken_milli += 1_000;
+        true
+    }
+}

@@ -1,0 +1,97 @@
+//! The live calls, and which of them differ from what was written.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+
+use base::CallId;
+
+use crate::live::Live;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls {
+    live: BTreeMap<CallId, Live>,
+    /// In the order in which they were touched, once each.
+    dirty: Vec<CallId>,
+}
+
+/// A call to be changed. It borrows the calls alone: the director's other parts are at hand beside
+/// it.
+pub(super) struct CallMut<'a> {
+    live: &'a mut Live,
+    dirty: &'a mut Vec<CallId>,
+}
+
+impl Calls {
+    pub(super) fn get(&self, call: &CallId) -> Option<&Live> {
+        self.live.get(call)
+    }
+
+    pub(super) fn get_mut(&mut self, call: &CallId) -> Option<CallMut<'_>> {
+        let live = self.live.get_mut(call)?;
+        Some(CallMut { live, dirty: &mut self.dirty })
+    }
+
+    pub(super) fn contains(&self, call: &CallId) -> bool {
+        self.live.contains_key(call)
+    }
+
+    pub(super) fn insert(&mut self, live: Live) {
+        self.live.insert(live.call(), live);
+    }
+
+    pub(super) fn remove(&mut self, call: &CallId) {
+        self.live.remove(call);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(super) fn ids(&self) -> Vec<CallId> {
+        self.live.keys().copied().collect()
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Live> {
+        self.live.values()
+    }
+
+    /// The call's state is to be written at the end of this mutation.
+    pub(super) fn touch(&mut self, call: CallId) {
+        if let Some(mut call) = self.get_mut(&call) {
+            call.touch();
+        }
+    }
+
+    /// What was touched since it was last asked.
+    pub(super) fn take_touched(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.dirty)
+    }
+}
+
+impl<'a> CallMut<'a> {
+    /// The call itself, where several of its fields are changed at once.
+    pub(super) fn into_live(self) -> &'a mut Live {
+        self.live
+    }
+
+    /// The call's state is to be written at the end of this mutation.
+    pub(super) fn touch(&mut self) {
+        if !std::mem::replace(&mut self.live.volatile.dirty, true) {
+            self.dirty.push(self.live.call());
+        }
+    }
+}
+
+impl Deref for CallMut<'_> {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        self.live
+    }
+}
+
+impl DerefMut for CallMut<'_> {
+    fn deref_mut(&mut self) -> &mut Live {
+        self.live
+    }
+}

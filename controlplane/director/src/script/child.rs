@@ -1,0 +1,36 @@
+//! Legs that a script has made for its own: whom they call, and what they came to.
+
+use base::CallId;
+use model::{CallStatus, StatusHook};
+use serde::{Deserialize, Serialize};
+use wire::event::Cause;
+
+/// Whom to call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Target {
+    Number(String),
+    /// As written, with parameters and headers.
+    Sip(String),
+}
+
+/// A leg to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ChildSpec {
+    pub(crate) call: CallId,
+    pub(crate) target: Target,
+    pub(crate) caller: String,
+    pub(crate) ring_ms: u32,
+    pub(crate) limit_ms: u32,
+    pub(crate) pass_progress: bool,
+    pub(crate) status: Option<StatusHook>,
+}
+
+/// What a leg, or the verb that made it, came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) status: CallStatus,
+    /// The far side's final response; 0 for none.
+    pub(crate) code: u16,
+    #[serde(default)]
+    pub(crate) cause: Option<Cause>,
+}

@@ -1,0 +1,203 @@
+//! Everything configured, found by what names it: by key, by account number, by phone number, by
+//! domain, by prefix. The director decides by it; the daemon keeps one for those who read at every
+//! request, and both learn of a change in the same way.
+
+use std::collections::BTreeMap;
+
+use wire::Service;
+
+use crate::port::{Entity, EntityKey, Record};
+use crate::query::{EntityQuery, Listed as _};
+use crate::{
+    Account, AccountSid, Application, ApplicationSid, Book, Currency, DomainSid, EntityKind,
+    NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain,
+    VoiceConfig,
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    kinds: BTreeMap<EntityKind, BTreeMap<EntityKey, Entity>>,
+    by_number: BTreeMap<u64, AccountSid>,
+    /// Digits without `+`.
+    by_digits: BTreeMap<String, NumberSid>,
+    by_domain: BTreeMap<String, DomainSid>,
+}
+
+impl Directory {
+    #[must_use]
+    pub fn load(book: &Book) -> Self {
+        let mut directory = Self::default();
+        for entity in book.entities() {
+            directory.put(entity);
+        }
+        directory
+    }
+
+    /// Inserts or replaces.
+    pub fn put(&mut self, entity: Entity) {
+        let key = entity.key();
+        self.remove(key);
+        match &entity {
+            Entity::Account(it) => {
+                self.by_number.insert(it.number, it.sid);
+            }
+            Entity::PhoneNumber(it) => {
+                self.by_digits.insert(digits(&it.number).to_owned(), it.sid);
+            }
+            Entity::SipDomain(it) => {
+                self.by_domain.insert(it.domain_name.clone(), it.sid);
+            }
+            _ => {}
+        }
+        self.kinds.entry(key.kind()).or_default().insert(key, entity);
+    }
+
+    /// True if it was there.
+    pub fn remove(&mut self, key: EntityKey) -> bool {
+        let Some(gone) = self.kinds.get_mut(&key.kind()).and_then(|kind| kind.remove(&key)) else {
+            return false;
+        };
+        match gone {
+            Entity::Account(it) => {
+                self.by_number.remove(&it.number);
+            }
+            Entity::PhoneNumber(it) => {
+                self.by_digits.remove(digits(&it.number));
+            }
+            Entity::SipDomain(it) => {
+                self.by_domain.remove(&it.domain_name);
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// A write passes by.
+    pub fn learn(&mut self, record: &Record) {
+        match record {
+            Record::Put(entity) => self.put(Entity::clone(entity)),
+            Record::Delete(key) => {
+                self.remove(*key);
+            }
+            _ => {}
+        }
+    }
+
+    #[must_use]
+    pub fn entity(&self, key: EntityKey) -> Option<&Entity> {
+        self.kinds.get(&key.kind())?.get(&key)
+    }
+
+    /// By its key, as what it is.
+    #[must_use]
+    pub fn get<R: Resource>(&self, key: R::Key) -> Option<&R> {
+        self.entity(key.into()).and_then(R::in_entity)
+    }
+
+    /// Everything, kind by kind.
+    pub fn entities(&self) -> impl Iterator<Item = &Entity> + Clone {
+        self.kinds.values().flat_map(BTreeMap::values)
+    }
+
+    /// All of one kind.
+    pub fn all<R: Resource>(&self) -> impl Iterator<Item = &R> {
+        self.of_kind(R::KIND).filter_map(R::in_entity)
+    }
+
+    fn of_kind(&self, kind: EntityKind) -> impl Iterator<Item = &Entity> {
+        self.kinds.get(&kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// A page, newest first.
+    #[must_use]
+    pub fn page(&self, query: &EntityQuery) -> Vec<Entity> {
+        let rows = self
+            .of_kind(query.kind)
+            .filter(|entity| is_of(entity, query.account) && query.matches(entity));
+        query.window.apply(rows.cloned().collect(), Entity::cursor)
+    }
+
+    #[must_use]
+    pub fn account(&self, sid: AccountSid) -> Option<&Account> {
+        self.get(sid)
+    }
+
+    #[must_use]
+    pub fn account_by_number(&self, number: u64) -> Option<&Account> {
+        self.get(*self.by_number.get(&number)?)
+    }
+
+    /// The number of an account that comes next; numbers are never used again.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.by_number.last_key_value().map_or(0, |(number, _)| *number) + 1
+    }
+
+    #[must_use]
+    pub fn auth_token(&self, sid: AccountSid) -> Secret {
+        self.account(sid).map(|account| account.auth_token.clone()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn domain(&self, host: &str) -> Option<&SipDomain> {
+        self.get(*self.by_domain.get(&host.to_ascii_lowercase())?)
+    }
+
+    #[must_use]
+    pub fn number(&self, number: &str) -> Option<&PhoneNumber> {
+        self.get(*self.by_digits.get(digits(number))?)
+    }
+
+    #[must_use]
+    pub fn application(&self, sid: ApplicationSid) -> Option<&Application> {
+        self.get(sid)
+    }
+
+    /// What an endpoint is configured to do: its application's configuration while that exists.
+    #[must_use]
+    pub fn config<'a>(
+        &'a self,
+        own: &'a VoiceConfig,
+        application: Option<ApplicationSid>,
+    ) -> &'a VoiceConfig {
+        application.and_then(|sid| self.application(sid)).map_or(own, |it| &it.config)
+    }
+
+    /// The longest prefix; an account's own route before everybody's.
+    #[must_use]
+    pub fn route(&self, account: AccountSid, number: &str) -> Option<&OutboundRoute> {
+        self.all::<OutboundRoute>()
+            .filter(|route| route.account.is_none_or(|owner| owner == account))
+            .filter(|route| {
+                number.starts_with(&route.prefix) || digits(number).starts_with(&route.prefix)
+            })
+            .max_by_key(|route| (route.account.is_some(), route.prefix.len()))
+    }
+
+    #[must_use]
+    pub fn price(&self, account: AccountSid, service: Service) -> Option<&Price> {
+        let own = self.get(PriceKey(Some(account), service));
+        own.or_else(|| self.get(PriceKey(None, service)))
+    }
+
+    /// The currency that an account's calls are shown in.
+    #[must_use]
+    pub fn currency(&self, account: AccountSid) -> Currency {
+        [Service::SipIngress, Service::SipEgress, Service::MediaRelay]
+            .into_iter()
+            .find_map(|service| self.price(account, service))
+            .map_or(Currency::USD, |price| price.currency)
+    }
+}
+
+/// An account's list of accounts is itself and its sub-accounts.
+fn is_of(entity: &Entity, owner: AccountSid) -> bool {
+    match entity {
+        Entity::Account(account) => account.sid == owner || account.parent == owner,
+        other => other.account() == Some(owner),
+    }
+}
+
+fn digits(number: &str) -> &str {
+    number.strip_prefix('+').unwrap_or(number)
+}

@@ -1,0 +1,42 @@
+//! What the controlplane knows, and what its parts say to each other: tenants and their
+//! configuration, calls, usage, money, alerts ([`port`]: the director's inputs and outputs, among
+//! them what is written; [`query`]: what can be asked of what was written). Values and rules about
+//! values: no clock, no socket, no thread, no file.
+//!
+//! Rows and configuration are written to and read from the store as they are (serde; no skipped or
+//! flattened fields, so that binary encodings work too). Times are [`base::Wall`], UTC
+//! microseconds.
+#![forbid(unsafe_code)]
+
+mod account;
+pub mod address;
+mod alert;
+mod call;
+mod directory;
+mod money;
+pub mod party;
+pub mod port;
+pub mod query;
+mod resource;
+mod sid;
+pub mod stamp;
+mod usage;
+
+pub use account::{
+    Account, AccountLimits, AccountStatus, ApiKey, Application, OutboundRoute, PhoneNumber, Secret,
+    SipDomain, VoiceConfig,
+};
+pub use alert::{Alert, AlertLevel, DeadLetter};
+pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
+pub use directory::Directory;
+pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUnit};
+pub use resource::{Book, EntityKind, Resource};
+pub use sid::{
+    AccountSid, AlertSid, ApplicationSid, BadSid, DomainSid, KeySid, NumberSid, RouteSid,
+};
+pub use usage::{Cdr, UsageRow};
+// For crates above, which do not see the wire.
+pub use wire::event::{Cause, Direction, Party};
+pub use wire::event::{MediaSummary, RtpRefused};
+pub use wire::table::Network;
+pub use wire::{Service, UsageKey};

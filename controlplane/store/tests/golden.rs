@@ -1,0 +1,323 @@
+//! The journal's records and the rows of what is configured, as released versions wrote them: they
+//! are read, and what is written now is the same. `golden/records-1.txt` has one a line, name and
+//! bytes; `golden/rows-1.txt` the rows of the table `entity`. Change either only together with
+//! code that still reads these.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::{CallId, LegId, Wall};
+use model::port::{Entity, Record, ScriptLog, StoreId, StoreWrite};
+use model::{
+    Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
+    Application, ApplicationSid, CallDirection, CallRow, CallStatus, Cause, Cdr, Currency,
+    DeadLetter, Direction, DomainSid, Events, Hook, KeySid, LedgerEntry, Method, Nanos, NumberSid,
+    OutboundRoute, Party, PhoneNumber, Price, PriceUnit, RouteSid, Service, SipDomain, StatusHook,
+    UsageKey, UsageRow, VoiceConfig,
+};
+use store::{Sqlite, Store as _, Vault};
+
+const ACCOUNT: AccountSid = AccountSid(0xac);
+const LEG: LegId = LegId(0xff00_0001_0000_0002);
+const CALL: CallId = CallId(0xca11 << 100);
+const AT: Wall = Wall(1_800_000_000_000_000);
+
+fn config() -> VoiceConfig {
+    let hook = Hook { url: "https://app.example/voice#rc=2".to_owned(), method: Method::Get };
+    VoiceConfig {
+        voice: Some(hook.clone()),
+        voice_fallback: None,
+        status_callback: Some(StatusHook { hook: hook.clone(), events: Events::ALL }),
+        event_application: Some(StatusHook { hook, events: Events::default() }),
+    }
+}
+
+/// One of each kind that tenants have, in the order of their kinds.
+fn things() -> Vec<Entity> {
+    let (date_created, date_updated) = (AT, Wall(AT.0 + 1));
+    let account = ACCOUNT;
+    let friendly_name = "Name".to_owned();
+    let sources = vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    vec![
+        Entity::Account(Account {
+            sid: ACCOUNT,
+            number: 7,
+            auth_token: "token".into(),
+            friendly_name: friendly_name.clone(),
+            status: AccountStatus::Suspended,
+            parent: AccountSid(0xaa),
+            date_created,
+            date_updated,
+            sources: sources.clone(),
+            limits: AccountLimits { calls_max: 3, calls_per_second: 4 },
+        }),
+        Entity::ApiKey(ApiKey {
+            sid: KeySid(2),
+            account,
+            secret: "secret".into(),
+            friendly_name: friendly_name.clone(),
+            date_created,
+            date_updated,
+        }),
+        Entity::Application(Application {
+            sid: ApplicationSid(3),
+            account,
+            friendly_name: friendly_name.clone(),
+            config: config(),
+            date_created,
+            date_updated,
+        }),
+        Entity::PhoneNumber(PhoneNumber {
+            sid: NumberSid(4),
+            account,
+            number: "+15550100".to_owned(),
+            friendly_name: friendly_name.clone(),
+            config: config(),
+            application: Some(ApplicationSid(3)),
+            date_created,
+            date_updated,
+        }),
+        Entity::SipDomain(SipDomain {
+            sid: DomainSid(5),
+            account,
+            domain_name: "demo.test".to_owned(),
+            friendly_name,
+            config: VoiceConfig::default(),
+            application: None,
+            sources,
+            date_created,
+            date_updated,
+        }),
+    ]
+}
+
+/// What the operator has beside them.
+fn rates() -> Vec<Entity> {
+    vec![
+        Entity::Route(OutboundRoute {
+            sid: RouteSid(6),
+            account: Some(ACCOUNT),
+            friendly_name: "Name".to_owned(),
+            prefix: "+1".to_owned(),
+            strip: 2,
+            prepend: "00".to_owned(),
+            targets: vec!["192.0.2.9:5060".to_owned()],
+            host: "carrier.test".to_owned(),
+            date_created: AT,
+            date_updated: Wall(AT.0 + 1),
+        }),
+        Entity::Price(Price {
+            account: None,
+            service: Service::SipEgress,
+            unit: PriceUnit::Minute,
+            price: Nanos(6_000_000),
+            currency: Currency::USD,
+            minimum_s: 1,
+            increment_s: 6,
+        }),
+    ]
+}
+
+fn entities() -> Vec<Entity> {
+    [things(), rates()].concat()
+}
+
+fn call() -> CallRow {
+    CallRow {
+        sid: CALL,
+        account: ACCOUNT,
+        parent: Some(CallId(1)),
+        date_created: AT,
+        date_updated: AT,
+        to: "sip:bob@demo.test".to_owned(),
+        from: "+15550100".to_owned(),
+        caller_name: Some("Alice".to_owned()),
+        forwarded_from: None,
+        phone_number: Some(NumberSid(4)),
+        status: CallStatus::NoAnswer,
+        direction: CallDirection::OutboundDial,
+        start_time: Some(AT),
+        answer_time: None,
+        end_time: Some(AT),
+        duration: Some(0),
+        price: Some(Nanos(-1)),
+        price_unit: Currency::USD,
+        queue_time_ms: 5,
+        cause: Some(Cause::NoAnswer),
+        sip_code: 480,
+    }
+}
+
+fn cdr() -> Cdr {
+    Cdr {
+        node: 1,
+        epoch: 9,
+        leg: LEG,
+        call: CALL,
+        parent: None,
+        account: Some(ACCOUNT),
+        direction: Direction::Inbound,
+        from: "a".to_owned(),
+        to: "b".to_owned(),
+        remote: "127.0.0.1:5060".parse().unwrap(),
+        sip_call_id: "x".to_owned(),
+        created: AT,
+        answered: Some(AT),
+        ended: AT,
+        code: 200,
+        cause: Cause::Normal,
+        by: Party::Remote,
+        reason: Some("why".to_owned()),
+        media: None,
+        price: Some(Nanos(-5)),
+    }
+}
+
+fn letter() -> DeadLetter {
+    DeadLetter {
+        account: ACCOUNT,
+        call: CALL,
+        at: AT,
+        idempotency_token: "token".to_owned(),
+        url: "https://app.example/status".to_owned(),
+        method: Method::Post,
+        params: vec![("CallSid".to_owned(), "CA".to_owned())],
+        attempts: 14,
+        error: "timeout".to_owned(),
+    }
+}
+
+/// What happened: every kind of record but what is configured.
+fn facts() -> Vec<(&'static str, Record)> {
+    let key = UsageKey { node: 1, epoch: 9, leg: LEG, service: Service::SipIngress, segment: 1 };
+    let usage = UsageRow {
+        key,
+        account: Some(ACCOUNT),
+        call: CALL,
+        at: AT,
+        start: AT,
+        last: AT,
+        count: 1,
+        micros: 2,
+        seconds: 3,
+        bytes: 4,
+    };
+    let (amount, currency, quantity) = (Nanos(-5), Currency::USD, 6);
+    let ledger =
+        LedgerEntry { key, account: ACCOUNT, call: CALL, at: AT, amount, currency, quantity };
+    let alert = Alert {
+        sid: AlertSid(7),
+        account: ACCOUNT,
+        call: Some(CALL),
+        at: AT,
+        level: AlertLevel::Warning,
+        code: 11_200,
+        reason: "http-status".to_owned(),
+        message: "HTTP retrieval failure".to_owned(),
+        url: Some("https://app.example/voice".to_owned()),
+        method: Some(Method::Post),
+    };
+    vec![
+        ("call", Record::Call(Box::new(call()))),
+        ("call-if-absent", Record::CallIfAbsent(Box::new(call()))),
+        ("cdr", Record::Cdr(Box::new(cdr()))),
+        ("usage", Record::Usage(usage)),
+        ("ledger", Record::Ledger(ledger)),
+        ("alert", Record::Alert(Box::new(alert))),
+        ("dead-letter", Record::DeadLetter(Box::new(letter()))),
+        ("script", Record::Script(ScriptLog { call: CALL, state: Some(b"{}".to_vec()) })),
+        ("script-end", Record::Script(ScriptLog { call: CALL, state: None })),
+    ]
+}
+
+fn records() -> Vec<(String, Record)> {
+    let facts = facts().into_iter().map(|(name, record)| (name.to_owned(), record));
+    let changes = entities().into_iter().zip(1..).flat_map(|(entity, kind)| {
+        let delete = Record::Delete(entity.key());
+        [(format!("put-{kind}"), Record::Put(Box::new(entity))), (format!("delete-{kind}"), delete)]
+    });
+    facts.chain(changes).collect()
+}
+
+fn write(record: Record) -> StoreWrite {
+    StoreWrite { id: Some(StoreId(300)), records: vec![record] }
+}
+
+/// The file's text; made of `written` when it is blessed.
+fn golden(name: &str, written: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("TANDEM_BLESS").is_some() {
+        std::fs::write(&path, written).unwrap();
+    }
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+#[test]
+fn records_are_written_as_they_were_and_read() {
+    let written: String = records()
+        .into_iter()
+        .map(|(name, record)| {
+            let bytes = postcard::to_allocvec(&write(record)).unwrap();
+            format!("{name} {}\n", hex(&bytes))
+        })
+        .collect();
+    let golden = golden("records-1.txt", &written);
+    assert_eq!(written, golden);
+    for (line, (name, record)) in golden.lines().zip(records()) {
+        let bytes = unhex(line.strip_prefix(&format!("{name} ")).unwrap());
+        let read: StoreWrite = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!(read, write(record), "{name}");
+    }
+}
+
+fn open(path: &Path) -> Sqlite {
+    let vault = Arc::new(Vault::from_key(&[3; 32]).unwrap());
+    Sqlite::open(path, vault, 0, Box::new(|| ())).unwrap()
+}
+
+#[test]
+fn rows_of_what_is_configured_are_written_as_they_were_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tandem.db");
+    let store = open(&path);
+    let puts = entities().into_iter().map(|entity| Record::Put(Box::new(entity))).collect();
+    store.submit(1, StoreWrite { id: None, records: puts });
+    store.settle().unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let sql = "SELECT kind || ' ' || name || ' ' || coalesce(account, '-') || ' '
+               || (secret IS NOT NULL) || ' ' || body FROM entity ORDER BY kind, name";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let written: String = rows.map(|row| row.unwrap() + "\n").collect();
+    drop(statement);
+    assert_eq!(written, golden("rows-1.txt", &written));
+    let book = store.book().unwrap();
+    let mut read: Vec<Entity> = Vec::new();
+    read.extend(book.accounts.into_iter().map(Entity::Account));
+    read.extend(book.api_keys.into_iter().map(Entity::ApiKey));
+    read.extend(book.applications.into_iter().map(Entity::Application));
+    read.extend(book.numbers.into_iter().map(Entity::PhoneNumber));
+    read.extend(book.domains.into_iter().map(Entity::SipDomain));
+    read.extend(book.routes.into_iter().map(Entity::Route));
+    read.extend(book.prices.into_iter().map(Entity::Price));
+    assert_eq!(read, entities());
+    // And away again, by their keys.
+    let deletes = entities().iter().map(|entity| Record::Delete(entity.key())).collect();
+    store.submit(2, StoreWrite { id: None, records: deletes });
+    store.settle().unwrap();
+    let left = connection.query_row("SELECT count(*) FROM entity", [], |row| row.get::<_, i64>(0));
+    assert_eq!(left.unwrap(), 0);
+}
