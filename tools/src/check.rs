@@ -64,9 +64,9 @@ pub fn main(args: &Args) -> Result<bool> {
 
 /// Media that the dataplane would not start with.
 fn media_fault(config: &Config, shards: u8) -> Option<String> {
-    let fault = |media: &wire::config::Media| {
+    let fault = |media: &config::Media| {
         let ([first, last], name) = (media.ports, &media.name);
-        let blocks = wire::capacity::blocks(media.ports);
+        let blocks = config::capacity::blocks(media.ports);
         if media.bind.is_unspecified() {
             return Some(format!("media `{name}`: `bind` must name one address of this machine"));
         }

@@ -232,7 +232,7 @@ impl EnginePlan {
 
 /// Media that is bound to every address could be described as being at one of ours that we do not
 /// know: it would go round for ever.
-fn check_media(media: &wire::config::Media) -> Result<(), Failure> {
+fn check_media(media: &config::Media) -> Result<(), Failure> {
     if !media.bind.is_unspecified() {
         return Ok(());
     }
