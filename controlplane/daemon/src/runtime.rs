@@ -28,7 +28,7 @@ use crate::directory::Directory;
 use crate::ends::Ends;
 use crate::facts::Facts;
 use crate::inbox::Input;
-use crate::link::Attachment;
+use crate::link::{Attachment, Peer};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
 use crate::publish::{self, Publisher};
@@ -64,8 +64,8 @@ pub struct Runtime<M: Medium = Folder> {
     publisher: Publisher,
     sweep_at: Mono,
     buffer: Vec<u8>,
-    /// Process of the dataplane that is (or was last) attached.
-    dataplane: Option<u32>,
+    /// The dataplane that is (or was last) attached.
+    dataplane: Option<Peer>,
     /// New calls were shut off because nothing is durable any more.
     shut: bool,
 }
@@ -206,8 +206,8 @@ impl<M: Medium> Runtime<M> {
     }
 
     fn attach(&mut self, now: Now, attachment: Attachment) -> Option<Exit> {
-        self.dataplane = Some(attachment.pid);
         if !attachment.fresh && self.director.is_some() {
+            self.dataplane = Some(attachment.peer);
             self.bell = Some(attachment.bell);
             for (ends, memory) in self.shards.iter_mut().zip(attachment.shards) {
                 ends.memory.bell = memory.bell;
@@ -227,6 +227,7 @@ impl<M: Medium> Runtime<M> {
             }
         };
         self.director = Some(director);
+        self.dataplane = Some(attachment.peer);
         self.publisher = publisher;
         self.bell = Some(attachment.bell);
         self.shards = attachment.shards.into_iter().map(Ends::join).collect();
@@ -247,7 +248,7 @@ impl<M: Medium> Runtime<M> {
         for shard in 0..self.shards.len() {
             while self.read_events(now, shard) {}
         }
-        if self.dataplane.is_some_and(is_gone) {
+        if self.dataplane.as_ref().is_some_and(Peer::has_exited) {
             self.close_all(now);
         }
     }
@@ -412,14 +413,6 @@ impl<M: Medium> Runtime<M> {
         let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
         let waiting = self.shards.iter().map(Ends::waiting).sum();
         self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
-    }
-}
-
-/// No such process any more, or one that only waits to be reaped.
-fn is_gone(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
-        Err(_) => true,
     }
 }
 

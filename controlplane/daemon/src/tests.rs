@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use director::port::{
     ApiCall, ApiId, ApiRequest, ApiResult, Entity, HttpRequest, Notice, Record, Resolve, StoreWrite,
 };
 use director::{Director, Settings};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use store::journal::{Medium, SEGMENT_BYTES};
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use wire::cell::CellWriter;
@@ -27,7 +29,7 @@ use crate::bell::{self, Bell};
 use crate::directory::Directory;
 use crate::facts::Facts;
 use crate::inbox::{Inbox, Input};
-use crate::link::{Attachment, Memory};
+use crate::link::{Attachment, Memory, Peer};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
 use crate::publish::Publisher;
@@ -45,6 +47,8 @@ struct Shard {
     our_words: &'static [AtomicU64],
     events: Producer<'static>,
     commands: Consumer<'static>,
+    /// Its end of the link, and the controlplane's; none once it is dead.
+    link: Option<(OwnedFd, OwnedFd)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +70,9 @@ impl Shard {
         let ours = Region::create(our_words, Side::Controlplane, sizes, 1);
         let events = Producer::join(theirs.slots(), ours.cursors());
         let commands = Consumer::join(ours.slots(), theirs.cursors());
-        Self { theirs, ours, our_words, events, commands }
+        let flags = SocketFlags::CLOEXEC;
+        let link = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        Self { theirs, ours, our_words, events, commands, link: Some(link) }
     }
 
     fn tell(&mut self, event: &Event<'_>) {
@@ -122,7 +128,10 @@ impl Shard {
         let (theirs, ours) = (self.theirs, self.ours);
         let memory = Memory { theirs, ours, epoch: ours.epoch(), bell: Bell::new().unwrap() };
         let bell = Bell::new().unwrap();
-        Input::Attached(Box::new(Attachment { shards: vec![memory], bell, node: 1, pid: 1, fresh }))
+        let (_, connection) = self.link.as_ref().unwrap();
+        let peer = Peer::by_connection(connection.try_clone().unwrap());
+        let shards = vec![memory];
+        Input::Attached(Box::new(Attachment { shards, bell, node: 1, pid: 1, peer, fresh }))
     }
 }
 
@@ -498,6 +507,63 @@ fn a_dataplane_with_other_memory_closes_the_old_legs_first() {
     assert_eq!(life.rows(call), (1, 1));
     let cdr = life.store.cdrs(call).unwrap().remove(0);
     assert_eq!((cdr.cause, cdr.ended), (Cause::Restart, Wall(9_000_000)));
+}
+
+/// A leg that stands, as its cell shows it at `last` seconds.
+fn stand(shard: &Shard, leg: LegId, call: CallId, last: u64) {
+    let cell = CellWriter::new(shard.theirs.cell(leg.index()).unwrap());
+    cell.open(EPOCH, leg, call, 1);
+    cell.set_usage(&Usage { open: true, last: Wall(last * 1_000_000), ..usage() });
+}
+
+#[test]
+fn a_stop_books_nothing_of_a_dataplane_that_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 1, 3), CallId(31));
+    stand(&shard, leg, call, 5);
+    assert_eq!(life.turn(Some(Input::Stop)), Next::Exit(Exit::Stopped));
+    assert_eq!(life.rows(call), (0, 0), "its real end is still to come");
+    drop(life);
+    let mut life = Life::begin(folder.path());
+    life.turn(Some(shard.attachment(true)));
+    shard.link = None;
+    assert_eq!(life.turn(Some(Input::Stop)), Next::Exit(Exit::Stopped));
+    assert_eq!(life.rows(call), (1, 1), "nobody else will tell of it");
+}
+
+#[test]
+fn a_later_witness_of_a_leg_that_was_booked_too_early_counts_instead_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 1, 3), CallId(31));
+    stand(&shard, leg, call, 5);
+    shard.link = None;
+    life.turn(Some(Input::Stop));
+    let row = life.store.call(call).unwrap();
+    assert_eq!(life.rows(call), (1, 1));
+    let first = life.store.cdrs(call).unwrap().remove(0);
+    assert_eq!((first.cause, first.ended), (Cause::Restart, Wall(5_000_000)), "{row:?}");
+    drop(life);
+    // It lived after all, and its end came 4 s later.
+    let mut life = Life::begin(folder.path());
+    shard.tell(&Event::Ended(summary(leg, call)));
+    shard.tell(&Event::Ended(summary(leg, call)));
+    let link = SocketFlags::CLOEXEC;
+    let link = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, link, None).unwrap();
+    shard.link = Some(link);
+    life.turn(Some(shard.attachment(true)));
+    life.turn(None);
+    assert_eq!(life.rows(call), (1, 1));
+    let cdr = life.store.cdrs(call).unwrap().remove(0);
+    assert_eq!((cdr.cause, cdr.ended), (Cause::Normal, Wall(9_000_000)));
+    let row = life.store.call(call).unwrap().unwrap();
+    assert_eq!((row.end_time, row.duration), (Some(Wall(9_000_000)), Some(7)));
+    let sum = life.store.sums(ACCOUNT).unwrap()[0];
+    assert_eq!((sum.rows, sum.day_rows, sum.cdr_rows), (1, 1, 1));
+    assert_eq!((sum.micros, sum.day_micros, sum.cdr_micros), (7_000_000, 7_000_000, 7_000_000));
 }
 
 #[test]

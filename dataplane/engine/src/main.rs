@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod breath;
+mod epoch;
 mod link;
 mod park;
 mod plan;

@@ -5,6 +5,7 @@ mod apply;
 mod convert;
 mod read;
 mod schema;
+mod witness;
 mod writer;
 
 use std::fmt;
