@@ -7,6 +7,7 @@ mod controlplane_killed;
 mod dataplane_killed;
 mod ledger;
 mod load;
+mod namespaces;
 mod stopped;
 mod strangers;
 mod supervisor;
