@@ -25,6 +25,7 @@ use crate::bell;
 use crate::clock;
 use crate::directory::Directory;
 use crate::facts::Facts;
+use crate::health::Health;
 use crate::inbox::{Inbox, Input};
 use crate::link;
 use crate::logging;
@@ -103,8 +104,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     make_private(&places.runtime_dir)?;
     let _lock = lock(&places.data_dir)?;
     let inbox = Arc::new(Inbox::new().context("making a doorbell")?);
-    let opened = open(&config, &places, &inbox)?;
     let (gauges, replies) = (Arc::new(Gauges::default()), Arc::new(Replies::default()));
+    let opened = open(&config, &places, &inbox, &gauges.health)?;
 
     let http = config.controlplane.http;
     let listener = tokio::net::TcpListener::bind(http).await.with_context(|| {
@@ -132,10 +133,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let next = AtomicU64::new(1);
     let inbox_of_api = Arc::clone(&inbox);
-    let backend = Local { store, directory, inbox: inbox_of_api, replies, gauges, next };
+    let shown = Arc::clone(&gauges);
+    let backend = Local { store, directory, inbox: inbox_of_api, replies, gauges: shown, next };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(api::serve(listener, Arc::new(backend), Options::default(), stopped));
-    tell_ready(&notify, dataplane).await;
+    tell_ready(&notify, &gauges, dataplane).await;
     let exit = wait_for_end(&inbox, exited).await;
     notify.stopping();
     stop.send_replace(true);
@@ -149,10 +151,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
 /// READY=1 once the dataplane is attached, or after a while without it: the API answers all the
 /// same.
-async fn tell_ready(notify: &Notify, dataplane: oneshot::Receiver<()>) {
-    notify.status("waiting for the dataplane");
+async fn tell_ready(notify: &Notify, gauges: &Gauges, dataplane: oneshot::Receiver<()>) {
+    notify.status(&gauges.health.status("waiting for the dataplane"));
     if matches!(tokio::time::timeout(DATAPLANE_PATIENCE, dataplane).await, Ok(Ok(_))) {
-        notify.status("serving");
+        notify.status(&gauges.health.status("serving"));
     }
     notify.ready();
     tracing::info!("ready");
@@ -261,7 +263,12 @@ fn starter(config: Config, store: Arc<dyn Store>) -> Start {
 
 /// Key, journal, store; what the journal has and the store has not is applied; a first tenant if
 /// there is none.
-fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<Opened> {
+fn open(
+    config: &Config,
+    places: &Places,
+    inbox: &Arc<Inbox>,
+    health: &Health,
+) -> anyhow::Result<Opened> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let vault = Arc::new(Vault::open(&places.data_dir, credentials.as_deref())?);
     let progress = |inbox: &Arc<Inbox>| {
@@ -274,16 +281,11 @@ fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<
     if replay.torn_bytes > 0 {
         tracing::info!(bytes = replay.torn_bytes, "the journal's torn tail was cut off");
     }
-    if replay.lost > 0 {
-        tracing::error!(
-            records = replay.lost,
-            "the journal is damaged: acknowledged records are gone"
-        );
-    }
     let (path, end) = (places.database(), journal.durable());
     let store = Sqlite::open(&path, Arc::clone(&vault), end, progress(inbox))
         .with_context(|| format!("opening {}", path.display()))?;
     let committed = store.committed();
+    health.journal_found(&replay, committed);
     let mut applied = 0;
     for (position, bytes) in replay.records.iter().filter(|(position, _)| *position > committed) {
         match entry::decode(bytes, &vault) {

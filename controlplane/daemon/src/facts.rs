@@ -120,6 +120,12 @@ impl<M: Medium> Facts<M> {
         self.journal.failure().or_else(|| self.broken.clone())
     }
 
+    /// Why the store cannot commit now, if so.
+    #[must_use]
+    pub fn store_failure(&self) -> Option<String> {
+        self.store.failure()
+    }
+
     /// What the store has committed need not be kept.
     pub fn release(&mut self) {
         self.journal.release(self.store.committed());

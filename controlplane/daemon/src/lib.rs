@@ -23,6 +23,7 @@ pub mod clock;
 pub mod directory;
 pub mod ends;
 pub mod facts;
+pub mod health;
 pub mod inbox;
 pub mod link;
 pub mod logging;

@@ -27,6 +27,7 @@ use crate::bell::Bell;
 use crate::directory::Directory;
 use crate::ends::Ends;
 use crate::facts::Facts;
+use crate::health::Found;
 use crate::inbox::Input;
 use crate::link::{Attachment, Peer};
 use crate::metrics::Gauges;
@@ -237,6 +238,7 @@ impl<M: Medium> Runtime<M> {
         }
         let regions = self.shards.iter().map(|ends| (ends.memory.theirs, ends.memory.ours));
         self.gauges.attach(regions.collect());
+        self.gauges.health.attached();
         // What it decided in restoring.
         self.with(|_| {});
         None
@@ -413,6 +415,8 @@ impl<M: Medium> Runtime<M> {
         let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
         let waiting = self.shards.iter().map(Ends::waiting).sum();
         self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
+        let (blocked, store) = (self.facts.failure(), self.facts.store_failure());
+        self.gauges.health.set(Found { blocked, store, ..Found::default() });
     }
 }
 

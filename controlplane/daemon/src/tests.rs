@@ -216,6 +216,10 @@ impl Medium for Disk {
     fn remove(&self, number: u64) -> io::Result<()> {
         self.folder.remove(number)
     }
+
+    fn keep_aside(&self, number: u64) -> io::Result<bool> {
+        self.folder.keep_aside(number)
+    }
 }
 
 /// A life of the controlplane over a directory.

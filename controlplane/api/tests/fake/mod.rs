@@ -7,8 +7,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use api::backend::{
-    AlertQuery, Answer, Backend, CallQuery, EntityKind, EntityQuery, Listed as _, Login, Read,
-    UsageDay,
+    AlertQuery, Answer, Backend, CallQuery, EntityKind, EntityQuery, Health, Listed as _, Login,
+    Read, UsageDay,
 };
 use base::{CallId, LegId, Wall};
 use director::model::{
@@ -44,6 +44,8 @@ struct State {
     alerts: Vec<Alert>,
     cdrs: Vec<Cdr>,
     days: Vec<(AccountSid, UsageDay)>,
+    /// Nothing can be written.
+    sick: bool,
 }
 
 /// The token of an account of the fake.
@@ -52,6 +54,11 @@ pub(crate) fn token(account: AccountSid) -> String {
 }
 
 impl Fake {
+    /// The disk is full, or is not any more.
+    pub(crate) fn set_sick(&self, sick: bool) {
+        self.state().sick = sick;
+    }
+
     /// The three accounts, one alert and some usage of the main account.
     pub(crate) fn new() -> Self {
         let mut state = State { next: 0x1000, ..State::default() };
@@ -329,5 +336,11 @@ impl Backend for Fake {
 
     fn metrics(&self) -> Answer<'_, String> {
         ready("# TYPE tandem_test gauge\ntandem_test 1\n".to_owned())
+    }
+
+    fn health(&self) -> Health {
+        let sick = self.state().sick;
+        let text = if sick { "journal: No space left\n" } else { "ok\n" };
+        Health { serving: !sick, text: text.to_owned() }
     }
 }

@@ -1,4 +1,4 @@
-//! Where a journal lies. Five functions, so that another way of doing I/O (a ring of its own) or a
+//! Where a journal lies. Six functions, so that another way of doing I/O (a ring of its own) or a
 //! simulated disk that loses power can stand in its place. `create` and `append` are called by the
 //! thread that has the facts, `sync` and `remove` by the journal's own.
 
@@ -42,7 +42,17 @@ pub trait Medium: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn remove(&self, number: u64) -> io::Result<()>;
+
+    /// Keeps a segment's bytes beyond its removal, for people to look at; true if they are kept.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn keep_aside(&self, number: u64) -> io::Result<bool>;
 }
+
+/// Damaged segments that are kept; a disk that rots on and on must not be filled by that.
+const ASIDE_MAX: usize = 16;
+const ASIDE: &str = ".damaged";
 
 /// Segments as files in a directory, by plain system calls.
 #[derive(Debug)]
@@ -122,5 +132,22 @@ impl Medium for Folder {
     fn remove(&self, number: u64) -> io::Result<()> {
         self.lock().remove(&number);
         fs::remove_file(self.file(number))
+    }
+
+    fn keep_aside(&self, number: u64) -> io::Result<bool> {
+        let mut aside = 0;
+        for entry in fs::read_dir(&self.path)? {
+            aside += usize::from(entry?.file_name().to_string_lossy().ends_with(ASIDE));
+        }
+        // A second name of the same bytes costs no space while the first one stands.
+        let name = self.path.join(format!("{number:020}{ASIDE}"));
+        if name.exists() {
+            return Ok(true);
+        }
+        if aside >= ASIDE_MAX {
+            return Ok(false);
+        }
+        fs::hard_link(self.file(number), name)?;
+        Ok(true)
     }
 }

@@ -25,10 +25,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use log::{Position, Replay};
+pub use log::{Damage, Position, Replay};
 pub use medium::{Folder, Medium};
 pub use segment::RECORD_BYTES_MAX;
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use log::Log;
 
 /// Bytes after which a segment is followed by the next.
@@ -86,7 +87,11 @@ impl<M: Medium> Journal<M> {
     /// What the medium says.
     pub fn open(medium: M, segment_bytes: usize, listener: Listener) -> io::Result<(Self, Replay)> {
         let medium = Arc::new(medium);
-        let (log, replay) = Log::open(Arc::clone(&medium), segment_bytes)?;
+        let mut salt = [0; 8];
+        let random = SystemRandom::new().fill(&mut salt);
+        random.map_err(|_| io::Error::other("the system has no random bytes"))?;
+        let salt = u64::from_le_bytes(salt);
+        let (log, replay) = Log::open(Arc::clone(&medium), segment_bytes, salt)?;
         let shared = Arc::new(Shared::default());
         let (number, flushed) = (log.number(), log.next() - 1);
         shared.durable.store(flushed, Ordering::Release);
@@ -108,7 +113,8 @@ impl<M: Medium> Journal<M> {
             return Err(JournalError::Length(record.len()));
         }
         self.alive()?;
-        Ok(self.log.append(record))
+        let durable = self.durable();
+        Ok(self.log.append(record, durable))
     }
 
     /// Writes what was taken, in one call, and has it synced. Records survive this process when
