@@ -125,7 +125,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let shown = Arc::clone(&gauges);
     let runtime = Runtime::new(start, facts, Arc::clone(&directory), shown, Box::new(world));
     let (attached, dataplane) = oneshot::channel();
-    let exited = spawn(runtime, Arc::clone(&inbox), Arc::clone(&notify), attached)?;
+    let told = (Arc::clone(&notify), Arc::clone(&gauges));
+    let exited = spawn(runtime, Arc::clone(&inbox), told, attached)?;
     let node = config.node.id;
     let epoch = u32::try_from(clock::sample().wall.seconds()).unwrap_or(u32::MAX);
     link::spawn(places.link(), node, epoch, Arc::clone(&notify), Arc::clone(&inbox))
@@ -180,13 +181,14 @@ async fn wait_for_end(inbox: &Inbox, mut exited: oneshot::Receiver<Exit>) -> any
 fn spawn(
     mut runtime: Runtime,
     inbox: Arc<Inbox>,
-    notify: Arc<Notify>,
+    (notify, gauges): (Arc<Notify>, Arc<Gauges>),
     attached: oneshot::Sender<()>,
 ) -> anyhow::Result<oneshot::Receiver<Exit>> {
     let (ended, exited) = oneshot::channel();
     let watchdog = notify::watchdog_interval().map(|interval| interval / 3);
     let mut attached = Some(attached);
     let mut fed = Mono(0);
+    let mut changes = gauges.health.changes();
     let body = move || {
         let exit = loop {
             let now = clock::sample();
@@ -195,6 +197,10 @@ fn spawn(
                 && let Some(attached) = attached.take()
             {
                 let _ = attached.send(());
+            }
+            if changes != gauges.health.changes() {
+                changes = gauges.health.changes();
+                notify.status(&gauges.health.status("serving"));
             }
             // Fed by turns that were really taken: a runtime that hangs is not alive.
             if watchdog.is_some_and(|every| now.mono.since(fed) >= every) {
@@ -323,7 +329,10 @@ fn enrol(
         let account = tenant::first_account(name, clock::sample().wall)?;
         let put = Record::Put(Box::new(Entity::Account(account.clone())));
         facts.write(StoreWrite { id: None, records: vec![put] });
-        facts.flush();
+        if !facts.flush() {
+            let why = facts.waits().unwrap_or_default();
+            bail!("the first account cannot be stored: {why}");
+        }
         store.settle().context("storing the first account")?;
         tracing::info!(account = %account.sid, "the first account was made");
         accounts.push(account);

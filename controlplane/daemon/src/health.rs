@@ -1,13 +1,18 @@
 //! How journal, store and disk are, in one place: written by the runtime and at boot, told by
 //! `/healthz`, the service manager's STATUS and the metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use store::{Position, Replay};
 
 /// Shared by who knows and who tells.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<State>);
+pub struct Health {
+    state: Mutex<State>,
+    /// Counts what people are told anew.
+    changes: AtomicU64,
+}
 
 /// What the runtime finds in a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Found {
     pub store: Option<String>,
     /// Bytes that the journal holds and the store has not committed.
     pub backlog_bytes: u64,
+    /// Room on the journal's disk.
+    pub free_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +42,7 @@ struct State {
 
 impl Health {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the journal's bytes looked like at the start; told in the log, and for the whole life.
@@ -71,8 +78,13 @@ impl Health {
         self.lock().attached = true;
     }
 
-    /// True if something changed that people are told.
-    pub(crate) fn set(&self, found: Found) -> bool {
+    /// Another number: [`Self::status`] may say something else than before.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(&self, found: Found) {
         let mut state = self.lock();
         let (was, is) = (&state.found, &found);
         let [blocks, closes] = [
@@ -84,7 +96,9 @@ impl Health {
         state.blocked_times += u64::from(blocks);
         state.closed_times += u64::from(closes);
         state.found = found;
-        changed
+        if changed {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether new calls are taken, and lines about everything that is not right.
@@ -128,13 +142,14 @@ impl Health {
 
     /// Name, help, whether it is a gauge, value.
     #[must_use]
-    pub fn figures(&self) -> [(&'static str, &'static str, bool, u64); 8] {
+    pub fn figures(&self) -> [(&'static str, &'static str, bool, u64); 9] {
         let state = self.lock();
         let found = &state.found;
         let is = |why: &Option<String>| u64::from(why.is_some());
         [
             ("journal_blocked", "1 while nothing can be written", true, is(&found.blocked)),
             ("admission_closed", "1 while no new calls are taken", true, is(&found.closed)),
+            ("disk_free_bytes", "Room on the journal's disk", true, found.free_bytes),
             ("store_stuck", "1 while the store cannot commit", true, is(&found.store)),
             (
                 "store_backlog_bytes",
@@ -184,15 +199,17 @@ mod tests {
         health.attached();
         assert_eq!(health.tell(), (true, "ok\n".to_owned()));
         let store = Some("database or disk is full".to_owned());
-        assert!(health.set(Found { store, ..Found::default() }));
+        health.set(Found { store, ..Found::default() });
+        assert_eq!(health.changes(), 1);
         assert!(health.tell().0, "the journal keeps what waits");
         assert!(health.tell().1.contains("database or disk is full"));
         let blocked = Some("No space left".to_owned());
-        assert!(health.set(Found { blocked: blocked.clone(), ..Found::default() }));
-        assert!(!health.set(Found { blocked, backlog_bytes: 7, ..Found::default() }));
+        health.set(Found { blocked: blocked.clone(), ..Found::default() });
+        health.set(Found { blocked, backlog_bytes: 7, ..Found::default() });
+        assert_eq!(health.changes(), 2, "figures are no news");
         assert!(!health.tell().0);
         assert_eq!(health.status("serving"), "not serving: No space left");
-        assert!(health.set(Found::default()));
+        health.set(Found::default());
         assert_eq!(health.tell(), (true, "ok\n".to_owned()));
         let times = health.figures().into_iter().find(|it| it.0 == "journal_blocks_total");
         assert_eq!(times.map(|it| it.3), Some(1));

@@ -16,6 +16,7 @@
 //! in its inbox.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod backend;
 pub mod bell;
 pub mod boot;

@@ -8,6 +8,8 @@
 //!     Command, Http, ..   -> after the flush
 //!   journal durable       -> handle_stored, ring cursors released
 //! ```
+//!
+//! While the journal cannot be written, nothing leaves and nothing is decided: see [`Admission`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,11 +25,11 @@ use store::{Folder, Position};
 use wire::Event;
 use wire::ring::RECORD_BYTES_MAX;
 
+use crate::admission::Admission;
 use crate::bell::Bell;
 use crate::directory::Directory;
 use crate::ends::Ends;
 use crate::facts::Facts;
-use crate::health::Found;
 use crate::inbox::Input;
 use crate::link::{Attachment, Peer};
 use crate::metrics::Gauges;
@@ -40,6 +42,8 @@ const EVENTS_PER_TURN: usize = 256;
 /// Between looks at the cells.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// Between attempts to write what could not be written.
+const WRITE_AGAIN: Duration = Duration::from_millis(250);
 /// Between attempts to push commands into a full ring.
 const RETRY_EVERY: Duration = Duration::from_millis(1);
 
@@ -67,8 +71,13 @@ pub struct Runtime<M: Medium = Folder> {
     buffer: Vec<u8>,
     /// The dataplane that is (or was last) attached.
     dataplane: Option<Peer>,
-    /// New calls were shut off because nothing is durable any more.
-    shut: bool,
+    /// What cannot be written down is not let out.
+    admission: Admission,
+    /// What was told while everything waits.
+    postponed: VecDeque<Input>,
+    retry_at: Mono,
+    /// When the reserve on the disk is looked after.
+    reserve_at: Mono,
 }
 
 /// What a turn says about the next.
@@ -117,7 +126,10 @@ impl<M: Medium> Runtime<M> {
             sweep_at: Mono(0),
             buffer: vec![0; RECORD_BYTES_MAX],
             dataplane: None,
-            shut: false,
+            admission: Admission::default(),
+            postponed: VecDeque::new(),
+            retry_at: Mono(0),
+            reserve_at: Mono(0),
         }
     }
 
@@ -126,8 +138,15 @@ impl<M: Medium> Runtime<M> {
         if self.shards.iter().any(Ends::is_succeeded) {
             return Next::Exit(Exit::Succeeded);
         }
+        if let Some(failure) = self.facts.fatal() {
+            tracing::error!(failure, "what is on the disk is unknown: a successor shall read it");
+            return Next::Exit(Exit::Restart("a sync failed"));
+        }
+        if self.admission.is_blocked() {
+            return self.wait(now, inputs);
+        }
         let mut exit = None;
-        for input in inputs {
+        for input in core::mem::take(&mut self.postponed).into_iter().chain(inputs) {
             exit = self.take(now, input).or(exit);
         }
         let busy = self.think(now);
@@ -136,6 +155,7 @@ impl<M: Medium> Runtime<M> {
         }
         self.let_out(now);
         self.settle(now);
+        self.admit(now);
         self.publish_gauges(now);
         match exit {
             Some(exit) => Next::Exit(exit),
@@ -144,9 +164,51 @@ impl<M: Medium> Runtime<M> {
         }
     }
 
+    /// A turn while nothing can be written: nothing is decided, so that nothing has to wait but what
+    /// was decided already. Events stay in their rings, and with the shards; who asks the API is
+    /// told why; the rest is heard later.
+    fn wait(&mut self, now: Now, inputs: VecDeque<Input>) -> Next {
+        let mut exit = None;
+        for input in inputs {
+            match input {
+                Input::Api(call) => self.outside.reply(call.id, Err(self.admission.error())),
+                Input::Stop => exit = Some(Exit::Stopped),
+                Input::Progress => {}
+                other => self.postponed.push_back(other),
+            }
+        }
+        if now.mono >= self.retry_at {
+            self.let_out(now);
+        }
+        self.settle(now);
+        self.admit(now);
+        self.publish_gauges(now);
+        match exit {
+            Some(exit) => Next::Exit(exit),
+            None if self.admission.is_blocked() => Next::Sleep(self.retry_at),
+            None => Next::Again,
+        }
+    }
+
+    /// Who is let in follows from what can be written down; the shards are told when that changes.
+    fn admit(&mut self, now: Now) {
+        if now.mono >= self.reserve_at {
+            self.reserve_at = now.mono + SWEEP_EVERY;
+            self.facts.keep_reserve();
+            self.admission.free_bytes = self.facts.free_bytes().unwrap_or(0);
+        }
+        if let Some(closed) = self.admission.judge(&self.facts) {
+            for ends in &mut self.shards {
+                ends.drain(now.mono, closed);
+                ends.publish(now.mono, &mut self.failed);
+            }
+        }
+    }
+
     /// Announces sleep to the shards. False if one of them has told something meanwhile.
     pub fn prepare_sleep(&mut self) -> bool {
-        self.shards.iter_mut().all(Ends::prepare_sleep)
+        // While everything waits nobody's events are taken.
+        self.admission.is_blocked() || self.shards.iter_mut().all(Ends::prepare_sleep)
     }
 
     pub fn wake(&mut self) {
@@ -178,6 +240,9 @@ impl<M: Medium> Runtime<M> {
             Input::Resolved(it) => self.with(|director| director.handle_resolved(now, it)),
             Input::Api(call) if self.director.is_none() => {
                 self.outside.reply(call.id, Err(not_there()));
+            }
+            Input::Api(call) if self.admission.refuses(&call.what) => {
+                self.outside.reply(call.id, Err(self.admission.error()));
             }
             Input::Api(call) => self.with(|director| director.handle_api(now, call)),
             Input::Progress | Input::Detached => {}
@@ -234,7 +299,7 @@ impl<M: Medium> Runtime<M> {
         self.shards = attachment.shards.into_iter().map(Ends::join).collect();
         for ends in &mut self.shards {
             // A predecessor may have shut new calls off.
-            ends.drain(now.mono, false);
+            ends.drain(now.mono, self.admission.is_closed());
         }
         let regions = self.shards.iter().map(|ends| (ends.memory.theirs, ends.memory.ours));
         self.gauges.attach(regions.collect());
@@ -362,7 +427,10 @@ impl<M: Medium> Runtime<M> {
 
     /// Writes leave the process first, then everything that may depend on them.
     fn let_out(&mut self, now: Now) {
-        self.facts.flush();
+        if !self.facts.flush() {
+            self.retry_at = now.mono + WRITE_AGAIN;
+            return;
+        }
         self.publisher.publish(now.mono, &self.directory, &self.shards);
         for ends in &mut self.shards {
             ends.mark(self.facts.last());
@@ -399,24 +467,13 @@ impl<M: Medium> Runtime<M> {
             ends.memory.ours.pulse().store(now.mono.0, Ordering::Relaxed);
         }
         self.facts.release();
-        if !self.shut
-            && let Some(failure) = failure
-        {
-            self.shut = true;
-            tracing::error!(failure, "nothing is durable any more: no new calls are taken");
-            for ends in &mut self.shards {
-                ends.drain(now.mono, true);
-                ends.publish(now.mono, &mut self.failed);
-            }
-        }
     }
 
     fn publish_gauges(&self, now: Now) {
         let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
         let waiting = self.shards.iter().map(Ends::waiting).sum();
         self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
-        let (blocked, store) = (self.facts.failure(), self.facts.store_failure());
-        self.gauges.health.set(Found { blocked, store, ..Found::default() });
+        self.gauges.health.set(self.admission.found(&self.facts));
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use base::{CallId, LegId, Mono, Now, Wall};
 use director::model::{Account, AccountSid, CallStatus};
 use director::port::{
-    ApiCall, ApiId, ApiRequest, ApiResult, Entity, HttpRequest, Notice, Record, Resolve, StoreWrite,
+    ApiCall, ApiId, ApiRequest, ApiResult, CreateCall, Entity, HttpRequest, Instructions, Notice,
+    Record, Resolve, StoreWrite,
 };
 use director::{Director, Settings};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -186,11 +187,19 @@ impl Outside for Recorder {
     fn notice(&mut self, _notice: Notice) {}
 }
 
-/// A disk whose fsync may begin to fail.
+/// A disk whose fsync may begin to fail, and that may be full.
 #[derive(Debug)]
 struct Disk {
     folder: Folder,
     broken: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn room(&self) -> io::Result<()> {
+        let full = self.full.load(Ordering::Relaxed);
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
 }
 
 impl Medium for Disk {
@@ -199,10 +208,15 @@ impl Medium for Disk {
     }
 
     fn create(&self, number: u64) -> io::Result<()> {
+        self.room()?;
         self.folder.create(number)
     }
 
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.room().is_err() {
+            self.folder.append(number, &bytes[..bytes.len() / 2])?;
+        }
+        self.room()?;
         self.folder.append(number, bytes)
     }
 
@@ -220,12 +234,25 @@ impl Medium for Disk {
     fn keep_aside(&self, number: u64) -> io::Result<bool> {
         self.folder.keep_aside(number)
     }
+
+    fn reserve(&self) -> io::Result<()> {
+        self.room()
+    }
+
+    fn give_up_reserve(&self) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::from(self.room().is_ok()))
+    }
 }
 
 /// A life of the controlplane over a directory.
 struct Life {
     runtime: Runtime<Disk>,
     broken: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
     store: Arc<dyn Store>,
     inbox: Arc<Inbox>,
     recorded: Arc<Mutex<Recorded>>,
@@ -243,7 +270,8 @@ impl Life {
         };
         let folder = Folder::open(&path.join("journal")).unwrap();
         let broken = Arc::new(AtomicBool::new(false));
-        let disk = Disk { folder, broken: Arc::clone(&broken) };
+        let full = Arc::new(AtomicBool::new(false));
+        let disk = Disk { folder, broken: Arc::clone(&broken), full: Arc::clone(&full) };
         let (journal, replay) = Journal::open(disk, SEGMENT_BYTES, wake(&inbox)).unwrap();
         let end = journal.durable();
         let db = path.join("tandem.db");
@@ -259,7 +287,7 @@ impl Life {
                 Account { sid: ACCOUNT, number: 1, parent: ACCOUNT, ..Account::default() };
             let put = Record::Put(Box::new(Entity::Account(account)));
             facts.write(StoreWrite { id: None, records: vec![put] });
-            facts.flush();
+            assert!(facts.flush());
         }
         store.settle().unwrap();
         let directory = Arc::new(Directory::new(&store.book().unwrap()));
@@ -277,7 +305,7 @@ impl Life {
         let outside = Box::new(Recorder(Arc::clone(&recorded)));
         let runtime = Runtime::new(start, facts, directory, Arc::clone(&gauges), outside);
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(20_000_000) };
-        Self { runtime, broken, store, inbox, recorded, gauges, now }
+        Self { runtime, broken, full, store, inbox, recorded, gauges, now }
     }
 
     fn turn(&mut self, more: Option<Input>) -> Next {
@@ -415,7 +443,7 @@ fn a_damaged_ring_loses_no_end() {
 }
 
 #[test]
-fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
+fn a_failed_fsync_acknowledges_nothing_and_ends_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
     life.turn(Some(shard.attachment(true)));
@@ -428,21 +456,18 @@ fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
     let released = shard.ours.cursors().released.load(Ordering::Relaxed);
     let (leg, call) = (LegId::new(0, 1, 4), CallId(44));
     shard.tell(&Event::Ended(summary(leg, call)));
-    let mut heard = Vec::new();
-    life.until(|_| {
-        heard.extend(shard.heard());
-        !heard.is_empty()
+    let mut next = life.turn(None);
+    life.until(|life| {
+        next = life.turn(None);
+        matches!(next, Next::Exit(_))
     });
-    assert_eq!(heard, [Got::Drain(true)]);
-    shard.tell(&Event::Ended(summary(LegId::new(0, 1, 5), CallId(45))));
-    for _ in 0..5 {
-        life.turn(None);
-    }
+    assert_eq!(next, Next::Exit(Exit::Restart("a sync failed")));
     assert_eq!(shard.heard(), [], "no cell is released");
     let cursors = shard.ours.cursors();
     assert_eq!(cursors.released.load(Ordering::Relaxed), released, "the ring keeps its witnesses");
     // Started again on a sound disk, everything is there once.
     drop(life);
+    shard.tell(&Event::Ended(summary(LegId::new(0, 1, 5), CallId(45))));
     let mut life = Life::begin(folder.path());
     life.turn(Some(shard.attachment(true)));
     let mut heard = Vec::new();
@@ -452,6 +477,60 @@ fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
     });
     assert_eq!(heard[0], Got::Drain(false));
     assert_eq!((life.rows(call), life.rows(CallId(45))), ((1, 1), (1, 1)));
+}
+
+/// An INVITE that is asked for by the API leaves when its record was written, and not before.
+#[test]
+fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    assert_eq!(shard.heard(), [Got::Drain(false)]);
+    life.full.store(true, Ordering::Relaxed);
+    let what = || {
+        ApiRequest::CreateCall(Box::new(CreateCall {
+            to: "sip:b@192.0.2.9:5060".to_owned(),
+            from: "sip:a@example.com".to_owned(),
+            instructions: Instructions::Twiml("<Response><Pause/></Response>".to_owned()),
+            status: None,
+            timeout: None,
+            time_limit: None,
+            caller_id: None,
+        }))
+    };
+    let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: what() });
+    life.turn(Some(ask(1)));
+    assert_eq!(shard.heard(), [Got::Drain(true)], "admission stops, and the INVITE waits");
+    assert!(life.recorded.lock().unwrap().replies.is_empty());
+    let (leg, call) = (LegId::new(0, 1, 4), CallId(44));
+    shard.tell(&Event::Ended(summary(leg, call)));
+    for _ in 0..3 {
+        life.now = life.now.later(Duration::from_millis(300));
+        assert!(matches!(life.turn(None), Next::Sleep(_)), "it does not spin");
+    }
+    life.turn(Some(ask(2)));
+    let refused = life.recorded.lock().unwrap().replies.pop().unwrap();
+    assert_eq!((refused.0, refused.1.unwrap_err().status), (ApiId(2), 503));
+    assert_eq!(shard.heard(), []);
+    assert!(!life.gauges.health.tell().0);
+    // Room again: nobody has to start anything.
+    life.full.store(false, Ordering::Relaxed);
+    let mut heard = Vec::new();
+    life.until(|life| {
+        life.now = life.now.later(Duration::from_millis(300));
+        heard.extend(shard.heard());
+        heard.contains(&Got::Release { epoch: EPOCH, leg })
+    });
+    assert_eq!(heard.iter().filter(|got| **got == Got::Other).count(), 1, "{heard:?}");
+    assert!(heard.contains(&Got::Drain(false)));
+    assert_eq!(life.rows(call), (1, 1));
+    assert!(life.recorded.lock().unwrap().replies.iter().any(|it| it.0 == ApiId(1)));
+    assert_eq!(life.gauges.health.tell(), (true, "ok\n".to_owned()));
+    // What half a write left behind is no damage.
+    drop(life);
+    let disk = Folder::open(&folder.path().join("journal")).unwrap();
+    let (_, replay) = Journal::open(disk, SEGMENT_BYTES, Box::new(|| ())).unwrap();
+    assert_eq!(replay.damage, []);
 }
 
 #[test]

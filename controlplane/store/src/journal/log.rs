@@ -79,8 +79,12 @@ pub(super) struct Log<M> {
     next: Position,
     /// Bytes in the segment being written.
     written: usize,
-    /// Frames that are not written yet.
+    /// Frames that are not written yet, and the position of the first.
     batch: Vec<u8>,
+    batch_first: Position,
+    /// Nothing can be appended to the segment any more: a write to it failed, and nobody knows what
+    /// its end looks like, or there is none yet behind one that is full.
+    ended: bool,
 }
 
 impl<M: Medium> Log<M> {
@@ -117,8 +121,17 @@ impl<M: Medium> Log<M> {
         // What was durable once has its position for ever.
         next = next.max(replay.durable + 1);
         let salt = salt_found.unwrap_or(salt);
-        let (written, batch) = (0, Vec::new());
-        let mut log = Self { medium, segment_bytes_max, salt, segments, next, written, batch };
+        let mut log = Self {
+            medium,
+            segment_bytes_max,
+            salt,
+            segments,
+            next,
+            written: 0,
+            batch: Vec::new(),
+            batch_first: next,
+            ended: false,
+        };
         log.start_segment(number + 1, next - 1)?;
         log.medium.sync(number + 1)?;
         Ok((log, replay))
@@ -126,6 +139,9 @@ impl<M: Medium> Log<M> {
 
     /// Takes a record; [`Log::flush`] writes it. `durable`: how far what was taken is durable now.
     pub(super) fn append(&mut self, record: &[u8], durable: Position) -> Position {
+        if self.batch.is_empty() {
+            self.batch_first = self.next;
+        }
         segment::frame(self.salt, self.next, durable, record, &mut self.batch);
         self.next += 1;
         self.next - 1
@@ -133,13 +149,25 @@ impl<M: Medium> Log<M> {
 
     /// Writes what was taken. Returns the segment it is in and the last position, for
     /// [`Medium::sync`]: durable is what every segment up to this one was synced for.
+    ///
+    /// After an error nothing of it counts as written, and it may be called again: the same records
+    /// go into a new segment. What came into the old one is behind its last whole frame, or there
+    /// twice with the same positions.
     pub(super) fn flush(&mut self, durable: Position) -> io::Result<(u64, Position)> {
+        if self.ended {
+            self.start_segment(self.number() + 1, durable)?;
+        }
         let number = self.number();
-        self.medium.append(number, &self.batch)?;
+        if let Err(error) = self.medium.append(number, &self.batch) {
+            self.ended = true;
+            return Err(error);
+        }
         self.written += self.batch.len();
         self.batch.clear();
+        self.batch_first = self.next;
         if self.written >= self.segment_bytes_max {
-            self.start_segment(number + 1, durable)?;
+            // These records are written; if there is no room for the next segment, others wait.
+            self.ended = self.start_segment(number + 1, durable).is_err();
         }
         Ok((self.number(), self.next - 1))
     }
@@ -161,11 +189,17 @@ impl<M: Medium> Log<M> {
     }
 
     fn start_segment(&mut self, number: u64, durable: Position) -> io::Result<()> {
-        self.medium.create(number)?;
-        let head = Head { first: self.next, durable, salt: self.salt };
-        self.medium.append(number, &segment::heads(head))?;
-        self.segments.push((number, self.next));
+        let first = self.batch_first;
+        let head = Head { first, durable, salt: self.salt };
+        let made = self.medium.create(number);
+        if let Err(error) = made.and_then(|()| self.medium.append(number, &segment::heads(head))) {
+            // What was made of it is in the way of the next attempt.
+            let _ = self.medium.remove(number);
+            return Err(error);
+        }
+        self.segments.push((number, first));
         self.written = segment::HEADS_BYTES;
+        self.ended = false;
         Ok(())
     }
 }

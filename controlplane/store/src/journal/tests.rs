@@ -22,13 +22,48 @@ struct File {
     removed: bool,
 }
 
-/// The disk with a fault to come.
+/// The disk with faults: syncs that are left before one fails, and by chance writes that fail after
+/// a part of them, files that cannot be made, and no room for a while.
 #[derive(Debug)]
 struct Failing {
     disk: Disk,
     syncs_left: AtomicI64,
+    faults: Mutex<Faults>,
 }
 
+#[derive(Debug, Default)]
+struct Faults {
+    random: Option<Random>,
+    /// Of 100 writes so many fail.
+    writes: usize,
+    /// Bytes that there is room for; None for all that come.
+    room: Option<usize>,
+    reserve: usize,
+}
+
+impl Failing {
+    fn new(disk: Disk, syncs_left: i64) -> Self {
+        Self { disk, syncs_left: AtomicI64::new(syncs_left), faults: Mutex::default() }
+    }
+
+    /// How much of a write of `len` bytes is done, and how it ends.
+    fn write(&self, len: usize) -> (usize, io::Result<()>) {
+        let faults = &mut *self.faults.lock().unwrap();
+        if let Some(room) = &mut faults.room {
+            let done = len.min(*room);
+            *room -= done;
+            let full = || Err(io::ErrorKind::StorageFull.into());
+            return (done, if done == len { Ok(()) } else { full() });
+        }
+        let Some(random) = &mut faults.random else { return (len, Ok(())) };
+        if random.next(100) < faults.writes {
+            return (random.next(len + 1), Err(io::Error::other("EIO")));
+        }
+        (len, Ok(()))
+    }
+}
+
+#[derive(Clone, Debug)]
 struct Random(u64);
 
 impl Random {
@@ -107,6 +142,18 @@ impl Medium for Disk {
         let bytes = self.files()[&number].bytes.clone();
         Ok(self.aside.lock().unwrap().insert(number, bytes).is_none())
     }
+
+    fn reserve(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn give_up_reserve(&self) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 impl Medium for Failing {
@@ -115,11 +162,16 @@ impl Medium for Failing {
     }
 
     fn create(&self, number: u64) -> io::Result<()> {
+        let there = self.disk.files().get(&number).is_some_and(|file| !file.removed);
+        assert!(!there, "segment {number} exists");
+        self.write(1).1?;
         self.disk.create(number)
     }
 
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.append(number, bytes)
+        let (done, result) = self.write(bytes.len());
+        self.disk.append(number, &bytes[..done])?;
+        result
     }
 
     fn sync(&self, number: u64) -> io::Result<()> {
@@ -128,13 +180,41 @@ impl Medium for Failing {
     }
 
     fn remove(&self, number: u64) -> io::Result<()> {
-        self.disk.remove(number)
+        let there = self.disk.files().contains_key(&number);
+        if there { self.disk.remove(number) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn keep_aside(&self, number: u64) -> io::Result<bool> {
         self.disk.keep_aside(number)
     }
+
+    fn reserve(&self) -> io::Result<()> {
+        let faults = &mut *self.faults.lock().unwrap();
+        let room = faults.room.as_mut().filter(|room| **room >= 2 * RESERVE);
+        let room = room.ok_or(io::ErrorKind::StorageFull)?;
+        *room -= RESERVE;
+        faults.reserve = RESERVE;
+        Ok(())
+    }
+
+    fn give_up_reserve(&self) -> io::Result<()> {
+        let faults = &mut *self.faults.lock().unwrap();
+        match (core::mem::take(&mut faults.reserve), &mut faults.room) {
+            (0, _) | (_, None) => Err(io::ErrorKind::NotFound.into()),
+            (reserve, Some(room)) => {
+                *room += reserve;
+                Ok(())
+            }
+        }
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.faults.lock().unwrap().room.unwrap_or(usize::MAX) as u64)
+    }
 }
+
+/// What the failing disk sets aside.
+const RESERVE: usize = 300;
 
 fn content(seed: u64, tag: u64, random: &mut Random) -> Vec<u8> {
     let mut bytes = format!("{seed}/{tag}/").into_bytes();
@@ -365,7 +445,7 @@ fn arbitrary_bytes_are_no_records() {
 
 #[test]
 fn a_failed_sync_stops_acknowledging_for_good() {
-    let disk = Failing { disk: Disk::default(), syncs_left: AtomicI64::new(2) };
+    let disk = Failing::new(Disk::default(), 2);
     let (told, heard) = mpsc::channel();
     let listener = Box::new(move || told.send(()).unwrap());
     let (mut journal, _) = Journal::open(disk, SEGMENT_BYTES, listener).unwrap();
@@ -379,6 +459,83 @@ fn a_failed_sync_stops_acknowledging_for_good() {
     assert_eq!(journal.durable(), 1, "never acknowledged");
     assert_eq!(journal.failure().as_deref(), Some("EIO"));
     assert!(matches!(journal.append(b"more"), Err(JournalError::Stopped(_))));
+}
+
+/// Writes fail by chance, after some of their bytes; whoever flushes again loses nothing, and what
+/// was acknowledged survives a power cut.
+#[test]
+fn a_write_that_fails_is_done_again_in_a_new_segment() {
+    let mut failed = 0;
+    for seed in 0..300 {
+        let mut random = Random(seed);
+        let disk = Disk::default();
+        let failing = Arc::new(Failing::new(disk.clone(), i64::MAX));
+        let mut model = Model::default();
+        let (mut log, _) = Log::open(Arc::clone(&failing), 1_500, 7).unwrap();
+        *failing.faults.lock().unwrap() =
+            Faults { random: Some(Random(!seed)), writes: 30, ..Faults::default() };
+        let (mut durable, mut synced) = (0, log.number());
+        for _ in 0..30 {
+            for _ in 0..1 + random.next(4) {
+                let record = content(seed, model.tag(), &mut random);
+                let position = log.append(&record, durable);
+                model.unacknowledged.insert(position, record);
+            }
+            let flushed = log.flush(durable);
+            failed += usize::from(flushed.is_err());
+            if let Ok((segment, position)) = flushed
+                && random.next(2) == 0
+            {
+                (synced..=segment).for_each(|number| failing.sync(number).unwrap());
+                (synced, durable) = (segment, position);
+                model.acknowledge(durable);
+            }
+        }
+        drop(log);
+        disk.cut(&mut random);
+        let (_, replay) = Log::open(Arc::new(disk), 1_500, 7).unwrap();
+        assert_eq!(replay.missing(0), 0, "seed {seed}");
+        model.check(seed, &replay);
+    }
+    assert!(failed > 1_000, "{failed} writes failed");
+}
+
+#[test]
+fn a_full_disk_leaves_its_reserve_to_what_stands_and_then_everything_waits() {
+    let failing = Failing::new(Disk::default(), i64::MAX);
+    failing.faults.lock().unwrap().room = Some(1_000);
+    let (mut journal, _) = Journal::open(failing, SEGMENT_BYTES, Box::new(|| ())).unwrap();
+    assert!(journal.has_reserve());
+    let record = [5; 100];
+    let mut positions = Vec::new();
+    let write = |journal: &mut Journal<Failing>, positions: &mut Vec<Position>| {
+        positions.push(journal.append(&record).unwrap());
+        journal.flush()
+    };
+    while journal.has_reserve() {
+        write(&mut journal, &mut positions).expect("the reserve has room for this one");
+    }
+    let waits = loop {
+        if let Err(error) = write(&mut journal, &mut positions) {
+            break error;
+        }
+    };
+    assert!(matches!(waits, JournalError::Waits(_)));
+    assert!(matches!(journal.flush(), Err(JournalError::Waits(_))), "again");
+    assert!(!journal.keep_reserve(), "there is no room for it");
+    assert_eq!(journal.failure(), None, "nothing is lost yet");
+    // Somebody makes room: what was taken is written by the next attempt, without a restart.
+    journal.medium.faults.lock().unwrap().room = Some(10_000);
+    journal.flush().unwrap();
+    assert!(journal.keep_reserve());
+    write(&mut journal, &mut positions).unwrap();
+    let disk = journal.medium.disk.clone();
+    drop(journal);
+    let (_, replay) = Log::open(Arc::new(disk), SEGMENT_BYTES, 7).unwrap();
+    let found: Vec<_> = replay.records.iter().map(|(position, _)| *position).collect();
+    assert_eq!(found, positions);
+    assert_eq!(replay.missing(0), 0);
+    assert_eq!(replay.damage, []);
 }
 
 #[test]
@@ -401,7 +558,9 @@ fn files_are_replayed_and_deleted_when_released() {
     drop(journal);
     let (_journal, replay) = open();
     assert_eq!(replay.records, []);
-    assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1, "the released ones are gone");
+    let names = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name());
+    let segments = names.filter(|name| name.to_string_lossy().ends_with(".journal"));
+    assert_eq!(segments.count(), 1, "the released ones are gone");
 }
 
 #[test]

@@ -123,6 +123,10 @@ impl Store for Sqlite {
         self.shared.failure()
     }
 
+    fn fatal(&self) -> Option<String> {
+        self.shared.fatal()
+    }
+
     fn book(&self) -> Result<Book, StoreError> {
         self.read(|connection| read::book(connection, &self.vault))
     }
