@@ -6,16 +6,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tests::bed::{Bed, Setup, eventually, pass};
+use tests::bed::{Bed, Setup, Web, eventually, pass};
 
 use crate::controlplane_killed::expect_close;
-use crate::load::{Books, Load, by_webhook, standing};
+use crate::load::{Books, Load, Route, by_webhook, standing};
 
 /// Set in the test that runs inside the namespaces.
 const INSIDE: &str = "TANDEM_TEST_FULL_DISK";
 const NAME: &str = "full_disk::a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them";
 const CALLS: u32 = 5;
-const TALK: u32 = 8;
+const TALK: u32 = 12;
 
 /// Runs the rest of the test in namespaces of its own; true if it is in them already.
 fn is_inside() -> bool {
@@ -82,6 +82,11 @@ fn a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them() {
     let data = Some(disk.path().join("data"));
     let mut bed = Setup { data, ..Setup::default() }.start();
     let (route, web) = by_webhook(&mut bed);
+    // Calls that come while the disk is full, by a number and a phone of their own.
+    let callee = bed.ports.address();
+    let beside = Web::dialling(&format!("sip:callee@{callee}"), "answerOnBridge=\"true\"");
+    let _ = bed.number("+15550101", &beside.url("/voice"), "");
+    let probe = Route { callee, to: format!("sip:+15550101@{}", bed.sip) };
     becomes(&bed, 200, "ok");
     let before = [bed.pid("dataplane"), bed.pid("controlplane")];
     let load = Load::ended_by("caller", &bed, &route, CALLS, 5, TALK);
@@ -93,14 +98,17 @@ fn a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them() {
     // calls come while the disk is full.
     let refused = eventually("a call is refused", Duration::from_secs(60), || {
         fill(&disk.path().join("more"));
-        let seen = Load::start(&bed, &route, 1, 1, 1).finish();
+        let seen = Load::start(&bed, &probe, 1, 1, 1).finish();
         (seen.number("caller", "answered") == 0).then_some(seen)
     });
     let told = refused.0["caller"]["failed"]["503"].as_u64();
     assert_eq!(told, Some(1), "refused, with a code that says it is us: {}", refused.0["caller"]);
     becomes(&bed, 503, "no new calls");
+    // Not even the reserve is left for the ends of the calls that stand.
+    fill(&disk.path().join("more"));
     let report = load.finish();
     report.expect_whole(u64::from(CALLS));
+    becomes(&bed, 503, "nothing can be written");
     pass(Duration::from_secs(1));
     let _ = std::fs::remove_file(&ballast);
     let _ = std::fs::remove_file(disk.path().join("more"));
