@@ -23,15 +23,30 @@ const BEHIND_OPEN: usize = 32 << 20;
 const BEHIND_BLOCKED: usize = 256 << 20;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Admission {
+    /// [`BEHIND_OPEN`], [`BEHIND_CLOSED`], [`BEHIND_BLOCKED`].
+    behind: [usize; 3],
     blocked: Option<String>,
     closed: Option<String>,
     /// Room on the disk, as it was last looked at.
     pub free_bytes: u64,
 }
 
+impl Default for Admission {
+    fn default() -> Self {
+        let behind = [BEHIND_OPEN, BEHIND_CLOSED, BEHIND_BLOCKED];
+        Self { behind, blocked: None, closed: None, free_bytes: 0 }
+    }
+}
+
 impl Admission {
+    /// With bounds of a test's size.
+    #[cfg(test)]
+    pub(crate) fn with_bounds(behind: [usize; 3]) -> Self {
+        Self { behind, ..Self::default() }
+    }
+
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.blocked.is_some()
@@ -64,13 +79,14 @@ impl Admission {
     /// Looks at journal and store. `Some(closed)` if the shards have to be told.
     pub fn judge<M: Medium>(&mut self, facts: &Facts<M>) -> Option<bool> {
         let behind = facts.backlog_bytes();
+        let [open, close, most] = self.behind;
         let far = |behind: usize| {
             let why = facts.store_failure().map_or_else(String::new, |why| format!(": {why}"));
-            format!("the store is {} MiB behind{why}", behind >> 20)
+            format!("the store is {behind} bytes behind{why}")
         };
         let blocked = facts.waits().map(str::to_owned);
-        let blocked = blocked.or_else(|| (behind >= BEHIND_BLOCKED).then(|| far(behind)));
-        let limit = if self.closed.is_some() { BEHIND_OPEN } else { BEHIND_CLOSED };
+        let blocked = blocked.or_else(|| (behind >= most).then(|| far(behind)));
+        let limit = if self.closed.is_some() { open } else { close };
         let closed = blocked.clone().or_else(|| facts.failure()).or_else(|| {
             let full = || "the disk is full, its reserve is in use".to_owned();
             (!facts.has_reserve()).then(full).or_else(|| (behind >= limit).then(|| far(behind)))

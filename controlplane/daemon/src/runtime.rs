@@ -164,9 +164,9 @@ impl<M: Medium> Runtime<M> {
         }
     }
 
-    /// A turn while nothing can be written: nothing is decided, so that nothing has to wait but what
-    /// was decided already. Events stay in their rings, and with the shards; who asks the API is
-    /// told why; the rest is heard later.
+    /// A turn while nothing can be written: nothing is decided, so that nothing has to wait but
+    /// what was decided already. Events stay in their rings, and with the shards; who asks the API
+    /// is told why; the rest is heard later.
     fn wait(&mut self, now: Now, inputs: VecDeque<Input>) -> Next {
         let mut exit = None;
         for input in inputs {
@@ -219,6 +219,11 @@ impl<M: Medium> Runtime<M> {
     #[must_use]
     pub fn bell(&self) -> Option<&Bell> {
         self.bell.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
     }
 
     /// A dataplane was there once.

@@ -26,6 +26,7 @@ use wire::region::{Region, Side, Sizes};
 use wire::ring::{Consumer, Producer, RECORD_BYTES_MAX};
 use wire::{Command, Event, Service, Usage};
 
+use crate::admission::Admission;
 use crate::bell::{self, Bell};
 use crate::directory::Directory;
 use crate::facts::Facts;
@@ -531,6 +532,52 @@ fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_i
     let disk = Folder::open(&folder.path().join("journal")).unwrap();
     let (_, replay) = Journal::open(disk, SEGMENT_BYTES, Box::new(|| ())).unwrap();
     assert_eq!(replay.damage, []);
+}
+
+/// Somebody else holds the database (a backup, a disk that hangs): the journal takes what comes,
+/// then admission stops, then everything waits in the rings; and all of it is there in the end.
+#[test]
+fn a_store_that_falls_behind_stops_admission_first_and_then_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.runtime.set_admission(Admission::with_bounds([500, 1_000, 4_000]));
+    life.turn(Some(shard.attachment(true)));
+    life.store.settle().unwrap();
+    life.turn(None);
+    shard.heard();
+    let other = rusqlite::Connection::open(folder.path().join("tandem.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut told = 0;
+    let mut closed_at = None;
+    while !life.gauges.health.tell().1.contains("nothing can be written") {
+        told += 1;
+        assert!(told < 1_000, "it never stops");
+        shard.tell(&Event::Ended(summary(LegId::new(0, 1, told), CallId(told.into()))));
+        life.turn(None);
+        if shard.heard().contains(&Got::Drain(true)) {
+            closed_at.get_or_insert(told);
+        }
+    }
+    assert!(closed_at.is_some_and(|at| at < told), "first no new calls: {closed_at:?} of {told}");
+    let read = shard.ours.cursors().read.load(Ordering::Relaxed);
+    for more in 1..=5 {
+        let leg = told + more;
+        shard.tell(&Event::Ended(summary(LegId::new(0, 1, leg), CallId(leg.into()))));
+        life.turn(None);
+    }
+    assert_eq!(shard.ours.cursors().read.load(Ordering::Relaxed), read, "they wait in the ring");
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut heard = Vec::new();
+    let all = usize::try_from(told + 5).unwrap();
+    life.until(|life| {
+        life.now = life.now.later(Duration::from_millis(300));
+        while life.turn(None) == Next::Again {}
+        heard.extend(shard.heard());
+        let released = heard.iter().filter(|got| matches!(got, Got::Release { .. })).count();
+        released == all && heard.contains(&Got::Drain(false))
+    });
+    life.store.settle().unwrap();
+    assert_eq!(life.store.sums(ACCOUNT).unwrap()[0].rows, u64::try_from(all).unwrap());
 }
 
 #[test]

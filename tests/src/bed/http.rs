@@ -70,7 +70,7 @@ impl Rest {
         }
     }
 
-    /// What is no resource of an account (`/healthz`): status and text; None if there was no answer.
+    /// What is no resource of an account (`/healthz`): status and text; None without an answer.
     #[must_use]
     pub fn plain(&self, path: &str) -> Option<(u16, String)> {
         let limit = Duration::from_secs(20);

@@ -387,8 +387,8 @@ fn no_whole_record_behind_damage_is_lost_and_none_is_invented() {
         let mut random = Random(seed);
         let (disk, records) = written(&mut random, seed);
         let whole = hurt(&disk, &mut random);
-        // Without a single whole head nobody knows the salt. (A byte flipped twice is as it was; what
-        // the reader finds then was written all the same.)
+        // Without a single whole head nobody knows the salt. (A byte flipped twice is as it was;
+        // what the reader finds then was written all the same.)
         let has_salt = disk.files().values().any(|file| segment::head_of(&file.bytes).is_some());
         let (log, replay) = Log::open(Arc::new(disk.clone()), 3_000, 7).unwrap();
         let sound = |number: &u64, at: usize, len: usize| {

@@ -426,6 +426,28 @@ fn the_journals_position_is_remembered_and_never_ahead_of_the_journal() {
     assert_eq!(world.store.committed(), 3);
 }
 
+/// A commit whose sync failed is not tried again: the kernel may say that all is well then.
+#[test]
+fn a_failed_sync_is_fatal_and_a_full_disk_is_not() {
+    use rusqlite::ffi;
+    let fault = |extended| {
+        StoreError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(extended), None))
+    };
+    for (extended, fatal) in [
+        (ffi::SQLITE_IOERR_FSYNC, true),
+        (ffi::SQLITE_IOERR_DIR_FSYNC, true),
+        (ffi::SQLITE_FULL, false),
+        (ffi::SQLITE_IOERR_WRITE, false),
+        (ffi::SQLITE_BUSY, false),
+    ] {
+        let shared = Shared::new(0);
+        shared.submit(1, StoreWrite { id: None, records: Vec::new() });
+        assert_eq!(shared.failed(&fault(extended), Duration::ZERO), !fatal, "{extended}");
+        assert_eq!(shared.fatal().is_some(), fatal, "{extended}");
+        assert!(shared.failure().is_some() && shared.settle().is_err());
+    }
+}
+
 #[test]
 fn a_newer_schema_is_left_alone() {
     let World { _folder, path, vault, store, .. } = World::new();

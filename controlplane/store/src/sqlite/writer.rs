@@ -138,7 +138,7 @@ impl Shared {
     }
 
     /// False if there is no point in trying again: the journal has it for the next start.
-    fn failed(&self, error: &StoreError) -> bool {
+    pub(super) fn failed(&self, error: &StoreError, pause: Duration) -> bool {
         let mut state = self.lock();
         state.failure = Some(error.to_string());
         state.is_fatal = is_of_a_sync(error);
@@ -149,7 +149,7 @@ impl Shared {
         let waits = |state: &mut State| !state.closing;
         let (state, _) = self
             .work
-            .wait_timeout_while(state, RETRY, waits)
+            .wait_timeout_while(state, pause, waits)
             .unwrap_or_else(PoisonError::into_inner);
         !state.closing
     }
@@ -171,7 +171,7 @@ pub(super) fn run(
                 }
                 Err(error) => {
                     tracing::error!(%error, "the store cannot commit");
-                    if !shared.failed(&error) {
+                    if !shared.failed(&error, RETRY) {
                         listener();
                         return;
                     }
