@@ -20,7 +20,7 @@ use crate::health::Found;
 const BEHIND_CLOSED: usize = 64 << 20;
 const BEHIND_OPEN: usize = 32 << 20;
 /// Bytes that it may be behind before everything waits: the bound of its queue and of the journal.
-const BEHIND_BLOCKED: usize = 256 << 20;
+const BEHIND_BLOCKED: usize = 128 << 20;
 
 /// See the module.
 #[derive(Debug)]

@@ -178,6 +178,7 @@ impl<M: Medium> Runtime<M> {
             }
         }
         if now.mono >= self.retry_at {
+            self.retry_at = now.mono + WRITE_AGAIN;
             self.let_out(now);
         }
         self.settle(now);

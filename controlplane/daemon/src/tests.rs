@@ -507,7 +507,8 @@ fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_i
     shard.tell(&Event::Ended(summary(leg, call)));
     for _ in 0..3 {
         life.now = life.now.later(Duration::from_millis(300));
-        assert!(matches!(life.turn(None), Next::Sleep(_)), "it does not spin");
+        let next = life.turn(None);
+        assert!(matches!(next, Next::Sleep(at) if at > life.now.mono), "it does not spin");
     }
     life.turn(Some(ask(2)));
     let refused = life.recorded.lock().unwrap().replies.pop().unwrap();
@@ -561,6 +562,8 @@ fn a_store_that_falls_behind_stops_admission_first_and_then_everything() {
     assert!(closed_at.is_some_and(|at| at < told), "first no new calls: {closed_at:?} of {told}");
     let read = shard.ours.cursors().read.load(Ordering::Relaxed);
     for more in 1..=5 {
+        let next = life.turn(None);
+        assert!(matches!(next, Next::Sleep(at) if at > life.now.mono), "it does not spin");
         let leg = told + more;
         shard.tell(&Event::Ended(summary(LegId::new(0, 1, leg), CallId(leg.into()))));
         life.turn(None);

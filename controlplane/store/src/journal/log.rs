@@ -154,12 +154,19 @@ impl<M: Medium> Log<M> {
     /// go into a new segment. What came into the old one is behind its last whole frame, or there
     /// twice with the same positions.
     pub(super) fn flush(&mut self, durable: Position) -> io::Result<(u64, Position)> {
-        if self.ended {
+        let is_fresh = self.ended;
+        if is_fresh {
             self.start_segment(self.number() + 1, durable)?;
         }
         let number = self.number();
         if let Err(error) = self.medium.append(number, &self.batch) {
             self.ended = true;
+            // One that was made for this attempt goes with it: a disk that is full for hours is not
+            // filled with attempts. Nobody else has heard of it yet.
+            if is_fresh {
+                let _ = self.medium.remove(number);
+                self.segments.pop();
+            }
             return Err(error);
         }
         self.written += self.batch.len();
