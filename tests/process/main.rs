@@ -5,8 +5,10 @@
 
 mod controlplane_killed;
 mod dataplane_killed;
+mod full_disk;
 mod ledger;
 mod load;
+mod namespaces;
 mod stopped;
 mod strangers;
 mod supervisor;

@@ -68,6 +68,18 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The operator's metrics in the Prometheus text format.
     fn metrics(&self) -> Answer<'_, String>;
+
+    /// Whether calls are taken, and what is not right.
+    fn health(&self) -> Health;
+}
+
+/// What `/healthz` answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// New calls are taken and what they cost can be written down.
+    pub serving: bool,
+    /// Lines for people; `ok` where there is nothing to say.
+    pub text: String,
 }
 
 /// What a read gives.

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::auth;
-use crate::backend::Backend;
+use crate::backend::{Backend, Health};
 use crate::context::{Context, Outcome, Reply, Shared};
 use crate::form::{self, FORM_BYTES_MAX, Form};
 use crate::problem::Problem;
@@ -115,25 +115,37 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
     let served = Arc::new(Served { shared: Shared::new(backend), options });
     Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(answer)
         .with_state(served)
 }
 
+/// For load balancers: 200 while calls are taken, else 503. The operator is also told why.
+async fn healthz(State(served): State<Arc<Served>>, request: Request) -> Response {
+    let Health { serving, text } = served.shared.backend.health();
+    let status = if serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let brief = if serving { "ok\n" } else { "not serving\n" };
+    let text = if is_operator(&served.options, &request) { text } else { brief.to_owned() };
+    (status, text).into_response()
+}
+
 /// The operator's figures: for this machine and the networks named in the options, not for whoever
 /// a proxy on this machine speaks for.
 async fn metrics(State(served): State<Arc<Served>>, request: Request) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
-    let forwarded = forwarded.iter().any(|name| request.headers().contains_key(*name));
-    let near = peer.is_some_and(|peer| may_read_metrics(&served.options, peer)) && !forwarded;
-    if !near {
+    if !is_operator(&served.options, &request) {
         return Problem::not_found("/metrics").into_response();
     }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], served.shared.backend.metrics().await).into_response()
+}
+
+fn is_operator(options: &Options, request: &Request) -> bool {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"];
+    let forwarded = forwarded.iter().any(|name| request.headers().contains_key(*name));
+    peer.is_some_and(|peer| may_read_metrics(options, peer)) && !forwarded
 }
 
 fn may_read_metrics(options: &Options, peer: IpAddr) -> bool {

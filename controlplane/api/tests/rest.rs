@@ -483,6 +483,21 @@ async fn health_and_metrics() {
         send(&client.app, request).await.status
     };
     assert_eq!(ask("/healthz", None, false).await, 200);
+    let fake = Arc::new(Fake::new());
+    fake.set_sick(true);
+    let app = router(fake, Options::default());
+    for (peer, words) in
+        [("127.0.0.1:1", "journal: No space left\n"), ("192.0.2.1:1", "not serving\n")]
+    {
+        let mut request =
+            Request::builder().uri("/healthz").body(Body::empty()).expect("a request");
+        let peer: SocketAddr = peer.parse().expect("an address");
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let answer = app.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status(), 503);
+        let text = to_bytes(answer.into_body(), 1_024).await.expect("a body");
+        assert_eq!(text, words, "only the operator is told why");
+    }
     assert_eq!(ask("/metrics", Some("127.0.0.1:1"), false).await, 200);
     assert_eq!(ask("/metrics", Some("192.0.2.1:1"), false).await, 404);
     assert_eq!(ask("/metrics", Some("127.0.0.1:1"), true).await, 404);

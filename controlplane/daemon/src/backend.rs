@@ -112,8 +112,14 @@ impl Backend for Local {
         let store = Arc::clone(&self.store);
         Box::pin(async move {
             let status = tokio::task::spawn_blocking(move || store.status().ok()).await;
-            self.gauges.render(clock::sample(), status.ok().flatten().as_ref())
+            let status = status.ok().flatten();
+            self.gauges.render(clock::sample(), status.as_ref())
         })
+    }
+
+    fn health(&self) -> api::backend::Health {
+        let (serving, text) = self.gauges.health.tell();
+        api::backend::Health { serving, text }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::bell;
 use crate::clock;
 use crate::directory::Directory;
 use crate::facts::Facts;
+use crate::health::Health;
 use crate::inbox::{Inbox, Input};
 use crate::link;
 use crate::logging;
@@ -104,8 +105,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     make_private(&places.runtime_dir)?;
     let _lock = lock(&places.data_dir)?;
     let inbox = Arc::new(Inbox::new().context("making a doorbell")?);
-    let opened = open(&config, &places, &inbox)?;
     let (gauges, replies) = (Arc::new(Gauges::default()), Arc::new(Replies::default()));
+    let opened = open(&config, &places, &inbox, &gauges.health)?;
 
     let http = config.controlplane.http;
     let listener = tokio::net::TcpListener::bind(http).await.with_context(|| {
@@ -125,7 +126,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let shown = Arc::clone(&gauges);
     let runtime = Runtime::new(start, facts, Arc::clone(&directory), shown, Box::new(world));
     let (attached, dataplane) = oneshot::channel();
-    let exited = spawn(runtime, Arc::clone(&inbox), Arc::clone(&notify), attached)?;
+    let told = (Arc::clone(&notify), Arc::clone(&gauges));
+    let exited = spawn(runtime, Arc::clone(&inbox), told, attached)?;
     let node = config.node.id;
     let epoch = u32::try_from(clock::sample().wall.seconds()).unwrap_or(u32::MAX);
     link::spawn(places.link(), node, epoch, Arc::clone(&notify), Arc::clone(&inbox))
@@ -133,10 +135,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let next = AtomicU64::new(1);
     let inbox_of_api = Arc::clone(&inbox);
-    let backend = Local { store, directory, inbox: inbox_of_api, replies, gauges, next };
+    let shown = Arc::clone(&gauges);
+    let backend = Local { store, directory, inbox: inbox_of_api, replies, gauges: shown, next };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(api::serve(listener, Arc::new(backend), Options::default(), stopped));
-    tell_ready(&notify, dataplane).await;
+    tell_ready(&notify, &gauges, dataplane).await;
     let exit = wait_for_end(&inbox, exited).await;
     notify.stopping();
     stop.send_replace(true);
@@ -150,10 +153,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
 /// READY=1 once the dataplane is attached, or after a while without it: the API answers all the
 /// same.
-async fn tell_ready(notify: &Notify, dataplane: oneshot::Receiver<()>) {
-    notify.status("waiting for the dataplane");
+async fn tell_ready(notify: &Notify, gauges: &Gauges, dataplane: oneshot::Receiver<()>) {
+    notify.status(&gauges.health.status("waiting for the dataplane"));
     if matches!(tokio::time::timeout(DATAPLANE_PATIENCE, dataplane).await, Ok(Ok(_))) {
-        notify.status("serving");
+        notify.status(&gauges.health.status("serving"));
     }
     notify.ready();
     tracing::info!("ready");
@@ -179,13 +182,14 @@ async fn wait_for_end(inbox: &Inbox, mut exited: oneshot::Receiver<Exit>) -> any
 fn spawn(
     mut runtime: Runtime,
     inbox: Arc<Inbox>,
-    notify: Arc<Notify>,
+    (notify, gauges): (Arc<Notify>, Arc<Gauges>),
     attached: oneshot::Sender<()>,
 ) -> anyhow::Result<oneshot::Receiver<Exit>> {
     let (ended, exited) = oneshot::channel();
     let watchdog = notify::watchdog_interval().map(|interval| interval / 3);
     let mut attached = Some(attached);
     let mut fed = Mono(0);
+    let mut changes = gauges.health.changes();
     let body = move || {
         let exit = loop {
             let now = clock::sample();
@@ -194,6 +198,10 @@ fn spawn(
                 && let Some(attached) = attached.take()
             {
                 let _ = attached.send(());
+            }
+            if changes != gauges.health.changes() {
+                changes = gauges.health.changes();
+                notify.status(&gauges.health.status("serving"));
             }
             // Fed by turns that were really taken: a runtime that hangs is not alive.
             if watchdog.is_some_and(|every| now.mono.since(fed) >= every) {
@@ -262,7 +270,12 @@ fn starter(config: Config, store: Arc<dyn Store>) -> Start {
 
 /// Key, journal, store; what the journal has and the store has not is applied; a first tenant if
 /// there is none.
-fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<Opened> {
+fn open(
+    config: &Config,
+    places: &Places,
+    inbox: &Arc<Inbox>,
+    health: &Health,
+) -> anyhow::Result<Opened> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let vault = Arc::new(Vault::open(&places.data_dir, credentials.as_deref())?);
     let progress = |inbox: &Arc<Inbox>| {
@@ -275,16 +288,11 @@ fn open(config: &Config, places: &Places, inbox: &Arc<Inbox>) -> anyhow::Result<
     if replay.torn_bytes > 0 {
         tracing::info!(bytes = replay.torn_bytes, "the journal's torn tail was cut off");
     }
-    if replay.lost > 0 {
-        tracing::error!(
-            records = replay.lost,
-            "the journal is damaged: acknowledged records are gone"
-        );
-    }
     let (path, end) = (places.database(), journal.durable());
     let store = Sqlite::open(&path, Arc::clone(&vault), end, progress(inbox))
         .with_context(|| format!("opening {}", path.display()))?;
     let committed = store.committed();
+    health.journal_found(&replay, committed);
     let mut applied = 0;
     for (position, bytes) in replay.records.iter().filter(|(position, _)| *position > committed) {
         match entry::decode(bytes, &vault) {
@@ -322,7 +330,10 @@ fn enrol(
         let account = tenant::first_account(name, clock::sample().wall)?;
         let put = Record::Put(Box::new(Entity::Account(account.clone())));
         facts.write(StoreWrite { id: None, records: vec![put] });
-        facts.flush();
+        if !facts.flush() {
+            let why = facts.waits().unwrap_or_default();
+            bail!("the first account cannot be stored: {why}");
+        }
         store.settle().context("storing the first account")?;
         tracing::info!(account = %account.sid, "the first account was made");
         accounts.push(account);

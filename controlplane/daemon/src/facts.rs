@@ -27,6 +27,11 @@ pub struct Facts<M: Medium = Folder> {
     last: Position,
     /// A write was refused that nobody will offer again.
     broken: Option<String>,
+    /// Why what was taken is not written.
+    waits: Option<String>,
+    /// Bytes of what the store has not committed, by position.
+    backlog: VecDeque<(Position, usize)>,
+    backlog_bytes: usize,
 }
 
 impl<M: Medium> Facts<M> {
@@ -42,6 +47,9 @@ impl<M: Medium> Facts<M> {
             refused: Vec::new(),
             last,
             broken: None,
+            waits: None,
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
         }
     }
 
@@ -55,10 +63,14 @@ impl<M: Medium> Facts<M> {
             self.write(StoreWrite { id: None, records: write.records });
             return self.write(StoreWrite { id: write.id, records: tail });
         }
-        let taken = encoded
-            .and_then(|bytes| self.journal.append(&bytes).map_err(|error| error.to_string()));
+        let taken = encoded.and_then(|bytes| {
+            let position = self.journal.append(&bytes).map_err(|error| error.to_string())?;
+            Ok((position, bytes.len()))
+        });
         match taken {
-            Ok(position) => {
+            Ok((position, bytes)) => {
+                self.backlog.push_back((position, bytes));
+                self.backlog_bytes += bytes;
                 self.last = position;
                 self.waiting.extend(write.id.map(|id| (position, id)));
                 self.fresh.push((position, write));
@@ -74,16 +86,19 @@ impl<M: Medium> Facts<M> {
         }
     }
 
-    /// Puts everything taken out of this process's hands: what depends on it may leave now.
-    pub fn flush(&mut self) {
-        if self.fresh.is_empty() {
-            return;
+    /// Puts everything taken out of this process's hands: what depends on it may leave now. False
+    /// if it cannot be written: then nothing may leave before a later attempt has worked.
+    #[must_use]
+    pub fn flush(&mut self) -> bool {
+        if let Err(error) = self.journal.flush() {
+            self.waits = Some(error.to_string());
+            return false;
         }
-        // A failure is answered by `stored`, to everyone who waits.
-        let _ = self.journal.flush();
+        self.waits = None;
         for (position, write) in self.fresh.drain(..) {
             self.store.submit(position, write);
         }
+        true
     }
 
     /// The writes whose fate is known now.
@@ -114,15 +129,62 @@ impl<M: Medium> Facts<M> {
         self.journal.durable()
     }
 
-    /// Why nothing is acknowledged any more, if so.
+    /// A write was refused that nobody will offer again: nothing is released any more.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.journal.failure().or_else(|| self.broken.clone())
+        self.broken.clone()
+    }
+
+    /// A sync failed: only a successor that reads what is there can go on.
+    #[must_use]
+    pub fn fatal(&self) -> Option<String> {
+        self.journal.failure().or_else(|| self.store.fatal())
+    }
+
+    /// Why what was taken is not written, if so.
+    #[must_use]
+    pub fn waits(&self) -> Option<&str> {
+        self.waits.as_deref()
+    }
+
+    /// Bytes that the store has not committed: the journal keeps them on the disk, the store's
+    /// queue in memory.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes
+    }
+
+    /// Room is set aside on the disk for the ends of what stands; if it was used, it is again once
+    /// there is room.
+    pub fn keep_reserve(&mut self) -> bool {
+        self.journal.keep_reserve()
+    }
+
+    /// The last answer to [`Self::keep_reserve`], unless the reserve was used since.
+    #[must_use]
+    pub fn has_reserve(&self) -> bool {
+        self.journal.has_reserve()
+    }
+
+    /// Room on the journal's disk; None if nobody knows.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.journal.free_bytes()
+    }
+
+    /// Why the store cannot commit now, if so.
+    #[must_use]
+    pub fn store_failure(&self) -> Option<String> {
+        self.store.failure()
     }
 
     /// What the store has committed need not be kept.
     pub fn release(&mut self) {
-        self.journal.release(self.store.committed());
+        let committed = self.store.committed();
+        while let Some((_, bytes)) = self.backlog.pop_front_if(|(at, _)| *at <= committed) {
+            self.backlog_bytes -= bytes;
+        }
+        self.journal.release(committed);
     }
 }
 

@@ -16,6 +16,7 @@
 //! in its inbox.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod backend;
 pub mod bell;
 pub mod boot;
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod directory;
 pub mod ends;
 pub mod facts;
+pub mod health;
 pub mod inbox;
 pub mod link;
 pub mod logging;

@@ -11,11 +11,15 @@ use store::{Position, Status};
 use wire::counter::{Counter, Counters};
 use wire::region::Region;
 
+use crate::health::Health;
+
 type Pair = (Region<'static>, Region<'static>);
 
 /// Shared between the runtime, which writes, and whoever shows.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// How journal, store and disk are.
+    pub health: Health,
     regions: Mutex<Vec<Pair>>,
     stats: Mutex<Stats>,
     events: AtomicU64,
@@ -62,6 +66,7 @@ impl Gauges {
         let mut text = String::new();
         self.render_shards(now, &mut text);
         self.render_runtime(now, &mut text);
+        render_health(&self.health, &mut text);
         if let Some(status) = store {
             render_store(status, &mut text);
         }
@@ -137,6 +142,14 @@ impl Gauges {
         let name = "tandem_runtime_turn_age_seconds";
         head(text, name, "Time since the runtime's last turn", true);
         line(text, name, "", seconds(now.mono.0.saturating_sub(load(&self.turned))));
+    }
+}
+
+fn render_health(health: &Health, text: &mut String) {
+    for (name, help, is_gauge, value) in health.figures() {
+        let name = format!("tandem_{name}");
+        head(text, &name, help, is_gauge);
+        line(text, &name, "", value);
     }
 }
 

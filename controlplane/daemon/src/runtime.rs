@@ -8,6 +8,8 @@
 //!     Command, Http, ..   -> after the flush
 //!   journal durable       -> handle_stored, ring cursors released
 //! ```
+//!
+//! While the journal cannot be written, nothing leaves and nothing is decided: see [`Admission`].
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,12 +25,13 @@ use store::{Folder, Position};
 use wire::Event;
 use wire::ring::RECORD_BYTES_MAX;
 
+use crate::admission::Admission;
 use crate::bell::Bell;
 use crate::directory::Directory;
 use crate::ends::Ends;
 use crate::facts::Facts;
 use crate::inbox::Input;
-use crate::link::Attachment;
+use crate::link::{Attachment, Peer};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
 use crate::publish::{self, Publisher};
@@ -39,6 +42,8 @@ const EVENTS_PER_TURN: usize = 256;
 /// Between looks at the cells.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// Between attempts to write what could not be written.
+const WRITE_AGAIN: Duration = Duration::from_millis(250);
 /// Between attempts to push commands into a full ring.
 const RETRY_EVERY: Duration = Duration::from_millis(1);
 
@@ -64,10 +69,15 @@ pub struct Runtime<M: Medium = Folder> {
     publisher: Publisher,
     sweep_at: Mono,
     buffer: Vec<u8>,
-    /// Process of the dataplane that is (or was last) attached.
-    dataplane: Option<u32>,
-    /// New calls were shut off because nothing is durable any more.
-    shut: bool,
+    /// The dataplane that is (or was last) attached.
+    dataplane: Option<Peer>,
+    /// What cannot be written down is not let out.
+    admission: Admission,
+    /// What was told while everything waits.
+    postponed: VecDeque<Input>,
+    retry_at: Mono,
+    /// When the reserve on the disk is looked after.
+    reserve_at: Mono,
 }
 
 /// What a turn says about the next.
@@ -116,7 +126,10 @@ impl<M: Medium> Runtime<M> {
             sweep_at: Mono(0),
             buffer: vec![0; RECORD_BYTES_MAX],
             dataplane: None,
-            shut: false,
+            admission: Admission::default(),
+            postponed: VecDeque::new(),
+            retry_at: Mono(0),
+            reserve_at: Mono(0),
         }
     }
 
@@ -125,8 +138,15 @@ impl<M: Medium> Runtime<M> {
         if self.shards.iter().any(Ends::is_succeeded) {
             return Next::Exit(Exit::Succeeded);
         }
+        if let Some(failure) = self.facts.fatal() {
+            tracing::error!(failure, "what is on the disk is unknown: a successor shall read it");
+            return Next::Exit(Exit::Restart("a sync failed"));
+        }
+        if self.admission.is_blocked() {
+            return self.wait(now, inputs);
+        }
         let mut exit = None;
-        for input in inputs {
+        for input in core::mem::take(&mut self.postponed).into_iter().chain(inputs) {
             exit = self.take(now, input).or(exit);
         }
         let busy = self.think(now);
@@ -135,6 +155,7 @@ impl<M: Medium> Runtime<M> {
         }
         self.let_out(now);
         self.settle(now);
+        self.admit(now);
         self.publish_gauges(now);
         match exit {
             Some(exit) => Next::Exit(exit),
@@ -143,9 +164,52 @@ impl<M: Medium> Runtime<M> {
         }
     }
 
+    /// A turn while nothing can be written: nothing is decided, so that nothing has to wait but
+    /// what was decided already. Events stay in their rings, and with the shards; who asks the API
+    /// is told why; the rest is heard later.
+    fn wait(&mut self, now: Now, inputs: VecDeque<Input>) -> Next {
+        let mut exit = None;
+        for input in inputs {
+            match input {
+                Input::Api(call) => self.outside.reply(call.id, Err(self.admission.error())),
+                Input::Stop => exit = Some(Exit::Stopped),
+                Input::Progress => {}
+                other => self.postponed.push_back(other),
+            }
+        }
+        if now.mono >= self.retry_at {
+            self.retry_at = now.mono + WRITE_AGAIN;
+            self.let_out(now);
+        }
+        self.settle(now);
+        self.admit(now);
+        self.publish_gauges(now);
+        match exit {
+            Some(exit) => Next::Exit(exit),
+            None if self.admission.is_blocked() => Next::Sleep(self.retry_at),
+            None => Next::Again,
+        }
+    }
+
+    /// Who is let in follows from what can be written down; the shards are told when that changes.
+    fn admit(&mut self, now: Now) {
+        if now.mono >= self.reserve_at {
+            self.reserve_at = now.mono + SWEEP_EVERY;
+            self.facts.keep_reserve();
+            self.admission.free_bytes = self.facts.free_bytes().unwrap_or(0);
+        }
+        if let Some(closed) = self.admission.judge(&self.facts) {
+            for ends in &mut self.shards {
+                ends.drain(now.mono, closed);
+                ends.publish(now.mono, &mut self.failed);
+            }
+        }
+    }
+
     /// Announces sleep to the shards. False if one of them has told something meanwhile.
     pub fn prepare_sleep(&mut self) -> bool {
-        self.shards.iter_mut().all(Ends::prepare_sleep)
+        // While everything waits nobody's events are taken.
+        self.admission.is_blocked() || self.shards.iter_mut().all(Ends::prepare_sleep)
     }
 
     pub fn wake(&mut self) {
@@ -156,6 +220,11 @@ impl<M: Medium> Runtime<M> {
     #[must_use]
     pub fn bell(&self) -> Option<&Bell> {
         self.bell.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_admission(&mut self, admission: Admission) {
+        self.admission = admission;
     }
 
     /// A dataplane was there once.
@@ -177,6 +246,9 @@ impl<M: Medium> Runtime<M> {
             Input::Resolved(it) => self.with(|director| director.handle_resolved(now, it)),
             Input::Api(call) if self.director.is_none() => {
                 self.outside.reply(call.id, Err(not_there()));
+            }
+            Input::Api(call) if self.admission.refuses(&call.what) => {
+                self.outside.reply(call.id, Err(self.admission.error()));
             }
             Input::Api(call) => self.with(|director| director.handle_api(now, call)),
             Input::Progress | Input::Detached => {}
@@ -206,8 +278,8 @@ impl<M: Medium> Runtime<M> {
     }
 
     fn attach(&mut self, now: Now, attachment: Attachment) -> Option<Exit> {
-        self.dataplane = Some(attachment.pid);
         if !attachment.fresh && self.director.is_some() {
+            self.dataplane = Some(attachment.peer);
             self.bell = Some(attachment.bell);
             for (ends, memory) in self.shards.iter_mut().zip(attachment.shards) {
                 ends.memory.bell = memory.bell;
@@ -227,15 +299,17 @@ impl<M: Medium> Runtime<M> {
             }
         };
         self.director = Some(director);
+        self.dataplane = Some(attachment.peer);
         self.publisher = publisher;
         self.bell = Some(attachment.bell);
         self.shards = attachment.shards.into_iter().map(Ends::join).collect();
         for ends in &mut self.shards {
             // A predecessor may have shut new calls off.
-            ends.drain(now.mono, false);
+            ends.drain(now.mono, self.admission.is_closed());
         }
         let regions = self.shards.iter().map(|ends| (ends.memory.theirs, ends.memory.ours));
         self.gauges.attach(regions.collect());
+        self.gauges.health.attached();
         // What it decided in restoring.
         self.with(|_| {});
         None
@@ -247,7 +321,7 @@ impl<M: Medium> Runtime<M> {
         for shard in 0..self.shards.len() {
             while self.read_events(now, shard) {}
         }
-        if self.dataplane.is_some_and(is_gone) {
+        if self.dataplane.as_ref().is_some_and(Peer::has_exited) {
             self.close_all(now);
         }
     }
@@ -359,7 +433,10 @@ impl<M: Medium> Runtime<M> {
 
     /// Writes leave the process first, then everything that may depend on them.
     fn let_out(&mut self, now: Now) {
-        self.facts.flush();
+        if !self.facts.flush() {
+            self.retry_at = now.mono + WRITE_AGAIN;
+            return;
+        }
         self.publisher.publish(now.mono, &self.directory, &self.shards);
         for ends in &mut self.shards {
             ends.mark(self.facts.last());
@@ -396,30 +473,13 @@ impl<M: Medium> Runtime<M> {
             ends.memory.ours.pulse().store(now.mono.0, Ordering::Relaxed);
         }
         self.facts.release();
-        if !self.shut
-            && let Some(failure) = failure
-        {
-            self.shut = true;
-            tracing::error!(failure, "nothing is durable any more: no new calls are taken");
-            for ends in &mut self.shards {
-                ends.drain(now.mono, true);
-                ends.publish(now.mono, &mut self.failed);
-            }
-        }
     }
 
     fn publish_gauges(&self, now: Now) {
         let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
         let waiting = self.shards.iter().map(Ends::waiting).sum();
         self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
-    }
-}
-
-/// No such process any more, or one that only waits to be reaped.
-fn is_gone(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
-        Err(_) => true,
+        self.gauges.health.set(self.admission.found(&self.facts));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,9 +12,11 @@ use std::time::Duration;
 use base::{CallId, LegId, Mono, Now, Wall};
 use director::{Director, Settings};
 use model::port::{
-    ApiCall, ApiId, ApiRequest, ApiResult, Entity, HttpRequest, Notice, Record, Resolve, StoreWrite,
+    ApiCall, ApiId, ApiRequest, ApiResult, CreateCall, Entity, HttpRequest, Instructions, Notice,
+    Record, Resolve, StoreWrite,
 };
 use model::{Account, AccountSid, CallStatus};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use store::journal::{Medium, SEGMENT_BYTES};
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use wire::cell::CellWriter;
@@ -23,11 +26,12 @@ use wire::region::{Region, Side, Sizes};
 use wire::ring::{Consumer, Producer, RECORD_BYTES_MAX};
 use wire::{Command, Event, Service, Usage};
 
+use crate::admission::Admission;
 use crate::bell::{self, Bell};
 use crate::directory::Directory;
 use crate::facts::Facts;
 use crate::inbox::{Inbox, Input};
-use crate::link::{Attachment, Memory};
+use crate::link::{Attachment, Memory, Peer};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
 use crate::publish::Publisher;
@@ -45,6 +49,8 @@ struct Shard {
     our_words: &'static [AtomicU64],
     events: Producer<'static>,
     commands: Consumer<'static>,
+    /// Its end of the link, and the controlplane's; none once it is dead.
+    link: Option<(OwnedFd, OwnedFd)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +72,9 @@ impl Shard {
         let ours = Region::create(our_words, Side::Controlplane, sizes, 1);
         let events = Producer::join(theirs.slots(), ours.cursors());
         let commands = Consumer::join(ours.slots(), theirs.cursors());
-        Self { theirs, ours, our_words, events, commands }
+        let flags = SocketFlags::CLOEXEC;
+        let link = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        Self { theirs, ours, our_words, events, commands, link: Some(link) }
     }
 
     fn tell(&mut self, event: &Event<'_>) {
@@ -122,7 +130,10 @@ impl Shard {
         let (theirs, ours) = (self.theirs, self.ours);
         let memory = Memory { theirs, ours, epoch: ours.epoch(), bell: Bell::new().unwrap() };
         let bell = Bell::new().unwrap();
-        Input::Attached(Box::new(Attachment { shards: vec![memory], bell, node: 1, pid: 1, fresh }))
+        let (_, connection) = self.link.as_ref().unwrap();
+        let peer = Peer::by_connection(connection.try_clone().unwrap());
+        let shards = vec![memory];
+        Input::Attached(Box::new(Attachment { shards, bell, node: 1, pid: 1, peer, fresh }))
     }
 }
 
@@ -177,11 +188,19 @@ impl Outside for Recorder {
     fn notice(&mut self, _notice: Notice) {}
 }
 
-/// A disk whose fsync may begin to fail.
+/// A disk whose fsync may begin to fail, and that may be full.
 #[derive(Debug)]
 struct Disk {
     folder: Folder,
     broken: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn room(&self) -> io::Result<()> {
+        let full = self.full.load(Ordering::Relaxed);
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
 }
 
 impl Medium for Disk {
@@ -190,10 +209,15 @@ impl Medium for Disk {
     }
 
     fn create(&self, number: u64) -> io::Result<()> {
+        self.room()?;
         self.folder.create(number)
     }
 
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.room().is_err() {
+            self.folder.append(number, &bytes[..bytes.len() / 2])?;
+        }
+        self.room()?;
         self.folder.append(number, bytes)
     }
 
@@ -207,12 +231,29 @@ impl Medium for Disk {
     fn remove(&self, number: u64) -> io::Result<()> {
         self.folder.remove(number)
     }
+
+    fn keep_aside(&self, number: u64) -> io::Result<bool> {
+        self.folder.keep_aside(number)
+    }
+
+    fn reserve(&self) -> io::Result<()> {
+        self.room()
+    }
+
+    fn give_up_reserve(&self) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(u64::from(self.room().is_ok()))
+    }
 }
 
 /// A life of the controlplane over a directory.
 struct Life {
     runtime: Runtime<Disk>,
     broken: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
     store: Arc<dyn Store>,
     inbox: Arc<Inbox>,
     recorded: Arc<Mutex<Recorded>>,
@@ -230,7 +271,8 @@ impl Life {
         };
         let folder = Folder::open(&path.join("journal")).unwrap();
         let broken = Arc::new(AtomicBool::new(false));
-        let disk = Disk { folder, broken: Arc::clone(&broken) };
+        let full = Arc::new(AtomicBool::new(false));
+        let disk = Disk { folder, broken: Arc::clone(&broken), full: Arc::clone(&full) };
         let (journal, replay) = Journal::open(disk, SEGMENT_BYTES, wake(&inbox)).unwrap();
         let end = journal.durable();
         let db = path.join("tandem.db");
@@ -246,7 +288,7 @@ impl Life {
                 Account { sid: ACCOUNT, number: 1, parent: ACCOUNT, ..Account::default() };
             let put = Record::Put(Box::new(Entity::Account(account)));
             facts.write(StoreWrite { id: None, records: vec![put] });
-            facts.flush();
+            assert!(facts.flush());
         }
         store.settle().unwrap();
         let directory = Arc::new(Directory::new(&store.book().unwrap()));
@@ -264,7 +306,7 @@ impl Life {
         let outside = Box::new(Recorder(Arc::clone(&recorded)));
         let runtime = Runtime::new(start, facts, directory, Arc::clone(&gauges), outside);
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(20_000_000) };
-        Self { runtime, broken, store, inbox, recorded, gauges, now }
+        Self { runtime, broken, full, store, inbox, recorded, gauges, now }
     }
 
     fn turn(&mut self, more: Option<Input>) -> Next {
@@ -402,7 +444,7 @@ fn a_damaged_ring_loses_no_end() {
 }
 
 #[test]
-fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
+fn a_failed_fsync_acknowledges_nothing_and_ends_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
     life.turn(Some(shard.attachment(true)));
@@ -415,21 +457,18 @@ fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
     let released = shard.ours.cursors().released.load(Ordering::Relaxed);
     let (leg, call) = (LegId::new(0, 1, 4), CallId(44));
     shard.tell(&Event::Ended(summary(leg, call)));
-    let mut heard = Vec::new();
-    life.until(|_| {
-        heard.extend(shard.heard());
-        !heard.is_empty()
+    let mut next = life.turn(None);
+    life.until(|life| {
+        next = life.turn(None);
+        matches!(next, Next::Exit(_))
     });
-    assert_eq!(heard, [Got::Drain(true)]);
-    shard.tell(&Event::Ended(summary(LegId::new(0, 1, 5), CallId(45))));
-    for _ in 0..5 {
-        life.turn(None);
-    }
+    assert_eq!(next, Next::Exit(Exit::Restart("a sync failed")));
     assert_eq!(shard.heard(), [], "no cell is released");
     let cursors = shard.ours.cursors();
     assert_eq!(cursors.released.load(Ordering::Relaxed), released, "the ring keeps its witnesses");
     // Started again on a sound disk, everything is there once.
     drop(life);
+    shard.tell(&Event::Ended(summary(LegId::new(0, 1, 5), CallId(45))));
     let mut life = Life::begin(folder.path());
     life.turn(Some(shard.attachment(true)));
     let mut heard = Vec::new();
@@ -439,6 +478,109 @@ fn a_failed_fsync_acknowledges_nothing_and_shuts_new_calls_off() {
     });
     assert_eq!(heard[0], Got::Drain(false));
     assert_eq!((life.rows(call), life.rows(CallId(45))), ((1, 1), (1, 1)));
+}
+
+/// An INVITE that is asked for by the API leaves when its record was written, and not before.
+#[test]
+fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    assert_eq!(shard.heard(), [Got::Drain(false)]);
+    life.full.store(true, Ordering::Relaxed);
+    let what = || {
+        ApiRequest::CreateCall(Box::new(CreateCall {
+            to: "sip:b@192.0.2.9:5060".to_owned(),
+            from: "sip:a@example.com".to_owned(),
+            instructions: Instructions::Twiml("<Response><Pause/></Response>".to_owned()),
+            status: None,
+            timeout: None,
+            time_limit: None,
+            caller_id: None,
+        }))
+    };
+    let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: what() });
+    life.turn(Some(ask(1)));
+    assert_eq!(shard.heard(), [Got::Drain(true)], "admission stops, and the INVITE waits");
+    assert!(life.recorded.lock().unwrap().replies.is_empty());
+    let (leg, call) = (LegId::new(0, 1, 4), CallId(44));
+    shard.tell(&Event::Ended(summary(leg, call)));
+    for _ in 0..3 {
+        life.now = life.now.later(Duration::from_millis(300));
+        let next = life.turn(None);
+        assert!(matches!(next, Next::Sleep(at) if at > life.now.mono), "it does not spin");
+    }
+    life.turn(Some(ask(2)));
+    let refused = life.recorded.lock().unwrap().replies.pop().unwrap();
+    assert_eq!((refused.0, refused.1.unwrap_err().status), (ApiId(2), 503));
+    assert_eq!(shard.heard(), []);
+    assert!(!life.gauges.health.tell().0);
+    // Room again: nobody has to start anything.
+    life.full.store(false, Ordering::Relaxed);
+    let mut heard = Vec::new();
+    life.until(|life| {
+        life.now = life.now.later(Duration::from_millis(300));
+        heard.extend(shard.heard());
+        heard.contains(&Got::Release { epoch: EPOCH, leg })
+    });
+    assert_eq!(heard.iter().filter(|got| **got == Got::Other).count(), 1, "{heard:?}");
+    assert!(heard.contains(&Got::Drain(false)));
+    assert_eq!(life.rows(call), (1, 1));
+    assert!(life.recorded.lock().unwrap().replies.iter().any(|it| it.0 == ApiId(1)));
+    assert_eq!(life.gauges.health.tell(), (true, "ok\n".to_owned()));
+    // What half a write left behind is no damage.
+    drop(life);
+    let disk = Folder::open(&folder.path().join("journal")).unwrap();
+    let (_, replay) = Journal::open(disk, SEGMENT_BYTES, Box::new(|| ())).unwrap();
+    assert_eq!(replay.damage, []);
+}
+
+/// Somebody else holds the database (a backup, a disk that hangs): the journal takes what comes,
+/// then admission stops, then everything waits in the rings; and all of it is there in the end.
+#[test]
+fn a_store_that_falls_behind_stops_admission_first_and_then_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.runtime.set_admission(Admission::with_bounds([500, 1_000, 4_000]));
+    life.turn(Some(shard.attachment(true)));
+    life.store.settle().unwrap();
+    life.turn(None);
+    shard.heard();
+    let other = rusqlite::Connection::open(folder.path().join("tandem.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut told = 0;
+    let mut closed_at = None;
+    while !life.gauges.health.tell().1.contains("nothing can be written") {
+        told += 1;
+        assert!(told < 1_000, "it never stops");
+        shard.tell(&Event::Ended(summary(LegId::new(0, 1, told), CallId(told.into()))));
+        life.turn(None);
+        if shard.heard().contains(&Got::Drain(true)) {
+            closed_at.get_or_insert(told);
+        }
+    }
+    assert!(closed_at.is_some_and(|at| at < told), "first no new calls: {closed_at:?} of {told}");
+    let read = shard.ours.cursors().read.load(Ordering::Relaxed);
+    for more in 1..=5 {
+        let next = life.turn(None);
+        assert!(matches!(next, Next::Sleep(at) if at > life.now.mono), "it does not spin");
+        let leg = told + more;
+        shard.tell(&Event::Ended(summary(LegId::new(0, 1, leg), CallId(leg.into()))));
+        life.turn(None);
+    }
+    assert_eq!(shard.ours.cursors().read.load(Ordering::Relaxed), read, "they wait in the ring");
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut heard = Vec::new();
+    let all = usize::try_from(told + 5).unwrap();
+    life.until(|life| {
+        life.now = life.now.later(Duration::from_millis(300));
+        while life.turn(None) == Next::Again {}
+        heard.extend(shard.heard());
+        let released = heard.iter().filter(|got| matches!(got, Got::Release { .. })).count();
+        released == all && heard.contains(&Got::Drain(false))
+    });
+    life.store.settle().unwrap();
+    assert_eq!(life.store.sums(ACCOUNT).unwrap()[0].rows, u64::try_from(all).unwrap());
 }
 
 #[test]
@@ -498,6 +640,63 @@ fn a_dataplane_with_other_memory_closes_the_old_legs_first() {
     assert_eq!(life.rows(call), (1, 1));
     let cdr = life.store.cdrs(call).unwrap().remove(0);
     assert_eq!((cdr.cause, cdr.ended), (Cause::Restart, Wall(9_000_000)));
+}
+
+/// A leg that stands, as its cell shows it at `last` seconds.
+fn stand(shard: &Shard, leg: LegId, call: CallId, last: u64) {
+    let cell = CellWriter::new(shard.theirs.cell(leg.index()).unwrap());
+    cell.open(EPOCH, leg, call, 1);
+    cell.set_usage(&Usage { open: true, last: Wall(last * 1_000_000), ..usage() });
+}
+
+#[test]
+fn a_stop_books_nothing_of_a_dataplane_that_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 1, 3), CallId(31));
+    stand(&shard, leg, call, 5);
+    assert_eq!(life.turn(Some(Input::Stop)), Next::Exit(Exit::Stopped));
+    assert_eq!(life.rows(call), (0, 0), "its real end is still to come");
+    drop(life);
+    let mut life = Life::begin(folder.path());
+    life.turn(Some(shard.attachment(true)));
+    shard.link = None;
+    assert_eq!(life.turn(Some(Input::Stop)), Next::Exit(Exit::Stopped));
+    assert_eq!(life.rows(call), (1, 1), "nobody else will tell of it");
+}
+
+#[test]
+fn a_later_witness_of_a_leg_that_was_booked_too_early_counts_instead_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut shard, mut life) = (Shard::new(), Life::begin(folder.path()));
+    life.turn(Some(shard.attachment(true)));
+    let (leg, call) = (LegId::new(0, 1, 3), CallId(31));
+    stand(&shard, leg, call, 5);
+    shard.link = None;
+    life.turn(Some(Input::Stop));
+    let row = life.store.call(call).unwrap();
+    assert_eq!(life.rows(call), (1, 1));
+    let first = life.store.cdrs(call).unwrap().remove(0);
+    assert_eq!((first.cause, first.ended), (Cause::Restart, Wall(5_000_000)), "{row:?}");
+    drop(life);
+    // It lived after all, and its end came 4 s later.
+    let mut life = Life::begin(folder.path());
+    shard.tell(&Event::Ended(summary(leg, call)));
+    shard.tell(&Event::Ended(summary(leg, call)));
+    let link = SocketFlags::CLOEXEC;
+    let link = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, link, None).unwrap();
+    shard.link = Some(link);
+    life.turn(Some(shard.attachment(true)));
+    life.turn(None);
+    assert_eq!(life.rows(call), (1, 1));
+    let cdr = life.store.cdrs(call).unwrap().remove(0);
+    assert_eq!((cdr.cause, cdr.ended), (Cause::Normal, Wall(9_000_000)));
+    let row = life.store.call(call).unwrap().unwrap();
+    assert_eq!((row.end_time, row.duration), (Some(Wall(9_000_000)), Some(7)));
+    let sum = life.store.sums(ACCOUNT).unwrap()[0];
+    assert_eq!((sum.rows, sum.day_rows, sum.cdr_rows), (1, 1, 1));
+    assert_eq!((sum.micros, sum.day_micros, sum.cdr_micros), (7_000_000, 7_000_000, 7_000_000));
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub trait Store: Send + Sync {
     /// Why the store cannot commit now, if so. It keeps trying; the journal keeps what waits.
     fn failure(&self) -> Option<String>;
 
+    /// Why it never will, if so (a sync failed: what is on the disk is unknown until it is opened
+    /// again).
+    fn fatal(&self) -> Option<String>;
+
     /// Everything configured and every script that has not ended; no standing legs.
     ///
     /// # Errors

@@ -13,11 +13,13 @@
 #![forbid(unsafe_code)]
 
 mod breath;
+mod epoch;
 mod link;
 mod park;
 mod plan;
 mod tables;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -44,7 +46,8 @@ fn main() -> ExitCode {
     let (config, text) = match configuration() {
         Ok(config) => config,
         Err(message) => {
-            eprintln!("tandem-dataplane: {message}");
+            // Standard error may be a file on a full disk.
+            let _ = writeln!(std::io::stderr(), "tandem-dataplane: {message}");
             return ExitCode::from(2);
         }
     };

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use net::notify::Notify;
@@ -11,8 +12,8 @@ use net::{Doorbell, listen};
 use wire::mapping;
 use wire::region::{Region, SECRET_WORDS, Side, Sizes};
 
-use crate::Failure;
 use crate::plan::EnginePlan;
+use crate::{Failure, epoch};
 
 /// Everything parked, in our hands.
 pub(crate) struct Parked {
@@ -50,7 +51,7 @@ impl Parked {
             let name = format!("dp-region-{shard}");
             regions.push(region(&name, take(&name), plan.sizes, notify)?);
         }
-        let epoch = raise_epoch(&regions)?;
+        let epoch = raise_epoch(&plan.epoch_file, &regions)?;
         let secrets = secrets(&regions)?;
         plan.sign_as(secrets);
         let mut bell = |name: &str| -> Result<Doorbell, Failure> {
@@ -131,14 +132,14 @@ fn secrets(regions: &[ParkedRegion]) -> Result<[u64; SECRET_WORDS], Failure> {
     Ok(secrets)
 }
 
-/// Above every epoch of this node: seconds since 1970, or one more than a region's.
-fn raise_epoch(regions: &[ParkedRegion]) -> Result<u32, Failure> {
+/// Above every epoch of this node.
+fn raise_epoch(kept: &Path, regions: &[ParkedRegion]) -> Result<u32, Failure> {
     let seconds = u32::try_from(net::sample().wall.seconds())?;
-    let mut epoch = seconds;
+    let mut before = None;
     for region in regions {
-        let old = Region::open(region.words, Side::Dataplane)?.epoch();
-        epoch = epoch.max(old.saturating_add(1));
+        before = before.max(Some(Region::open(region.words, Side::Dataplane)?.epoch()));
     }
+    let epoch = epoch::next(kept, seconds, before).ok_or("every epoch was used")?;
     for region in regions {
         let _ = Region::succeed(region.words, Side::Dataplane, epoch)?;
         let opened = Region::open(region.words, Side::Dataplane)?;

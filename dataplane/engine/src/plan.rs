@@ -29,6 +29,8 @@ pub(crate) struct EnginePlan {
     pub(crate) limits: Limits,
     pub(crate) sizes: Sizes,
     pub(crate) runtime_dir: PathBuf,
+    /// Where the number of the last life is kept.
+    pub(crate) epoch_file: PathBuf,
     pub(crate) listeners: Vec<SocketAddr>,
     spin_us: u32,
     frames: (u32, u32),
@@ -84,6 +86,7 @@ impl EnginePlan {
             limits,
             sizes: Sizes::for_legs(limits.legs),
             runtime_dir,
+            epoch_file: crate::epoch::file(&config.node.data_dir),
             listeners: plane.listener.iter().map(|listener| listener.bind).collect(),
             spin_us: plane.spin_us,
             frames: (plane.limits.frames, plane.limits.large_frames),

@@ -70,6 +70,19 @@ impl Rest {
         }
     }
 
+    /// What is no resource of an account (`/healthz`): status and text; None without an answer.
+    #[must_use]
+    pub fn plain(&self, path: &str) -> Option<(u16, String)> {
+        let limit = Duration::from_secs(20);
+        let mut stream = TcpStream::connect_timeout(&self.address, limit).ok()?;
+        stream.set_read_timeout(Some(limit)).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: switch\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        parts(&said)
+    }
+
     /// One request on a connection of its own; None if there was no answer.
     #[must_use]
     pub fn ask(&self, method: &str, resource: &str, form: &[(&str, &str)]) -> Option<Answer> {
@@ -99,13 +112,17 @@ impl Rest {
 }
 
 fn read(said: &[u8]) -> Option<Answer> {
+    let (status, body) = parts(said)?;
+    let body = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).ok()? };
+    Some(Answer { status, body })
+}
+
+fn parts(said: &[u8]) -> Option<(u16, String)> {
     let text = String::from_utf8_lossy(said);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { unchunk(body)? } else { body.to_owned() };
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_str(&body).ok()? };
-    Some(Answer { status, body })
+    Some((status, if chunked { unchunk(body)? } else { body.to_owned() }))
 }
 
 fn unchunk(mut body: &str) -> Option<String> {

@@ -22,11 +22,15 @@ pub struct Setup {
     pub trunk: Option<SocketAddr>,
     /// Further lines of the configuration, at its end.
     pub more: String,
+    /// Where the two processes' programs are; none for where ours is.
+    pub bin_dir: Option<PathBuf>,
+    /// The data directory; none for one inside the bed's own.
+    pub data: Option<PathBuf>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shards: 2, trunk: None, more: String::new() }
+        Self { shards: 2, trunk: None, more: String::new(), bin_dir: None, data: None }
     }
 }
 
@@ -34,6 +38,8 @@ impl Default for Setup {
 #[derive(Debug)]
 pub struct Bed {
     folder: TempDir,
+    data: PathBuf,
+    bin_dir: Option<PathBuf>,
     pub ports: Ports,
     pub sip: SocketAddr,
     pub rest: Rest,
@@ -60,9 +66,11 @@ impl Setup {
         let (sip, http) = (ports.address(), ports.address());
         let config = folder.path().join("tandem.toml");
         std::fs::write(&config, self.config(sip, http, ports.media())).expect("it is written");
-        let supervisor = launch(folder.path());
+        let (data, bin_dir) = (self.data.clone(), self.bin_dir.clone());
+        let data = data.unwrap_or_else(|| folder.path().join("data"));
+        let supervisor = launch(folder.path(), &data, bin_dir.as_deref());
         let rest = Rest { address: http, account: String::new(), token: String::new() };
-        let mut bed = Bed { folder, ports, sip, rest, supervisor };
+        let mut bed = Bed { folder, data, bin_dir, ports, sip, rest, supervisor };
         bed.wait_until_up();
         bed
     }
@@ -91,13 +99,14 @@ impl Setup {
     }
 }
 
-fn launch(folder: &Path) -> Child {
+fn launch(folder: &Path, data: &Path, bin_dir: Option<&Path>) -> Child {
     let out = File::create(folder.join("up.log")).expect("a log");
     let err = out.try_clone().expect("a second descriptor");
     Command::new(program("tandem"))
         .arg("up")
+        .args(bin_dir.iter().flat_map(|folder| [Path::new("--bin-dir"), folder]))
         .arg("--data-dir")
-        .arg(folder.join("data"))
+        .arg(data)
         .arg("--config")
         .arg(folder.join("tandem.toml"))
         .args(["--watchdog", "20s"])
@@ -122,7 +131,7 @@ impl Bed {
 
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// `endpoints.json` as it is now; None while the switch does not stand.
@@ -238,7 +247,7 @@ impl Bed {
     /// # Panics
     /// If it does not come up.
     pub fn restart(&mut self) {
-        self.supervisor = launch(self.folder.path());
+        self.supervisor = launch(self.folder.path(), &self.data, self.bin_dir.as_deref());
         self.wait_until_up();
     }
 

@@ -15,8 +15,9 @@ use super::endpoints::{Endpoints, FILE};
 use crate::system::{self, Finding, Level, Protocol};
 
 /// What the switch itself puts into its data directory.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "controlplane.lock",
+    "dataplane.epoch",
     "endpoints.json",
     "endpoints.next",
     "journal",

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use api::backend::{Answer, Backend, Login, Read};
+use api::backend::{Answer, Backend, Health, Login, Read};
 use base::{CallId, LegId, Wall};
 use model::port::{
     ApiDone, ApiError, ApiRequest, ApiResult, CreateCall, Entity, EntityKey, Instructions,
@@ -42,6 +42,8 @@ struct State {
     alerts: Vec<Alert>,
     cdrs: Vec<Cdr>,
     days: Vec<(AccountSid, UsageDay)>,
+    /// Nothing can be written.
+    sick: bool,
 }
 
 /// The token of an account of the fake.
@@ -50,6 +52,11 @@ pub(crate) fn token(account: AccountSid) -> String {
 }
 
 impl Fake {
+    /// The disk is full, or is not any more.
+    pub(crate) fn set_sick(&self, sick: bool) {
+        self.state().sick = sick;
+    }
+
     /// The three accounts, one alert and some usage of the main account.
     pub(crate) fn new() -> Self {
         let mut state = State { next: 0x1000, ..State::default() };
@@ -327,5 +334,11 @@ impl Backend for Fake {
 
     fn metrics(&self) -> Answer<'_, String> {
         ready("# TYPE tandem_test gauge\ntandem_test 1\n".to_owned())
+    }
+
+    fn health(&self) -> Health {
+        let sick = self.state().sick;
+        let text = if sick { "journal: No space left\n" } else { "ok\n" };
+        Health { serving: !sick, text: text.to_owned() }
     }
 }

@@ -5,6 +5,7 @@
 //! as not fresh, and the runtime goes on where it is. Our own regions come from the service manager
 //! after a restart.
 
+mod peer;
 mod regions;
 mod socket;
 
@@ -19,6 +20,7 @@ use wire::region::{Region, Sizes};
 use crate::bell::{self, Bell};
 use crate::inbox::{Inbox, Input};
 use crate::notify::Notify;
+pub use peer::Peer;
 use regions::Regions;
 use socket::Socket;
 
@@ -33,7 +35,10 @@ pub struct Attachment {
     pub bell: Bell,
     /// This node's number, as the dataplane has it in usage keys.
     pub node: u32,
+    /// As it calls itself; for the log alone.
     pub pid: u32,
+    /// Says when it is gone.
+    pub peer: Peer,
     /// Other memory than the last attachment of this process had, or its first one.
     pub fresh: bool,
 }
@@ -137,7 +142,8 @@ fn attach(
             bell: Bell::from_fd(bell),
         })
         .collect();
-    Ok((Attachment { shards, bell, node, pid, fresh }, socket))
+    let peer = Peer::of(&socket).context("looking at the dataplane")?;
+    Ok((Attachment { shards, bell, node, pid, peer, fresh }, socket))
 }
 
 #[cfg(test)]

@@ -17,6 +17,12 @@ const DESCRIPTORS_MAX: usize = 253;
 #[derive(Debug)]
 pub(super) struct Socket(OwnedFd);
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Socket {
     /// Connects, and refuses a listener of another user: whoever owns it could feed us anything.
     pub(super) fn connect(path: &Path) -> io::Result<Self> {

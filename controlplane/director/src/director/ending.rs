@@ -37,6 +37,7 @@ impl Director {
         };
         let price = self.write_cdr(summary);
         if !first {
+            self.correct_end(now, summary, price);
             return;
         }
         let end = End::of(summary);
@@ -53,6 +54,25 @@ impl Director {
         }
         self.alert_end(now, summary);
         self.call_over(now, call);
+    }
+
+    /// The end of a call was taken for earlier than it was (its leg was booked from a cell that was
+    /// still open): its row says what is true. Nobody is told of an end twice.
+    fn correct_end(&mut self, now: Now, summary: &Summary<'_>, price: Option<Nanos>) {
+        let call = summary.call;
+        let Some(mut live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.row.end_time.is_none_or(|at| at >= summary.ended) {
+            return;
+        }
+        if summary.answered.0 > 0 {
+            live.row.answer_time.get_or_insert(summary.answered);
+        }
+        live.row.end_time = Some(summary.ended);
+        live.row.price = price;
+        finish_row(&mut live, End::of(summary), now);
+        live.touch();
     }
 
     /// A leg that ended for something that is nobody's will leaves a sentence for its owner. A leg

@@ -23,13 +23,14 @@ pub struct StoreWrite {
 pub enum Record {
     /// Insert or replace by sid.
     Call(Box<CallRow>),
-    /// Insert unless the sid is there: made from a summary alone, poorer than what may be there.
+    /// Insert unless the sid is there: made from a summary alone, poorer than what may be there. Of
+    /// a call whose end was written too early it corrects the end.
     CallIfAbsent(Box<CallRow>),
-    /// Insert unless (node, epoch, leg) is there.
+    /// By (node, epoch, leg): of several the one that ended last.
     Cdr(Box<Cdr>),
-    /// Insert unless the key is there; counters and rollups in the same transaction.
+    /// By key: of several the longest; counters and rollups in the same transaction.
     Usage(UsageRow),
-    /// Insert unless the key is there.
+    /// By key: of several the one of the longest usage.
     Ledger(LedgerEntry),
     /// Insert by sid.
     Alert(Box<Alert>),

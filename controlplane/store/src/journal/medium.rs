@@ -1,4 +1,4 @@
-//! Where a journal lies. Five functions, so that another way of doing I/O (a ring of its own) or a
+//! Where a journal lies. Nine functions, so that another way of doing I/O (a ring of its own) or a
 //! simulated disk that loses power can stand in its place. `create` and `append` are called by the
 //! thread that has the facts, `sync` and `remove` by the journal's own.
 
@@ -8,6 +8,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
+use rustix::io::Errno;
 
 /// Numbered append-only files. Only the newest is appended to.
 pub trait Medium: Send + Sync + 'static {
@@ -42,7 +45,39 @@ pub trait Medium: Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn remove(&self, number: u64) -> io::Result<()>;
+
+    /// Keeps a segment's bytes beyond its removal, for people to look at; true if they are kept.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn keep_aside(&self, number: u64) -> io::Result<bool>;
+
+    /// Sets space aside that nobody else gets, unless that is done already.
+    ///
+    /// # Errors
+    /// What the system says; out of space too if it would leave no more than as much again.
+    fn reserve(&self) -> io::Result<()>;
+
+    /// Gives that space up, for who appends.
+    ///
+    /// # Errors
+    /// What the system says; not found if none was set aside.
+    fn give_up_reserve(&self) -> io::Result<()>;
+
+    /// Bytes that can still be written.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn free_bytes(&self) -> io::Result<u64>;
 }
+
+/// What is set aside: ends of some ten thousand calls.
+const RESERVE_BYTES: u64 = 8 << 20;
+const RESERVE: &str = "reserve";
+
+/// Damaged segments that are kept; a disk that rots on and on must not be filled by that.
+const ASIDE_MAX: usize = 16;
+const ASIDE: &str = ".damaged";
 
 /// Segments as files in a directory, by plain system calls.
 #[derive(Debug)]
@@ -122,5 +157,55 @@ impl Medium for Folder {
     fn remove(&self, number: u64) -> io::Result<()> {
         self.lock().remove(&number);
         fs::remove_file(self.file(number))
+    }
+
+    fn keep_aside(&self, number: u64) -> io::Result<bool> {
+        let mut aside = 0;
+        for entry in fs::read_dir(&self.path)? {
+            aside += usize::from(entry?.file_name().to_string_lossy().ends_with(ASIDE));
+        }
+        // A second name of the same bytes costs no space while the first one stands.
+        let name = self.path.join(format!("{number:020}{ASIDE}"));
+        if name.exists() {
+            return Ok(true);
+        }
+        if aside >= ASIDE_MAX {
+            return Ok(false);
+        }
+        fs::hard_link(self.file(number), name)?;
+        Ok(true)
+    }
+
+    fn reserve(&self) -> io::Result<()> {
+        let path = self.path.join(RESERVE);
+        if fs::metadata(&path).is_ok_and(|meta| meta.len() == RESERVE_BYTES) {
+            return Ok(());
+        }
+        if self.free_bytes()? < 2 * RESERVE_BYTES {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        let flags = FallocateFlags::empty();
+        let set_aside = match fallocate(&file, flags, 0, RESERVE_BYTES) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let zeros = vec![0; 1 << 16];
+                (0..RESERVE_BYTES >> 16).try_for_each(|_| (&file).write_all(&zeros))
+            }
+            other => other.map_err(io::Error::from),
+        };
+        if set_aside.is_err() {
+            fs::remove_file(&path)?;
+        }
+        set_aside
+    }
+
+    fn give_up_reserve(&self) -> io::Result<()> {
+        fs::remove_file(self.path.join(RESERVE))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let found = fstatvfs(&self.directory)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }

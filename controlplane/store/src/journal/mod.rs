@@ -12,8 +12,13 @@
 //! The runtime writes by itself, because a command may only leave after the step that it belongs to
 //! was written, and must not wait for a disk; the fsync, which takes milliseconds, is the thread's.
 //!
-//! An fsync error ends it: what is on the disk is unknown from then on, asking again may lie, so
-//! nothing is acknowledged any more, and the switch stops admitting what would be billed.
+//! A write that fails (a full disk, or a sick one) has told nobody anything: the segment is given
+//! up, and the same records go into a new one when that is possible. Until then nothing that
+//! depends on them leaves. A reserve on the disk gives what stands room to end.
+//!
+//! An fsync error ends it: what is on the disk is unknown from then on, and asking again may lie.
+//! Nothing is acknowledged any more, and the process ends, so that its successor reads what is
+//! there.
 
 mod log;
 mod medium;
@@ -25,10 +30,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use log::{Position, Replay};
+pub use log::{Damage, Position, Replay};
 pub use medium::{Folder, Medium};
 pub use segment::RECORD_BYTES_MAX;
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use log::Log;
 
 /// Bytes after which a segment is followed by the next.
@@ -46,7 +52,9 @@ pub type Listener = Box<dyn Fn() + Send>;
 #[derive(Debug)]
 pub struct Journal<M: Medium = Folder> {
     log: Log<M>,
+    medium: Arc<M>,
     flushed: Position,
+    has_reserve: bool,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -54,9 +62,12 @@ pub struct Journal<M: Medium = Folder> {
 /// Why a record was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// The medium failed once; nothing is acknowledged any more.
+    /// A sync failed; nothing is acknowledged any more.
     #[error("the journal stopped: {0}")]
     Stopped(String),
+    /// Nothing can be written now; what was taken is kept, and to be flushed again.
+    #[error("the journal cannot be written: {0}")]
+    Waits(String),
     /// Empty, or longer than [`RECORD_BYTES_MAX`].
     #[error("a journal record of {0} bytes is outside 1..={RECORD_BYTES_MAX}")]
     Length(usize),
@@ -86,16 +97,30 @@ impl<M: Medium> Journal<M> {
     /// What the medium says.
     pub fn open(medium: M, segment_bytes: usize, listener: Listener) -> io::Result<(Self, Replay)> {
         let medium = Arc::new(medium);
-        let (log, replay) = Log::open(Arc::clone(&medium), segment_bytes)?;
+        let mut salt = [0; 8];
+        let random = SystemRandom::new().fill(&mut salt);
+        random.map_err(|_| io::Error::other("the system has no random bytes"))?;
+        let salt = u64::from_le_bytes(salt);
+        let open = || Log::open(Arc::clone(&medium), segment_bytes, salt);
+        let (log, replay) = match open() {
+            Err(error)
+                if error.kind() == io::ErrorKind::StorageFull
+                    && medium.give_up_reserve().is_ok() =>
+            {
+                open()?
+            }
+            other => other?,
+        };
         let shared = Arc::new(Shared::default());
         let (number, flushed) = (log.number(), log.next() - 1);
         shared.durable.store(flushed, Ordering::Release);
         shared.lock().written = (number, flushed);
-        let theirs = Arc::clone(&shared);
+        let has_reserve = medium.reserve().is_ok();
+        let (theirs, beside) = (Arc::clone(&shared), Arc::clone(&medium));
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || run(&theirs, &*medium, number, &listener))?;
-        Ok((Self { log, flushed, shared, thread: Some(thread) }, replay))
+            .spawn(move || run(&theirs, &*beside, number, &listener))?;
+        Ok((Self { log, medium, flushed, has_reserve, shared, thread: Some(thread) }, replay))
     }
 
     /// Takes a record; [`Journal::flush`] writes it, and it is durable once [`Journal::durable`]
@@ -108,32 +133,56 @@ impl<M: Medium> Journal<M> {
             return Err(JournalError::Length(record.len()));
         }
         self.alive()?;
-        Ok(self.log.append(record))
+        let durable = self.durable();
+        Ok(self.log.append(record, durable))
     }
 
     /// Writes what was taken, in one call, and has it synced. Records survive this process when
     /// this returns.
     ///
     /// # Errors
-    /// [`JournalError::Stopped`] if writing failed, now or earlier.
+    /// [`JournalError::Waits`] if writing failed: to be tried again. [`JournalError::Stopped`].
     pub fn flush(&mut self) -> Result<(), JournalError> {
         self.alive()?;
         if self.flushed + 1 == self.log.next() {
             return Ok(());
         }
-        match self.log.flush(self.durable()) {
+        let mut flushed = self.log.flush(self.durable());
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        if flushed.as_ref().is_err_and(is_full) && self.medium.give_up_reserve().is_ok() {
+            tracing::error!("the disk is full: the journal goes on in its reserve");
+            self.has_reserve = false;
+            flushed = self.log.flush(self.durable());
+        }
+        match flushed {
             Ok(written) => {
                 self.flushed = written.1;
                 self.shared.lock().written = written;
                 self.shared.ready.notify_one();
                 Ok(())
             }
-            Err(error) => {
-                tracing::error!(%error, "the journal stopped: no usage is acknowledged any more");
-                self.shared.lock().failure = Some(error.to_string());
-                Err(JournalError::Stopped(error.to_string()))
-            }
+            Err(error) => Err(JournalError::Waits(error.to_string())),
         }
+    }
+
+    /// Sets the reserve aside again, where it was used and there is room; whether it is there.
+    pub fn keep_reserve(&mut self) -> bool {
+        if !self.has_reserve {
+            self.has_reserve = self.medium.reserve().is_ok();
+        }
+        self.has_reserve
+    }
+
+    /// The reserve is there: what stands could still be written down if the disk were full now.
+    #[must_use]
+    pub fn has_reserve(&self) -> bool {
+        self.has_reserve
+    }
+
+    /// Room on the disk; None if nobody knows.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.medium.free_bytes().ok()
     }
 
     /// Everything up to this position is on stable storage.
@@ -202,16 +251,19 @@ fn run<M: Medium>(shared: &Shared, medium: &M, mut number: u64, listener: &Liste
         }
         // A segment may have been followed by the next since the last time: all between are synced.
         let synced = (number..=segment).try_for_each(|number| medium.sync(number));
-        let removed = || remove.iter().try_for_each(|number| medium.remove(*number));
-        if let Err(error) = synced.and_then(|()| {
-            shared.durable.store(position, Ordering::Release);
-            (number, durable) = (segment, position);
-            removed()
-        }) {
-            tracing::error!(%error, "the journal stopped: no usage is acknowledged any more");
+        if let Err(error) = synced {
+            tracing::error!(%error, "the journal stopped: nothing is acknowledged any more");
             shared.lock().failure = Some(error.to_string());
             listener();
             return;
+        }
+        shared.durable.store(position, Ordering::Release);
+        (number, durable) = (segment, position);
+        for number in remove {
+            // It is read again at the next start, and known there.
+            if let Err(error) = medium.remove(number) {
+                tracing::warn!(segment = number, %error, "a segment cannot be removed");
+            }
         }
         listener();
     }

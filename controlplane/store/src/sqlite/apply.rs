@@ -2,10 +2,11 @@
 
 use base::Wall;
 use model::port::{Entity, Record};
-use model::{CallRow, Cdr, Direction, LedgerEntry, Service, UsageKey, UsageRow};
+use model::{CallRow, Service};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::convert::{day_of, int, json, key, text};
+use super::convert::{int, json, key, text};
+use super::witness;
 use crate::StoreError;
 use crate::vault::Vault;
 
@@ -15,11 +16,11 @@ pub(super) fn apply(
     record: &Record,
 ) -> Result<(), StoreError> {
     match record {
-        Record::Call(row) => call(connection, row, UPSERT_CALL),
-        Record::CallIfAbsent(row) => call(connection, row, INSERT_CALL),
-        Record::Cdr(row) => cdr(connection, row),
-        Record::Usage(row) => usage(connection, row),
-        Record::Ledger(row) => ledger(connection, row),
+        Record::Call(row) => call(connection, row, UPSERT_CALL).map(drop),
+        Record::CallIfAbsent(row) => witness::call(connection, row),
+        Record::Cdr(row) => witness::cdr(connection, row),
+        Record::Usage(row) => witness::usage(connection, row),
+        Record::Ledger(row) => witness::ledger(connection, row),
         Record::Alert(alert) => {
             let level = json(&alert.level)?;
             connection
@@ -68,11 +69,14 @@ pub(super) fn apply(
     }
 }
 
-const INSERT_CALL: &str = "INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const UPSERT_CALL: &str = "INSERT OR REPLACE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+pub(super) const INSERT_CALL: &str =
+    "INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+pub(super) const UPSERT_CALL: &str =
+    "INSERT OR REPLACE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-fn call(connection: &Connection, row: &CallRow, sql: &str) -> Result<(), StoreError> {
-    connection.prepare_cached(sql)?.execute(params![
+/// True if a row was written.
+pub(super) fn call(connection: &Connection, row: &CallRow, sql: &str) -> Result<bool, StoreError> {
+    let rows = connection.prepare_cached(sql)?.execute(params![
         text(&row.sid),
         text(&row.account),
         row.parent.as_ref().map(text),
@@ -84,110 +88,7 @@ fn call(connection: &Connection, row: &CallRow, sql: &str) -> Result<(), StoreEr
         row.to,
         json(row)?
     ])?;
-    Ok(())
-}
-
-fn cdr(connection: &Connection, row: &Cdr) -> Result<(), StoreError> {
-    let direction = match row.direction {
-        Direction::Inbound => 1,
-        Direction::Outbound => 2,
-    };
-    connection
-        .prepare_cached("INSERT OR IGNORE INTO cdr VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute(params![
-        row.node,
-        row.epoch,
-        row.leg.0.cast_signed(),
-        text(&row.call),
-        row.account.as_ref().map(text),
-        direction,
-        int(row.created.0),
-        row.answered.map(|at| int(at.0)),
-        int(row.ended.0),
-        json(row)?
-    ])?;
-    Ok(())
-}
-
-/// The row and its day in one transaction; the day moves only if the row was new.
-fn usage(connection: &Connection, row: &UsageRow) -> Result<(), StoreError> {
-    let account = row.account.as_ref().map(text).unwrap_or_default();
-    let UsageKey { node, epoch, leg, service, segment } = row.key;
-    let amounts = [row.count, row.micros, row.seconds, row.bytes].map(int);
-    let [count, micros, seconds, bytes] = amounts;
-    let new = connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            node,
-            epoch,
-            leg.0.cast_signed(),
-            service as u16,
-            segment,
-            text(&row.call),
-            account,
-            int(row.at.0),
-            int(row.start.0),
-            int(row.last.0),
-            count,
-            micros,
-            seconds,
-            bytes
-        ])?;
-    if new == 1 {
-        connection
-            .prepare_cached(
-                "INSERT INTO usage_day VALUES (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7)
-                 ON CONFLICT DO UPDATE SET rows = rows + 1, count = count + ?4,
-                   micros = micros + ?5, seconds = seconds + ?6, bytes = bytes + ?7",
-            )?
-            .execute(params![
-                account,
-                service as u16,
-                day_of(row.at),
-                count,
-                micros,
-                seconds,
-                bytes
-            ])?;
-    }
-    Ok(())
-}
-
-fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), StoreError> {
-    let UsageKey { node, epoch, leg, service, segment } = row.key;
-    let account = text(&row.account);
-    let new = connection
-        .prepare_cached("INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute(params![
-            node,
-            epoch,
-            leg.0.cast_signed(),
-            service as u16,
-            segment,
-            text(&row.call),
-            account,
-            int(row.at.0),
-            row.amount.0,
-            row.currency.code(),
-            int(row.quantity)
-        ])?;
-    if new == 1 {
-        connection
-            .prepare_cached(
-                "INSERT INTO ledger_day VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET amount = amount + ?5",
-            )?
-            .execute(params![
-                account,
-                service as u16,
-                day_of(row.at),
-                row.currency.code(),
-                row.amount.0
-            ])?;
-    }
-    Ok(())
+    Ok(rows == 1)
 }
 
 /// Secrets leave the body before it becomes text, and are stored sealed for this entity's name.

@@ -5,6 +5,7 @@ mod apply;
 mod convert;
 mod read;
 mod schema;
+mod witness;
 mod writer;
 
 use std::fmt;
@@ -120,6 +121,10 @@ impl Store for Sqlite {
 
     fn failure(&self) -> Option<String> {
         self.shared.failure()
+    }
+
+    fn fatal(&self) -> Option<String> {
+        self.shared.fatal()
     }
 
     fn book(&self) -> Result<Book, StoreError> {

@@ -275,6 +275,75 @@ fn configuration_comes_back_and_secrets_are_nowhere_in_clear() {
     }
 }
 
+/// One leg by its witnesses, the last of which saw it longest, in every order and with repetitions.
+#[test]
+fn the_longest_witness_of_a_leg_counts_whatever_order_they_come_in() {
+    let leg = 0xff00_0001_0000_0002;
+    let answered = DAY - 2_000_000;
+    let witness = |micros: u64| {
+        let row = usage(leg, Service::SipIngress, answered, micros);
+        let ended = answered + micros;
+        let call = CallRow {
+            status: CallStatus::Completed,
+            end_time: Some(Wall(ended)),
+            duration: Some(u32::try_from(row.seconds).unwrap()),
+            ..call(7, answered)
+        };
+        vec![
+            Record::Usage(row.clone()),
+            Record::Ledger(charge(&row, -10 * i64::try_from(row.seconds).unwrap())),
+            Record::Cdr(Box::new(cdr(leg, answered, ended))),
+            Record::CallIfAbsent(Box::new(call)),
+        ]
+    };
+    let told = [1_000_000, 5_000_000, 30_000_000].map(witness);
+    for order in [[0, 1, 2, 2, 0], [2, 1, 0, 2, 1], [1, 0, 2, 1, 0], [0, 2, 1, 0, 2]] {
+        let mut world = World::new();
+        for at in order {
+            world.settle(told[at].clone());
+        }
+        let sum = world.store.sums(ACCOUNT).unwrap()[0];
+        assert_eq!((sum.rows, sum.day_rows, sum.cdr_rows), (1, 1, 1), "{order:?}");
+        let thirty = 30_000_000;
+        assert_eq!((sum.micros, sum.day_micros, sum.cdr_micros), (thirty, thirty, thirty));
+        assert_eq!((sum.seconds, sum.day_seconds, sum.count, sum.day_count), (30, 30, 1, 1));
+        assert_eq!(sum.charged, Nanos(-300), "{order:?}");
+        let days = world.store.usage(ACCOUNT, Span::ALL).unwrap();
+        assert_eq!((days.len(), days[0].price), (1, Nanos(-300)), "{order:?}");
+        let row = world.store.call(CallId(7)).unwrap().unwrap();
+        assert_eq!((row.end_time, row.duration), (Some(Wall(answered + thirty)), Some(30)));
+        assert_eq!(world.store.cdrs(CallId(7)).unwrap().len(), 1);
+    }
+}
+
+/// A leg that was never answered has its usage on the day of its end, which a later witness moves.
+#[test]
+fn a_day_that_a_leg_leaves_keeps_nothing_of_it() {
+    let mut world = World::new();
+    let attempt = |at: u64, bytes: u64| UsageRow {
+        start: Wall(0),
+        last: Wall(at),
+        bytes,
+        ..usage(3, Service::SipEgress, at, 0)
+    };
+    world.settle(vec![Record::Usage(attempt(DAY - 1, 10))]);
+    world.settle(vec![Record::Usage(attempt(DAY + 1, 11))]);
+    let days = world.store.usage(ACCOUNT, Span::ALL).unwrap();
+    assert_eq!(days.iter().map(|day| (day.day, day.bytes)).collect::<Vec<_>>(), [(Wall(DAY), 11)]);
+}
+
+#[test]
+fn a_key_that_is_used_twice_bills_nobody_for_somebody_else() {
+    let mut world = World::new();
+    let row = usage(3, Service::SipEgress, DAY, 1_000_000);
+    let foreign = UsageRow { call: CallId(8), ..usage(3, Service::SipEgress, DAY, 9_000_000) };
+    world.settle(vec![Record::Usage(row.clone()), Record::Ledger(charge(&row, -1))]);
+    world.settle(vec![Record::Usage(foreign.clone()), Record::Ledger(charge(&foreign, -9))]);
+    let sum = world.store.sums(ACCOUNT).unwrap()[1];
+    assert_eq!((sum.micros, sum.day_micros, sum.charged), (1_000_000, 1_000_000, Nanos(-1)));
+    assert_eq!(world.store.usage_of_call(CallId(8)).unwrap(), []);
+}
+
 #[test]
 fn plain_writes_survive_the_journals_encoding() {
     let vault = Vault::from_key(&[3; 32]).unwrap();
@@ -356,6 +425,28 @@ fn the_journals_position_is_remembered_and_never_ahead_of_the_journal() {
     assert_eq!(world.store.committed(), 3, "positions 4 and 5 will be given out again");
     let world = world.reopen(100);
     assert_eq!(world.store.committed(), 3);
+}
+
+/// A commit whose sync failed is not tried again: the kernel may say that all is well then.
+#[test]
+fn a_failed_sync_is_fatal_and_a_full_disk_is_not() {
+    use rusqlite::ffi;
+    let fault = |extended| {
+        StoreError::Sqlite(rusqlite::Error::SqliteFailure(ffi::Error::new(extended), None))
+    };
+    for (extended, fatal) in [
+        (ffi::SQLITE_IOERR_FSYNC, true),
+        (ffi::SQLITE_IOERR_DIR_FSYNC, true),
+        (ffi::SQLITE_FULL, false),
+        (ffi::SQLITE_IOERR_WRITE, false),
+        (ffi::SQLITE_BUSY, false),
+    ] {
+        let shared = Shared::new(0);
+        shared.submit(1, StoreWrite { id: None, records: Vec::new() });
+        assert_eq!(shared.failed(&fault(extended), Duration::ZERO), !fatal, "{extended}");
+        assert_eq!(shared.fatal().is_some(), fatal, "{extended}");
+        assert!(shared.failure().is_some() && shared.settle().is_err());
+    }
 }
 
 #[test]

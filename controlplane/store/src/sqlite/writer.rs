@@ -41,6 +41,8 @@ struct State {
     urgent: bool,
     closing: bool,
     failure: Option<String>,
+    /// A sync failed: no other attempt with this connection means anything.
+    is_fatal: bool,
 }
 
 impl Shared {
@@ -52,6 +54,7 @@ impl Shared {
             urgent: false,
             closing: false,
             failure: None,
+            is_fatal: false,
         };
         Self { state: Mutex::new(state), work: Condvar::new(), done: Condvar::new() }
     }
@@ -79,6 +82,11 @@ impl Shared {
 
     pub(super) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
+    }
+
+    pub(super) fn fatal(&self) -> Option<String> {
+        let state = self.lock();
+        state.failure.clone().filter(|_| state.is_fatal)
     }
 
     pub(super) fn settle(&self) -> Result<(), StoreError> {
@@ -130,14 +138,18 @@ impl Shared {
     }
 
     /// False if there is no point in trying again: the journal has it for the next start.
-    fn failed(&self, error: &StoreError) -> bool {
+    pub(super) fn failed(&self, error: &StoreError, pause: Duration) -> bool {
         let mut state = self.lock();
         state.failure = Some(error.to_string());
+        state.is_fatal = is_of_a_sync(error);
         self.done.notify_all();
+        if state.is_fatal {
+            return false;
+        }
         let waits = |state: &mut State| !state.closing;
         let (state, _) = self
             .work
-            .wait_timeout_while(state, RETRY, waits)
+            .wait_timeout_while(state, pause, waits)
             .unwrap_or_else(PoisonError::into_inner);
         !state.closing
     }
@@ -158,8 +170,9 @@ pub(super) fn run(
                     break;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the store cannot commit; it will try again");
-                    if !shared.failed(&error) {
+                    tracing::error!(%error, "the store cannot commit");
+                    if !shared.failed(&error, RETRY) {
+                        listener();
                         return;
                     }
                 }
@@ -222,6 +235,13 @@ fn last_of_each_call(
         }
     }
     last
+}
+
+/// The kernel forgets the pages that it could not write, and the error once it was told.
+fn is_of_a_sync(error: &StoreError) -> bool {
+    use rusqlite::ffi::{SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC};
+    let StoreError::Sqlite(rusqlite::Error::SqliteFailure(error, _)) = error else { return false };
+    [SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC].contains(&error.extended_code)
 }
 
 /// Faults that come again however often it is tried; one bad record must not hold up the rest.
