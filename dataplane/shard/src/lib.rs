@@ -439,6 +439,7 @@ impl<'m> Shard<'m> {
         self.housekeeping_at = now.mono + HOUSEKEEPING;
         let mut cx = Cx { now, frames, core: &mut self.core };
         self.media.housekeeping(&mut cx);
+        self.media.shrink(&mut cx);
         let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;
         let transactions = self.transactions() as u64;

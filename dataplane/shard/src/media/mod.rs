@@ -134,6 +134,11 @@ impl Media {
         cx.core.counters.set(Counter::PortSpare, self.ports.spare());
     }
 
+    /// Gives ports back that nobody needs any more.
+    pub(crate) fn shrink(&mut self, cx: &mut Cx<'_, '_>) {
+        self.ports.shrink(cx.now.mono, &mut cx.core.flows);
+    }
+
     /// Asks for more ports where spares are few.
     pub(crate) fn refill(&mut self, now: Mono, flows: &mut VecDeque<Flow>) {
         if now >= self.ports.deadline() {

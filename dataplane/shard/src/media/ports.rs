@@ -5,8 +5,9 @@
 //!
 //! ```text
 //!   closed --(refill)--> opening --(both opened)--> spare --> used --> resting (>= 2 s) --> spare
-//!     ^                      \--(refused)--> refused
-//!     `------------------(later each time)------/
+//!    ^  ^                    \--(refused)--> refused          |
+//!    |  `----------------(later each time)------/              |
+//!    `----------------------(more than a while needed)---------/
 //! ```
 //!
 //! A port that the system refuses is somebody else's, or there is no descriptor or memory left:
@@ -28,6 +29,10 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 /// How many of them at a time, and how many at once while the system refuses.
 const RETRY_PAIRS: usize = 256;
 const CAREFUL: usize = 32;
+/// Spares that nobody needed for so long are closed, but for twice those that are wanted, so many
+/// at a look: after a busy hour descriptors and memory are given back.
+const UNNEEDED: Duration = Duration::from_secs(5);
+const CLOSED_AT_ONCE: usize = 8;
 /// EADDRINUSE and EACCES: of this port. Everything else is of the address or the machine.
 const OF_ONE_PORT: [i32; 2] = [98, 13];
 
@@ -53,6 +58,11 @@ struct Address {
     opening: Vec<(u16, u8)>,
     spare: VecDeque<u16>,
     resting: VecDeque<(u16, Mono)>,
+    /// The fewest spares since the last judgement of how many are needed, and when the next one is.
+    fewest: usize,
+    judged_at: Mono,
+    /// Spares to be closed.
+    unneeded: usize,
     refused: VecDeque<u16>,
     /// When refused ones are asked for again; NEVER if there are none.
     retry_at: Mono,
@@ -97,6 +107,7 @@ impl Ports {
     pub(crate) fn take(&mut self, address: u8, leg: LegId) -> Option<(MediaPort, Path)> {
         let entry = self.addresses.get_mut(usize::from(address))?;
         let port = entry.spare.pop_front()?;
+        entry.fewest = entry.fewest.min(entry.spare.len());
         let place = entry.place(port)?;
         entry.owners[place] = leg;
         Some((MediaPort { address, port }, entry.path))
@@ -142,6 +153,29 @@ impl Ports {
                 flows.push_back(Flow::Open { port: MediaPort { address: index, port } });
                 let port = MediaPort { address: index, port: port + 1 };
                 flows.push_back(Flow::Open { port });
+            }
+        }
+    }
+
+    /// Closes some of the spares that nobody needs any more.
+    pub(crate) fn shrink(&mut self, now: Mono, flows: &mut VecDeque<Flow>) {
+        let wanted = self.spare_wanted * 2;
+        for (index, address) in (0..).zip(&mut self.addresses) {
+            if now >= address.judged_at {
+                address.judged_at = now + UNNEEDED;
+                address.unneeded = address.fewest.saturating_sub(wanted);
+                address.fewest = address.spare.len();
+            }
+            for _ in 0..CLOSED_AT_ONCE.min(address.unneeded) {
+                // The ones that rested last: those that come next are the oldest.
+                let Some(port) = address.spare.pop_back() else { break };
+                address.unneeded -= 1;
+                address.fewest = address.fewest.min(address.spare.len());
+                address.closed.push_back(port);
+                self.taken -= 1;
+                for port in [port, port + 1] {
+                    flows.push_back(Flow::Close { port: MediaPort { address: index, port } });
+                }
             }
         }
     }
@@ -238,6 +272,9 @@ impl Address {
             opening: Vec::new(),
             spare: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
             resting: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
+            fewest: 0,
+            judged_at: Mono(0),
+            unneeded: 0,
             refused: VecDeque::with_capacity(plan.blocks.len() * PAIRS),
             retry_at: Mono::NEVER,
             retry_after: RETRY_FIRST,
@@ -424,5 +461,61 @@ mod tests {
         ports.refill(Mono(0), &mut flows);
         open_all(&mut ports, &mut flows);
         assert_eq!(ports.take(0, leg(1)).unwrap().0.port, 0x4004);
+    }
+
+    /// Serves the flows: how many sockets are open, where so many were.
+    fn served(ports: &mut Ports, flows: &mut VecDeque<Flow>, mut open: usize) -> usize {
+        while let Some(flow) = flows.pop_front() {
+            match flow {
+                Flow::Open { port } => {
+                    open += 1;
+                    let report = FlowReport::Opened { port, path: Path::Socket };
+                    ports.handle_report(report, flows);
+                }
+                Flow::Close { .. } => open -= 1,
+                _ => {}
+            }
+        }
+        open
+    }
+
+    #[test]
+    fn what_a_busy_hour_opened_is_closed_again_and_a_steady_need_is_not() {
+        let (mut ports, mut flows) = ports();
+        let at = |ms: u64| Mono(1_000_000_000 + ms * 1_000_000);
+        let (mut open, mut now) = (0, 0);
+        let mut pass = |ports: &mut Ports, open: usize| {
+            now += 100;
+            ports.refill(at(now), &mut flows);
+            ports.shrink(at(now), &mut flows);
+            (served(ports, &mut flows, open), at(now))
+        };
+        // Sixty calls come and go, again and again.
+        let mut standing = Vec::new();
+        for _ in 0..3 {
+            while standing.len() < 60 {
+                open = pass(&mut ports, open).0;
+                standing.extend(ports.take(0, leg(1)).map(|taken| taken.0));
+            }
+            for port in standing.drain(..) {
+                let (still, now) = pass(&mut ports, open);
+                open = still;
+                ports.give(port, now, &mut VecDeque::new());
+            }
+            for _ in 0..30 {
+                open = pass(&mut ports, open).0;
+            }
+            assert!(open >= 2 * 50, "{open}: they are needed again and again");
+        }
+        for _ in 0..300 {
+            open = pass(&mut ports, open).0;
+        }
+        assert_eq!((ports.used(), ports.spare(), open), (0, 4, 8), "twice those that are wanted");
+        // And there are as many as before when they are needed.
+        for _ in 0..60 {
+            open = pass(&mut ports, open).0;
+            assert!(ports.take(0, leg(1)).is_some());
+        }
+        assert!(open >= 2 * 60);
     }
 }
