@@ -74,32 +74,29 @@ impl Publisher {
                 "what is configured does not fit the published table: every call is asked about, \
                  and some sources that are listed count as strangers"
             );
-            self.publish_part(shards);
+            publish_part(&mut self.routes, |table| shards.iter().all(|ends| write(ends, table)));
         }
         self.is_outdated = false;
         self.next_at = now + EVERY.max(clock::sample().mono.since(begun) * SHARE);
     }
+}
 
-    /// As many of the known sources as there is room for, the shortest lists first: nobody's long
-    /// one costs others theirs. Whoever is left out is a stranger, and nobody is refused unasked.
-    fn publish_part(&mut self, shards: &[Ends]) {
-        if let Some(admission) = &mut self.routes.admission {
-            admission.is_partial = true;
-            admission.places.clear();
-            admission.sources.sort_by_key(Vec::len);
-        }
-        loop {
-            if shards.iter().all(|ends| write(ends, &self.routes)) {
-                return;
+/// As many of the known sources as there is room for, the shortest lists first: nobody's long one
+/// costs others theirs. Whoever is left out is a stranger, and nobody is refused unasked.
+fn publish_part(table: &mut Table, write: impl Fn(&Table) -> bool) {
+    if let Some(admission) = &mut table.admission {
+        admission.is_partial = true;
+        admission.places.clear();
+        admission.sources.sort_by_key(Vec::len);
+    }
+    while !write(table) {
+        match &mut table.admission {
+            Some(admission) if !admission.sources.is_empty() => {
+                admission.sources.truncate(admission.sources.len() * 3 / 4);
             }
-            match &mut self.routes.admission {
-                Some(admission) if !admission.sources.is_empty() => {
-                    admission.sources.truncate(admission.sources.len() * 3 / 4);
-                }
-                _ => {
-                    tracing::error!("the static routes alone do not fit the published table");
-                    return;
-                }
+            _ => {
+                tracing::error!("the static routes alone do not fit the published table");
+                return;
             }
         }
     }
@@ -125,4 +122,32 @@ fn is_listed(record: &Record) -> bool {
     };
     let listed = [EntityKind::Account, EntityKind::PhoneNumber, EntityKind::SipDomain];
     listed.contains(&key.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use wire::table::{Admission, Network, Place, TABLE_BYTES_MAX};
+
+    use super::*;
+
+    #[test]
+    fn a_tenant_with_too_many_networks_costs_nobody_elses() {
+        let network = |number: u32| Network { address: number.to_be_bytes().into(), bits: 32 };
+        let long = |list: u32| (0..100).map(|at| network(list * 100 + at)).collect::<Vec<_>>();
+        let mut sources: Vec<Vec<Network>> = (0..6_000).map(long).collect();
+        let honest = vec![network(u32::MAX)];
+        sources.insert(3_000, honest.clone());
+        let places = vec![Place { hash: 1, sources: 0 }];
+        let admission = Admission { key: [1, 2], sources, places, is_partial: false };
+        let mut table = Table { routes: Vec::new(), admission: Some(admission) };
+        let words = TABLE_BYTES_MAX / 8 + 2;
+        let area: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        assert!(table::publish(&area, &table).is_err(), "it does not fit");
+        publish_part(&mut table, |table| table::publish(&area, table).is_ok());
+        let read = table::read(&area, &mut 0).unwrap().unwrap().admission.unwrap();
+        assert!(read.is_partial && read.places.is_empty());
+        assert!(read.sources.contains(&honest) && read.sources.len() > 500);
+    }
 }

@@ -448,6 +448,26 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_could_not_list_all_refuses_nobody_and_knows_whom_it_lists() {
+        let sources = vec![vec!["192.0.2.0/24".parse().unwrap()]];
+        let admission = wire::table::Admission { key: [1, 2], sources, ..Default::default() };
+        let table = |is_partial| {
+            let admission = Some(wire::table::Admission { is_partial, ..admission.clone() });
+            Table { routes: Vec::new(), admission }
+        };
+        let uri = Uri::parse(b"sip:+15550001@h").unwrap();
+        let source = "203.0.113.9".parse().unwrap();
+        let mut routes = Routes::new();
+        replace(&mut routes, table(false), Mono(0));
+        assert_eq!(routes.admits(&uri, source), Admits::Nobody);
+        replace(&mut routes, table(true), Mono(0));
+        assert_eq!(routes.admits(&uri, source), Admits::Yes);
+        let networks = networks(&table(true));
+        assert_eq!(networks.standing(source), Standing::Stranger);
+        assert_eq!(networks.standing("192.0.2.7".parse().unwrap()), Standing::Known);
+    }
+
+    #[test]
     fn a_number_is_routed_by_its_value_and_written_as_a_user_part_may_be() {
         let mut routes = Routes::new();
         replace(
