@@ -118,7 +118,8 @@ fn tests_that_the_specification_names_are_there() {
     let mut findings = Vec::new();
     for named in text.split('`').skip(1).step_by(2) {
         let Some((package, rest)) = named.split_once(": ") else { continue };
-        let folders = ["tests", "dataplane", "controlplane"].map(|top| format!("{top}/{package}/"));
+        let folders =
+            ["tests/", "dataplane/", "controlplane/", ""].map(|top| format!("{top}{package}/"));
         for test in rest.split(", ") {
             // `txn tables` is in `txn`, `join::stream` in `stream`.
             let test = test.split(' ').next().unwrap_or(test);
