@@ -70,7 +70,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/wire/src/counter.rs", "COUNTERS", BOUND),
     ("dataplane/wire/src/record.rs", "RECORD_VERSION", BOUND),
     ("dataplane/wire/src/ring.rs", "free_words record_words", INSIDE),
-    ("dataplane/wire/src/table.rs", "TABLE_BYTES_MAX", BOUND),
 ];
 
 /// Fields that their receiver does not read: `Type.field` or `Type::Variant.field`, reason.
