@@ -42,7 +42,8 @@ impl Director {
                     self.reply(id, Err(error));
                 }
             }
-            ApiRequest::Put { entity, create } => self.api_put(id, account, *entity, create),
+            ApiRequest::Put { entity, create } => self.api_put(now, id, account, *entity, create),
+            ApiRequest::Shut(closing) => self.api_shut(now, id, account, *closing),
             ApiRequest::Delete(key) => self.api_delete(id, account, key),
         }
         self.settle(now);

@@ -171,6 +171,12 @@ impl Director {
         self.timers.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at)
     }
 
+    /// What is configured, as it decides by.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {

@@ -93,6 +93,7 @@ pub(crate) struct Store {
     pub(crate) scripts: BTreeMap<CallId, model::port::ScriptLog>,
     /// Every state that was written, in order.
     pub(crate) states: Vec<Vec<u8>>,
+    pub(crate) deleted: Vec<model::port::EntityKey>,
     pub(crate) writes: usize,
     /// Bytes of the largest write.
     pub(crate) largest: usize,
@@ -694,7 +695,8 @@ impl Store {
                 self.states.extend(log.state.clone());
                 self.scripts.insert(log.call, log);
             }
-            Record::Put(_) | Record::Delete(_) => {}
+            Record::Put(_) => {}
+            Record::Delete(key) => self.deleted.push(key),
         }
     }
 }
