@@ -323,6 +323,12 @@ async fn a_parent_addresses_its_sub_accounts() {
     assert_eq!(own.get(&format!("{uri}/Calls.json")).await.status, 200);
     assert_error(&own.post(&format!("{uri}/Calls.json"), &form).await, 403, 20_005);
     assert_error(&client.post(&format!("{uri}/Calls.json"), &form).await, 403, 20_005);
+    let hard = async |status: &str, hard: &str| {
+        client.post(&format!("{uri}.json"), &[("Status", status), ("Hard", hard)]).await
+    };
+    assert_eq!(hard("suspended", "true").await.body["status"], "suspended");
+    assert_error(&hard("active", "true").await, 400, 20_001);
+    assert_error(&hard("suspended", "very").await, 400, 20_001);
     client.post(&format!("{uri}.json"), &[("Status", "closed")]).await;
     assert_error(&own.get(&format!("{uri}.json")).await, 401, 20_003);
     assert_error(&client.post(&format!("{uri}.json"), &[("Status", "active")]).await, 400, 20_001);

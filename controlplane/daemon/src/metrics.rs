@@ -132,6 +132,7 @@ impl Gauges {
             ("journal_records_unsynced", "Records not synced yet", last.saturating_sub(durable)),
             ("commands_waiting", "Commands waiting for room in a ring", waiting),
             ("calls_live", "Calls live", stats.calls_live as u64),
+            ("calls_ending", "Calls over that wait for callbacks", stats.calls_ending as u64),
             ("callbacks_waiting", "Callbacks waiting", stats.callbacks_waiting as u64),
         ];
         for (name, help, value) in gauges {

@@ -345,8 +345,7 @@ impl<M: Medium> Runtime<M> {
         for call in core::mem::take(&mut self.failed) {
             if call != CallId::NONE {
                 tracing::warn!(%call, "a command found no room and was given up");
-                let unknown = Event::Unknown { call };
-                self.with(|director| director.handle_event(now, 0, &unknown));
+                self.with(|director| director.handle_unsent(now, call));
             }
         }
         let mut busy = false;

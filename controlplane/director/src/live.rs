@@ -69,6 +69,8 @@ pub(crate) struct Volatile {
     pub(crate) wake: Option<Mono>,
     /// No shard was heard of it since it was looked for; when it is given up.
     pub(crate) missing: Option<Mono>,
+    /// Its shard knows how long it may last at most.
+    pub(crate) limited: bool,
     /// A command went out that something must come of, and nothing came yet.
     pub(crate) asked: bool,
     /// API requests that are answered when the call has ended.
@@ -156,6 +158,12 @@ impl Live {
             Some(Wait::Verb(state)) => state.outlives_its_leg(),
             _ => false,
         }
+    }
+
+    /// How long it may last from its answer, milliseconds. `inbound_ms`: a call that came in has
+    /// no limit of its own but what the API gave it.
+    pub(crate) fn longest_ms(&self, inbound_ms: u32) -> u32 {
+        if self.limit_ms == 0 && self.outgoing.is_none() { inbound_ms } else { self.limit_ms }
     }
 
     /// Moves forward only.

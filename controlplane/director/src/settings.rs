@@ -40,6 +40,8 @@ pub struct Limits {
     pub account_calls_per_second: u32,
     /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
     pub callbacks: usize,
+    /// Callbacks waiting of one account; beyond, its new ones become dead letters at once.
+    pub account_callbacks: usize,
     /// Callback requests under way to one host for one account.
     pub callbacks_per_host: u32,
     /// Attempts per callback before it becomes a dead letter.
@@ -48,6 +50,12 @@ pub struct Limits {
     pub documents_per_call: u32,
     /// Targets of one `Dial`.
     pub dial_targets: usize,
+    /// Targets that one call may have dialled in all, reached or not.
+    pub legs_per_call: u32,
+    /// Verbs that one call may have begun in all.
+    pub verbs_per_call: u32,
+    /// How long a call that came in may last from its answer, milliseconds.
+    pub inbound_ms: u32,
     /// Bytes of a document.
     pub document_bytes: usize,
     /// Alerts per second and account; the rest are dropped, counted.
@@ -87,10 +95,14 @@ impl Default for Limits {
             account_calls: 10_000,
             account_calls_per_second: 500,
             callbacks: 200_000,
+            account_callbacks: 50_000,
             callbacks_per_host: 64,
             callback_attempts: 14,
             documents_per_call: 1_000,
             dial_targets: 10,
+            legs_per_call: 1_000,
+            verbs_per_call: 10_000,
+            inbound_ms: 14_400_000,
             document_bytes: 64 * 1024,
             alerts_per_second: 10,
         }

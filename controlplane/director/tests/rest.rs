@@ -9,8 +9,8 @@ use model::port::{
     OwnedCommand, UpdateCall,
 };
 use model::{
-    Account, AccountSid, Application, ApplicationSid, DomainSid, Events, Hook, NumberSid,
-    PhoneNumber, SipDomain, StatusHook, VoiceConfig,
+    Account, AccountSid, AccountStatus, Application, ApplicationSid, DomainSid, Events, Hook,
+    NumberSid, PhoneNumber, SipDomain, StatusHook, VoiceConfig,
 };
 use world::{ACCOUNT, World, param, status, xml};
 
@@ -307,4 +307,110 @@ fn accounts_get_the_next_number() {
     let Some(Ok(ApiDone::Entity(entity))) = world.reply(id) else { panic!("refused") };
     let Entity::Account(account) = entity.as_ref() else { panic!("no account") };
     assert_eq!(account.number, world::ACCOUNT_NUMBER + 1);
+}
+
+/// The account and a sub-account of it with a number, a domain and a key of its own.
+fn family(book: &mut model::Book) {
+    let sub = AccountSid(0xad);
+    book.accounts.push(Account { sid: sub, number: 8, parent: ACCOUNT, ..Account::default() });
+    let number = "+15550200".to_owned();
+    let sid = NumberSid(5);
+    book.numbers.push(PhoneNumber { sid, account: sub, number, ..PhoneNumber::default() });
+    let domain = book.domains[0].clone();
+    let (sid, domain_name) = (DomainSid(5), "sub.test".to_owned());
+    book.domains.push(SipDomain { sid, account: sub, domain_name, ..domain });
+    let sid = model::KeySid(5);
+    book.api_keys.push(model::ApiKey { sid, account: sub, ..model::ApiKey::default() });
+}
+
+fn sub_account(world: &World, status: AccountStatus) -> Account {
+    let mut account =
+        world.director.directory().account(AccountSid(0xad)).expect("an account").clone();
+    account.status = status;
+    account
+}
+
+fn put(account: Account) -> ApiRequest {
+    ApiRequest::Put { entity: Box::new(Entity::Account(account)), create: false }
+}
+
+fn pausing() -> World {
+    World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => xml("<Response><Pause length=\"5\"/><Dial>\
+             <Sip>sip:ok@127.0.0.1</Sip></Dial></Response>"),
+        _ => status(200),
+    })
+    .with_book(family)
+}
+
+#[test]
+fn a_suspended_account_dials_nobody_and_its_standing_call_goes_on() {
+    let mut world = pausing();
+    let call = world.call_in("sip:bob@sub.test");
+    world.run(1_000);
+    world.api(put(sub_account(&world, AccountStatus::Suspended)));
+    world.run(2_000);
+    assert_eq!(world.status_of(call), "in-progress");
+    world.run(10_000);
+    assert!(world.children_of(call).is_empty());
+    let reasons: Vec<_> = world.store.alerts.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(reasons, ["account-not-active"]);
+    world.assert_clean();
+    // So is one whose parent is suspended.
+    let mut world = pausing().with_book(|book| book.accounts[0].status = AccountStatus::Suspended);
+    world.call_in("sip:bob@sub.test");
+    world.run(1_000);
+    assert!(world.asked("/voice").is_empty());
+}
+
+#[test]
+fn a_hard_suspension_ends_the_calls_of_the_account_and_of_nobody_else() {
+    let mut world = pausing();
+    let (hit, spared) = (world.call_in("sip:bob@sub.test"), world.call_in("sip:bob@demo.test"));
+    world.run(1_000);
+    let shut = ApiRequest::Shut(Box::new(sub_account(&world, AccountStatus::Suspended)));
+    // A stranger asks for it.
+    let (id, account) = (ApiId(3), AccountSid(0xbad));
+    let request = model::port::ApiCall { id, account, what: shut.clone() };
+    world.director.handle_api(world.now, request);
+    world.run(500);
+    assert_eq!(refused(&world, id).status, 404);
+    assert_eq!(world.status_of(hit), "in-progress");
+    let id = world.api(shut);
+    world.run(100);
+    assert!(matches!(world.reply(id), Some(Ok(ApiDone::Entity(_)))));
+    assert_eq!((world.status_of(hit), world.status_of(spared)), ("completed", "in-progress"));
+    let active = ApiRequest::Shut(Box::new(sub_account(&world, AccountStatus::Active)));
+    let id = world.api(active);
+    assert_eq!(refused(&world, id).code, 20_001);
+}
+
+#[test]
+fn a_closed_account_frees_what_it_held_for_good() {
+    let mut world = pausing();
+    let call = world.call_in("sip:bob@sub.test");
+    world.run(1_000);
+    // The parent goes, and its sub-account with it.
+    let mut parent = world.director.directory().account(ACCOUNT).expect("an account").clone();
+    parent.status = AccountStatus::Closed;
+    let id = world.api(put(parent.clone()));
+    world.run(100);
+    assert!(matches!(world.reply(id), Some(Ok(ApiDone::Entity(_)))));
+    assert_eq!(world.status_of(call), "completed");
+    let directory = world.director.directory();
+    assert_eq!(directory.account(AccountSid(0xad)).expect("kept").status, AccountStatus::Closed);
+    assert!(directory.number("+15550200").is_none() && directory.number("+15550100").is_none());
+    assert!(directory.domain("sub.test").is_none() && directory.domain("demo.test").is_none());
+    assert_eq!(directory.all::<model::ApiKey>().count(), 0);
+    let deleted = world.store.deleted.len();
+    assert_eq!(deleted, 5, "two numbers, two domains, a key");
+    parent.status = AccountStatus::Active;
+    let id = world.api(put(parent));
+    assert_eq!(refused(&world, id).code, 20_001);
+    let sid = NumberSid(9);
+    let number = "+15550300".to_owned();
+    let number = PhoneNumber { sid, account: ACCOUNT, number, ..PhoneNumber::default() };
+    let entity = Box::new(Entity::PhoneNumber(number));
+    let id = world.api(ApiRequest::Put { entity, create: true });
+    assert_eq!(refused(&world, id).code, 20_001);
 }

@@ -211,7 +211,7 @@ fn a_call_whose_leg_is_lost_is_ended() {
     world.crash();
     world.run(100_000);
     assert!(world.store.calls[&call].status.is_final());
-    assert_eq!(world.director.stats().calls_live, 0);
+    assert_eq!(world.calls_known(), 0);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn many_calls_in_one_mutation_are_written_in_pieces() {
     world.legs.clear();
     world.crash();
     world.run(100_000);
-    assert_eq!(world.director.stats().calls_live, 0);
+    assert_eq!(world.calls_known(), 0);
     assert!(world.store.calls.values().all(|row| row.status.is_final()));
     assert!(world.store.largest < 512 * 1024, "{} bytes", world.store.largest);
     assert!(world.store.scripts.values().all(|log| log.state.is_none()));
@@ -317,7 +317,7 @@ fn an_originate_that_dies_with_its_shard_is_given_up() {
     let _ = created(&mut world);
     world.deaf = true;
     world.run(120_000);
-    assert_eq!(world.director.stats().calls_live, 0);
+    assert_eq!(world.calls_known(), 0);
     assert!(world.store.calls.values().all(|row| row.status.name() == "failed"));
 }
 

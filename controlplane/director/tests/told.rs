@@ -104,7 +104,7 @@ fn ends_that_nobody_wanted_are_told_once_and_in_words() {
         (Party::Switch, Cause::NoAck, Some("no ACK")),
         (Party::Switch, Cause::Unreachable, Some("did not answer at all")),
         (Party::Remote, Cause::Normal, None),
-        (Party::Switch, Cause::TimeLimit, None),
+        (Party::Switch, Cause::TimeLimit, Some("as long as a call may")),
         // The other leg of the join had the trouble, and says so.
         (Party::Peer, Cause::MediaTimeout, None),
     ] {

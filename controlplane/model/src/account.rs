@@ -20,7 +20,7 @@ pub struct Secret(pub String);
 pub enum AccountStatus {
     #[default]
     Active,
-    /// No new calls; standing calls go on.
+    /// No new calls, nothing dialled; standing calls go on, unless they are ended with it.
     Suspended,
     /// For good.
     Closed,

@@ -9,9 +9,9 @@ use wire::Service;
 use crate::port::{Entity, EntityKey, Record};
 use crate::query::{EntityQuery, Listed as _};
 use crate::{
-    Account, AccountSid, Application, ApplicationSid, Book, Currency, DomainSid, EntityKind,
-    NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain,
-    VoiceConfig,
+    Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, Currency, DomainSid,
+    EntityKind, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource, Secret,
+    SipDomain, VoiceConfig,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -120,6 +120,14 @@ impl Directory {
     #[must_use]
     pub fn account(&self, sid: AccountSid) -> Option<&Account> {
         self.get(sid)
+    }
+
+    /// It may have calls: it is active, and so is whoever it belongs to.
+    #[must_use]
+    pub fn is_active(&self, sid: AccountSid) -> bool {
+        let is_active = |account: &&Account| account.status == AccountStatus::Active;
+        let account = self.account(sid).filter(is_active);
+        account.is_some_and(|account| self.account(account.parent).is_none_or(|it| is_active(&it)))
     }
 
     #[must_use]

@@ -191,7 +191,8 @@ fn records(directed: &Directed, faults: &mut Vec<String>) {
         }
     }
     if let Some(director) = directed.director() {
-        let live = director.stats().calls_live;
+        let stats = director.stats();
+        let live = stats.calls_live + stats.calls_ending;
         if live > 0 {
             faults.push(format!("{live} calls live on in the director"));
         }

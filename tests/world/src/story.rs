@@ -340,7 +340,10 @@ impl Story {
 
     fn all_quiet(&mut self) -> bool {
         let directed = self.directed();
-        let live = directed.director().map_or(1, |director| director.stats().calls_live);
+        let live = directed.director().map_or(1, |director| {
+            let stats = director.stats();
+            stats.calls_live + stats.calls_ending
+        });
         let strangers = self.world.strangers.as_ref().is_none_or(Strangers::is_done);
         live == 0 && strangers && self.world.plane.leftovers().is_empty()
     }

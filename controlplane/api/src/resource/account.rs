@@ -1,10 +1,10 @@
 //! Accounts: the login's own and its sub-accounts.
 
-use model::port::{Entity, EntityKey};
+use model::port::{ApiDone, ApiRequest, Entity, EntityKey};
 use model::{Account, AccountSid, AccountStatus, Secret};
 use serde_json::{Value, json};
 
-use super::{date, friendly_name, put, random_secret, random_sid, read, subresources};
+use super::{date, friendly_name, put, random_secret, random_sid, read, submit, subresources};
 use crate::context::{Context, Outcome, Reply};
 use crate::problem::Problem;
 
@@ -77,8 +77,33 @@ async fn update(context: &Context<'_>) -> Outcome {
         account.status = status_of(context, &account, status)?;
     }
     account.date_updated = context.backend().now();
-    let stored = put(context, account, false).await?;
+    let stored = if ends_calls(context, &account)? {
+        shut(context, account).await?
+    } else {
+        put(context, account, false).await?
+    };
     Ok(Reply::Shown(show(context, &stored)))
+}
+
+/// `Hard`: the calls of an account that is suspended end too; without, they go on.
+fn ends_calls(context: &Context<'_>, account: &Account) -> Result<bool, Problem> {
+    match context.form.filled("Hard") {
+        None | Some("false") => Ok(false),
+        Some("true") if account.status != AccountStatus::Active => Ok(true),
+        Some("true") => Err(Problem::bad_parameter("Hard", "with Status=suspended or closed")),
+        Some(_) => Err(Problem::bad_parameter("Hard", "true or false")),
+    }
+}
+
+async fn shut(context: &Context<'_>, account: Account) -> Result<Account, Problem> {
+    let request = ApiRequest::Shut(Box::new(account));
+    match submit(context, context.account.sid, request).await? {
+        ApiDone::Entity(entity) => match *entity {
+            Entity::Account(account) => Ok(account),
+            _ => Err(Problem::internal()),
+        },
+        ApiDone::Call(_) | ApiDone::Deleted => Err(Problem::internal()),
+    }
 }
 
 fn status_of(

@@ -129,6 +129,7 @@ impl State {
             ApiRequest::CreateCall(create) => self.create(account, *create),
             ApiRequest::UpdateCall { call, update } => self.update(call, &update),
             ApiRequest::Put { entity, create } => self.put(*entity, create),
+            ApiRequest::Shut(account) => self.put(Entity::Account(*account), false),
             ApiRequest::Delete(key) => {
                 self.entities.retain(|entity| entity.key() != key);
                 Ok(ApiDone::Deleted)

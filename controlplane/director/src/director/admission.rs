@@ -11,6 +11,8 @@ use crate::settings::Limits;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Admission {
     loads: BTreeMap<AccountSid, Load>,
+    /// Of all accounts together.
+    legs: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,19 +51,28 @@ impl Admission {
             return Err("account-calls-per-second");
         }
         load.legs += 1;
+        self.legs += 1;
         Ok(())
     }
 
     /// A leg that nobody asks for any more: it is there.
     pub(super) fn count(&mut self, account: AccountSid) {
         self.loads.entry(account).or_default().legs += 1;
+        self.legs += 1;
     }
 
     /// A leg is over.
     pub(super) fn release(&mut self, account: AccountSid) {
         if let Some(load) = self.loads.get_mut(&account) {
             load.legs = load.legs.saturating_sub(1);
+            self.legs = self.legs.saturating_sub(1);
         }
+    }
+
+    /// Legs that stand or are being made. A call that is over and only waits for its callbacks is
+    /// none of them.
+    pub(super) fn legs(&self) -> usize {
+        self.legs
     }
 
     /// Whether the account may be told one more thing now.

@@ -7,7 +7,7 @@ use model::port::{
     ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
     UpdateCall,
 };
-use model::{AccountSid, AccountStatus, Hook, StatusHook, party};
+use model::{AccountSid, Hook, StatusHook, party};
 use wire::event::Cause;
 
 use super::originate::NewLeg;
@@ -42,7 +42,8 @@ impl Director {
                     self.reply(id, Err(error));
                 }
             }
-            ApiRequest::Put { entity, create } => self.api_put(id, account, *entity, create),
+            ApiRequest::Put { entity, create } => self.api_put(now, id, account, *entity, create),
+            ApiRequest::Shut(closing) => self.api_shut(now, id, account, *closing),
             ApiRequest::Delete(key) => self.api_delete(id, account, key),
         }
         self.settle(now);
@@ -55,11 +56,11 @@ impl Director {
         account: AccountSid,
         create: CreateCall,
     ) -> Result<(), ApiError> {
-        let status = self.directory.account(account).map(|account| account.status);
-        match status {
-            Some(AccountStatus::Active) => {}
-            Some(_) => return Err(error(403, 20_005, "the account is not active")),
-            None => return Err(error(404, 20_404, "the requested resource was not found")),
+        if self.directory.account(account).is_none() {
+            return Err(error(404, 20_404, "the requested resource was not found"));
+        }
+        if !self.directory.is_active(account) {
+            return Err(error(403, 20_005, "the account is not active"));
         }
         let (target, to) = if party::Target::parse(&create.to).is_some() {
             (Target::Sip(create.to.clone()), create.to)

@@ -21,6 +21,7 @@ use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
 use crate::live::Callback;
+use crate::settings::Limits;
 use crate::web;
 
 pub(super) type EndpointKey = (AccountSid, String);
@@ -29,8 +30,9 @@ pub(super) type EndpointKey = (AccountSid, String);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Callbacks {
     endpoints: BTreeMap<EndpointKey, Endpoint>,
-    /// In all calls together.
+    /// In all calls together, and of each account that has any.
     waiting: usize,
+    of_account: BTreeMap<AccountSid, usize>,
 }
 
 /// One host of one account.
@@ -56,6 +58,37 @@ const PER_CALL_MAX: usize = 64;
 impl Callbacks {
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// One more waits, if there is room for it; else why there is none.
+    fn admit(&mut self, account: AccountSid, limits: &Limits) -> Result<(), &'static str> {
+        let own = self.of_account.get(&account).copied().unwrap_or(0);
+        if own >= limits.account_callbacks {
+            return Err("too many callbacks of the account are waiting");
+        }
+        if self.waiting >= limits.callbacks {
+            return Err("too many callbacks are waiting");
+        }
+        self.count(account, 1);
+        Ok(())
+    }
+
+    fn count(&mut self, account: AccountSid, callbacks: usize) {
+        if callbacks > 0 {
+            self.waiting += callbacks;
+            *self.of_account.entry(account).or_default() += callbacks;
+        }
+    }
+
+    /// One waits no more.
+    fn release(&mut self, account: AccountSid) {
+        self.waiting = self.waiting.saturating_sub(1);
+        if let Some(own) = self.of_account.get_mut(&account) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.of_account.remove(&account);
+            }
+        }
     }
 
     /// A place at the endpoint for the call's request; without one the call stands in its line.
@@ -185,7 +218,6 @@ impl Director {
 
     fn enqueue(&mut self, now: Now, call: CallId, hook: &Hook, params: Vec<(String, String)>) {
         let token = self.rng.token();
-        let full = self.callbacks.waiting >= self.settings.limits.callbacks;
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
@@ -197,13 +229,17 @@ impl Director {
             attempts: 0,
             due: now.wall,
         };
-        if full || live.callbacks.len() >= PER_CALL_MAX {
-            let account = live.row.account;
-            self.dead_letter(now, account, call, callback, "too many callbacks are waiting");
+        let account = live.row.account;
+        let admitted = if live.callbacks.len() >= PER_CALL_MAX {
+            Err("too many callbacks of the call are waiting")
+        } else {
+            self.callbacks.admit(account, &self.settings.limits)
+        };
+        if let Err(why) = admitted {
+            self.dead_letter(now, account, call, callback, why);
             return;
         }
         live.callbacks.push_back(callback);
-        self.callbacks.waiting += 1;
         self.calls.touch(call);
         self.try_callback(now, call);
     }
@@ -305,7 +341,7 @@ impl Director {
         };
         let account = live.row.account;
         let over = live.is_over();
-        self.callbacks.waiting = self.callbacks.waiting.saturating_sub(1);
+        self.callbacks.release(account);
         match error {
             None => self.stats.callbacks_delivered += 1,
             Some(error) => self.dead_letter(now, account, call, callback, error),
@@ -369,6 +405,10 @@ impl Director {
 
     /// A call's queue has gone with it.
     pub(super) fn recount_callbacks(&mut self) {
-        self.callbacks.waiting = self.calls.all().map(|live| live.callbacks.len()).sum();
+        self.callbacks.waiting = 0;
+        self.callbacks.of_account.clear();
+        for live in self.calls.all() {
+            self.callbacks.count(live.row.account, live.callbacks.len());
+        }
     }
 }

@@ -85,6 +85,11 @@ impl Director {
         let Some(trouble) = status::trouble(summary) else {
             return;
         };
+        // Whoever gave a call its limit by the API knows of it.
+        let limited = |live: &Live| live.limit_ms > 0;
+        if summary.cause == Cause::TimeLimit && self.calls.get(&summary.call).is_some_and(limited) {
+            return;
+        }
         let parent = match self.calls.get(&summary.call) {
             Some(live) => live.row.parent,
             None => Some(summary.parent).filter(|parent| *parent != CallId::NONE),

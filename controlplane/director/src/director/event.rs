@@ -1,6 +1,7 @@
 //! What shards tell. Every event may come again after a restart; each is taken once.
 
 use base::{CallId, LegId, Now, ShardId, Wall};
+use model::port::OwnedCommand;
 use model::{CallEvent, CallStatus};
 use wire::Event;
 
@@ -90,10 +91,25 @@ impl Director {
             Some(parent) => self.inbox.push_back((parent, Input::ChildAnswered { call })),
             None if leaving => {}
             None => {
+                self.limit_inbound(call);
                 self.start_script(now, call);
                 self.inbox.push_back((call, Input::Answered));
             }
         }
+    }
+
+    /// A caller who was answered by whoever was dialled for him, and not by a command of ours, may
+    /// last no longer than others.
+    fn limit_inbound(&mut self, call: CallId) {
+        let inbound_ms = self.settings.limits.inbound_ms;
+        let Some(mut live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if live.outgoing.is_some() || std::mem::replace(&mut live.volatile.limited, true) {
+            return;
+        }
+        let (shard, remaining_ms) = (live.shard, live.longest_ms(inbound_ms));
+        self.command(shard, OwnedCommand::Limit { call, remaining_ms });
     }
 
     /// The join tells of the called side's answer too, should its own event have been lost.

@@ -7,8 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use base::{CallId, Now, ShardId, Wall};
 use model::port::OwnedCommand;
 use model::{
-    AccountSid, AccountStatus, AlertSid, CallDirection, CallRow, CallStatus, NumberSid,
-    VoiceConfig, party,
+    AccountSid, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig, party,
 };
 use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
@@ -170,10 +169,6 @@ impl Director {
     }
 
     fn admit(&mut self, now: Now, place: &Place) -> Result<(), Refusal> {
-        let active = self
-            .directory
-            .account(place.account)
-            .is_some_and(|account| account.status == AccountStatus::Active);
         if !place.welcome {
             return Err(Refusal::new(
                 403,
@@ -183,7 +178,7 @@ impl Director {
                 WELCOME_ERROR,
             ));
         }
-        if !active {
+        if !self.directory.is_active(place.account) {
             let reason = "account-not-active";
             return Err(Refusal::new(403, Cause::Forbidden, "Forbidden", reason, 10_001));
         }
@@ -202,7 +197,10 @@ impl Director {
         if self.durability.is_sick() {
             return Err("store-not-writing");
         }
-        if self.calls.len() >= self.settings.limits.calls {
+        if !self.directory.is_active(account) {
+            return Err("account-not-active");
+        }
+        if self.admission.legs() >= self.settings.limits.calls {
             return Err("node-calls");
         }
         let own = self.directory.account(account).map(|it| it.limits).unwrap_or_default();

@@ -80,8 +80,10 @@ pub struct Stats {
     pub callbacks_retried: u64,
     pub callbacks_dead: u64,
     pub alerts_dropped: u64,
-    /// Gauge.
+    /// Gauge: calls whose leg stands or is being made.
     pub calls_live: usize,
+    /// Gauge: calls that are over and wait for their callbacks or for the legs they dialled.
+    pub calls_ending: usize,
     /// Gauge.
     pub callbacks_waiting: usize,
 }
@@ -169,10 +171,17 @@ impl Director {
         self.timers.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at)
     }
 
+    /// What is configured, as it decides by.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            calls_live: self.calls.len(),
+            calls_live: self.admission.legs(),
+            calls_ending: self.calls.len().saturating_sub(self.admission.legs()),
             callbacks_waiting: self.callbacks.waiting(),
             ..self.stats
         }

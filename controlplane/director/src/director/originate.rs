@@ -17,8 +17,7 @@ use wire::event::Cause;
 use super::calls::CallMut;
 use super::{Director, Timer};
 use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
-use crate::script::Problem;
-use crate::script::{ChildSpec, Target};
+use crate::script::{ChildSpec, Input, Problem, Target};
 
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
@@ -68,15 +67,15 @@ impl Director {
         let account = caller.row.account;
         let (peer, shard) = (caller.leg, caller.shard);
         let caller_name = caller.row.caller_name.clone().unwrap_or_default();
+        // Whether it can be dialled or not, a target costs its account the same. What the account
+        // has no room for is not made, and leaves no row.
+        if let Err(reason) = self.reserve(now, account) {
+            let message = format!("a leg to {} was refused: {reason}", name(&spec.target));
+            self.problem(now, parent, Problem { code: 10_004, reason, message }, false);
+            self.inbox.push_back((parent, Input::ChildRefused { call: spec.call }));
+            return;
+        }
         let way = self.way(account, &spec.target);
-        let admitted = match way {
-            Ok(way) => self.reserve(now, account).map(|()| way).map_err(|reason| Undialable {
-                code: 10_004,
-                reason,
-                message: format!("a leg to {} was refused: {reason}", name(&spec.target)),
-            }),
-            Err(error) => Err(error),
-        };
         let leg = NewLeg {
             call: spec.call,
             account,
@@ -92,7 +91,7 @@ impl Director {
             bridge: true,
             status: spec.status,
         };
-        match admitted {
+        match way {
             Ok(way) => self.make_leg(now, leg, way),
             Err(error) => {
                 let Undialable { code, reason, message } = error;
@@ -112,15 +111,12 @@ impl Director {
         self.look_up(now, call);
     }
 
-    /// A call that never was, for the record.
+    /// A call that never was, for the record; its place is taken as any other's is.
     fn failed_leg(&mut self, now: Now, leg: NewLeg, reason: &str) {
         let call = leg.call;
-        let account = leg.account;
         let mut live = self.new_live(now, leg, None);
         live.reason = Some(reason.to_owned());
         self.calls.insert(live);
-        // It holds no place, but its end gives one back.
-        self.admission.count(account);
         self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
     }
 
@@ -327,8 +323,7 @@ impl Director {
             self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
             return;
         }
-        outgoing.sent = true;
-        let command = OwnedCommand::Originate(Box::new(OwnedOriginate {
+        let command = OwnedOriginate {
             call,
             account: live.number,
             parent: live.row.parent.unwrap_or(CallId::NONE),
@@ -343,12 +338,48 @@ impl Director {
             limit_ms: live.limit_ms,
             pass_progress: outgoing.pass_progress,
             bridge: outgoing.bridge,
-        }));
+        };
+        if !fits(&command) {
+            return self.never_sent(now, call, "command-too-long");
+        }
         let shard = live.shard;
+        if let Some(outgoing) = live.outgoing.as_mut() {
+            outgoing.sent = true;
+        }
         self.calls.touch(call);
-        self.command(shard, command);
+        self.command(shard, OwnedCommand::Originate(Box::new(command)));
         // A shard may die with the command in its hand; then nobody ever tells an end.
         self.watch_orphan(now, call);
+    }
+
+    /// The command that should have made the leg did not leave: it is over, and its owner is told
+    /// why.
+    fn never_sent(&mut self, now: Now, call: CallId, reason: &'static str) {
+        let Some(mut live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
+            return;
+        };
+        live.reason = Some(reason.to_owned());
+        let parent = live.row.parent.unwrap_or(call);
+        let message = format!("the leg to {:.100} could not be asked for: {reason}", live.row.to);
+        self.problem(now, parent, Problem { code: 13_224, reason, message }, false);
+        self.over_without_leg(now, call, CallStatus::Failed, Cause::Internal, 0);
+    }
+
+    /// A command for the call was given up before its shard had it. A leg that was yet to be made
+    /// is over at once; one that stands is looked for.
+    pub fn handle_unsent(&mut self, now: Now, call: CallId) {
+        let asked = |live: &Live| live.outgoing.as_ref().is_some_and(|it| it.sent);
+        match self.calls.get(&call).filter(|live| !live.is_over()) {
+            Some(live) if live.leg == LegId::NONE && asked(live) => {
+                // Should an earlier one have arrived, nobody would ever end what it made.
+                let (shard, cause) = (live.shard, Cause::Internal);
+                self.command(shard, OwnedCommand::Hangup { call, cause });
+                self.never_sent(now, call, "command-not-sent");
+            }
+            Some(_) => self.watch_orphan(now, call),
+            None => {}
+        }
+        self.settle(now);
     }
 
     /// The next shard in turn, for a call of its own.
@@ -357,6 +388,13 @@ impl Director {
         self.next_shard = shard.wrapping_add(1);
         shard
     }
+}
+
+/// The command has room in a record of the ring: its text, and the rest at its longest.
+fn fits(order: &OwnedOriginate) -> bool {
+    const REST: usize = 512;
+    let texts = [&order.uri, &order.from, &order.from_name, &order.headers];
+    texts.iter().map(|text| text.len()).sum::<usize>() + REST <= wire::MESSAGE_BYTES_MAX
 }
 
 /// A target as it is shown.

@@ -95,7 +95,14 @@ fn tells(cause: Cause) -> bool {
 
 /// What the tenant reads of an end that nobody wanted; None for ends that explain themselves.
 pub(super) fn trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
-    let (code, warning, words) = told_of(summary.cause)?;
+    let (code, warning, words) = match summary.cause {
+        // What was dialled has the limit that its document gave it; a call that came in, the
+        // deployment's.
+        Cause::TimeLimit if summary.direction == Direction::Inbound => {
+            (32_011, true, "it lasted as long as a call may")
+        }
+        cause => told_of(cause)?,
+    };
     // Who was asked for an end knows of it; of two legs that end together, the one with the trouble
     // speaks. A dialled leg that its caller's side could not live with is such a one.
     let own = match summary.by {

@@ -40,6 +40,8 @@ impl Director {
                         at: 0,
                         wait: Wait::Ready,
                         documents: before.documents + 1,
+                        legs: before.legs,
+                        verbs: before.verbs,
                         dialled: before.dialled,
                         program,
                     });
@@ -61,22 +63,27 @@ impl Director {
     }
 
     fn step(&mut self, now: Now, call: CallId, input: Input) {
-        let targets_max = self.settings.limits.dial_targets;
+        let limits = self.settings.limits;
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
+        let legs = live.script.as_ref().map_or(0, |script| script.legs);
         let view = View {
             now: now.wall,
             answered: live.is_answered(),
             inbound: live.outgoing.is_none(),
             gone: live.is_over(),
             from: live.row.from.clone(),
-            targets_max,
+            targets_max: limits.dial_targets,
+            legs_left: limits.legs_per_call.saturating_sub(legs) as usize,
+            verbs_max: limits.verbs_per_call,
         };
         let Some(script) = live.script.as_mut() else {
             return;
         };
         let effects = script::drive(script, input, &view, &mut self.rng);
+        let made = effects.iter().filter(|effect| matches!(effect, Effect::Spawn(_))).count();
+        script.legs = script.legs.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));
         live.touch();
         for effect in effects {
             self.apply(now, call, effect);
@@ -90,7 +97,8 @@ impl Director {
         let shard = live.shard;
         match effect {
             Effect::Answer => {
-                let limit_ms = live.limit_ms;
+                let limit_ms = live.longest_ms(self.settings.limits.inbound_ms);
+                live.volatile.limited = true;
                 self.command(shard, OwnedCommand::Answer { call, limit_ms });
             }
             Effect::Ringback(on) if !live.is_over() => {
@@ -115,6 +123,11 @@ impl Director {
                 self.at(at, Timer::Script(call));
             }
             Effect::Problem(problem) => self.problem(now, call, problem, false),
+            Effect::GiveUp(problem) => {
+                let reason = problem.reason;
+                self.problem(now, call, problem, false);
+                self.give_up(now, call, reason);
+            }
         }
     }
 

@@ -49,6 +49,12 @@ pub(crate) struct Script {
     pub(crate) wait: Wait,
     /// Documents taken so far.
     pub(crate) documents: u32,
+    /// Targets dialled so far, reached or not; and verbs begun so far. A few are not worth a word
+    /// in the log: a successor that counts from 0 again allows as many once more.
+    #[serde(default, skip_serializing_if = "are_few")]
+    pub(crate) legs: u32,
+    #[serde(default, skip_serializing_if = "are_few")]
+    pub(crate) verbs: u32,
     /// What the last legs made for it came to, for a call that ends without ever having been
     /// answered.
     pub(crate) dialled: Option<Outcome>,
@@ -93,6 +99,10 @@ pub(crate) struct View {
     pub(crate) from: String,
     /// Legs that one verb may make.
     pub(crate) targets_max: usize,
+    /// Legs that the call may still make.
+    pub(crate) legs_left: usize,
+    /// Verbs that the call may begin in all.
+    pub(crate) verbs_max: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +114,10 @@ pub(crate) enum Input {
     Gone,
     Timer,
     ChildAnswered {
+        call: CallId,
+    },
+    /// The account has no room for the leg: it was not made, and there is no row of it.
+    ChildRefused {
         call: CallId,
     },
     ChildEnded {
@@ -146,6 +160,8 @@ pub(crate) enum Effect {
     /// Wake at this moment.
     Wake(Wall),
     Problem(Problem),
+    /// The call has used up what it may have: it ends, and its owner is told why.
+    GiveUp(Problem),
 }
 
 impl Serialize for Wait {
@@ -179,11 +195,10 @@ pub(crate) fn parse(document: &str, bytes_max: usize) -> Result<Program, Documen
 /// Gives `input` to the script and lets it run until it waits again.
 pub(crate) fn drive(script: &mut Script, input: Input, view: &View, rng: &mut Rng) -> Vec<Effect> {
     let mut effects = Vec::new();
-    let Script { program, at, wait, .. } = script;
-    let mut step = match (wait, input) {
-        (Wait::Ready, Input::Begin) => begin(program, *at, &script.base, view, rng, &mut effects),
+    let mut step = match (&mut script.wait, input) {
+        (Wait::Ready, Input::Begin) => begin(script, view, rng, &mut effects),
         (Wait::Verb(state), input) => {
-            let verb = program.verbs.get(*at);
+            let verb = script.program.verbs.get(script.at);
             let step = state.on(verb, &script.base, &input, view, &mut effects);
             script.dialled = state.outcome().or(script.dialled);
             step
@@ -211,7 +226,7 @@ pub(crate) fn drive(script: &mut Script, input: Input, view: &View, rng: &mut Rn
             Step::Next if view.gone => Step::End,
             Step::Next => {
                 script.at += 1;
-                begin(&script.program, script.at, &script.base, view, rng, &mut effects)
+                begin(script, view, rng, &mut effects)
             }
             Step::End => {
                 script.wait = Wait::Over;
@@ -221,17 +236,21 @@ pub(crate) fn drive(script: &mut Script, input: Input, view: &View, rng: &mut Rn
     }
 }
 
+fn are_few(count: &u32) -> bool {
+    *count < 64
+}
+
 /// Begins the verb at `at`; the end of the document ends the call.
-fn begin(
-    program: &Program,
-    at: usize,
-    base: &str,
-    view: &View,
-    rng: &mut Rng,
-    effects: &mut Vec<Effect>,
-) -> Step {
-    match program.verbs.get(at) {
-        Some(verb) => verb.begin(base, view, rng, effects),
+fn begin(script: &mut Script, view: &View, rng: &mut Rng, effects: &mut Vec<Effect>) -> Step {
+    script.verbs = script.verbs.saturating_add(1);
+    match script.program.verbs.get(script.at) {
+        Some(_) if script.verbs > view.verbs_max => {
+            let message = format!("the call has run {} verbs; it may run no more", view.verbs_max);
+            let reason = "verbs-per-call";
+            effects.push(Effect::GiveUp(Problem { code: 12_400, reason, message }));
+            Step::End
+        }
+        Some(verb) => verb.begin(&script.base, view, rng, effects),
         None => {
             effects.push(Effect::Hangup(Cause::Normal));
             Step::End

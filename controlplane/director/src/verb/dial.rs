@@ -55,6 +55,9 @@ pub(super) struct DialState {
 struct Child {
     call: CallId,
     ended: Option<Outcome>,
+    /// It was not made at all: nobody finds it by its number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    refused: bool,
 }
 
 impl Dial {
@@ -94,6 +97,12 @@ impl Dial {
         if self.targets.is_empty() {
             return self.finish(&mut state, base, 0, effects);
         }
+        if self.targets.len().min(view.targets_max) > view.legs_left {
+            let message = "the call has dialled as many targets as it may in all".to_owned();
+            let reason = "legs-per-call";
+            effects.push(Effect::GiveUp(Problem { code: 12_400, reason, message }));
+            return Step::End;
+        }
         if ringback {
             if !view.answered {
                 effects.push(Effect::Answer);
@@ -114,7 +123,7 @@ impl Dial {
         }
         for noun in self.targets.iter().take(view.targets_max) {
             let call = CallId(rng.wide());
-            state.children.push(Child { call, ended: None });
+            state.children.push(Child { call, ended: None, refused: false });
             effects.push(Effect::Spawn(ChildSpec {
                 call,
                 target: noun.target.clone(),
@@ -141,14 +150,15 @@ impl Dial {
                 Step::Stay
             }
             Input::ChildEnded { call, status, code, cause, seconds } => {
-                let Some(child) = state.children.iter_mut().find(|child| child.call == call) else {
-                    return Step::Stay;
-                };
-                child.ended.get_or_insert(Outcome { status, code, cause });
-                if state.winner == Some(call) || state.is_over() {
-                    return self.finish(state, base, seconds, effects);
+                self.ended(state, base, call, Outcome { status, code, cause }, seconds, effects)
+            }
+            Input::ChildRefused { call } => {
+                if let Some(child) = state.children.iter_mut().find(|child| child.call == call) {
+                    child.refused = true;
                 }
-                Step::Stay
+                let (status, cause) = (CallStatus::Failed, Some(Cause::Overload));
+                let outcome = Outcome { status, code: 503, cause };
+                self.ended(state, base, call, outcome, 0, effects)
             }
             // The shard ends what was dialled for a leg that is gone; what it never saw, we drop.
             Input::Gone => {
@@ -157,6 +167,25 @@ impl Dial {
             }
             Input::Begin | Input::Answered | Input::Timer => Step::Stay,
         }
+    }
+
+    fn ended(
+        &self,
+        state: &mut DialState,
+        base: &str,
+        call: CallId,
+        outcome: Outcome,
+        seconds: u32,
+        effects: &mut Vec<Effect>,
+    ) -> Step {
+        let Some(child) = state.children.iter_mut().find(|child| child.call == call) else {
+            return Step::Stay;
+        };
+        child.ended.get_or_insert(outcome);
+        if state.winner == Some(call) || state.is_over() {
+            return self.finish(state, base, seconds, effects);
+        }
+        Step::Stay
     }
 
     fn finish(
@@ -182,7 +211,8 @@ impl Dial {
             return Step::Next;
         };
         let mut params = vec![("DialCallStatus".to_owned(), status.name().to_owned())];
-        if let Some(call) = state.winner.or_else(|| state.children.last().map(|it| it.call)) {
+        let made = || state.children.iter().rfind(|child| !child.refused).map(|child| child.call);
+        if let Some(call) = state.winner.or_else(made) {
             params.push(("DialCallSid".to_owned(), call.to_string()));
         }
         if bridged {

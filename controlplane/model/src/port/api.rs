@@ -4,7 +4,7 @@
 use base::CallId;
 
 use super::{Entity, EntityKey};
-use crate::{AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
+use crate::{Account, AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
 
 /// Made by the API; echoed in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +29,9 @@ pub enum ApiRequest {
     /// fit for secrets); account number 0 is replaced by the next free one. `create`: the sid must
     /// be new. Answered with [`ApiDone::Entity`].
     Put { entity: Box<Entity>, create: bool },
+    /// An account that is active no more, in place of the one of its sid; its standing calls end
+    /// at once. Answered with [`ApiDone::Entity`].
+    Shut(Box<Account>),
     /// Answered with [`ApiDone::Deleted`].
     Delete(EntityKey),
 }
