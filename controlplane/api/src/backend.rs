@@ -3,7 +3,8 @@
 //! write is durable.
 //!
 //! Nothing here decides who may see what: the API authenticates, authorises the path's account and
-//! compares the account of every row it shows. Reads by sid therefore answer whoever's row it is.
+//! compares the account of every row it shows. Reads by sid therefore answer whoever's row it is;
+//! `account` is the one for which is asked: its own writes can be read, and its share is used.
 
 use core::fmt;
 use std::future::Future;
@@ -39,7 +40,7 @@ pub trait Backend: Send + Sync + 'static {
     fn entities(&self, query: EntityQuery) -> Answer<'_, Read<Vec<Entity>>>;
 
     /// One call, live or past, whoever's it is.
-    fn call(&self, sid: CallId) -> Answer<'_, Read<Option<CallRow>>>;
+    fn call(&self, account: AccountSid, sid: CallId) -> Answer<'_, Read<Option<CallRow>>>;
 
     /// A page of an account's calls, newest first (by date_created, then sid).
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>>;
@@ -51,17 +52,17 @@ pub trait Backend: Send + Sync + 'static {
     }
 
     /// The CDRs of a call: one once it has ended, none before.
-    fn cdrs(&self, call: CallId) -> Answer<'_, Read<Vec<Cdr>>>;
+    fn cdrs(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>>;
 
     /// The usage rows of a call, by micro-service and segment.
-    fn usage_of_call(&self, call: CallId) -> Answer<'_, Read<Vec<UsageRow>>>;
+    fn usage_of_call(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<UsageRow>>>;
 
     /// Usage and charges by UTC day and micro-service, for days that start in `from..to`, oldest
     /// first.
     fn usage(&self, account: AccountSid, from: Wall, to: Wall) -> Answer<'_, Read<Vec<UsageDay>>>;
 
     /// One alert, whoever's it is.
-    fn alert(&self, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>>;
+    fn alert(&self, account: AccountSid, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>>;
 
     /// A page of an account's alerts, newest first (by `at`, then sid).
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>>;

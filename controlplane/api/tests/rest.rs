@@ -548,3 +548,33 @@ async fn a_server_keeps_connections_and_stops_when_told() {
     server.await.expect("a stop");
     assert_eq!(stream.read(&mut [0; 1]).await.expect("an end"), 0);
 }
+
+/// The README's first request, as curl sends it: `-d` as it stands, `--data-urlencode` encoded.
+#[tokio::test]
+async fn the_readmes_first_request_works() {
+    let readme = include_str!("../../../README.md");
+    let command = readme.split("\ncurl ").nth(1).and_then(|rest| rest.split("```").next());
+    let words: Vec<_> = command.expect("a curl command").split_whitespace().collect();
+    let mut body = Vec::new();
+    for pair in words.windows(2) {
+        match pair {
+            ["-d", data] => body.push((*data).to_owned()),
+            ["--data-urlencode", data] => {
+                let (name, value) = data.split_once('=').expect("name=value");
+                let value: String =
+                    url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+                body.push(format!("{name}={value}"));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(body.len(), 2, "{words:?}");
+    let client = Client::new();
+    let pair = format!("{}:{}", client.credentials.0, client.credentials.1);
+    let request = Request::post(format!("/2010-04-01/Accounts/{MAIN}/IncomingPhoneNumbers.json"))
+        .header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)))
+        .body(Body::from(body.join("&")))
+        .expect("a request");
+    let got = send(&client.app, request).await;
+    assert_eq!((got.status, &got.body["phone_number"]), (201, &json!("+15551234567")));
+}

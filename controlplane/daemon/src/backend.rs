@@ -4,48 +4,29 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use api::backend::{Answer, Backend, Login, Read, Unavailable};
+use api::backend::{Answer, Backend, Login, Read};
 use base::{CallId, Wall};
 use model::port::{ApiCall, ApiError, ApiId, ApiRequest, ApiResult, Entity, EntityKey};
 use model::query::{AlertQuery, CallQuery, EntityQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, CallRow, Cdr, UsageRow};
-use store::{Store, StoreError};
+use store::Store;
 
 use crate::clock;
 use crate::directory::Directory;
 use crate::inbox::{Inbox, Input};
 use crate::metrics::Gauges;
 use crate::outside::Replies;
+use crate::reads::Reads;
 
 /// See the module.
 pub struct Local {
     pub store: Arc<dyn Store>,
+    pub reads: Reads,
     pub directory: Arc<Directory>,
     pub inbox: Arc<Inbox>,
     pub replies: Arc<Replies>,
     pub gauges: Arc<Gauges>,
     pub next: AtomicU64,
-}
-
-impl Local {
-    /// Asks the store on a thread that may block, after what was written before is readable.
-    fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Answer<'_, Read<T>> {
-        let store = Arc::clone(&self.store);
-        Box::pin(async move {
-            let asked = tokio::task::spawn_blocking(move || {
-                store.settle()?;
-                question(&*store)
-            });
-            let unavailable = |text: String| Unavailable(text);
-            match asked.await {
-                Ok(answer) => answer.map_err(|error| unavailable(error.to_string())),
-                Err(error) => Err(unavailable(error.to_string())),
-            }
-        })
-    }
 }
 
 impl Backend for Local {
@@ -80,32 +61,32 @@ impl Backend for Local {
         Box::pin(async move { Ok(self.directory.entities(&query)) })
     }
 
-    fn call(&self, sid: CallId) -> Answer<'_, Read<Option<CallRow>>> {
-        self.ask(move |store| store.call(sid))
+    fn call(&self, account: AccountSid, sid: CallId) -> Answer<'_, Read<Option<CallRow>>> {
+        Box::pin(self.reads.ask(account, move |store| store.call(sid)))
     }
 
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>> {
-        self.ask(move |store| store.calls(&query))
+        Box::pin(self.reads.ask(query.account, move |store| store.calls(&query)))
     }
 
-    fn cdrs(&self, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {
-        self.ask(move |store| store.cdrs(call))
+    fn cdrs(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {
+        Box::pin(self.reads.ask(account, move |store| store.cdrs(call)))
     }
 
-    fn usage_of_call(&self, call: CallId) -> Answer<'_, Read<Vec<UsageRow>>> {
-        self.ask(move |store| store.usage_of_call(call))
+    fn usage_of_call(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<UsageRow>>> {
+        Box::pin(self.reads.ask(account, move |store| store.usage_of_call(call)))
     }
 
     fn usage(&self, account: AccountSid, from: Wall, to: Wall) -> Answer<'_, Read<Vec<UsageDay>>> {
-        self.ask(move |store| store.usage(account, Span { from, to }))
+        Box::pin(self.reads.ask(account, move |store| store.usage(account, Span { from, to })))
     }
 
-    fn alert(&self, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>> {
-        self.ask(move |store| store.alert(sid))
+    fn alert(&self, account: AccountSid, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>> {
+        Box::pin(self.reads.ask(account, move |store| store.alert(sid)))
     }
 
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>> {
-        self.ask(move |store| store.alerts(&query))
+        Box::pin(self.reads.ask(query.account, move |store| store.alerts(&query)))
     }
 
     fn metrics(&self) -> Answer<'_, String> {

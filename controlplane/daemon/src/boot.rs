@@ -18,6 +18,7 @@ use model::address::webhook::Policy;
 use model::port::{Entity, Record, StoreWrite};
 use rustix::fs::{FlockOperation, Mode, flock};
 use store::journal::SEGMENT_BYTES;
+use store::sqlite::Deadline;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use tokio::sync::{oneshot, watch};
 
@@ -35,6 +36,7 @@ use crate::notify::{self, Notify};
 use crate::outside::{Replies, World};
 use crate::plan::{self, Places};
 use crate::publish::Publisher;
+use crate::reads::Reads;
 use crate::runtime::{Exit, Next, Runtime, Start};
 use crate::{sweep, tenant};
 
@@ -136,7 +138,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let next = AtomicU64::new(1);
     let inbox_of_api = Arc::clone(&inbox);
     let shown = Arc::clone(&gauges);
-    let backend = Local { store, directory, inbox: inbox_of_api, replies, gauges: shown, next };
+    let threads = config.controlplane.api.read_threads.into();
+    let reads = Reads::new(&store, threads).context("starting the threads that read")?;
+    let backend =
+        Local { store, reads, directory, inbox: inbox_of_api, replies, gauges: shown, next };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(api::serve(listener, Arc::new(backend), Options::default(), stopped));
     tell_ready(&notify, &gauges, dataplane).await;
@@ -290,7 +295,11 @@ fn open(
     }
     let (path, end) = (places.database(), journal.durable());
     let store = Sqlite::open(&path, Arc::clone(&vault), end, progress(inbox))
-        .with_context(|| format!("opening {}", path.display()))?;
+        .with_context(|| format!("opening {}", path.display()))?
+        .with_deadline(Deadline {
+            clock: || clock::sample().mono,
+            limit: Duration::from_millis(config.controlplane.api.read_ms.into()),
+        });
     let committed = store.committed();
     health.journal_found(&replay, committed);
     let mut applied = 0;

@@ -33,6 +33,7 @@ pub mod notify;
 pub mod outside;
 pub mod plan;
 pub mod publish;
+pub mod reads;
 pub mod runtime;
 pub mod sweep;
 pub mod tenant;

@@ -1,6 +1,7 @@
 //! URLs of applications: joining relative ones, and the connection overrides in their fragment
 //! (`#rc=2&rp=5xx,ct&ct=2000&rt=5000&tt=10000`). The fragment is neither sent nor signed.
 
+use model::address::webhook::URL_BYTES_MAX;
 use url::Url;
 
 /// How a request is tried.
@@ -79,7 +80,7 @@ pub(crate) fn authority(url: &str) -> Option<String> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let authority = rest[..end].rsplit('@').next().unwrap_or("");
     let broken = url.contains(|c: char| c.is_control() || c.is_whitespace());
-    (!authority.is_empty() && !authority.starts_with(':') && !broken && url.len() <= 4_000)
+    (!authority.is_empty() && !authority.starts_with(':') && !broken && url.len() <= URL_BYTES_MAX)
         .then(|| authority.to_ascii_lowercase())
 }
 
@@ -154,5 +155,7 @@ mod tests {
         for bad in ["", "http://", "http:///x", "file:///etc", "http://a b/", "http://a/\r\nX: y"] {
             assert_eq!(authority(bad), None, "{bad}");
         }
+        let long = format!("http://a/{}", "x".repeat(URL_BYTES_MAX - 9));
+        assert!(authority(&long).is_some() && authority(&format!("{long}x")).is_none());
     }
 }

@@ -27,8 +27,8 @@ pub use sqlite::Sqlite;
 pub use vault::{Vault, VaultError};
 
 /// The questions that the director, the API and the operator ask. Reads block their thread
-/// (microseconds to milliseconds) and see everything that was committed; [`Store::settle`] first,
-/// to see one's own writes.
+/// (microseconds to milliseconds) and see everything that was committed;
+/// [`Store::settle_account`] first, to see one's own writes.
 pub trait Store: Send + Sync {
     /// Queues a write with its position in the journal; positions grow.
     fn submit(&self, position: Position, write: StoreWrite);
@@ -41,6 +41,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`] while the store cannot commit; it keeps trying.
     fn settle(&self) -> Result<(), StoreError>;
+
+    /// Waits until what was submitted about this account so far is committed, and for nothing else.
+    ///
+    /// # Errors
+    /// [`StoreError`] while the store cannot commit, and when its deadline passes.
+    fn settle_account(&self, account: AccountSid) -> Result<(), StoreError>;
 
     /// Why the store cannot commit now, if so. It keeps trying; the journal keeps what waits.
     fn failure(&self) -> Option<String>;
@@ -136,6 +142,9 @@ pub enum StoreError {
         "the database has schema version {found}, this binary knows {known}: run the newer one"
     )]
     Newer { found: i64, known: i64 },
+    /// It took longer than a question may.
+    #[error("the store did not answer in time")]
+    Late,
     /// Commits fail at present.
     #[error("the store cannot commit: {0}")]
     Stuck(String),

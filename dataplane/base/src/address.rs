@@ -95,6 +95,16 @@ impl Class {
             )
     }
 
+    /// Whether it is in a network of the operator's own, or on this machine: what somebody outside
+    /// names reaches nothing there unless the operator opens it.
+    #[must_use]
+    pub const fn is_inside(self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Loopback | Kind::Private | Kind::Shared | Kind::UniqueLocal | Kind::SiteLocal
+        )
+    }
+
     /// Whether it means the same host from everywhere. One that does not, in a message that came
     /// from elsewhere, is a private network's own view.
     #[must_use]

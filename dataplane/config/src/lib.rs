@@ -145,9 +145,20 @@ pub struct Controlplane {
     pub webhook_total_ms: u32,
     /// Networks that SIP targets may be in although they are loopback or link-local: default none.
     pub target_allow: Vec<String>,
+    pub api: Api,
     /// Tenants made on first start, if the store has none: the first account's name; empty for
     /// none.
     pub first_account: String,
+}
+
+/// What tenants may ask of the REST API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Threads that read the store; one account has at most half of them. 1-64.
+    pub read_threads: u8,
+    /// Milliseconds for one read; then it is interrupted, and answered 503. 10-60,000.
+    pub read_ms: u32,
 }
 
 /// A static route (see [`wire::table::StaticRoute`]).
@@ -279,8 +290,15 @@ impl Default for Controlplane {
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,
             target_allow: Vec::new(),
+            api: Api::default(),
             first_account: "First account".to_owned(),
         }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { read_threads: 4, read_ms: 2_000 }
     }
 }
 

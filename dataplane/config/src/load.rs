@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
 
-use crate::Config;
+use crate::{Api, Config};
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;
@@ -161,6 +161,19 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
     Ok(())
 }
 
+fn check_api(api: &Api) -> Result<(), Fault> {
+    for (key, value, range) in [
+        ("read_threads", u32::from(api.read_threads), 1..=64),
+        ("read_ms", api.read_ms, 10..=60_000),
+    ] {
+        if !range.contains(&value) {
+            let message = format!("must be from {} to {}", range.start(), range.end());
+            return Err((vec![Key("controlplane"), Key("api"), Key(key)], message));
+        }
+    }
+    Ok(())
+}
+
 fn check_controlplane(config: &Config) -> Result<(), Fault> {
     let plane = &config.controlplane;
     let at = |key| vec![Key("controlplane"), Key(key)];
@@ -170,6 +183,7 @@ fn check_controlplane(config: &Config) -> Result<(), Fault> {
     if plane.webhook_total_ms == 0 || plane.webhook_total_ms > 15_000 {
         return Err((at("webhook_total_ms"), "must be from 1 to 15000".to_owned()));
     }
+    check_api(&plane.api)?;
     let url = &plane.public_url;
     if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
         return Err((at("public_url"), "must begin with http:// or https://".to_owned()));
@@ -307,6 +321,11 @@ mod tests {
         assert!(error("[dataplane]\nshards = 65\n").contains("must be at most 64"));
         assert!(error("[node]\nid = 0\n").contains("must be at least 1"));
         assert!(error("[log]\nformat = \"xml\"\n").contains("`auto`, `json` or `text`"));
+        let text = error("[controlplane.api]\nread_ms = 1\n");
+        assert!(
+            text.starts_with("line 2, column 11: `controlplane.api.read_ms` must be"),
+            "{text}"
+        );
         assert!(error("[dataplane.timers]\nsession_s = 30\n").contains("RFC 4028"));
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn handle(context: &Context<'_>, call: Option<CallId>, rest: &[
         [] => list(context, call).await,
         [sid] => {
             let sid = sid.parse().map_err(|_| context.not_found())?;
-            let alert = read(context.backend().alert(sid).await)?;
+            let alert = read(context.backend().alert(context.account.sid, sid).await)?;
             let ours = |alert: &Alert| {
                 alert.account == context.account.sid && (call.is_none() || alert.call == call)
             };

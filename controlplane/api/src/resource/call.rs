@@ -58,7 +58,7 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
 
 async fn fetch(context: &Context<'_>, sid: &str) -> Result<CallRow, Problem> {
     let sid = call_sid(context, sid)?;
-    let row = read(context.backend().call(sid).await)?;
+    let row = read(context.backend().call(context.account.sid, sid).await)?;
     row.filter(|row| row.account == context.account.sid).ok_or_else(|| context.not_found())
 }
 
@@ -256,7 +256,7 @@ pub(super) fn span(form: &Form, name: &str) -> Result<Span, Problem> {
 
 async fn cdrs(context: &Context<'_>, call: CallId) -> Outcome {
     only_get(context)?;
-    let cdrs = read(context.backend().cdrs(call).await)?;
+    let cdrs = read(context.backend().cdrs(context.account.sid, call).await)?;
     let rows = cdrs.iter().map(|cdr| super::usage::show_cdr(context.account.sid, cdr)).collect();
     let uri = format!("{}/Calls/{call}/Cdrs.json", context.base());
     Ok(Reply::Shown(crate::page::whole("cdrs", &uri, rows)))
@@ -264,7 +264,7 @@ async fn cdrs(context: &Context<'_>, call: CallId) -> Outcome {
 
 async fn usage(context: &Context<'_>, call: CallId) -> Outcome {
     only_get(context)?;
-    let rows = read(context.backend().usage_of_call(call).await)?;
+    let rows = read(context.backend().usage_of_call(context.account.sid, call).await)?;
     let rows = rows.iter().map(super::usage::show_row).collect();
     let uri = format!("{}/Calls/{call}/Usage.json", context.base());
     Ok(Reply::Shown(crate::page::whole("usage_rows", &uri, rows)))

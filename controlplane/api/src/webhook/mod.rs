@@ -36,7 +36,6 @@ use tokio::time::timeout;
 
 pub use connect::{Lookup, Resolve, SystemResolver, native_roots};
 pub use sign::signature;
-pub use target::URL_BYTES_MAX;
 
 use connect::Connector;
 use pool::{Gates, Key, Pool, Sender};
@@ -243,7 +242,8 @@ fn millis(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms.max(1)))
 }
 
-/// An absolute http or https URL with a host, of at most [`URL_BYTES_MAX`] bytes.
+/// An absolute http or https URL with a host, of at most
+/// [`model::address::webhook::URL_BYTES_MAX`] bytes.
 #[must_use]
 pub fn is_webhook_url(url: &str) -> bool {
     Target::parse(url).is_ok()

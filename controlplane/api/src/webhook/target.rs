@@ -6,10 +6,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
+use model::address::webhook::URL_BYTES_MAX;
 use url::{Host, Url, form_urlencoded};
-
-/// The longest URL that is taken, bytes (with its GET parameters: twice that).
-pub const URL_BYTES_MAX: usize = 8 * 1024;
 
 /// One absolute http or https URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,5 +242,8 @@ mod tests {
         ] {
             assert_eq!(Target::parse(text), Err(BadUrl), "{text}");
         }
+        let long = format!("http://h/{}", "x".repeat(URL_BYTES_MAX - 9));
+        assert!(Target::parse(&long).is_ok());
+        assert_eq!(Target::parse(&format!("{long}x")), Err(BadUrl));
     }
 }

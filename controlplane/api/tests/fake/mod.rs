@@ -293,7 +293,7 @@ impl Backend for Fake {
         ready(Ok(query.window.apply(rows, |row: &Entity| row.cursor())))
     }
 
-    fn call(&self, sid: CallId) -> Answer<'_, Read<Option<CallRow>>> {
+    fn call(&self, _account: AccountSid, sid: CallId) -> Answer<'_, Read<Option<CallRow>>> {
         ready(Ok(self.state().calls.iter().find(|row| row.sid == sid).cloned()))
     }
 
@@ -307,11 +307,15 @@ impl Backend for Fake {
         ready(Some(Ok(())))
     }
 
-    fn cdrs(&self, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {
+    fn cdrs(&self, _account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {
         ready(Ok(self.state().cdrs.iter().filter(|cdr| cdr.call == call).cloned().collect()))
     }
 
-    fn usage_of_call(&self, _call: CallId) -> Answer<'_, Read<Vec<UsageRow>>> {
+    fn usage_of_call(
+        &self,
+        _account: AccountSid,
+        _call: CallId,
+    ) -> Answer<'_, Read<Vec<UsageRow>>> {
         ready(Ok(Vec::new()))
     }
 
@@ -324,7 +328,7 @@ impl Backend for Fake {
         ready(Ok(ours.map(|(_, day)| *day).collect()))
     }
 
-    fn alert(&self, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>> {
+    fn alert(&self, _account: AccountSid, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>> {
         ready(Ok(self.state().alerts.iter().find(|alert| alert.sid == sid).cloned()))
     }
 

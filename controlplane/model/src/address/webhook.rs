@@ -12,6 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use base::address::{Form, Kind, classify};
 
+/// The longest URL of an application, bytes: as configured, as a document names it, as a redirect
+/// leads to it. The parameters of a GET come on top of it.
+pub const URL_BYTES_MAX: usize = 4_000;
+
 /// What the client may connect to.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {

@@ -74,16 +74,32 @@ pub(super) const INSERT_CALL: &str =
 pub(super) const UPSERT_CALL: &str =
     "INSERT OR REPLACE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
+/// Nothing is written where the row stands inside of what the account's others do.
+const WIDEN_SPREAD: &str = "INSERT INTO call_spread VALUES (?1, ?2, ?2, ?3, ?3)
+  ON CONFLICT DO UPDATE SET
+    started_min = min(started_min, ?2), started_max = max(started_max, ?2),
+    ended_min = min(ended_min, ?3), ended_max = max(ended_max, ?3)
+  WHERE ?2 NOT BETWEEN started_min AND started_max OR ?3 NOT BETWEEN ended_min AND ended_max";
+
 /// True if a row was written.
 pub(super) fn call(connection: &Connection, row: &CallRow, sql: &str) -> Result<bool, StoreError> {
+    let created = int(row.date_created.0);
+    let started = int(row.start_time.unwrap_or(row.date_created).0);
+    let ended = row.end_time.map(|at| int(at.0));
+    let stood = ended.unwrap_or(created) - created;
+    connection.prepare_cached(WIDEN_SPREAD)?.execute(params![
+        text(&row.account),
+        started - created,
+        stood
+    ])?;
     let rows = connection.prepare_cached(sql)?.execute(params![
         text(&row.sid),
         text(&row.account),
         row.parent.as_ref().map(text),
         row.status.name(),
-        int(row.date_created.0),
-        int(row.start_time.unwrap_or(row.date_created).0),
-        row.end_time.map(|at| int(at.0)),
+        created,
+        started,
+        ended,
         row.from,
         row.to,
         json(row)?

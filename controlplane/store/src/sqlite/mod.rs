@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base::{CallId, LegId, Wall};
+use base::{CallId, LegId, Mono, Wall};
 use model::port::StoreWrite;
 use model::query::{AlertQuery, CallQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, Book, CallRow, Cdr, DeadLetter, UsageRow};
@@ -40,8 +40,19 @@ pub struct Sqlite {
     vault: Arc<Vault>,
     readers: Mutex<Vec<Connection>>,
     shared: Arc<Shared>,
+    deadline: Option<Deadline>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// How long a tenant's question may take, and by whose clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    pub clock: fn() -> Mono,
+    pub limit: Duration,
+}
+
+/// Steps of SQLite's machine between two looks at the clock: some microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 1_000;
 
 impl Sqlite {
     /// Opens (or makes) the database and starts the writer. `journal_end` is the last position of
@@ -80,7 +91,34 @@ impl Sqlite {
             .spawn(move || writer::run(&theirs, &mut connection, &their_vault, &listener))
             .map_err(|error| StoreError::Stuck(error.to_string()))?;
         let readers = Mutex::default();
-        Ok(Self { path: path.to_owned(), vault, readers, shared, thread: Some(thread) })
+        let path = path.to_owned();
+        Ok(Self { path, vault, readers, shared, deadline: None, thread: Some(thread) })
+    }
+
+    /// Questions that tenants ask are interrupted from now on when they take longer.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Deadline) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// A question that anybody may make expensive.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Some(Deadline { clock, limit }) = self.deadline else { return self.read(question) };
+        self.read(|connection| {
+            let begun = clock();
+            let is_late = move || clock().since(begun) >= limit;
+            connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_late));
+            let answer = question(connection);
+            connection.progress_handler(0, None::<fn() -> bool>);
+            answer.map_err(|error| match error {
+                StoreError::Sqlite(error) if is_interrupted(&error) => StoreError::Late,
+                error => error,
+            })
+        })
     }
 
     fn read<T>(
@@ -106,6 +144,10 @@ impl Sqlite {
     }
 }
 
+fn is_interrupted(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted)
+}
+
 impl Store for Sqlite {
     fn submit(&self, position: Position, write: StoreWrite) {
         self.shared.submit(position, write);
@@ -117,6 +159,11 @@ impl Store for Sqlite {
 
     fn settle(&self) -> Result<(), StoreError> {
         self.shared.settle()
+    }
+
+    fn settle_account(&self, account: AccountSid) -> Result<(), StoreError> {
+        let patience = self.deadline.map_or(Duration::MAX, |deadline| deadline.limit);
+        self.shared.settle_account(account, patience)
     }
 
     fn failure(&self) -> Option<String> {
@@ -132,15 +179,15 @@ impl Store for Sqlite {
     }
 
     fn call(&self, sid: CallId) -> Result<Option<CallRow>, StoreError> {
-        self.read(|connection| read::call(connection, sid))
+        self.ask(|connection| read::call(connection, sid))
     }
 
     fn calls(&self, query: &CallQuery) -> Result<Vec<CallRow>, StoreError> {
-        self.read(|connection| read::calls(connection, query))
+        self.ask(|connection| read::calls(connection, query))
     }
 
     fn cdrs(&self, call: CallId) -> Result<Vec<Cdr>, StoreError> {
-        self.read(|connection| read::cdrs(connection, call))
+        self.ask(|connection| read::cdrs(connection, call))
     }
 
     fn has_cdr(&self, node: u32, epoch: u32, leg: LegId) -> Result<bool, StoreError> {
@@ -148,19 +195,19 @@ impl Store for Sqlite {
     }
 
     fn usage_of_call(&self, call: CallId) -> Result<Vec<UsageRow>, StoreError> {
-        self.read(|connection| read::usage_of_call(connection, call))
+        self.ask(|connection| read::usage_of_call(connection, call))
     }
 
     fn usage(&self, account: AccountSid, days: Span) -> Result<Vec<UsageDay>, StoreError> {
-        self.read(|connection| read::usage(connection, account, days))
+        self.ask(|connection| read::usage(connection, account, days))
     }
 
     fn alert(&self, sid: AlertSid) -> Result<Option<Alert>, StoreError> {
-        self.read(|connection| read::alert(connection, sid))
+        self.ask(|connection| read::alert(connection, sid))
     }
 
     fn alerts(&self, query: &AlertQuery) -> Result<Vec<Alert>, StoreError> {
-        self.read(|connection| read::alerts(connection, query))
+        self.ask(|connection| read::alerts(connection, query))
     }
 
     fn dead_letters(
@@ -169,7 +216,7 @@ impl Store for Sqlite {
         before: Wall,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
-        self.read(|connection| read::dead_letters(connection, account, before, limit))
+        self.ask(|connection| read::dead_letters(connection, account, before, limit))
     }
 
     fn sums(&self, account: AccountSid) -> Result<Vec<Sum>, StoreError> {
@@ -197,5 +244,7 @@ impl Drop for Sqlite {
     }
 }
 
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod tests;

@@ -78,15 +78,26 @@ impl Filter {
         }
     }
 
-    /// The bodies of a window of `table`, newest first by (`at`, sid).
-    fn bodies(
-        mut self,
-        connection: &Connection,
-        table: &str,
-        at: &str,
-        sid: impl Fn(u128) -> String,
-        window: Window,
-    ) -> Result<Vec<String>, StoreError> {
+    /// A span of a moment that the account's calls come to some time after they were made: the
+    /// list's own order is by `created`, so that the bounds are said of `created` as well.
+    fn span_after_created(&mut self, column: &str, span: Span) {
+        self.span(column, span);
+        let bound =
+            |end: &str| format!("(SELECT {column}_{end} FROM call_spread WHERE account = ?");
+        let account = self.values[0].clone();
+        if span.from > Span::ALL.from {
+            self.and(&format!("created >= ? - {})", bound("max")), int(span.from.0));
+            self.values.push(account.clone());
+        }
+        if span.to < Span::ALL.to {
+            self.and(&format!("created < ? - {})", bound("min")), int(span.to.0));
+            self.values.push(account);
+        }
+    }
+
+    /// The statement for the bodies of a window of `table`, newest first by (`at`, sid); in the
+    /// window's order.
+    fn select(&mut self, table: &str, at: &str, sid: fn(u128) -> String, window: Window) -> String {
         let mut order = "DESC";
         let mut cursor = |sign: &str, Cursor { at: moment, id }: Cursor| {
             self.sql.push_str(&format!(" AND ({at}, sid) {sign} (?, ?)"));
@@ -102,14 +113,85 @@ impl Filter {
         }
         let limit = i64::try_from(window.limit).unwrap_or(i64::MAX);
         self.values.push(Value::Integer(limit));
-        let sql = format!(
+        format!(
             "SELECT body FROM {table} WHERE {} ORDER BY {at} {order}, sid {order} LIMIT ?",
             self.sql
-        );
-        let mut statement = connection.prepare_cached(&sql)?;
+        )
+    }
+}
+
+/// A list's question as SQL.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+    is_backwards: bool,
+}
+
+impl Listing {
+    pub(super) fn of_calls(query: &CallQuery) -> Self {
+        // Named, for the planner knows no figures and would guess. The rarest comes first.
+        let index = match query {
+            CallQuery { parent: Some(_), .. } => "call_parent",
+            CallQuery { to: Some(_), .. } => "call_called",
+            CallQuery { from: Some(_), .. } => "call_caller",
+            CallQuery { status: Some(_), .. } => "call_status",
+            _ => "call_list",
+        };
+        let mut filter = Filter::new(query.account);
+        if let Some(to) = &query.to {
+            filter.and("called = ?", to.clone());
+        }
+        if let Some(from) = &query.from {
+            filter.and("caller = ?", from.clone());
+        }
+        if let Some(status) = query.status {
+            filter.and("status = ?", status.name().to_owned());
+        }
+        if let Some(parent) = query.parent {
+            filter.and("parent = ?", text(&parent));
+        }
+        filter.span_after_created("started", query.start);
+        filter.span_after_created("ended", query.end);
+        let table = format!("call INDEXED BY {index}");
+        Self::new(filter, &table, "created", |id| text(&CallId(id)), query.window)
+    }
+
+    pub(super) fn of_alerts(query: &AlertQuery) -> Result<Self, StoreError> {
+        let index = match query {
+            AlertQuery { call: Some(_), .. } => "alert_call",
+            AlertQuery { level: Some(_), .. } => "alert_level",
+            _ => "alert_list",
+        };
+        let mut filter = Filter::new(query.account);
+        if let Some(call) = query.call {
+            filter.and("call = ?", text(&call));
+        }
+        if let Some(level) = query.level {
+            filter.and("level = ?", level_name(level)?);
+        }
+        filter.span("at", query.at);
+        let table = format!("alert INDEXED BY {index}");
+        Ok(Self::new(filter, &table, "at", |id| text(&AlertSid(id)), query.window))
+    }
+
+    fn new(
+        mut filter: Filter,
+        table: &str,
+        at: &str,
+        sid: fn(u128) -> String,
+        window: Window,
+    ) -> Self {
+        let sql = filter.select(table, at, sid, window);
+        let is_backwards = matches!(window.seek, Seek::Before(_));
+        Self { sql, values: filter.values, is_backwards }
+    }
+
+    fn bodies(self, connection: &Connection) -> Result<Vec<String>, StoreError> {
+        let mut statement = connection.prepare_cached(&self.sql)?;
         let rows = statement.query_map(params_from_iter(self.values), |row| row.get(0))?;
         let mut bodies = rows.collect::<Result<Vec<String>, _>>()?;
-        if order == "ASC" {
+        if self.is_backwards {
             bodies.reverse();
         }
         Ok(bodies)
@@ -120,23 +202,7 @@ pub(super) fn calls(
     connection: &Connection,
     query: &CallQuery,
 ) -> Result<Vec<CallRow>, StoreError> {
-    let mut filter = Filter::new(query.account);
-    if let Some(to) = &query.to {
-        filter.and("called = ?", to.clone());
-    }
-    if let Some(from) = &query.from {
-        filter.and("caller = ?", from.clone());
-    }
-    if let Some(status) = query.status {
-        filter.and("status = ?", status.name().to_owned());
-    }
-    if let Some(parent) = query.parent {
-        filter.and("parent = ?", text(&parent));
-    }
-    filter.span("started", query.start);
-    filter.span("ended", query.end);
-    let sid = |id| text(&CallId(id));
-    let bodies = filter.bodies(connection, "call", "created", sid, query.window)?;
+    let bodies = Listing::of_calls(query).bodies(connection)?;
     bodies.iter().map(|body| from_json("call", body)).collect()
 }
 
@@ -152,16 +218,7 @@ pub(super) fn alerts(
     connection: &Connection,
     query: &AlertQuery,
 ) -> Result<Vec<Alert>, StoreError> {
-    let mut filter = Filter::new(query.account);
-    if let Some(call) = query.call {
-        filter.and("call = ?", text(&call));
-    }
-    if let Some(level) = query.level {
-        filter.and("level = ?", level_name(level)?);
-    }
-    filter.span("at", query.at);
-    let sid = |id| text(&AlertSid(id));
-    let bodies = filter.bodies(connection, "alert", "at", sid, query.window)?;
+    let bodies = Listing::of_alerts(query)?.bodies(connection)?;
     bodies.iter().map(|body| from_json("alert", body)).collect()
 }
 

@@ -9,7 +9,8 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 2] = [
+    "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 INSERT INTO meta VALUES ('journal_position', 0);
 
@@ -135,7 +136,35 @@ CREATE TABLE script (
   call TEXT PRIMARY KEY,
   state BLOB NOT NULL
 ) WITHOUT ROWID, STRICT;
-"];
+",
+    "
+-- Every filter of a list has an index that gives the list's order. Spans of `started` and `ended`
+-- become spans of `created`, by what an account's calls waited and stood at least and at most.
+DROP INDEX call_list;
+DROP INDEX call_started;
+CREATE INDEX call_list ON call (account, created, sid, started, ended);
+CREATE INDEX call_called ON call (account, called, created, sid);
+CREATE INDEX call_caller ON call (account, caller, created, sid);
+CREATE INDEX call_status ON call (account, status, created, sid);
+DROP INDEX call_parent;
+CREATE INDEX call_parent ON call (account, parent, created, sid) WHERE parent IS NOT NULL;
+CREATE INDEX alert_level ON alert (account, level, at, sid);
+CREATE INDEX alert_call ON alert (account, call, at, sid) WHERE call IS NOT NULL;
+
+-- started - created and ended - created of an account's calls, microseconds.
+CREATE TABLE call_spread (
+  account TEXT PRIMARY KEY,
+  started_min INTEGER NOT NULL,
+  started_max INTEGER NOT NULL,
+  ended_min INTEGER NOT NULL,
+  ended_max INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+INSERT INTO call_spread
+  SELECT account, min(started - created), max(started - created),
+    coalesce(min(ended - created), 0), coalesce(max(ended - created), 0)
+  FROM call GROUP BY account;
+",
+];
 
 /// Takes the steps that are missing, each in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base::CallId;
+use model::AccountSid;
 use model::port::{Record, StoreWrite};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
@@ -37,6 +38,8 @@ struct State {
     queue: VecDeque<(Position, StoreWrite)>,
     submitted: Position,
     committed: Position,
+    /// The last write about each account that is not committed.
+    of_account: HashMap<AccountSid, Position>,
     /// Somebody waits for a commit.
     urgent: bool,
     closing: bool,
@@ -51,6 +54,7 @@ impl Shared {
             queue: VecDeque::new(),
             submitted: committed,
             committed,
+            of_account: HashMap::new(),
             urgent: false,
             closing: false,
             failure: None,
@@ -65,6 +69,9 @@ impl Shared {
 
     pub(super) fn submit(&self, position: Position, write: StoreWrite) {
         let mut state = self.lock();
+        for account in write.records.iter().filter_map(account_of) {
+            state.of_account.insert(account, position);
+        }
         state.queue.push_back((position, write));
         state.submitted = state.submitted.max(position);
         if state.queue.len() == 1 || state.queue.len() == GROUP_MAX {
@@ -90,20 +97,45 @@ impl Shared {
     }
 
     pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let target = self.lock().submitted;
+        self.wait_for(target, Duration::MAX)
+    }
+
+    /// Until what is written about this account so far is committed; not longer than `patience`.
+    pub(super) fn settle_account(
+        &self,
+        account: AccountSid,
+        patience: Duration,
+    ) -> Result<(), StoreError> {
+        let target = self.lock().of_account.get(&account).copied();
+        target.map_or(Ok(()), |target| self.wait_for(target, patience))
+    }
+
+    fn wait_for(&self, target: Position, patience: Duration) -> Result<(), StoreError> {
         let mut state = self.lock();
-        let target = state.submitted;
-        while state.committed < target {
-            if let Some(failure) = &state.failure {
-                return Err(StoreError::Stuck(failure.clone()));
+        let waits = |state: &mut State| {
+            let waits = state.committed < target && state.failure.is_none() && !state.closing;
+            if waits {
+                // Again after each group: one that was gathered before may not reach it.
+                state.urgent = true;
+                self.work.notify_one();
             }
-            if state.closing {
-                return Err(StoreError::Stuck("it is being closed".to_owned()));
-            }
-            state.urgent = true;
-            self.work.notify_one();
-            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            waits
+        };
+        if patience == Duration::MAX {
+            state = self.done.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        } else {
+            let waited = self.done.wait_timeout_while(state, patience, waits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Ok(())
+        if state.committed >= target {
+            return Ok(());
+        }
+        Err(match &state.failure {
+            Some(failure) => StoreError::Stuck(failure.clone()),
+            None if state.closing => StoreError::Stuck("it is being closed".to_owned()),
+            None => StoreError::Late,
+        })
     }
 
     pub(super) fn close(&self) {
@@ -130,9 +162,10 @@ impl Shared {
         (!group.is_empty()).then_some(group)
     }
 
-    fn succeeded(&self, position: Position) {
+    pub(super) fn succeeded(&self, position: Position) {
         let mut state = self.lock();
         state.committed = position;
+        state.of_account.retain(|_, last| *last > position);
         state.failure = None;
         self.done.notify_all();
     }
@@ -212,6 +245,20 @@ fn commit(
     apply::set_applied(&transaction, position)?;
     transaction.commit()?;
     Ok(position)
+}
+
+/// Whose record it is; None of the operator's and strangers'.
+fn account_of(record: &Record) -> Option<AccountSid> {
+    match record {
+        Record::Call(row) | Record::CallIfAbsent(row) => Some(row.account),
+        Record::Cdr(cdr) => cdr.account,
+        Record::Usage(usage) => usage.account,
+        Record::Ledger(entry) => Some(entry.account),
+        Record::Alert(alert) => Some(alert.account),
+        Record::DeadLetter(letter) => Some(letter.account),
+        Record::Put(entity) => entity.account(),
+        Record::Script(_) | Record::Delete(_) => None,
+    }
 }
 
 /// Rows that replace the one before: (call, is a script).
