@@ -9,23 +9,31 @@ use model::port::{Entity, EntityKey};
 use model::{Account, AccountSid, AccountStatus};
 
 use crate::backend::{Backend, Login};
-use crate::context::read;
+use crate::context::{Shared, read};
+use crate::door::{Digest, Source};
 use crate::problem::Problem;
 
 /// The longest user name or secret that is looked at, bytes.
 const CREDENTIAL_BYTES_MAX: usize = 256;
 
-/// The login behind the Authorization header.
+/// The login behind the Authorization header. Guesses are slowed: one too many is not compared.
 pub(crate) async fn authenticate(
-    backend: &dyn Backend,
+    shared: &Shared,
+    source: Source,
     headers: &HeaderMap,
 ) -> Result<Login, Problem> {
     let (username, secret) = basic(headers).ok_or_else(Problem::unauthenticated)?;
-    let login = read(backend.login(&username).await)?;
+    let name = sha256(&[username.as_bytes()]);
+    let credential = sha256(&[username.as_bytes(), b":", secret.as_bytes()]);
+    shared.guess(source, name, credential)?;
+    let login = read(shared.backend.login(&username).await)?;
     let expected = login.as_ref().map_or("", |login| login.secret.0.as_str());
     let equal = same(expected.as_bytes(), secret.as_bytes());
     match login {
-        Some(login) if equal && !expected.is_empty() => Ok(login),
+        Some(login) if equal && !expected.is_empty() => {
+            shared.was_right(source, name, credential);
+            Ok(login)
+        }
         _ => Err(Problem::unauthenticated()),
     }
 }
@@ -68,6 +76,15 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let (username, secret) = pair.split_once(':')?;
     let short = username.len() <= CREDENTIAL_BYTES_MAX && secret.len() <= CREDENTIAL_BYTES_MAX;
     short.then(|| (username.to_owned(), secret.to_owned()))
+}
+
+fn sha256(parts: &[&[u8]]) -> Digest {
+    use aws_lc_rs::digest::{Context, SHA256};
+    let mut context = Context::new(&SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// Equal, in a time that depends on neither value: both are hashed first.

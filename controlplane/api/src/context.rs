@@ -2,15 +2,19 @@
 //! parameters, and the rest of the controlplane behind it. Whoever serves makes it.
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use http::Method;
-use model::Account;
+use model::{Account, AccountSid};
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::backend::{Backend, Login, Read};
+use crate::door::{Digest, Door, Source};
 use crate::form::Form;
+use crate::limits::Limits;
 use crate::problem::Problem;
 
 /// Stripes of the lock that keeps two updates of one thing from undoing each other.
@@ -20,6 +24,14 @@ const STRIPES: usize = 64;
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     stripes: [Mutex<()>; STRIPES],
+    door: std::sync::Mutex<Door>,
+    begun: Instant,
+}
+
+/// A request of an account under way.
+pub(crate) struct UnderWay<'a> {
+    shared: &'a Shared,
+    family: AccountSid,
 }
 
 /// One request of 2010-04-01, authenticated, its account authorised.
@@ -46,8 +58,43 @@ pub(crate) enum Reply {
 pub(crate) type Outcome = Result<Reply, Problem>;
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, stripes: [const { Mutex::const_new(()) }; STRIPES] }
+    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits) -> Self {
+        let stripes = [const { Mutex::const_new(()) }; STRIPES];
+        let door = std::sync::Mutex::new(Door::new(limits));
+        Self { backend, stripes, door, begun: Instant::now() }
+    }
+
+    fn door<T>(
+        &self,
+        ask: impl FnOnce(&mut Door, Duration) -> Result<T, Duration>,
+    ) -> Result<T, Problem> {
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(&mut door, self.begun.elapsed()).map_err(Problem::too_many_for)
+    }
+
+    pub(crate) fn ask(&self, source: Source) -> Result<(), Problem> {
+        self.door(|door, now| door.ask(now, source))
+    }
+
+    pub(crate) fn guess(
+        &self,
+        source: Source,
+        name: Digest,
+        credential: Digest,
+    ) -> Result<(), Problem> {
+        self.door(|door, now| door.guess(now, source, name, credential))
+    }
+
+    pub(crate) fn was_right(&self, source: Source, name: Digest, credential: Digest) {
+        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        door.was_right(source, name, credential);
+    }
+
+    /// One more request of this account's family.
+    pub(crate) fn begin(&self, account: &Account) -> Result<UnderWay<'_>, Problem> {
+        let family = account.parent;
+        self.door(|door, now| door.begin(now, family))?;
+        Ok(UnderWay { shared: self, family })
     }
 }
 
@@ -70,6 +117,12 @@ impl Context<'_> {
     pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         let stripe = usize::try_from(self.account.sid.0 % STRIPES as u128).unwrap_or_default();
         self.shared.stripes[stripe].lock().await
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.shared.door.lock().unwrap_or_else(PoisonError::into_inner).done(self.family);
     }
 }
 

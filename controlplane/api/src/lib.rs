@@ -4,9 +4,12 @@
 
 mod auth;
 pub mod backend;
+mod connections;
 mod context;
 pub mod date;
+mod door;
 pub mod form;
+mod limits;
 mod page;
 pub mod problem;
 mod resource;
@@ -14,6 +17,7 @@ mod server;
 pub mod webhook;
 
 pub use backend::Backend;
+pub use limits::Limits;
 pub use problem::Problem;
 pub use server::{Options, router, serve};
 pub use webhook::WebhookClient;

@@ -1,9 +1,11 @@
 //! What the API says when it refuses: an HTTP status and `{code, message, more_info, status}` with
 //! the numbers of Twilio's error dictionary, which the helper libraries map to their exceptions.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +15,14 @@ pub struct Problem {
     /// Number in the error dictionary.
     pub code: u32,
     pub message: String,
+    /// Retry-After of a 429 or 503.
+    pub retry_s: u64,
 }
 
 impl Problem {
     #[must_use]
     pub fn new(status: u16, code: u32, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), retry_s: 1 }
     }
 
     /// 20003: no credentials, unknown ones, or ones of a closed account.
@@ -64,6 +68,15 @@ impl Problem {
         Self::new(429, 20_429, "Too Many Requests")
     }
 
+    /// The same, for so long: told in whole seconds, rounded up.
+    #[must_use]
+    pub fn too_many_for(wait: Duration) -> Self {
+        Self {
+            retry_s: wait.as_millis().div_ceil(1_000).try_into().unwrap_or(1),
+            ..Self::too_many()
+        }
+    }
+
     /// 20500: a fault of ours.
     #[must_use]
     pub fn internal() -> Self {
@@ -77,23 +90,28 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = json!({
+impl Problem {
+    pub(crate) fn body(&self) -> Value {
+        json!({
             "code": self.code,
             "message": self.message,
             "more_info": format!("https://www.twilio.com/docs/errors/{}", self.code),
-            "status": status.as_u16(),
-        });
-        let mut response = (status, axum::Json(body)).into_response();
+            "status": self.status,
+        })
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self.body())).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             let realm = HeaderValue::from_static("Basic realm=\"Tandem API\"");
             headers.insert(header::WWW_AUTHENTICATE, realm);
         }
         if matches!(status.as_u16(), 429 | 503) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, self.retry_s.max(1).into());
         }
         response
     }

@@ -1,14 +1,16 @@
 //! The HTTP server: connections within bounds, one dispatch from path to resource.
 //!
 //! ```text
-//!   connection -> head within 10 s -> body within 10 s and 64 KiB
-//!              -> credentials -> account of the path -> resource
+//!   connection -> first byte within 2 s -> head within 10 s -> body within 10 s and 64 KiB
+//!              -> rate of the source -> credentials -> rate of the account
+//!              -> bytes of the answer -> account of the path -> resource
 //! ```
 //!
 //! Every refusal is a [`Problem`]; nothing that a client sends is a server error.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,25 +19,29 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{Method, StatusCode, header};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::Network;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::auth;
 use crate::backend::{Backend, Health};
-use crate::context::{Context, Outcome, Reply, Shared};
+use crate::connections::{Bytes, Connection, Connections, Guarded};
+use crate::context::{Context, Reply, Shared};
+use crate::door::Source;
 use crate::form::{self, FORM_BYTES_MAX, Form};
+use crate::limits::Limits;
+use crate::page::SIZE_MAX;
 use crate::problem::Problem;
 use crate::resource;
 
-/// Connections at one time; more wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 4_096;
 /// Time for a request's head, and again for its body.
 const READ_MAX: Duration = Duration::from_secs(10);
+/// What a row of a page takes, about.
+const ROW_BYTES: usize = 2 * 1024;
 /// Time for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
@@ -44,6 +50,24 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub struct Options {
     /// Who may read `/metrics` besides this machine itself.
     pub metrics: Vec<Network>,
+    pub limits: Limits,
+}
+
+/// The connection that a request came by.
+#[derive(Clone, Debug)]
+struct Asker {
+    connection: Arc<Connection>,
+    connections: Arc<Connections>,
+}
+
+/// The answer's bytes, on their way to its connection.
+#[derive(Clone, Debug)]
+struct Held(Arc<Mutex<Option<Bytes>>>);
+
+impl Held {
+    fn take(self) -> Option<Bytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// What every request meets.
@@ -61,10 +85,12 @@ pub async fn serve(
     options: Options,
     mut stop: watch::Receiver<bool>,
 ) {
+    let limits = options.limits;
     let app = router(backend, options);
-    let gate = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Arc::new(Connections::new(limits));
+    // Every sender gone means that every connection has ended.
+    let (alive, mut ended) = mpsc::channel::<()>(1);
     loop {
-        let Ok(permit) = Arc::clone(&gate).acquire_owned().await else { return };
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -77,34 +103,60 @@ pub async fn serve(
             },
             () = stopped(&mut stop) => break,
         };
-        let (app, mut stop) = (app.clone(), stop.clone());
+        // Without a place it is closed at once: everybody else is asking something.
+        let Some(connection) = connections.enter(Source::of(peer.ip())) else { continue };
+        let (app, mut stop, alive) = (app.clone(), stop.clone(), alive.clone());
+        let connections = Arc::clone(&connections);
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(ConnectInfo(peer));
-                let answer = app.clone().oneshot(request);
-                async move { answer.await.map(|response: Response| response) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
+            let stream = Guarded::new(stream, Arc::clone(&connection), limits);
+            let asker = Asker { connection: Arc::clone(&connection), connections };
+            let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(READ_MAX)
                 .max_buf_size(FORM_BYTES_MAX + 16 * 1024)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
+                .serve_connection(TokioIo::new(stream), service(app, asker.clone(), peer));
+            tokio::pin!(served);
             tokio::select! {
-                _ = &mut connection => {}
+                _ = &mut served => {}
+                () = connection.shed.notified() => {}
                 () = stopped(&mut stop) => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
+                    served.as_mut().graceful_shutdown();
+                    let _ = served.await;
                 }
             }
-            drop(permit);
+            asker.connections.leave(&connection);
+            drop(alive);
         });
     }
-    // Every permit back means that every connection has ended.
-    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    let _ = timeout(ANSWER_MAX, gate.acquire_many(all)).await;
+    drop(alive);
+    let _ = timeout(ANSWER_MAX, ended.recv()).await;
+}
+
+/// One connection's requests, given to the routes with where they come from.
+fn service(
+    app: Router,
+    asker: Asker,
+    peer: SocketAddr,
+) -> impl Service<
+    hyper::Request<hyper::body::Incoming>,
+    Response = Response,
+    Error = Infallible,
+    Future: Send,
+> {
+    service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        asker.connection.asked();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(asker.clone());
+        let (answer, asker) = (app.clone().oneshot(request), asker.clone());
+        async move {
+            let mut response = answer.await?;
+            let bytes = response.extensions_mut().remove::<Held>();
+            asker.connection.answered(bytes.and_then(Held::take));
+            Ok(response)
+        }
+    })
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -113,7 +165,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The routes, for servers of the caller's own. Needs [`ConnectInfo<SocketAddr>`] for `/metrics`.
 pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
-    let served = Arc::new(Served { shared: Shared::new(backend), options });
+    let served = Arc::new(Served { shared: Shared::new(backend, options.limits), options });
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
@@ -155,29 +207,57 @@ fn may_read_metrics(options: &Options, peer: IpAddr) -> bool {
 
 async fn answer(State(served): State<Arc<Served>>, request: Request) -> Response {
     let outcome = timeout(ANSWER_MAX, handle(&served.shared, request)).await;
-    match outcome.unwrap_or_else(|_| Err(Problem::unavailable())) {
-        Ok(Reply::Shown(body)) => (StatusCode::OK, axum::Json(body)).into_response(),
-        Ok(Reply::Created(body)) => (StatusCode::CREATED, axum::Json(body)).into_response(),
-        Ok(Reply::Deleted) => StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => problem.into_response(),
+    let (status, body) = match outcome.unwrap_or_else(|_| Err(Problem::unavailable())) {
+        Ok((Reply::Shown(body), bytes)) => (StatusCode::OK, Some((body, bytes))),
+        Ok((Reply::Created(body), bytes)) => (StatusCode::CREATED, Some((body, bytes))),
+        Ok((Reply::Deleted, _)) => (StatusCode::NO_CONTENT, None),
+        Err(problem) => return problem.into_response(),
+    };
+    let Some((body, mut bytes)) = body else { return status.into_response() };
+    let text = body.to_string();
+    let fits = bytes.as_mut().is_none_or(|bytes| bytes.resize(text.len()));
+    if !fits {
+        return Problem::too_many().into_response();
     }
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    let mut response = (status, kind, text).into_response();
+    response.extensions_mut().insert(Held(Arc::new(Mutex::new(bytes))));
+    response
 }
 
-async fn handle(shared: &Shared, request: Request) -> Outcome {
+/// What an answer will take, about: rows of a page, or one.
+fn room_for(form: &Form) -> usize {
+    let rows = form.filled("PageSize").and_then(|size| size.parse::<usize>().ok());
+    (rows.unwrap_or(1).min(SIZE_MAX) + 1) * ROW_BYTES
+}
+
+async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Bytes>), Problem> {
     let (head, body) = request.into_parts();
+    let asker = head.extensions.get::<Asker>();
+    // Where the routes are served by somebody else, all of it is one source.
+    let nowhere = || Source::of(Ipv4Addr::UNSPECIFIED.into());
+    let source = asker.map_or_else(nowhere, |asker| asker.connection.source());
+    shared.ask(source)?;
     let path = head.uri.path();
     let Some(rest) = path.strip_prefix("/2010-04-01/") else {
         return Err(Problem::not_found(&form::printable(path)));
     };
-    let login = auth::authenticate(&*shared.backend, &head.headers).await?;
+    let login = auth::authenticate(shared, source, &head.headers).await?;
     let method = if head.method == Method::HEAD { Method::GET } else { head.method };
     auth::check_status(&login, method != Method::GET)?;
+    let _under_way = shared.begin(&login.account)?;
     let parameters = match method {
         Method::GET => Form::parse(head.uri.query().unwrap_or_default().as_bytes())?,
         Method::POST => Form::parse(&whole_body(body).await?)?,
         Method::DELETE => Form::default(),
         _ => return Err(Problem::method_not_allowed()),
     };
+    // Before anything is read: a client that takes nothing costs its share and no more.
+    let room = |asker: &Asker| {
+        let room = asker.connections.reserve(source, room_for(&parameters));
+        room.ok_or_else(Problem::too_many)
+    };
+    let bytes = asker.map(room).transpose()?;
     let rest = rest.strip_suffix(".json").unwrap_or(rest);
     let segments: Vec<&str> = rest.split('/').collect();
     let shown = form::printable(path);
@@ -191,7 +271,7 @@ async fn handle(shared: &Shared, request: Request) -> Outcome {
     };
     let context =
         Context { shared, login: &login, account, method, path: &shown, form: parameters };
-    resource::dispatch(&context, segments).await
+    Ok((resource::dispatch(&context, segments).await?, bytes))
 }
 
 async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {

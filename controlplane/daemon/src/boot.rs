@@ -142,8 +142,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let reads = Reads::new(&store, threads).context("starting the threads that read")?;
     let backend =
         Local { store, reads, directory, inbox: inbox_of_api, replies, gauges: shown, next };
+    let limits = plan::api_limits(&config.controlplane.api);
+    let options = Options { limits, ..Options::default() };
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(api::serve(listener, Arc::new(backend), Options::default(), stopped));
+    let server = tokio::spawn(api::serve(listener, Arc::new(backend), options, stopped));
     tell_ready(&notify, &gauges, dataplane).await;
     let exit = wait_for_end(&inbox, exited).await;
     notify.stopping();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use config::Config;
@@ -203,6 +204,25 @@ pub fn admission<'e>(
     places.dedup_by_key(|place| place.hash);
     admission.places = places;
     admission
+}
+
+/// What the API takes at most.
+#[must_use]
+pub fn api_limits(api: &config::Api) -> api::Limits {
+    api::Limits {
+        source_rate: api.source_rate,
+        source_burst: api.source_burst,
+        account_rate: api.account_rate,
+        account_burst: api.account_burst,
+        account_requests: api.account_requests,
+        login_failures: api.login_failures,
+        login_failure_s: api.login_failure_s,
+        connections: api.connections,
+        source_connections: api.source_connections,
+        first_byte: Duration::from_millis(api.first_byte_ms.into()),
+        write: Duration::from_millis(api.write_ms.into()),
+        answer_bytes: api.answer_bytes,
+    }
 }
 
 #[cfg(test)]

@@ -143,7 +143,8 @@ pub struct Controlplane {
     /// Milliseconds for connecting to an application, and for its whole answer (at most 15,000).
     pub webhook_connect_ms: u32,
     pub webhook_total_ms: u32,
-    /// Networks that SIP targets may be in although they are loopback or link-local: default none.
+    /// Networks that SIP targets of tenants may be in although they are private, loopback or
+    /// link-local: default none. The targets of `trunk` and `outbound` are the operator's own.
     pub target_allow: Vec<String>,
     pub api: Api,
     /// Tenants made on first start, if the store has none: the first account's name; empty for
@@ -159,6 +160,26 @@ pub struct Api {
     pub read_threads: u8,
     /// Milliseconds for one read; then it is interrupted, and answered 503. 10-60,000.
     pub read_ms: u32,
+    /// Requests a second of one address (IPv6: /64), and at once; 0 for no limit.
+    pub source_rate: u32,
+    pub source_burst: u32,
+    /// Requests a second of one account with its sub-accounts, at once, and under way at one time;
+    /// 0 for no limit.
+    pub account_rate: u32,
+    pub account_burst: u32,
+    pub account_requests: u32,
+    /// Failed logins of one address at one name before it has to wait, and seconds for each one
+    /// more. An address and a name have ten times as many.
+    pub login_failures: u32,
+    pub login_failure_s: u32,
+    /// Connections at one time, and of one address; the oldest silent one makes room.
+    pub connections: u32,
+    pub source_connections: u32,
+    /// Milliseconds until a connection's first byte, and for a client to take an answer.
+    pub first_byte_ms: u32,
+    pub write_ms: u32,
+    /// Bytes of answers that clients have not taken yet; one address has a quarter.
+    pub answer_bytes: u32,
 }
 
 /// A static route (see [`wire::table::StaticRoute`]).
@@ -298,7 +319,22 @@ impl Default for Controlplane {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { read_threads: 4, read_ms: 2_000 }
+        Self {
+            read_threads: 4,
+            read_ms: 2_000,
+            source_rate: 500,
+            source_burst: 1_000,
+            account_rate: 200,
+            account_burst: 400,
+            account_requests: 64,
+            login_failures: 10,
+            login_failure_s: 6,
+            connections: 4_096,
+            source_connections: 512,
+            first_byte_ms: 2_000,
+            write_ms: 30_000,
+            answer_bytes: 64 << 20,
+        }
     }
 }
 

@@ -165,6 +165,13 @@ fn check_api(api: &Api) -> Result<(), Fault> {
     for (key, value, range) in [
         ("read_threads", u32::from(api.read_threads), 1..=64),
         ("read_ms", api.read_ms, 10..=60_000),
+        ("login_failures", api.login_failures, 1..=1_000_000),
+        ("login_failure_s", api.login_failure_s, 1..=3_600),
+        ("connections", api.connections, 1..=1_000_000),
+        ("source_connections", api.source_connections, 1..=1_000_000),
+        ("first_byte_ms", api.first_byte_ms, 100..=60_000),
+        ("write_ms", api.write_ms, 100..=600_000),
+        ("answer_bytes", api.answer_bytes, 16 << 20..=1 << 31),
     ] {
         if !range.contains(&value) {
             let message = format!("must be from {} to {}", range.start(), range.end());

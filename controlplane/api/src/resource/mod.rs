@@ -105,10 +105,9 @@ async fn submit(
     what: ApiRequest,
 ) -> Result<ApiDone, Problem> {
     let result = context.backend().submit(account, what).await;
-    result.map_err(|error| Problem {
-        status: if (400..600).contains(&error.status) { error.status } else { 500 },
-        code: error.code,
-        message: error.message,
+    result.map_err(|error| {
+        let status = if (400..600).contains(&error.status) { error.status } else { 500 };
+        Problem::new(status, error.code, error.message)
     })
 }
 

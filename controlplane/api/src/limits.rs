@@ -1,0 +1,45 @@
+//! What the API takes at most, as configured (`controlplane.api`).
+
+use std::time::Duration;
+
+/// Rates and numbers: 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests a second of one address (IPv6: /64), and at once.
+    pub source_rate: u32,
+    pub source_burst: u32,
+    /// Requests a second of one account with its sub-accounts, at once, and under way.
+    pub account_rate: u32,
+    pub account_burst: u32,
+    pub account_requests: u32,
+    /// Failed logins of one address at one name, at once, and seconds until there is another one.
+    pub login_failures: u32,
+    pub login_failure_s: u32,
+    /// Connections, of all and of one address; at least 1.
+    pub connections: u32,
+    pub source_connections: u32,
+    /// Until a connection's first byte, and for the whole of an answer to be taken.
+    pub first_byte: Duration,
+    pub write: Duration,
+    /// Bytes of answers that are not taken yet, of all; one address has a quarter.
+    pub answer_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            source_rate: 500,
+            source_burst: 1_000,
+            account_rate: 200,
+            account_burst: 400,
+            account_requests: 64,
+            login_failures: 10,
+            login_failure_s: 6,
+            connections: 4_096,
+            source_connections: 512,
+            first_byte: Duration::from_secs(2),
+            write: Duration::from_secs(30),
+            answer_bytes: 64 << 20,
+        }
+    }
+}
