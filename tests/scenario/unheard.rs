@@ -30,6 +30,7 @@ fn answered(world: &mut World, log: &Log, host: &str) -> String {
 fn ack(world: &mut World, answer: &str) {
     let to = header(answer, "To");
     let text = request("ACK", OPEN, STRANGER, 1, &body(""));
+    let text = text.replace("branch=z9hG4bK1;", "branch=z9hG4bKack;");
     send(world, STRANGER, &text.replace(&format!("To: <{OPEN}>"), &format!("To: {to}")));
     world.run_for(ms(20));
 }
@@ -108,6 +109,29 @@ fn media_described_elsewhere_begins_when_it_speaks_from_there() {
     send(&mut world, STRANGER, &moved);
     world.run_for(2 * SECOND);
     assert_eq!(media_to(&log, "10.9.9.8"), 0, "a third party is sent nothing");
+}
+
+/// Whoever has shown that it hears us may still describe somebody else.
+#[test]
+fn a_second_call_of_a_proven_source_sends_no_third_party_media() {
+    let (mut world, log) = world(4_000);
+    let answer = answered(&mut world, &log, "10.2.0.9");
+    ack(&mut world, &answer);
+    world.run_for(SECOND);
+    for (number, host, hears) in [(50, "10.9.9.9", false), (60, "10.2.0.9", true)] {
+        let before = media_to(&log, host);
+        let invite = request("INVITE", OPEN, STRANGER, number, &body(&sdp(host, 1, "0", "")));
+        // The first call's media stays out of the count.
+        send(&mut world, STRANGER, &invite.replace("m=audio 4000", "m=audio 6000"));
+        world.run_for(ms(300));
+        let call = incoming(&mut world);
+        manual(&mut world).send(0, &Command::Accept { call, account: 7, setup_ms: 60_000 });
+        manual(&mut world).send(0, &Command::Answer { call, limit_ms: 0 });
+        world.run_for(2 * SECOND);
+        let more = media_to(&log, host) - before;
+        // The first call alone brings a hundred there.
+        assert_eq!(more > if hears { 150 } else { 0 }, hears, "{host}: {more}");
+    }
 }
 
 /// A request whose source is forged moves where the dialog's messages go; it proves nothing.

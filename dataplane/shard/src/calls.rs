@@ -161,8 +161,8 @@ impl<'m> Shard<'m> {
             self.making = None;
             return Err(Refused { why: "no media port", ..Refused::new(503, Cause::NoPort) });
         }
-        if leg.is_unheard() {
-            self.media.beware(id);
+        if leg.is_unlisted() {
+            self.media.beware(id, !leg.is_unheard());
         }
         if let Some(route) = route.and_then(|route| self.routes.get(route)) {
             self.media.set_sources(id, route.media);
@@ -446,6 +446,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         hides: hides_caller(message, trusted),
         is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
         is_unheard: datagram.standing == Standing::Stranger,
+        is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
     }
 }
 

@@ -194,6 +194,8 @@ pub(crate) struct Inbound {
     pub(crate) is_stranger: bool,
     /// Its source was nobody we know, and nothing that we sent there has come back so far.
     pub(crate) is_unheard: bool,
+    /// Its source is in nobody's list, whether it has shown that it hears us or not.
+    pub(crate) is_unlisted: bool,
 }
 
 /// A leg whose INVITE we send.
@@ -291,6 +293,11 @@ impl Leg {
     /// An incoming leg of a stranger that has not shown that it hears us.
     pub(crate) fn is_unheard(&self) -> bool {
         self.inbound().is_some_and(|side| side.is_unheard)
+    }
+
+    /// An incoming leg whose source is in nobody's list.
+    pub(crate) fn is_unlisted(&self) -> bool {
+        self.inbound().is_some_and(|side| side.is_unlisted)
     }
 
     /// The static route that it follows.
@@ -450,8 +457,8 @@ impl LegMut<'_, '_> {
         let hop = self.leg.signalling.hop;
         let address = self.cx.core.media_index(hop.via);
         let opened = self.media.open(&mut self.cx, self.leg.id, address, hop.to.ip());
-        if opened && self.leg.is_unheard() {
-            self.media.beware(self.leg.id);
+        if opened && self.leg.is_unlisted() {
+            self.media.beware(self.leg.id, !self.leg.is_unheard());
         }
         opened
     }

@@ -241,10 +241,11 @@ impl Media {
         }
     }
 
-    /// The leg's far end is a stranger, which may not be where it says it is.
-    pub(crate) fn beware(&mut self, leg: LegId) {
+    /// The leg's far end is in nobody's list and may not be where it says it is. `hears`: its
+    /// signalling host has shown that it hears us.
+    pub(crate) fn beware(&mut self, leg: LegId, hears: bool) {
         if let Some(stream) = self.stream_mut(leg) {
-            stream.beware();
+            stream.beware(hears);
         }
     }
 

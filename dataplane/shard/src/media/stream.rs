@@ -394,10 +394,10 @@ impl Stream {
         self.on && self.plan.direction.sends() && is_somewhere && !self.is_unheard
     }
 
-    /// The far end is a stranger: nothing is sent until it shows that it hears us where it says it
-    /// is.
-    pub(crate) fn beware(&mut self) {
-        (self.is_wary, self.is_unheard) = (true, true);
+    /// The far end is in nobody's list: nothing is sent until it shows that it hears us where it
+    /// says it is. `hears`: its signalling host has shown so already.
+    pub(crate) fn beware(&mut self, hears: bool) {
+        (self.is_wary, self.is_unheard) = (true, !hears);
     }
 
     /// What we sent to the signalling host came back: media may go there.
