@@ -16,7 +16,9 @@ fn rejected(world: &World) -> Option<(u16, Cause)> {
 
 #[test]
 fn the_application_is_asked_with_the_standard_parameters() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"2\"/><Hangup/></Response>"));
+    let mut world = World::new(|_| {
+        xml("<Response><Pause length=\"0\"/><Pause length=\"2\"/><Hangup/></Response>")
+    });
     let call = world.call_in("sip:bob@demo.test;user=phone");
     world.run(10_000);
     let request = &world.asked("/voice")[0];
@@ -91,8 +93,9 @@ fn unknown_endpoints_and_inactive_accounts_are_refused() {
 
 #[test]
 fn limits_refuse_with_their_reason() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"3\"/></Response>"))
-        .with_book(|book| book.accounts[0].limits.calls_max = 1);
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"3\"/></Response>"))
+            .with_book(|book| book.accounts[0].limits.calls_max = 1);
     world.call_in("sip:bob@demo.test");
     world.run(100);
     world.call_in("sip:bob@demo.test");
@@ -263,4 +266,60 @@ fn a_store_that_does_not_write_takes_no_new_calls() {
     world.run(5_000);
     assert_eq!(world.asked("/voice").len(), 2);
     world.assert_clean();
+}
+
+#[test]
+fn a_leading_pause_waits_before_the_call_is_answered() {
+    let answers = |world: &World| {
+        world.commands.iter().filter(|it| matches!(it, OwnedCommand::Answer { .. })).count()
+    };
+    // What follows may refuse the call, which then costs nothing.
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"2\"/><Reject reason=\"busy\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_900);
+    assert_eq!((rejected(&world), answers(&world)), (None, 0));
+    world.run(1_000);
+    assert_eq!((rejected(&world), answers(&world)), (Some((486, Cause::Busy)), 0));
+    assert_eq!(world.status_of(call), "busy");
+    world.assert_clean();
+
+    // Neither does another document change that, nor a death meanwhile.
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"2\"/><Redirect>/more</Redirect></Response>")
+        }
+        _ => xml("<Response><Pause length=\"3\"/><Pause/><Hangup/></Response>"),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    world.crash();
+    world.run(3_900);
+    assert_eq!((world.status_of(call), answers(&world)), ("ringing", 0));
+    // The second Pause of a document is a verb like any other.
+    world.run(200);
+    assert_eq!((world.status_of(call), answers(&world)), ("in-progress", 1));
+    world.run(10_000);
+    assert_eq!(world.store.calls[&call].duration, Some(1));
+    world.assert_clean();
+}
+
+#[test]
+fn hanging_up_and_having_nothing_to_do_answer_first_and_rejecting_does_not() {
+    for (document, status, code) in [
+        ("<Response/>", "completed", None),
+        ("<Response><Hangup/></Response>", "completed", None),
+        ("<Response><Pause/></Response>", "completed", None),
+        ("", "completed", None),
+        ("<Response><Reject/></Response>", "no-answer", Some(603)),
+        ("<Response><Reject reason=\"busy\"/></Response>", "busy", Some(486)),
+    ] {
+        let mut world = World::new(move |_| xml(document));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(5_000);
+        assert_eq!(world.status_of(call), status, "{document:?}");
+        assert_eq!(rejected(&world).map(|it| it.0), code, "{document:?}");
+        assert_eq!(world.store.calls[&call].answer_time.is_some(), code.is_none(), "{document:?}");
+        world.assert_clean();
+    }
 }

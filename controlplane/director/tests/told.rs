@@ -108,7 +108,8 @@ fn ends_that_nobody_wanted_are_told_once_and_in_words() {
         // The other leg of the join had the trouble, and says so.
         (Party::Peer, Cause::MediaTimeout, None),
     ] {
-        let mut world = World::new(|_| xml("<Response><Pause length=\"60\"/></Response>"));
+        let mut world =
+            World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>"));
         let call = world.call_in("sip:bob@demo.test");
         world.run(2_000);
         world.fails_in(call, 1_000, by, cause);
@@ -164,5 +165,67 @@ fn ringing_of_every_target_reaches_a_caller_who_waits() {
             .collect();
         assert_eq!(passed, [passes, passes]);
         world.assert_clean();
+    }
+}
+
+#[test]
+fn what_nobody_reads_in_a_document_is_named() {
+    for (inner, told) in [
+        ("<Dial>+15550111<Number>+15550112</Number></Dial>", "+15550111"),
+        ("<Dial><Number>+15550112<Sip>sip:a@b</Sip></Number></Dial>", "<Sip> in <Number>"),
+        ("<Dial><Number>+15550112</Number><Hangup/></Dial>", "<Dial><Hangup>"),
+        ("<Dial>+15550111 +15550112</Dial>", "no phone number"),
+        ("<Dial>+15550111 x123</Dial>", "no phone number"),
+        ("hello<Hangup/>", "\"hello\" in <Response>"),
+        ("<Pause>5</Pause>", "\"5\" in <Pause>"),
+        ("<Hangup><Say>bye</Say></Hangup>", "<Say> in <Hangup>"),
+        ("<Hangup when=\"now\"/>", "when=\"now\""),
+        ("<Reject>busy</Reject>", "\"busy\" in <Reject>"),
+    ] {
+        let document = format!("<Response>{inner}<Reject/></Response>");
+        let mut world = World::new(move |_| xml(&document));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(60_000);
+        let alerts: Vec<_> = world.store.alerts.iter().map(|it| it.message.as_str()).collect();
+        assert!(alerts.iter().any(|text| text.contains(told)), "{inner}: {alerts:?}");
+        assert!(world.store.alerts.iter().all(|it| it.call == Some(call)));
+    }
+}
+
+#[test]
+fn an_address_that_leads_nowhere_is_told_or_refused_at_once() {
+    use model::port::{ApiRequest, CreateCall, Instructions};
+    for document in [
+        "<Response><Dial><Sip statusCallback=\"BAD\">sip:ok@127.0.0.1</Sip></Dial></Response>",
+        "<Response><Dial action=\"BAD\"><Sip>sip:busy@127.0.0.1</Sip></Dial></Response>",
+        "<Response><Redirect>BAD</Redirect></Response>",
+    ] {
+        let bad = document.replace("BAD", "ftp://a/b");
+        let mut world = World::new(move |_| xml(&bad));
+        world.call_in("sip:bob@demo.test");
+        world.run(10_000);
+        let alert = &world.store.alerts[0];
+        assert_eq!((alert.code, alert.reason.as_str()), (11_100, "url"), "{document}");
+        assert!(alert.message.contains("ftp://a/b"), "{}", alert.message);
+        // A document that is given comes from nowhere.
+        for (url, fine) in [("/cb", false), ("", false), ("http://app.test/cb", true)] {
+            let mut world = World::new(|_| xml("<Response/>"));
+            let id = world.api(ApiRequest::CreateCall(Box::new(CreateCall {
+                to: "sip:ok@127.0.0.1".to_owned(),
+                from: "+15550100".to_owned(),
+                instructions: Instructions::Twiml(document.replace("BAD", url)),
+                status: None,
+                timeout: None,
+                time_limit: None,
+                caller_id: None,
+            })));
+            world.run(5_000);
+            let no_callback = url.is_empty() && document.contains("statusCallback");
+            match world.reply(id) {
+                Some(Err(error)) => assert_eq!((error.status, error.code), (400, 11_100)),
+                reply => assert!(reply.is_some() && (fine || no_callback), "{document} {url:?}"),
+            }
+            assert_eq!(world.legs.is_empty(), !fine && !no_callback, "{document} {url:?}");
+        }
     }
 }

@@ -51,6 +51,8 @@ impl End {
             }
             Cause::Normal => CallStatus::Completed,
             Cause::Rejected if outbound => of_code(self.code),
+            // Refused by its own script.
+            Cause::Rejected if self.code == 603 => CallStatus::NoAnswer,
             _ => CallStatus::Failed,
         }
     }

@@ -68,11 +68,13 @@ impl Director {
             return;
         };
         let legs = live.script.as_ref().map_or(0, |script| script.legs);
-        let view = View {
+        let mut view = View {
             now: now.wall,
             answered: live.is_answered(),
             inbound: live.outgoing.is_none(),
             gone: live.is_over(),
+            first: false,
+            dialled: false,
             from: live.row.from.clone(),
             targets_max: limits.dial_targets,
             legs_left: limits.legs_per_call.saturating_sub(legs) as usize,
@@ -81,7 +83,7 @@ impl Director {
         let Some(script) = live.script.as_mut() else {
             return;
         };
-        let effects = script::drive(script, input, &view, &mut self.rng);
+        let effects = script::drive(script, input, &mut view, &mut self.rng);
         let made = effects.iter().filter(|effect| matches!(effect, Effect::Spawn(_))).count();
         script.legs = script.legs.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));
         live.touch();
