@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use config::Config;
+use config::{Config, OnUnsupported};
 use director::{Limits, Settings};
 use model::port::Entity;
 use model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
@@ -60,6 +60,7 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
         sip_host: sip_address(config).to_string(),
         own_hosts: own_sockets(config).map(|socket| socket.ip().to_string()).collect(),
         target_allow: target_allow.collect::<Result<_, _>>().context("target_allow")?,
+        fail_on_unsupported: plane.on_unsupported == OnUnsupported::Fail,
         webhook_connect_ms: plane.webhook_connect_ms,
         webhook_total_ms: plane.webhook_total_ms,
         limits: Limits::default(),

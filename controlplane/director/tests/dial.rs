@@ -155,6 +155,10 @@ fn several_ring_and_the_first_answer_wins() {
     let ends =
         |world: &World, cause| world.store.cdrs.values().filter(|cdr| cdr.cause == cause).count();
     assert_eq!((ends(&world, Cause::OtherAnswered), ends(&world, Cause::Busy)), (1, 1));
+    // What answers our CANCEL comes after the end.
+    let mut codes: Vec<_> = world.store.cdrs.values().map(|cdr| cdr.code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [486, 487]);
     world.bye_in(call, 5_000);
     world.run(60_000);
     let told = world.asked("/done")[0];

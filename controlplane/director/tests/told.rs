@@ -3,8 +3,9 @@
 
 mod world;
 
+use base::Path;
 use model::port::OwnedCommand;
-use wire::event::{Cause, Party};
+use wire::event::{Cause, MediaSummary, Party, RtpRefused};
 use wire::status;
 use world::{World, param, xml};
 
@@ -228,4 +229,79 @@ fn an_address_that_leads_nowhere_is_told_or_refused_at_once() {
             assert_eq!(world.legs.is_empty(), !fine && !no_callback, "{document} {url:?}");
         }
     }
+}
+
+#[test]
+fn what_was_not_heard_and_what_was_refused_is_told() {
+    let host = "192.0.2.66:4000".parse().unwrap();
+    let refused = |source, looped| RtpRefused { source, looped, ..RtpRefused::default() };
+    let foreign = |source| RtpRefused { foreign: Some(host), ..refused(source, 0) };
+    for (received, by, cause, refused, told) in [
+        (0, Party::Remote, Cause::Normal, refused(0, 0), Some(("no-audio", "nothing was heard"))),
+        (250, Party::Remote, Cause::Normal, refused(0, 0), None),
+        // A few at the beginning are no news, but where nothing else was heard.
+        (250, Party::Remote, Cause::Normal, foreign(10), None),
+        (0, Party::Remote, Cause::Normal, foreign(10), Some(("media-source-refused", "4000"))),
+        (250, Party::Remote, Cause::Normal, foreign(99), Some(("media-source-refused", "99 pa"))),
+        (
+            0,
+            Party::Remote,
+            Cause::Normal,
+            refused(0, 9),
+            Some(("media-looped", "9 packets of our")),
+        ),
+        // The end says it.
+        (0, Party::Switch, Cause::MediaTimeout, refused(0, 0), None),
+    ] {
+        let mut world =
+            World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>"));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(2_000);
+        world.legs.get_mut(&call).unwrap().media =
+            Some(MediaSummary { refused, ..heard(received) });
+        world.fails_in(call, 3_000, by, cause);
+        world.run(20_000);
+        let alerts: Vec<_> = (world.store.alerts.iter())
+            .filter(|it| it.reason != cause.name())
+            .map(|it| (it.call, it.code, it.reason.as_str(), it.message.as_str()))
+            .collect();
+        match told {
+            None => assert!(alerts.is_empty(), "{alerts:?}"),
+            Some((reason, words)) => {
+                assert_eq!(alerts.len(), 1, "{alerts:?}");
+                assert_eq!((alerts[0].0, alerts[0].1, alerts[0].2), (Some(call), 32_014, reason));
+                assert!(alerts[0].3.contains(words), "{alerts:?}");
+            }
+        }
+        world.assert_clean();
+    }
+}
+
+fn heard(received: u64) -> MediaSummary {
+    MediaSummary {
+        path: Path::Socket,
+        received,
+        lost: 0,
+        jitter_us: 0,
+        mos_centi: 0,
+        sent: 0,
+        rtt_us: 0,
+        reported_loss: 0,
+        refused: RtpRefused::default(),
+    }
+}
+
+#[test]
+fn alerts_that_were_left_out_are_told_of() {
+    let document = format!("<Response>{}<Reject/></Response>", "<Say/>".repeat(25));
+    let mut world = World::new(move |_| xml(&document));
+    world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    assert_eq!(world.store.alerts.len(), 10);
+    world.run(30_000);
+    assert_eq!(world.store.alerts.len(), 11);
+    let last = &world.store.alerts[10];
+    assert_eq!((last.code, last.reason.as_str()), (20_429, "alerts-dropped"));
+    assert!(last.message.starts_with("15 notifications"), "{}", last.message);
+    assert_eq!(world.director.stats().alerts_dropped, 15);
 }

@@ -11,7 +11,7 @@ use model::port::{
     ApiCall, ApiId, ApiResult, Notice, Output, OwnedCommand, Resolved, Standing, StoreId,
     StoreWrite,
 };
-use wire::event::Summary;
+use wire::event::{Direction, Party, Summary};
 use wire::{Cell, CellState, Event};
 
 use crate::control::{Control, Ends, join};
@@ -70,6 +70,8 @@ pub struct Directed {
     pub notices: Vec<Notice>,
     /// Every end that any shard told, ever: (epoch, leg).
     pub ended: BTreeSet<(u32, LegId)>,
+    /// Call-IDs of callers that the director turned away: their legs were nobody's and have no CDR.
+    pub turned_away: BTreeSet<String>,
     pub lives: u32,
     /// What the switch told of strangers.
     pub of_strangers: Vec<String>,
@@ -79,6 +81,14 @@ pub struct Directed {
     api: Vec<ApiCall>,
     canary_done: bool,
     kept: Option<LegId>,
+}
+
+/// Refused by a command, and never anybody's: counted, not stored.
+fn was_turned_away(summary: &Summary<'_>) -> bool {
+    summary.direction == Direction::Inbound
+        && summary.account == 0
+        && summary.answered.0 == 0
+        && summary.by == Party::Application
 }
 
 impl Directed {
@@ -117,6 +127,7 @@ impl Directed {
             replies: Vec::new(),
             notices: Vec::new(),
             ended: BTreeSet::new(),
+            turned_away: BTreeSet::new(),
             lives: 0,
             of_strangers: Vec::new(),
             refusals_of_strangers: 0,
@@ -206,7 +217,9 @@ impl Directed {
         let Event::Ended(summary) = event else {
             return self.with(|director| director.handle_event(now, shard, event));
         };
-        if summary.leg != LegId::NONE {
+        if was_turned_away(summary) {
+            self.turned_away.insert(summary.call_id.to_owned());
+        } else if summary.leg != LegId::NONE {
             self.ended.insert((summary.epoch, summary.leg));
         }
         self.told.insert((summary.epoch, summary.leg), now.mono);

@@ -29,10 +29,17 @@ impl Director {
         let parsed = script::parse(&document, bytes_max);
         match parsed {
             Ok(mut program) => {
-                for problem in std::mem::take(&mut program.problems) {
-                    self.problem(now, call, problem, true);
+                let problems = std::mem::take(&mut program.problems);
+                let fails = self.settings.fail_on_unsupported;
+                let failed = problems.iter().find(|it| fails && it.is_unsupported());
+                let failed = failed.map(|problem| problem.reason);
+                for problem in problems {
+                    let warning = !(fails && problem.is_unsupported());
+                    self.problem(now, call, problem, warning);
                 }
-                if let Some(mut live) = self.calls.get_mut(&call) {
+                if let Some(reason) = failed {
+                    self.give_up(now, call, reason);
+                } else if let Some(mut live) = self.calls.get_mut(&call) {
                     let before = live.script.take().unwrap_or_default();
                     live.script = Some(Script {
                         document,

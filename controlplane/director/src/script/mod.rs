@@ -42,6 +42,13 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+impl Problem {
+    /// It stands for something that the language has and this switch has not yet.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        matches!(self.reason, "verb-not-supported" | "verb-unknown" | "noun-not-supported")
+    }
+}
+
 /// The script of one call.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Script {
