@@ -8,7 +8,7 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use crate::limits::{CLOCK_HZ_MAX, PAYLOAD_TYPES_MAX};
+use crate::limits::{CHANNELS_MAX, CLOCK_HZ_MAX, PAYLOAD_TYPES_MAX};
 use crate::media::Media;
 use crate::scan::{number, split_once, word};
 
@@ -238,7 +238,8 @@ fn apply_rtpmap<'a>(format: &mut Format<'a>, value: &'a [u8]) {
     let (name, rest) = split_once(word(&mut value), b'/');
     let (clock, channels) = split_once(rest.unwrap_or(b""), b'/');
     let clock = number::<u32>(clock).filter(|clock| (1..=CLOCK_HZ_MAX).contains(clock));
-    let channels = channels.map_or(Some(1), number::<u8>).filter(|&channels| channels > 0);
+    let channels = channels.map_or(Some(1), number::<u8>);
+    let channels = channels.filter(|channels| (1..=CHANNELS_MAX).contains(channels));
     match (clock, channels) {
         (Some(clock), Some(channels)) if is_token(name) => {
             format.name = name;

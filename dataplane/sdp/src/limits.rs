@@ -15,3 +15,6 @@ pub const CANDIDATES_MAX: usize = 32;
 pub const PLAN_FORMATS_MAX: usize = 16;
 /// Highest clock rate of a payload type, in Hz; one above it makes the payload type unknown.
 pub const CLOCK_HZ_MAX: u32 = 1_000_000;
+/// The most channels of a codec (RFC 3551 section 4.1 knows up to six); one of more is not
+/// understood.
+pub const CHANNELS_MAX: u8 = 15;

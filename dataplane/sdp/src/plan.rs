@@ -6,7 +6,7 @@
 
 use crate::codec::{Codec, CodecId, PtSet};
 use crate::error::SdpError;
-use crate::limits::PLAN_FORMATS_MAX;
+use crate::limits::{CHANNELS_MAX, CLOCK_HZ_MAX, PLAN_FORMATS_MAX};
 use crate::media::Direction;
 use crate::relay::Matches;
 use crate::session::Session;
@@ -25,12 +25,45 @@ pub struct PlanFormat {
     pub send_pt: u8,
 }
 
-impl PlanFormat {
-    const NONE: Self = Self {
-        codec: Codec { id: CodecId(0), clock: 0, channels: 0, variant: 0 },
-        receive_pt: u8::MAX,
-        send_pt: u8::MAX,
-    };
+/// A [`PlanFormat`] in ten bytes: a leg keeps sixteen of them for as long as it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Packed {
+    id: [u8; 4],
+    /// Clock rate (20 bits), channels (4), variant (8).
+    shape: [u8; 4],
+    receive_pt: u8,
+    send_pt: u8,
+}
+
+const CLOCK_BITS: u32 = 20;
+const CHANNEL_BITS: u32 = 4;
+const _: () = assert!(CLOCK_HZ_MAX < 1 << CLOCK_BITS && (CHANNELS_MAX as u32) < 1 << CHANNEL_BITS);
+
+impl Packed {
+    const NONE: Self = Self { id: [0; 4], shape: [0; 4], receive_pt: u8::MAX, send_pt: u8::MAX };
+
+    fn new(format: &PlanFormat) -> Self {
+        let PlanFormat { codec: Codec { id, clock, channels, variant }, .. } = *format;
+        let beside = u32::from(channels) | u32::from(variant) << CHANNEL_BITS;
+        Self {
+            id: id.0.to_ne_bytes(),
+            shape: (clock | beside << CLOCK_BITS).to_ne_bytes(),
+            receive_pt: format.receive_pt,
+            send_pt: format.send_pt,
+        }
+    }
+
+    fn unpack(&self) -> PlanFormat {
+        let shape = u32::from_ne_bytes(self.shape);
+        let [_, _, beside, variant] = shape.to_le_bytes();
+        let codec = Codec {
+            id: CodecId(u32::from_ne_bytes(self.id)),
+            clock: shape & ((1 << CLOCK_BITS) - 1),
+            channels: beside >> CHANNEL_BITS,
+            variant,
+        };
+        PlanFormat { codec, receive_pt: self.receive_pt, send_pt: self.send_pt }
+    }
 }
 
 /// Negotiated media of one leg.
@@ -40,7 +73,7 @@ pub struct Plan {
     pub remote_rtp: MediaTarget,
     /// Where the peer wants RTCP (equal to `remote_rtp` when multiplexed).
     pub remote_rtcp: MediaTarget,
-    formats: [PlanFormat; PLAN_FORMATS_MAX],
+    formats: [Packed; PLAN_FORMATS_MAX],
     count: u8,
     /// What *we* may do: send to the peer, receive from it.
     pub direction: Direction,
@@ -68,7 +101,7 @@ impl Plan {
         let mut plan = Self {
             remote_rtp,
             remote_rtcp,
-            formats: [PlanFormat::NONE; PLAN_FORMATS_MAX],
+            formats: [Packed::NONE; PLAN_FORMATS_MAX],
             count: 0,
             direction: ours.direction().and(theirs.direction_in_force().reversed()),
             rtcp_mux,
@@ -106,27 +139,27 @@ impl Plan {
 
     /// The codecs in order of preference.
     #[must_use]
-    pub fn formats(&self) -> &[PlanFormat] {
-        &self.formats[..usize::from(self.count)]
+    pub fn formats(&self) -> impl ExactSizeIterator<Item = PlanFormat> + Clone {
+        self.formats[..usize::from(self.count)].iter().map(Packed::unpack)
     }
 
     /// The codec that a received payload type means; None for one outside the answer.
     #[must_use]
-    pub fn received(&self, pt: u8) -> Option<&PlanFormat> {
-        self.formats().iter().find(|format| format.receive_pt == pt)
+    pub fn received(&self, pt: u8) -> Option<PlanFormat> {
+        self.formats().find(|format| format.receive_pt == pt)
     }
 
     /// The preferred audio codec.
     #[must_use]
-    pub fn audio(&self) -> Option<&PlanFormat> {
-        self.formats().iter().find(|format| format.codec.id.is_audio())
+    pub fn audio(&self) -> Option<PlanFormat> {
+        self.formats().find(|format| format.codec.id.is_audio())
     }
 
     /// Digits, at the preferred codec's clock rate where there are several.
     #[must_use]
-    pub fn telephone_event(&self) -> Option<&PlanFormat> {
+    pub fn telephone_event(&self) -> Option<PlanFormat> {
         let clock = self.audio()?.codec.clock;
-        let digits = || self.formats().iter().filter(|format| format.codec.is_telephone_event());
+        let digits = || self.formats().filter(|format| format.codec.is_telephone_event());
         digits().find(|format| format.codec.clock == clock).or_else(|| digits().next())
     }
 
@@ -154,7 +187,7 @@ impl Plan {
 
     fn push(&mut self, format: PlanFormat) {
         if let Some(slot) = self.formats.get_mut(usize::from(self.count)) {
-            *slot = format;
+            *slot = Packed::new(&format);
             self.count += 1;
         }
     }
@@ -166,7 +199,7 @@ impl Default for Plan {
         Self {
             remote_rtp: MediaTarget::Nowhere,
             remote_rtcp: MediaTarget::Nowhere,
-            formats: [PlanFormat::NONE; PLAN_FORMATS_MAX],
+            formats: [Packed::NONE; PLAN_FORMATS_MAX],
             count: 0,
             direction: Direction::Inactive,
             rtcp_mux: false,
@@ -185,8 +218,17 @@ impl core::fmt::Debug for Plan {
             .field("direction", &self.direction)
             .field("ptime_ms", &self.ptime_ms)
             .field("maxptime_ms", &self.maxptime_ms)
-            .field("formats", &self.formats())
+            .field("formats", &Listed(self))
             .finish()
+    }
+}
+
+/// The formats of a plan, for whoever reads a log.
+struct Listed<'p>(&'p Plan);
+
+impl core::fmt::Debug for Listed<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.0.formats()).finish()
     }
 }
 
@@ -244,7 +286,7 @@ impl Default for PtMap {
 pub fn pt_map(from: &Plan, to: &Plan) -> PtMap {
     let mut map = PtMap::default();
     for format in from.formats() {
-        let Some(target) = to.formats().iter().find(|other| other.codec == format.codec) else {
+        let Some(target) = to.formats().find(|other| other.codec == format.codec) else {
             continue;
         };
         map.pairs[usize::from(map.count)] = (format.receive_pt, target.send_pt);

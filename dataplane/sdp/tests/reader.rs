@@ -62,8 +62,8 @@ fn a_carriers_offer_is_read_whole() {
     assert_eq!(session.media().len(), 2);
     let audio = session.audio().unwrap();
     assert_eq!((audio.index(), audio.kind(), audio.protocol()), (0, Kind::Audio, Protocol::Avp));
-    assert_eq!(audio.rtp(), Ok(MediaTarget::To(SocketAddr::new(ip("198.51.100.7"), 16_384))));
-    assert_eq!(audio.rtcp(), Ok(MediaTarget::To(SocketAddr::new(ip("198.51.100.8"), 53_020))));
+    assert_eq!(audio.rtp(), Ok(MediaTarget::new(SocketAddr::new(ip("198.51.100.7"), 16_384))));
+    assert_eq!(audio.rtcp(), Ok(MediaTarget::new(SocketAddr::new(ip("198.51.100.8"), 53_020))));
     assert_eq!(audio.direction(), Direction::SendOnly, "the session's, where the section has none");
     assert!(audio.is_held());
     assert_eq!((audio.ptime_ms(), audio.maxptime_ms()), (Some(20), Some(40)));

@@ -262,12 +262,11 @@ impl LegMut<'_, '_> {
         };
         let plan = self.plan();
         for format in plan.formats() {
-            let _ = view.formats.try_push(LegFormat::new(format, true));
+            let _ = view.formats.try_push(LegFormat::new(&format, true));
         }
         let listed: Formats =
             wire::decode(self.cx.core.arena.get(&offer.listed)).unwrap_or_default();
-        let known =
-            |format: &LegFormat| plan.formats().iter().any(|known| known.codec == format.codec());
+        let known = |format: &LegFormat| plan.formats().any(|known| known.codec == format.codec());
         for format in listed.iter().filter(|format| !known(format)) {
             let _ = view.formats.try_push(*format);
         }
@@ -470,8 +469,16 @@ impl LegMut<'_, '_> {
         // An answer says what the offer left of it, which is what the plan does.
         state.told = plan.direction;
         state.advance(Exchange::WeAnswer);
-        self.media.set_plan(&mut self.cx, self.leg.id, plan, true);
+        self.set_plan(plan, true);
         Ok(())
+    }
+
+    /// The stream follows this plan, and what its listener takes as it last said.
+    pub(crate) fn set_plan(&mut self, plan: Plan, fresh: bool) {
+        let stream = self.media.stream(self.leg.id);
+        let is_heard = stream.is_some_and(|stream| stream.listener() != LegId::NONE);
+        let heard_by = is_heard.then(|| self.peer_view().plan());
+        self.media.set_plan(&mut self.cx, self.leg.id, plan, heard_by.as_ref(), fresh);
     }
 
     /// A plan whose addresses may be sent to.
@@ -583,7 +590,7 @@ impl LegMut<'_, '_> {
         (state.wish, state.told, state.stopped) = (wish, plan.direction, stopped);
         state.fixed = false;
         state.anew();
-        self.media.set_plan(&mut self.cx, self.leg.id, plan, fresh);
+        self.set_plan(plan, fresh);
         self.changed();
     }
 
@@ -644,7 +651,7 @@ impl LegMut<'_, '_> {
         let receives = if told.sends() { read.said.receives() } else { wish.receives() };
         state.wish = Direction::new(sends, receives);
         state.stopped = read.stopped;
-        self.media.set_plan(&mut self.cx, self.leg.id, read.plan, read.fresh);
+        self.set_plan(read.plan, read.fresh);
         Ok(())
     }
 
@@ -696,7 +703,7 @@ impl LegMut<'_, '_> {
             let described = Session::parse(leg.theirs_text())?;
             let allow = leg.allowed(&described, |codec| match codecs {
                 Some(codecs) => codecs.contains(&codec),
-                None => plan.formats().iter().any(|format| format.codec == codec),
+                None => plan.formats().any(|format| format.codec == codec),
             })?;
             let direction = Some(direction);
             let how = sdp::Reoffer { allow, direction, ..sdp::Reoffer::ALL };

@@ -327,7 +327,7 @@ impl LegMut<'_, '_> {
         let early = self.media.stream(self.leg.id).filter(|stream| stream.on);
         if let Some(plan) = early.map(|stream| stream.plan.stopped()) {
             // Its early media is over: it neither speaks to the caller nor hears it.
-            self.media.set_plan(&mut self.cx, self.leg.id, plan, true);
+            self.set_plan(plan, true);
         }
         self.invite();
         true

@@ -185,7 +185,9 @@ impl Bed {
     }
 
     pub(super) fn describe(&mut self, leg: LegId, plan: sdp::Plan, fresh: bool) {
-        self.with(|media, cx| media.set_plan(cx, leg, plan, fresh));
+        let listener = self.media.stream(leg).map_or(LegId::NONE, super::Stream::listener);
+        let theirs = self.media.stream(listener).map(|stream| stream.plan);
+        self.with(|media, cx| media.set_plan(cx, leg, plan, theirs.as_ref(), fresh));
     }
 
     /// Both halves of a join of legs of this shard.

@@ -94,7 +94,7 @@ impl Stream {
     }
 
     fn feed_event(&mut self, cx: &mut Cx<'_, '_>) {
-        let Some(format) = self.event_format().copied() else { return };
+        let Some(format) = self.event_format() else { return };
         let packet = self.feed.events.poll_packet(self.packet_time(), format.codec.clock);
         if let Some(packet) = packet {
             if packet.starts {
@@ -110,7 +110,7 @@ impl Stream {
     }
 
     fn feed_play(&mut self, cx: &mut Cx<'_, '_>, play: Play, tones: &Tones) {
-        let Some(format) = self.tone_format().copied() else { return };
+        let Some(format) = self.tone_format() else { return };
         let samples = ticks(self.packet_time(), format.codec.clock);
         let mut sound = [0; SAMPLES_MAX];
         let len = usize::try_from(samples).unwrap_or(0).min(SAMPLES_MAX);

@@ -71,11 +71,11 @@ pub(crate) struct Known {
     pub(crate) signalling: IpAddr,
     /// Which hosts may be learned.
     pub(crate) sources: MediaSources,
-    /// Locked under the description before, and until when it is not learned again.
-    pub(crate) former: Option<(SocketAddr, Mono)>,
+    /// Locked under the description before, if anybody was, and until when it is not learned again.
+    pub(crate) former: (MediaTarget, Mono),
     /// Who was heard before the SDP's address spoke, under this description, and how many packets
     /// were heard until then.
-    pub(crate) ousted: Option<(SocketAddr, u64)>,
+    pub(crate) ousted: (MediaTarget, u64),
     /// What the SDP's address has said against whom we listen to.
     pub(crate) claim: Claim,
 }
@@ -152,21 +152,21 @@ impl Known {
 
     /// Whether the SDP says that RTP is wanted there: the far end's own port, mostly.
     pub(crate) fn is_described(&self, source: SocketAddr) -> bool {
-        self.described == MediaTarget::To(source)
+        self.described.address() == Some(source)
     }
 
     /// Whether it was ousted by a few packets of the SDP's address, behind which nothing came.
     fn may_return(&self, asking: &Asking) -> bool {
-        self.ousted.is_some_and(|(source, packets)| {
-            source == asking.source && asking.packets < packets + u64::from(LATCH_PACKETS)
-        })
+        let (source, packets) = self.ousted;
+        source.address() == Some(asking.source)
+            && asking.packets < packets + u64::from(LATCH_PACKETS)
     }
 
     /// Another address was described.
     pub(crate) fn move_to(&mut self, described: MediaTarget, was: Option<SocketAddr>, now: Mono) {
         self.described = described;
-        self.former = was.map(|source| (source, now + FORMER));
-        self.ousted = None;
+        self.former = (was.map_or(MediaTarget::Nowhere, MediaTarget::new), now + FORMER);
+        self.ousted = (MediaTarget::Nowhere, 0);
         self.claim = Claim::default();
     }
 }
@@ -211,7 +211,8 @@ impl Latch {
         if known.is_described(source) {
             return self.described_speaks(asking, known);
         }
-        let is_former = known.former.is_some_and(|(was, until)| was == source && now < until);
+        let (former, until) = known.former;
+        let is_former = former.address() == Some(source) && now < until;
         if is_former || !known.allows(source.ip()) {
             return Judgement::No;
         }
@@ -249,9 +250,9 @@ impl Latch {
         }
         // Who was heard until then may come back: the packet may have been forged all the same.
         known.ousted = match *self {
-            Self::Open => None,
+            Self::Open => (MediaTarget::Nowhere, 0),
             Self::Learning { source, .. } | Self::Locked { source, .. } => {
-                Some((source, asking.packets))
+                (MediaTarget::new(source), asking.packets)
             }
         };
         known.claim = Claim::default();
@@ -268,11 +269,11 @@ mod tests {
 
     fn known() -> Known {
         Known {
-            described: MediaTarget::To("192.168.1.5:4000".parse().unwrap()),
+            described: MediaTarget::new("192.168.1.5:4000".parse().unwrap()),
             signalling: "198.51.100.7".parse().unwrap(),
             sources: MediaSources::Signalling,
-            former: None,
-            ousted: None,
+            former: (MediaTarget::Nowhere, Mono(0)),
+            ousted: (MediaTarget::Nowhere, 0),
             claim: Claim::default(),
         }
     }
@@ -356,7 +357,7 @@ mod tests {
     fn a_gateway_that_sends_from_another_port_is_heard_and_sent_to_where_it_said() {
         for described in ["198.51.100.7:4000", "9.9.9.9:4000", "198.51.100.99:4000"] {
             let described = address(described);
-            let known = Known { described: MediaTarget::To(described), ..known() };
+            let known = Known { described: MediaTarget::new(described), ..known() };
             let mut door = Door::new(known);
             let gateway = address("198.51.100.7:61000");
             assert_eq!(door.talk(gateway, 1, 0, 100), 100);
@@ -472,7 +473,11 @@ mod tests {
         door.talk(old, 1, 0, 50);
         let was = door.latch.open();
         assert_eq!(was, Some(old));
-        door.known.move_to(MediaTarget::To(address("192.168.1.5:5000")), was, Mono(1_001_000 * MS));
+        door.known.move_to(
+            MediaTarget::new(address("192.168.1.5:5000")),
+            was,
+            Mono(1_001_000 * MS),
+        );
         assert_eq!(door.ask(old, (1, 50), 1_010), Judgement::No);
         assert_eq!(door.latch, Latch::Open);
         // A phone that really stayed there loses five packets by it.

@@ -265,12 +265,14 @@ impl Media {
 
     /// The far end's description is known or has changed. `fresh`: it described itself anew, so
     /// that its next packet is taken at once whatever its number and SSRC. Another address opens
-    /// the latch; the same one keeps its lock.
+    /// the latch; the same one keeps its lock. `heard_by`: the formats of whoever hears it, as
+    /// [`Media::connect`] was told.
     pub(crate) fn set_plan(
         &mut self,
         cx: &mut Cx<'_, '_>,
         leg: LegId,
         mut plan: sdp::Plan,
+        heard_by: Option<&sdp::Plan>,
         fresh: bool,
     ) {
         let Some(stream) = self.stream_mut(leg) else { return };
@@ -287,7 +289,7 @@ impl Media {
         if !stream.on {
             stream.rtcp_at = cx.now.mono + rtp::rtcp::interval(cx.core.random.u64());
         }
-        if stream.set_plan(plan, fresh, cx.now.mono) {
+        if stream.set_plan(plan, heard_by, fresh, cx.now.mono) {
             cx.core.flows.push_back(Flow::Unlock { port: stream.port });
         }
     }

@@ -98,15 +98,15 @@ impl Passes {
 }
 
 /// How what is received as `format` goes on to a leg of plan `to`.
-pub(crate) fn way(format: &PlanFormat, to: &Plan) -> Way {
-    if let Some(same) = to.formats().iter().find(|other| other.codec == format.codec) {
+pub(crate) fn way(format: PlanFormat, to: &Plan) -> Way {
+    if let Some(same) = to.formats().find(|other| other.codec == format.codec) {
         return Way::Relay { pt: same.send_pt };
     }
-    let convert = |other: &PlanFormat| {
+    let convert = |other: PlanFormat| {
         let conversion = transcode::between(format.codec, other.codec)?;
         Some(Way::Convert { pt: other.send_pt, conversion })
     };
-    to.formats().iter().find_map(convert).unwrap_or(Way::Drop)
+    to.formats().find_map(convert).unwrap_or(Way::Drop)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use wire::table::MediaSources;
 use super::Source;
 use super::app::Play;
 use super::latch::{Claim, Known, Latch};
-use super::passes::{Passes, Special, Specials, Way, way};
+use super::passes::{Passes, Special, Specials, Way};
 use super::police::{self, Police};
 use super::transcode::is_g711;
 
@@ -93,8 +93,9 @@ pub(crate) struct Stream {
     pub(crate) is_lock_told: bool,
     pub(crate) target_rtcp: MediaTarget,
     pub(crate) plan: Plan,
-    /// The formats of whoever hears it: with our own they say what passes, whichever changes.
-    listener_plan: Plan,
+    /// Which of the plan's formats is the audio that its listener has too; past them all if none is,
+    /// or nobody listens.
+    carried: u8,
     pub(crate) rtcp: rtp::rtcp::Peer,
     pub(crate) rtcp_police: Police,
     /// When its next report is due.
@@ -167,15 +168,15 @@ impl Stream {
                 described: MediaTarget::Nowhere,
                 signalling: nowhere.ip(),
                 sources: MediaSources::default(),
-                former: None,
-                ousted: None,
+                former: (MediaTarget::Nowhere, Mono(0)),
+                ousted: (MediaTarget::Nowhere, 0),
                 claim: Claim::default(),
             },
             refused: RtpRefused::default(),
             is_lock_told: false,
             target_rtcp: MediaTarget::Nowhere,
             plan,
-            listener_plan: plan,
+            carried: u8::MAX,
             rtcp: rtp::rtcp::Peer::default(),
             rtcp_police: Police::new(),
             rtcp_at: Mono::NEVER,
@@ -238,14 +239,20 @@ impl Stream {
     /// Who hears the far end from now on, and in which formats; [`LegId::NONE`] for nobody.
     pub(crate) fn set_listener(&mut self, listener: LegId, formats: &Plan) {
         self.listener = listener;
-        self.listener_plan = *formats;
-        self.plan_packets();
+        self.plan_packets((listener != LegId::NONE).then_some(formats));
         self.set_clocks();
     }
 
     /// The far end's description is known or has changed: where to send, what may come. `fresh`: it
-    /// described itself anew. True if a lock that the packet paths know of is gone by this.
-    pub(crate) fn set_plan(&mut self, plan: Plan, fresh: bool, now: Mono) -> bool {
+    /// described itself anew; `heard_by`: the formats of whoever hears it. True if a lock that the
+    /// packet paths know of is gone by this.
+    pub(crate) fn set_plan(
+        &mut self,
+        plan: Plan,
+        heard_by: Option<&Plan>,
+        fresh: bool,
+        now: Mono,
+    ) -> bool {
         let mut unlocked = false;
         // A hold of the old kind (c=0.0.0.0) says nothing of where the far end is.
         let described = plan.remote_rtp.address();
@@ -267,7 +274,7 @@ impl Stream {
         self.on = true;
         self.plan = plan;
         self.alive = now;
-        self.plan_packets();
+        self.plan_packets(heard_by.filter(|_| self.listener != LegId::NONE));
         self.set_clocks();
         if self.gate == Gate::Open && before != Gate::Open {
             // What was not sent while the far end held is no loss: the stream goes on where it
@@ -277,13 +284,14 @@ impl Stream {
         unlocked
     }
 
-    /// What packets ask of the plan, where they find it.
-    fn plan_packets(&mut self) {
-        let joined = self.listener != LegId::NONE;
-        let listener = joined.then_some(&self.listener_plan);
+    /// What packets ask of the plan and of the formats of whoever hears it, where they find it.
+    fn plan_packets(&mut self, listener: Option<&Plan>) {
         (self.passes, self.specials) = Passes::new(&self.plan, listener);
         (self.undeliverable, self.converted) = (0, 0);
-        let ptime = if joined { self.listener_plan.ptime_ms } else { u8::MAX };
+        let carried = self.specials.iter().zip(self.plan.formats());
+        let carried = carried.zip(0..).find(|((it, _), _)| it.is_audio && it.way != Way::Drop);
+        self.carried = carried.map_or(u8::MAX, |(_, at)| at);
+        let ptime = listener.map_or(u8::MAX, |listener| listener.ptime_ms);
         self.interval = police::interval(self.plan.ptime_ms.min(ptime));
         self.receives = self.on && self.plan.direction.receives();
         if !self.wants() || self.plan.telephone_event().is_none() {
@@ -337,24 +345,20 @@ impl Stream {
     }
 
     /// The audio format in use: the most preferred one that the other leg has too.
-    fn carried_format(&self) -> Option<&PlanFormat> {
-        let carried = |format: &&PlanFormat| {
-            format.codec.id.is_audio() && way(format, &self.listener_plan) != Way::Drop
-        };
-        let joined = self.listener != LegId::NONE;
-        let shared = self.plan.formats().iter().find(carried).filter(|_| joined);
+    fn carried_format(&self) -> Option<PlanFormat> {
+        let shared = self.plan.formats().nth(usize::from(self.carried));
         shared.or_else(|| self.plan.audio())
     }
 
     /// The format that tones are played in: G.711 or nothing.
-    pub(crate) fn tone_format(&self) -> Option<&PlanFormat> {
-        self.plan.formats().iter().find(|format| is_g711(format.codec))
+    pub(crate) fn tone_format(&self) -> Option<PlanFormat> {
+        self.plan.formats().find(|format| is_g711(format.codec))
     }
 
     /// The format that digits are sent in, at the clock of the stream where there are several.
-    pub(crate) fn event_format(&self) -> Option<&PlanFormat> {
+    pub(crate) fn event_format(&self) -> Option<PlanFormat> {
         let clock = self.sender.clock_hz();
-        let mut digits = self.plan.formats().iter().filter(|f| f.codec.is_telephone_event());
+        let mut digits = self.plan.formats().filter(|f| f.codec.is_telephone_event());
         digits.clone().find(|format| format.codec.clock == clock).or_else(|| digits.next())
     }
 

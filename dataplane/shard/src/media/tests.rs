@@ -105,7 +105,7 @@ mod joins {
             media.disconnect(old);
             media.play(cx, old, Play::Ringback);
             assert!(!media.send_digit(cx, old, '1', 100));
-            media.set_plan(cx, old, sdp::Plan::default(), true);
+            media.set_plan(cx, old, sdp::Plan::default(), None, true);
             media.report(cx, old);
         });
         assert!(bed.media.stream(old).is_none() && bed.media.summary(old).is_none());
@@ -373,10 +373,10 @@ mod descriptions {
     fn reports_never_go_where_nobody_may_be_sent() {
         let mut bed = Bed::new();
         bed.open(A, &[(ULAW, 0)]);
-        let remote_rtcp = MediaTarget::To("127.0.0.1:5061".parse().unwrap());
+        let remote_rtcp = MediaTarget::new("127.0.0.1:5061".parse().unwrap());
         bed.describe(A, changed(A, &[(ULAW, 0)], |plan| plan.remote_rtcp = remote_rtcp), true);
         let beside = SocketAddr::new(home(A).ip(), 4_001);
-        assert_eq!(stream(&bed, A).target_rtcp, MediaTarget::To(beside));
+        assert_eq!(stream(&bed, A).target_rtcp, MediaTarget::new(beside));
     }
 }
 
@@ -460,7 +460,7 @@ mod life {
         let (bytes, port) = (report(&bed), stream(&bed, A).port);
         let source = SocketAddr::new(home(A).ip(), 61_001);
         bed.hear_at(source, above(port), &bytes);
-        assert_eq!(stream(&bed, A).target_rtcp, MediaTarget::To(source));
+        assert_eq!(stream(&bed, A).target_rtcp, MediaTarget::new(source));
     }
 
     #[test]
