@@ -104,6 +104,11 @@ fn ends_that_nobody_wanted_are_told_once_and_in_words() {
         (Party::Remote, Cause::Protocol, Some("broke the protocol")),
         (Party::Switch, Cause::NoAck, Some("no ACK")),
         (Party::Switch, Cause::Unreachable, Some("did not answer at all")),
+        (Party::Switch, Cause::NoPort, Some("no media port")),
+        (Party::Switch, Cause::Restart, Some("media process died")),
+        (Party::Switch, Cause::Overload, Some("reached a limit")),
+        // It is the far end that is full.
+        (Party::Remote, Cause::Overload, None),
         (Party::Remote, Cause::Normal, None),
         (Party::Switch, Cause::TimeLimit, Some("as long as a call may")),
         // The other leg of the join had the trouble, and says so.
