@@ -56,7 +56,7 @@ struct Child {
     call: CallId,
     ended: Option<Outcome>,
     /// It was not made at all: nobody finds it by its number.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     refused: bool,
 }
 
@@ -122,7 +122,7 @@ impl Dial {
             }));
         }
         for noun in self.targets.iter().take(view.targets_max) {
-            let call = CallId(rng.wide());
+            let call = CallId::begun(view.now, rng.wide());
             state.children.push(Child { call, ended: None, refused: false });
             effects.push(Effect::Spawn(ChildSpec {
                 call,
