@@ -52,7 +52,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/rtp/src/sender.rs", "is_before_source last_sent", DIGITS),
     ("dataplane/rtp/src/telephone_event.rs", "EventPacket", DIGITS),
     ("dataplane/sdp/src/codec.rs", "AMR_WB G7221 ILBC", TABLE),
-    ("dataplane/sdp/src/limits.rs", "CLOCK_HZ_MAX", BOUND),
     ("dataplane/sdp/src/media.rs", "is_plain_audio is_usable_audio", INSIDE),
     ("dataplane/sip/src/addr.rs", "unquoted", INSIDE),
     ("dataplane/sip/src/body.rs", "is_multipart is_session", INSIDE),

@@ -1,5 +1,5 @@
-//! The API's questions, answered: configuration from memory, history from the store, changes by the
-//! director.
+//! The API's questions, answered: configuration and calls that stand from memory, history from the
+//! store, changes by the director.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,12 +17,14 @@ use crate::inbox::{Inbox, Input};
 use crate::metrics::Gauges;
 use crate::outside::Replies;
 use crate::reads::Reads;
+use crate::rows::{self, Rows};
 
 /// See the module.
 pub struct Local {
     pub store: Arc<dyn Store>,
     pub reads: Reads,
     pub directory: Arc<Directory>,
+    pub rows: Arc<Rows>,
     pub inbox: Arc<Inbox>,
     pub replies: Arc<Replies>,
     pub gauges: Arc<Gauges>,
@@ -62,11 +64,21 @@ impl Backend for Local {
     }
 
     fn call(&self, account: AccountSid, sid: CallId) -> Answer<'_, Read<Option<CallRow>>> {
-        Box::pin(self.reads.ask(account, move |store| store.call(sid)))
+        let standing = self.rows.call(sid);
+        Box::pin(async move {
+            let stored = self.reads.ask(account, move |store| store.call(sid)).await?;
+            let has_ended = stored.as_ref().is_some_and(|row| row.status.is_final());
+            Ok(if has_ended { stored } else { standing.or(stored) })
+        })
     }
 
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>> {
-        Box::pin(self.reads.ask(query.account, move |store| store.calls(&query)))
+        let standing = self.rows.page(&query);
+        Box::pin(async move {
+            let asked = query.clone();
+            let stored = self.reads.ask(query.account, move |store| store.calls(&asked)).await?;
+            Ok(rows::merge(&query, standing, stored))
+        })
     }
 
     fn cdrs(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {

@@ -37,7 +37,8 @@ use crate::outside::{Replies, World};
 use crate::plan::{self, Places};
 use crate::publish::Publisher;
 use crate::reads::Reads;
-use crate::runtime::{Exit, Next, Runtime, Start};
+use crate::rows::Rows;
+use crate::runtime::{Exit, Known, Next, Runtime, Start};
 use crate::{sweep, tenant};
 
 /// How long READY=1 waits for the dataplane: it is usually started at the same time.
@@ -121,12 +122,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("controlplane.webhook_allow: {}", error.0))?;
     let client = WebhookClient::new(policy, REQUESTS_PER_HOST);
     let handle = tokio::runtime::Handle::current();
-    let world = World::new(handle, client, Arc::clone(&inbox), Arc::clone(&replies));
+    let world = World::new(handle, client, Arc::clone(&inbox), Arc::clone(&replies))
+        .context("starting the thread of webhooks")?;
 
     let Opened { facts, store, directory } = opened;
     let start = starter(config.clone(), Arc::clone(&store));
     let shown = Arc::clone(&gauges);
-    let runtime = Runtime::new(start, facts, Arc::clone(&directory), shown, Box::new(world));
+    let rows = Arc::new(Rows::default());
+    let known = Known { directory: Arc::clone(&directory), rows: Arc::clone(&rows) };
+    let runtime = Runtime::new(start, facts, known, shown, Box::new(world));
     let (attached, dataplane) = oneshot::channel();
     let told = (Arc::clone(&notify), Arc::clone(&gauges));
     let exited = spawn(runtime, Arc::clone(&inbox), told, attached)?;
@@ -141,7 +145,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let threads = config.controlplane.api.read_threads.into();
     let reads = Reads::new(&store, threads).context("starting the threads that read")?;
     let backend =
-        Local { store, reads, directory, inbox: inbox_of_api, replies, gauges: shown, next };
+        Local { store, reads, directory, rows, inbox: inbox_of_api, replies, gauges: shown, next };
     let limits = plan::api_limits(&config.controlplane.api);
     let options = Options { limits, ..Options::default() };
     let (stop, stopped) = watch::channel(false);
@@ -292,9 +296,6 @@ fn open(
     let folder = Folder::open(&places.journal()).context("opening the journal")?;
     let (journal, replay) =
         Journal::open(folder, SEGMENT_BYTES, progress(inbox)).context("opening the journal")?;
-    if replay.torn_bytes > 0 {
-        tracing::info!(bytes = replay.torn_bytes, "the journal's torn tail was cut off");
-    }
     let (path, end) = (places.database(), journal.durable());
     let store = Sqlite::open(&path, Arc::clone(&vault), end, progress(inbox))
         .with_context(|| format!("opening {}", path.display()))?

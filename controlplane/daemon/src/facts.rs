@@ -147,6 +147,12 @@ impl<M: Medium> Facts<M> {
         self.waits.as_deref()
     }
 
+    /// Bytes written to the journal by this process.
+    #[must_use]
+    pub fn journal_bytes(&self) -> u64 {
+        self.journal.written_bytes()
+    }
+
     /// Bytes that the store has not committed: the journal keeps them on the disk, the store's
     /// queue in memory.
     #[must_use]

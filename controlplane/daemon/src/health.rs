@@ -48,7 +48,11 @@ impl Health {
     /// What the journal's bytes looked like at the start; told in the log, and for the whole life.
     pub fn journal_found(&self, replay: &Replay, committed: Position) {
         if replay.torn_bytes > 0 {
-            tracing::info!(bytes = replay.torn_bytes, "the journal's torn tail was cut off");
+            // A torn record, or what an earlier life of the segment's file left.
+            tracing::debug!(
+                bytes = replay.torn_bytes,
+                "bytes behind the journal's records are none"
+            );
         }
         for damage in &replay.damage {
             tracing::error!(

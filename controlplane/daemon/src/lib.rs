@@ -34,6 +34,7 @@ pub mod outside;
 pub mod plan;
 pub mod publish;
 pub mod reads;
+pub mod rows;
 pub mod runtime;
 pub mod sweep;
 pub mod tenant;

@@ -27,6 +27,7 @@ pub struct Gauges {
     turns: AtomicU64,
     last: AtomicU64,
     durable: AtomicU64,
+    journal_bytes: AtomicU64,
     commands_waiting: AtomicU64,
     turned: AtomicU64,
 }
@@ -48,10 +49,10 @@ impl Gauges {
         &self,
         now: Now,
         stats: Stats,
-        last: Position,
-        durable: Position,
+        (last, durable, journal_bytes): (Position, Position, u64),
         commands_waiting: usize,
     ) {
+        self.journal_bytes.store(journal_bytes, Ordering::Relaxed);
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
         self.turns.fetch_add(1, Ordering::Relaxed);
         self.last.store(last, Ordering::Relaxed);
@@ -111,6 +112,7 @@ impl Gauges {
             ("events_unreadable_total", "Events that could not be read", load(&self.damaged)),
             ("runtime_turns_total", "Turns of the controlplane's runtime", load(&self.turns)),
             ("journal_records_appended_total", "Records appended to the journal", last),
+            ("journal_bytes_total", "Bytes written to the journal", load(&self.journal_bytes)),
             ("calls_incoming_total", "Incoming calls", stats.calls_incoming),
             ("calls_refused_total", "Calls refused by the director", stats.calls_refused),
             ("calls_unknown_total", "Calls to nobody's number or domain", stats.calls_unknown),

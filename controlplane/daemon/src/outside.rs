@@ -1,6 +1,7 @@
 //! What the runtime has others do: webhooks, names, answers to the API.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use api::WebhookClient;
 use hickory_resolver::TokioResolver;
 use model::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve, Resolved};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::inbox::{Inbox, Input};
@@ -45,11 +47,13 @@ impl Replies {
     }
 }
 
-/// The real outside, on tokio.
+/// The real outside, on tokio. Webhooks have a thread of their own: a request, its connection and
+/// its answer wake nobody but that one, and neither readers of the API nor names that do not
+/// resolve stand in their way.
 #[derive(Debug)]
 pub struct World {
     handle: Handle,
-    client: WebhookClient,
+    requests: UnboundedSender<HttpRequest>,
     resolver: Option<TokioResolver>,
     inbox: Arc<Inbox>,
     replies: Arc<Replies>,
@@ -61,13 +65,21 @@ pub struct World {
 const NOTICES_PER_SECOND: u32 = 20;
 
 impl World {
-    #[must_use]
+    /// # Errors
+    /// What the system says (no thread left).
     pub fn new(
         handle: Handle,
         client: WebhookClient,
         inbox: Arc<Inbox>,
         replies: Arc<Replies>,
-    ) -> Self {
+    ) -> io::Result<Self> {
+        // The director bounds what is under way; nothing waits here but for the thread.
+        let (requests, taken) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let told = Arc::clone(&inbox);
+        std::thread::Builder::new()
+            .name("webhooks".to_owned())
+            .spawn(move || runtime.block_on(ask(client, taken, told)))?;
         let resolver = match TokioResolver::builder_tokio() {
             Ok(builder) => Some(builder.build()),
             Err(error) => {
@@ -75,17 +87,14 @@ impl World {
                 None
             }
         };
-        Self { handle, client, resolver, inbox, replies, said: (0, 0, 0) }
+        Ok(Self { handle, requests, resolver, inbox, replies, said: (0, 0, 0) })
     }
 }
 
 impl Outside for World {
     fn http(&mut self, request: HttpRequest) {
-        let (client, inbox) = (self.client.clone(), Arc::clone(&self.inbox));
-        self.handle.spawn(async move {
-            let reply = client.send(&request).await;
-            inbox.tell(Input::Http(reply));
-        });
+        // The thread lives as long as we do.
+        let _ = self.requests.send(request);
     }
 
     fn resolve(&mut self, resolve: Resolve) {
@@ -121,6 +130,21 @@ impl Outside for World {
         } else {
             tracing::info!(account, call, "{message}");
         }
+    }
+}
+
+/// Sends what is asked for until nobody asks any more.
+async fn ask(
+    client: WebhookClient,
+    mut requests: UnboundedReceiver<HttpRequest>,
+    inbox: Arc<Inbox>,
+) {
+    while let Some(request) = requests.recv().await {
+        let (client, inbox) = (client.clone(), Arc::clone(&inbox));
+        tokio::spawn(async move {
+            let reply = client.send(&request).await;
+            inbox.tell(Input::Http(reply));
+        });
     }
 }
 

@@ -35,6 +35,7 @@ use crate::link::{Attachment, Peer};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
 use crate::publish::{self, Publisher};
+use crate::rows::Rows;
 use crate::sweep;
 
 /// Events taken from one shard in one turn.
@@ -56,7 +57,7 @@ pub struct Runtime<M: Medium = Folder> {
     start: Start,
     director: Option<Director>,
     facts: Facts<M>,
-    directory: Arc<Directory>,
+    known: Known,
     gauges: Arc<Gauges>,
     outside: Box<dyn Outside>,
     shards: Vec<Ends>,
@@ -78,6 +79,13 @@ pub struct Runtime<M: Medium = Folder> {
     retry_at: Mono,
     /// When the reserve on the disk is looked after.
     reserve_at: Mono,
+}
+
+/// What others read while the runtime writes it.
+#[derive(Debug)]
+pub struct Known {
+    pub directory: Arc<Directory>,
+    pub rows: Arc<Rows>,
 }
 
 /// What a turn says about the next.
@@ -106,7 +114,7 @@ impl<M: Medium> Runtime<M> {
     pub fn new(
         start: Start,
         facts: Facts<M>,
-        directory: Arc<Directory>,
+        known: Known,
         gauges: Arc<Gauges>,
         outside: Box<dyn Outside>,
     ) -> Self {
@@ -115,7 +123,7 @@ impl<M: Medium> Runtime<M> {
             director: None,
             publisher: Publisher::default(),
             facts,
-            directory,
+            known,
             gauges,
             outside,
             shards: Vec::new(),
@@ -264,8 +272,12 @@ impl<M: Medium> Runtime<M> {
         change(director);
         while let Some(output) = director.poll_output() {
             match output {
-                Output::Store(write) => {
-                    self.directory.learn(&write.records);
+                Output::Store(mut write) => {
+                    self.known.rows.learn(&mut write.records);
+                    if write.records.is_empty() && write.id.is_none() {
+                        continue;
+                    }
+                    self.known.directory.learn(&write.records);
                     if self.publisher.learn(&write.records) {
                         publish::outdate(&self.shards);
                     }
@@ -436,7 +448,8 @@ impl<M: Medium> Runtime<M> {
             self.retry_at = now.mono + WRITE_AGAIN;
             return;
         }
-        self.publisher.publish(now.mono, &self.directory, &self.shards);
+        self.publisher.publish(now.mono, &self.known.directory, &self.shards);
+        self.known.rows.forget_ended();
         for ends in &mut self.shards {
             ends.mark(self.facts.last());
         }
@@ -477,7 +490,8 @@ impl<M: Medium> Runtime<M> {
     fn publish_gauges(&self, now: Now) {
         let stats = self.director.as_ref().map(Director::stats).unwrap_or_default();
         let waiting = self.shards.iter().map(Ends::waiting).sum();
-        self.gauges.turn(now, stats, self.facts.last(), self.facts.durable(), waiting);
+        let journal = (self.facts.last(), self.facts.durable(), self.facts.journal_bytes());
+        self.gauges.turn(now, stats, journal, waiting);
         self.gauges.health.set(self.admission.found(&self.facts));
     }
 }

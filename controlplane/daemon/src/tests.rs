@@ -35,7 +35,7 @@ use crate::link::{Attachment, Memory, Peer};
 use crate::metrics::Gauges;
 use crate::outside::Outside;
 use crate::publish::Publisher;
-use crate::runtime::{Exit, Next, Runtime};
+use crate::runtime::{Exit, Known, Next, Runtime};
 use crate::sweep;
 use crate::tenant;
 
@@ -304,7 +304,8 @@ impl Life {
             Ok((director, Publisher::default()))
         });
         let outside = Box::new(Recorder(Arc::clone(&recorded)));
-        let runtime = Runtime::new(start, facts, directory, Arc::clone(&gauges), outside);
+        let known = Known { directory, rows: Arc::default() };
+        let runtime = Runtime::new(start, facts, known, Arc::clone(&gauges), outside);
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(20_000_000) };
         Self { runtime, broken, full, store, inbox, recorded, gauges, now }
     }

@@ -13,6 +13,7 @@
 
 mod director;
 mod live;
+mod log;
 mod rng;
 mod script;
 mod settings;

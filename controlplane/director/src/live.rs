@@ -1,5 +1,5 @@
-//! A live call: everything a successor needs of it, as one plain value that is logged whole at each
-//! step.
+//! A live call: everything a successor needs of it, as one plain value. What changed of it is
+//! logged at each step ([`crate::log`]).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -10,10 +10,11 @@ use model::{CallRow, CallStatus, Hook, Method, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
+use crate::log::Logged;
 use crate::script::{Script, Wait};
 
-/// One leg's call.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One leg's call. It is read as version 1 of the log wrote it; since then its parts are.
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Live {
     pub(crate) row: CallRow,
     /// The account's number on the wire.
@@ -47,7 +48,7 @@ pub(crate) struct Live {
 
 /// A request whose answer is executed if it has verbs. Told again by a successor, it has the same
 /// token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Telling {
     pub(crate) hook: Hook,
     pub(crate) params: Vec<(String, String)>,
@@ -60,6 +61,7 @@ pub(crate) struct Volatile {
     /// The row differs from what was written.
     pub(crate) row_changed: bool,
     pub(crate) dirty: bool,
+    pub(crate) logged: Logged,
     pub(crate) fetch: Option<HttpId>,
     pub(crate) tellings: Vec<HttpId>,
     pub(crate) callback: Option<HttpId>,
@@ -128,7 +130,7 @@ pub(crate) enum Start {
 }
 
 /// A callback waiting for its turn. The one in front is the one under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Callback {
     pub(crate) url: String,
     pub(crate) method: Method,

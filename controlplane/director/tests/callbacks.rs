@@ -110,6 +110,30 @@ fn a_dead_host_delays_nobody_else_and_is_left_alone() {
 }
 
 #[test]
+fn a_path_that_fails_delays_no_other_path_of_its_host() {
+    let mut world = World::new(|request| match request.kind {
+        HttpKind::Instructions => {
+            let path = if param(request, "To").contains("bad") { "bad" } else { "good" };
+            xml(&format!(
+                "<Response><Dial><Sip statusCallback=\"http://app.test/{path}\" \
+                 statusCallbackEvent=\"initiated ringing answered completed\">sip:drop@127.0.0.1\
+                 </Sip></Dial></Response>"
+            ))
+        }
+        HttpKind::Callback if request.url.contains("/bad") => status(503),
+        HttpKind::Callback => status(200),
+    });
+    for _ in 0..12 {
+        world.call_in("sip:bad@demo.test");
+    }
+    world.run(10_000);
+    assert!(world.asked("/bad").len() > 24, "{}", world.asked("/bad").len());
+    world.call_in("sip:good@demo.test");
+    world.run(6_000);
+    assert_eq!(world.asked("/good").len(), 4, "all four events at once");
+}
+
+#[test]
 fn too_many_waiting_become_dead_letters_at_once() {
     let mut world = World::new(|request| match request.kind {
         HttpKind::Instructions => xml(DIAL),

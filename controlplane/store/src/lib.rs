@@ -75,12 +75,6 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn cdrs(&self, call: CallId) -> Result<Vec<Cdr>, StoreError>;
 
-    /// A CDR with this key is there: the leg's end was written.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    fn has_cdr(&self, node: u32, epoch: u32, leg: base::LegId) -> Result<bool, StoreError>;
-
     /// By micro-service and segment.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::{CallId, LegId, Wall};
-use model::port::{Entity, Record, ScriptLog, StoreId, StoreWrite};
+use model::port::{Entity, Record, ScriptChange, ScriptLog, StoreId, StoreWrite};
 use model::{
     Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
     Application, ApplicationSid, CallDirection, CallRow, CallStatus, Cause, Cdr, Currency,
@@ -228,6 +228,7 @@ fn facts() -> Vec<(&'static str, Record)> {
         ("dead-letter", Record::DeadLetter(Box::new(letter()))),
         ("script", Record::Script(ScriptLog { call: CALL, state: Some(b"{}".to_vec()) })),
         ("script-end", Record::Script(ScriptLog { call: CALL, state: None })),
+        ("script-change", Record::ScriptChange(ScriptChange { call: CALL, change: vec![2, 1, 3] })),
     ]
 }
 

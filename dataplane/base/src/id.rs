@@ -5,6 +5,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::Wall;
+
 /// A call (one leg of it, as the API counts calls: a dialled leg is a call of its own with a
 /// parent).
 #[derive(
@@ -24,6 +26,14 @@ pub type ShardId = u8;
 impl CallId {
     /// The id no call has.
     pub const NONE: Self = Self(0);
+
+    /// A call that begins at this moment: milliseconds (48 bits), then 80 of `random`, which nobody
+    /// guesses. What calls leave behind lies in the order of their time wherever it is sorted.
+    #[must_use]
+    pub fn begun(at: Wall, random: u128) -> Self {
+        let millis = u128::from(at.0 / 1_000) & 0xffff_ffff_ffff;
+        Self(millis << 80 | random & (u128::MAX >> 48))
+    }
 }
 
 impl LegId {

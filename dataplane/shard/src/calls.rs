@@ -196,7 +196,7 @@ impl<'m> Shard<'m> {
             side.invite = server;
         }
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
-        let call = CallId(self.core.random.u128());
+        let call = CallId::begun(now.wall, self.core.random.u128());
         self.register(now, frames, leg, call, 0);
         if let Some(route) = route {
             self.routes.enter(route);
@@ -314,7 +314,7 @@ impl<'m> Shard<'m> {
         let from = shown.map_or(ANONYMOUS, |from| text(from.uri));
         let targets: Targets = route.targets.iter().take(4).copied().collect();
         let originate = Originate {
-            call: CallId(self.core.random.u128()),
+            call: CallId::begun(now.wall, self.core.random.u128()),
             account: route.account,
             parent: leg.story.call,
             peer: id,

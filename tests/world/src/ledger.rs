@@ -46,6 +46,9 @@ impl Ledger {
                 Record::Script(ScriptLog { call, state: None }) => {
                     self.scripts.remove(call);
                 }
+                Record::ScriptChange(log) => {
+                    self.scripts.entry(log.call).or_default().extend_from_slice(&log.change);
+                }
                 Record::Put(entity) => self.put(Entity::clone(entity)),
                 Record::Delete(key) => self.entities.retain(|entity| entity.key() != *key),
             }

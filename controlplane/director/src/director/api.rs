@@ -83,7 +83,7 @@ impl Director {
             .way(account, &target)
             .map_err(|refused| error(400, refused.code, refused.message))?;
         self.reserve(now, account).map_err(|reason| error(429, 20_429, reason))?;
-        let call = CallId(self.rng.wide());
+        let call = CallId::begun(now.wall, self.rng.wide());
         let shard = self.any_shard();
         let leg = NewLeg {
             call,

@@ -3,7 +3,9 @@
 //!
 //! A call's queue sends its first callback and goes on only when that was answered or given up.
 //! Requests to one host of one account share an [`Endpoint`]: a bounded number at a time, and a
-//! breaker that opens after repeated failures, so that a dead host costs nobody else anything.
+//! breaker that opens when the host was not reached several times, so that a dead host costs nobody
+//! else anything. A host that answers is alive, whatever it answers: what fails there backs off
+//! alone.
 //!
 //! ```text
 //!   queued --> due, endpoint has room --> under way --2xx--> delivered, next
@@ -300,7 +302,8 @@ impl Director {
                 (false, again, error.name().to_owned())
             }
         };
-        match self.callbacks.answered(now.mono, &key, fine || !again) {
+        // Who answers is alive: a path of it that fails backs off by itself.
+        match self.callbacks.answered(now.mono, &key, result.is_ok() || !again) {
             Some((until, number)) => {
                 self.at(until, Timer::Endpoint(number));
             }

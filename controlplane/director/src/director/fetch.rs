@@ -259,7 +259,7 @@ impl Director {
         if let Some(script) = live.script.as_mut() {
             script.base.clone_from(&base);
         }
-        self.run_document(now, call, text, base);
+        self.run_parsed(now, call, text, base, parsed);
     }
 
     /// Retry, fallback, or the default.

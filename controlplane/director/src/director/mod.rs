@@ -26,10 +26,11 @@ use std::collections::{BTreeMap, VecDeque};
 use base::{CallId, Mono, Now, ShardId, Wall};
 use model::port::{
     ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
-    Resolved, ScriptLog, StoreId, StoreWrite, Stored,
+    Resolved, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored,
 };
 use model::{AccountSid, Alert, AlertLevel, AlertSid, Directory, Method};
 
+use crate::log::{Entry, Parts};
 use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;
@@ -66,8 +67,10 @@ pub struct Director {
     effects: Vec<Output>,
     inbox: VecDeque<(CallId, Input)>,
     out: VecDeque<Output>,
-    /// Where states are written before they are copied at their size.
-    scratch: Vec<u8>,
+    /// Writes that were refused and are offered again at the end of this mutation.
+    again: Vec<StoreId>,
+    /// Where states are written before they are compared with what was logged.
+    scratch: Parts,
 }
 
 /// Counters for metrics; they only grow, but for the gauges named so.
@@ -166,7 +169,8 @@ impl Director {
             effects: Vec::new(),
             inbox: VecDeque::new(),
             out: VecDeque::new(),
-            scratch: Vec::new(),
+            again: Vec::new(),
+            scratch: Parts::default(),
         }
     }
 
@@ -260,12 +264,7 @@ impl Director {
             Timer::Endpoint(endpoint) => self.wake_endpoint(now, endpoint),
             Timer::Http(id) => self.http_is_silent(now, id),
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
-            Timer::Store(id) => {
-                if let Some(records) = self.durability.records(id) {
-                    let records = records.iter().map(|it| self.renewed(it)).collect();
-                    self.effects.push(Output::Store(StoreWrite { id: Some(id), records }));
-                }
-            }
+            Timer::Store(id) => self.again.push(id),
             Timer::ApiWait(id, call) => self.api_wait_over(id, call),
             Timer::Orphan(call) => self.orphan(now, call),
             Timer::ReplayOver => self.replay = None,
@@ -291,6 +290,9 @@ impl Director {
             let writes = self.durability.write(records, afters, fresh_id);
             self.out.extend(writes.into_iter().map(Output::Store));
         }
+        for id in std::mem::take(&mut self.again) {
+            self.offer_again(id);
+        }
         self.out.extend(self.effects.drain(..));
     }
 
@@ -304,31 +306,59 @@ impl Director {
             self.records.push(Record::Call(Box::new(live.row.clone())));
         }
         let done = live.is_over() && live.callbacks.is_empty() && !live.outlives_its_leg();
-        // A value of our own types always has a JSON form; without one the call is merely not
-        // resumed.
-        self.scratch.clear();
-        let whole = !done && serde_json::to_writer(&mut self.scratch, &*live).is_ok();
-        let state = whole.then(|| self.scratch.clone());
-        self.records.push(Record::Script(ScriptLog { call, state }));
         if done {
+            self.records.push(Record::Script(ScriptLog { call, state: None }));
             self.calls.remove(&call);
+            return;
         }
+        let live = live.into_live();
+        let mut logged = std::mem::take(&mut live.volatile.logged);
+        self.records.extend(match logged.next(live, &mut self.scratch) {
+            Some(Entry::Whole(state)) => {
+                Some(Record::Script(ScriptLog { call, state: Some(state) }))
+            }
+            Some(Entry::Change(change)) => {
+                Some(Record::ScriptChange(ScriptChange { call, change }))
+            }
+            None => None,
+        });
+        live.volatile.logged = logged;
     }
 
-    /// A record that is offered again must not undo what was written since.
-    fn renewed(&self, record: &Record) -> Record {
+    /// A write that was refused, to be offered again.
+    fn offer_again(&mut self, id: StoreId) {
+        let Some(records) = self.durability.records(id) else {
+            return;
+        };
+        let records = records.to_vec();
+        // What was written since must not be undone: of a live call everything is written again,
+        // and what is logged of it later stands behind that.
+        let records = records.into_iter().map(|record| self.renewed(record)).collect();
+        self.out.push_back(Output::Store(StoreWrite { id: Some(id), records }));
+    }
+
+    fn renewed(&mut self, record: Record) -> Record {
         match record {
-            Record::Script(log) => {
-                let live = self.calls.get(&log.call);
-                let state = live.and_then(|live| serde_json::to_vec(live).ok());
-                Record::Script(ScriptLog { call: log.call, state })
+            Record::Script(ScriptLog { call, .. })
+            | Record::ScriptChange(ScriptChange { call, .. }) => {
+                let state = self.calls.get_mut(&call).and_then(|live| {
+                    let live = live.into_live();
+                    let mut logged = std::mem::take(&mut live.volatile.logged);
+                    logged.begin_again();
+                    let entry = logged.next(live, &mut self.scratch);
+                    live.volatile.logged = logged;
+                    match entry? {
+                        Entry::Whole(state) | Entry::Change(state) => Some(state),
+                    }
+                });
+                Record::Script(ScriptLog { call, state })
             }
-            Record::Call(row) if row.status.is_final() => Record::Call(row.clone()),
+            Record::Call(row) if row.status.is_final() => Record::Call(row),
             Record::Call(row) => match self.calls.get(&row.sid) {
                 Some(live) => Record::Call(Box::new(live.row.clone())),
-                None => Record::CallIfAbsent(row.clone()),
+                None => Record::CallIfAbsent(row),
             },
-            other => other.clone(),
+            other => other,
         }
     }
 

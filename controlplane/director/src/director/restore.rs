@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use base::{CallId, LegId, Now};
-use model::port::{OwnedCommand, ScriptLog};
+use model::port::{OwnedCommand, Record, ScriptLog};
 use model::{Book, CallStatus, Directory};
 use wire::event::Cause;
 
 use super::{ASK_PATIENCE, Director, Replay, Timer, UNSPOKEN_AFTER};
 use crate::live::{Live, Outgoing};
+use crate::log::{self, BadLog};
 use crate::script::{self, Wait};
 use crate::settings::Settings;
 
@@ -23,12 +24,19 @@ impl Director {
     pub fn restore(settings: Settings, seed: [u64; 4], now: Now, book: Book) -> Self {
         let mut director = Self::new(settings, seed);
         director.directory = Directory::load(&book);
-        for log in &book.scripts {
-            director.read_back(log);
-        }
+        let unreadable: BTreeSet<CallId> = book
+            .scripts
+            .iter()
+            .filter(|log| !director.read_back(log))
+            .map(|log| log.call)
+            .collect();
         director.recount_callbacks();
         let mut answered = Vec::new();
         for standing in &book.standing {
+            if unreadable.contains(&standing.call) {
+                let (call, cause) = (standing.call, Cause::Internal);
+                director.command(standing.leg.shard(), OwnedCommand::Hangup { call, cause });
+            }
             if let Some(mut live) = director.calls.get_mut(&standing.call)
                 && !live.is_over()
             {
@@ -61,12 +69,14 @@ impl Director {
         director
     }
 
-    fn read_back(&mut self, log: &ScriptLog) {
+    /// False if it cannot be read: its call ends, told to the operator, billed by its cell.
+    fn read_back(&mut self, log: &ScriptLog) -> bool {
         let Some(bytes) = &log.state else {
-            return;
+            return true;
         };
-        match serde_json::from_slice::<Live>(bytes) {
-            Ok(mut live) => {
+        match log::read(bytes) {
+            Ok((mut live, logged)) => {
+                live.volatile.logged = logged;
                 if let Some(script) = live.script.as_mut() {
                     let bytes_max = self.settings.limits.document_bytes;
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
@@ -74,11 +84,21 @@ impl Director {
                 if !live.is_over() {
                     self.admission.count(live.row.account);
                 }
+                // Its row is in no store while it stands: it is said again.
+                let (call, over) = (live.call(), live.is_over());
+                live.volatile.row_changed = !over;
                 self.calls.insert(live);
+                if !over {
+                    self.calls.touch(call);
+                }
+                true
             }
-            Err(error) => {
-                let message = format!("the logged state of {} is unreadable: {error}", log.call);
+            Err(BadLog(why)) => {
+                let message = format!("the log of {} cannot be read: {why}; it ends", log.call);
                 self.notice(None, Some(log.call), true, message);
+                let state = None;
+                self.records.push(Record::Script(ScriptLog { call: log.call, state }));
+                false
             }
         }
     }

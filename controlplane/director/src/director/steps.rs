@@ -7,7 +7,7 @@ use wire::event::Cause;
 
 use super::{Director, Timer, Trouble, status};
 use crate::live::Ending;
-use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
+use crate::script::{self, DocumentError, Effect, Input, Problem, Program, Script, View, Wait};
 
 /// How often scripts may be stepped within one mutation, for all calls together.
 const STEPS_MAX: usize = 100_000;
@@ -25,8 +25,19 @@ impl Director {
 
     /// Runs a document from its first verb.
     pub(super) fn run_document(&mut self, now: Now, call: CallId, document: String, base: String) {
-        let bytes_max = self.settings.limits.document_bytes;
-        let parsed = script::parse(&document, bytes_max);
+        let parsed = script::parse(&document, self.settings.limits.document_bytes);
+        self.run_parsed(now, call, document, base, parsed);
+    }
+
+    /// `parsed`: what was read in `document`.
+    pub(super) fn run_parsed(
+        &mut self,
+        now: Now,
+        call: CallId,
+        document: String,
+        base: String,
+        parsed: Result<Program, DocumentError>,
+    ) {
         match parsed {
             Ok(mut program) => {
                 let problems = std::mem::take(&mut program.problems);

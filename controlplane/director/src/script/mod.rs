@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use wire::event::Cause;
 
 use crate::rng::Rng;
-use crate::verb::{self, Step, Verb, VerbState, Written};
+use crate::verb::{self, Step, Verb, VerbState, Writing, Written};
 use crate::web;
 
 pub(crate) use child::{ChildSpec, Outcome, Target};
@@ -50,7 +50,7 @@ impl Problem {
 }
 
 /// The script of one call.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Script {
     pub(crate) document: String,
     /// Where the document came from; relative URLs are seen from here. Empty for a given document.
@@ -59,11 +59,10 @@ pub(crate) struct Script {
     pub(crate) wait: Wait,
     /// Documents taken so far.
     pub(crate) documents: u32,
-    /// Targets dialled so far, reached or not; and verbs begun so far. A few are not worth a word
-    /// in the log: a successor that counts from 0 again allows as many once more.
-    #[serde(default, skip_serializing_if = "are_few")]
+    /// Targets dialled so far, reached or not; and verbs begun so far.
+    #[serde(default)]
     pub(crate) legs: u32,
-    #[serde(default, skip_serializing_if = "are_few")]
+    #[serde(default)]
     pub(crate) verbs: u32,
     /// What the last legs made for it came to, for a call that ends without ever having been
     /// answered.
@@ -181,12 +180,7 @@ pub(crate) enum Effect {
 impl Serialize for Wait {
     /// A verb's state stands among the others by the verb's name: see [`Written`].
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Ready => serializer.serialize_unit_variant("Wait", 0, "Ready"),
-            Self::Fetch(fetch) => serializer.serialize_newtype_variant("Wait", 1, "Fetch", fetch),
-            Self::Over => serializer.serialize_unit_variant("Wait", 2, "Over"),
-            Self::Verb(state) => state.serialize(serializer),
-        }
+        Writing::of(self).serialize(serializer)
     }
 }
 
@@ -264,10 +258,6 @@ pub(crate) fn drive(
             }
         };
     }
-}
-
-fn are_few(count: &u32) -> bool {
-    *count < 64
 }
 
 /// Begins the verb at `at`; the end of the document ends the call.

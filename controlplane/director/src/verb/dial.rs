@@ -56,7 +56,8 @@ pub(super) struct DialState {
     ringback: bool,
     done: Option<Outcome>,
     /// The calls of the targets whose turn has not come.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    // The log of version 1 has none; that of version 2 cannot leave a field out.
+    #[serde(default)]
     later: VecDeque<CallId>,
 }
 
@@ -65,7 +66,7 @@ struct Child {
     call: CallId,
     ended: Option<Outcome>,
     /// It was not made at all: nobody finds it by its number.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     refused: bool,
 }
 
@@ -147,7 +148,7 @@ impl Dial {
             }));
         }
         let targets = self.targets.len().min(view.targets_max);
-        state.later = (0..targets).map(|_| CallId(rng.wide())).collect();
+        state.later = (0..targets).map(|_| CallId::begun(view.now, rng.wide())).collect();
         let at_once = if self.sequential { 1 } else { targets };
         for _ in 0..at_once {
             self.call_next(&mut state, base, view, effects);

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Fetch, Input, Outcome, Problem, View, Wait};
 
-/// What a verb is while it waits. It is logged at each step, as `{"Name": state}`, and read back by
-/// a successor: fields come and go with `#[serde(default)]`.
+/// What a verb is while it waits. It is logged at each step and read back by a successor. Its
+/// fields belong to the version of the log: another field, and another verb that does not stand at
+/// the end of the table, is another version.
 trait Waits {
     type Verb;
 
@@ -57,7 +58,7 @@ macro_rules! verbs {
         }
 
         /// The state of the verb that a script waits in.
-        #[derive(Clone, Debug, Serialize)]
+        #[derive(Clone, Debug)]
         #[expect(private_interfaces, reason = "a state is its verb's own")]
         pub(crate) enum VerbState {
             $($waits($state),)*
@@ -71,6 +72,27 @@ macro_rules! verbs {
             Fetch(Fetch),
             Over,
             $($waits($state),)*
+        }
+
+        /// The same, on its way out.
+        #[derive(Serialize)]
+        #[expect(private_interfaces, reason = "a state is its verb's own")]
+        pub(crate) enum Writing<'w> {
+            Ready,
+            Fetch(&'w Fetch),
+            Over,
+            $($waits(&'w $state),)*
+        }
+
+        impl<'w> Writing<'w> {
+            pub(crate) fn of(wait: &'w Wait) -> Self {
+                match wait {
+                    Wait::Ready => Self::Ready,
+                    Wait::Fetch(fetch) => Self::Fetch(fetch),
+                    Wait::Over => Self::Over,
+                    $(Wait::Verb(VerbState::$waits(state)) => Self::$waits(state),)*
+                }
+            }
         }
 
         impl From<Written> for Wait {

@@ -17,7 +17,7 @@ use base::{CallId, LegId, Mono, Now, Wall};
 use director::{Director, Settings};
 use model::port::{
     ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
-    OwnedCommand, Record, Resolved, Standing, StoreId,
+    OwnedCommand, Record, Resolved, ScriptLog, Standing, StoreId,
 };
 use model::{AccountSid, Alert, Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use wire::event::{Cause, Direction, Incoming, MediaSummary, Party, Summary};
@@ -94,9 +94,9 @@ pub(crate) struct Store {
     pub(crate) ledger: BTreeMap<(LegId, Service, u16), LedgerEntry>,
     pub(crate) alerts: Vec<Alert>,
     pub(crate) dead: Vec<DeadLetter>,
-    pub(crate) scripts: BTreeMap<CallId, model::port::ScriptLog>,
-    /// Every state that was written, in order.
-    pub(crate) states: Vec<Vec<u8>>,
+    pub(crate) scripts: BTreeMap<CallId, ScriptLog>,
+    /// Every log as it was after each write, in order.
+    pub(crate) states: Vec<(CallId, Vec<u8>)>,
     pub(crate) deleted: Vec<model::port::EntityKey>,
     pub(crate) writes: usize,
     /// Bytes of the largest write.
@@ -712,8 +712,15 @@ impl Store {
             }
             Record::DeadLetter(letter) => self.dead.push(*letter),
             Record::Script(log) => {
-                self.states.extend(log.state.clone());
+                self.states.extend(log.state.clone().map(|state| (log.call, state)));
                 self.scripts.insert(log.call, log);
+            }
+            Record::ScriptChange(log) => {
+                let fresh = ScriptLog { call: log.call, state: None };
+                let known = self.scripts.entry(log.call).or_insert(fresh);
+                let state = known.state.get_or_insert_default();
+                state.extend_from_slice(&log.change);
+                self.states.push((log.call, state.clone()));
             }
             Record::Put(_) => {}
             Record::Delete(key) => self.deleted.push(key),
@@ -725,6 +732,7 @@ fn bytes(record: &Record) -> usize {
     // Text is more than the journal's encoding ever takes.
     match record {
         Record::Script(log) => log.state.as_ref().map_or(0, Vec::len) + 32,
+        Record::ScriptChange(log) => log.change.len() + 32,
         other => format!("{other:?}").len(),
     }
 }

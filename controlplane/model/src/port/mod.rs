@@ -12,7 +12,7 @@ pub use api::{
 };
 pub use command::{OwnedCommand, OwnedOriginate};
 pub use http::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
-pub use store::{Record, ScriptLog, StoreId, StoreWrite, Stored};
+pub use store::{Record, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored};
 
 use std::net::SocketAddr;
 

@@ -40,14 +40,23 @@ pub enum Record {
     /// Insert or replace.
     Put(Box<Entity>),
     Delete(EntityKey),
+    /// Goes behind what the call's log has; begins one where there is none.
+    ScriptChange(ScriptChange),
 }
 
-/// The live state of one call, for a successor: the last one of a call wins, None ends it. Opaque
-/// to everybody else; written at every step.
+/// The live state of one call, for a successor: takes the place of the call's log, None ends it.
+/// Opaque to everybody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptLog {
     pub call: CallId,
     pub state: Option<Vec<u8>>,
+}
+
+/// What changed of that state: bytes for the end of the call's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptChange {
+    pub call: CallId,
+    pub change: Vec<u8>,
 }
 
 /// What came of a write with an id.
@@ -62,6 +71,7 @@ impl Record {
         };
         match self {
             Self::Script(log) => 64 + log.state.as_ref().map_or(0, Vec::len),
+            Self::ScriptChange(log) => 64 + log.change.len(),
             Self::Call(row) | Self::CallIfAbsent(row) => {
                 512 + row.to.len()
                     + row.from.len()

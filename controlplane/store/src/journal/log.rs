@@ -187,6 +187,11 @@ impl<M: Medium> Log<M> {
         self.segments.drain(..count).map(|(number, _)| number).collect()
     }
 
+    /// Bytes that are taken and not written.
+    pub(super) fn taken_bytes(&self) -> usize {
+        self.batch.len()
+    }
+
     pub(super) fn next(&self) -> Position {
         self.next
     }

@@ -5,12 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
+
+use super::SEGMENT_BYTES;
 
 /// Numbered append-only files. Only the newest is appended to.
 pub trait Medium: Send + Sync + 'static {
@@ -79,7 +81,13 @@ const RESERVE: &str = "reserve";
 const ASIDE_MAX: usize = 16;
 const ASIDE: &str = ".damaged";
 
-/// Segments as files in a directory, by plain system calls.
+/// A segment that was removed and waits to be written again.
+const SPARE: &str = "spare";
+
+/// Segments as files in a directory, by plain system calls. A file has its whole size from its
+/// begin, and one that is not needed any more is written over: a sync of its data then has neither
+/// a size nor blocks to write down. What is left of an earlier life behind the last record has
+/// lower positions, and is none.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -90,6 +98,8 @@ pub struct Folder {
 #[derive(Clone, Debug)]
 struct Open {
     file: Arc<File>,
+    /// Where the next bytes go.
+    end: u64,
     /// Its name in the directory is durable.
     named: bool,
 }
@@ -131,19 +141,29 @@ impl Medium for Folder {
     }
 
     fn create(&self, number: u64) -> io::Result<()> {
+        let name = self.file(number);
+        let has_spare = !name.exists() && fs::rename(self.path.join(SPARE), &name).is_ok();
         let mut options = OpenOptions::new();
-        options.append(true).create_new(true).mode(0o600);
-        let file = Arc::new(options.open(self.file(number))?);
-        self.lock().insert(number, Open { file, named: false });
+        let file = options.write(true).create_new(!has_spare).mode(0o600).open(&name)?;
+        if !has_spare {
+            // Where there is no room for all of it, or no such call, it grows as it is written.
+            let _ = fallocate(&file, FallocateFlags::empty(), 0, SEGMENT_BYTES as u64);
+        }
+        self.lock().insert(number, Open { file: Arc::new(file), end: 0, named: false });
         Ok(())
     }
 
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
-        (&*self.opened(number)?.file).write_all(bytes)
+        let Open { file, end, .. } = self.opened(number)?;
+        file.write_all_at(bytes, end)?;
+        if let Some(open) = self.lock().get_mut(&number) {
+            open.end = end + bytes.len() as u64;
+        }
+        Ok(())
     }
 
     fn sync(&self, number: u64) -> io::Result<()> {
-        let Open { file, named } = self.opened(number)?;
+        let Open { file, named, .. } = self.opened(number)?;
         file.sync_data()?;
         if !named {
             self.directory.sync_all()?;
@@ -156,7 +176,14 @@ impl Medium for Folder {
 
     fn remove(&self, number: u64) -> io::Result<()> {
         self.lock().remove(&number);
-        fs::remove_file(self.file(number))
+        let (name, spare) = (self.file(number), self.path.join(SPARE));
+        // One that is kept aside has a second name, and is not written over.
+        let is_ours = fs::metadata(&name)
+            .is_ok_and(|meta| meta.nlink() == 1 && meta.len() >= SEGMENT_BYTES as u64);
+        if is_ours && !spare.exists() {
+            return fs::rename(name, spare);
+        }
+        fs::remove_file(name)
     }
 
     fn keep_aside(&self, number: u64) -> io::Result<bool> {

@@ -42,7 +42,7 @@ pub const SEGMENT_BYTES: usize = 16 << 20;
 
 /// What a group gathers for. A sync costs hundreds of microseconds of CPU however little it writes,
 /// and nobody who waits for one notices this much.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Told after every group fsync, and once when the journal stopped; called on the journal's thread.
 pub type Listener = Box<dyn Fn() + Send>;
@@ -54,6 +54,7 @@ pub struct Journal<M: Medium = Folder> {
     log: Log<M>,
     medium: Arc<M>,
     flushed: Position,
+    written_bytes: u64,
     has_reserve: bool,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -120,7 +121,9 @@ impl<M: Medium> Journal<M> {
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || run(&theirs, &*beside, number, &listener))?;
-        Ok((Self { log, medium, flushed, has_reserve, shared, thread: Some(thread) }, replay))
+        let thread = Some(thread);
+        let written_bytes = 0;
+        Ok((Self { log, medium, flushed, written_bytes, has_reserve, shared, thread }, replay))
     }
 
     /// Takes a record; [`Journal::flush`] writes it, and it is durable once [`Journal::durable`]
@@ -147,6 +150,7 @@ impl<M: Medium> Journal<M> {
         if self.flushed + 1 == self.log.next() {
             return Ok(());
         }
+        let bytes = self.log.taken_bytes();
         let mut flushed = self.log.flush(self.durable());
         let is_full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
         if flushed.as_ref().is_err_and(is_full) && self.medium.give_up_reserve().is_ok() {
@@ -157,12 +161,19 @@ impl<M: Medium> Journal<M> {
         match flushed {
             Ok(written) => {
                 self.flushed = written.1;
+                self.written_bytes += bytes as u64;
                 self.shared.lock().written = written;
                 self.shared.ready.notify_one();
                 Ok(())
             }
             Err(error) => Err(JournalError::Waits(error.to_string())),
         }
+    }
+
+    /// Bytes of the records that were written so far, with their frames.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
     /// Sets the reserve aside again, where it was used and there is room; whether it is there.

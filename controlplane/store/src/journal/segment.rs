@@ -11,10 +11,10 @@
 //! before it.
 //!
 //! A power cut tears the end off a segment: what follows the last whole frame was never
-//! acknowledged. Anything else is damage. Behind a frame that is not whole the reader goes on: it
-//! looks for the next one by its position, which cannot be further on than the bytes between have
-//! room for, and its check. The salt is random and in no record, so that what a tenant wrote into a
-//! record is not taken for one.
+//! acknowledged, or is of a segment that was here before, whose positions are lower. Anything else
+//! is damage. Behind a frame that is not whole the reader goes on: it looks for the next one by its
+//! position, which cannot be further on than the bytes between have room for, and its check. The
+//! salt is random and in no record, so that what a tenant wrote into a record is not taken for one.
 
 const MAGIC: &[u8; 8] = b"TandemJ2";
 const HEAD_BYTES: usize = 36;
@@ -117,7 +117,9 @@ pub(super) fn read(bytes: &[u8], salt: Option<u64>) -> Segment<'_> {
             None => match behind(bytes, at, expected, salt) {
                 Some(found) => found,
                 None => {
-                    segment.torn_bytes = bytes.len() - at;
+                    // A segment has its size from its begin.
+                    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                    segment.torn_bytes = end.saturating_sub(at);
                     break;
                 }
             },
@@ -314,6 +316,28 @@ mod tests {
         bytes.resize(4096, 0);
         let found = read(&bytes, None);
         assert_eq!((positions(&found), found.holes.len()), (vec![7], 0));
+        assert_eq!(found.torn_bytes, 0);
+    }
+
+    /// A file is written over from its begin: whatever length the new records have, those of before
+    /// are none, even where one of the new ones is damaged.
+    #[test]
+    fn records_of_an_earlier_life_are_none() {
+        let old = segment(&[&[1; 50], &[2; 60], &[3; 70], &[4; 80]]);
+        for len in 1..200 {
+            let mut bytes = old.clone();
+            let mut new = heads(Head { first: 40, durable: 39, ..HEAD }).to_vec();
+            for position in 40..42 {
+                frame(HEAD.salt, position, 39, &vec![9; len], &mut new);
+            }
+            bytes.resize(bytes.len().max(new.len()), 0);
+            bytes[..new.len()].copy_from_slice(&new);
+            let found = read(&bytes, None);
+            assert_eq!((positions(&found), found.holes.len()), (vec![40, 41], 0), "{len}");
+            bytes[HEADS_BYTES + FRAME_BYTES] ^= 1;
+            let found = read(&bytes, None);
+            assert_eq!((positions(&found), found.holes.len()), (vec![41], 1), "{len}");
+        }
     }
 
     #[test]

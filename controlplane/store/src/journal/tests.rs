@@ -570,6 +570,34 @@ fn files_are_replayed_and_deleted_when_released() {
     assert_eq!(segments.count(), 1, "the released ones are gone");
 }
 
+/// Segments of their usual size are written over when they are not needed any more, unless somebody
+/// wants to look at them.
+#[test]
+fn released_files_are_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let disk = Folder::open(&path).unwrap();
+    let heads = [7; 72];
+    disk.create(1).unwrap();
+    disk.append(1, &heads).unwrap();
+    disk.append(1, b"one").unwrap();
+    disk.sync(1).unwrap();
+    let size = |name: &str| std::fs::metadata(path.join(name)).map(|meta| meta.len()).ok();
+    let first = format!("{:020}.journal", 1);
+    assert_eq!(size(&first), Some(SEGMENT_BYTES as u64), "its whole size from the begin");
+    disk.remove(1).unwrap();
+    assert_eq!((size(&first), size("spare")), (None, Some(SEGMENT_BYTES as u64)));
+    assert_eq!(disk.load().unwrap(), []);
+    disk.create(2).unwrap();
+    assert_eq!(size("spare"), None);
+    disk.append(2, b"two").unwrap();
+    let loaded = disk.load().unwrap();
+    assert_eq!((loaded.len(), loaded[0].0, &loaded[0].1[..4]), (1, 2, &b"two\x07"[..]));
+    assert!(disk.keep_aside(2).unwrap());
+    disk.remove(2).unwrap();
+    assert_eq!(size("spare"), None, "it is kept for people");
+}
+
 #[test]
 fn a_record_has_bounds() {
     let (mut journal, _) = Journal::open(Disk::default(), 64, Box::new(|| ())).unwrap();

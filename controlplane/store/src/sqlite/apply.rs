@@ -46,18 +46,8 @@ pub(super) fn apply(
                 ])?;
             Ok(())
         }
-        Record::Script(log) => {
-            let call = text(&log.call);
-            match &log.state {
-                Some(state) => connection
-                    .prepare_cached("INSERT OR REPLACE INTO script VALUES (?, ?)")?
-                    .execute(params![call, state])?,
-                None => connection
-                    .prepare_cached("DELETE FROM script WHERE call = ?")?
-                    .execute([call])?,
-            };
-            Ok(())
-        }
+        // Folded by the writer: see [`script`].
+        Record::Script(_) | Record::ScriptChange(_) => Ok(()),
         Record::Put(entity) => put(connection, vault, entity),
         Record::Delete(entity) => {
             let (kind, name) = key(entity);
@@ -67,6 +57,52 @@ pub(super) fn apply(
             Ok(())
         }
     }
+}
+
+/// What a group of writes makes of a call's script log.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    /// In the place of what is there; None ends it.
+    instead: Option<Option<Vec<u8>>>,
+    /// Behind what is there.
+    behind: Vec<u8>,
+}
+
+impl Script {
+    pub(super) fn replace(&mut self, state: Option<&Vec<u8>>) {
+        self.instead = Some(state.cloned());
+        self.behind.clear();
+    }
+
+    pub(super) fn follow(&mut self, change: &[u8]) {
+        match &mut self.instead {
+            Some(state) => state.get_or_insert_default().extend_from_slice(change),
+            None => self.behind.extend_from_slice(change),
+        }
+    }
+}
+
+pub(super) fn script(
+    connection: &Connection,
+    call: base::CallId,
+    script: &Script,
+) -> Result<(), StoreError> {
+    let call = text(&call);
+    match &script.instead {
+        Some(Some(state)) => connection
+            .prepare_cached("INSERT OR REPLACE INTO script VALUES (?, ?)")?
+            .execute(params![call, state])?,
+        Some(None) => {
+            connection.prepare_cached("DELETE FROM script WHERE call = ?")?.execute([call])?
+        }
+        None => connection
+            .prepare_cached(
+                "INSERT INTO script VALUES (?, ?) ON CONFLICT DO UPDATE
+                 SET state = CAST(state || excluded.state AS BLOB)",
+            )?
+            .execute(params![call, script.behind])?,
+    };
+    Ok(())
 }
 
 pub(super) const INSERT_CALL: &str =

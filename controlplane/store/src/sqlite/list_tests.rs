@@ -181,16 +181,37 @@ fn a_database_of_the_first_version_opens() {
         ],
     )
     .unwrap();
+    let (call, account) = (row.sid.to_string(), row.account.to_string());
+    let cdr = serde_json::json!({
+        "node": 1, "epoch": 2, "leg": 3, "call": row.sid, "parent": null, "account": account,
+        "direction": "Inbound", "from": "a", "to": "b", "remote": "127.0.0.1:5060",
+        "sip_call_id": "x", "created": 500, "answered": 520, "ended": 800, "code": 200,
+        "cause": "Normal", "by": "Remote", "reason": null, "media": null, "price": null,
+    });
+    let sql = "INSERT INTO cdr VALUES (1, 2, 3, ?, ?, 1, 500, 520, 800, ?)";
+    old.execute(sql, [&call, &account, &cdr.to_string()]).unwrap();
+    let sql = "INSERT INTO usage VALUES (1, 2, 3, 1, 0, ?, ?, 520, 520, 800, 6, 7, 8, 9)";
+    old.execute(sql, [&call, &account]).unwrap();
+    let sql = "INSERT INTO ledger VALUES (1, 2, 3, 1, 0, ?, ?, 520, -9, 'USD', 8)";
+    old.execute(sql, [&call, &account]).unwrap();
     drop(old);
     let store = open(&folder);
     let by_end = CallQuery { end: Span { from: Wall(800), to: Wall(801) }, ..query() };
     assert_eq!(store.calls(&by_end).unwrap(), std::slice::from_ref(&row));
     let by_start = CallQuery { start: Span { from: Wall(520), to: Wall(521) }, ..query() };
-    assert_eq!(store.calls(&by_start).unwrap(), [row]);
+    assert_eq!(store.calls(&by_start).unwrap(), std::slice::from_ref(&row));
     let version: i64 = store
         .read(|connection| Ok(connection.pragma_query_value(None, "user_version", |r| r.get(0))?))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
+    let used = store.usage_of_call(row.sid).unwrap();
+    assert_eq!(
+        used.iter().map(|used| (used.key.leg.0, used.seconds)).collect::<Vec<_>>(),
+        [(3, 8)]
+    );
+    assert_eq!(store.cdrs(row.sid).unwrap().len(), 1);
+    let sum = store.sums(ACCOUNT).unwrap()[0];
+    assert_eq!((sum.rows, sum.micros, sum.cdr_rows, sum.charged.0), (1, 7, 1, -9));
 }
 
 /// Somebody else's writes, held up as long as one likes, are not waited for; one's own are.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base::{CallId, LegId, Mono, Wall};
+use base::{CallId, Mono, Wall};
 use model::port::StoreWrite;
 use model::query::{AlertQuery, CallQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, Book, CallRow, Cdr, DeadLetter, UsageRow};
@@ -188,10 +188,6 @@ impl Store for Sqlite {
 
     fn cdrs(&self, call: CallId) -> Result<Vec<Cdr>, StoreError> {
         self.ask(|connection| read::cdrs(connection, call))
-    }
-
-    fn has_cdr(&self, node: u32, epoch: u32, leg: LegId) -> Result<bool, StoreError> {
-        self.read(|connection| read::has_cdr(connection, node, epoch, leg))
     }
 
     fn usage_of_call(&self, call: CallId) -> Result<Vec<UsageRow>, StoreError> {

@@ -255,17 +255,6 @@ pub(super) fn cdrs(connection: &Connection, call: CallId) -> Result<Vec<Cdr>, St
     Ok(cdrs)
 }
 
-pub(super) fn has_cdr(
-    connection: &Connection,
-    node: u32,
-    epoch: u32,
-    leg: LegId,
-) -> Result<bool, StoreError> {
-    Ok(connection
-        .prepare_cached("SELECT 1 FROM cdr WHERE node = ? AND epoch = ? AND leg = ?")?
-        .exists(params![node, epoch, leg.0.cast_signed()])?)
-}
-
 pub(super) fn usage_of_call(
     connection: &Connection,
     call: CallId,

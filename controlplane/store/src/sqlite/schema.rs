@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 INSERT INTO meta VALUES ('journal_position', 0);
@@ -163,6 +163,75 @@ INSERT INTO call_spread
   SELECT account, min(started - created), max(started - created),
     coalesce(min(ended - created), 0), coalesce(max(ended - created), 0)
   FROM call GROUP BY account;
+",
+    "
+-- What a call leaves lies together, and behind what calls before it left: a group of ends touches
+-- few pages. The keys begin with the call, whose sid begins with its time.
+CREATE TABLE cdr_next (
+  call TEXT NOT NULL,
+  node INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  leg INTEGER NOT NULL,
+  account TEXT,
+  direction INTEGER NOT NULL,
+  created INTEGER NOT NULL,
+  answered INTEGER,
+  ended INTEGER NOT NULL,
+  body TEXT NOT NULL,
+  PRIMARY KEY (call, node, epoch, leg)
+) WITHOUT ROWID, STRICT;
+INSERT INTO cdr_next
+  SELECT call, node, epoch, leg, account, direction, created, answered, ended, body
+  FROM cdr ORDER BY call, node, epoch, leg;
+DROP TABLE cdr;
+ALTER TABLE cdr_next RENAME TO cdr;
+CREATE INDEX cdr_account ON cdr (account, created);
+
+CREATE TABLE usage_next (
+  call TEXT NOT NULL,
+  node INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  leg INTEGER NOT NULL,
+  service INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  account TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  micros INTEGER NOT NULL,
+  seconds INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (call, node, epoch, leg, service, segment)
+) WITHOUT ROWID, STRICT;
+INSERT INTO usage_next
+  SELECT call, node, epoch, leg, service, segment, account, at, start, last, count, micros,
+    seconds, bytes
+  FROM usage ORDER BY call, node, epoch, leg, service, segment;
+DROP TABLE usage;
+ALTER TABLE usage_next RENAME TO usage;
+CREATE INDEX usage_account ON usage (account, at);
+
+CREATE TABLE ledger_next (
+  call TEXT NOT NULL,
+  node INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  leg INTEGER NOT NULL,
+  service INTEGER NOT NULL,
+  segment INTEGER NOT NULL,
+  account TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  amount INTEGER NOT NULL,
+  currency TEXT NOT NULL,
+  quantity INTEGER NOT NULL,
+  PRIMARY KEY (call, node, epoch, leg, service, segment)
+) WITHOUT ROWID, STRICT;
+INSERT INTO ledger_next
+  SELECT call, node, epoch, leg, service, segment, account, at, amount, currency, quantity
+  FROM ledger ORDER BY call, node, epoch, leg, service, segment;
+DROP TABLE ledger;
+ALTER TABLE ledger_next RENAME TO ledger;
+CREATE INDEX ledger_account ON ledger (account, at);
 ",
 ];
 

@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use model::port::{Entity, EntityKey, Record, ScriptLog};
+use base::LegId;
+use model::port::{Entity, EntityKey, Record, ScriptChange, ScriptLog};
 use model::query::{Cursor, Seek, Window};
 use model::{
     Account, AlertLevel, ApiKey, CallStatus, Cause, Currency, Direction, LedgerEntry, Method,
@@ -130,8 +131,6 @@ fn what_comes_twice_counts_once() {
     world.settle(facts);
     assert_eq!(world.store.usage_of_call(CallId(7)).unwrap(), [row]);
     assert_eq!(world.store.cdrs(CallId(7)).unwrap().len(), 1);
-    assert!(world.store.has_cdr(1, 9, LegId(leg)).unwrap());
-    assert!(!world.store.has_cdr(1, 8, LegId(leg)).unwrap());
     let day = UsageDay {
         day: Wall(DAY),
         service: Service::SipIngress,
@@ -275,6 +274,39 @@ fn configuration_comes_back_and_secrets_are_nowhere_in_clear() {
     }
 }
 
+/// A log is the same whether its entries come in one group or in many, and after a restart.
+#[test]
+fn changes_stand_behind_what_a_script_log_has() {
+    let call = CallId(4);
+    let whole = |state: &[u8]| Record::Script(ScriptLog { call, state: Some(state.to_vec()) });
+    let change = |bytes: &[u8]| Record::ScriptChange(ScriptChange { call, change: bytes.to_vec() });
+    let end = Record::Script(ScriptLog { call, state: None });
+    let steps = [
+        (change(&[1]), Some(vec![1])),
+        (whole(&[0, 0xff]), Some(vec![0, 0xff])),
+        (change(&[0, 7]), Some(vec![0, 0xff, 0, 7])),
+        (change(&[0xc3]), Some(vec![0, 0xff, 0, 7, 0xc3])),
+        (end.clone(), None),
+        (end, None),
+        (change(&[3]), Some(vec![3])),
+        (whole(&[4]), Some(vec![4])),
+        (change(&[5]), Some(vec![4, 5])),
+    ];
+    for together in 1..=steps.len() {
+        let mut world = World::new();
+        for group in steps.chunks(together) {
+            let write = |(record, _): &(Record, Option<Vec<u8>>)| record.clone();
+            let (records, last) = (group.iter().map(write).collect(), group.last().unwrap());
+            world.settle(records);
+            let scripts = world.store.book().unwrap().scripts;
+            let found = scripts.first().and_then(|log| log.state.clone());
+            assert_eq!(found, last.1, "{together} together");
+        }
+        let world = world.reopen(100);
+        assert_eq!(world.store.book().unwrap().scripts[0].state, Some(vec![4, 5]));
+    }
+}
+
 /// One leg by its witnesses, the last of which saw it longest, in every order and with repetitions.
 #[test]
 fn the_longest_witness_of_a_leg_counts_whatever_order_they_come_in() {
@@ -333,15 +365,16 @@ fn a_day_that_a_leg_leaves_keeps_nothing_of_it() {
 }
 
 #[test]
-fn a_key_that_is_used_twice_bills_nobody_for_somebody_else() {
+fn a_key_that_is_used_twice_is_two_bills() {
     let mut world = World::new();
     let row = usage(3, Service::SipEgress, DAY, 1_000_000);
     let foreign = UsageRow { call: CallId(8), ..usage(3, Service::SipEgress, DAY, 9_000_000) };
     world.settle(vec![Record::Usage(row.clone()), Record::Ledger(charge(&row, -1))]);
     world.settle(vec![Record::Usage(foreign.clone()), Record::Ledger(charge(&foreign, -9))]);
     let sum = world.store.sums(ACCOUNT).unwrap()[1];
-    assert_eq!((sum.micros, sum.day_micros, sum.charged), (1_000_000, 1_000_000, Nanos(-1)));
-    assert_eq!(world.store.usage_of_call(CallId(8)).unwrap(), []);
+    assert_eq!((sum.micros, sum.day_micros, sum.charged), (10_000_000, 10_000_000, Nanos(-10)));
+    assert_eq!(world.store.usage_of_call(CallId(7)).unwrap(), [row]);
+    assert_eq!(world.store.usage_of_call(CallId(8)).unwrap(), [foreign]);
 }
 
 #[test]

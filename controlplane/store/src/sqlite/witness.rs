@@ -3,7 +3,8 @@
 //! whose cell is still open tells only what was used until then. Such a row is provisional. A later
 //! witness of the same leg that saw it go on counts instead of it, and the day's sums move by the
 //! difference. Time and counts of a leg only grow, so that the longest of its witnesses is right,
-//! whatever order they come in, and however often.
+//! whatever order they come in, and however often. The call is part of the key: should the epoch of
+//! a dataplane ever be used twice, two calls are two bills all the same.
 
 use base::Wall;
 use model::{CallRow, Cdr, Direction, LedgerEntry, UsageKey, UsageRow};
@@ -47,18 +48,18 @@ pub(super) fn cdr(connection: &Connection, row: &Cdr) -> Result<(), StoreError> 
         Direction::Inbound => 1,
         Direction::Outbound => 2,
     };
-    let written = connection
+    connection
         .prepare_cached(
             "INSERT INTO cdr VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
              SET account = coalesce(excluded.account, account), answered = excluded.answered,
                ended = excluded.ended, body = excluded.body
-             WHERE excluded.call = call AND excluded.ended > ended",
+             WHERE excluded.ended > ended",
         )?
         .execute(params![
+            text(&row.call),
             row.node,
             row.epoch,
             row.leg.0.cast_signed(),
-            text(&row.call),
             row.account.as_ref().map(text),
             direction,
             int(row.created.0),
@@ -66,20 +67,14 @@ pub(super) fn cdr(connection: &Connection, row: &Cdr) -> Result<(), StoreError> 
             int(row.ended.0),
             json(row)?
         ])?;
-    if written == 1 {
-        return Ok(());
-    }
-    let call: String = connection
-        .prepare_cached("SELECT call FROM cdr WHERE node = ? AND epoch = ? AND leg = ?")?
-        .query_row(params![row.node, row.epoch, row.leg.0.cast_signed()], |found| found.get(0))?;
-    same_call("cdr", &call, &text(&row.call))
+    Ok(())
 }
 
 /// The row and its day in one transaction; the day moves by what the row did.
 pub(super) fn usage(connection: &Connection, row: &UsageRow) -> Result<(), StoreError> {
     let mut row = row.clone();
-    if let Some((call, known)) = known_usage(connection, row.key)? {
-        same_call("usage", &call, &text(&row.call))?;
+    let call = text(&row.call);
+    if let Some(known) = known_usage(connection, &call, row.key)? {
         let amounts = |row: &UsageRow| [row.count, row.micros, row.seconds, row.bytes];
         let longer = amounts(&row).iter().zip(amounts(&known)).any(|(new, old)| *new > old);
         if !longer {
@@ -99,12 +94,12 @@ pub(super) fn usage(connection: &Connection, row: &UsageRow) -> Result<(), Store
             "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
+            call,
             node,
             epoch,
             leg.0.cast_signed(),
             service as u16,
             segment,
-            text(&row.call),
             row.account.as_ref().map(text).unwrap_or_default(),
             int(row.at.0),
             int(row.start.0),
@@ -117,34 +112,37 @@ pub(super) fn usage(connection: &Connection, row: &UsageRow) -> Result<(), Store
     usage_day(connection, &row, 1)
 }
 
-/// The row of a key, with its call as stored.
+/// The row of a key.
 fn known_usage(
     connection: &Connection,
+    call: &str,
     key: UsageKey,
-) -> Result<Option<(String, UsageRow)>, StoreError> {
+) -> Result<Option<UsageRow>, StoreError> {
     let UsageKey { node, epoch, leg, service, segment } = key;
     let found = connection
         .prepare_cached(
-            "SELECT call, account, at, start, last, count, micros, seconds, bytes FROM usage
-             WHERE node = ? AND epoch = ? AND leg = ? AND service = ? AND segment = ?",
+            "SELECT account, at, start, last, count, micros, seconds, bytes FROM usage
+             WHERE call = ? AND node = ? AND epoch = ? AND leg = ? AND service = ? AND segment = ?",
         )?
-        .query_row(params![node, epoch, leg.0.cast_signed(), service as u16, segment], |row| {
-            let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
-            let (call, account): (String, String) = (row.get(0)?, row.get(1)?);
-            let known = UsageRow {
-                key,
-                account: account.parse().ok(),
-                call: base::CallId::NONE,
-                at: Wall(amount(2)?),
-                start: Wall(amount(3)?),
-                last: Wall(amount(4)?),
-                count: amount(5)?,
-                micros: amount(6)?,
-                seconds: amount(7)?,
-                bytes: amount(8)?,
-            };
-            Ok((call, known))
-        })
+        .query_row(
+            params![call, node, epoch, leg.0.cast_signed(), service as u16, segment],
+            |row| {
+                let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
+                let account: String = row.get(0)?;
+                Ok(UsageRow {
+                    key,
+                    account: account.parse().ok(),
+                    call: base::CallId::NONE,
+                    at: Wall(amount(1)?),
+                    start: Wall(amount(2)?),
+                    last: Wall(amount(3)?),
+                    count: amount(4)?,
+                    micros: amount(5)?,
+                    seconds: amount(6)?,
+                    bytes: amount(7)?,
+                })
+            },
+        )
         .optional()?;
     Ok(found)
 }
@@ -174,25 +172,18 @@ fn usage_day(connection: &Connection, row: &UsageRow, sign: i64) -> Result<(), S
 
 pub(super) fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), StoreError> {
     let UsageKey { node, epoch, leg, service, segment } = row.key;
-    let key = params![node, epoch, leg.0.cast_signed(), service as u16, segment];
-    let known: Option<(String, String, i64, i64, String, i64)> = connection
+    let call = text(&row.call);
+    let key = params![call, node, epoch, leg.0.cast_signed(), service as u16, segment];
+    let known: Option<(String, i64, i64, String, i64)> = connection
         .prepare_cached(
-            "SELECT call, account, at, amount, currency, quantity FROM ledger
-             WHERE node = ? AND epoch = ? AND leg = ? AND service = ? AND segment = ?",
+            "SELECT account, at, amount, currency, quantity FROM ledger
+             WHERE call = ? AND node = ? AND epoch = ? AND leg = ? AND service = ? AND segment = ?",
         )?
         .query_row(key, |found| {
-            Ok((
-                found.get(0)?,
-                found.get(1)?,
-                found.get(2)?,
-                found.get(3)?,
-                found.get(4)?,
-                found.get(5)?,
-            ))
+            Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?, found.get(4)?))
         })
         .optional()?;
-    if let Some((call, account, at, amount, currency, quantity)) = known {
-        same_call("ledger", &call, &text(&row.call))?;
+    if let Some((account, at, amount, currency, quantity)) = known {
         // The quantity is what was used, in whole increments of its price: it grows with it.
         if int(row.quantity) <= quantity {
             return Ok(());
@@ -203,12 +194,12 @@ pub(super) fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), S
     connection
         .prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
         .execute(params![
+            call,
             node,
             epoch,
             leg.0.cast_signed(),
             service as u16,
             segment,
-            text(&row.call),
             account,
             int(row.at.0),
             row.amount.0,
@@ -234,14 +225,4 @@ fn ledger_day(
         )?
         .execute(params![account, key.service as u16, day, currency, amount])?;
     Ok(())
-}
-
-/// A key is one leg's. Two calls with one key would be two bills in one row: the second is refused
-/// aloud, not counted as the first.
-fn same_call(table: &'static str, known: &str, told: &str) -> Result<(), StoreError> {
-    if known == told {
-        return Ok(());
-    }
-    let cause = format!("{told} has the key of {known}: the epoch of a dataplane was used twice");
-    Err(StoreError::Row { table, cause })
 }

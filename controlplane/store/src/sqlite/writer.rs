@@ -1,7 +1,8 @@
 //! The one writer. It lets a group gather for a moment (or until somebody waits), keeps of a call's
-//! rows and scripts the last one of the group only, and commits once.
+//! rows the last one of the group only and of its script log what the group makes of it, and
+//! commits once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use crate::StoreError;
 use crate::journal::Position;
 use crate::vault::Vault;
 
-/// What a group gathers for unless somebody waits: facts are durable in the journal already, and of
-/// the rows and scripts of a call that changes several times in this time one is written.
-const GATHER: Duration = Duration::from_millis(200);
+/// What a group gathers for unless somebody waits: facts are durable in the journal already, the
+/// ends of many calls lie on the same pages, and of the script of a call that begins and ends in
+/// this time nothing is written.
+const GATHER: Duration = Duration::from_secs(1);
 /// Writes in one transaction.
 const GROUP_MAX: usize = 4_096;
 /// Between attempts to commit while the disk refuses.
@@ -226,22 +228,27 @@ fn commit(
 ) -> Result<Position, StoreError> {
     let last = last_of_each_call(group);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut scripts: BTreeMap<CallId, apply::Script> = BTreeMap::new();
     for (position, write) in group {
         for (at, record) in write.records.iter().enumerate() {
-            let newest = call_of(record).and_then(|key| last.get(&key));
-            if newest.is_some_and(|newest| *newest != (*position, at)) {
-                continue;
-            }
-            match apply::apply(&transaction, vault, record) {
-                Ok(()) => {}
-                Err(error) if is_of_the_record(&error) => {
-                    tracing::error!(%error, position, at, "a record is refused and left out");
+            match record {
+                Record::Call(row) if last.get(&row.sid) != Some(&(*position, at)) => continue,
+                Record::Script(log) => {
+                    scripts.entry(log.call).or_default().replace(log.state.as_ref());
                 }
-                Err(error) => return Err(error),
+                Record::ScriptChange(log) => {
+                    scripts.entry(log.call).or_default().follow(&log.change);
+                }
+                _ => {}
             }
+            let applied = apply::apply(&transaction, vault, record);
+            unless_refused(applied, *position)?;
         }
     }
     let position = group.last().map_or(0, |(position, _)| *position);
+    for (call, script) in &scripts {
+        unless_refused(apply::script(&transaction, *call, script), position)?;
+    }
     apply::set_applied(&transaction, position)?;
     transaction.commit()?;
     Ok(position)
@@ -257,27 +264,28 @@ fn account_of(record: &Record) -> Option<AccountSid> {
         Record::Alert(alert) => Some(alert.account),
         Record::DeadLetter(letter) => Some(letter.account),
         Record::Put(entity) => entity.account(),
-        Record::Script(_) | Record::Delete(_) => None,
+        Record::Script(_) | Record::ScriptChange(_) | Record::Delete(_) => None,
     }
 }
 
-/// Rows that replace the one before: (call, is a script).
-fn call_of(record: &Record) -> Option<(CallId, bool)> {
-    match record {
-        Record::Call(row) => Some((row.sid, false)),
-        Record::Script(log) => Some((log.call, true)),
-        _ => None,
+/// One bad record is left out, aloud; what it came with is applied.
+fn unless_refused(applied: Result<(), StoreError>, position: Position) -> Result<(), StoreError> {
+    match applied {
+        Err(error) if is_of_the_record(&error) => {
+            tracing::error!(%error, position, "a record is refused and left out");
+            Ok(())
+        }
+        other => other,
     }
 }
 
-fn last_of_each_call(
-    group: &[(Position, StoreWrite)],
-) -> HashMap<(CallId, bool), (Position, usize)> {
+/// Where the last row of each call is: it replaces those before.
+fn last_of_each_call(group: &[(Position, StoreWrite)]) -> HashMap<CallId, (Position, usize)> {
     let mut last = HashMap::new();
     for (position, write) in group {
         for (at, record) in write.records.iter().enumerate() {
-            if let Some(key) = call_of(record) {
-                last.insert(key, (*position, at));
+            if let Record::Call(row) = record {
+                last.insert(row.sid, (*position, at));
             }
         }
     }

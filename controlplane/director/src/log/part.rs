@@ -1,0 +1,196 @@
+//! A call in parts, each as postcard writes it: what changes together stands together, so that a
+//! step changes few bytes of few parts.
+
+use postcard::{Error, Result, take_from_bytes, to_extend};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Reader;
+use super::words::Words;
+use crate::live::{Callback, Live, Telling, Volatile};
+use crate::script::Script;
+
+pub(super) const PARTS: usize = 8;
+/// Where a part's number would stand: the document of the script.
+pub(super) const DOCUMENT: usize = 15;
+
+/// The parts, one behind the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parts {
+    bytes: Vec<u8>,
+    ends: [usize; PARTS],
+}
+
+const ROW: usize = 0;
+const STATE: usize = 1;
+const FACTS: usize = 2;
+const OUTGOING: usize = 3;
+const HOOKS: usize = 4;
+const SCRIPT: usize = 5;
+const CALLBACKS: usize = 6;
+const TELLINGS: usize = 7;
+
+impl Parts {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn get(&self, part: usize) -> &[u8] {
+        let begin = part.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[begin..self.ends[part]]
+    }
+
+    pub(super) fn set(&mut self, parts: &[&[u8]; PARTS]) {
+        self.bytes.clear();
+        for (part, end) in parts.iter().zip(&mut self.ends) {
+            self.bytes.extend_from_slice(part);
+            *end = self.bytes.len();
+        }
+    }
+
+    pub(super) fn replace(&mut self, part: usize, bytes: &[u8]) {
+        let old = std::mem::take(self);
+        let mut parts: [&[u8]; PARTS] = std::array::from_fn(|part| old.get(part));
+        parts[part] = bytes;
+        self.set(&parts);
+    }
+
+    /// Writes the parts of `live` over what was here.
+    pub(super) fn write(&mut self, live: &Live) {
+        self.bytes.clear();
+        // Writing values of our own types into memory does not fail; a part that did would not be
+        // read back, and its call would end with that reason.
+        for part in 0..PARTS {
+            let bytes = std::mem::take(&mut self.bytes);
+            self.bytes = write(live, part, bytes).unwrap_or_default();
+            self.ends[part] = self.bytes.len();
+        }
+    }
+
+    pub(super) fn read(&self, document: &[u8]) -> Result<Live> {
+        let row: model::CallRow = self.whole(ROW)?;
+        let (number, shard, leg, limit_ms, sequence, reason, ending) = self.whole(STATE)?;
+        let facts = self.whole(FACTS)?;
+        let (status, event_application, fallback, start) = self.whole(HOOKS)?;
+        let mut live = Live {
+            row,
+            number,
+            shard,
+            leg,
+            facts,
+            outgoing: self.whole(OUTGOING)?,
+            status,
+            event_application,
+            fallback,
+            start,
+            script: self.script(document)?,
+            ending,
+            reason,
+            limit_ms,
+            sequence,
+            callbacks: std::collections::VecDeque::new(),
+            tellings: Vec::new(),
+            volatile: Volatile::default(),
+        };
+        let words = Words::of(&live);
+        let callbacks = each(self.get(CALLBACKS), |reader| {
+            let (url, params) = (words.take(reader)?, words.take_pairs(reader)?);
+            let (method, token, attempts, due) = value(reader)?;
+            Some(Callback { url, method, params, token, attempts, due })
+        })?;
+        let tellings = each(self.get(TELLINGS), |reader| {
+            let params = words.take_pairs(reader)?;
+            let (hook, token) = value(reader)?;
+            Some(Telling { hook, params, token })
+        })?;
+        drop(words);
+        live.callbacks = callbacks.into();
+        live.tellings = tellings;
+        Ok(live)
+    }
+
+    fn script(&self, document: &[u8]) -> Result<Option<Script>> {
+        let Some((base, at, wait, documents, legs, verbs, dialled)) = self.whole(SCRIPT)? else {
+            return Ok(None);
+        };
+        let document = String::from_utf8(document.to_vec());
+        let document = document.map_err(|_| Error::DeserializeBadUtf8)?;
+        let program = crate::script::Program::default();
+        Ok(Some(Script { document, base, at, wait, documents, legs, verbs, dialled, program }))
+    }
+
+    fn whole<T: DeserializeOwned>(&self, part: usize) -> Result<T> {
+        whole(self.get(part))
+    }
+}
+
+/// The document that the script is in; empty while it waits for its first one.
+pub(super) fn document(live: &Live) -> &[u8] {
+    live.script.as_ref().map_or(&[], |script| script.document.as_bytes())
+}
+
+fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    match take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(Error::DeserializeBadEncoding),
+    }
+}
+
+fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    fn put(value: &impl Serialize, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        to_extend(value, bytes)
+    }
+    match part {
+        ROW => put(&live.row, bytes),
+        STATE => {
+            let (number, shard, leg) = (live.number, live.shard, live.leg);
+            let (limit_ms, sequence) = (live.limit_ms, live.sequence);
+            put(&(number, shard, leg, limit_ms, sequence, &live.reason, &live.ending), bytes)
+        }
+        FACTS => put(&live.facts, bytes),
+        OUTGOING => put(&live.outgoing, bytes),
+        HOOKS => put(&(&live.status, &live.event_application, &live.fallback, &live.start), bytes),
+        SCRIPT => {
+            let script = live.script.as_ref();
+            let script = script.map(|script| {
+                let Script { base, at, wait, documents, legs, verbs, dialled, .. } = script;
+                (base, at, wait, documents, legs, verbs, dialled)
+            });
+            put(&script, bytes)
+        }
+        CALLBACKS if live.callbacks.is_empty() => Ok(bytes),
+        CALLBACKS => {
+            let words = Words::of(live);
+            live.callbacks.iter().try_fold(bytes, |mut bytes, callback| {
+                let Callback { url, method, params, token, attempts, due } = callback;
+                words.put(&mut bytes, url, 0);
+                words.put_pairs(&mut bytes, params);
+                put(&(method, token, attempts, due), bytes)
+            })
+        }
+        _ if live.tellings.is_empty() => Ok(bytes),
+        _ => {
+            let words = Words::of(live);
+            live.tellings.iter().try_fold(bytes, |mut bytes, telling| {
+                words.put_pairs(&mut bytes, &telling.params);
+                put(&(&telling.hook, &telling.token), bytes)
+            })
+        }
+    }
+}
+
+/// Values that stand one behind the other until the end.
+fn each<T>(bytes: &[u8], mut take: impl FnMut(&mut Reader<'_>) -> Option<T>) -> Result<Vec<T>> {
+    let mut reader = Reader(bytes);
+    let mut found = Vec::new();
+    while !reader.0.is_empty() {
+        found.push(take(&mut reader).ok_or(Error::SerdeDeCustom)?);
+    }
+    Ok(found)
+}
+
+fn value<T: DeserializeOwned>(reader: &mut Reader<'_>) -> Option<T> {
+    let (value, rest) = take_from_bytes(reader.0).ok()?;
+    reader.0 = rest;
+    Some(value)
+}

@@ -1,0 +1,128 @@
+use model::CallStatus;
+
+use super::*;
+use crate::live::Callback;
+use crate::rng::Rng;
+use crate::script::Script;
+
+fn live() -> Live {
+    let log = include_str!("../../tests/golden/scripts-1.jsonl");
+    read(log.lines().next().unwrap().as_bytes()).unwrap().0
+}
+
+fn debug(live: &Live) -> String {
+    let mut live = live.clone();
+    live.volatile = crate::live::Volatile::default();
+    if let Some(script) = &mut live.script {
+        script.program = crate::script::Program::default();
+    }
+    format!("{live:?}")
+}
+
+/// Something else about the call, as steps change it.
+fn step(live: &mut Live, rng: &mut Rng) {
+    let text = |rng: &mut Rng| "x".repeat(usize::try_from(rng.next() % 40).unwrap());
+    match rng.next() % 9 {
+        0 => live.row.status = CallStatus::InProgress,
+        1 => live.row.date_updated.0 = rng.next(),
+        2 => live.reason = Some(text(rng)),
+        3 => live.sequence += 1,
+        4 => {
+            let names = ["CallSid", "To", "Own", "CallStatus"];
+            let values = [live.row.sid.to_string(), live.row.to.clone(), text(rng), "busy".into()];
+            live.callbacks.push_back(Callback {
+                url: live.status.as_ref().map_or("http://x", |hook| &hook.hook.url).to_owned(),
+                method: model::Method::Get,
+                params: names.map(str::to_owned).into_iter().zip(values).collect(),
+                token: rng.token(),
+                attempts: 1,
+                due: base::Wall(rng.next()),
+            });
+        }
+        5 => drop(live.callbacks.pop_front()),
+        6 => live.facts.domain = Some(text(rng)),
+        7 => {
+            let script = live.script.get_or_insert_with(Script::default);
+            (script.document, script.documents) = (text(rng), script.documents + 1);
+        }
+        _ => {
+            let script = live.script.get_or_insert_with(Script::default);
+            (script.base, script.at) = (text(rng), script.at + 1);
+        }
+    }
+}
+
+/// The log of a call that goes so many steps, and what the call is then.
+fn walked(seed: u64, steps: usize) -> (Vec<u8>, Vec<usize>, Live) {
+    let (mut live, mut rng) = (live(), Rng::new([seed, 1, 2, 3]));
+    let (mut logged, mut scratch) = (Logged::default(), Parts::default());
+    let (mut log, mut ends) = (Vec::new(), Vec::new());
+    for _ in 0..steps {
+        step(&mut live, &mut rng);
+        match logged.next(&live, &mut scratch) {
+            Some(Entry::Whole(bytes)) => (log, ends) = (bytes, Vec::new()),
+            Some(Entry::Change(bytes)) => log.extend(bytes),
+            None => {}
+        }
+        ends.push(log.len());
+        let (found, again) = read(&log).unwrap();
+        assert_eq!(debug(&found), debug(&live));
+        assert_eq!((again.sequence, again.documents), (logged.sequence, logged.documents));
+    }
+    (log, ends, live)
+}
+
+#[test]
+fn whatever_changes_is_read_back() {
+    for seed in 0..20 {
+        walked(seed, 200);
+    }
+}
+
+#[test]
+fn a_log_has_an_end() {
+    let (log, ..) = walked(7, 3_000);
+    assert!(log.len() < CHANGES_MAX + 16 * 1_024, "{}", log.len());
+}
+
+#[test]
+fn a_successor_goes_on_with_the_log_that_it_read() {
+    let (mut log, _, mut live) = walked(3, 20);
+    let (_, mut logged) = read(&log).unwrap();
+    live.sequence += 7;
+    match logged.next(&live, &mut Parts::default()) {
+        Some(Entry::Change(bytes)) => log.extend(bytes),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(debug(&read(&log).unwrap().0), debug(&live));
+}
+
+#[test]
+fn what_is_gone_or_damaged_is_noticed() {
+    let (log, ends, live) = walked(5, 12);
+    assert!(logged_again(&live));
+    let (first, second) = (ends[2], ends[4]);
+    let hole = [&log[..first], &log[second..]].concat();
+    assert!(read(&hole).is_err());
+    assert!(read(&log[first..]).is_err());
+    assert!(read(&[]).is_err());
+    for cut in 1..log.len() {
+        // An entry is there or not; half of one is neither.
+        assert_eq!(read(&log[..cut]).is_ok(), ends.contains(&cut), "cut at {cut}");
+    }
+    for at in 0..log.len() {
+        let mut damaged = log.clone();
+        damaged[at] ^= 0x55;
+        // Another call, or none: never a panic.
+        let _ = read(&damaged);
+    }
+}
+
+/// What did not change is not written; what nobody knows of is written whole.
+fn logged_again(live: &Live) -> bool {
+    let (mut logged, mut scratch) = (Logged::default(), Parts::default());
+    let whole = matches!(logged.next(live, &mut scratch), Some(Entry::Whole(_)));
+    let nothing = logged.next(live, &mut scratch).is_none();
+    logged.begin_again();
+    whole && nothing && matches!(logged.next(live, &mut scratch), Some(Entry::Whole(_)))
+}
