@@ -72,7 +72,7 @@ impl Director {
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
                 }
                 if !live.is_over() {
-                    self.admission.count(live.row.account);
+                    self.admission.count(self.line(live.row.account).into_iter().flatten());
                 }
                 self.calls.insert(live);
             }
