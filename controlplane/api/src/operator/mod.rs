@@ -171,7 +171,7 @@ fn needed<'d>(desk: &'d Desk<'_>, name: &str) -> Result<&'d str, Problem> {
 }
 
 fn holder(account: Option<AccountSid>) -> Value {
-    account.map_or("*".into(), |account| account.to_string().into())
+    account.map_or_else(|| "*".into(), |account| account.to_string().into())
 }
 
 /// Null for what comes from the configuration file.

@@ -25,7 +25,7 @@ impl Thing for Price {
     }
 
     fn name(&self) -> String {
-        let account = self.account.map_or("*".to_owned(), |account| account.to_string());
+        let account = self.account.map_or_else(|| "*".to_owned(), |account| account.to_string());
         format!("{account}-{}", self.service.name())
     }
 

@@ -37,7 +37,7 @@ pub enum ApiRequest {
     /// The account's second token takes the place of its first. Answered with the account.
     PromoteToken,
     /// Put, Shut or Delete by the operator: of his own things, and of anybody's account.
-    Operate(Box<ApiRequest>),
+    Operate(Box<Self>),
 }
 
 /// Where a call's instructions come from.
