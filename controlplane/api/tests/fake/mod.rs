@@ -303,13 +303,10 @@ impl Backend for Fake {
     fn entities(&self, query: EntityQuery) -> Answer<'_, Read<Vec<Entity>>> {
         let wanted = |entity: &&Entity| {
             let kind = entity.key().kind();
-            match entity {
-                Entity::Account(it) => {
-                    return query.kind == EntityKind::Account
-                        && query.account.is_none_or(|of| it.sid == of || it.parent == of)
-                        && query.matches(entity);
-                }
-                _ => {}
+            if let Entity::Account(it) = entity {
+                return query.kind == EntityKind::Account
+                    && query.account.is_none_or(|of| it.sid == of || it.parent == of)
+                    && query.matches(entity);
             }
             let ours = query.account.is_none_or(|owner| entity.account() == Some(owner));
             kind == query.kind && ours && query.matches(entity)
