@@ -113,6 +113,7 @@ impl Gauges {
             ("journal_records_appended_total", "Records appended to the journal", last),
             ("calls_incoming_total", "Incoming calls", stats.calls_incoming),
             ("calls_refused_total", "Calls refused by the director", stats.calls_refused),
+            ("calls_unknown_total", "Calls to nobody's number or domain", stats.calls_unknown),
             ("calls_dialled_total", "Calls dialled", stats.calls_originated),
             ("calls_ended_total", "Calls ended", stats.calls_ended),
             ("document_fetches_total", "Documents asked for", stats.fetches),

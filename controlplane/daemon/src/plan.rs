@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use config::Config;
+use config::{Config, OnUnsupported};
 use director::Settings;
 use model::port::Entity;
 use model::{
@@ -70,6 +70,7 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
         carriers: networks(&plane.carriers, "carriers")?,
         source_bits: bits,
         target_allow: networks(&plane.target_allow, "target_allow")?,
+        fail_on_unsupported: plane.on_unsupported == OnUnsupported::Fail,
         webhook_connect_ms: plane.webhook_connect_ms,
         webhook_total_ms: plane.webhook_total_ms,
         limits: plane.limits,

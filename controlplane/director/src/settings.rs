@@ -28,6 +28,8 @@ pub struct Settings {
     /// Networks that tenants' SIP targets may be in although they are loopback, link-local or
     /// private to the host.
     pub target_allow: Vec<Network>,
+    /// A verb or noun that is not there yet ends its document; else it is skipped.
+    pub fail_on_unsupported: bool,
     pub webhook_connect_ms: u32,
     /// At most 15,000.
     pub webhook_total_ms: u32,
@@ -55,6 +57,7 @@ impl Default for Settings {
             carriers: Vec::new(),
             source_bits: [24, 48],
             target_allow: Vec::new(),
+            fail_on_unsupported: false,
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,
             limits: Limits::default(),

@@ -177,7 +177,7 @@ fn a_leg_whose_command_was_given_up_is_over_at_once() {
 #[test]
 fn a_call_that_came_in_lasts_so_long_and_no_longer() {
     let mut world = World::new(|request| match request.kind {
-        HttpKind::Instructions => xml("<Response><Pause length=\"3600\"/>\
+        HttpKind::Instructions => xml("<Response><Pause length=\"0\"/><Pause length=\"3600\"/>\
              <Redirect>/voice</Redirect></Response>"),
         HttpKind::Callback => status(200),
     })

@@ -126,7 +126,9 @@ fn too_many_waiting_become_dead_letters_at_once() {
 fn an_event_application_takes_over() {
     use model::{CallEvent, Events, Hook, StatusHook};
     let mut world = World::new(|request| match request.url.as_str() {
-        "http://app.test/voice" => xml("<Response><Pause length=\"600\"/></Response>"),
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"0\"/><Pause length=\"600\"/></Response>")
+        }
         "http://app.test/events" => xml("<Response><Pause length=\"3\"/></Response>"),
         _ => status(200),
     })

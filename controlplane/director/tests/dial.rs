@@ -40,11 +40,11 @@ fn events(world: &World, call: CallId) -> Vec<String> {
 fn a_call_is_connected_and_its_end_asks_the_action() {
     let mut world = app("<Response><Dial action=\"/done\" timeout=\"20\" timeLimit=\"600\">\
          <Sip statusCallback=\"/child\" statusCallbackEvent=\"initiated ringing answered completed\">\
-         sip:ok@127.0.0.1:5080?X-Order=7</Sip></Dial></Response>");
+         sip:ok@127.0.0.1:5080;user=phone;transport=udp?X-Order=7</Sip></Dial></Response>");
     let call = world.call_in("sip:bob@demo.test");
     world.run(3_000);
     let order = originated(&world)[0].clone();
-    assert_eq!((order.uri.as_str(), order.parent), ("sip:ok@127.0.0.1:5080", call));
+    assert_eq!((order.uri.as_str(), order.parent), ("sip:ok@127.0.0.1:5080;user=phone", call));
     assert_eq!(order.targets.as_slice(), ["127.0.0.1:5080".parse().unwrap()]);
     assert_eq!((order.ring_ms, order.limit_ms), (20_000, 600_000));
     assert_eq!(order.headers, "X-Order: 7\r\n");
@@ -155,6 +155,10 @@ fn several_ring_and_the_first_answer_wins() {
     let ends =
         |world: &World, cause| world.store.cdrs.values().filter(|cdr| cdr.cause == cause).count();
     assert_eq!((ends(&world, Cause::OtherAnswered), ends(&world, Cause::Busy)), (1, 1));
+    // What answers our CANCEL comes after the end.
+    let mut codes: Vec<_> = world.store.cdrs.values().map(|cdr| cdr.code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [486, 487]);
     world.bye_in(call, 5_000);
     world.run(60_000);
     let told = world.asked("/done")[0];
@@ -224,5 +228,51 @@ fn the_time_limit_ends_the_dialled_leg() {
     let child = world.children_of(call)[0];
     assert_eq!(world.store.calls[&child].duration, Some(5));
     assert_eq!(world.store.calls[&child].cause, Some(Cause::TimeLimit));
+    world.assert_clean();
+}
+
+#[test]
+fn one_after_another_each_has_the_whole_timeout_and_the_first_answer_wins() {
+    for bridge in ["true", "false"] {
+        let document = format!(
+            "<Response><Dial sequential=\"true\" timeout=\"5\" answerOnBridge=\"{bridge}\" \
+             action=\"/done\"><Sip>sip:ring@127.0.0.1</Sip><Sip>sip:busy@127.0.0.1</Sip>\
+             <Sip>sip:ok@127.0.0.1</Sip><Sip>sip:never@127.0.0.1</Sip></Dial></Response>"
+        );
+        let mut world = app(document.leak());
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(4_000);
+        assert_eq!(world.children_of(call).len(), 1, "the second waits for the first");
+        world.crash();
+        world.run(8_000);
+        let mut seen: Vec<_> = (world.children_of(call).into_iter())
+            .map(|child| (world.legs[&child].to.clone(), world.status_of(child)))
+            .collect();
+        seen.sort();
+        assert_eq!(
+            seen,
+            [
+                ("sip:busy@127.0.0.1".to_owned(), "busy"),
+                ("sip:ok@127.0.0.1".to_owned(), "in-progress"),
+                ("sip:ring@127.0.0.1".to_owned(), "no-answer"),
+            ]
+        );
+        world.bye_in(call, 1_000);
+        world.run(10_000);
+        assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "completed");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_caller_who_leaves_a_sequence_ends_it() {
+    let mut world = app("<Response><Dial sequential=\"true\" answerOnBridge=\"true\" \
+         action=\"/done\"><Sip>sip:ring@127.0.0.1</Sip><Sip>sip:ok@127.0.0.1</Sip></Dial>\
+         </Response>");
+    let call = world.call_in("sip:bob@demo.test");
+    world.cancel_in(call, 2_000);
+    world.run(60_000);
+    assert_eq!(world.children_of(call).len(), 1);
+    assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "canceled");
     world.assert_clean();
 }

@@ -16,7 +16,9 @@ fn rejected(world: &World) -> Option<(u16, Cause)> {
 
 #[test]
 fn the_application_is_asked_with_the_standard_parameters() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"2\"/><Hangup/></Response>"));
+    let mut world = World::new(|_| {
+        xml("<Response><Pause length=\"0\"/><Pause length=\"2\"/><Hangup/></Response>")
+    });
     let call = world.call_in("sip:bob@demo.test;user=phone");
     world.run(10_000);
     let request = &world.asked("/voice")[0];
@@ -91,8 +93,9 @@ fn unknown_endpoints_and_inactive_accounts_are_refused() {
 
 #[test]
 fn limits_refuse_with_their_reason() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"3\"/></Response>"))
-        .with_book(|book| book.accounts[0].limits.calls_max = 1);
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"3\"/></Response>"))
+            .with_book(|book| book.accounts[0].limits.calls_max = 1);
     world.call_in("sip:bob@demo.test");
     world.run(100);
     world.call_in("sip:bob@demo.test");
@@ -214,6 +217,24 @@ fn verbs_of_later_are_skipped_aloud() {
 }
 
 #[test]
+fn a_verb_of_later_ends_the_document_where_the_operator_wants_that() {
+    for document in [
+        "<Response><Say>hello</Say><Dial>+15550101</Dial></Response>",
+        "<Response><Dial>+15550101</Dial><Nonsense/></Response>",
+        "<Response><Dial><Conference>room</Conference></Dial></Response>",
+    ] {
+        let mut world = World::new(move |_| xml(document))
+            .with_settings(|settings| settings.fail_on_unsupported = true);
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(1_000);
+        assert_eq!(rejected(&world), Some((500, Cause::Rejected)), "{document}");
+        assert!(world.children_of(call).is_empty(), "{document}");
+        assert_eq!(world.store.alerts[0].level, model::AlertLevel::Error, "{document}");
+        world.assert_clean();
+    }
+}
+
+#[test]
 fn redirects_are_followed_and_circles_end() {
     let mut world = World::new(|request| match request.url.as_str() {
         "http://app.test/voice" => {
@@ -256,11 +277,101 @@ fn a_store_that_does_not_write_takes_no_new_calls() {
     world.call_in("sip:bob@demo.test");
     world.run(100);
     assert_eq!(rejected(&world), Some((503, Cause::Overload)));
-    assert!(world.released.is_empty(), "nothing is released before it is durable");
+    assert_eq!(world.released.len(), 1, "nothing that is booked is released before it is durable");
     world.store_fails = false;
     world.run(5_000);
     world.call_in("sip:bob@demo.test");
     world.run(5_000);
     assert_eq!(world.asked("/voice").len(), 2);
     world.assert_clean();
+}
+
+#[test]
+fn a_leading_pause_waits_before_the_call_is_answered() {
+    let answers = |world: &World| {
+        world.commands.iter().filter(|it| matches!(it, OwnedCommand::Answer { .. })).count()
+    };
+    // What follows may refuse the call, which then costs nothing.
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"2\"/><Reject reason=\"busy\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_900);
+    assert_eq!((rejected(&world), answers(&world)), (None, 0));
+    world.run(1_000);
+    assert_eq!((rejected(&world), answers(&world)), (Some((486, Cause::Busy)), 0));
+    assert_eq!(world.status_of(call), "busy");
+    world.assert_clean();
+
+    // Neither does another document change that, nor a death meanwhile.
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"2\"/><Redirect>/more</Redirect></Response>")
+        }
+        _ => xml("<Response><Pause length=\"3\"/><Pause/><Hangup/></Response>"),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    world.crash();
+    world.run(3_900);
+    assert_eq!((world.status_of(call), answers(&world)), ("ringing", 0));
+    // The second Pause of a document is a verb like any other.
+    world.run(200);
+    assert_eq!((world.status_of(call), answers(&world)), ("in-progress", 1));
+    world.run(10_000);
+    assert_eq!(world.store.calls[&call].duration, Some(1));
+    world.assert_clean();
+}
+
+#[test]
+fn hanging_up_and_having_nothing_to_do_answer_first_and_rejecting_does_not() {
+    for (document, status, code) in [
+        ("<Response/>", "completed", None),
+        ("<Response><Hangup/></Response>", "completed", None),
+        ("<Response><Pause/></Response>", "completed", None),
+        ("", "completed", None),
+        ("<Response><Reject/></Response>", "no-answer", Some(603)),
+        ("<Response><Reject reason=\"busy\"/></Response>", "busy", Some(486)),
+    ] {
+        let mut world = World::new(move |_| xml(document));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(5_000);
+        assert_eq!(world.status_of(call), status, "{document:?}");
+        assert_eq!(rejected(&world).map(|it| it.0), code, "{document:?}");
+        assert_eq!(world.store.calls[&call].answer_time.is_some(), code.is_none(), "{document:?}");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn who_is_turned_away_is_counted_and_not_stored() {
+    let mut world = World::new(|_| xml("<Response/>"));
+    for number in 0..200 {
+        let call = world.call_in(&format!("sip:{number}@nowhere.test"));
+        if number % 2 == 0 {
+            // He gives up before he hears of the refusal.
+            world.end_unheard(call);
+        }
+        world.run(20);
+    }
+    // A tenant's number, and not his network: he is told, within his rate.
+    for _ in 0..5 {
+        world.call_in_from("sip:bob@demo.test", "192.0.2.66:5060");
+    }
+    world.run(5_000);
+    assert_eq!(world.released.len(), 205);
+    assert_eq!(
+        (world.store.cdrs.len(), world.store.usage.len(), world.store.calls.len()),
+        (0, 0, 0)
+    );
+    let stats = world.director.stats();
+    assert_eq!((stats.calls_refused, stats.calls_unknown), (205, 200));
+    assert_eq!(world.store.alerts.len(), 5);
+    assert!(world.store.alerts[0].message.contains("sip:bob@demo.test"));
+    assert!(world.notices.len() <= 6, "{:?}", world.notices);
+    assert!(world.notices[0].contains("sip:0@nowhere.test"), "{:?}", world.notices);
+    // What was never refused is booked, answered or not.
+    let call = world.call_in("sip:bob@demo.test");
+    world.end_unheard(call);
+    world.run(5_000);
+    assert_eq!(world.store.cdrs.len(), 1);
 }

@@ -168,7 +168,8 @@ fn a_redirect_leaves_the_dial_and_goes_on_elsewhere() {
 
 #[test]
 fn completing_answers_with_the_end() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"600\"/></Response>"));
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"600\"/></Response>"));
     let call = world.call_in("sip:bob@demo.test");
     world.run(3_000);
     let complete = UpdateCall { complete: true, ..UpdateCall::default() };
@@ -202,7 +203,8 @@ fn cancelling_is_for_calls_without_an_answer() {
 
 #[test]
 fn a_foreign_call_does_not_exist() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"5\"/></Response>"));
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"5\"/></Response>"));
     let call = world.call_in("sip:bob@demo.test");
     world.run(1_000);
     let what = update(call, UpdateCall { complete: true, ..UpdateCall::default() });
@@ -336,8 +338,10 @@ fn put(account: Account) -> ApiRequest {
 
 fn pausing() -> World {
     World::new(|request| match request.url.as_str() {
-        "http://app.test/voice" => xml("<Response><Pause length=\"5\"/><Dial>\
-             <Sip>sip:ok@127.0.0.1</Sip></Dial></Response>"),
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"0\"/><Pause length=\"5\"/><Dial>\
+             <Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
+        }
         _ => status(200),
     })
     .with_book(family)

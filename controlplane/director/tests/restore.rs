@@ -179,7 +179,7 @@ fn a_webhook_in_flight_is_sent_again_with_its_token() {
     let asked = world.asked("/voice");
     assert_eq!(asked.len(), 2);
     assert_eq!(asked[0].idempotency_token, asked[1].idempotency_token);
-    assert_eq!(world.status_of(call), "failed");
+    assert_eq!(world.status_of(call), "no-answer");
     assert!(world.commands.iter().any(|it| matches!(it, OwnedCommand::Reject { code: 603, .. })));
     world.assert_clean();
 }
@@ -204,7 +204,8 @@ fn ends_told_twice_give_the_same_rows() {
 
 #[test]
 fn a_call_whose_leg_is_lost_is_ended() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"600\"/></Response>"));
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"600\"/></Response>"));
     let call = world.call_in("sip:bob@demo.test");
     world.run(5_000);
     world.legs.clear();
@@ -255,7 +256,9 @@ fn what_nobody_waits_for_any_more_is_not_dialled() {
 
 #[test]
 fn a_wall_clock_that_is_set_back_prolongs_no_pause() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"5\"/><Hangup/></Response>"));
+    let mut world = World::new(|_| {
+        xml("<Response><Pause length=\"0\"/><Pause length=\"5\"/><Hangup/></Response>")
+    });
     let call = world.call_in("sip:bob@demo.test");
     world.run(1_000);
     world.now.wall = base::Wall(world.now.wall.0 - 3_600_000_000);
@@ -267,8 +270,10 @@ fn a_wall_clock_that_is_set_back_prolongs_no_pause() {
 #[test]
 fn many_calls_in_one_mutation_are_written_in_pieces() {
     // 400 calls that all wait: for nobody, once their legs are lost.
-    let document =
-        format!("<Response><!--{}--><Pause length=\"600\"/></Response>", "x".repeat(9_000));
+    let document = format!(
+        "<Response><!--{}--><Pause length=\"0\"/><Pause length=\"600\"/></Response>",
+        "x".repeat(9_000)
+    );
     let mut world = World::new(move |_| xml(&document));
     for _ in 0..400 {
         world.call_in("sip:bob@demo.test");
@@ -300,7 +305,8 @@ fn a_caller_who_gave_up_while_nobody_was_there_is_booked_and_nothing_is_asked() 
 
 #[test]
 fn a_command_that_tunes_a_leg_and_finds_none_ends_no_call() {
-    let mut world = World::new(|_| xml("<Response><Pause length=\"300\"/></Response>"));
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"300\"/></Response>"));
     let call = world.call_in("sip:bob@demo.test");
     world.run(5_000);
     world.director.handle_event(world.now, 0, &wire::Event::Unknown { call });
@@ -325,7 +331,9 @@ fn an_originate_that_dies_with_its_shard_is_given_up() {
 fn an_event_application_in_flight_is_told_again_with_its_token() {
     let mut world = World::new(|request| match request.url.as_str() {
         "http://app.test/event" => (5_000, xml("<Response><Hangup/></Response>").1),
-        "http://app.test/voice" => xml("<Response><Pause length=\"60\"/></Response>"),
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>")
+        }
         _ => status(200),
     })
     .with_book(|book| {

@@ -3,8 +3,9 @@
 
 mod world;
 
+use base::Path;
 use model::port::OwnedCommand;
-use wire::event::{Cause, Party};
+use wire::event::{Cause, MediaSummary, Party, RtpRefused};
 use wire::status;
 use world::{World, param, xml};
 
@@ -103,12 +104,18 @@ fn ends_that_nobody_wanted_are_told_once_and_in_words() {
         (Party::Remote, Cause::Protocol, Some("broke the protocol")),
         (Party::Switch, Cause::NoAck, Some("no ACK")),
         (Party::Switch, Cause::Unreachable, Some("did not answer at all")),
+        (Party::Switch, Cause::NoPort, Some("no media port")),
+        (Party::Switch, Cause::Restart, Some("media process died")),
+        (Party::Switch, Cause::Overload, Some("reached a limit")),
+        // It is the far end that is full.
+        (Party::Remote, Cause::Overload, None),
         (Party::Remote, Cause::Normal, None),
         (Party::Switch, Cause::TimeLimit, Some("as long as a call may")),
         // The other leg of the join had the trouble, and says so.
         (Party::Peer, Cause::MediaTimeout, None),
     ] {
-        let mut world = World::new(|_| xml("<Response><Pause length=\"60\"/></Response>"));
+        let mut world =
+            World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>"));
         let call = world.call_in("sip:bob@demo.test");
         world.run(2_000);
         world.fails_in(call, 1_000, by, cause);
@@ -165,4 +172,141 @@ fn ringing_of_every_target_reaches_a_caller_who_waits() {
         assert_eq!(passed, [passes, passes]);
         world.assert_clean();
     }
+}
+
+#[test]
+fn what_nobody_reads_in_a_document_is_named() {
+    for (inner, told) in [
+        ("<Dial>+15550111<Number>+15550112</Number></Dial>", "+15550111"),
+        ("<Dial><Number>+15550112<Sip>sip:a@b</Sip></Number></Dial>", "<Sip> in <Number>"),
+        ("<Dial><Number>+15550112</Number><Hangup/></Dial>", "<Dial><Hangup>"),
+        ("<Dial>+15550111 +15550112</Dial>", "no phone number"),
+        ("<Dial>+15550111 x123</Dial>", "no phone number"),
+        ("hello<Hangup/>", "\"hello\" in <Response>"),
+        ("<Pause>5</Pause>", "\"5\" in <Pause>"),
+        ("<Hangup><Say>bye</Say></Hangup>", "<Say> in <Hangup>"),
+        ("<Hangup when=\"now\"/>", "when=\"now\""),
+        ("<Reject>busy</Reject>", "\"busy\" in <Reject>"),
+    ] {
+        let document = format!("<Response>{inner}<Reject/></Response>");
+        let mut world = World::new(move |_| xml(&document));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(60_000);
+        let alerts: Vec<_> = world.store.alerts.iter().map(|it| it.message.as_str()).collect();
+        assert!(alerts.iter().any(|text| text.contains(told)), "{inner}: {alerts:?}");
+        assert!(world.store.alerts.iter().all(|it| it.call == Some(call)));
+    }
+}
+
+#[test]
+fn an_address_that_leads_nowhere_is_told_or_refused_at_once() {
+    use model::port::{ApiRequest, CreateCall, Instructions};
+    for document in [
+        "<Response><Dial><Sip statusCallback=\"BAD\">sip:ok@127.0.0.1</Sip></Dial></Response>",
+        "<Response><Dial action=\"BAD\"><Sip>sip:busy@127.0.0.1</Sip></Dial></Response>",
+        "<Response><Redirect>BAD</Redirect></Response>",
+    ] {
+        let bad = document.replace("BAD", "ftp://a/b");
+        let mut world = World::new(move |_| xml(&bad));
+        world.call_in("sip:bob@demo.test");
+        world.run(10_000);
+        let alert = &world.store.alerts[0];
+        assert_eq!((alert.code, alert.reason.as_str()), (11_100, "url"), "{document}");
+        assert!(alert.message.contains("ftp://a/b"), "{}", alert.message);
+        // A document that is given comes from nowhere.
+        for (url, fine) in [("/cb", false), ("", false), ("http://app.test/cb", true)] {
+            let mut world = World::new(|_| xml("<Response/>"));
+            let id = world.api(ApiRequest::CreateCall(Box::new(CreateCall {
+                to: "sip:ok@127.0.0.1".to_owned(),
+                from: "+15550100".to_owned(),
+                instructions: Instructions::Twiml(document.replace("BAD", url)),
+                status: None,
+                timeout: None,
+                time_limit: None,
+                caller_id: None,
+            })));
+            world.run(5_000);
+            let no_callback = url.is_empty() && document.contains("statusCallback");
+            match world.reply(id) {
+                Some(Err(error)) => assert_eq!((error.status, error.code), (400, 11_100)),
+                reply => assert!(reply.is_some() && (fine || no_callback), "{document} {url:?}"),
+            }
+            assert_eq!(world.legs.is_empty(), !fine && !no_callback, "{document} {url:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_not_heard_and_what_was_refused_is_told() {
+    let host = "192.0.2.66:4000".parse().unwrap();
+    let refused = |source, looped| RtpRefused { source, looped, ..RtpRefused::default() };
+    let foreign = |source| RtpRefused { foreign: Some(host), ..refused(source, 0) };
+    for (received, by, cause, refused, told) in [
+        (0, Party::Remote, Cause::Normal, refused(0, 0), Some(("no-audio", "nothing was heard"))),
+        (250, Party::Remote, Cause::Normal, refused(0, 0), None),
+        // A few at the beginning are no news, but where nothing else was heard.
+        (250, Party::Remote, Cause::Normal, foreign(10), None),
+        (0, Party::Remote, Cause::Normal, foreign(10), Some(("media-source-refused", "4000"))),
+        (250, Party::Remote, Cause::Normal, foreign(99), Some(("media-source-refused", "99 pa"))),
+        (
+            0,
+            Party::Remote,
+            Cause::Normal,
+            refused(0, 9),
+            Some(("media-looped", "9 packets of our")),
+        ),
+        // The end says it.
+        (0, Party::Switch, Cause::MediaTimeout, refused(0, 0), None),
+    ] {
+        let mut world =
+            World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>"));
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(2_000);
+        world.legs.get_mut(&call).unwrap().media =
+            Some(MediaSummary { refused, ..heard(received) });
+        world.fails_in(call, 3_000, by, cause);
+        world.run(20_000);
+        let alerts: Vec<_> = (world.store.alerts.iter())
+            .filter(|it| it.reason != cause.name())
+            .map(|it| (it.call, it.code, it.reason.as_str(), it.message.as_str()))
+            .collect();
+        match told {
+            None => assert!(alerts.is_empty(), "{alerts:?}"),
+            Some((reason, words)) => {
+                assert_eq!(alerts.len(), 1, "{alerts:?}");
+                assert_eq!((alerts[0].0, alerts[0].1, alerts[0].2), (Some(call), 32_014, reason));
+                assert!(alerts[0].3.contains(words), "{alerts:?}");
+            }
+        }
+        world.assert_clean();
+    }
+}
+
+fn heard(received: u64) -> MediaSummary {
+    MediaSummary {
+        path: Path::Socket,
+        received,
+        lost: 0,
+        jitter_us: 0,
+        mos_centi: 0,
+        sent: 0,
+        rtt_us: 0,
+        reported_loss: 0,
+        refused: RtpRefused::default(),
+    }
+}
+
+#[test]
+fn alerts_that_were_left_out_are_told_of() {
+    let document = format!("<Response>{}<Reject/></Response>", "<Say/>".repeat(25));
+    let mut world = World::new(move |_| xml(&document));
+    world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    assert_eq!(world.store.alerts.len(), 10);
+    world.run(30_000);
+    assert_eq!(world.store.alerts.len(), 11);
+    let last = &world.store.alerts[10];
+    assert_eq!((last.code, last.reason.as_str()), (20_429, "alerts-dropped"));
+    assert!(last.message.starts_with("15 notifications"), "{}", last.message);
+    assert_eq!(world.director.stats().alerts_dropped, 15);
 }

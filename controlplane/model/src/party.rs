@@ -84,6 +84,23 @@ pub fn plain(uri: &Uri<'_>) -> String {
     format!("sip:{}{at}{}{port}", canonical(uri.user), uri.host)
 }
 
+/// A SIP URI that a tenant dials as a Request-URI: [`plain`], with the parameters that are its far
+/// end's business. Not those that lead the request elsewhere or say how it is made.
+pub fn request_uri(uri: &Uri<'_>) -> String {
+    const OURS: [&str; 7] = ["transport", "maddr", "ttl", "method", "lr", "region", "edge"];
+    let ours = |name: &[u8]| OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
+    let mut text = plain(uri);
+    for (name, value) in uri.params.iter().filter(|(name, _)| !ours(name)) {
+        text.push(';');
+        text.push_str(&String::from_utf8_lossy(name));
+        if let Some(value) = value {
+            text.push('=');
+            text.push_str(&String::from_utf8_lossy(value));
+        }
+    }
+    text
+}
+
 /// The URI of a user at a host, which may have a port.
 pub fn at_host(user: &str, host: &str) -> String {
     // Each byte becomes at most three.
@@ -156,6 +173,8 @@ mod tests {
         assert_eq!((host(&uri).as_str(), uri.port), ("Example.com", Some(5070)));
         assert_eq!((uri.transport(), headers), (Some(&b"udp"[..]), "X-A=a,b;c&X-B=%32"));
         assert_eq!(plain(&uri), "sip:bob@Example.com:5070");
+        let uri = Target::parse("sip:1@b;transport=udp;user=phone;x-a=%20;ob;LR").unwrap().uri;
+        assert_eq!(request_uri(&uri), "sip:1@b;user=phone;x-a=%20;ob");
         let uri = Target::parse("SIP:[2001:db8::1]").unwrap().uri;
         assert_eq!((host(&uri).as_str(), uri.port), ("2001:db8::1", None));
         assert_eq!(plain(&uri), "sip:[2001:db8::1]");

@@ -59,7 +59,7 @@ impl Terms {
     /// No stream.
     #[must_use]
     pub fn none() -> Self {
-        let (remote_rtp, remote_rtcp) = (MediaTarget::Nowhere, MediaTarget::Nowhere);
+        let (remote_rtp, remote_rtcp) = (MediaTarget::NOWHERE, MediaTarget::NOWHERE);
         let direction = Direction::Inactive;
         Self { formats: Vec::new(), remote_rtp, remote_rtcp, direction }
     }

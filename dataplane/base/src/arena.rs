@@ -1,21 +1,27 @@
-//! Bytes of many lengths in memory taken once: classes from 64 bytes to 64 KiB, two to each power
-//! of two (64, 96, 128, 192 ..), each with a free list, cut from one block. Holds what outlives a
+//! Bytes of many lengths in memory taken once: classes from 16 bytes to 64 KiB, each 16 bytes to
+//! 256, then four to each power of two (320, 384, 448, 512 ..), each with a free list, cut from one
+//! block. Holds what outlives a
 //! datagram: dialog texts, SDP, messages kept for retransmission. Nothing is allocated after birth;
 //! what does not fit is refused.
 
 use alloc::vec::Vec;
 
-const SMALLEST_SHIFT: u32 = 6;
-/// Every class is a whole number of units of 32 bytes.
-const UNIT_SHIFT: u32 = 5;
-const CLASSES: usize = 21;
+/// Every class is a whole number of units of so many bytes.
+const UNIT: usize = 1 << UNIT_SHIFT;
+const UNIT_SHIFT: u32 = 4;
+/// Up to here there is a class for each number of units.
+const SMALL: usize = 1 << SMALL_SHIFT;
+const SMALL_SHIFT: usize = 8;
+const SMALL_CLASSES: usize = SMALL / UNIT;
+/// Four for each doubling from there to 64 KiB.
+const CLASSES: usize = SMALL_CLASSES + 8 * 4;
 const NONE: u32 = u32::MAX;
 
 /// Bytes stored in an [`Arena`]. Give it back with [`Arena::free`]; it is not `Copy` so that this
 /// is done once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// In units of 32 bytes.
+    /// In units of 16 bytes.
     unit: u32,
     len: u32,
 }
@@ -43,7 +49,7 @@ impl Stored {
 }
 
 impl Arena {
-    /// `bytes` of memory, at most 128 GiB.
+    /// `bytes` of memory, at most 64 GiB.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { memory: alloc::vec![0; bytes], fresh: 0, free: [NONE; CLASSES], used: 0 }
@@ -56,21 +62,13 @@ impl Arena {
         }
         let class = class_of(bytes.len())?;
         let size = size_of_class(class);
-        let at = match self.free[class] {
-            NONE => {
-                let at = self.fresh;
-                if at + size > self.memory.len() {
-                    return None;
-                }
+        let at = match self.pop(class) {
+            Some(at) => at,
+            None if self.memory.len() - self.fresh >= size => {
                 self.fresh += size;
-                at
+                self.fresh - size
             }
-            unit => {
-                let at = (unit as usize) << UNIT_SHIFT;
-                let next: [u8; 4] = self.memory[at..at + 4].try_into().ok()?;
-                self.free[class] = u32::from_le_bytes(next);
-                at
-            }
+            None => self.split(class)?,
         };
         self.used += size;
         self.memory[at..at + bytes.len()].copy_from_slice(bytes);
@@ -96,10 +94,37 @@ impl Arena {
         if stored.is_empty() {
             return;
         }
-        let at = (stored.unit as usize) << UNIT_SHIFT;
-        self.memory[at..at + 4].copy_from_slice(&self.free[class].to_le_bytes());
-        self.free[class] = stored.unit;
+        self.push(class, (stored.unit as usize) << UNIT_SHIFT);
         self.used -= size_of_class(class);
+    }
+
+    /// A free block of this class.
+    fn pop(&mut self, class: usize) -> Option<usize> {
+        let unit = self.free[class];
+        let at = (unit as usize) << UNIT_SHIFT;
+        let next = self.memory.get(at..at + 4).filter(|_| unit != NONE)?;
+        self.free[class] = u32::from_le_bytes(next.try_into().ok()?);
+        Some(at)
+    }
+
+    fn push(&mut self, class: usize, at: usize) {
+        self.memory[at..at + 4].copy_from_slice(&self.free[class].to_le_bytes());
+        self.free[class] = u32::try_from(at >> UNIT_SHIFT).unwrap_or(NONE);
+    }
+
+    /// A block of this class from a free one of a larger class, whose rest goes to smaller ones.
+    #[cold]
+    fn split(&mut self, class: usize) -> Option<usize> {
+        let (larger, at) = (class + 1..CLASSES).find_map(|it| Some((it, self.pop(it)?)))?;
+        let (mut rest, end) = (at + size_of_class(class), at + size_of_class(larger));
+        while rest < end {
+            let above = class_of(end - rest)?;
+            let exact = size_of_class(above) == end - rest;
+            let piece = if exact { above } else { above - 1 };
+            self.push(piece, rest);
+            rest += size_of_class(piece);
+        }
+        Some(at)
     }
 
     /// Bytes in use, rounding included.
@@ -110,15 +135,19 @@ impl Arena {
 }
 
 fn size_of_class(class: usize) -> usize {
-    let power = 64 << class.div_ceil(2);
-    if class.is_multiple_of(2) { power } else { power / 4 * 3 }
+    match class.checked_sub(SMALL_CLASSES) {
+        None => (class + 1) * UNIT,
+        Some(above) => (5 + above % 4) << (SMALL_SHIFT - 2 + above / 4),
+    }
 }
 
 fn class_of(len: usize) -> Option<usize> {
-    let power = len.next_power_of_two().max(1 << SMALLEST_SHIFT);
-    let above = (power.trailing_zeros() - SMALLEST_SHIFT) as usize * 2;
-    let fits_below = above > 0 && len <= power / 4 * 3;
-    let class = above - usize::from(fits_below);
+    if len <= SMALL {
+        return Some(len.div_ceil(UNIT).saturating_sub(1));
+    }
+    let doubling = (len - 1).ilog2() as usize - SMALL_SHIFT;
+    let quarters = len.div_ceil(1 << (SMALL_SHIFT - 2 + doubling));
+    let class = SMALL_CLASSES + doubling * 4 + quarters - 5;
     (class < CLASSES).then_some(class)
 }
 
@@ -155,12 +184,27 @@ mod tests {
     #[test]
     fn a_class_is_the_smallest_that_holds_it() {
         let sizes: Vec<usize> = (0..CLASSES).map(size_of_class).collect();
-        assert_eq!(sizes[..6], [64, 96, 128, 192, 256, 384]);
+        assert_eq!(sizes[..3], [16, 32, 48]);
+        assert_eq!(sizes[15..22], [256, 320, 384, 448, 512, 640, 768]);
         assert_eq!(sizes.last(), Some(&65_536));
         for len in 1..=65_536 {
             let smallest = sizes.iter().position(|size| *size >= len);
             assert_eq!(class_of(len), smallest, "{len}");
         }
+    }
+
+    #[test]
+    fn what_long_texts_have_left_serves_short_ones() {
+        let mut arena = Arena::new(1 << 16);
+        let mut long: Vec<Stored> = (0..).map_while(|_| arena.store(&[1; 1_000])).collect();
+        assert_eq!(long.len(), 64);
+        long.iter_mut().for_each(|stored| arena.free(stored));
+        let short: Vec<Stored> = (0..).map_while(|_| arena.store(&[2; 48])).collect();
+        assert!(short.len() > 64 * 16, "{}", short.len());
+        let mut tiny: Vec<Stored> = (0..).map_while(|_| arena.store(&[3; 9])).collect();
+        assert_eq!((arena.used(), tiny.is_empty()), (1 << 16, false), "no byte is lost");
+        tiny.iter_mut().for_each(|stored| arena.free(stored));
+        assert!(short.iter().all(|stored| arena.get(stored) == [2; 48]));
     }
 
     #[test]

@@ -132,6 +132,14 @@ pub struct Timers {
     pub target_ms: u32,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnsupported {
+    #[default]
+    Skip,
+    Fail,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Controlplane {
@@ -145,6 +153,9 @@ pub struct Controlplane {
     /// Milliseconds for connecting to an application, and for its whole answer (at most 15,000).
     pub webhook_connect_ms: u32,
     pub webhook_total_ms: u32,
+    /// A verb or noun that is not there yet: `skip` (default) leaves it aside, `fail` ends the
+    /// document before anything of it is run. Both are told.
+    pub on_unsupported: OnUnsupported,
     /// Networks that SIP targets of tenants may be in although they are private, loopback or
     /// link-local: default none. The targets of `trunk` and `outbound` are the operator's own.
     pub target_allow: Vec<String>,
@@ -385,6 +396,7 @@ impl Default for Controlplane {
             webhook_allow: Vec::new(),
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,
+            on_unsupported: OnUnsupported::Skip,
             target_allow: Vec::new(),
             hosts: Vec::new(),
             carriers: Vec::new(),

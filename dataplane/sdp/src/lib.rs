@@ -42,5 +42,5 @@ pub use own::{Answer, Offer, answer, reject, write_offer, write_offer_in};
 pub use plan::{Plan, PlanFormat, PtMap, pt_map};
 pub use relay::{Reoffer, relay_answer, relay_offer, relay_reanswer};
 pub use session::{Change, Origin, Session, Stamp};
-pub use target::{MediaTarget, PackedAddress};
+pub use target::MediaTarget;
 pub use write::{Local, Rtcp};

@@ -312,7 +312,7 @@ impl<'a> Media<'a> {
     pub fn rtcp(&self) -> Result<MediaTarget, SdpError> {
         let rtp = self.rtp()?;
         let attribute = self.attributes().find(|attribute| attribute.is(b"rtcp"));
-        let Some(attribute) = attribute.filter(|_| rtp != MediaTarget::Nowhere) else {
+        let Some(attribute) = attribute.filter(|_| rtp != MediaTarget::NOWHERE) else {
             return Ok(rtp.next_port());
         };
         let mut rest = attribute.value;
@@ -344,7 +344,7 @@ impl<'a> Media<'a> {
         let direction = self.direction();
         match self.rtp() {
             _ if self.port == 0 => Direction::Inactive,
-            Ok(MediaTarget::Nowhere) => Direction::new(direction.sends(), false),
+            Ok(MediaTarget::NOWHERE) => Direction::new(direction.sends(), false),
             _ => direction,
         }
     }

@@ -197,8 +197,8 @@ impl Default for Plan {
     /// Inactive, without codecs, to nowhere.
     fn default() -> Self {
         Self {
-            remote_rtp: MediaTarget::Nowhere,
-            remote_rtcp: MediaTarget::Nowhere,
+            remote_rtp: MediaTarget::NOWHERE,
+            remote_rtcp: MediaTarget::NOWHERE,
             formats: [Packed::NONE; PLAN_FORMATS_MAX],
             count: 0,
             direction: Direction::Inactive,

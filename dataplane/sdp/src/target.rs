@@ -8,25 +8,19 @@ use core::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 /// stream (section 8.2), in an offer, an answer, a late offer and a re-INVITE alike. A caller that
 /// has a socket address in its hand therefore has one that can be sent to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MediaTarget {
-    /// Nothing is to be sent.
-    #[default]
-    Nowhere,
-    /// Packets go there: neither the port nor the address is zero.
-    To(PackedAddress),
-}
+pub struct MediaTarget(Option<Packed>);
 
 /// A socket address in 24 bytes instead of 32: each stream keeps several. The flow information of
 /// IPv6, which is not part of where something is, is left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PackedAddress {
+struct Packed {
     ip: Ipv6Addr,
     scope: u32,
     port: u16,
     is_v6: bool,
 }
 
-impl From<SocketAddr> for PackedAddress {
+impl From<SocketAddr> for Packed {
     fn from(address: SocketAddr) -> Self {
         match address {
             SocketAddr::V4(v4) => {
@@ -40,8 +34,8 @@ impl From<SocketAddr> for PackedAddress {
     }
 }
 
-impl From<PackedAddress> for SocketAddr {
-    fn from(packed: PackedAddress) -> Self {
+impl From<Packed> for SocketAddr {
+    fn from(packed: Packed) -> Self {
         let v6 = SocketAddrV6::new(packed.ip, packed.port, 0, packed.scope);
         match packed.ip.to_ipv4_mapped() {
             Some(v4) if !packed.is_v6 => Self::new(v4.into(), packed.port),
@@ -50,27 +44,27 @@ impl From<PackedAddress> for SocketAddr {
     }
 }
 
-impl core::fmt::Debug for PackedAddress {
+impl core::fmt::Debug for Packed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         SocketAddr::from(*self).fmt(f)
     }
 }
 
 impl MediaTarget {
+    /// Nothing is to be sent.
+    pub const NOWHERE: Self = Self(None);
+
     /// What an address and port of a description mean; `::ffff:0.0.0.0` is no place either.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
         let is_somewhere = address.port() != 0 && !address.ip().to_canonical().is_unspecified();
-        if is_somewhere { Self::To(address.into()) } else { Self::Nowhere }
+        Self(is_somewhere.then(|| address.into()))
     }
 
     /// The address to send to; `None` for nowhere.
     #[must_use]
     pub fn address(self) -> Option<SocketAddr> {
-        match self {
-            Self::Nowhere => None,
-            Self::To(packed) => Some(packed.into()),
-        }
+        self.0.map(SocketAddr::from)
     }
 
     /// Where RTCP goes that belongs to RTP sent here: the port behind it (RFC 3550 section 11),
@@ -79,7 +73,7 @@ impl MediaTarget {
     pub fn next_port(self) -> Self {
         let next =
             |address: SocketAddr| SocketAddr::new(address.ip(), address.port().saturating_add(1));
-        self.address().map_or(Self::Nowhere, |address| Self::To(next(address).into()))
+        Self(self.address().map(|address| next(address).into()))
     }
 }
 
@@ -92,8 +86,8 @@ mod tests {
         for text in ["0.0.0.0:4000", "[::]:4000", "[::ffff:0.0.0.0]:4000", "192.0.2.1:0", "[::1]:0"]
         {
             let target = MediaTarget::new(text.parse().unwrap());
-            assert_eq!((target, target.address()), (MediaTarget::Nowhere, None), "{text}");
-            assert_eq!(target.next_port(), MediaTarget::Nowhere);
+            assert_eq!((target, target.address()), (MediaTarget::NOWHERE, None), "{text}");
+            assert_eq!(target.next_port(), MediaTarget::NOWHERE);
         }
         let mapped = "[::ffff:192.0.2.1]:9";
         for (text, next) in [

@@ -203,3 +203,22 @@ fn a_plan_holds_sixteen_codecs_and_no_more() {
     assert_eq!(plan.formats().len(), 16);
     assert_eq!(plan.formats().nth(15).unwrap().send_pt, 55);
 }
+
+#[test]
+fn a_plan_keeps_every_number_of_a_codec_and_one_of_too_many_channels_is_not_known() {
+    use sdp::limits::{CHANNELS_MAX, CLOCK_HZ_MAX};
+    let rows = [(1, 1), (8_000, 1), (90_000, 2), (192_000, 6), (CLOCK_HZ_MAX, CHANNELS_MAX)];
+    let mut text = String::from("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 96 97 98 99");
+    text.push_str(" 100 101\r\na=rtpmap:101 X/8000/16\r\n");
+    for (pt, (clock, channels)) in (96..).zip(rows) {
+        text.push_str(&format!("a=rtpmap:{pt} AMR/{clock}/{channels}\r\na=fmtp:{pt} "));
+        text.push_str("octet-align=1\r\n");
+    }
+    let plan = Plan::negotiate(&parse(&text), &parse(&text)).unwrap();
+    let kept = plan.formats().map(|format| {
+        let codec = format.codec;
+        assert_eq!((codec.id, codec.variant), (sdp::CodecId::AMR, 1));
+        (codec.clock, codec.channels)
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), rows);
+}

@@ -219,9 +219,9 @@ fn an_unspecified_address_is_a_hold() {
         let text = format!("v=0\r\nc={c}\r\nm=audio 4000 RTP/AVP 0\r\n{line}");
         let session = parse(&text);
         let media = session.audio().unwrap();
-        let nowhere = media.rtp() == Ok(MediaTarget::Nowhere);
+        let nowhere = media.rtp() == Ok(MediaTarget::NOWHERE);
         assert_eq!((nowhere, media.direction_in_force()), (held, direction));
-        assert!(!held || media.rtcp() == Ok(MediaTarget::Nowhere), "reports go nowhere either");
+        assert!(!held || media.rtcp() == Ok(MediaTarget::NOWHERE), "reports go nowhere either");
     }
 }
 

@@ -7,6 +7,7 @@ use sip::body::SdpBody;
 use sip::dialog::{Dialog, DialogError};
 use sip::key::TransactionKey;
 use sip::{Message, Name};
+use wire::command::Targets;
 use wire::counter::Counter;
 use wire::event::{Cause, Event, Party};
 use wire::{Command, Originate};
@@ -311,7 +312,7 @@ impl<'m> Shard<'m> {
         let shown = from.as_ref().ok().filter(|_| !hidden);
         let name = shown.and_then(|from| from.display_value(&mut name)).map(text);
         let from = shown.map_or(ANONYMOUS, |from| text(from.uri));
-        let targets: wire::command::Targets = route.targets.iter().take(4).copied().collect();
+        let targets: Targets = route.targets.iter().take(4).copied().collect();
         let originate = Originate {
             call: CallId(self.core.random.u128()),
             account: route.account,
@@ -413,7 +414,7 @@ impl<'m> Shard<'m> {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
         let media = self.core.media_index(hop.via);
-        let side = Side::Outbound(outbound(wish, targets));
+        let side = Side::Outbound(outbound(wish));
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
         let mut cx = Cx { now, frames, core: &mut self.core };
         if !self.media.open(&mut cx, id, media, hop.to.ip()) {
@@ -424,7 +425,7 @@ impl<'m> Shard<'m> {
         leg.story.parent = wish.parent;
         leg.links.dialed_for = wish.peer;
         leg.limit_ms = wish.limit_ms;
-        let filled = fill_outgoing(cx.core, leg, wish).is_some() && first.is_some();
+        let filled = fill_outgoing(cx.core, leg, wish, &targets).is_some() && first.is_some();
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         self.register(now, frames, leg, wish.call, wish.account);
         self.with_leg(now, frames, id, |leg| match filled {
@@ -450,10 +451,10 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
     }
 }
 
-fn outbound(wish: &Originate<'_>, targets: wire::command::Targets) -> Outbound {
+fn outbound(wish: &Originate<'_>) -> Outbound {
     Outbound {
         invite: ClientId::NONE,
-        targets,
+        targets: base::Stored::default(),
         target: 0,
         cseq: 1,
         max_forwards: 70,
@@ -571,7 +572,12 @@ fn keep_incoming(
     Some(())
 }
 
-fn fill_outgoing(core: &mut Core<'_>, leg: &mut Leg, wish: &Originate<'_>) -> Option<()> {
+fn fill_outgoing(
+    core: &mut Core<'_>,
+    leg: &mut Leg,
+    wish: &Originate<'_>,
+    targets: &Targets,
+) -> Option<()> {
     let mut call_id = [0; 32];
     call_id_text(wish.call, &mut call_id);
     // The ring is another process's memory: what is written into a message is checked here.
@@ -584,6 +590,9 @@ fn fill_outgoing(core: &mut Core<'_>, leg: &mut Leg, wish: &Originate<'_>) -> Op
     let side = leg.outbound_mut()?;
     side.from_name = arena.store(wish.from_name.as_bytes())?;
     side.headers = arena.store(wish.headers.as_bytes())?;
+    let mut encoded = [0; 128];
+    let len = wire::encode(targets, &mut encoded).ok()?;
+    side.targets = arena.store(&encoded[..len])?;
     sound.then_some(())
 }
 

@@ -175,7 +175,7 @@ impl View {
             send_pt: format.send_pt,
         };
         let formats: ArrayVec<PlanFormat, 16> = in_force.map(unpack).collect();
-        Plan::fixed(MediaTarget::Nowhere, MediaTarget::Nowhere, &formats)
+        Plan::fixed(MediaTarget::NOWHERE, MediaTarget::NOWHERE, &formats)
     }
 
     /// What the far end wants, as it would write it.

@@ -14,10 +14,10 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use base::{CallId, LegId, Wall};
 
-/// Words of a cell: 9 of header, 5 per segment.
-pub const CELL_WORDS: usize = 64;
+/// Words of a cell: 9 of header, 5 per segment (five cache lines).
+pub const CELL_WORDS: usize = 40;
 /// Segments a leg can have (micro-services used, split at changes of what is billed).
-pub const SEGMENTS_MAX: usize = 11;
+pub const SEGMENTS_MAX: usize = 6;
 
 const W_SEQUENCE: usize = 0;
 const W_STATE: usize = 1;

@@ -19,8 +19,8 @@ use base::{CallId, Door, LegId, Wall};
 use crate::WireError;
 use crate::event::{Cause, Direction, Party};
 
-/// Words of a record slot (1 KiB).
-pub const RECORD_WORDS: usize = 128;
+/// Words of a record slot (960 bytes).
+pub const RECORD_WORDS: usize = 120;
 /// Bytes the fields may take.
 pub const FIELD_BYTES_MAX: usize = (RECORD_WORDS - HEAD_WORDS) * 8;
 /// The version this binary writes.

@@ -282,7 +282,8 @@ fn one_cdr_per_leg(
         let is = |cdr: &&Cdr| cdr.sip_call_id == phone.call_id;
         let count = directed.ledger.cdrs.values().filter(is).count();
         // A caller that heard nothing at all, or only a refusal without a leg, has none.
-        let reached = phone.who == Who::Callee || phone.provisional > 0;
+        let turned_away = directed.turned_away.contains(&phone.call_id);
+        let reached = phone.who == Who::Callee || phone.provisional > 0 && !turned_away;
         // The same INVITE may reach the dataplane's successor once more.
         let most = 1 + context.deaths.len();
         if count > most || (reached && count == 0) {

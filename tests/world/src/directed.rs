@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use base::{LegId, Mono, Now, Prng};
+use base::{CallId, LegId, Mono, Now, Prng};
 use director::{Director, Settings};
 use model::port::{
     ApiCall, ApiId, ApiResult, Notice, Output, OwnedCommand, Resolved, Standing, StoreId,
     StoreWrite,
 };
-use wire::event::Summary;
+use wire::event::{Direction, Party, Summary};
 use wire::{Cell, CellState, Event};
 
 use crate::control::{Control, Ends, join};
@@ -70,6 +70,10 @@ pub struct Directed {
     pub notices: Vec<Notice>,
     /// Every end that any shard told, ever: (epoch, leg).
     pub ended: BTreeSet<(u32, LegId)>,
+    /// Call-IDs of callers that the director turned away: their legs were nobody's and have no CDR.
+    pub turned_away: BTreeSet<String>,
+    /// Calls that were refused by a command, whoever it found.
+    rejected: BTreeSet<CallId>,
     pub lives: u32,
     /// What the switch told of strangers.
     pub of_strangers: Vec<String>,
@@ -117,6 +121,8 @@ impl Directed {
             replies: Vec::new(),
             notices: Vec::new(),
             ended: BTreeSet::new(),
+            turned_away: BTreeSet::new(),
+            rejected: BTreeSet::new(),
             lives: 0,
             of_strangers: Vec::new(),
             refusals_of_strangers: 0,
@@ -206,7 +212,9 @@ impl Directed {
         let Event::Ended(summary) = event else {
             return self.with(|director| director.handle_event(now, shard, event));
         };
-        if summary.leg != LegId::NONE {
+        if self.was_turned_away(summary) {
+            self.turned_away.insert(summary.call_id.to_owned());
+        } else if summary.leg != LegId::NONE {
             self.ended.insert((summary.epoch, summary.leg));
         }
         self.told.insert((summary.epoch, summary.leg), now.mono);
@@ -222,6 +230,15 @@ impl Directed {
             }
         }
         self.with(|director| director.handle_event(now, shard, &Event::Ended(summary)));
+    }
+
+    /// Refused by a command, and never anybody's: counted, not stored. Its caller may have gone
+    /// before the refusal came.
+    fn was_turned_away(&self, summary: &Summary<'_>) -> bool {
+        summary.direction == Direction::Inbound
+            && summary.account == 0
+            && summary.answered.0 == 0
+            && (summary.by == Party::Application || self.rejected.contains(&summary.call))
     }
 
     /// A stranger's message leads to no event but, now and then, that of its refusal.
@@ -320,7 +337,12 @@ impl Directed {
                         self.write(&write, faults);
                     }
                 }
-                Output::Command { shard, command } => commands.push((shard, command)),
+                Output::Command { shard, command } => {
+                    if let OwnedCommand::Reject { call, .. } = command {
+                        self.rejected.insert(call);
+                    }
+                    commands.push((shard, command));
+                }
                 Output::Http(request) => {
                     trace.line(now.mono, || {
                         format!("asks {} about {} {:?}", request.url, request.call, request.kind)

@@ -291,6 +291,9 @@ fn show(row: &CallRow) -> Value {
         "start_time": date_or_null(row.start_time),
         "end_time": date_or_null(row.end_time),
         "duration": row.duration.map(|seconds| seconds.to_string()),
+        // What became of it, beside what the reference product tells.
+        "sip_response_code": Some(row.sip_code).filter(|code| *code > 0),
+        "cause": row.cause.map(|cause| cause.name()),
         "price": row.price.map(|price| price.to_string()),
         "price_unit": row.price_unit.code(),
         "direction": row.direction.name(),

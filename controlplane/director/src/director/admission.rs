@@ -21,6 +21,17 @@ struct Load {
     legs: u32,
     calls: Bucket,
     alerts: Bucket,
+    alerts_dropped: u64,
+}
+
+/// Whether an account may be told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    Now,
+    /// It is over its rate; `first`: of those that nobody told of yet.
+    Later {
+        first: bool,
+    },
 }
 
 /// A token bucket: `rate` a second, and at most as many at once.
@@ -89,8 +100,18 @@ impl Admission {
     }
 
     /// Whether the account may be told one more thing now.
-    pub(super) fn may_tell(&mut self, now: Mono, account: AccountSid, rate: u32) -> bool {
-        self.loads.entry(account).or_default().alerts.take(now, rate)
+    pub(super) fn may_tell(&mut self, now: Mono, account: AccountSid, rate: u32) -> Tell {
+        let load = self.loads.entry(account).or_default();
+        if load.alerts.take(now, rate) {
+            return Tell::Now;
+        }
+        load.alerts_dropped += 1;
+        Tell::Later { first: load.alerts_dropped == 1 }
+    }
+
+    /// Alerts left out since this was asked before.
+    pub(super) fn dropped(&mut self, account: AccountSid) -> u64 {
+        self.loads.get_mut(&account).map_or(0, |load| std::mem::take(&mut load.alerts_dropped))
     }
 }
 

@@ -248,10 +248,14 @@ impl Director {
             }
             Instructions::Twiml(document) => {
                 let bytes_max = self.settings.limits.document_bytes;
-                crate::script::parse(&document, bytes_max).map_err(|bad| {
+                let program = crate::script::parse(&document, bytes_max).map_err(|bad| {
                     let message = format!("Twiml, line {}: {}", bad.line, bad.message);
                     error(400, 12_100, message)
                 })?;
+                // It came from nowhere: a path in it leads nowhere.
+                if let Some(problem) = program.unresolved() {
+                    return Err(error(400, problem.code, format!("Twiml: {}", problem.message)));
+                }
                 Ok(Plan { start: Start::Run(document), fallback: None, status: None })
             }
             Instructions::Application(sid) => {

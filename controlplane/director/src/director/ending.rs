@@ -18,9 +18,15 @@ use crate::script::Input;
 
 /// Makes of a call's number that of the alert about its end.
 const END_ALERT: u128 = 0x656e_6400_0000_0000_0000_0000_0000_0001;
+/// As much for what was heard of it.
+const MEDIA_ALERT: u128 = 0x6865_6172_6400_0000_0000_0000_0000_0001;
 
 impl Director {
     pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
+        if !self.calls.contains(&summary.call) && self.strangers.is_turned_away(summary) {
+            let (epoch, leg) = (summary.epoch, summary.leg);
+            return self.command(shard, OwnedCommand::Release { epoch, leg });
+        }
         self.write_usage(summary);
         // A leg that could not even be made has no cell to release and no CDR, only its call's row.
         if summary.leg != LegId::NONE {
@@ -53,6 +59,7 @@ impl Director {
             finish_row(&mut live, end, now);
         }
         self.alert_end(now, summary);
+        self.alert_media(now, summary);
         self.call_over(now, call);
     }
 
@@ -90,13 +97,30 @@ impl Director {
         if summary.cause == Cause::TimeLimit && self.calls.get(&summary.call).is_some_and(limited) {
             return;
         }
+        let call = Some(self.told_at(summary));
+        let sid = AlertSid(summary.call.0 ^ END_ALERT);
+        self.alert_as(now, sid, account, Trouble { call, ..trouble });
+    }
+
+    /// A leg that was answered and gave nothing to hear, or whose media was refused, leaves a
+    /// sentence, too.
+    fn alert_media(&mut self, now: Now, summary: &Summary<'_>) {
+        if let Some(account) = self.account_of(summary)
+            && let Some(trouble) = status::media_trouble(summary)
+        {
+            let call = Some(self.told_at(summary));
+            let sid = AlertSid(summary.call.0 ^ MEDIA_ALERT);
+            self.alert_as(now, sid, account, Trouble { call, ..trouble });
+        }
+    }
+
+    /// The call at which the trouble of a leg is found: that of whoever dialled it.
+    fn told_at(&self, summary: &Summary<'_>) -> CallId {
         let parent = match self.calls.get(&summary.call) {
             Some(live) => live.row.parent,
             None => Some(summary.parent).filter(|parent| *parent != CallId::NONE),
         };
-        let call = Some(parent.unwrap_or(summary.call));
-        let sid = AlertSid(summary.call.0 ^ END_ALERT);
-        self.alert_as(now, sid, account, Trouble { call, ..trouble });
+        parent.unwrap_or(summary.call)
     }
 
     /// A call that no shard will tell the end of: it was never made, or its leg is lost.
@@ -250,7 +274,7 @@ impl Director {
             created: summary.created,
             answered: Some(summary.answered).filter(|at| at.0 > 0),
             ended: summary.ended,
-            code: summary.code,
+            code: status::code(summary),
             cause: summary.cause,
             by: summary.by,
             reason: live.and_then(|live| live.reason.clone()),
@@ -288,12 +312,13 @@ impl Director {
             price,
             price_unit: self.directory.currency(account),
             cause: Some(summary.cause),
-            sip_code: summary.code,
+            sip_code: end.code,
             ..CallRow::default()
         };
         row.status = end.status(false);
         row.duration = Some(seconds(&row));
         self.alert_end(now, summary);
+        self.alert_media(now, summary);
         self.records.push(Record::CallIfAbsent(Box::new(row)));
     }
 

@@ -70,13 +70,22 @@ impl Director {
                 && let Some(replay) = &mut self.replay
             {
                 replay.bygone.insert(incoming.call, place.account);
+            } else {
+                self.strangers.turn_away(incoming.call);
             }
             return;
         }
         self.stats.calls_incoming += 1;
         let Some(place) = self.place(incoming.uri, source) else {
-            let message = format!("no number or domain for {}", incoming.uri);
-            self.notice(None, Some(incoming.call), false, message);
+            self.stats.calls_unknown += 1;
+            if let Some(count) = self.strangers.tell(now.mono) {
+                let (uri, source) = (incoming.uri, incoming.source);
+                let message = format!(
+                    "no number or domain for {uri}, called from {source}; {count} such calls since \
+                     this was said last"
+                );
+                self.notice(None, Some(incoming.call), false, message);
+            }
             let refusal = Refusal::new(404, Cause::NoRoute, "Not Found", "no-endpoint", 0);
             return self.refuse_call(shard, incoming.call, &refusal);
         };
@@ -132,6 +141,7 @@ impl Director {
 
     fn refuse_call(&mut self, shard: ShardId, call: CallId, refusal: &Refusal) {
         self.stats.calls_refused += 1;
+        self.strangers.turn_away(call);
         let &Refusal { code, cause, phrase, retry_after, .. } = refusal;
         let reason = phrase.to_owned();
         self.command(shard, OwnedCommand::Reject { call, code, reason, retry_after, cause });

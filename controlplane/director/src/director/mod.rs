@@ -20,6 +20,7 @@ mod originate;
 mod restore;
 mod status;
 mod steps;
+mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,11 +35,12 @@ use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;
 
-use admission::Admission;
+use admission::{Admission, Tell};
 use callback::Callbacks;
 use calls::Calls;
 use durability::{After, Durability};
 use fetch::Fetches;
+use strangers::Strangers;
 
 /// The controlplane as one value.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub struct Director {
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
     durability: Durability,
+    strangers: Strangers,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
     last_id: u64,
@@ -73,6 +76,8 @@ pub struct Director {
 pub struct Stats {
     pub calls_incoming: u64,
     pub calls_refused: u64,
+    /// Of the refused: to no number or domain of anybody's.
+    pub calls_unknown: u64,
     pub calls_originated: u64,
     pub calls_ended: u64,
     pub fetches: u64,
@@ -108,6 +113,8 @@ enum Timer {
     ReplayOver,
     /// A leg that was asked for before a death, and nobody spoke of since.
     Unspoken(CallId),
+    /// An account's alerts were over their rate.
+    AlertsDropped(AccountSid),
 }
 
 /// Rings tell a successor what they had told before, and what happened meanwhile.
@@ -131,6 +138,8 @@ const STORE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 const UNSPOKEN_AFTER: std::time::Duration = std::time::Duration::from_millis(250);
 /// How much longer than it may ring a leg waits to be asked for; then nobody wants it any more.
 const ASK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long dropped alerts are counted before the account is told.
+const TELL_OF_DROPPED: std::time::Duration = std::time::Duration::from_secs(10);
 const ORPHAN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Director {
@@ -148,6 +157,7 @@ impl Director {
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
             durability: Durability::default(),
+            strangers: Strangers::default(),
             replay: None,
             last_id: 0,
             next_shard: 0,
@@ -261,6 +271,7 @@ impl Director {
             Timer::Orphan(call) => self.orphan(now, call),
             Timer::ReplayOver => self.replay = None,
             Timer::Unspoken(call) => self.ask_again(now, call),
+            Timer::AlertsDropped(account) => self.tell_of_dropped(now, account),
         }
     }
 
@@ -389,10 +400,35 @@ impl Director {
     /// one name.
     fn alert_as(&mut self, now: Now, sid: AlertSid, account: AccountSid, trouble: Trouble<'_>) {
         let rate = self.settings.limits.alerts_per_second;
-        if !self.admission.may_tell(now.mono, account, rate) {
-            self.stats.alerts_dropped += 1;
-            return;
+        match self.admission.may_tell(now.mono, account, rate) {
+            Tell::Now => self.write_alert(now, sid, account, trouble),
+            Tell::Later { first } => {
+                self.stats.alerts_dropped += 1;
+                if first {
+                    self.after(now, TELL_OF_DROPPED, Timer::AlertsDropped(account));
+                }
+            }
         }
+    }
+
+    /// An alert that was left out is told of all the same: how many there were.
+    fn tell_of_dropped(&mut self, now: Now, account: AccountSid) {
+        let count = self.admission.dropped(account);
+        let rate = self.settings.limits.alerts_per_second;
+        let trouble = Trouble {
+            warning: true,
+            code: 20_429,
+            reason: "alerts-dropped",
+            message: format!(
+                "{count} notifications were left out: an account is told of {rate} a second"
+            ),
+            ..Trouble::default()
+        };
+        let sid = AlertSid(self.rng.wide());
+        self.write_alert(now, sid, account, trouble);
+    }
+
+    fn write_alert(&mut self, now: Now, sid: AlertSid, account: AccountSid, trouble: Trouble<'_>) {
         self.records.push(Record::Alert(Box::new(Alert {
             sid,
             account,

@@ -238,7 +238,7 @@ impl Director {
             return bad("sip-headers", format!("{text}: a header may not be sent"));
         };
         let target = TargetHost { host: party::host(&uri), port: uri.port, found: None };
-        Ok(Way { uri: party::plain(&uri), headers, targets: vec![target], trusted: false })
+        Ok(Way { uri: party::request_uri(&uri), headers, targets: vec![target], trusted: false })
     }
 
     /// From of a leg: a SIP URI as it is, anything else as a user of ours.

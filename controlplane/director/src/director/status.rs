@@ -8,6 +8,11 @@ use wire::{Service, status};
 use super::Trouble;
 use crate::script::Outcome;
 
+/// An answered leg that is silent for less is no news.
+const SILENT_SECONDS_MIN: u64 = 3;
+/// Packets refused that are worth a word where others were taken: half a second.
+const REFUSED_PACKETS_MIN: u32 = 25;
+
 /// Why a leg is over, as far as its call shows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
@@ -28,7 +33,7 @@ impl End {
             && !summary.usage.iter().any(|usage| usage.service == Service::MediaRelay);
         Self {
             cause: summary.cause,
-            code: summary.code,
+            code: code(summary),
             by: summary.by,
             direction: summary.direction,
             answered: summary.answered.0 > 0 && !unheard,
@@ -51,8 +56,24 @@ impl End {
             }
             Cause::Normal => CallStatus::Completed,
             Cause::Rejected if outbound => of_code(self.code),
+            // Refused by its own script.
+            Cause::Rejected if self.code == 603 => CallStatus::NoAnswer,
             _ => CallStatus::Failed,
         }
+    }
+}
+
+/// The final response of the leg's INVITE. One that our side gave up is answered by 487 (RFC 3261
+/// section 9.2), after its end was told.
+pub(super) fn code(summary: &Summary<'_>) -> u16 {
+    let made = summary.direction == Direction::Outbound && summary.leg != base::LegId::NONE;
+    match summary.cause {
+        Cause::NoAnswer | Cause::Canceled | Cause::OtherAnswered | Cause::Normal
+            if made && summary.answered.0 == 0 && summary.code < 200 =>
+        {
+            487
+        }
+        _ => summary.code,
     }
 }
 
@@ -101,6 +122,8 @@ pub(super) fn trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
         Cause::TimeLimit if summary.direction == Direction::Inbound => {
             (32_011, true, "it lasted as long as a call may")
         }
+        // A far end that is full says so itself: that is its answer.
+        Cause::Overload if summary.by != Party::Switch => return None,
         cause => told_of(cause)?,
     };
     // Who was asked for an end knows of it; of two legs that end together, the one with the trouble
@@ -123,6 +146,44 @@ pub(super) fn trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
     own.then(|| Trouble { warning, code, reason, message, ..Trouble::default() })
 }
 
+/// What the tenant reads of the media of a leg that was answered: that nothing came of it, or not
+/// from whom it was described. None where all is well, and where the end itself says as much.
+pub(super) fn media_trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
+    let media = summary.media.filter(|_| summary.answered.0 > 0)?;
+    let seconds = summary.ended.micros_since(summary.answered) / 1_000_000;
+    let silent = media.received == 0
+        && seconds >= SILENT_SECONDS_MIN
+        && summary.cause != Cause::MediaTimeout;
+    let enough = |count: u32| count >= REFUSED_PACKETS_MIN || count > 0 && media.received == 0;
+    let (foreign, looped) = (enough(media.refused.source), enough(media.refused.looped));
+    let reason = match (foreign, looped, silent) {
+        (true, ..) => "media-source-refused",
+        (_, true, _) => "media-looped",
+        (.., true) => "no-audio",
+        _ => return None,
+    };
+    let (way, party) = match summary.direction {
+        Direction::Inbound => ("from", summary.from),
+        Direction::Outbound => ("to", summary.to),
+    };
+    let mut message = format!("call {} {way} {party}", summary.call);
+    if silent {
+        message.push_str(&format!(": answered, and nothing was heard in {seconds} s"));
+    }
+    if foreign {
+        let count = media.refused.source;
+        message.push_str(&format!(": {count} packets from a host that may not speak were refused"));
+        if let Some(host) = media.refused.foreign {
+            message.push_str(&format!(" (the first from {host})"));
+        }
+    }
+    if looped {
+        let count = media.refused.looped;
+        message.push_str(&format!(": {count} packets of our own came back and were refused"));
+    }
+    Some(Trouble { warning: true, code: 32_014, reason, message, ..Trouble::default() })
+}
+
 /// The number under which applications know a trouble, whether it is a mere warning, and what it is
 /// in words.
 pub(super) fn told_of(cause: Cause) -> Option<(u32, bool, &'static str)> {
@@ -142,6 +203,12 @@ pub(super) fn told_of(cause: Cause) -> Option<(u32, bool, &'static str)> {
         Cause::NoAck => (32_022, false, "the far end never acknowledged the answer (no ACK)"),
         Cause::NoPort => (32_011, false, "this switch had no media port free"),
         Cause::Internal => (12_400, false, "a fault inside this switch"),
+        Cause::Restart => {
+            (12_400, false, "the switch's media process died; its successor ended the call")
+        }
+        Cause::Overload => {
+            (32_013, true, "this switch has reached a limit: a rate or a number of calls")
+        }
         _ => return None,
     })
 }

@@ -29,10 +29,17 @@ impl Director {
         let parsed = script::parse(&document, bytes_max);
         match parsed {
             Ok(mut program) => {
-                for problem in std::mem::take(&mut program.problems) {
-                    self.problem(now, call, problem, true);
+                let problems = std::mem::take(&mut program.problems);
+                let fails = self.settings.fail_on_unsupported;
+                let failed = problems.iter().find(|it| fails && it.is_unsupported());
+                let failed = failed.map(|problem| problem.reason);
+                for problem in problems {
+                    let warning = !(fails && problem.is_unsupported());
+                    self.problem(now, call, problem, warning);
                 }
-                if let Some(mut live) = self.calls.get_mut(&call) {
+                if let Some(reason) = failed {
+                    self.give_up(now, call, reason);
+                } else if let Some(mut live) = self.calls.get_mut(&call) {
                     let before = live.script.take().unwrap_or_default();
                     live.script = Some(Script {
                         document,
@@ -68,11 +75,13 @@ impl Director {
             return;
         };
         let legs = live.script.as_ref().map_or(0, |script| script.legs);
-        let view = View {
+        let mut view = View {
             now: now.wall,
             answered: live.is_answered(),
             inbound: live.outgoing.is_none(),
             gone: live.is_over(),
+            first: false,
+            dialled: false,
             from: live.row.from.clone(),
             targets_max: limits.dial_targets,
             legs_left: limits.legs_per_call.saturating_sub(legs) as usize,
@@ -81,7 +90,7 @@ impl Director {
         let Some(script) = live.script.as_mut() else {
             return;
         };
-        let effects = script::drive(script, input, &view, &mut self.rng);
+        let effects = script::drive(script, input, &mut view, &mut self.rng);
         let made = effects.iter().filter(|effect| matches!(effect, Effect::Spawn(_))).count();
         script.legs = script.legs.saturating_add(u32::try_from(made).unwrap_or(u32::MAX));
         live.touch();

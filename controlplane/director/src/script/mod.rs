@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use wire::event::Cause;
 
 use crate::rng::Rng;
-use crate::verb::{Step, Verb, VerbState, Written};
+use crate::verb::{self, Step, Verb, VerbState, Written};
+use crate::web;
 
 pub(crate) use child::{ChildSpec, Outcome, Target};
 pub(crate) use element::{DocumentError, Element};
@@ -29,6 +30,8 @@ pub(crate) use element::{DocumentError, Element};
 pub(crate) struct Program {
     pub(crate) verbs: Vec<Verb>,
     pub(crate) problems: Vec<Problem>,
+    /// What stands first in the document is no verb that we have.
+    pub(crate) headless: bool,
 }
 
 /// Something in a document that is skipped, said aloud.
@@ -37,6 +40,13 @@ pub(crate) struct Problem {
     pub(crate) code: u32,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
+}
+
+impl Problem {
+    /// It stands for something that the language has and this switch has not yet.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        matches!(self.reason, "verb-not-supported" | "verb-unknown" | "noun-not-supported")
+    }
 }
 
 /// The script of one call.
@@ -96,6 +106,10 @@ pub(crate) struct View {
     pub(crate) inbound: bool,
     /// The leg is over; what is left is to tell the application.
     pub(crate) gone: bool,
+    /// The verb is the first of its document.
+    pub(crate) first: bool,
+    /// The call has dialled, and nobody could be bridged.
+    pub(crate) dialled: bool,
     pub(crate) from: String,
     /// Legs that one verb may make.
     pub(crate) targets_max: usize,
@@ -184,16 +198,32 @@ pub(crate) fn parse(document: &str, bytes_max: usize) -> Result<Program, Documen
         return Err(DocumentError { line: root.line, message });
     }
     let mut program = Program::default();
+    verb::unread_text(&root, &mut program.problems);
     for element in &root.children {
-        if let Some(verb) = Verb::parse(element, &mut program.problems) {
-            program.verbs.push(verb);
+        match Verb::parse(element, &mut program.problems) {
+            Some(verb) => program.verbs.push(verb),
+            None => program.headless |= program.verbs.is_empty(),
         }
     }
     Ok(program)
 }
 
+impl Program {
+    /// The first address that is none for a document that came from nowhere.
+    pub(crate) fn unresolved(&self) -> Option<Problem> {
+        let mut urls = self.verbs.iter().flat_map(Verb::urls);
+        urls.find(|(_, url)| web::resolve("", url).is_none())
+            .map(|(place, url)| verb::unresolved(place, url))
+    }
+}
+
 /// Gives `input` to the script and lets it run until it waits again.
-pub(crate) fn drive(script: &mut Script, input: Input, view: &View, rng: &mut Rng) -> Vec<Effect> {
+pub(crate) fn drive(
+    script: &mut Script,
+    input: Input,
+    view: &mut View,
+    rng: &mut Rng,
+) -> Vec<Effect> {
     let mut effects = Vec::new();
     let mut step = match (&mut script.wait, input) {
         (Wait::Ready, Input::Begin) => begin(script, view, rng, &mut effects),
@@ -241,7 +271,9 @@ fn are_few(count: &u32) -> bool {
 }
 
 /// Begins the verb at `at`; the end of the document ends the call.
-fn begin(script: &mut Script, view: &View, rng: &mut Rng, effects: &mut Vec<Effect>) -> Step {
+fn begin(script: &mut Script, view: &mut View, rng: &mut Rng, effects: &mut Vec<Effect>) -> Step {
+    view.first = script.at == 0 && !script.program.headless;
+    view.dialled = script.dialled.is_some();
     script.verbs = script.verbs.saturating_add(1);
     match script.program.verbs.get(script.at) {
         Some(_) if script.verbs > view.verbs_max => {
@@ -251,10 +283,7 @@ fn begin(script: &mut Script, view: &View, rng: &mut Rng, effects: &mut Vec<Effe
             Step::End
         }
         Some(verb) => verb.begin(&script.base, view, rng, effects),
-        None => {
-            effects.push(Effect::Hangup(Cause::Normal));
-            Step::End
-        }
+        None => verb::end_of_document(&script.base, view, rng, effects),
     }
 }
 

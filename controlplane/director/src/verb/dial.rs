@@ -1,7 +1,7 @@
 //! `<Dial>`: connects the call with another party. Several targets ring at once; the first that
 //! answers wins, the others are cancelled. Without `answerOnBridge` the caller is answered at once
 //! and hears ringback tone; with it, the caller hears what the called side sends and is answered
-//! with it.
+//! with it. With `sequential` they ring one after another, each for the whole timeout.
 //!
 //! ```text
 //!   begin -> children ring -+- one answers: winner, others dropped -> winner ends -> completed
@@ -9,20 +9,25 @@
 //! ```
 //! Then `action` is asked with DialCallStatus, or the next verb begins.
 
+use std::collections::VecDeque;
+
 use base::CallId;
 use model::{CallStatus, Events, Hook, Method, StatusHook, party};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
-use super::{Step, Waits, flag, method, number, unknown_attributes};
+use super::unresolved;
+use super::{Step, Waits, flag, method, number, unknown_attributes, unread_children, unread_text};
 use crate::rng::Rng;
 use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Target, View};
 use crate::web;
 
-const ATTRIBUTES: [&str; 6] =
-    ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge"];
+const ATTRIBUTES: [&str; 7] =
+    ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge", "sequential"];
 const NOUN_ATTRIBUTES: [&str; 5] =
     ["statusCallback", "statusCallbackEvent", "statusCallbackMethod", "username", "password"];
+
+const STATUS_CALLBACK: &str = "statusCallback of a <Dial>'s noun";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dial {
@@ -34,6 +39,7 @@ pub(crate) struct Dial {
     caller_id: Option<String>,
     action: Option<(String, Method)>,
     answer_on_bridge: bool,
+    sequential: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,9 @@ pub(super) struct DialState {
     /// The caller hears ringback tone from us.
     ringback: bool,
     done: Option<Outcome>,
+    /// The calls of the targets whose turn has not come.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    later: VecDeque<CallId>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +75,8 @@ impl Dial {
         let mut targets = Vec::new();
         if element.children.is_empty() && !element.text.is_empty() {
             targets.extend(Noun::number(element, problems));
+        } else {
+            unread_text(element, problems);
         }
         for child in &element.children {
             targets.extend(Noun::parse(child, problems));
@@ -82,7 +93,15 @@ impl Dial {
             caller_id: caller_id(element, problems),
             action: element.attribute("action").map(|url| (url.to_owned(), action_method)),
             answer_on_bridge: flag(element, "answerOnBridge", problems),
+            sequential: flag(element, "sequential", problems),
         }
+    }
+
+    /// The addresses in it, and where they stand.
+    pub(super) fn urls(&self) -> Vec<(&'static str, &str)> {
+        let action = self.action.iter().map(|(url, _)| ("<Dial action>", url.as_str()));
+        let status = self.targets.iter().filter_map(|noun| noun.status.as_ref());
+        action.chain(status.map(|(url, ..)| (STATUS_CALLBACK, url.as_str()))).collect()
     }
 
     pub(super) fn begin(
@@ -93,7 +112,13 @@ impl Dial {
         effects: &mut Vec<Effect>,
     ) -> Step {
         let ringback = !self.answer_on_bridge;
-        let mut state = DialState { children: Vec::new(), winner: None, ringback, done: None };
+        let mut state = DialState {
+            children: Vec::new(),
+            winner: None,
+            ringback,
+            done: None,
+            later: VecDeque::new(),
+        };
         if self.targets.is_empty() {
             return self.finish(&mut state, base, 0, effects);
         }
@@ -121,26 +146,47 @@ impl Dial {
                 message,
             }));
         }
-        for noun in self.targets.iter().take(view.targets_max) {
-            let call = CallId(rng.wide());
-            state.children.push(Child { call, ended: None, refused: false });
-            effects.push(Effect::Spawn(ChildSpec {
-                call,
-                target: noun.target.clone(),
-                caller: self.caller_id.clone().unwrap_or_else(|| view.from.clone()),
-                ring_ms: self.timeout * 1_000,
-                limit_ms: self.time_limit * 1_000,
-                pass_progress: self.answer_on_bridge,
-                status: noun.status_hook(base),
-            }));
+        let targets = self.targets.len().min(view.targets_max);
+        state.later = (0..targets).map(|_| CallId(rng.wide())).collect();
+        let at_once = if self.sequential { 1 } else { targets };
+        for _ in 0..at_once {
+            self.call_next(&mut state, base, view, effects);
         }
         Step::Wait(state.into())
+    }
+
+    /// Calls the target whose turn it is, if there is one.
+    fn call_next(
+        &self,
+        state: &mut DialState,
+        base: &str,
+        view: &View,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(noun) = self.targets.get(state.children.len()) else {
+            return false;
+        };
+        let Some(call) = state.later.pop_front() else {
+            return false;
+        };
+        state.children.push(Child { call, ended: None, refused: false });
+        let status = noun.status_hook(base, effects);
+        effects.push(Effect::Spawn(ChildSpec {
+            call,
+            target: noun.target.clone(),
+            caller: self.caller_id.clone().unwrap_or_else(|| view.from.clone()),
+            ring_ms: self.timeout * 1_000,
+            limit_ms: self.time_limit * 1_000,
+            pass_progress: self.answer_on_bridge,
+            status,
+        }));
+        true
     }
 
     fn on(
         &self,
         state: &mut DialState,
-        base: &str,
+        (base, view): (&str, &View),
         input: &Input,
         effects: &mut Vec<Effect>,
     ) -> Step {
@@ -150,7 +196,8 @@ impl Dial {
                 Step::Stay
             }
             Input::ChildEnded { call, status, code, cause, seconds } => {
-                self.ended(state, base, call, Outcome { status, code, cause }, seconds, effects)
+                let outcome = Outcome { status, code, cause };
+                self.ended(state, (base, view), (call, outcome, seconds), effects)
             }
             Input::ChildRefused { call } => {
                 if let Some(child) = state.children.iter_mut().find(|child| child.call == call) {
@@ -158,10 +205,11 @@ impl Dial {
                 }
                 let (status, cause) = (CallStatus::Failed, Some(Cause::Overload));
                 let outcome = Outcome { status, code: 503, cause };
-                self.ended(state, base, call, outcome, 0, effects)
+                self.ended(state, (base, view), (call, outcome, 0), effects)
             }
             // The shard ends what was dialled for a leg that is gone; what it never saw, we drop.
             Input::Gone => {
+                state.later.clear();
                 state.drop_all(Cause::Canceled, effects);
                 Step::Stay
             }
@@ -172,16 +220,17 @@ impl Dial {
     fn ended(
         &self,
         state: &mut DialState,
-        base: &str,
-        call: CallId,
-        outcome: Outcome,
-        seconds: u32,
+        (base, view): (&str, &View),
+        (call, outcome, seconds): (CallId, Outcome, u32),
         effects: &mut Vec<Effect>,
     ) -> Step {
         let Some(child) = state.children.iter_mut().find(|child| child.call == call) else {
             return Step::Stay;
         };
         child.ended.get_or_insert(outcome);
+        if state.is_over() && self.call_next(state, base, view, effects) {
+            return Step::Stay;
+        }
         if state.winner == Some(call) || state.is_over() {
             return self.finish(state, base, seconds, effects);
         }
@@ -206,8 +255,7 @@ impl Dial {
             return Step::Next;
         };
         let Some(url) = web::resolve(base, action) else {
-            let message = format!("<Dial action={action:?}> is no http or https URL");
-            effects.push(Effect::Problem(Problem { code: 11_100, reason: "url", message }));
+            effects.push(Effect::Problem(unresolved("<Dial action>", action)));
             return Step::Next;
         };
         let mut params = vec![("DialCallStatus".to_owned(), status.name().to_owned())];
@@ -234,10 +282,10 @@ impl Waits for DialState {
         verb: Option<&Dial>,
         base: &str,
         input: &Input,
-        _view: &View,
+        view: &View,
         effects: &mut Vec<Effect>,
     ) -> Step {
-        verb.map_or(Step::Next, |dial| dial.on(self, base, input, effects))
+        verb.map_or(Step::Next, |dial| dial.on(self, (base, view), input, effects))
     }
 
     fn resume(&self, answered: bool, effects: &mut Vec<Effect>) -> Option<Input> {
@@ -333,6 +381,7 @@ impl DialState {
 
 impl Noun {
     fn parse(element: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
+        unread_children(element, problems);
         match element.name.as_str() {
             "Number" => Self::number(element, problems),
             "Sip" => {
@@ -385,9 +434,12 @@ impl Noun {
         }
     }
 
-    fn status_hook(&self, base: &str) -> Option<StatusHook> {
-        let (url, method, events) = self.status.as_ref()?;
-        let url = web::resolve(base, url)?;
+    fn status_hook(&self, base: &str, effects: &mut Vec<Effect>) -> Option<StatusHook> {
+        let (given, method, events) = self.status.as_ref()?;
+        let Some(url) = web::resolve(base, given) else {
+            effects.push(Effect::Problem(unresolved(STATUS_CALLBACK, given)));
+            return None;
+        };
         Some(StatusHook { hook: Hook { url, method: *method }, events: *events })
     }
 }

@@ -94,6 +94,14 @@ macro_rules! verbs {
                 })
             }
 
+            /// The addresses in it, and where they stand.
+            pub(crate) fn urls(&self) -> Vec<(&'static str, &str)> {
+                match self {
+                    $(Self::$waits(verb) => verb.urls(),)*
+                    $(Self::$once(verb) => verb.urls(),)*
+                }
+            }
+
             pub(crate) fn begin(
                 &self,
                 base: &str,
@@ -167,10 +175,10 @@ macro_rules! verbs {
 verbs! {
     waits {
         Dial(dial::Dial, dial::DialState);
+        Hangup(hangup::Hangup, hangup::HangupState);
         Pause(pause::Pause, pause::PauseState);
     }
     begins {
-        Hangup(hangup::Hangup);
         Redirect(redirect::Redirect);
         Reject(reject::Reject);
     }
@@ -192,6 +200,9 @@ pub(crate) enum Step {
     /// Nothing more to run.
     End,
 }
+
+/// Characters of a text that an alert shows.
+const TEXT_SHOWN_MAX: usize = 60;
 
 /// Verbs of the language that this switch does not have yet.
 const LATER: [&str; 19] = [
@@ -215,6 +226,16 @@ const LATER: [&str; 19] = [
     "Prompt",
     "Echo",
 ];
+
+/// What a document does when it has nothing more to do.
+pub(crate) fn end_of_document(
+    base: &str,
+    view: &View,
+    rng: &mut Rng,
+    effects: &mut Vec<Effect>,
+) -> Step {
+    hangup::Hangup.begin(base, view, rng, effects)
+}
 
 impl Verb {
     /// Reads a verb; None, with the problem told, for one that is skipped.
@@ -289,6 +310,34 @@ pub(crate) fn unknown_attributes(element: &Element, known: &[&str], problems: &m
             problems.push(bad_attribute(element, name, value, "it is left aside"));
         }
     }
+}
+
+/// Names the text that nobody reads.
+pub(crate) fn unread_text(element: &Element, problems: &mut Vec<Problem>) {
+    if !element.text.is_empty() {
+        let Element { name, line, .. } = element;
+        let text: String = element.text.chars().take(TEXT_SHOWN_MAX).collect();
+        let message = format!("line {line}: the text {text:?} in <{name}> is left aside");
+        problems.push(Problem { code: 12_200, reason: "text", message });
+    }
+}
+
+/// Names the elements that nobody reads.
+pub(crate) fn unread_children(element: &Element, problems: &mut Vec<Problem>) {
+    for child in &element.children {
+        let message =
+            format!("line {}: <{}> in <{}> is left aside", child.line, child.name, element.name);
+        problems.push(Problem { code: 12_200, reason: "nested", message });
+    }
+}
+
+/// An address that is none from where its document came from.
+pub(crate) fn unresolved(place: &str, url: &str) -> Problem {
+    let message = format!(
+        "{place}: {url:?} is no http or https URL, nor a path that could be seen from where the \
+         document came from"
+    );
+    Problem { code: 11_100, reason: "url", message }
 }
 
 pub(crate) fn bad_attribute(element: &Element, name: &str, value: &str, what: &str) -> Problem {

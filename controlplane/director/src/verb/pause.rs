@@ -1,9 +1,11 @@
-//! `<Pause>`: answers the call and waits in silence for `length` seconds (default 1).
+//! `<Pause>`: waits in silence for `length` seconds (default 1). As the first verb of a document it
+//! waits before the call is answered, and what follows it may still refuse the call; elsewhere it
+//! answers first, as other verbs do.
 
 use base::Wall;
 use serde::{Deserialize, Serialize};
 
-use super::{Step, Waits, number, unknown_attributes};
+use super::{Step, Waits, number, unknown_attributes, unread_children, unread_text};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Input, Problem, View};
 
@@ -22,7 +24,14 @@ pub(super) struct PauseState {
 impl Pause {
     pub(super) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Self {
         unknown_attributes(element, &["length"], problems);
+        unread_text(element, problems);
+        unread_children(element, problems);
         Self { seconds: number(element, "length", 1, 0..=86_400, problems) }
+    }
+
+    #[expect(clippy::unused_self, reason = "verbs are asked alike")]
+    pub(super) fn urls(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
     }
 
     pub(super) fn begin(
@@ -33,7 +42,7 @@ impl Pause {
         effects: &mut Vec<Effect>,
     ) -> Step {
         let mut state = PauseState { seconds: self.seconds, until: None };
-        if view.answered {
+        if view.answered || view.first {
             state.start(view.now, effects);
         } else {
             effects.push(Effect::Answer);

@@ -2,7 +2,7 @@
 
 use model::{Hook, Method};
 
-use super::{Step, method, unknown_attributes};
+use super::{Step, method, unknown_attributes, unread_children, unresolved};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Problem, View};
 use crate::web;
@@ -16,7 +16,12 @@ pub(crate) struct Redirect {
 impl Redirect {
     pub(super) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Self {
         unknown_attributes(element, &["method"], problems);
+        unread_children(element, problems);
         Self { url: element.text.clone(), method: method(element, "method", problems) }
+    }
+
+    pub(super) fn urls(&self) -> Vec<(&'static str, &str)> {
+        vec![("<Redirect>", &self.url)]
     }
 
     pub(super) fn begin(
@@ -31,8 +36,7 @@ impl Redirect {
                 Step::Fetch { hook: Hook { url, method: self.method }, params: Vec::new() }
             }
             None => {
-                let message = format!("<Redirect>: {:?} is no http or https URL", self.url);
-                effects.push(Effect::Problem(Problem { code: 11_100, reason: "url", message }));
+                effects.push(Effect::Problem(unresolved("<Redirect>", &self.url)));
                 Step::Next
             }
         }

@@ -3,7 +3,7 @@
 
 use wire::event::Cause;
 
-use super::{Step, bad_attribute, unknown_attributes};
+use super::{Step, bad_attribute, unknown_attributes, unread_children, unread_text};
 use crate::rng::Rng;
 use crate::script::{Effect, Element, Problem, View};
 
@@ -15,6 +15,8 @@ pub(crate) struct Reject {
 impl Reject {
     pub(super) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Self {
         unknown_attributes(element, &["reason"], problems);
+        unread_text(element, problems);
+        unread_children(element, problems);
         let busy = match element.attribute("reason") {
             Some("busy") => true,
             None | Some("rejected") => false,
@@ -24,6 +26,11 @@ impl Reject {
             }
         };
         Self { busy }
+    }
+
+    #[expect(clippy::unused_self, reason = "verbs are asked alike")]
+    pub(super) fn urls(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
     }
 
     pub(super) fn begin(

@@ -155,7 +155,7 @@ impl Media {
     /// Whether this side may send now.
     #[must_use]
     pub fn may_send(&self) -> bool {
-        self.plan.direction.sends() && self.plan.remote_rtp != MediaTarget::Nowhere
+        self.plan.direction.sends() && self.plan.remote_rtp != MediaTarget::NOWHERE
     }
 
     /// Begins to send a digit, if digits are in force.

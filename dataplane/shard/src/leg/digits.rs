@@ -3,7 +3,7 @@
 //! sent one after the other: who dials faster than they can be is told to come again.
 
 use arrayvec::ArrayVec;
-use base::{LegId, Mono};
+use base::{Arena, LegId, Mono, Stored};
 use core::time::Duration;
 use rtp::telephone_event::QUEUE_EVENTS;
 use sip::Message;
@@ -25,15 +25,31 @@ const END: Duration = Duration::from_millis(180);
 /// Digits that the other leg has to send as events: when each of them is sent, at the latest. The
 /// other leg may be another shard's, so that its queue cannot be asked before the 200.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting(ArrayVec<Mono, QUEUE_EVENTS>);
+pub(crate) struct Waiting(Stored);
 
 impl Waiting {
-    /// One more. False if there is no room for it at the other leg.
-    fn push(&mut self, now: Mono, duration_ms: u16) -> bool {
-        self.0.retain(|sent| *sent > now);
-        let begins = self.0.last().copied().unwrap_or(now);
+    /// One more. False if there is no room for it at the other leg (or here).
+    fn push(&mut self, arena: &mut Arena, now: Mono, duration_ms: u16) -> bool {
+        let mut times: ArrayVec<Mono, QUEUE_EVENTS> =
+            wire::decode(arena.get(&self.0)).unwrap_or_default();
+        times.retain(|sent| *sent > now);
+        let begins = times.last().copied().unwrap_or(now);
         let sent = begins + Duration::from_millis(u64::from(duration_ms)) + END;
-        self.0.try_push(sent).is_ok()
+        let mut text = [0; 16 * QUEUE_EVENTS];
+        let stored = match times.try_push(sent) {
+            Ok(()) => {
+                wire::encode(&times, &mut text).ok().and_then(|len| arena.store(&text[..len]))
+            }
+            Err(_) => None,
+        };
+        let Some(stored) = stored else { return false };
+        arena.free(&mut self.0);
+        self.0 = stored;
+        true
+    }
+
+    pub(crate) fn free(&mut self, arena: &mut Arena) {
+        arena.free(&mut self.0);
     }
 }
 
@@ -95,7 +111,9 @@ impl LegMut<'_, '_> {
         let Digit { digit, duration_ms } = digit;
         let room = match self.peer_view().digits {
             DigitPath::None => return Carried::Unheard,
-            DigitPath::Event => self.leg.digits.push(self.cx.now.mono, duration_ms),
+            DigitPath::Event => {
+                self.leg.digits.push(&mut self.cx.core.arena, self.cx.now.mono, duration_ms)
+            }
             DigitPath::Info => true,
         };
         if !room {

@@ -38,6 +38,8 @@ mod session;
 mod state;
 mod timers;
 
+use core::net::SocketAddr;
+
 use arrayvec::ArrayVec;
 use base::{Arena, CallId, Hop, LegId, Mono, Stored, Wall};
 use sip::dialog::Dialog;
@@ -203,7 +205,8 @@ pub(crate) struct Inbound {
 pub(crate) struct Outbound {
     /// The INVITE in force.
     pub(crate) invite: ClientId,
-    pub(crate) targets: Targets,
+    /// Encoded [`Targets`], until it is answered.
+    pub(crate) targets: Stored,
     /// Index of the target whose turn it is.
     pub(crate) target: u8,
     /// CSeq number of the INVITE in force.
@@ -220,9 +223,9 @@ pub(crate) struct Outbound {
     /// One of its targets has rung: the ring time, which is all of theirs together, runs.
     pub(crate) rings: bool,
     /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
-    pub(crate) branches: ArrayVec<u64, 4>,
+    pub(crate) branches: ArrayVec<u32, 4>,
     /// The one of them whose early answer was taken last; 0 for none.
-    pub(crate) described: u64,
+    pub(crate) described: u32,
 }
 
 /// A leg and what it may use: everything that a handler of its behaviour needs.
@@ -347,7 +350,7 @@ impl Leg {
 
     /// Gives back everything it keeps in the arena.
     pub(crate) fn free_texts(&mut self, arena: &mut Arena) {
-        let Self { story, signalling, links, offer, side, .. } = self;
+        let Self { story, signalling, links, offer, side, digits, .. } = self;
         for text in [
             &mut story.from,
             &mut story.to,
@@ -362,12 +365,25 @@ impl Leg {
             arena.free(&mut accepted.text);
         }
         offer.free(arena);
+        digits.free(arena);
         match side {
             Side::Inbound(side) => arena.free(&mut side.text),
-            Side::Outbound(side) => {
-                arena.free(&mut side.from_name);
-                arena.free(&mut side.headers);
-            }
+            Side::Outbound(side) => side.free_texts(arena),
+        }
+    }
+}
+
+impl Outbound {
+    /// The target at this place; None behind the last one, and once the leg is answered.
+    pub(crate) fn target_at(&self, arena: &Arena, place: u8) -> Option<SocketAddr> {
+        let targets: Targets = wire::decode(arena.get(&self.targets)).ok()?;
+        targets.get(usize::from(place)).copied()
+    }
+
+    /// Gives back what only an INVITE is written from: nothing is sent to another target any more.
+    pub(crate) fn free_texts(&mut self, arena: &mut Arena) {
+        for text in [&mut self.from_name, &mut self.headers, &mut self.targets] {
+            arena.free(text);
         }
     }
 }

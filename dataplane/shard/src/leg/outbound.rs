@@ -44,7 +44,7 @@ impl LegMut<'_, '_> {
         // What a target before said is not what ends this one's call.
         self.leg.story.code = 0;
         let Side::Outbound(side) = &self.leg.side else { return };
-        let Some(target) = side.targets.get(usize::from(side.target)).copied() else {
+        let Some(target) = side.target_at(&self.cx.core.arena, side.target) else {
             return self.finish(Cause::Unreachable, Party::Switch);
         };
         let hop = self.leg.signalling.hop.towards(target);
@@ -83,9 +83,9 @@ impl LegMut<'_, '_> {
             return;
         }
         if matches!(outcome.report, Report::Response(_))
-            && let Some(target) = side.targets.get(usize::from(side.target))
+            && let Some(target) = side.target_at(&self.cx.core.arena, side.target)
         {
-            self.cx.core.bad_targets.clear(*target);
+            self.cx.core.bad_targets.clear(target);
         }
         self.leg.deadlines.clear(Timer::Target);
         match (outcome.report, message) {
@@ -147,9 +147,10 @@ impl LegMut<'_, '_> {
     }
 
     /// The branch that a response comes from: its tag, hashed.
-    fn branch_of(&self, message: &Message<'_>) -> u64 {
+    fn branch_of(&self, message: &Message<'_>) -> u32 {
         let tag = message.to_tag().unwrap_or_default();
-        sip::key::call_hash(tag, &self.cx.core.plan.keys.token)
+        let hash = sip::key::call_hash(tag, &self.cx.core.plan.keys.token);
+        u32::try_from(hash >> 32).unwrap_or(0)
     }
 
     /// The answer of a 2xx. One without a description relies on the early answer of its own dialog
@@ -243,6 +244,9 @@ impl LegMut<'_, '_> {
     /// The far end answered and its description is taken: the leg stands.
     fn stand(&mut self, agreed: Option<sip::session::Agreed>) {
         self.leg.advance(Move::Answer);
+        if let Some(side) = self.leg.outbound_mut() {
+            side.free_texts(&mut self.cx.core.arena);
+        }
         self.leg.story.code = 200;
         self.leg.story.answered = self.stamp();
         self.leg.deadlines.clear(Timer::Ring);
@@ -299,8 +303,8 @@ impl LegMut<'_, '_> {
         }
         let Some(side) = self.leg.outbound() else { return };
         let (invite, silent) = (side.invite, self.leg.signalling.dialog.is_none());
-        if silent && let Some(target) = side.targets.get(usize::from(side.target)) {
-            self.cx.core.bad_targets.mark(*target, self.cx.now.mono);
+        if silent && let Some(target) = side.target_at(&self.cx.core.arena, side.target) {
+            self.cx.core.bad_targets.mark(target, self.cx.now.mono);
         }
         self.transactions.clients.leave(&mut self.cx, invite);
         if !self.next_target() {
@@ -313,7 +317,7 @@ impl LegMut<'_, '_> {
     fn next_target(&mut self) -> bool {
         let arena = &mut self.cx.core.arena;
         let Some(side) = self.leg.outbound_mut() else { return false };
-        if usize::from(side.target) + 1 >= side.targets.len() {
+        if side.target_at(arena, side.target.saturating_add(1)).is_none() {
             return false;
         }
         side.target += 1;

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use base::Mono;
 use rtp::Header;
+use sdp::MediaTarget;
 use wire::counter::Counter;
 
 use super::latch::{Asking, Judgement};
@@ -112,8 +113,8 @@ pub(crate) fn refuse(stream: &mut Stream, source: SocketAddr, reason: Counter) -
     };
     *count = count.saturating_add(1);
     let is_known = stream.known.is_described(source) || stream.latch.locked() == Some(source);
-    if refused.foreign.is_none() && !is_known {
-        refused.foreign = Some(source);
+    if refused.foreign == MediaTarget::NOWHERE && !is_known {
+        refused.foreign = MediaTarget::new(source);
     }
     reason
 }

@@ -44,7 +44,7 @@ impl Media {
         let payload = header.payload(cx.frames.bytes(frame));
         let stream = &mut self.streams[leg.index() as usize];
         let clock = stream.plan.received(header.pt).map(|format| format.codec.clock);
-        let detector = &mut stream.tap.detector;
+        let detector = &mut stream.tap;
         if let Some(clock) = clock.filter(|clock| *clock != detector.clock_hz()) {
             *detector = Detector::new(clock);
         }
@@ -65,14 +65,14 @@ impl Media {
 
     /// The source is another: its timestamps say nothing about the events before.
     pub(super) fn forget_digit(&mut self, cx: &mut Cx<'_, '_>, leg: LegId) {
-        let told = self.streams[leg.index() as usize].tap.detector.reset();
+        let told = self.streams[leg.index() as usize].tap.reset();
         self.tell_end(cx, leg, told);
     }
 
     /// An event whose end was lost is over by now.
     pub(super) fn digit_timeout(&mut self, cx: &mut Cx<'_, '_>, leg: LegId) {
         let stream = &mut self.streams[leg.index() as usize];
-        let told = stream.tap.detector.handle_timeout(cx.now.mono);
+        let told = stream.tap.handle_timeout(cx.now.mono);
         self.tell_end(cx, leg, told);
     }
 
@@ -84,7 +84,7 @@ impl Media {
         crosses: bool,
     ) {
         let Some(digit) = started else { return };
-        self.streams[leg.index() as usize].tap.is_told = crosses;
+        self.streams[leg.index() as usize].is_digit_told = crosses;
         if crosses {
             self.notice(cx, Notice { leg, digit, duration_ms: 0, crosses });
         }
@@ -92,9 +92,9 @@ impl Media {
 
     fn tell_end(&mut self, cx: &mut Cx<'_, '_>, leg: LegId, told: Detected) {
         let Some((code, units)) = told.ended else { return };
-        let tap = &self.streams[leg.index() as usize].tap;
-        if let (Some(digit), false) = (digit(code), tap.is_told) {
-            let millis = rtp::ticks_to_micros(units, tap.detector.clock_hz()) / 1_000;
+        let stream = &self.streams[leg.index() as usize];
+        if let (Some(digit), false) = (digit(code), stream.is_digit_told) {
+            let millis = rtp::ticks_to_micros(units, stream.tap.clock_hz()) / 1_000;
             let duration_ms = u16::try_from(millis).unwrap_or(u16::MAX);
             self.notice(cx, Notice { leg, digit, duration_ms, crosses: false });
         }
@@ -112,6 +112,6 @@ impl Media {
 impl Stream {
     /// When an event whose end was lost is taken for ended.
     pub(super) fn digit_deadline(&self) -> Mono {
-        self.tap.detector.deadline().unwrap_or(Mono::NEVER)
+        self.tap.deadline().unwrap_or(Mono::NEVER)
     }
 }

@@ -165,8 +165,8 @@ impl Known {
     /// Another address was described.
     pub(crate) fn move_to(&mut self, described: MediaTarget, was: Option<SocketAddr>, now: Mono) {
         self.described = described;
-        self.former = (was.map_or(MediaTarget::Nowhere, MediaTarget::new), now + FORMER);
-        self.ousted = (MediaTarget::Nowhere, 0);
+        self.former = (was.map_or(MediaTarget::NOWHERE, MediaTarget::new), now + FORMER);
+        self.ousted = (MediaTarget::NOWHERE, 0);
         self.claim = Claim::default();
     }
 }
@@ -250,7 +250,7 @@ impl Latch {
         }
         // Who was heard until then may come back: the packet may have been forged all the same.
         known.ousted = match *self {
-            Self::Open => (MediaTarget::Nowhere, 0),
+            Self::Open => (MediaTarget::NOWHERE, 0),
             Self::Learning { source, .. } | Self::Locked { source, .. } => {
                 (MediaTarget::new(source), asking.packets)
             }
@@ -272,8 +272,8 @@ mod tests {
             described: MediaTarget::new("192.168.1.5:4000".parse().unwrap()),
             signalling: "198.51.100.7".parse().unwrap(),
             sources: MediaSources::Signalling,
-            former: (MediaTarget::Nowhere, Mono(0)),
-            ousted: (MediaTarget::Nowhere, 0),
+            former: (MediaTarget::NOWHERE, Mono(0)),
+            ousted: (MediaTarget::NOWHERE, 0),
             claim: Claim::default(),
         }
     }

@@ -15,7 +15,7 @@ use rtp::{Header, PacketKind};
 use wire::counter::Counter;
 
 use super::admit::{Admitted, admit};
-use super::passes::Way;
+use super::passes::{Carries, Way};
 use super::stream::Gate;
 use super::{LOOPED_MAX, LOST_MAX, LOST_TOLD, Media};
 use crate::cx::{Core, Cx};
@@ -148,7 +148,7 @@ impl Media {
         if *starts {
             self.forget_digit(cx, leg);
         }
-        if special.is_digit {
+        if special.carries == Carries::Digits {
             self.hear_digit(cx, leg, received.frame, header, special.way != Way::Drop);
         }
         let packet = cx.frames.bytes_mut(received.frame);
@@ -164,7 +164,7 @@ impl Media {
             Way::Drop => {
                 // The source begins with the first packet of it that is passed on.
                 self.streams[leg.index() as usize].owes_start = *starts || *owes_start;
-                return Err(self.undeliverable(leg, special.is_audio));
+                return Err(self.undeliverable(leg, special.is_audio()));
             }
         };
         let (frame, arrived) = (received.frame, received.arrived);

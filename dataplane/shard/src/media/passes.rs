@@ -21,15 +21,26 @@ pub(crate) enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Special {
     pub(crate) way: Way,
-    /// It carries digits (RFC 4733).
-    pub(crate) is_digit: bool,
+    pub(crate) carries: Carries,
+}
+
+/// What the packets of a payload type hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
     /// Speech or music: its loss is heard.
-    pub(crate) is_audio: bool,
+    Audio,
+    /// Digits (RFC 4733).
+    Digits,
+    Other,
 }
 
 impl Special {
     /// Outside the plan.
-    pub(crate) const NONE: Self = Self { way: Way::Drop, is_digit: false, is_audio: false };
+    pub(crate) const NONE: Self = Self { way: Way::Drop, carries: Carries::Other };
+
+    pub(crate) fn is_audio(self) -> bool {
+        self.carries == Carries::Audio
+    }
 }
 
 /// What to look up in the details instead of sending it: above all payload types.
@@ -60,7 +71,7 @@ impl Pass {
     /// The details of anything else.
     pub(crate) fn details(self, specials: &Specials) -> Special {
         match self.plain() {
-            Some(pt) => Special { way: Way::Relay { pt }, is_digit: false, is_audio: true },
+            Some(pt) => Special { way: Way::Relay { pt }, carries: Carries::Audio },
             None => specials.get(usize::from(self.0 - SPECIAL)).copied().unwrap_or(Special::NONE),
         }
     }
@@ -77,10 +88,14 @@ impl Passes {
         let entries = passes.pairs.iter_mut().zip(&mut specials);
         for ((at, format), (pair, special)) in (SPECIAL..).zip(plan.formats()).zip(entries) {
             let way = listener.map_or(Way::Drop, |listener| way(format, listener));
-            let is_digit = format.codec.is_telephone_event();
-            *special = Special { way, is_digit, is_audio: format.codec.id.is_audio() };
+            let carries = match format.codec {
+                codec if codec.is_telephone_event() => Carries::Digits,
+                codec if codec.id.is_audio() => Carries::Audio,
+                _ => Carries::Other,
+            };
+            *special = Special { way, carries };
             let plain = match way {
-                Way::Relay { pt } if !is_digit && pt < SPECIAL => pt,
+                Way::Relay { pt } if carries != Carries::Digits && pt < SPECIAL => pt,
                 _ => at,
             };
             *pair = (format.receive_pt, plain);
@@ -124,7 +139,7 @@ mod tests {
         let way = |pt| details(pt).map(|special| special.way);
         assert_eq!(way(8), Some(Way::Convert { pt: 70, conversion }));
         assert_eq!(way(9), Some(Way::Drop));
-        let digit = Special { way: Way::Relay { pt: 96 }, is_digit: true, is_audio: false };
+        let digit = Special { way: Way::Relay { pt: 96 }, carries: Carries::Digits };
         assert_eq!(details(101), Some(digit));
         assert_eq!(passes.find(3), None);
     }
@@ -133,7 +148,7 @@ mod tests {
     fn without_a_listener_all_is_dropped() {
         let (passes, specials) = Passes::new(&plan(&[(ULAW, 0)]), None);
         let special = passes.find(0).map(|pass| pass.details(&specials));
-        assert_eq!(special, Some(Special { is_audio: true, ..Special::NONE }));
+        assert_eq!(special, Some(Special { carries: Carries::Audio, ..Special::NONE }));
     }
 
     #[test]

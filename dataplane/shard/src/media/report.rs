@@ -79,7 +79,7 @@ impl Media {
             return;
         }
         stream.rtcp_at = now.mono + interval(cx.core.random.u64());
-        let is_wanted = stream.plan.remote_rtp != MediaTarget::Nowhere && !stream.is_unheard();
+        let is_wanted = stream.plan.remote_rtp != MediaTarget::NOWHERE && !stream.is_unheard();
         let Some(to) = stream.target_rtcp.address().filter(|_| is_wanted) else { return };
         let Some(frame) = cx.frames.alloc(REPORT_BYTES) else {
             return cx.count(Counter::DiscardNoFrame);
@@ -129,7 +129,9 @@ fn next_port(address: SocketAddr) -> SocketAddr {
 
 fn write_report(stream: &mut Stream, now: Now, out: &mut [u8]) -> Option<usize> {
     let sent = stream.sender.packets();
-    let sender = stream.sender.sender_info(now).filter(|_| sent > stream.reported);
+    let [a, b, c, d, ..] = sent.to_le_bytes();
+    let sent = u32::from_le_bytes([a, b, c, d]);
+    let sender = stream.sender.sender_info(now).filter(|_| sent != stream.reported);
     stream.reported = sent;
     let (last_sr, delay) = stream.rtcp.last_sr(now.mono);
     let block = stream.receiver.report(last_sr, delay);

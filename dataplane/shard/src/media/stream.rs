@@ -82,36 +82,41 @@ pub(crate) struct Stream {
     is_wary: bool,
     /// Nothing has shown yet that what we would send is wanted where it would go: nothing is sent.
     is_unheard: bool,
+    /// The packet paths know of the lock.
+    pub(crate) is_lock_told: bool,
+    /// The digit under way was told at its start.
+    pub(crate) is_digit_told: bool,
+    /// Which of the plan's formats is the audio that its listener has too; past them all if none
+    /// is, or nobody listens.
+    carried: u8,
     /// Packets of speech taken whose payload the listener cannot hear, since the formats are as
     /// they are: billed silence if it goes on.
     pub(crate) undeliverable: u32,
     /// Packets of speech whose payload was turned into another codec, likewise.
     pub(crate) converted: u32,
-    pub(crate) known: Known,
-    pub(crate) refused: RtpRefused,
-    /// The packet paths know of the lock.
-    pub(crate) is_lock_told: bool,
+    /// Packets sent when the last report was written, modulo 2^32: an SR needs news.
+    pub(crate) reported: u32,
     pub(crate) target_rtcp: MediaTarget,
     pub(crate) plan: Plan,
-    /// Which of the plan's formats is the audio that its listener has too; past them all if none is,
-    /// or nobody listens.
-    carried: u8,
+    pub(crate) refused: Refused,
+    pub(crate) known: Known,
     pub(crate) rtcp: rtp::rtcp::Peer,
     pub(crate) rtcp_police: Police,
     /// When its next report is due.
     pub(crate) rtcp_at: Mono,
-    /// Packets sent when the last report was written: an SR needs news.
-    pub(crate) reported: u64,
-    pub(crate) tap: Tap,
+    /// Digits heard from the far end.
+    pub(crate) tap: Detector,
     pub(crate) feed: Feed,
 }
 
-/// Digits heard from the far end.
-#[derive(Debug)]
-pub(crate) struct Tap {
-    pub(crate) detector: Detector,
-    /// The event under way was told at its start.
-    pub(crate) is_told: bool,
+/// Media that came and was not taken, as [`RtpRefused`] tells it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Refused {
+    pub(crate) source: u32,
+    pub(crate) payload: u32,
+    pub(crate) rate: u32,
+    pub(crate) looped: u32,
+    pub(crate) foreign: MediaTarget,
 }
 
 /// Packets of our own making.
@@ -131,6 +136,14 @@ pub(crate) struct Feed {
 const _: () = assert!(core::mem::offset_of!(Stream, path) < 128);
 const _: () = assert!(core::mem::offset_of!(Stream, latch) == 128);
 const _: () = assert!(core::mem::offset_of!(Stream, receiver) == 256);
+const _: () = assert!(size_of::<Stream>() == 1_024);
+
+impl Refused {
+    fn told(self) -> RtpRefused {
+        let Self { source, payload, rate, looped, foreign } = self;
+        RtpRefused { source, payload, rate, looped, foreign: foreign.address() }
+    }
+}
 
 impl Stream {
     /// Silent, at no port, nobody's.
@@ -165,23 +178,24 @@ impl Stream {
             undeliverable: 0,
             converted: 0,
             known: Known {
-                described: MediaTarget::Nowhere,
+                described: MediaTarget::NOWHERE,
                 signalling: nowhere.ip(),
                 sources: MediaSources::default(),
-                former: (MediaTarget::Nowhere, Mono(0)),
-                ousted: (MediaTarget::Nowhere, 0),
+                former: (MediaTarget::NOWHERE, Mono(0)),
+                ousted: (MediaTarget::NOWHERE, 0),
                 claim: Claim::default(),
             },
-            refused: RtpRefused::default(),
+            refused: Refused::default(),
             is_lock_told: false,
-            target_rtcp: MediaTarget::Nowhere,
+            is_digit_told: false,
+            target_rtcp: MediaTarget::NOWHERE,
             plan,
             carried: u8::MAX,
             rtcp: rtp::rtcp::Peer::default(),
             rtcp_police: Police::new(),
             rtcp_at: Mono::NEVER,
             reported: 0,
-            tap: Tap { detector: Detector::new(CLOCK_HZ), is_told: false },
+            tap: Detector::new(CLOCK_HZ),
             feed: Feed {
                 play: None,
                 sample: 0,
@@ -289,7 +303,7 @@ impl Stream {
         (self.passes, self.specials) = Passes::new(&self.plan, listener);
         (self.undeliverable, self.converted) = (0, 0);
         let carried = self.specials.iter().zip(self.plan.formats());
-        let carried = carried.zip(0..).find(|((it, _), _)| it.is_audio && it.way != Way::Drop);
+        let carried = carried.zip(0..).find(|((it, _), _)| it.is_audio() && it.way != Way::Drop);
         self.carried = carried.map_or(u8::MAX, |(_, at)| at);
         let ptime = listener.map_or(u8::MAX, |listener| listener.ptime_ms);
         self.interval = police::interval(self.plan.ptime_ms.min(ptime));
@@ -394,7 +408,7 @@ impl Stream {
 
     /// Whether the far end wants to hear us, and can be reached.
     pub(crate) fn wants(&self) -> bool {
-        let is_somewhere = self.plan.remote_rtp != MediaTarget::Nowhere;
+        let is_somewhere = self.plan.remote_rtp != MediaTarget::NOWHERE;
         self.on && self.plan.direction.sends() && is_somewhere && !self.is_unheard
     }
 
@@ -471,7 +485,7 @@ impl Stream {
             sent: self.sender.packets(),
             rtt_us: self.rtcp.round_trip().map_or(0, micros),
             reported_loss: self.rtcp.report().map_or(0, |block| block.fraction_lost),
-            refused: self.refused,
+            refused: self.refused.told(),
         }
     }
 }
