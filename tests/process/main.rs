@@ -9,6 +9,7 @@ mod full_disk;
 mod ledger;
 mod load;
 mod namespaces;
+mod owner;
 mod stopped;
 mod strangers;
 mod supervisor;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+use crate::desk::{self, Desk};
 use crate::rest::Rest;
 use crate::up::Endpoints;
 
@@ -15,6 +16,9 @@ pub struct Args {
     /// Data directory of a running `tandem up`
     #[arg(long, default_value = "data", global = true)]
     pub data_dir: PathBuf,
+    /// The operator's credential; default: `tandem-operator` in the data directory
+    #[arg(long, global = true, value_name = "FILE")]
+    pub operator_file: Option<PathBuf>,
     /// JSON instead of tables
     #[arg(long, global = true)]
     pub json: bool,
@@ -46,6 +50,29 @@ pub enum Command {
     Alerts,
     /// Where everything is
     Endpoints,
+    /// Tenants (operator)
+    #[command(subcommand)]
+    Accounts(desk::Accounts),
+    /// What an account may have at one time (operator)
+    Limits(desk::Limits),
+    /// Ranges that accounts take numbers from (operator)
+    #[command(subcommand)]
+    Ranges(desk::Given),
+    /// What accounts' domains end in (operator)
+    #[command(subcommand)]
+    Suffixes(desk::Given),
+    /// Numbers that accounts may show without having them (operator)
+    #[command(subcommand)]
+    Callers(desk::Given),
+    /// What accounts may besides (operator)
+    #[command(subcommand)]
+    Grants(desk::Grants),
+    /// What is charged (operator)
+    #[command(subcommand)]
+    Prices(desk::Prices),
+    /// Where dialled numbers go (operator)
+    #[command(subcommand)]
+    Routes(desk::Routes),
 }
 
 /// `tandem ctl`.
@@ -84,16 +111,33 @@ pub fn main(args: &Args) -> Result<bool> {
             rows(args.json, &page["usage_records"], &fields)?;
         }
         Command::Alerts => show(&rest.get("Notifications.json", &[])?)?,
+        what => operate(args, &endpoints, what)?,
     }
     Ok(true)
 }
 
-fn show(value: &Value) -> Result<()> {
+/// What has the operator's credential.
+fn operate(args: &Args, endpoints: &Endpoints, what: &Command) -> Result<()> {
+    let desk = Desk::open(endpoints, &args.data_dir, args.operator_file.as_deref(), args.json)?;
+    match what {
+        Command::Accounts(what) => desk.accounts(what),
+        Command::Limits(limits) => desk.limits(limits),
+        Command::Ranges(what) => desk.given(&desk::RANGES, what),
+        Command::Suffixes(what) => desk.given(&desk::SUFFIXES, what),
+        Command::Callers(what) => desk.given(&desk::CALLERS, what),
+        Command::Grants(what) => desk.grants(what),
+        Command::Prices(what) => desk.prices(what),
+        Command::Routes(what) => desk.routes(what),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn show(value: &Value) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 
-fn rows(json: bool, list: &Value, fields: &[&str]) -> Result<()> {
+pub(crate) fn rows(json: bool, list: &Value, fields: &[&str]) -> Result<()> {
     if json {
         return show(list);
     }

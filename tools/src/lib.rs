@@ -12,6 +12,7 @@ pub mod check;
 pub mod clock;
 pub mod ctl;
 pub mod demo;
+pub mod desk;
 pub mod doctor;
 pub mod flood;
 pub mod load;

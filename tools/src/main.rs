@@ -68,6 +68,9 @@ mod tests {
         let cli = Cli::parse_from(["tandem", "demo", "codecs", "--data-dir", "d"]);
         let Command::Demo(args) = cli.command else { panic!("a demo") };
         assert_eq!(args.name, "codecs");
+        let cli = Cli::parse_from(["tandem", "ctl", "ranges", "add", "+1555", "--account", "AC1"]);
+        let Command::Ctl(args) = cli.command else { panic!("ctl") };
+        assert_eq!(args.operator_file, None);
         let cli = Cli::parse_from(["tandem", "demo", "-n", "3"]);
         let Command::Demo(args) = cli.command else { panic!("a demo") };
         assert_eq!((args.name.as_str(), args.relay.calls), ("relay", 3));

@@ -25,11 +25,17 @@ pub struct Rest {
 impl Rest {
     #[must_use]
     pub fn new(endpoints: &Endpoints) -> Self {
+        Self::with_login(endpoints, &endpoints.account_sid, &endpoints.auth_token)
+    }
+
+    /// With another login than the first account's.
+    #[must_use]
+    pub fn with_login(endpoints: &Endpoints, username: &str, secret: &str) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(ANSWER_MAX))
             .http_status_as_error(false)
             .build();
-        let login = format!("{}:{}", endpoints.account_sid, endpoints.auth_token);
+        let login = format!("{username}:{secret}");
         Self {
             agent: config.into(),
             base: endpoints.api_base.clone(),

@@ -15,6 +15,8 @@ use crate::problem::Problem;
 
 /// The longest user name or secret that is looked at, bytes.
 const CREDENTIAL_BYTES_MAX: usize = 256;
+/// The operator's user name.
+const OPERATOR: &str = "operator";
 
 /// The login behind the Authorization header. Guesses are slowed: one too many is not compared.
 pub(crate) async fn authenticate(
@@ -28,14 +30,37 @@ pub(crate) async fn authenticate(
     shared.guess(source, name, credential)?;
     let login = read(shared.backend.login(&username).await)?;
     let expected = login.as_ref().map_or("", |login| login.secret.0.as_str());
-    let equal = same(expected.as_bytes(), secret.as_bytes());
+    let second = login.as_ref().and_then(|login| login.second.as_ref());
+    let second = second.map_or("", |second| second.0.as_str());
+    let equal = is_secret(expected, &secret) | is_secret(second, &secret);
     match login {
-        Some(login) if equal && !expected.is_empty() => {
+        Some(login) if equal => {
             shared.was_right(source, name, credential);
             Ok(login)
         }
         _ => Err(Problem::unauthenticated()),
     }
+}
+
+/// Whether the Authorization header is the operator's. A tenant's own opens nothing here.
+pub(crate) async fn operator(
+    shared: &Shared,
+    source: Source,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    let (username, secret) = basic(headers).ok_or_else(Problem::unauthenticated)?;
+    if username != OPERATOR {
+        authenticate(shared, source, headers).await?;
+        return Err(Problem::new(403, 20_403, "This is the operator's; accounts have no access"));
+    }
+    let name = sha256(&[username.as_bytes()]);
+    let credential = sha256(&[username.as_bytes(), b":", secret.as_bytes()]);
+    shared.guess(source, name, credential)?;
+    if !is_secret(&shared.operator.0, &secret) {
+        return Err(Problem::unauthenticated());
+    }
+    shared.was_right(source, name, credential);
+    Ok(())
 }
 
 /// The account that the path names, if `login` may address it: its own, or a sub-account of its
@@ -56,9 +81,25 @@ pub(crate) async fn authorize(
     }
 }
 
-/// A closed account is nobody; a suspended one may look but not change.
-pub(crate) fn check_status(login: &Login, changes: bool) -> Result<(), Problem> {
-    match login.account.status {
+/// A closed account is nobody; a suspended one may look but not change. Of a suspended account
+/// nobody else comes in either: its sub-accounts neither look nor change.
+pub(crate) async fn check_status(
+    backend: &dyn Backend,
+    login: &Login,
+    changes: bool,
+) -> Result<(), Problem> {
+    let Account { sid, parent, status, .. } = &login.account;
+    if parent != sid
+        && let Some(Entity::Account(parent)) =
+            read(backend.entity(EntityKey::Account(*parent)).await)?
+    {
+        match parent.status {
+            AccountStatus::Active => {}
+            AccountStatus::Suspended => return Err(Problem::account_not_active()),
+            AccountStatus::Closed => return Err(Problem::unauthenticated()),
+        }
+    }
+    match status {
         AccountStatus::Active => Ok(()),
         AccountStatus::Suspended if !changes => Ok(()),
         AccountStatus::Suspended => Err(Problem::account_not_active()),
@@ -85,6 +126,11 @@ fn sha256(parts: &[&[u8]]) -> Digest {
     let mut digest = [0; 32];
     digest.copy_from_slice(context.finish().as_ref());
     digest
+}
+
+/// The secret is what is expected, and something is.
+fn is_secret(expected: &str, secret: &str) -> bool {
+    same(expected.as_bytes(), secret.as_bytes()) & !expected.is_empty()
 }
 
 /// Equal, in a time that depends on neither value: both are hashed first.

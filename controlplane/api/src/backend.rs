@@ -97,6 +97,8 @@ pub struct Login {
     pub account: Account,
     /// The account's auth token, or the key's secret.
     pub secret: Secret,
+    /// The account's second auth token, which opens as much.
+    pub second: Option<Secret>,
     /// Logged in with an API key: not allowed to manage accounts and keys.
     pub key: bool,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use http::Method;
-use model::{Account, AccountSid};
+use model::{Account, AccountSid, Secret};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -23,7 +23,11 @@ const STRIPES: usize = 64;
 /// Shared by all requests.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
+    /// What opens `/v1/Operator`; empty: nothing does.
+    pub(crate) operator: Secret,
     stripes: [Mutex<()>; STRIPES],
+    /// The operator changes one thing at a time.
+    operating: Mutex<()>,
     door: std::sync::Mutex<Door>,
     begun: Instant,
 }
@@ -58,10 +62,16 @@ pub(crate) enum Reply {
 pub(crate) type Outcome = Result<Reply, Problem>;
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits, operator: Secret) -> Self {
         let stripes = [const { Mutex::const_new(()) }; STRIPES];
         let door = std::sync::Mutex::new(Door::new(limits));
-        Self { backend, stripes, door, begun: Instant::now() }
+        let (operating, begun) = (Mutex::const_new(()), Instant::now());
+        Self { backend, operator, stripes, operating, door, begun }
+    }
+
+    /// As [`Context::changing`], for the operator's things.
+    pub(crate) async fn changing_all(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.operating.lock().await
     }
 
     fn door<T>(

@@ -10,6 +10,7 @@ pub mod date;
 mod door;
 pub mod form;
 mod limits;
+mod operator;
 mod page;
 pub mod problem;
 mod resource;

@@ -25,21 +25,27 @@ pub struct Limits {
     pub answer_bytes: u32,
 }
 
+impl From<&config::Api> for Limits {
+    fn from(api: &config::Api) -> Self {
+        Self {
+            source_rate: api.source_rate,
+            source_burst: api.source_burst,
+            account_rate: api.account_rate,
+            account_burst: api.account_burst,
+            account_requests: api.account_requests,
+            login_failures: api.login_failures,
+            login_failure_s: api.login_failure_s,
+            connections: api.connections,
+            source_connections: api.source_connections,
+            first_byte: Duration::from_millis(api.first_byte_ms.into()),
+            write: Duration::from_millis(api.write_ms.into()),
+            answer_bytes: api.answer_bytes,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            source_rate: 500,
-            source_burst: 1_000,
-            account_rate: 200,
-            account_burst: 400,
-            account_requests: 64,
-            login_failures: 10,
-            login_failure_s: 6,
-            connections: 4_096,
-            source_connections: 512,
-            first_byte: Duration::from_secs(2),
-            write: Duration::from_secs(30),
-            answer_bytes: 64 << 20,
-        }
+        Self::from(&config::Api::default())
     }
 }

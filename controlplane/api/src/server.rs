@@ -21,7 +21,7 @@ use axum::routing::get;
 use http::{Method, StatusCode, header};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use model::Network;
+use model::{Network, Secret};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -34,6 +34,7 @@ use crate::context::{Context, Reply, Shared};
 use crate::door::Source;
 use crate::form::{self, FORM_BYTES_MAX, Form};
 use crate::limits::Limits;
+use crate::operator::{self, Desk};
 use crate::page::SIZE_MAX;
 use crate::problem::Problem;
 use crate::resource;
@@ -51,6 +52,28 @@ pub struct Options {
     /// Who may read `/metrics` besides this machine itself.
     pub metrics: Vec<Network>,
     pub limits: Limits,
+    /// What opens `/v1/Operator` for the user `operator`; empty: nothing does.
+    pub operator: Secret,
+}
+
+/// Which of the API's parts a path is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Tenant,
+    Tokens,
+    Operator,
+}
+
+impl Part {
+    /// With what follows.
+    fn of(path: &str) -> Option<(Self, &str)> {
+        let parts = [
+            ("/2010-04-01/", Self::Tenant),
+            ("/v1/AuthTokens/", Self::Tokens),
+            ("/v1/Operator/", Self::Operator),
+        ];
+        parts.into_iter().find_map(|(prefix, part)| Some((part, path.strip_prefix(prefix)?)))
+    }
 }
 
 /// The connection that a request came by.
@@ -165,7 +188,8 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The routes, for servers of the caller's own. Needs [`ConnectInfo<SocketAddr>`] for `/metrics`.
 pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
-    let served = Arc::new(Served { shared: Shared::new(backend, options.limits), options });
+    let shared = Shared::new(backend, options.limits, options.operator.clone());
+    let served = Arc::new(Served { shared, options });
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
@@ -239,13 +263,20 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
     let source = asker.map_or_else(nowhere, |asker| asker.connection.source());
     shared.ask(source)?;
     let path = head.uri.path();
-    let Some(rest) = path.strip_prefix("/2010-04-01/") else {
+    let Some((part, rest)) = Part::of(path) else {
         return Err(Problem::not_found(&form::printable(path)));
     };
-    let login = auth::authenticate(shared, source, &head.headers).await?;
+    let login = if part == Part::Operator {
+        auth::operator(shared, source, &head.headers).await?;
+        None
+    } else {
+        Some(auth::authenticate(shared, source, &head.headers).await?)
+    };
     let method = if head.method == Method::HEAD { Method::GET } else { head.method };
-    auth::check_status(&login, method != Method::GET)?;
-    let _under_way = shared.begin(&login.account)?;
+    if let Some(login) = &login {
+        auth::check_status(&*shared.backend, login, method != Method::GET).await?;
+    }
+    let _under_way = login.as_ref().map(|login| shared.begin(&login.account)).transpose()?;
     let parameters = match method {
         Method::GET => Form::parse(head.uri.query().unwrap_or_default().as_bytes())?,
         Method::POST => Form::parse(&whole_body(body).await?)?,
@@ -261,7 +292,12 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
     let rest = rest.strip_suffix(".json").unwrap_or(rest);
     let segments: Vec<&str> = rest.split('/').collect();
     let shown = form::printable(path);
-    let (account, segments) = match segments.as_slice() {
+    let Some(login) = login else {
+        let desk = Desk { shared, method, path: &shown, form: parameters };
+        return Ok((operator::dispatch(&desk, &segments).await?, bytes));
+    };
+    let (account, below) = match segments.as_slice() {
+        _ if part == Part::Tokens => (login.account.clone(), Some(segments.as_slice())),
         ["Accounts"] => (login.account.clone(), None),
         ["Accounts", sid, rest @ ..] => {
             let account = auth::authorize(&*shared.backend, &login, sid, &shown).await?;
@@ -271,7 +307,11 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
     };
     let context =
         Context { shared, login: &login, account, method, path: &shown, form: parameters };
-    Ok((resource::dispatch(&context, segments).await?, bytes))
+    let reply = match below {
+        Some(below) if part == Part::Tokens => resource::token::dispatch(&context, below).await,
+        below => resource::dispatch(&context, below).await,
+    };
+    Ok((reply?, bytes))
 }
 
 async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {

@@ -39,7 +39,7 @@ use crate::publish::Publisher;
 use crate::reads::Reads;
 use crate::rows::Rows;
 use crate::runtime::{Exit, Known, Next, Runtime, Start};
-use crate::{sweep, tenant};
+use crate::{operator, sweep, tenant};
 
 /// How long READY=1 waits for the dataplane: it is usually started at the same time.
 const DATAPLANE_PATIENCE: Duration = Duration::from_secs(10);
@@ -107,6 +107,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     make_private(&places.data_dir)?;
     make_private(&places.runtime_dir)?;
     let _lock = lock(&places.data_dir)?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let file = &config.controlplane.operator_file;
+    let operator = operator::credential(&places.data_dir, credentials.as_deref(), file)?;
     let inbox = Arc::new(Inbox::new().context("making a doorbell")?);
     let (gauges, replies) = (Arc::new(Gauges::default()), Arc::new(Replies::default()));
     let opened = open(&config, &places, &inbox, &gauges.health)?;
@@ -146,8 +149,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let reads = Reads::new(&store, threads).context("starting the threads that read")?;
     let backend =
         Local { store, reads, directory, rows, inbox: inbox_of_api, replies, gauges: shown, next };
-    let limits = plan::api_limits(&config.controlplane.api);
-    let options = Options { limits, ..Options::default() };
+    let limits = api::Limits::from(&config.controlplane.api);
+    let options = Options { limits, operator, ..Options::default() };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(api::serve(listener, Arc::new(backend), options, stopped));
     tell_ready(&notify, &gauges, dataplane).await;
@@ -264,7 +267,7 @@ fn starter(config: Config, store: Arc<dyn Store>) -> Start {
         );
         let table = plan::table(&config, &book.accounts)?;
         let settings = plan::settings(&config, shards)?;
-        book.routes.extend(plan::outbound(&config));
+        plan::given(&config, &mut book)?;
         let seed = tenant::random::<32>()?;
         let (words, _) = seed.as_chunks::<8>();
         let mut seed = [0; 4];
@@ -326,7 +329,9 @@ fn open(
     let store: Arc<dyn Store> = Arc::new(store);
     let mut facts = Facts::new(journal, Arc::clone(&store), vault);
     enrol(config, places, &mut facts, &*store)?;
-    let directory = Arc::new(Directory::new(&store.book()?));
+    let mut book = store.book()?;
+    plan::given(config, &mut book)?;
+    let directory = Arc::new(Directory::new(&book));
     Ok(Opened { facts, store, directory })
 }
 

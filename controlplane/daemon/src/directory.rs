@@ -49,17 +49,25 @@ impl Directory {
         self.read().page(query)
     }
 
+    /// Whether the account with this number may have calls; one that is not known is asked about.
+    #[must_use]
+    pub fn is_active(&self, number: u64) -> bool {
+        let directory = self.read();
+        directory.account_by_number(number).is_none_or(|account| directory.is_active(account.sid))
+    }
+
     /// Who logs in as `username`.
     #[must_use]
     pub fn login(&self, username: &str) -> Option<Login> {
         let directory = self.read();
         if let Ok(sid) = username.parse::<AccountSid>() {
             let account = directory.account(sid)?.clone();
-            return Some(Login { secret: account.auth_token.clone(), account, key: false });
+            let second = directory.second_token(sid).map(|second| second.token.clone());
+            return Some(Login { secret: account.auth_token.clone(), second, account, key: false });
         }
         let key: &ApiKey = directory.get(username.parse::<KeySid>().ok()?)?;
         let account = directory.account(key.account)?.clone();
-        Some(Login { account, secret: key.secret.clone(), key: true })
+        Some(Login { account, secret: key.secret.clone(), second: None, key: true })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, model::Directory> {

@@ -30,6 +30,7 @@ pub mod link;
 pub mod logging;
 pub mod metrics;
 pub mod notify;
+pub mod operator;
 pub mod outside;
 pub mod plan;
 pub mod publish;

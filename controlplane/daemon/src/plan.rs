@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use config::{Config, OnUnsupported};
-use director::{Limits, Settings};
+use director::Settings;
 use model::port::Entity;
-use model::{Account, AccountSid, OutboundRoute, RouteSid, SipDomain};
+use model::{
+    Account, AccountSid, Book, CallerId, CallerSid, DomainSuffix, Grant, NumberRange,
+    OutboundRoute, RangeSid, RouteSid, SipDomain, SuffixSid,
+};
 use wire::table::{Admission, Network, Place, PlaceKind, StaticRoute, Table};
 
 /// Where things lie.
@@ -53,18 +55,33 @@ impl Places {
 /// If a network of the configuration cannot be read.
 pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
     let plane = &config.controlplane;
-    let target_allow = plane.target_allow.iter().map(|text| text.parse::<Network>());
+    let networks = |texts: &[String], key: &'static str| {
+        let parsed: Result<Vec<Network>, _> = texts.iter().map(|text| text.parse()).collect();
+        parsed.context(key)
+    };
+    let addresses = own_sockets(config).map(|socket| socket.ip().to_string());
+    let names = plane.hosts.iter().map(|name| name.to_ascii_lowercase());
+    let bits = [plane.source_bits_v4, plane.source_bits_v6];
     Ok(Settings {
         node: config.node.id,
         shards,
         sip_host: sip_address(config).to_string(),
-        own_hosts: own_sockets(config).map(|socket| socket.ip().to_string()).collect(),
-        target_allow: target_allow.collect::<Result<_, _>>().context("target_allow")?,
+        own_hosts: addresses.chain(names).chain(public_host(config)).collect(),
+        carriers: networks(&plane.carriers, "carriers")?,
+        source_bits: bits,
+        target_allow: networks(&plane.target_allow, "target_allow")?,
         fail_on_unsupported: plane.on_unsupported == OnUnsupported::Fail,
         webhook_connect_ms: plane.webhook_connect_ms,
         webhook_total_ms: plane.webhook_total_ms,
-        limits: Limits::default(),
+        limits: plane.limits,
     })
+}
+
+/// The host of the URL that clients reach the API by.
+fn public_host(config: &Config) -> Option<String> {
+    let (_, rest) = config.controlplane.public_url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    model::party::host_and_port(authority).map(|(host, _)| host.to_ascii_lowercase())
 }
 
 /// Every address at which a listener is reached, as bound and as advertised.
@@ -95,8 +112,7 @@ pub fn api_base(config: &Config) -> String {
 
 /// Where dialled numbers go, for every account. The numbers of these routes are their places in the
 /// file.
-#[must_use]
-pub fn outbound(config: &Config) -> Vec<OutboundRoute> {
+fn outbound(config: &Config) -> Vec<OutboundRoute> {
     (1..)
         .zip(&config.outbound)
         .map(|(place, outbound)| OutboundRoute {
@@ -114,6 +130,72 @@ pub fn outbound(config: &Config) -> Vec<OutboundRoute> {
         .collect()
 }
 
+/// What the configuration file gives beside the store: routes, and grants to accounts. Their sids
+/// are their places in the file, they have no moments.
+///
+/// # Errors
+/// A grant names no account that there is, or what is no number and no domain.
+pub fn given(config: &Config, book: &mut Book) -> anyhow::Result<()> {
+    book.routes.extend(outbound(config));
+    let mut place = 0;
+    for (at, grant) in config.grant.iter().enumerate() {
+        let name = format!("grant[{at}]");
+        let account = match grant.account.as_str() {
+            "*" => None,
+            text => Some(account_named(text, &book.accounts).context(name.clone())?.sid),
+        };
+        let mut next = || {
+            place += 1;
+            place
+        };
+        for text in &grant.numbers {
+            let prefix = NumberRange::prefix(text);
+            let prefix = prefix.with_context(|| format!("{name}: `{text}` begins no number"))?;
+            let (sid, friendly_name) = (RangeSid(next()), name.clone());
+            let range = NumberRange { sid, account, friendly_name, prefix, ..Default::default() };
+            book.ranges.push(range);
+        }
+        for text in &grant.domains {
+            let suffix = DomainSuffix::suffix(text);
+            let suffix = suffix.with_context(|| format!("{name}: `{text}` is no host name"))?;
+            let (sid, friendly_name) = (SuffixSid(next()), name.clone());
+            let suffix = DomainSuffix { sid, account, friendly_name, suffix, ..Default::default() };
+            book.suffixes.push(suffix);
+        }
+        for text in &grant.callers {
+            let number = model::party::number(text);
+            let number = number.with_context(|| format!("{name}: `{text}` is no number"))?;
+            let (sid, friendly_name) = (CallerSid(next()), name.clone());
+            let caller = CallerId { sid, account, friendly_name, number, ..Default::default() };
+            book.callers.push(caller);
+        }
+        let bits = (grant.source_bits_v4, grant.source_bits_v6);
+        if grant.any_caller || bits != (None, None) {
+            let (any_caller, (source_bits_v4, source_bits_v6)) = (grant.any_caller, bits);
+            let (date_created, date_updated) = Default::default();
+            book.grants.push(Grant {
+                account,
+                any_caller,
+                source_bits_v4,
+                source_bits_v6,
+                date_created,
+                date_updated,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The account with this sid; of none the first one.
+fn account_named<'a>(text: &str, accounts: &'a [Account]) -> anyhow::Result<&'a Account> {
+    let account = if text.is_empty() {
+        accounts.iter().min_by_key(|account| account.number)
+    } else {
+        accounts.iter().find(|account| account.sid.to_string() == text)
+    };
+    account.with_context(|| format!("no account `{text}`"))
+}
+
 /// The routes that the dataplane follows alone, in the order of the configuration.
 ///
 /// # Errors
@@ -121,13 +203,8 @@ pub fn outbound(config: &Config) -> Vec<OutboundRoute> {
 pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
     let mut routes = Vec::new();
     for trunk in &config.trunk {
-        let account = if trunk.account.is_empty() {
-            accounts.iter().min_by_key(|account| account.number)
-        } else {
-            accounts.iter().find(|account| account.sid.to_string() == trunk.account)
-        };
-        let account = account
-            .with_context(|| format!("trunk `{}`: no account `{}`", trunk.name, trunk.account))?;
+        let account = account_named(&trunk.account, accounts)
+            .with_context(|| format!("trunk `{}`", trunk.name))?;
         let networks = |texts: &[String]| -> anyhow::Result<Vec<Network>> {
             let parsed: Result<_, _> = texts.iter().map(|text| text.parse::<Network>()).collect();
             parsed.with_context(|| format!("trunk `{}`", trunk.name))
@@ -207,25 +284,6 @@ pub fn admission<'e>(
     admission
 }
 
-/// What the API takes at most.
-#[must_use]
-pub fn api_limits(api: &config::Api) -> api::Limits {
-    api::Limits {
-        source_rate: api.source_rate,
-        source_burst: api.source_burst,
-        account_rate: api.account_rate,
-        account_burst: api.account_burst,
-        account_requests: api.account_requests,
-        login_failures: api.login_failures,
-        login_failure_s: api.login_failure_s,
-        connections: api.connections,
-        source_connections: api.source_connections,
-        first_byte: Duration::from_millis(api.first_byte_ms.into()),
-        write: Duration::from_millis(api.write_ms.into()),
-        answer_bytes: api.answer_bytes,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use model::{AccountSid, PhoneNumber};
@@ -248,8 +306,8 @@ mod tests {
         let named = format!("{TRUNK}account = \"{}\"\n", AccountSid(7));
         let config = config::load(&named).unwrap();
         assert_eq!(table(&config, &accounts).unwrap().routes[0].account, 7);
-        let error = table(&config, &accounts[1..]).unwrap_err().to_string();
-        assert!(error.contains("trunk `t`"), "{error}");
+        let error = format!("{:#}", table(&config, &accounts[1..]).unwrap_err());
+        assert!(error.contains("trunk `t`: no account `AC"), "{error}");
         assert!(table(&Config::default(), &[]).unwrap().routes.is_empty());
     }
 
@@ -282,6 +340,32 @@ mod tests {
         assert_eq!(listed.sources_of(PlaceKind::Number, b"15550001"), Some(sources.as_slice()));
         assert_eq!(listed.sources_of(PlaceKind::Domain, b"A.example"), Some([].as_slice()));
         assert_eq!(listed.sources_of(PlaceKind::Domain, b"192.0.2.1"), None, "an address is ours");
+    }
+
+    #[test]
+    fn grants_of_the_file_are_what_accounts_may_take() {
+        let text = "[controlplane]\nhosts = [\"SIP.example.com\"]\n\
+            public_url = \"https://api.example.com:8443/x\"\ncarriers = [\"192.0.2.0/24\"]\n\
+            [[grant]]\nnumbers = [\"+1 555\"]\ndomains = [\".Example.com\"]\n\
+            callers = [\"+15550001\"]\n[[grant]]\naccount = \"*\"\nsource_bits_v4 = 8\n";
+        let config = config::load(text).unwrap();
+        let mut book = Book { accounts: vec![account(7), account(3)], ..Book::default() };
+        given(&config, &mut book).unwrap();
+        let directory = model::Directory::load(&book);
+        let (first, other) = (AccountSid(3), AccountSid(7));
+        assert!(directory.may_have_number(first, "+15551234567"));
+        assert!(!directory.may_have_number(other, "+15551234567"));
+        assert!(directory.may_have_domain(first, "pbx.example.com"));
+        assert!(!directory.may_have_domain(other, "pbx.example.com"));
+        assert!(directory.may_show_number(first, "+15550001"));
+        assert_eq!(directory.grant(other).and_then(|grant| grant.source_bits_v4), Some(8));
+        let settings = settings(&config, 1).unwrap();
+        assert!(settings.is_own_host("sip.EXAMPLE.com") && settings.is_own_host("api.example.com"));
+        assert_eq!((settings.carriers.len(), settings.source_bits), (1, [24, 48]));
+        for bad in ["account = \"AC1\"", "numbers = [\"x\"]", "domains = [\"1.2.3.4\"]"] {
+            let config = config::load(&format!("[[grant]]\n{bad}\n")).unwrap();
+            assert!(given(&config, &mut book.clone()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use base::Mono;
 use director::Settings;
 use model::EntityKind;
 use model::port::Record;
-use wire::table::{self, Table};
+use wire::table::{self, StaticRoute, Table};
 
 use crate::clock;
 use crate::directory::Directory;
@@ -66,18 +66,26 @@ impl Publisher {
             return;
         }
         let begun = clock::sample().mono;
-        self.routes.admission =
-            self.rules.as_ref().map(|(settings, key)| directory.admission(settings, *key));
-        if !shards.iter().all(|ends| write(ends, &self.routes)) {
+        let mut table = self.current(directory);
+        if !shards.iter().all(|ends| write(ends, &table)) {
             tracing::error!(
-                places = self.routes.admission.as_ref().map_or(0, |it| it.places.len()),
+                places = table.admission.as_ref().map_or(0, |it| it.places.len()),
                 "what is configured does not fit the published table: every call is asked about, \
                  and some sources that are listed count as strangers"
             );
-            publish_part(&mut self.routes, |table| shards.iter().all(|ends| write(ends, table)));
+            publish_part(&mut table, |table| shards.iter().all(|ends| write(ends, table)));
         }
         self.is_outdated = false;
         self.next_at = now + EVERY.max(clock::sample().mono.since(begun) * SHARE);
+    }
+
+    /// What holds now. What is billed to an account that is not active goes nowhere.
+    fn current(&self, directory: &Directory) -> Table {
+        let admission =
+            self.rules.as_ref().map(|(settings, key)| directory.admission(settings, *key));
+        let is_active = |route: &&StaticRoute| directory.is_active(route.account);
+        let routes = self.routes.routes.iter().filter(is_active).cloned().collect();
+        Table { routes, admission }
     }
 }
 
@@ -128,9 +136,34 @@ fn is_listed(record: &Record) -> bool {
 mod tests {
     use std::sync::atomic::AtomicU64;
 
+    use model::AccountStatus::{Active, Suspended};
     use wire::table::{Admission, Network, Place, TABLE_BYTES_MAX};
 
     use super::*;
+
+    #[test]
+    fn a_static_route_of_an_account_that_is_not_active_is_left_out() {
+        let config = "[[trunk]]\nname = \"t\"\nsources = [\"10.0.0.0/8\"]\n\
+            targets = [\"10.0.0.1:5060\"]\n";
+        let config = config::load(config).unwrap();
+        let account = |sid, parent, number, status| model::Account {
+            sid: model::AccountSid(sid),
+            parent: model::AccountSid(parent),
+            number,
+            status,
+            ..model::Account::default()
+        };
+        for (parent, own, left) in
+            [(Active, Active, 1), (Active, Suspended, 0), (Suspended, Active, 0)]
+        {
+            let accounts = vec![account(2, 1, 3, own), account(1, 1, 4, parent)];
+            let table = crate::plan::table(&config, &accounts).unwrap();
+            assert_eq!(table.routes[0].account, 3);
+            let publisher = Publisher::listing(table, Settings::default(), [1, 2]);
+            let directory = Directory::new(&model::Book { accounts, ..model::Book::default() });
+            assert_eq!(publisher.current(&directory).routes.len(), left);
+        }
+    }
 
     #[test]
     fn a_tenant_with_too_many_networks_costs_nobody_elses() {

@@ -492,7 +492,7 @@ fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_i
     let what = || {
         ApiRequest::CreateCall(Box::new(CreateCall {
             to: "sip:b@192.0.2.9:5060".to_owned(),
-            from: "sip:a@example.com".to_owned(),
+            from: "alice".to_owned(),
             instructions: Instructions::Twiml("<Response><Pause/></Response>".to_owned()),
             status: None,
             timeout: None,

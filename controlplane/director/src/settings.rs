@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+pub use config::CallLimits as Limits;
 use model::party;
-use serde::{Deserialize, Serialize};
 use wire::table::Network;
 
 /// The deployment, as the director sees it.
@@ -19,6 +19,12 @@ pub struct Settings {
     /// calls to them go by number, and no tenant may hold one as a domain. The host of `sip_host`
     /// is one of them.
     pub own_hosts: Vec<String>,
+    /// Networks of carriers: what they send to a number of somebody's goes there, whatever domain
+    /// it names, and the callers they bring may be shown to numbers.
+    pub carriers: Vec<Network>,
+    /// Bits that a source network of a tenant has at least, IPv4 and IPv6, where the account was
+    /// granted no others.
+    pub source_bits: [u8; 2],
     /// Networks that tenants' SIP targets may be in although they are loopback, link-local or
     /// private to the host.
     pub target_allow: Vec<Network>,
@@ -28,40 +34,6 @@ pub struct Settings {
     /// At most 15,000.
     pub webhook_total_ms: u32,
     pub limits: Limits,
-}
-
-/// Bounds of everything that grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Live calls (legs) of the node.
-    pub calls: usize,
-    /// Legs of one account at one time, where the account names no number.
-    pub account_calls: u32,
-    /// New calls per second of one account, where the account names no number; the burst is as much
-    /// again.
-    pub account_calls_per_second: u32,
-    /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
-    pub callbacks: usize,
-    /// Callbacks waiting of one account; beyond, its new ones become dead letters at once.
-    pub account_callbacks: usize,
-    /// Callback requests under way to one host for one account.
-    pub callbacks_per_host: u32,
-    /// Attempts per callback before it becomes a dead letter.
-    pub callback_attempts: u32,
-    /// Documents one call may fetch, so that applications that redirect in a circle end.
-    pub documents_per_call: u32,
-    /// Targets of one `Dial`.
-    pub dial_targets: usize,
-    /// Targets that one call may have dialled in all, reached or not.
-    pub legs_per_call: u32,
-    /// Verbs that one call may have begun in all.
-    pub verbs_per_call: u32,
-    /// How long a call that came in may last from its answer, milliseconds.
-    pub inbound_ms: u32,
-    /// Bytes of a document.
-    pub document_bytes: usize,
-    /// Alerts per second and account; the rest are dropped, counted.
-    pub alerts_per_second: u32,
 }
 
 impl Settings {
@@ -82,32 +54,13 @@ impl Default for Settings {
             shards: 1,
             sip_host: "127.0.0.1:5060".to_owned(),
             own_hosts: Vec::new(),
+            carriers: Vec::new(),
+            source_bits: [24, 48],
             target_allow: Vec::new(),
             fail_on_unsupported: false,
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,
             limits: Limits::default(),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            calls: 100_000,
-            account_calls: 10_000,
-            account_calls_per_second: 500,
-            callbacks: 200_000,
-            account_callbacks: 50_000,
-            callbacks_per_host: 64,
-            callback_attempts: 14,
-            documents_per_call: 1_000,
-            dial_targets: 10,
-            legs_per_call: 1_000,
-            verbs_per_call: 10_000,
-            inbound_ms: 14_400_000,
-            document_bytes: 64 * 1024,
-            alerts_per_second: 10,
         }
     }
 }

@@ -2,16 +2,16 @@
 //! domain, by prefix. The director decides by it; the daemon keeps one for those who read at every
 //! request, and both learn of a change in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::Service;
 
 use crate::port::{Entity, EntityKey, Record};
 use crate::query::{EntityQuery, Listed as _};
 use crate::{
-    Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, Currency, DomainSid,
-    EntityKind, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource, Secret,
-    SipDomain, VoiceConfig,
+    Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, CallerSid, Currency,
+    DomainSid, EntityKind, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource,
+    Secret, SipDomain, VoiceConfig,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Directory {
     /// Digits without `+`.
     by_digits: BTreeMap<String, NumberSid>,
     by_domain: BTreeMap<String, DomainSid>,
+    /// Verified caller ids, digits without `+`.
+    callers: BTreeSet<(Option<AccountSid>, String, CallerSid)>,
 }
 
 impl Directory {
@@ -47,6 +49,9 @@ impl Directory {
             Entity::SipDomain(it) => {
                 self.by_domain.insert(it.domain_name.clone(), it.sid);
             }
+            Entity::CallerId(it) => {
+                self.callers.insert((it.account, digits(&it.number).to_owned(), it.sid));
+            }
             _ => {}
         }
         self.kinds.entry(key.kind()).or_default().insert(key, entity);
@@ -66,6 +71,9 @@ impl Directory {
             }
             Entity::SipDomain(it) => {
                 self.by_domain.remove(&it.domain_name);
+            }
+            Entity::CallerId(it) => {
+                self.callers.remove(&(it.account, digits(&it.number).to_owned(), it.sid));
             }
             _ => {}
         }
@@ -111,9 +119,9 @@ impl Directory {
     /// A page, newest first.
     #[must_use]
     pub fn page(&self, query: &EntityQuery) -> Vec<Entity> {
-        let rows = self
-            .of_kind(query.kind)
-            .filter(|entity| is_of(entity, query.account) && query.matches(entity));
+        let rows = self.of_kind(query.kind).filter(|entity| {
+            query.account.is_none_or(|owner| is_of(entity, owner)) && query.matches(entity)
+        });
         query.window.apply(rows.cloned().collect(), Entity::cursor)
     }
 
@@ -128,6 +136,13 @@ impl Directory {
         let is_active = |account: &&Account| account.status == AccountStatus::Active;
         let account = self.account(sid).filter(is_active);
         account.is_some_and(|account| self.account(account.parent).is_none_or(|it| is_active(&it)))
+    }
+
+    /// The number was verified for this account; None: for every account.
+    pub(crate) fn is_verified(&self, account: Option<AccountSid>, number: &str) -> bool {
+        let from = (account, digits(number).to_owned(), CallerSid(0));
+        let first = self.callers.range(&from..).next();
+        first.is_some_and(|(whose, number, _)| (whose, number) == (&from.0, &from.1))
     }
 
     #[must_use]
@@ -206,6 +221,6 @@ fn is_of(entity: &Entity, owner: AccountSid) -> bool {
     }
 }
 
-fn digits(number: &str) -> &str {
+pub(crate) fn digits(number: &str) -> &str {
     number.strip_prefix('+').unwrap_or(number)
 }

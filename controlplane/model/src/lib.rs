@@ -13,6 +13,7 @@ pub mod address;
 mod alert;
 mod call;
 mod directory;
+pub mod inventory;
 mod money;
 pub mod party;
 pub mod port;
@@ -29,10 +30,12 @@ pub use account::{
 pub use alert::{Alert, AlertLevel, DeadLetter};
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
 pub use directory::Directory;
+pub use inventory::{CallerId, DomainSuffix, Grant, GrantKey, NumberRange, SecondToken, TokenKey};
 pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUnit};
 pub use resource::{Book, EntityKind, Resource};
 pub use sid::{
-    AccountSid, AlertSid, ApplicationSid, BadSid, DomainSid, KeySid, NumberSid, RouteSid,
+    AccountSid, AlertSid, ApplicationSid, BadSid, CallerSid, DomainSid, KeySid, NumberSid,
+    RangeSid, RouteSid, SuffixSid,
 };
 pub use usage::{Cdr, UsageRow};
 // For crates above, which do not see the wire.

@@ -85,10 +85,10 @@ impl Price {
 }
 
 impl PriceKey {
-    /// No list has a place for it.
-    #[expect(clippy::unused_self, reason = "keys have a number alike")]
+    /// Its place in a list.
     pub(crate) fn number(self) -> u128 {
-        0
+        let account = self.0.map_or(0, |account| account.0);
+        account.wrapping_add(u128::from(self.1 as u16))
     }
 }
 

@@ -40,7 +40,8 @@ pub struct Window {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntityQuery {
     pub kind: EntityKind,
-    pub account: AccountSid,
+    /// None: whoever's they are, for the operator.
+    pub account: Option<AccountSid>,
     /// Exact friendly name.
     pub friendly_name: Option<String>,
     /// Part of a phone number, digits alone (phone numbers only).

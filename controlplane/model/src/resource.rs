@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::port::{ScriptLog, Standing};
 use crate::query::{Cursor, Listed};
 use crate::{
-    Account, AccountSid, ApiKey, Application, ApplicationSid, DomainSid, KeySid, NumberSid,
-    OutboundRoute, PhoneNumber, Price, PriceKey, RouteSid, Secret, SipDomain,
+    Account, AccountSid, ApiKey, Application, ApplicationSid, CallerId, CallerSid, DomainSid,
+    DomainSuffix, Grant, GrantKey, KeySid, NumberRange, NumberSid, OutboundRoute, PhoneNumber,
+    Price, PriceKey, RangeSid, RouteSid, SecondToken, Secret, SipDomain, SuffixSid, TokenKey,
 };
 
 /// A kind of thing that is configured.
@@ -205,6 +206,13 @@ resources! {
     Route(OutboundRoute, RouteSid) = 6 "OR" in routes;
     /// By (account, service).
     Price(Price, PriceKey) = 7 "" in prices;
+    NumberRange(NumberRange, RangeSid) = 8 "NR" in ranges;
+    DomainSuffix(DomainSuffix, SuffixSid) = 9 "DX" in suffixes;
+    CallerId(CallerId, CallerSid) = 10 "CI" in callers;
+    /// By account.
+    Grant(Grant, GrantKey) = 11 "" in grants;
+    /// By account.
+    SecondToken(SecondToken, TokenKey) = 12 "" in second_tokens;
 }
 
 #[cfg(test)]

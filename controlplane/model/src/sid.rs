@@ -87,6 +87,18 @@ sid!(
     /// An outbound route, `OR...`.
     RouteSid, "OR"
 );
+sid!(
+    /// A range of numbers, `NR...`.
+    RangeSid, "NR"
+);
+sid!(
+    /// A suffix of domains, `DX...`.
+    SuffixSid, "DX"
+);
+sid!(
+    /// A verified caller id, `CI...`.
+    CallerSid, "CI"
+);
 
 fn digits(text: &str, prefix: &str) -> Result<u128, BadSid> {
     let digits = text.strip_prefix(prefix).ok_or(BadSid)?;

@@ -11,9 +11,10 @@ use base::{CallId, LegId, Wall};
 use model::port::{Entity, Record, ScriptChange, ScriptLog, StoreId, StoreWrite};
 use model::{
     Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
-    Application, ApplicationSid, CallDirection, CallRow, CallStatus, Cause, Cdr, Currency,
-    DeadLetter, Direction, DomainSid, Events, Hook, KeySid, LedgerEntry, Method, Nanos, NumberSid,
-    OutboundRoute, Party, PhoneNumber, Price, PriceUnit, RouteSid, Service, SipDomain, StatusHook,
+    Application, ApplicationSid, CallDirection, CallRow, CallStatus, CallerId, CallerSid, Cause,
+    Cdr, Currency, DeadLetter, Direction, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid,
+    LedgerEntry, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber, Price,
+    PriceUnit, RangeSid, RouteSid, SecondToken, Service, SipDomain, StatusHook, SuffixSid,
     UsageKey, UsageRow, VoiceConfig,
 };
 use store::{Sqlite, Store as _, Vault};
@@ -121,6 +122,61 @@ fn rates() -> Vec<Entity> {
 
 fn entities() -> Vec<Entity> {
     [things(), rates()].concat()
+}
+
+/// What the operator gives, and second tokens: kinds that came with version 2 of the files.
+fn gifts() -> Vec<Entity> {
+    let (date_created, date_updated) = (AT, Wall(AT.0 + 1));
+    let account = Some(ACCOUNT);
+    let friendly_name = "Name".to_owned();
+    vec![
+        Entity::NumberRange(NumberRange {
+            sid: RangeSid(8),
+            account,
+            friendly_name: friendly_name.clone(),
+            prefix: "+1555".to_owned(),
+            date_created,
+            date_updated,
+        }),
+        Entity::DomainSuffix(DomainSuffix {
+            sid: SuffixSid(9),
+            account: None,
+            friendly_name: friendly_name.clone(),
+            suffix: "example.com".to_owned(),
+            date_created,
+            date_updated,
+        }),
+        Entity::CallerId(CallerId {
+            sid: CallerSid(10),
+            account,
+            friendly_name,
+            number: "+15550001".to_owned(),
+            date_created,
+            date_updated,
+        }),
+        Entity::Grant(Grant {
+            account: None,
+            any_caller: true,
+            source_bits_v4: Some(16),
+            source_bits_v6: None,
+            date_created,
+            date_updated,
+        }),
+        Entity::SecondToken(SecondToken {
+            account: ACCOUNT,
+            token: "second".into(),
+            date_created,
+            date_updated,
+        }),
+    ]
+}
+
+fn changes(entities: Vec<Entity>, first: usize) -> Vec<(String, Record)> {
+    let change = |(entity, kind): (Entity, usize)| {
+        let delete = Record::Delete(entity.key());
+        [(format!("put-{kind}"), Record::Put(Box::new(entity))), (format!("delete-{kind}"), delete)]
+    };
+    entities.into_iter().zip(first..).flat_map(change).collect()
 }
 
 fn call() -> CallRow {
@@ -234,11 +290,7 @@ fn facts() -> Vec<(&'static str, Record)> {
 
 fn records() -> Vec<(String, Record)> {
     let facts = facts().into_iter().map(|(name, record)| (name.to_owned(), record));
-    let changes = entities().into_iter().zip(1..).flat_map(|(entity, kind)| {
-        let delete = Record::Delete(entity.key());
-        [(format!("put-{kind}"), Record::Put(Box::new(entity))), (format!("delete-{kind}"), delete)]
-    });
-    facts.chain(changes).collect()
+    facts.chain(changes(entities(), 1)).collect()
 }
 
 fn write(record: Record) -> StoreWrite {
@@ -268,19 +320,21 @@ fn unhex(text: &str) -> Vec<u8> {
 
 #[test]
 fn records_are_written_as_they_were_and_read() {
-    let written: String = records()
-        .into_iter()
-        .map(|(name, record)| {
-            let bytes = postcard::to_allocvec(&write(record)).unwrap();
-            format!("{name} {}\n", hex(&bytes))
-        })
-        .collect();
-    let golden = golden("records-1.txt", &written);
-    assert_eq!(written, golden);
-    for (line, (name, record)) in golden.lines().zip(records()) {
-        let bytes = unhex(line.strip_prefix(&format!("{name} ")).unwrap());
-        let read: StoreWrite = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!(read, write(record), "{name}");
+    for (file, records) in [("records-1.txt", records()), ("records-2.txt", changes(gifts(), 8))] {
+        let written: String = records
+            .iter()
+            .map(|(name, record)| {
+                let bytes = postcard::to_allocvec(&write(record.clone())).unwrap();
+                format!("{name} {}\n", hex(&bytes))
+            })
+            .collect();
+        let golden = golden(file, &written);
+        assert_eq!(written, golden);
+        for (line, (name, record)) in golden.lines().zip(records) {
+            let bytes = unhex(line.strip_prefix(&format!("{name} ")).unwrap());
+            let read: StoreWrite = postcard::from_bytes(&bytes).unwrap();
+            assert_eq!(read, write(record), "{name}");
+        }
     }
 }
 
@@ -291,34 +345,29 @@ fn open(path: &Path) -> Sqlite {
 
 #[test]
 fn rows_of_what_is_configured_are_written_as_they_were_and_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tandem.db");
-    let store = open(&path);
-    let puts = entities().into_iter().map(|entity| Record::Put(Box::new(entity))).collect();
-    store.submit(1, StoreWrite { id: None, records: puts });
-    store.settle().unwrap();
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    let sql = "SELECT kind || ' ' || name || ' ' || coalesce(account, '-') || ' '
-               || (secret IS NOT NULL) || ' ' || body FROM entity ORDER BY kind, name";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
-    let written: String = rows.map(|row| row.unwrap() + "\n").collect();
-    drop(statement);
-    assert_eq!(written, golden("rows-1.txt", &written));
-    let book = store.book().unwrap();
-    let mut read: Vec<Entity> = Vec::new();
-    read.extend(book.accounts.into_iter().map(Entity::Account));
-    read.extend(book.api_keys.into_iter().map(Entity::ApiKey));
-    read.extend(book.applications.into_iter().map(Entity::Application));
-    read.extend(book.numbers.into_iter().map(Entity::PhoneNumber));
-    read.extend(book.domains.into_iter().map(Entity::SipDomain));
-    read.extend(book.routes.into_iter().map(Entity::Route));
-    read.extend(book.prices.into_iter().map(Entity::Price));
-    assert_eq!(read, entities());
-    // And away again, by their keys.
-    let deletes = entities().iter().map(|entity| Record::Delete(entity.key())).collect();
-    store.submit(2, StoreWrite { id: None, records: deletes });
-    store.settle().unwrap();
-    let left = connection.query_row("SELECT count(*) FROM entity", [], |row| row.get::<_, i64>(0));
-    assert_eq!(left.unwrap(), 0);
+    for (file, entities) in [("rows-1.txt", entities()), ("rows-2.txt", gifts())] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tandem.db");
+        let store = open(&path);
+        let puts = entities.iter().cloned().map(|entity| Record::Put(Box::new(entity))).collect();
+        store.submit(1, StoreWrite { id: None, records: puts });
+        store.settle().unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let sql = "SELECT kind || ' ' || name || ' ' || coalesce(account, '-') || ' '
+                   || (secret IS NOT NULL) || ' ' || body FROM entity ORDER BY kind, name";
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let written: String = rows.map(|row| row.unwrap() + "\n").collect();
+        drop(statement);
+        assert_eq!(written, golden(file, &written));
+        let read: Vec<Entity> = store.book().unwrap().entities().collect();
+        assert_eq!(read, entities);
+        // And away again, by their keys.
+        let deletes = entities.iter().map(|entity| Record::Delete(entity.key())).collect();
+        store.submit(2, StoreWrite { id: None, records: deletes });
+        store.settle().unwrap();
+        let count = "SELECT count(*) FROM entity";
+        let left = connection.query_row(count, [], |row| row.get::<_, i64>(0));
+        assert_eq!(left.unwrap(), 0);
+    }
 }

@@ -23,6 +23,8 @@ pub struct Config {
     pub trunk: Vec<Trunk>,
     /// Where numbers go that applications dial (`<Number>`), by prefix.
     pub outbound: Vec<Outbound>,
+    /// What accounts may take and show. Without any, nobody may take a number or a domain.
+    pub grant: Vec<Grant>,
     pub log: Log,
 }
 
@@ -157,10 +159,47 @@ pub struct Controlplane {
     /// Networks that SIP targets of tenants may be in although they are private, loopback or
     /// link-local: default none. The targets of `trunk` and `outbound` are the operator's own.
     pub target_allow: Vec<String>,
+    /// Host names under which this switch is called, beside its listeners' addresses: calls to them
+    /// go by number, and no tenant may have one as a domain.
+    pub hosts: Vec<String>,
+    /// Networks of carriers. What they send to a number of somebody's goes there, whatever domain
+    /// it names, and the callers they bring may be shown to dialled numbers; where none is named,
+    /// the callers of any call to a number may.
+    pub carriers: Vec<String>,
+    /// Bits that a source network of a tenant has at least (IPv4, IPv6), where a grant names no
+    /// others.
+    pub source_bits_v4: u8,
+    pub source_bits_v6: u8,
+    /// File with the operator's API credential, 32-256 printable characters, mode 0600; empty for
+    /// `tandem-operator` in the data directory, made at first start. The credential
+    /// `tandem-operator` of the service manager goes before it.
+    pub operator_file: PathBuf,
     pub api: Api,
+    pub limits: CallLimits,
     /// Tenants made on first start, if the store has none: the first account's name; empty for
     /// none.
     pub first_account: String,
+}
+
+/// What the operator gives to an account and its sub-accounts. The store has more of them, given by
+/// `/v1/Operator`; those here are changed here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grant {
+    /// AccountSid; `*` for every account, empty for the first account.
+    pub account: String,
+    /// How its numbers begin (`+1555`, `40`); `*` for any. Emergency numbers are nobody's, and
+    /// short codes need a beginning without `+`.
+    pub numbers: Vec<String>,
+    /// What its domains end in; `*` for any.
+    pub domains: Vec<String>,
+    /// Numbers that it may show as its caller beside those that it has.
+    pub callers: Vec<String>,
+    /// It may show any caller.
+    pub any_caller: bool,
+    /// Bits that its source networks have at least.
+    pub source_bits_v4: Option<u8>,
+    pub source_bits_v6: Option<u8>,
 }
 
 /// What tenants may ask of the REST API.
@@ -191,6 +230,42 @@ pub struct Api {
     pub write_ms: u32,
     /// Bytes of answers that clients have not taken yet; one address has a quarter.
     pub answer_bytes: u32,
+}
+
+/// Bounds of everything that grows with calls; each at least 1. An account's own numbers go before
+/// those that are one account's here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallLimits {
+    /// Live calls (legs) of the node.
+    pub calls: usize,
+    /// Legs of one account with its sub-accounts at one time, where the account names no number.
+    pub account_calls: u32,
+    /// New calls per second of one account with its sub-accounts, where the account names no
+    /// number; the burst is as much again.
+    pub account_calls_per_second: u32,
+    /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
+    pub callbacks: usize,
+    /// Callbacks waiting of one account; beyond, its new ones become dead letters at once.
+    pub account_callbacks: usize,
+    /// Callback requests under way to one host for one account.
+    pub callbacks_per_host: u32,
+    /// Attempts per callback before it becomes a dead letter.
+    pub callback_attempts: u32,
+    /// Documents one call may fetch, so that applications that redirect in a circle end.
+    pub documents_per_call: u32,
+    /// Targets of one `Dial`.
+    pub dial_targets: usize,
+    /// Targets that one call may have dialled in all, reached or not.
+    pub legs_per_call: u32,
+    /// Verbs that one call may have begun in all.
+    pub verbs_per_call: u32,
+    /// How long a call that came in may last from its answer, milliseconds.
+    pub inbound_ms: u32,
+    /// Bytes of a document.
+    pub document_bytes: usize,
+    /// Alerts per second and account; the rest are dropped, counted.
+    pub alerts_per_second: u32,
 }
 
 /// A static route (see [`wire::table::StaticRoute`]).
@@ -323,7 +398,13 @@ impl Default for Controlplane {
             webhook_total_ms: 15_000,
             on_unsupported: OnUnsupported::Skip,
             target_allow: Vec::new(),
+            hosts: Vec::new(),
+            carriers: Vec::new(),
+            source_bits_v4: 24,
+            source_bits_v6: 48,
+            operator_file: PathBuf::new(),
             api: Api::default(),
+            limits: CallLimits::default(),
             first_account: "First account".to_owned(),
         }
     }
@@ -346,6 +427,27 @@ impl Default for Api {
             first_byte_ms: 2_000,
             write_ms: 30_000,
             answer_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            calls: 100_000,
+            account_calls: 10_000,
+            account_calls_per_second: 500,
+            callbacks: 200_000,
+            account_callbacks: 50_000,
+            callbacks_per_host: 64,
+            callback_attempts: 14,
+            documents_per_call: 1_000,
+            dial_targets: 10,
+            legs_per_call: 1_000,
+            verbs_per_call: 10_000,
+            inbound_ms: 14_400_000,
+            document_bytes: 64 * 1024,
+            alerts_per_second: 10,
         }
     }
 }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
 
-use crate::{Api, Config};
+use crate::{Api, CallLimits, Config};
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;
@@ -181,6 +181,33 @@ fn check_api(api: &Api) -> Result<(), Fault> {
     Ok(())
 }
 
+fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
+    let large = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let small = u64::from;
+    for (key, value, most) in [
+        ("calls", large(limits.calls), 1 << 24),
+        ("account_calls", small(limits.account_calls), 1 << 24),
+        ("account_calls_per_second", small(limits.account_calls_per_second), 1_000_000),
+        ("callbacks", large(limits.callbacks), 1 << 24),
+        ("account_callbacks", large(limits.account_callbacks), 1 << 24),
+        ("callbacks_per_host", small(limits.callbacks_per_host), 10_000),
+        ("callback_attempts", small(limits.callback_attempts), 100),
+        ("documents_per_call", small(limits.documents_per_call), 1_000_000),
+        ("dial_targets", large(limits.dial_targets), 100),
+        ("legs_per_call", small(limits.legs_per_call), 1_000_000),
+        ("verbs_per_call", small(limits.verbs_per_call), 10_000_000),
+        ("inbound_ms", small(limits.inbound_ms), 86_400_000),
+        ("document_bytes", large(limits.document_bytes), 1 << 20),
+        ("alerts_per_second", small(limits.alerts_per_second), 10_000),
+    ] {
+        if value == 0 || value > most {
+            let path = vec![Key("controlplane"), Key("limits"), Key(key)];
+            return Err((path, format!("must be from 1 to {most}")));
+        }
+    }
+    Ok(())
+}
+
 fn check_controlplane(config: &Config) -> Result<(), Fault> {
     let plane = &config.controlplane;
     let at = |key| vec![Key("controlplane"), Key(key)];
@@ -191,6 +218,7 @@ fn check_controlplane(config: &Config) -> Result<(), Fault> {
         return Err((at("webhook_total_ms"), "must be from 1 to 15000".to_owned()));
     }
     check_api(&plane.api)?;
+    check_limits(&plane.limits)?;
     let url = &plane.public_url;
     if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
         return Err((at("public_url"), "must begin with http:// or https://".to_owned()));
@@ -208,7 +236,23 @@ fn check_controlplane(config: &Config) -> Result<(), Fault> {
         let message = "must be a network (10.0.0.0/8), an address or address:port".to_owned();
         return Err((path, message));
     }
-    networks(&at("target_allow"), &plane.target_allow)
+    networks(&at("target_allow"), &plane.target_allow)?;
+    networks(&at("carriers"), &plane.carriers)?;
+    bits(&[Key("controlplane")], Some(plane.source_bits_v4), Some(plane.source_bits_v6))?;
+    for (index, grant) in config.grant.iter().enumerate() {
+        bits(&[Key("grant"), At(index)], grant.source_bits_v4, grant.source_bits_v6)?;
+    }
+    Ok(())
+}
+
+fn bits(path: &[Step], v4: Option<u8>, v6: Option<u8>) -> Result<(), Fault> {
+    for (key, bits, most) in [("source_bits_v4", v4, 32), ("source_bits_v6", v6, 128)] {
+        if bits.is_some_and(|bits| bits > most) {
+            let path = path.iter().copied().chain([Key(key)]).collect();
+            return Err((path, format!("must be from 0 to {most}")));
+        }
+    }
+    Ok(())
 }
 
 fn networks(path: &[Step], texts: &[String]) -> Result<(), Fault> {
@@ -327,6 +371,10 @@ mod tests {
         assert!(load("[controlplane]\nwebhook_allow = [\"127.0.0.1:9000\"]\n").is_ok());
         assert!(error("[dataplane]\nshards = 65\n").contains("must be at most 64"));
         assert!(error("[node]\nid = 0\n").contains("must be at least 1"));
+        let text = error("[controlplane.limits]\ndial_targets = 0\n");
+        assert!(text.contains("`controlplane.limits.dial_targets` must be from 1 to"), "{text}");
+        assert!(error("[[grant]]\nsource_bits_v4 = 33\n").contains("must be from 0 to 32"));
+        assert!(error("[controlplane]\ncarriers = [\"x\"]\n").contains("carriers[0]"));
         assert!(error("[log]\nformat = \"xml\"\n").contains("`auto`, `json` or `text`"));
         let text = error("[controlplane.api]\nread_ms = 1\n");
         assert!(

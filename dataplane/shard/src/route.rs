@@ -187,12 +187,15 @@ impl Routes {
             let digits = digits.strip_prefix(b"+").unwrap_or(digits);
             admission.sources_of(PlaceKind::Number, digits)
         };
+        let takes = |sources: &[Network]| sources.iter().any(|it| it.contains(source));
         let is_tel = uri.scheme == sip::uri::Scheme::Tel;
         let sources = if is_tel { number() } else { domain().or_else(number) };
         match sources {
             None if admission.is_partial => Admits::Yes,
             None => Admits::Nobody,
-            Some(sources) if sources.iter().any(|network| network.contains(source)) => Admits::Yes,
+            Some(sources) if takes(sources) => Admits::Yes,
+            // Whose call it is the director says, who knows the carriers.
+            Some(_) if !is_tel && number().is_some_and(takes) => Admits::Yes,
             Some(_) => Admits::NotFrom,
         }
     }
@@ -465,6 +468,39 @@ mod tests {
         let networks = networks(&table(true));
         assert_eq!(networks.standing(source), Standing::Stranger);
         assert_eq!(networks.standing("192.0.2.7".parse().unwrap()), Standing::Known);
+    }
+
+    #[test]
+    fn a_number_takes_from_where_the_domain_that_is_named_does_not() {
+        let carriers = vec!["192.0.2.0/24".parse().unwrap()];
+        let mut admission = wire::table::Admission {
+            key: [1, 2],
+            sources: vec![carriers, vec!["203.0.113.0/24".parse().unwrap()]],
+            ..Default::default()
+        };
+        for (kind, text, sources) in
+            [(PlaceKind::Number, &b"15550001"[..], 0), (PlaceKind::Domain, b"trap.test", 1)]
+        {
+            let hash = admission.hash(kind, text);
+            admission.places.push(wire::table::Place { hash, sources });
+        }
+        admission.places.sort_by_key(|place| place.hash);
+        let mut routes = Routes::new();
+        let table = Table { routes: Vec::new(), admission: Some(admission) };
+        replace(&mut routes, table, Mono(0));
+        for (uri, source, admits) in [
+            ("sip:+15550001@trap.test", "192.0.2.9", Admits::Yes),
+            ("sip:+15550001@trap.test", "203.0.113.9", Admits::Yes),
+            ("sip:+15550001@trap.test", "198.51.100.9", Admits::NotFrom),
+            ("sip:bob@trap.test", "192.0.2.9", Admits::NotFrom),
+        ] {
+            let source = source.parse().unwrap();
+            assert_eq!(
+                routes.admits(&Uri::parse(uri.as_bytes()).unwrap(), source),
+                admits,
+                "{uri}"
+            );
+        }
     }
 
     #[test]

@@ -271,6 +271,27 @@ def keys_log_in(world):
 
 
 @check
+def auth_tokens_change_with_overlap(world):
+    """Of a sub-account, so that everybody else's login stays."""
+    sub = world.client.api.accounts.create(friendly_name="Rotates")
+    first = world.login(sub.sid, sub.auth_token, sub.sid)
+    first.accounts.base_url = world.options.api_base
+    second = first.accounts.v1.secondary_auth_token().create().secondary_auth_token
+    other = world.login(sub.sid, second, sub.sid)
+    other.accounts.base_url = world.options.api_base
+    first.calls.list(limit=1)
+    other.calls.list(limit=1)
+    promoted = other.accounts.v1.auth_token_promotion().update()
+    assert promoted.auth_token == second and promoted.account_sid == sub.sid
+    refused(401, 20003, first.calls.list, limit=1)
+    other.calls.list(limit=1)
+    third = other.accounts.v1.secondary_auth_token().create().secondary_auth_token
+    assert other.accounts.v1.secondary_auth_token().delete()
+    refused(401, 20003, world.login(sub.sid, third, sub.sid).calls.list, limit=1)
+    other.calls.list(limit=1)
+
+
+@check
 def accounts_usage_and_notifications_are_read(world):
     client = world.client
     account = client.api.accounts(world.options.account_sid).fetch()

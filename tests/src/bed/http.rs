@@ -83,7 +83,8 @@ impl Rest {
         parts(&said)
     }
 
-    /// One request on a connection of its own; None if there was no answer.
+    /// One request on a connection of its own; None if there was no answer. A resource of `/v1` is
+    /// no account's.
     #[must_use]
     pub fn ask(&self, method: &str, resource: &str, form: &[(&str, &str)]) -> Option<Answer> {
         let limit = Duration::from_secs(20);
@@ -95,11 +96,14 @@ impl Rest {
             .collect();
         let body = body.join("&");
         let login = STANDARD.encode(format!("{}:{}", self.account, self.token));
+        let above = match resource.strip_prefix("/v1/") {
+            Some(_) => String::new(),
+            None => format!("/2010-04-01/Accounts/{}", self.account),
+        };
         let request = format!(
-            "{method} /2010-04-01/Accounts/{}{resource} HTTP/1.1\r\nHost: {}\r\n\
+            "{method} {above}{resource} HTTP/1.1\r\nHost: {}\r\n\
              Authorization: Basic {login}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            self.account,
             self.address,
             body.len()
         );

@@ -20,6 +20,9 @@ pub struct Setup {
     pub shards: u8,
     /// Where a static route sends what is dialled with prefix 9; none for no route.
     pub trunk: Option<SocketAddr>,
+    /// What the operator gives, as lines of the configuration; [`Setup::default`] gives every
+    /// tenant everything.
+    pub grants: String,
     /// Further lines of the configuration, at its end.
     pub more: String,
     /// Where the two processes' programs are; none for where ours is.
@@ -30,9 +33,20 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { shards: 2, trunk: None, more: String::new(), bin_dir: None, data: None }
+        Self {
+            shards: 2,
+            trunk: None,
+            grants: EVERYTHING.to_owned(),
+            more: String::new(),
+            bin_dir: None,
+            data: None,
+        }
     }
 }
+
+/// What most tests have the operator give.
+const EVERYTHING: &str = "[[grant]]\naccount = \"*\"\nnumbers = [\"*\"]\ndomains = [\"*\"]\n\
+    any_caller = true\nsource_bits_v4 = 0\nsource_bits_v6 = 0\n";
 
 /// A running switch.
 #[derive(Debug)]
@@ -89,11 +103,12 @@ impl Setup {
              [dataplane.limits]\nlegs = 1024\ntransactions = 2048\nframes = 4096\n\
              large_frames = 256\n\n\
              [controlplane]\nhttp = \"{http}\"\nwebhook_allow = [\"127.0.0.0/8\"]\n\
-             target_allow = [\"127.0.0.0/8\"]\n{trunk}\n{}",
+             target_allow = [\"127.0.0.0/8\"]\n{trunk}\n{}{}",
             self.shards,
             sip.ip(),
             media[0],
             media[1],
+            self.grants,
             self.more
         )
     }

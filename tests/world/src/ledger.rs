@@ -101,15 +101,7 @@ impl Ledger {
     pub fn book(&self) -> Book {
         let mut book = Book::default();
         for entity in self.entities.iter().cloned() {
-            match entity {
-                Entity::Account(it) => book.accounts.push(it),
-                Entity::ApiKey(it) => book.api_keys.push(it),
-                Entity::Application(it) => book.applications.push(it),
-                Entity::PhoneNumber(it) => book.numbers.push(it),
-                Entity::SipDomain(it) => book.domains.push(it),
-                Entity::Route(it) => book.routes.push(it),
-                Entity::Price(it) => book.prices.push(it),
-            }
+            book.put(entity);
         }
         let scripts = self.scripts.iter();
         let log = |(call, state): (&CallId, &Vec<u8>)| ScriptLog {

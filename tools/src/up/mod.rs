@@ -24,7 +24,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use config::{Config, Trunk};
+use config::{Config, Grant, Trunk};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::process::Signal;
@@ -58,7 +58,8 @@ pub struct Args {
     /// Shards, one thread each; default: cores less one
     #[arg(long)]
     pub shards: Option<u8>,
-    /// Allow webhooks and SIP targets on loopback, route static.demo.invalid and
+    /// Allow every tenant any number, domain, caller and source network, webhooks and SIP targets
+    /// on loopback, route static.demo.invalid and
     /// strangers.demo.invalid to demonstrations' phones there, and take other ports where the usual
     /// ones are busy
     #[arg(long)]
@@ -151,6 +152,11 @@ fn configuration(args: &Args) -> Result<Config> {
                 }
             }
         }
+        config.grant.push(demo_grant());
+        say!(
+            "--demo: any tenant may take any number and domain, show any caller and take calls \
+             from any network; webhooks and SIP targets may be on loopback"
+        );
         if !config.controlplane.first_account.is_empty() {
             config.trunk.push(demo_trunk("demo", codecs::TRUNK_HOST, codecs::TRUNK_TARGET));
             let (host, target) = (strangers::TRUNK_HOST, strangers::TRUNK_TARGET);
@@ -158,6 +164,19 @@ fn configuration(args: &Args) -> Result<Config> {
         }
     }
     Ok(config)
+}
+
+/// Everything to everybody.
+fn demo_grant() -> Grant {
+    Grant {
+        account: "*".to_owned(),
+        numbers: vec!["*".to_owned()],
+        domains: vec!["*".to_owned()],
+        any_caller: true,
+        source_bits_v4: Some(0),
+        source_bits_v6: Some(0),
+        ..Grant::default()
+    }
 }
 
 /// A static route on loopback, for demonstrations.

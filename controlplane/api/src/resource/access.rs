@@ -78,7 +78,7 @@ fn fixed() -> Problem {
 async fn list(context: &Context<'_>) -> Outcome {
     let query = EntityQuery {
         kind: EntityKind::SipDomain,
-        account: context.account.sid,
+        account: Some(context.account.sid),
         friendly_name: None,
         number_part: None,
         window: Window { seek: Seek::First, limit: SIZE_MAX },

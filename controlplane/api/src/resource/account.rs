@@ -4,7 +4,10 @@ use model::port::{ApiDone, ApiRequest, Entity, EntityKey};
 use model::{Account, AccountSid, AccountStatus, Secret};
 use serde_json::{Value, json};
 
-use super::{date, friendly_name, put, random_secret, random_sid, read, submit, subresources};
+use super::{
+    date, friendly_name, put, random_secret, random_sid, read, status_name, status_named, submit,
+    subresources,
+};
 use crate::context::{Context, Outcome, Reply};
 use crate::problem::Problem;
 
@@ -111,12 +114,7 @@ fn status_of(
     account: &Account,
     status: &str,
 ) -> Result<AccountStatus, Problem> {
-    let status = match status {
-        "active" => AccountStatus::Active,
-        "suspended" => AccountStatus::Suspended,
-        "closed" => AccountStatus::Closed,
-        _ => return Err(Problem::bad_parameter("Status", "active, suspended or closed")),
-    };
+    let status = status_named(status)?;
     if account.status == status {
         return Ok(status);
     }
@@ -131,18 +129,13 @@ fn status_of(
 
 fn show(context: &Context<'_>, account: &Account) -> Value {
     let uri = format!("/2010-04-01/Accounts/{}", account.sid);
-    let status = match account.status {
-        AccountStatus::Active => "active",
-        AccountStatus::Suspended => "suspended",
-        AccountStatus::Closed => "closed",
-    };
     // Who came with a key does not learn the token by which keys are made.
     let token = (!context.login.key).then_some(&account.auth_token.0);
     json!({
         "sid": account.sid.to_string(),
         "owner_account_sid": account.parent.to_string(),
         "friendly_name": account.friendly_name,
-        "status": status,
+        "status": status_name(account.status),
         "type": "Full",
         "auth_token": token,
         "date_created": date(account.date_created),

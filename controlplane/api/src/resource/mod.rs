@@ -9,6 +9,7 @@ mod call;
 mod domain;
 mod key;
 mod number;
+pub(crate) mod token;
 mod usage;
 mod voice;
 
@@ -22,7 +23,9 @@ use model::stamp::rfc2822;
 use model::{AccountSid, AccountStatus, Resource};
 use serde_json::{Value, json};
 
+use crate::backend::Backend;
 use crate::context::{Context, Outcome, Reply, read};
+use crate::form::Form;
 use crate::page::Asked;
 use crate::problem::Problem;
 
@@ -104,7 +107,16 @@ async fn submit(
     account: AccountSid,
     what: ApiRequest,
 ) -> Result<ApiDone, Problem> {
-    let result = context.backend().submit(account, what).await;
+    submit_for(context.backend(), account, what).await
+}
+
+/// A request to the director, and its refusal as the API tells it.
+pub(crate) async fn submit_for(
+    backend: &dyn Backend,
+    account: AccountSid,
+    what: ApiRequest,
+) -> Result<ApiDone, Problem> {
+    let result = backend.submit(account, what).await;
     result.map_err(|error| {
         let status = if (400..600).contains(&error.status) { error.status } else { 500 };
         Problem::new(status, error.code, error.message)
@@ -140,7 +152,7 @@ async fn list<R: Resource>(
     let asked = Asked::read(&context.form)?;
     let query = EntityQuery {
         kind: R::KIND,
-        account: context.account.sid,
+        account: Some(context.account.sid),
         friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
         number_part,
         window: asked.window(),
@@ -152,7 +164,11 @@ async fn list<R: Resource>(
 
 /// FriendlyName if it was given.
 fn friendly_name(context: &Context<'_>) -> Result<Option<String>, Problem> {
-    let Some(name) = context.form.get("FriendlyName") else { return Ok(None) };
+    friendly_name_of(&context.form)
+}
+
+pub(crate) fn friendly_name_of(form: &Form) -> Result<Option<String>, Problem> {
+    let Some(name) = form.get("FriendlyName") else { return Ok(None) };
     if name.chars().count() > FRIENDLY_NAME_MAX || name.chars().any(char::is_control) {
         let why = format!("at most {FRIENDLY_NAME_MAX} characters, no control characters");
         return Err(Problem::bad_parameter("FriendlyName", &why));
@@ -172,14 +188,14 @@ fn refuse(context: &Context<'_>, names: &[&str]) -> Result<(), Problem> {
 }
 
 /// 128 random bits for a sid.
-fn random_sid() -> Result<u128, Problem> {
+pub(crate) fn random_sid() -> Result<u128, Problem> {
     let mut bytes = [0; 16];
     random(&mut bytes)?;
     Ok(u128::from_be_bytes(bytes))
 }
 
 /// 32 hex digits nobody can guess.
-fn random_secret() -> Result<String, Problem> {
+pub(crate) fn random_secret() -> Result<String, Problem> {
     Ok(format!("{:032x}", random_sid()?))
 }
 
@@ -188,6 +204,21 @@ fn random(bytes: &mut [u8]) -> Result<(), Problem> {
         tracing::error!("no randomness");
         Problem::internal()
     })
+}
+
+/// A status as the API writes it.
+pub(crate) fn status_name(status: AccountStatus) -> &'static str {
+    match status {
+        AccountStatus::Active => "active",
+        AccountStatus::Suspended => "suspended",
+        AccountStatus::Closed => "closed",
+    }
+}
+
+pub(crate) fn status_named(text: &str) -> Result<AccountStatus, Problem> {
+    let all = [AccountStatus::Active, AccountStatus::Suspended, AccountStatus::Closed];
+    let status = all.into_iter().find(|status| status_name(*status) == text);
+    status.ok_or_else(|| Problem::bad_parameter("Status", "active, suspended or closed"))
 }
 
 fn date(at: Wall) -> Value {

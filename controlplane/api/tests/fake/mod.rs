@@ -15,7 +15,8 @@ use model::port::{
 use model::query::{AlertQuery, CallQuery, EntityQuery, Listed as _, UsageDay};
 use model::{
     Account, AccountSid, Alert, AlertLevel, AlertSid, CallDirection, CallRow, CallStatus, Cause,
-    Cdr, Currency, Direction, EntityKind, KeySid, Nanos, Party, Secret, Service, UsageRow,
+    Cdr, Currency, Direction, EntityKind, KeySid, Nanos, Party, Secret, Service, TokenKey,
+    UsageRow,
 };
 
 /// 2026-11-22T10:00:00Z
@@ -131,10 +132,30 @@ impl State {
             ApiRequest::Put { entity, create } => self.put(*entity, create),
             ApiRequest::Shut(account) => self.put(Entity::Account(*account), false),
             ApiRequest::Delete(key) => {
+                let known = self.entities.len();
                 self.entities.retain(|entity| entity.key() != key);
+                if self.entities.len() == known {
+                    return refused(404, 20_404, "missing");
+                }
                 Ok(ApiDone::Deleted)
             }
+            ApiRequest::PromoteToken => self.promote(account),
+            ApiRequest::Operate(what) => self.submit(account, *what),
         }
+    }
+
+    fn promote(&mut self, account: AccountSid) -> ApiResult {
+        let key = EntityKey::from(TokenKey(account));
+        let second = self.entities.iter().position(|entity| entity.key() == key);
+        let Some(Entity::SecondToken(second)) = second.map(|at| self.entities.remove(at)) else {
+            return refused(404, 20_404, "missing");
+        };
+        let is_it = |entity: &&mut Entity| entity.key() == EntityKey::Account(account);
+        let Some(Entity::Account(known)) = self.entities.iter_mut().find(is_it) else {
+            return refused(404, 20_404, "missing");
+        };
+        known.auth_token = second.token;
+        Ok(ApiDone::Entity(Box::new(Entity::Account(known.clone()))))
     }
 
     fn create(&mut self, account: AccountSid, create: CreateCall) -> ApiResult {
@@ -249,12 +270,18 @@ impl Backend for Fake {
             })
         };
         let login = if let Ok(sid) = username.parse::<AccountSid>() {
-            account(sid).map(|it| Login { secret: it.auth_token.clone(), account: it, key: false })
+            let second = state.entities.iter().find_map(|entity| match entity {
+                Entity::SecondToken(second) if second.account == sid => Some(second.token.clone()),
+                _ => None,
+            });
+            let secret = |it: &Account| it.auth_token.clone();
+            account(sid).map(|it| Login { secret: secret(&it), second, account: it, key: false })
         } else if let Ok(sid) = username.parse::<KeySid>() {
             state.entities.iter().find_map(|entity| match entity {
                 Entity::ApiKey(key) if key.sid == sid => {
                     let secret = key.secret.clone();
-                    account(key.account).map(|account| Login { account, secret, key: true })
+                    let login = |account| Login { account, secret, second: None, key: true };
+                    account(key.account).map(login)
                 }
                 _ => None,
             })
@@ -275,19 +302,14 @@ impl Backend for Fake {
 
     fn entities(&self, query: EntityQuery) -> Answer<'_, Read<Vec<Entity>>> {
         let wanted = |entity: &&Entity| {
-            let kind = match entity {
-                Entity::Account(it) => {
-                    return query.kind == EntityKind::Account
-                        && (it.sid == query.account || it.parent == query.account)
-                        && query.matches(entity);
-                }
-                Entity::ApiKey(_) => EntityKind::ApiKey,
-                Entity::Application(_) => EntityKind::Application,
-                Entity::PhoneNumber(_) => EntityKind::PhoneNumber,
-                Entity::SipDomain(_) => EntityKind::SipDomain,
-                Entity::Route(_) | Entity::Price(_) => return false,
-            };
-            kind == query.kind && entity.account() == Some(query.account) && query.matches(entity)
+            let kind = entity.key().kind();
+            if let Entity::Account(it) = entity {
+                return query.kind == EntityKind::Account
+                    && query.account.is_none_or(|of| it.sid == of || it.parent == of)
+                    && query.matches(entity);
+            }
+            let ours = query.account.is_none_or(|owner| entity.account() == Some(owner));
+            kind == query.kind && ours && query.matches(entity)
         };
         let rows = self.state().entities.iter().filter(wanted).cloned().collect();
         ready(Ok(query.window.apply(rows, |row: &Entity| row.cursor())))

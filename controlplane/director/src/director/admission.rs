@@ -17,6 +17,7 @@ pub(super) struct Admission {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
+    /// Of a main account: its sub-accounts' too.
     legs: u32,
     calls: Bucket,
     alerts: Bucket,
@@ -42,42 +43,54 @@ struct Bucket {
 }
 
 impl Admission {
-    /// Counts one more leg of the account, if it may have one. `own`: its numbers; 0 takes the
-    /// deployment's.
+    /// Counts one more leg of the account and of its family, if both may have one. `line`: the
+    /// account, then its main account; with their own numbers, of which 0 takes the deployment's.
     pub(super) fn reserve(
         &mut self,
         now: Mono,
-        account: AccountSid,
-        own: AccountLimits,
+        line: [Option<(AccountSid, AccountLimits)>; 2],
         limits: &Limits,
     ) -> Result<(), &'static str> {
         let or = |own: u32, default: u32| if own > 0 { own } else { default };
-        let legs_max = or(own.calls_max, limits.account_calls);
-        let rate = or(own.calls_per_second, limits.account_calls_per_second);
-        let load = self.loads.entry(account).or_default();
-        if load.legs >= legs_max {
-            return Err("account-calls");
+        let line = line.into_iter().flatten();
+        for (account, own) in line.clone() {
+            let load = self.loads.entry(account).or_default();
+            if load.legs >= or(own.calls_max, limits.account_calls) {
+                return Err("account-calls");
+            }
         }
-        if !load.calls.take(now, rate) {
-            return Err("account-calls-per-second");
+        // The family first: what its rate refuses costs the account nothing.
+        let mut taken = None;
+        for (account, own) in line.clone().rev() {
+            let rate = or(own.calls_per_second, limits.account_calls_per_second);
+            if !self.loads.entry(account).or_default().calls.take(now, rate) {
+                if let Some(family) = taken.and_then(|family| self.loads.get_mut(&family)) {
+                    family.calls.give_back();
+                }
+                return Err("account-calls-per-second");
+            }
+            taken = Some(account);
         }
-        load.legs += 1;
-        self.legs += 1;
+        self.count(line.map(|(account, _)| account));
         Ok(())
     }
 
     /// A leg that nobody asks for any more: it is there.
-    pub(super) fn count(&mut self, account: AccountSid) {
-        self.loads.entry(account).or_default().legs += 1;
+    pub(super) fn count(&mut self, line: impl Iterator<Item = AccountSid>) {
+        for account in line {
+            self.loads.entry(account).or_default().legs += 1;
+        }
         self.legs += 1;
     }
 
     /// A leg is over.
-    pub(super) fn release(&mut self, account: AccountSid) {
-        if let Some(load) = self.loads.get_mut(&account) {
-            load.legs = load.legs.saturating_sub(1);
-            self.legs = self.legs.saturating_sub(1);
+    pub(super) fn release(&mut self, line: impl Iterator<Item = AccountSid>) {
+        for account in line {
+            if let Some(load) = self.loads.get_mut(&account) {
+                load.legs = load.legs.saturating_sub(1);
+            }
         }
+        self.legs = self.legs.saturating_sub(1);
     }
 
     /// Legs that stand or are being made. A call that is over and only waits for its callbacks is
@@ -118,5 +131,9 @@ impl Bucket {
         }
         self.taken_milli += 1_000;
         true
+    }
+
+    fn give_back(&mut self) {
+        self.taken_milli = self.taken_milli.saturating_sub(1_000);
     }
 }

@@ -10,6 +10,7 @@ use model::port::{
 use model::{AccountSid, Hook, StatusHook, party};
 use wire::event::Cause;
 
+use super::inventory::Asker;
 use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::live::{Ending, Start};
@@ -42,11 +43,22 @@ impl Director {
                     self.reply(id, Err(error));
                 }
             }
-            ApiRequest::Put { entity, create } => self.api_put(now, id, account, *entity, create),
-            ApiRequest::Shut(closing) => self.api_shut(now, id, account, *closing),
-            ApiRequest::Delete(key) => self.api_delete(id, account, key),
+            ApiRequest::PromoteToken => self.api_promote(now, id, account),
+            ApiRequest::Operate(what) => self.change(now, id, Asker::Operator, *what),
+            what => self.change(now, id, Asker::Tenant(account), what),
         }
         self.settle(now);
+    }
+
+    /// A change of what is configured.
+    fn change(&mut self, now: Now, id: ApiId, asker: Asker, what: ApiRequest) {
+        match what {
+            ApiRequest::Put { entity, create } => self.api_put(now, id, asker, *entity, create),
+            ApiRequest::Shut(closing) => self.api_shut(now, id, asker, *closing),
+            ApiRequest::Delete(key) => self.api_delete(id, asker, key),
+            // The operator has no calls.
+            _ => self.refuse(id, 404, 20_404, "the requested resource was not found"),
+        }
     }
 
     fn create_call(
@@ -73,6 +85,10 @@ impl Director {
         let given = create.caller_id.unwrap_or(create.from);
         let caller = party::caller(&given)
             .ok_or_else(|| error(400, 21_212, format!("{given:?} cannot be a caller")))?;
+        if !self.may_show(account, &caller) {
+            let not = "neither a number or domain of this account nor verified for it";
+            return Err(error(400, 21_210, format!("the caller {caller} is {not}")));
+        }
         let timeout = bounded("Timeout", create.timeout.unwrap_or(60), 1..=600)?;
         let limit = bounded("TimeLimit", create.time_limit.unwrap_or(14_400), 1..=86_400)?;
         let plan = self.plan(account, create.instructions)?;

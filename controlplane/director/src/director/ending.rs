@@ -172,7 +172,7 @@ impl Director {
         for id in fetch.into_iter().chain(tellings) {
             self.forget_http(id);
         }
-        self.admission.release(account);
+        self.admission.release(self.line(account).into_iter().flatten());
         for id in waits {
             self.reply_when_stored(id, ApiDone::Call(Box::new(row.clone())));
         }

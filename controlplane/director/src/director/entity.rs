@@ -2,23 +2,23 @@
 
 use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
-use model::{Account, AccountSid, AccountStatus, CallStatus, Directory};
+use model::{Account, AccountSid, AccountStatus, CallStatus, TokenKey};
 use wire::event::Cause;
 
 use super::Director;
+use super::inventory::{Asker, check, is_fixed, is_operators};
 use crate::live::Ending;
-use crate::settings::Settings;
 
 impl Director {
     pub(super) fn api_put(
         &mut self,
         now: Now,
         id: ApiId,
-        account: AccountSid,
+        asker: Asker,
         entity: Entity,
         create: bool,
     ) {
-        match self.put(now, account, entity, create) {
+        match self.put(now, asker, entity, create) {
             Ok(entity) => self.reply_when_stored(id, ApiDone::Entity(Box::new(entity))),
             Err(error) => self.reply(id, Err(error)),
         }
@@ -27,40 +27,31 @@ impl Director {
     fn put(
         &mut self,
         now: Now,
-        account: AccountSid,
+        asker: Asker,
         mut entity: Entity,
         create: bool,
     ) -> Result<Entity, ApiError> {
-        let key = entity.key();
-        let holder = self.directory.entity(key).map(Entity::account);
+        let missing = || refusal(404, 20_404, "the requested resource was not found");
+        let before = self.directory.entity(entity.key());
+        let holder = before.map(Entity::account);
         if create && holder.is_some() {
-            return Err(refusal(409, 20_409, "the sid is taken"));
+            return Err(refusal(409, 20_409, "it is there already"));
         }
-        // A foreign thing is as good as none (THREATS.md, tenancy).
-        // What belongs to the operator alone is no tenant's to change.
-        let own = |owner: Option<AccountSid>| owner == Some(account);
-        let parent = match &entity {
-            Entity::Account(it) => it.parent == account,
-            _ => false,
-        };
-        if !own(entity.account()) && !parent || !create && holder.is_none() {
-            return Err(refusal(404, 20_404, "the requested resource was not found"));
+        if !create && holder.is_none() || holder.is_some_and(|owner| owner != entity.account()) {
+            return Err(missing());
         }
-        if holder.is_some_and(|owner| owner != entity.account()) {
-            return Err(refusal(404, 20_404, "the requested resource was not found"));
+        if !self.may_put(asker, &entity) {
+            return Err(missing());
+        }
+        if before.is_some_and(is_fixed) {
+            return Err(fixed());
         }
         if self.is_closed(&entity) {
             return Err(refusal(400, 20_001, "the account is closed for good"));
         }
-        check(&self.directory, &entity, &self.settings)?;
+        check(&self.directory, &self.settings, asker, &entity)?;
         if let Entity::Account(it) = &mut entity {
-            match self.directory.account(it.sid) {
-                Some(known) => it.number = known.number,
-                None if it.number == 0 || self.directory.account_by_number(it.number).is_some() => {
-                    it.number = self.directory.next_number();
-                }
-                None => {}
-            }
+            self.keep(asker, it);
             if it.status == AccountStatus::Closed {
                 self.close_account(now, it.sid);
             }
@@ -70,27 +61,97 @@ impl Director {
         Ok(entity)
     }
 
-    pub(super) fn api_delete(&mut self, id: ApiId, account: AccountSid, key: EntityKey) {
-        match self.directory.entity(key).map(Entity::account) {
-            Some(owner) if owner == Some(account) => {
-                if matches!(key, EntityKey::Account(_)) {
-                    return self.refuse(id, 400, 20_001, "accounts are closed, not deleted");
+    /// A foreign thing is as good as none (THREATS.md, tenancy), and so is what belongs to the
+    /// operator alone. The operator has that, and accounts; of an account that there is.
+    fn may_put(&self, asker: Asker, entity: &Entity) -> bool {
+        let owner = entity.account();
+        match (asker, entity) {
+            (Asker::Operator, Entity::Account(it)) => {
+                it.parent == it.sid || self.directory.account(it.sid).is_some()
+            }
+            (Asker::Operator, _) => {
+                let is_there = |owner| self.directory.account(owner).is_some();
+                is_operators(entity) && owner.is_none_or(is_there)
+            }
+            (Asker::Tenant(account), Entity::Account(it)) => {
+                // A sub-account has none of its own.
+                let is_main = |parent: &Account| parent.parent == parent.sid;
+                let family =
+                    it.parent == account && self.directory.account(account).is_some_and(is_main);
+                it.sid == account && self.directory.account(account).is_some() || family
+            }
+            (Asker::Tenant(account), _) => !is_operators(entity) && owner == Some(account),
+        }
+    }
+
+    /// What a put does not change: an account's number and token, and, by a tenant, its limits. A
+    /// new sub-account has those of its family.
+    fn keep(&self, asker: Asker, it: &mut Account) {
+        let family = self.directory.account(it.parent).map(|parent| parent.limits);
+        match self.directory.account(it.sid) {
+            Some(known) => {
+                it.number = known.number;
+                it.auth_token = known.auth_token.clone();
+                it.parent = known.parent;
+                if asker != Asker::Operator {
+                    it.limits = known.limits;
                 }
+            }
+            None => {
+                if it.number == 0 || self.directory.account_by_number(it.number).is_some() {
+                    it.number = self.directory.next_number();
+                }
+                if let (Asker::Tenant(_), Some(limits)) = (asker, family) {
+                    it.limits = limits;
+                }
+            }
+        }
+    }
+
+    pub(super) fn api_delete(&mut self, id: ApiId, asker: Asker, key: EntityKey) {
+        let held = self.directory.entity(key);
+        let found = held.filter(|entity| match asker {
+            Asker::Tenant(account) => !is_operators(entity) && entity.account() == Some(account),
+            Asker::Operator => is_operators(entity) || matches!(entity, Entity::Account(_)),
+        });
+        match found {
+            None => self.refuse(id, 404, 20_404, "the requested resource was not found"),
+            Some(Entity::Account(_)) => {
+                self.refuse(id, 400, 20_001, "accounts are closed, not deleted");
+            }
+            Some(entity) if is_fixed(entity) => self.reply(id, Err(fixed())),
+            Some(_) => {
                 self.directory.remove(key);
                 self.records.push(Record::Delete(key));
                 self.reply_when_stored(id, ApiDone::Deleted);
             }
-            _ => self.refuse(id, 404, 20_404, "the requested resource was not found"),
         }
     }
 
+    /// The account's second token takes the place of the first, which opens nothing any more.
+    pub(super) fn api_promote(&mut self, now: Now, id: ApiId, account: AccountSid) {
+        let second = self.directory.second_token(account).map(|second| second.token.clone());
+        let known = self.directory.account(account).cloned();
+        let (Some(token), Some(mut account)) = (second, known) else {
+            return self.refuse(id, 404, 20_404, "the account has no secondary auth token");
+        };
+        account.auth_token = token;
+        account.date_updated = now.wall;
+        let key = EntityKey::SecondToken(TokenKey(account.sid));
+        let entity = Entity::Account(account);
+        self.directory.put(entity.clone());
+        self.directory.remove(key);
+        self.records.extend([Record::Put(Box::new(entity.clone())), Record::Delete(key)]);
+        self.reply_when_stored(id, ApiDone::Entity(Box::new(entity)));
+    }
+
     /// An account is put that is active no more, and its standing calls end.
-    pub(super) fn api_shut(&mut self, now: Now, id: ApiId, account: AccountSid, closing: Account) {
+    pub(super) fn api_shut(&mut self, now: Now, id: ApiId, asker: Asker, closing: Account) {
         if closing.status == AccountStatus::Active {
             return self.refuse(id, 400, 20_001, "the account stays active: its calls go on");
         }
         let sid = closing.sid;
-        match self.put(now, account, Entity::Account(closing), false) {
+        match self.put(now, asker, Entity::Account(closing), false) {
             Ok(entity) => {
                 self.end_calls_of(now, sid);
                 for sub in self.subaccounts(sid) {
@@ -128,9 +189,15 @@ impl Director {
     fn release_all(&mut self, now: Now, account: AccountSid) {
         self.end_calls_of(now, account);
         let held = |entity: &&Entity| {
-            let kind =
-                matches!(entity, Entity::PhoneNumber(_) | Entity::SipDomain(_) | Entity::ApiKey(_));
-            kind && entity.account() == Some(account)
+            let kind = matches!(
+                entity,
+                Entity::PhoneNumber(_)
+                    | Entity::SipDomain(_)
+                    | Entity::ApiKey(_)
+                    | Entity::SecondToken(_)
+                    | Entity::CallerId(_)
+            );
+            kind && entity.account() == Some(account) && !is_fixed(entity)
         };
         let keys: Vec<_> = self.directory.entities().filter(held).map(Entity::key).collect();
         for key in keys {
@@ -156,46 +223,10 @@ impl Director {
     }
 }
 
-fn refusal(status: u16, code: u32, message: &str) -> ApiError {
-    ApiError { status, code, message: message.to_owned() }
+fn fixed() -> ApiError {
+    refusal(400, 20_001, "it stands in the configuration file, and is changed there")
 }
 
-/// Why an entity may not be stored as it is.
-fn check(directory: &Directory, entity: &Entity, settings: &Settings) -> Result<(), ApiError> {
-    let bad = |code, message: String| Err(ApiError { status: 400, code, message });
-    let taken = |sid: Option<String>, own: String| sid.is_some_and(|sid| sid != own);
-    match entity {
-        Entity::PhoneNumber(it) => {
-            if model::party::number(&it.number).as_deref() != Some(it.number.as_str()) {
-                return bad(21_421, format!("{:?} is not a phone number", it.number));
-            }
-            let holder = directory.number(&it.number).map(|it| it.sid.to_string());
-            if taken(holder, it.sid.to_string()) {
-                return bad(21_422, format!("{} is not available", it.number));
-            }
-        }
-        Entity::SipDomain(it) => {
-            let name = &it.domain_name;
-            let bare = model::party::host_and_port(name).is_some_and(|(_, port)| port.is_none());
-            if !bare || *name != name.to_ascii_lowercase() {
-                return bad(21_232, format!("{name:?} is not a host name in lower case"));
-            }
-            if settings.is_own_host(name) {
-                let why = "an address or a name of this switch cannot be anybody's domain";
-                return bad(21_232, format!("{name}: {why}"));
-            }
-            let holder = directory.domain(name).map(|it| it.sid.to_string());
-            if taken(holder, it.sid.to_string()) {
-                return bad(21_231, format!("the domain {name} is taken"));
-            }
-        }
-        Entity::Route(it) => {
-            let fine = |target: &String| model::party::host_and_port(target).is_some();
-            if it.targets.is_empty() || it.targets.len() > 4 || !it.targets.iter().all(fine) {
-                return bad(20_001, "a route has 1 to 4 targets, host or host:port".to_owned());
-            }
-        }
-        _ => {}
-    }
-    Ok(())
+fn refusal(status: u16, code: u32, message: &str) -> ApiError {
+    ApiError { status, code, message: message.to_owned() }
 }

@@ -149,24 +149,38 @@ impl Director {
 
     /// By the host of the Request-URI if it is a domain of somebody's, else by its user as a
     /// number. Where the host is an address or a name of ours no domain counts: numbers belong to
-    /// whoever has them, whatever domains another tenant has made.
+    /// whoever has them, whatever domains another tenant has made. So it is with what a carrier
+    /// sends, and where the number's owner takes calls from there and the domain's does not.
     fn place(&self, uri: &str, source: IpAddr) -> Option<Place> {
         let uri = Uri::parse(uri.as_bytes()).ok()?;
-        let host = party::host(&uri);
-        if uri.scheme != Scheme::Tel
-            && !self.settings.is_own_host(&host)
-            && let Some(domain) = self.directory.domain(&host)
-        {
-            return Some(Place {
-                account: domain.account,
-                config: self.directory.config(&domain.config, domain.application).clone(),
-                number: None,
-                domain: Some((domain.domain_name.clone(), domain.sid.to_string())),
-                welcome: domain.sources.iter().any(|network| network.contains(source)),
-                rule: "domain-source-refused",
-            });
+        let is_carrier = self.settings.carriers.iter().any(|network| network.contains(source));
+        match (self.place_by_domain(&uri, source), self.place_by_number(&uri, source)) {
+            (Some(domain), Some(number)) => {
+                let goes_first = is_carrier || !domain.welcome && number.welcome;
+                Some(if goes_first { number } else { domain })
+            }
+            (domain, number) => domain.or(number),
         }
-        let number = self.directory.number(Number::from_uri(&uri)?.as_str())?;
+    }
+
+    fn place_by_domain(&self, uri: &Uri<'_>, source: IpAddr) -> Option<Place> {
+        let host = party::host(uri);
+        if uri.scheme == Scheme::Tel || self.settings.is_own_host(&host) {
+            return None;
+        }
+        let domain = self.directory.domain(&host)?;
+        Some(Place {
+            account: domain.account,
+            config: self.directory.config(&domain.config, domain.application).clone(),
+            number: None,
+            domain: Some((domain.domain_name.clone(), domain.sid.to_string())),
+            welcome: domain.sources.iter().any(|network| network.contains(source)),
+            rule: "domain-source-refused",
+        })
+    }
+
+    fn place_by_number(&self, uri: &Uri<'_>, source: IpAddr) -> Option<Place> {
+        let number = self.directory.number(Number::from_uri(uri)?.as_str())?;
         let account = self.directory.account(number.account)?;
         Some(Place {
             account: number.account,
@@ -213,8 +227,15 @@ impl Director {
         if self.admission.legs() >= self.settings.limits.calls {
             return Err("node-calls");
         }
-        let own = self.directory.account(account).map(|it| it.limits).unwrap_or_default();
-        self.admission.reserve(now.mono, account, own, &self.settings.limits)
+        let own = |it| self.directory.account(it).map(|it| it.limits).unwrap_or_default();
+        let line = self.line(account).map(|of| of.map(|sid| (sid, own(sid))));
+        self.admission.reserve(now.mono, line, &self.settings.limits)
+    }
+
+    /// An account and, of a sub-account, the one whose bounds its family shares.
+    pub(super) fn line(&self, account: AccountSid) -> [Option<AccountSid>; 2] {
+        let family = self.directory.family(account);
+        [Some(account), (family != account).then_some(family)]
     }
 
     /// Accepted at once, which stops the shard's hold; then the application is asked.

@@ -15,6 +15,7 @@ mod entity;
 mod event;
 mod fetch;
 mod incoming;
+mod inventory;
 mod originate;
 mod restore;
 mod status;

@@ -61,12 +61,12 @@ pub(super) struct NewLeg {
 impl Director {
     /// A leg for one target of a dial.
     pub(super) fn spawn(&mut self, now: Now, parent: CallId, spec: ChildSpec) {
-        let Some(caller) = self.calls.get(&parent) else {
+        let Some(live) = self.calls.get(&parent) else {
             return;
         };
-        let account = caller.row.account;
-        let (peer, shard) = (caller.leg, caller.shard);
-        let caller_name = caller.row.caller_name.clone().unwrap_or_default();
+        let account = live.row.account;
+        let (peer, shard) = (live.leg, live.shard);
+        let caller_name = live.row.caller_name.clone().unwrap_or_default();
         // Whether it can be dialled or not, a target costs its account the same. What the account
         // has no room for is not made, and leaves no row.
         if let Err(reason) = self.reserve(now, account) {
@@ -75,7 +75,15 @@ impl Director {
             self.inbox.push_back((parent, Input::ChildRefused { call: spec.call }));
             return;
         }
-        let way = self.way(account, &spec.target);
+        let shown = self.caller_of(parent, &spec);
+        if let Ok((_, Some(message))) = &shown {
+            let (reason, message) = ("dial-caller-id", message.clone());
+            self.problem(now, parent, Problem { code: 13_214, reason, message }, true);
+        }
+        let (caller, way) = match shown {
+            Ok((caller, _)) => (caller, self.way(account, &spec.target)),
+            Err(undialable) => (String::new(), Err(undialable)),
+        };
         let leg = NewLeg {
             call: spec.call,
             account,
@@ -83,7 +91,7 @@ impl Director {
             peer,
             shard,
             to: name(&spec.target),
-            caller: spec.caller,
+            caller,
             caller_name,
             ring_ms: spec.ring_ms,
             limit_ms: spec.limit_ms,

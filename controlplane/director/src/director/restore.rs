@@ -82,7 +82,7 @@ impl Director {
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
                 }
                 if !live.is_over() {
-                    self.admission.count(live.row.account);
+                    self.admission.count(self.line(live.row.account).into_iter().flatten());
                 }
                 // Its row is in no store while it stands: it is said again.
                 let (call, over) = (live.call(), live.is_over());

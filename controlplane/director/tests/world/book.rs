@@ -1,8 +1,9 @@
 //! What is configured in the world.
 
 use model::{
-    Account, Book, Currency, DomainSid, Events, Hook, Nanos, NumberSid, OutboundRoute, PhoneNumber,
-    Price, PriceUnit, RouteSid, SipDomain, StatusHook, VoiceConfig,
+    Account, Book, Currency, DomainSid, DomainSuffix, Events, Grant, Hook, Nanos, NumberRange,
+    NumberSid, OutboundRoute, PhoneNumber, Price, PriceUnit, RangeSid, RouteSid, SipDomain,
+    StatusHook, SuffixSid, VoiceConfig,
 };
 use wire::Service;
 use wire::table::Network;
@@ -61,6 +62,15 @@ pub(super) fn book() -> Book {
             ..OutboundRoute::default()
         }],
         prices: vec![price(Service::SipIngress), price(Service::SipEgress)],
+        // What is whose has tests of its own.
+        ranges: vec![NumberRange { sid: RangeSid(1), ..NumberRange::default() }],
+        suffixes: vec![DomainSuffix { sid: SuffixSid(1), ..DomainSuffix::default() }],
+        grants: vec![Grant {
+            any_caller: true,
+            source_bits_v4: Some(0),
+            source_bits_v6: Some(0),
+            ..Grant::default()
+        }],
         ..Book::default()
     }
 }

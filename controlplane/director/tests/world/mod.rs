@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
 mod book;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -17,16 +18,17 @@ use base::{CallId, LegId, Mono, Now, Wall};
 use director::{Director, Settings};
 use model::port::{
     ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
-    OwnedCommand, Record, Resolved, ScriptLog, Standing, StoreId,
+    OwnedCommand, Resolved, Standing, StoreId,
 };
-use model::{AccountSid, Alert, Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
+use model::{AccountSid, Book};
 use wire::event::{Cause, Direction, Incoming, MediaSummary, Party, Summary};
 use wire::{Event, Service, Usage};
 
+pub(crate) use store::Store;
+use store::bytes;
+
 pub(crate) const ACCOUNT: AccountSid = AccountSid(0xac);
 pub(crate) const ACCOUNT_NUMBER: u64 = 7;
-/// What the tenants are told to expect.
-const ALERTS: &str = include_str!("../../../../docs/ALERTS.md");
 const START_US: u64 = 1_800_000_000_000_000;
 
 /// What an application makes of a request: milliseconds until the answer, and the answer.
@@ -83,24 +85,6 @@ impl Default for Caller {
             headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
         }
     }
-}
-
-/// What was written, as a store would keep it.
-#[derive(Default)]
-pub(crate) struct Store {
-    pub(crate) calls: BTreeMap<CallId, CallRow>,
-    pub(crate) cdrs: BTreeMap<(u32, LegId), Cdr>,
-    pub(crate) usage: BTreeMap<(LegId, Service, u16), UsageRow>,
-    pub(crate) ledger: BTreeMap<(LegId, Service, u16), LedgerEntry>,
-    pub(crate) alerts: Vec<Alert>,
-    pub(crate) dead: Vec<DeadLetter>,
-    pub(crate) scripts: BTreeMap<CallId, ScriptLog>,
-    /// Every log as it was after each write, in order.
-    pub(crate) states: Vec<(CallId, Vec<u8>)>,
-    pub(crate) deleted: Vec<model::port::EntityKey>,
-    pub(crate) writes: usize,
-    /// Bytes of the largest write.
-    pub(crate) largest: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -682,58 +666,6 @@ impl World {
             let cause = if answered { Cause::Normal } else { Cause::Canceled };
             self.end(child, Party::Peer, cause, 0);
         }
-    }
-}
-
-impl Store {
-    fn keep(&mut self, record: Record) {
-        match record {
-            Record::Call(row) => {
-                self.calls.insert(row.sid, *row);
-            }
-            Record::CallIfAbsent(row) => {
-                self.calls.entry(row.sid).or_insert(*row);
-            }
-            Record::Cdr(cdr) => {
-                self.cdrs.entry((cdr.epoch, cdr.leg)).or_insert(*cdr);
-            }
-            Record::Usage(row) => {
-                let key = (row.key.leg, row.key.service, row.key.segment);
-                self.usage.entry(key).or_insert(row);
-            }
-            Record::Ledger(entry) => {
-                let key = (entry.key.leg, entry.key.service, entry.key.segment);
-                self.ledger.entry(key).or_insert(entry);
-            }
-            Record::Alert(alert) => {
-                let listed = format!("`{}`", alert.reason);
-                assert!(ALERTS.contains(&listed), "{listed} is not in docs/ALERTS.md: {alert:?}");
-                self.alerts.push(*alert);
-            }
-            Record::DeadLetter(letter) => self.dead.push(*letter),
-            Record::Script(log) => {
-                self.states.extend(log.state.clone().map(|state| (log.call, state)));
-                self.scripts.insert(log.call, log);
-            }
-            Record::ScriptChange(log) => {
-                let fresh = ScriptLog { call: log.call, state: None };
-                let known = self.scripts.entry(log.call).or_insert(fresh);
-                let state = known.state.get_or_insert_default();
-                state.extend_from_slice(&log.change);
-                self.states.push((log.call, state.clone()));
-            }
-            Record::Put(_) => {}
-            Record::Delete(key) => self.deleted.push(key),
-        }
-    }
-}
-
-fn bytes(record: &Record) -> usize {
-    // Text is more than the journal's encoding ever takes.
-    match record {
-        Record::Script(log) => log.state.as_ref().map_or(0, Vec::len) + 32,
-        Record::ScriptChange(log) => log.change.len() + 32,
-        other => format!("{other:?}").len(),
     }
 }
 

@@ -34,6 +34,10 @@ pub enum ApiRequest {
     Shut(Box<Account>),
     /// Answered with [`ApiDone::Deleted`].
     Delete(EntityKey),
+    /// The account's second token takes the place of its first. Answered with the account.
+    PromoteToken,
+    /// Put, Shut or Delete by the operator: of his own things, and of anybody's account.
+    Operate(Box<Self>),
 }
 
 /// Where a call's instructions come from.

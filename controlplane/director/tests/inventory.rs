@@ -1,0 +1,390 @@
+//! Whose is it: a second tenant tries to take another's number, domain, caller and network. The
+//! operator owns the inventory, and gives it by what no tenant can ask for.
+
+mod world;
+
+use model::port::{
+    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Entity, EntityKey, Instructions,
+    OwnedCommand,
+};
+use model::{
+    Account, AccountLimits, AccountSid, AccountStatus, Book, CallerId, CallerSid, DomainSid,
+    DomainSuffix, Grant, GrantKey, Hook, NumberRange, NumberSid, OutboundRoute, PhoneNumber, Price,
+    PriceKey, RangeSid, RouteSid, SecondToken, SipDomain, SuffixSid, TokenKey, VoiceConfig,
+};
+use world::{ACCOUNT, Caller, World, status, xml};
+
+const THIEF: AccountSid = AccountSid(0x7e);
+const SUB: AccountSid = AccountSid(0xad);
+
+/// The world's account has +1555 and demo.test; the thief has +4930 and thief.test, and a
+/// sub-account of the world's account has nothing of its own.
+fn two_tenants(document: &'static str) -> World {
+    World::new(move |_| xml(document)).with_book(|book| {
+        let own = |sid, parent, number| Account { sid, parent, number, ..Account::default() };
+        book.accounts.extend([own(THIEF, THIEF, 8), own(SUB, ACCOUNT, 9)]);
+        book.grants.clear();
+        book.ranges = [(1, ACCOUNT, "+1555"), (2, THIEF, "+4930")]
+            .map(|(sid, account, prefix)| NumberRange {
+                sid: RangeSid(sid),
+                account: Some(account),
+                prefix: prefix.to_owned(),
+                ..NumberRange::default()
+            })
+            .to_vec();
+        book.suffixes = [(1, ACCOUNT, "demo.test"), (2, THIEF, "thief.test")]
+            .map(|(sid, account, suffix)| DomainSuffix {
+                sid: SuffixSid(sid),
+                account: Some(account),
+                suffix: suffix.to_owned(),
+                ..DomainSuffix::default()
+            })
+            .to_vec();
+    })
+}
+
+fn ask(world: &mut World, account: AccountSid, what: ApiRequest) -> ApiId {
+    let id = ApiId(0x1000 + world.replies.len() as u64);
+    world.director.handle_api(world.now, ApiCall { id, account, what });
+    world.drain();
+    world.run(100);
+    id
+}
+
+fn put(entity: impl Into<Entity>, create: bool) -> ApiRequest {
+    ApiRequest::Put { entity: Box::new(entity.into()), create }
+}
+
+fn operate(what: ApiRequest) -> ApiRequest {
+    ApiRequest::Operate(Box::new(what))
+}
+
+/// What came of a request: its code, 0 for done.
+fn came(world: &mut World, account: AccountSid, what: ApiRequest) -> u32 {
+    let id = ask(world, account, what);
+    match world.reply(id) {
+        Some(Ok(_)) => 0,
+        Some(Err(ApiError { code, .. })) => *code,
+        None => panic!("no answer"),
+    }
+}
+
+fn phone(sid: u128, account: AccountSid, number: &str) -> PhoneNumber {
+    let (sid, number) = (NumberSid(sid), number.to_owned());
+    PhoneNumber { sid, account, number, ..PhoneNumber::default() }
+}
+
+fn domain(sid: u128, account: AccountSid, name: &str, network: &str) -> SipDomain {
+    SipDomain {
+        sid: DomainSid(sid),
+        account,
+        domain_name: name.to_owned(),
+        sources: vec![network.parse().unwrap()],
+        config: VoiceConfig {
+            voice: Some(Hook::post("http://thief.test/voice")),
+            ..VoiceConfig::default()
+        },
+        ..SipDomain::default()
+    }
+}
+
+#[test]
+fn numbers_come_from_the_accounts_ranges_and_some_are_nobodys() {
+    let mut world = two_tenants("<Response/>");
+    for (account, number, code) in [
+        (THIEF, "+15550101", 21_422),
+        (THIEF, "15550101", 21_422),
+        (THIEF, "112", 21_422),
+        (THIEF, "+911", 21_422),
+        (THIEF, "+33123456789", 21_422),
+        (THIEF, "+493012345", 0),
+        (ACCOUNT, "+15550101", 0),
+        (SUB, "+15550102", 0),
+        (SUB, "+493012346", 21_422),
+        (ACCOUNT, "911", 21_422),
+    ] {
+        let sid = 100 + world.replies.len() as u128;
+        let code_of = came(&mut world, account, put(phone(sid, account, number), true));
+        assert_eq!(code_of, code, "{number} for {account}");
+    }
+    // One that it has is not made another by a change.
+    let changed = phone(1, ACCOUNT, "+493099999");
+    assert_eq!(came(&mut world, ACCOUNT, put(changed, false)), 21_422);
+    assert_eq!(came(&mut world, ACCOUNT, put(phone(1, ACCOUNT, "+15550100"), false)), 0);
+}
+
+#[test]
+fn domains_come_from_the_accounts_suffixes_and_networks_are_not_wider_than_allowed() {
+    let mut world = two_tenants("<Response/>").with_settings(|settings| {
+        settings.own_hosts.push("sip.thief.test".to_owned());
+    });
+    for (account, name, network, code) in [
+        (THIEF, "pbx.demo.test", "192.0.2.0/24", 21_232),
+        (THIEF, "bank.example", "192.0.2.0/24", 21_232),
+        (THIEF, "notthief.test", "192.0.2.0/24", 21_232),
+        (THIEF, "sip.thief.test", "192.0.2.0/24", 21_232),
+        (THIEF, "a.thief.test", "0.0.0.0/0", 20_001),
+        (THIEF, "a.thief.test", "::/0", 20_001),
+        (THIEF, "a.thief.test", "192.0.0.0/23", 20_001),
+        (THIEF, "a.thief.test", "192.0.2.0/24", 0),
+        (SUB, "pbx.demo.test", "2001:db8::/48", 0),
+    ] {
+        let sid = 100 + world.replies.len() as u128;
+        let made = put(domain(sid, account, name, network), true);
+        assert_eq!(came(&mut world, account, made), code, "{name} for {account} from {network}");
+    }
+    // The account's own list likewise; what stands there from before may stay.
+    let mut account = world.director.directory().account(ACCOUNT).unwrap().clone();
+    account.sources.push("203.0.113.0/24".parse().unwrap());
+    assert_eq!(came(&mut world, ACCOUNT, put(account.clone(), false)), 0);
+    account.sources.push("128.0.0.0/1".parse().unwrap());
+    assert_eq!(came(&mut world, ACCOUNT, put(account.clone(), false)), 20_001);
+    let grant = Grant {
+        account: Some(ACCOUNT),
+        source_bits_v4: Some(0),
+        date_created: world.now.wall,
+        ..Grant::default()
+    };
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(grant, true))), 0);
+    assert_eq!(came(&mut world, ACCOUNT, put(account, false)), 0);
+}
+
+fn create(from: &str) -> ApiRequest {
+    ApiRequest::CreateCall(Box::new(CreateCall {
+        to: "sip:ok@127.0.0.1".to_owned(),
+        from: from.to_owned(),
+        instructions: Instructions::Twiml("<Response/>".to_owned()),
+        status: None,
+        timeout: None,
+        time_limit: None,
+        caller_id: None,
+    }))
+}
+
+#[test]
+fn the_api_shows_callers_that_are_owned_or_verified() {
+    let mut world = two_tenants("<Response/>").with_book(|book| {
+        book.callers.push(CallerId {
+            sid: CallerSid(1),
+            account: Some(THIEF),
+            number: "+4940123456".to_owned(),
+            ..CallerId::default()
+        });
+    });
+    for (account, from, code) in [
+        (THIEF, "+15550100", 21_210),
+        (THIEF, "15550100", 21_210),
+        (THIEF, "sip:+15550100@demo.test", 21_210),
+        (THIEF, "sip:alice@demo.test", 21_210),
+        (THIEF, "sip:alice@bank.example", 21_210),
+        (THIEF, "sip:+15550100@127.0.0.1", 21_210),
+        (THIEF, "112", 21_210),
+        (THIEF, "1_5550100", 21_210),
+        (THIEF, "+4940123456", 0),
+        (THIEF, "alice", 0),
+        (ACCOUNT, "+4940123456", 21_210),
+        (ACCOUNT, "+15550100", 0),
+        (ACCOUNT, "sip:alice@demo.test", 0),
+        (ACCOUNT, "sip:100@demo.test", 0),
+        (SUB, "+15550100", 21_210),
+    ] {
+        assert_eq!(came(&mut world, account, create(from)), code, "{from} of {account}");
+    }
+}
+
+fn shown(world: &World) -> Vec<&str> {
+    fn order(command: &OwnedCommand) -> Option<&str> {
+        match command {
+            OwnedCommand::Originate(order) => Some(&order.from),
+            _ => None,
+        }
+    }
+    world.commands.iter().filter_map(order).collect()
+}
+
+fn reasons(world: &World) -> Vec<&str> {
+    world.store.alerts.iter().map(|alert| alert.reason.as_str()).collect()
+}
+
+#[test]
+fn a_dial_shows_the_calls_own_caller_where_another_is_not_the_accounts() {
+    let document = "<Response><Dial callerId=\"+493012345\">+15550199</Dial></Response>";
+    let mut world = two_tenants(document);
+    world.caller = Caller { from: "sip:+15557001@192.0.2.7", ..Caller::default() };
+    world.call_in("sip:+15550100@10.1.1.1");
+    world.run(500);
+    assert_eq!(shown(&world), ["sip:+15557001@127.0.0.1:5060"]);
+    assert_eq!(reasons(&world), ["dial-caller-id"]);
+}
+
+#[test]
+fn what_a_tenants_own_phones_claim_is_not_shown_to_numbers() {
+    let document = "<Response><Dial>+15550199</Dial></Response>";
+    for (uri, from, carriers, told) in [
+        // A tenant's network, by its domain: anybody's number.
+        ("sip:x@demo.test", "sip:+493012345@pbx.demo.test", "", &["caller-not-owned"][..]),
+        ("sip:x@demo.test", "sip:+15550100@pbx.demo.test", "", &[]),
+        ("sip:x@demo.test", "sip:alice@pbx.demo.test", "", &[]),
+        // By its number, from its own network, while the carriers are known.
+        ("sip:+15550100@h", "sip:+493012345@192.0.2.7", "192.0.2.0/24", &["caller-not-owned"]),
+        ("sip:+15550100@h", "sip:+493012345@192.0.2.7", "127.0.0.1/32", &[]),
+        ("sip:+15550100@h", "sip:+493012345@192.0.2.7", "", &[]),
+    ] {
+        let mut world = two_tenants(document).with_settings(|settings| {
+            settings.carriers = carriers.parse().into_iter().collect();
+        });
+        world.caller = Caller { from, ..Caller::default() };
+        let call = world.call_in(uri);
+        world.run(500);
+        assert_eq!(
+            (reasons(&world).as_slice(), shown(&world).len()),
+            (told, 1 - told.len()),
+            "{from}"
+        );
+        world.bye_in(call, 100);
+        world.run(60_000);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn what_a_carrier_sends_to_a_number_goes_there_whatever_domain_it_names() {
+    let trap = |book: &mut Book| {
+        book.domains.push(domain(9, THIEF, "carrier.thief.test", "127.0.0.0/8"));
+    };
+    for (carriers, caught) in [("", true), ("127.0.0.1/32", false)] {
+        let mut world = two_tenants("<Response/>").with_book(trap).with_settings(|settings| {
+            settings.carriers = carriers.parse().into_iter().collect();
+        });
+        world.call_in("sip:+15550100@carrier.thief.test");
+        world.run(500);
+        assert_eq!(world.asked("http://thief.test").len(), usize::from(caught));
+        assert_eq!(world.asked("http://app.test/voice").len(), usize::from(!caught));
+    }
+    // Where the domain takes nothing from there and the number does, the number goes first anyhow.
+    let mut world = two_tenants("<Response/>").with_book(|book| {
+        book.domains.push(domain(9, THIEF, "carrier.thief.test", "192.0.2.0/24"));
+    });
+    world.call_in("sip:+15550100@carrier.thief.test");
+    world.run(500);
+    assert_eq!(world.asked("http://app.test/voice").len(), 1);
+}
+
+/// One of each thing that is the operator's.
+fn operators() -> Vec<Entity> {
+    let (account, date_created) = (Some(THIEF), base::Wall(1));
+    let numbers = NumberRange { sid: RangeSid(9), account, date_created, ..Default::default() };
+    let suffix = DomainSuffix { sid: SuffixSid(9), account, date_created, ..Default::default() };
+    let number = "+15550100".to_owned();
+    let caller =
+        CallerId { sid: CallerSid(9), account, number, date_created, ..Default::default() };
+    let targets = vec!["192.0.2.66".to_owned()];
+    let route = OutboundRoute {
+        sid: RouteSid(9),
+        account,
+        targets,
+        date_created,
+        ..OutboundRoute::default()
+    };
+    let price = Price {
+        account,
+        service: model::Service::SipEgress,
+        unit: model::PriceUnit::Minute,
+        price: model::Nanos(0),
+        currency: model::Currency::USD,
+        minimum_s: 0,
+        increment_s: 1,
+    };
+    let grant = Grant { account, any_caller: true, date_created, ..Grant::default() };
+    vec![numbers.into(), suffix.into(), caller.into(), route.into(), price.into(), grant.into()]
+}
+
+#[test]
+fn what_is_the_operators_no_tenant_makes_or_deletes_and_the_operator_does() {
+    let mut world = two_tenants("<Response/>");
+    for thing in operators() {
+        assert_eq!(came(&mut world, THIEF, put(thing.clone(), true)), 20_404, "{thing:?}");
+        assert_eq!(came(&mut world, THIEF, operate(put(thing.clone(), true))), 0, "{thing:?}");
+        assert_eq!(came(&mut world, THIEF, ApiRequest::Delete(thing.key())), 20_404, "{thing:?}");
+    }
+    assert_eq!(came(&mut world, THIEF, create("+15550100")), 0, "granted");
+    for key in [
+        EntityKey::from(GrantKey(Some(THIEF))),
+        CallerSid(9).into(),
+        PriceKey(Some(THIEF), model::Service::SipEgress).into(),
+    ] {
+        assert_eq!(came(&mut world, ACCOUNT, operate(ApiRequest::Delete(key))), 0);
+    }
+    assert_eq!(came(&mut world, THIEF, create("+15550100")), 21_210, "taken back");
+    // The operator is no tenant, and what the file says is changed in the file.
+    for (what, code) in [
+        (create("alice"), 20_404),
+        (put(phone(300, THIEF, "+493012345"), true), 20_404),
+        (ApiRequest::Delete(NumberSid(1).into()), 20_404),
+        (ApiRequest::Delete(RangeSid(1).into()), 20_001),
+    ] {
+        assert_eq!(came(&mut world, ACCOUNT, operate(what)), code);
+    }
+    let nobodys = NumberRange {
+        sid: RangeSid(10),
+        account: Some(AccountSid(0xbad)),
+        prefix: "+33".to_owned(),
+        ..NumberRange::default()
+    };
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(nobodys, true))), 20_404);
+}
+
+#[test]
+fn accounts_and_their_limits_are_the_operators_and_a_tenant_keeps_what_he_has() {
+    let mut world = two_tenants("<Response/>");
+    let limits = AccountLimits { calls_max: 1, calls_per_second: 7 };
+    let fresh = AccountSid(0xf0);
+    let account = Account { sid: fresh, parent: fresh, limits, ..Account::default() };
+    assert_eq!(came(&mut world, ACCOUNT, put(account.clone(), true)), 20_404);
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(account, true))), 0);
+    let mut known = world.director.directory().account(fresh).unwrap().clone();
+    assert_eq!((known.number, known.limits), (10, limits));
+    known.limits = AccountLimits::default();
+    known.auth_token = "mine".into();
+    assert_eq!(came(&mut world, fresh, put(known, false)), 0);
+    let known = world.director.directory().account(fresh).unwrap();
+    assert_eq!((known.limits, known.auth_token.0.as_str()), (limits, ""));
+    // A sub-account has its family's bounds, and shares them.
+    let sub = AccountSid(0xf1);
+    let account = Account { sid: sub, parent: fresh, ..Account::default() };
+    assert_eq!(came(&mut world, fresh, put(account, true)), 0);
+    assert_eq!(world.director.directory().account(sub).unwrap().limits, limits);
+    let below = Account { sid: AccountSid(0xf2), parent: sub, ..Account::default() };
+    assert_eq!(came(&mut world, sub, put(below, true)), 20_404, "no sub-accounts of those");
+    let dial = |world: &mut World, account| came(world, account, create("alice"));
+    assert_eq!(dial(&mut world, sub), 0);
+    assert_eq!((dial(&mut world, sub), dial(&mut world, fresh)), (20_429, 20_429));
+    let mut account = world.director.directory().account(fresh).unwrap().clone();
+    account.limits.calls_max = 2;
+    assert_eq!(came(&mut world, fresh, operate(put(account.clone(), false))), 0);
+    assert_eq!((dial(&mut world, sub), dial(&mut world, fresh)), (20_429, 0));
+    account.status = AccountStatus::Suspended;
+    assert_eq!(came(&mut world, fresh, operate(ApiRequest::Shut(Box::new(account)))), 0);
+    world.run(30_000);
+    assert_eq!((dial(&mut world, sub), dial(&mut world, fresh)), (20_005, 20_005));
+    world.assert_clean();
+}
+
+#[test]
+fn a_second_token_takes_the_place_of_the_first_when_it_is_told_to() {
+    let mut world = World::new(|_| status(200));
+    let second = |account| SecondToken { account, token: "two".into(), ..SecondToken::default() };
+    let key = EntityKey::from(TokenKey(ACCOUNT));
+    assert_eq!(came(&mut world, ACCOUNT, ApiRequest::PromoteToken), 20_404);
+    assert_eq!(came(&mut world, THIEF, put(second(ACCOUNT), true)), 20_404);
+    assert_eq!(came(&mut world, ACCOUNT, put(second(ACCOUNT), true)), 0);
+    assert_eq!(came(&mut world, ACCOUNT, put(second(ACCOUNT), true)), 20_409);
+    assert_eq!(world.director.directory().auth_token(ACCOUNT).0, "token");
+    assert_eq!(came(&mut world, THIEF, ApiRequest::Delete(key)), 20_404);
+    let id = ask(&mut world, ACCOUNT, ApiRequest::PromoteToken);
+    let Some(Ok(ApiDone::Entity(entity))) = world.reply(id) else { panic!("refused") };
+    let Entity::Account(account) = entity.as_ref() else { panic!("no account") };
+    assert_eq!((account.auth_token.0.as_str(), account.number), ("two", world::ACCOUNT_NUMBER));
+    assert!(world.director.directory().second_token(ACCOUNT).is_none());
+    assert_eq!(world.store.deleted, [key]);
+}
