@@ -15,6 +15,8 @@ use crate::load::{Books, Load, Route, by_webhook, standing};
 const INSIDE: &str = "TANDEM_TEST_FULL_DISK";
 const NAME: &str = "full_disk::a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them";
 const CALLS: u32 = 5;
+/// Calls that come together while the disk is full.
+const PROBES: u32 = 20;
 const TALK: u32 = 12;
 
 /// Runs the rest of the test in namespaces of its own; true if it is in them already.
@@ -80,7 +82,9 @@ fn a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them() {
         .status();
     assert!(mounted.expect("mount runs").success());
     let data = Some(disk.path().join("data"));
-    let mut bed = Setup { data, ..Setup::default() }.start();
+    // Segments have their size from the start: small ones are full soon.
+    let more = "[controlplane.journal]\nsegment_bytes = 65536\n".to_owned();
+    let mut bed = Setup { data, more, ..Setup::default() }.start();
     let (route, web) = by_webhook(&mut bed);
     // Calls that come while the disk is full, by a number and a phone of their own.
     let callee = bed.ports.address();
@@ -98,11 +102,16 @@ fn a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them() {
     // calls come while the disk is full.
     let refused = eventually("a call is refused", Duration::from_secs(60), || {
         fill(&disk.path().join("more"));
-        let seen = Load::start(&bed, &probe, 1, 1, 1).finish();
+        let seen = Load::start(&bed, &probe, PROBES, PROBES, 1).finish();
         (seen.number("caller", "answered") == 0).then_some(seen)
     });
     let told = refused.0["caller"]["failed"]["503"].as_u64();
-    assert_eq!(told, Some(1), "refused, with a code that says it is us: {}", refused.0["caller"]);
+    assert_eq!(
+        told,
+        Some(PROBES.into()),
+        "refused, with a code that says it is us: {}",
+        refused.0["caller"]
+    );
     becomes(&bed, 503, "no new calls");
     // Not even the reserve is left for the ends of the calls that stand.
     fill(&disk.path().join("more"));

@@ -17,7 +17,6 @@ use director::Director;
 use model::address::webhook::Policy;
 use model::port::{Entity, Record, StoreWrite};
 use rustix::fs::{FlockOperation, Mode, flock};
-use store::journal::SEGMENT_BYTES;
 use store::sqlite::Deadline;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use tokio::sync::{oneshot, watch};
@@ -132,6 +131,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let start = starter(config.clone(), Arc::clone(&store));
     let shown = Arc::clone(&gauges);
     let rows = Arc::new(Rows::default());
+    let scripts = store.book().context("reading the calls that stand")?.scripts;
+    scripts.iter().filter_map(director::standing_row).for_each(|row| rows.remember(row));
     let known = Known { directory: Arc::clone(&directory), rows: Arc::clone(&rows) };
     let runtime = Runtime::new(start, facts, known, shown, Box::new(world));
     let (attached, dataplane) = oneshot::channel();
@@ -296,9 +297,10 @@ fn open(
         let inbox = Arc::clone(inbox);
         Box::new(move || inbox.tell(Input::Progress))
     };
+    let segment_bytes = config.controlplane.journal.segment_bytes as usize;
     let folder = Folder::open(&places.journal()).context("opening the journal")?;
     let (journal, replay) =
-        Journal::open(folder, SEGMENT_BYTES, progress(inbox)).context("opening the journal")?;
+        Journal::open(folder, segment_bytes, progress(inbox)).context("opening the journal")?;
     let (path, end) = (places.database(), journal.durable());
     let store = Sqlite::open(&path, Arc::clone(&vault), end, progress(inbox))
         .with_context(|| format!("opening {}", path.display()))?

@@ -1,6 +1,6 @@
 //! Rows of calls that stand, for who asks the API. A call's row is written once, when the call has
 //! ended; until then it is here, as the director last said it, and in the call's script log, from
-//! which a successor says it again.
+//! which a successor has it before its director knows of any dataplane.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,11 @@ impl Rows {
             inner.put(core::mem::take(row));
             false
         });
+    }
+
+    /// A row as a predecessor's script log has it, until the director says it again.
+    pub fn remember(&self, row: CallRow) {
+        self.lock().put(row);
     }
 
     /// What was told so far is the store's: who asks it waits for its own writes.
@@ -196,5 +201,16 @@ mod tests {
         let stored = vec![row(1, 10, CallStatus::Completed)];
         let found = merge(&query(Seek::First, 9), standing, stored.clone());
         assert_eq!(found, stored);
+    }
+
+    #[test]
+    fn what_a_predecessor_left_is_shown_until_it_is_told_anew() {
+        let rows = Rows::default();
+        rows.remember(row(1, 5, CallStatus::InProgress));
+        let shown = |rows: &Rows| rows.page(&query(Seek::First, 10)).len();
+        assert_eq!((shown(&rows), rows.call(CallId(1)).is_some()), (1, true));
+        assert_eq!(told(&rows, row(1, 5, CallStatus::Completed)), 1);
+        rows.forget_ended();
+        assert_eq!((shown(&rows), rows.call(CallId(1))), (0, None));
     }
 }

@@ -21,4 +21,5 @@ mod verb;
 mod web;
 
 pub use director::{Director, Stats};
+pub use log::standing_row;
 pub use settings::{Limits, Settings};

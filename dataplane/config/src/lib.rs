@@ -175,10 +175,26 @@ pub struct Controlplane {
     /// `tandem-operator` of the service manager goes before it.
     pub operator_file: PathBuf,
     pub api: Api,
+    pub journal: Journal,
     pub limits: CallLimits,
     /// Tenants made on first start, if the store has none: the first account's name; empty for
     /// none.
     pub first_account: String,
+}
+
+/// The journal of the controlplane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// Size of a segment, bytes: taken from the disk as a whole, and a spare one beside it, so that
+    /// so much can still be written when the disk is full.
+    pub segment_bytes: u32,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20 }
+    }
 }
 
 /// What the operator gives to an account and its sub-accounts. The store has more of them, given by
@@ -404,6 +420,7 @@ impl Default for Controlplane {
             source_bits_v6: 48,
             operator_file: PathBuf::new(),
             api: Api::default(),
+            journal: Journal::default(),
             limits: CallLimits::default(),
             first_account: "First account".to_owned(),
         }

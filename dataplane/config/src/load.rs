@@ -211,6 +211,10 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
 fn check_controlplane(config: &Config) -> Result<(), Fault> {
     let plane = &config.controlplane;
     let at = |key| vec![Key("controlplane"), Key(key)];
+    if !(1 << 16..=1 << 28).contains(&plane.journal.segment_bytes) {
+        let path = vec![Key("controlplane"), Key("journal"), Key("segment_bytes")];
+        return Err((path, "must be from 65536 to 268435456".to_owned()));
+    }
     if plane.webhook_connect_ms == 0 || plane.webhook_connect_ms > 15_000 {
         return Err((at("webhook_connect_ms"), "must be from 1 to 15000".to_owned()));
     }

@@ -17,6 +17,9 @@
 mod part;
 mod words;
 
+use model::CallRow;
+use model::port::ScriptLog;
+
 use crate::live::Live;
 pub(crate) use part::Parts;
 use part::{DOCUMENT, PARTS};
@@ -125,6 +128,14 @@ pub(crate) fn read(log: &[u8]) -> Result<(Live, Logged), BadLog> {
     let live = logged.parts.read(&document).map_err(|error| BadLog(error.to_string()))?;
     logged.documents = live.script.as_ref().map_or(0, |script| script.documents);
     Ok((live, logged))
+}
+
+/// The row of the call that a log is of, as it was told last; None for one whose leg is over, and
+/// for a log that cannot be read.
+#[must_use]
+pub fn standing_row(log: &ScriptLog) -> Option<CallRow> {
+    let (live, _) = read(log.state.as_ref()?).ok()?;
+    (!live.is_over()).then_some(live.row)
 }
 
 fn bad(why: &str) -> BadLog {
