@@ -250,3 +250,59 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Money of the schema before is money of this one: every column of every row, by name.
+    #[test]
+    fn what_stands_in_schema_2_stands_in_schema_3() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for step in &STEPS[..2] {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 2).unwrap();
+        let tables = [
+            ("cdr", "node, epoch, leg, call, account, direction, created, answered, ended, body"),
+            (
+                "usage",
+                "node, epoch, leg, service, segment, call, account, at, start, last, count, \
+                 micros, seconds, bytes",
+            ),
+            (
+                "ledger",
+                "node, epoch, leg, service, segment, call, account, at, amount, currency, quantity",
+            ),
+        ];
+        let is_text = |column: &str| ["call", "account", "body", "currency"].contains(&column);
+        for (table, columns) in tables {
+            // Two legs of one call, one of another; no two values of a row are the same.
+            for (number, call) in [(1_000, "CAb"), (2_000, "CAb"), (3_000, "CAa")] {
+                let values =
+                    columns.split(", ").zip(number..).map(|(column, value)| match column {
+                        "call" => format!("'{call}'"),
+                        text if is_text(text) => format!("'{value}'"),
+                        _ => value.to_string(),
+                    });
+                let values = values.collect::<Vec<_>>().join(", ");
+                let insert = format!("INSERT INTO {table} ({columns}) VALUES ({values})");
+                connection.execute_batch(&insert).unwrap();
+            }
+        }
+        let rows = |connection: &Connection, table: &str, columns: &str| {
+            let text = columns.replace(", ", " || '|' || ");
+            let query = format!("SELECT {text} FROM {table} ORDER BY node");
+            let mut statement = connection.prepare(&query).unwrap();
+            let found = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            found.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let all = |connection: &Connection| {
+            tables.map(|(table, columns)| rows(connection, table, columns))
+        };
+        let before = all(&connection);
+        migrate(&mut connection).unwrap();
+        assert_eq!(before, all(&connection));
+        assert!(before.iter().all(|rows| rows.len() == 3));
+    }
+}
