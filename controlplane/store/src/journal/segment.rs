@@ -110,15 +110,14 @@ pub(super) fn read(bytes: &[u8], salt: Option<u64>) -> Segment<'_> {
         Some(head) => (HEADS_BYTES.min(bytes.len()), Some(head.first)),
         None => (0, None),
     };
+    let end = end_of(bytes);
     while at < bytes.len() {
         let here = frame_at(bytes, at, salt, |position| Some(position) == expected);
         let (from, frame) = match here {
             Some(frame) => (at, frame),
-            None => match behind(bytes, at, expected, salt) {
+            None => match behind(bytes, (at, end), expected, salt) {
                 Some(found) => found,
                 None => {
-                    // A segment has its size from its begin.
-                    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
                     segment.torn_bytes = end.saturating_sub(at);
                     break;
                 }
@@ -142,8 +141,22 @@ pub(super) fn read(bytes: &[u8], salt: Option<u64>) -> Segment<'_> {
     segment
 }
 
-/// The next whole frame behind bytes that are none, and where it begins.
-fn behind(bytes: &[u8], at: usize, expected: Option<u64>, salt: u64) -> Option<(usize, Frame<'_>)> {
+/// Where nothing but zeros follows: a segment has its size from its begin, and most of it may never
+/// have been written. No frame begins there.
+fn end_of(bytes: &[u8]) -> usize {
+    const BLOCK: [u8; 4_096] = [0; 4_096];
+    let blocks = bytes.rchunks(BLOCK.len()).take_while(|block| **block == BLOCK[..block.len()]);
+    let rest = &bytes[..bytes.len() - blocks.map(<[u8]>::len).sum::<usize>()];
+    rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// The next whole frame behind bytes that are none, which begins before `end`, and where.
+fn behind(
+    bytes: &[u8],
+    (at, end): (usize, usize),
+    expected: Option<u64>,
+    salt: u64,
+) -> Option<(usize, Frame<'_>)> {
     let fits = |from: usize| {
         // What is gone had room in the bytes between.
         let most = ((from - at) / (FRAME_BYTES + 1)) as u64;
@@ -158,7 +171,7 @@ fn behind(bytes: &[u8], at: usize, expected: Option<u64>, salt: u64) -> Option<(
     let skipped = len.and_then(|len| usize::try_from(u32::from_le_bytes(*len)).ok());
     let skipped = skipped.filter(|len| (1..=RECORD_BYTES_MAX).contains(len));
     let by_length = skipped.map(|len| at + FRAME_BYTES + len);
-    let places = by_length.into_iter().chain(at + 1..bytes.len());
+    let places = by_length.into_iter().chain(at + 1..end);
     places.into_iter().find_map(|from| Some((from, frame_at(bytes, from, salt, fits(from))?)))
 }
 
