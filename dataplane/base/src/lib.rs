@@ -1,7 +1,7 @@
 //! What every other crate may use, and nothing that does I/O: ids, addresses, time as numbers,
 //! frames, a timer wheel, slabs and arenas that are allocated once, a seeded PRNG, a keyed hash.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 #[cfg(test)]
@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod address;
 pub mod arena;
+pub mod fetch;
 pub mod frame;
 pub mod hash;
 pub mod hop;

@@ -131,6 +131,9 @@ impl Wheel {
             let slot = slot_of(level, start);
             if level == 0 {
                 let index = self.heads[slot];
+                // The one behind it is the next to be asked for.
+                let next = self.nodes[index as usize].next;
+                self.nodes.get(next as usize).into_iter().for_each(crate::fetch::ahead);
                 self.unlink(index);
                 self.len -= 1;
                 return Some(index);
@@ -153,9 +156,14 @@ impl Wheel {
     /// The earliest occupied slot: its level, and the tick at which it starts. Of two that start
     /// together the higher comes first: what it holds may be due then.
     fn first(&self) -> Option<(usize, u64)> {
-        let far = (1..LEVELS).filter_map(|level| Some((level, self.first_far(level)?)));
-        let near = self.first_near().map(|start| (0, start));
-        far.chain(near).min_by_key(|(level, start)| (*start, core::cmp::Reverse(*level)))
+        let mut first = self.first_near().map(|start| (0, start));
+        for level in 1..LEVELS {
+            let Some(start) = self.first_far(level) else { continue };
+            if first.is_none_or(|(_, earliest)| start <= earliest) {
+                first = Some((level, start));
+            }
+        }
+        first
     }
 
     fn first_near(&self) -> Option<u64> {

@@ -134,6 +134,46 @@ impl Header {
     }
 }
 
+/// A header without padding, extension and CSRC list, as nearly all are: what a relay needs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainHeader {
+    /// Marker (the highest bit) and payload type.
+    pub marker_pt: u8,
+    pub seq: u16,
+    /// In units of the payload type's clock.
+    pub timestamp: u32,
+    pub ssrc: Ssrc,
+}
+
+impl PlainHeader {
+    /// Reads the header; None for one that [`Header::parse`] must judge.
+    #[inline]
+    #[must_use]
+    pub fn read(packet: &[u8]) -> Option<Self> {
+        let fixed = packet.first_chunk::<FIXED_HEADER_BYTES>()?;
+        let [0x80, marker_pt, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3] = *fixed else { return None };
+        Some(Self {
+            marker_pt,
+            seq: u16::from_be_bytes([s0, s1]),
+            timestamp: u32::from_be_bytes([t0, t1, t2, t3]),
+            ssrc: Ssrc(u32::from_be_bytes([r0, r1, r2, r3])),
+        })
+    }
+
+    /// Payload type, 0..=127.
+    #[inline]
+    #[must_use]
+    pub const fn pt(&self) -> u8 {
+        self.marker_pt & 0x7f
+    }
+
+    #[inline]
+    #[must_use]
+    pub const fn marker(&self) -> bool {
+        self.marker_pt & 0x80 != 0
+    }
+}
+
 /// What a relay changes in a packet; everything else stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rewrite {

@@ -30,8 +30,8 @@ mod ticks;
 
 pub use demux::{PacketKind, classify};
 pub use header::{
-    FIXED_HEADER_BYTES, Header, HeaderFields, Rewrite, RtpError, Ssrc, rewrite, set_marker,
-    set_payload_type, set_sequence, set_ssrc, set_timestamp, write_header,
+    FIXED_HEADER_BYTES, Header, HeaderFields, PlainHeader, Rewrite, RtpError, Ssrc, rewrite,
+    set_marker, set_payload_type, set_sequence, set_ssrc, set_timestamp, write_header,
 };
 pub use receiver::{LossCounters, Probation, Receiver, Verdict};
 pub use sender::{Sender, Stamped};

@@ -149,6 +149,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
+    /// A packet in sequence touches no more of it than so many bytes from its start.
+    pub const USUAL_BYTES: usize = core::mem::offset_of!(Self, loss);
+
     /// A stream not yet heard, of `clock_hz` timestamp units a second.
     #[must_use]
     pub const fn new(clock_hz: u32, probation: Probation) -> Self {
@@ -203,6 +206,28 @@ impl Receiver {
             self.measure_jitter(header.timestamp, arrival);
         }
         verdict
+    }
+
+    /// Whether a packet of this source and number is simply the next one: newer than all before, of
+    /// the source in force. [`Receiver::take_next`] takes it then.
+    #[must_use]
+    #[inline]
+    pub const fn is_next(&self, ssrc: Ssrc, seq: u16) -> bool {
+        let ahead = ahead_u16(seq, low_half(self.highest));
+        !self.is_fresh && self.ssrc.0 == ssrc.0 && 1 <= ahead && ahead <= DROPOUT_MAX
+    }
+
+    /// Takes a packet into account for which [`Receiver::is_next`] holds, as [`Receiver::handle`]
+    /// would.
+    #[inline]
+    pub fn take_next(&mut self, seq: u16, timestamp: u32, packet_bytes: usize, arrival: Mono) {
+        self.has_candidate = false;
+        self.advance(u32::from(seq.wrapping_sub(low_half(self.highest))));
+        self.packets += 1;
+        self.bytes += packet_bytes as u64;
+        self.received = self.received.wrapping_add(1);
+        self.last_arrival = arrival;
+        self.measure_jitter(timestamp, arrival);
     }
 
     /// The far end has described itself anew: its next packet is taken at once, whatever its number
@@ -402,11 +427,11 @@ impl Receiver {
         }
     }
 
-    /// A word of each cache line that a packet in sequence touches, to be fetched ahead.
-    #[must_use]
+    /// Fetches the line in which what a packet in sequence touches ends; it begins where the
+    /// receiver does.
     #[inline]
-    pub fn warm(&self) -> u64 {
-        self.packets.wrapping_add(u64::from(self.jitter))
+    pub fn fetch_ahead(&self) {
+        base::fetch::ahead(&self.probation);
     }
 
     /// The source in force, None before the first.

@@ -106,6 +106,13 @@ impl Sender {
         self.switching = true;
     }
 
+    /// The source in force goes on: no change is waiting for the next packet.
+    #[inline]
+    #[must_use]
+    pub const fn is_tied(&self) -> bool {
+        !self.switching
+    }
+
     /// Numbers for a packet that its source numbered `seq` and `timestamp`, to be sent `now`, and
     /// counts it with its `payload_bytes`.
     ///

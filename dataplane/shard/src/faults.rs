@@ -57,13 +57,8 @@ impl Shard<'_> {
     ) {
         loop {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                while let Some(received) = batch.get(*at)
-                    && let Local::Media(port) = received.at
-                {
-                    let mut cx = Cx { now, frames: &mut *frames, core: &mut self.core };
-                    self.media.handle(&mut cx, received, port);
-                    *at += 1;
-                }
+                let mut cx = Cx { now, frames: &mut *frames, core: &mut self.core };
+                self.media.handle_run(&mut cx, batch, at);
             }));
             match batch.get(*at) {
                 Some(received) if outcome.is_err() => self.packet_fault(now, received, frames),

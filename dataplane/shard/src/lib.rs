@@ -212,7 +212,6 @@ impl<'m> Shard<'m> {
     /// A batch of datagrams, at most [`plan::BATCH_MAX`]. Every frame is transmitted, handed over
     /// or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
-        self.media.warm(batch);
         let mut at = 0;
         while let Some(received) = batch.get(at) {
             match received.at {
@@ -337,9 +336,7 @@ impl<'m> Shard<'m> {
             let Some(outcome) = outcome else { break };
             self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
-        while let Some(leg) = self.legs.pop(now.mono) {
-            self.with_leg(now, frames, leg, |leg| leg.timeout());
-        }
+        self.legs_due(now, frames);
         self.tell_next(now, frames);
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now, frames);
@@ -347,6 +344,30 @@ impl<'m> Shard<'m> {
             self.media.housekeeping(&mut Cx { now, frames, core: &mut self.core });
         }
         self.drain(now, frames);
+    }
+
+    /// The legs whose time has come: nearly always to be metered, which every leg is once a second,
+    /// long after its memory was last seen.
+    fn legs_due(&mut self, now: Now, frames: &mut dyn Frames) {
+        loop {
+            let due = self.legs.pop(now.mono);
+            if due.is_empty() {
+                return;
+            }
+            for slot in &due {
+                self.legs.fetch_ahead(*slot);
+                self.media.fetch_ahead(*slot);
+                if let Some(cell) = self.core.region.cell(*slot) {
+                    wire::cell::fetch_ahead(cell);
+                }
+            }
+            // A leg that came into a slot meanwhile finds that nothing of it is due.
+            for slot in due {
+                if let Some(leg) = self.legs.at(slot).map(|leg| leg.id) {
+                    self.with_leg(now, frames, leg, |leg| leg.timeout());
+                }
+            }
+        }
     }
 
     /// The process is about to stop: no new calls, and those that stand are ended properly.

@@ -108,6 +108,12 @@ pub struct Cell {
     pub torn: bool,
 }
 
+/// Fetches what refreshing a standing leg's cell touches: its header and its first two segments.
+pub fn fetch_ahead(words: &[AtomicU64]) {
+    let touched = words.get(..W_SEGMENTS + 2 * SEGMENT_WORDS).unwrap_or_default();
+    touched.iter().step_by(8).for_each(base::fetch::ahead);
+}
+
 /// The writer's view of one cell.
 #[derive(Clone, Copy, Debug)]
 pub struct CellWriter<'m> {

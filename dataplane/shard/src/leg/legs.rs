@@ -26,6 +26,9 @@ pub(crate) struct Leftover {
     pub(crate) untold: bool,
 }
 
+/// Slots whose time has come: so many that the memory of one is fetched while others are served.
+pub(crate) type Due = arrayvec::ArrayVec<u32, 16>;
+
 /// A free slot: the id of the leg that will have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(pub(crate) LegId);
@@ -114,13 +117,21 @@ impl Legs {
         self.timers.set(id.index(), deadline);
     }
 
-    /// The next leg whose time has come.
-    pub(crate) fn pop(&mut self, now: Mono) -> Option<LegId> {
-        loop {
-            let index = self.timers.pop(now)?;
-            if let Some(Entry::Leg(leg)) = self.slab.get(index) {
-                return Some(leg.id);
-            }
+    /// The next slots whose time has come.
+    pub(crate) fn pop(&mut self, now: Mono) -> Due {
+        core::iter::from_fn(|| self.timers.pop(now)).take(Due::new().capacity()).collect()
+    }
+
+    /// Fetches the leg of a slot.
+    pub(crate) fn fetch_ahead(&self, slot: u32) {
+        self.slab.fetch_ahead(slot);
+    }
+
+    /// The leg in a slot.
+    pub(crate) fn at(&self, slot: u32) -> Option<&Leg> {
+        match self.slab.get(slot)? {
+            Entry::Leg(leg) => Some(leg),
+            Entry::Leftover(_) => None,
         }
     }
 

@@ -123,6 +123,8 @@ pub(super) struct Bed {
     pub(super) media: Media,
     pub(super) core: Core<'static>,
     pub(super) now: Now,
+    /// Every packet takes the general way.
+    pub(super) is_general: bool,
     heap: Heap,
 }
 
@@ -152,7 +154,8 @@ impl Bed {
             plan: plan.clone(),
         };
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
-        let mut bed = Self { media: Media::new(&plan, 1), core, now, heap: Heap::default() };
+        let media = Media::new(&plan, 1);
+        let mut bed = Self { media, core, now, is_general: false, heap: Heap::default() };
         bed.tick();
         bed.serve_flows();
         bed
@@ -169,7 +172,7 @@ impl Bed {
 
     /// Runs something with the context.
     pub(super) fn with<T>(&mut self, run: impl FnOnce(&mut Media, &mut Cx<'_, '_>) -> T) -> T {
-        let Self { media, core, now, heap } = self;
+        let Self { media, core, now, heap, .. } = self;
         run(media, &mut Cx { now: *now, frames: heap, core })
     }
 
@@ -222,8 +225,11 @@ impl Bed {
         self.heap.bytes_mut(frame).copy_from_slice(bytes);
         let (at, arrived) = (Local::Media(port), self.now.mono);
         let received = Received { frame, at, source, arrived, is_cut: false };
-        self.media.warm(&[received]);
-        self.with(|media, cx| media.handle(cx, &received, port));
+        let is_general = self.is_general;
+        self.with(|media, cx| match is_general {
+            true => media.handle(cx, &received, port),
+            false => media.handle_run(cx, &[received], &mut 0),
+        });
         self.sent()
     }
 

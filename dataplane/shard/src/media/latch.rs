@@ -200,6 +200,12 @@ impl Latch {
         }
     }
 
+    /// Whether this is the only source that may speak now.
+    #[inline]
+    pub(crate) fn is_locked_to(&self, from: &SocketAddr) -> bool {
+        matches!(self, Self::Locked { source, .. } if source == from)
+    }
+
     /// Nobody has spoken under the description in force. The source locked before.
     pub(crate) fn open(&mut self) -> Option<SocketAddr> {
         core::mem::replace(self, Self::Open).locked()

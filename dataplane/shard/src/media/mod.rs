@@ -21,6 +21,9 @@ pub(crate) mod bed;
 #[cfg(test)]
 mod bleed_tests;
 mod digits;
+mod express;
+#[cfg(test)]
+mod express_tests;
 mod feed;
 mod latch;
 mod packet;
@@ -85,6 +88,8 @@ pub(crate) struct Media {
     pub(crate) at_work: LegId,
     /// Legs to whose ports our own media comes back.
     looped: VecDeque<LegId>,
+    /// Whose the packets of the run under way are.
+    owners: Vec<LegId>,
 }
 
 impl Media {
@@ -101,6 +106,7 @@ impl Media {
             lost: VecDeque::with_capacity(LOST_MAX),
             at_work: LegId::NONE,
             looped: VecDeque::with_capacity(LOST_MAX),
+            owners: vec![LegId::NONE; express::OWNERS],
         }
     }
 
@@ -205,6 +211,13 @@ impl Media {
         match is_told {
             true => self.ports.give(port, cx.now.mono, &mut cx.core.flows),
             false => self.ports.give_untold(port),
+        }
+    }
+
+    /// Fetches what metering the leg of a slot touches.
+    pub(crate) fn fetch_ahead(&self, slot: u32) {
+        if let Some(stream) = self.streams.get(slot as usize) {
+            stream.fetch_tick();
         }
     }
 

@@ -15,7 +15,7 @@ use rtp::{Header, PacketKind};
 use wire::counter::Counter;
 
 use super::admit::{Admitted, admit};
-use super::passes::{Carries, Way};
+use super::passes::{Carries, Usual, Way};
 use super::stream::Gate;
 use super::{LOOPED_MAX, LOST_MAX, LOST_TOLD, Media};
 use crate::cx::{Core, Cx};
@@ -23,7 +23,7 @@ use crate::handoff::Handoff;
 
 /// An RTP packet that has waited longer for its turn says nothing any more: a far end that heard it
 /// would hear the past, and pay for it.
-const AGE_MAX: core::time::Duration = core::time::Duration::from_secs(1);
+pub(super) const AGE_MAX: core::time::Duration = core::time::Duration::from_secs(1);
 
 /// What became of a packet that may pass.
 enum Passed {
@@ -45,31 +45,9 @@ struct Outgoing<'p> {
 }
 
 impl Media {
-    /// Fetches what the media packets of a batch will touch, side by side: with thousands of legs
-    /// every packet is of another one, and its lines are in no near cache.
-    #[inline]
-    pub(crate) fn warm(&self, batch: &[Received]) {
-        let mut sum = 0_u64;
-        let coming = |received: &Received| match received.at {
-            Local::Media(port) => self.streams.get(self.ports.owner(port)?.index() as usize),
-            Local::Listener(_) => None,
-        };
-        for stream in batch.iter().filter_map(coming) {
-            sum = sum.wrapping_add(stream.warm_in());
-        }
-        for stream in batch.iter().filter_map(coming) {
-            let to = stream.listener();
-            let leaving = self.streams.get(to.index() as usize);
-            if let Some(leaving) = leaving.filter(|_| to.shard() == self.shard) {
-                sum = sum.wrapping_add(leaving.warm_out());
-            }
-        }
-        core::hint::black_box(sum);
-    }
-
     /// A datagram on a media port.
-    #[inline]
-    pub(crate) fn handle(&mut self, cx: &mut Cx<'_, '_>, received: &Received, port: MediaPort) {
+    #[inline(never)]
+    pub(super) fn handle(&mut self, cx: &mut Cx<'_, '_>, received: &Received, port: MediaPort) {
         let frame = received.frame;
         let Some(leg) = self.ports.owner(port) else {
             return cx.discard(frame, Counter::DiscardRtpPort);
@@ -91,6 +69,7 @@ impl Media {
                     Ok(admitted) => match admitted.plain() {
                         Some(pt) => {
                             let header = &admitted.header;
+                            stream.usual = Usual::new(header.pt, pt);
                             let out =
                                 Outgoing { frame, packet, header, pt, starts: false, arrived };
                             self.relay(cx.core, cx.now.mono, leg, out)
@@ -206,7 +185,6 @@ impl Media {
         Counter::DiscardRtpPayload
     }
 
-    #[inline(always)]
     fn relay(
         &mut self,
         core: &mut Core<'_>,

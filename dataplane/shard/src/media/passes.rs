@@ -54,6 +54,31 @@ pub(crate) struct Passes {
     count: u8,
 }
 
+/// A payload type that is passed on as it is, and as what it leaves: of the packet that came last,
+/// which the next one is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usual {
+    from: u8,
+    to: u8,
+}
+
+impl Usual {
+    /// None came yet.
+    pub(crate) const NONE: Self = Self { from: u8::MAX, to: 0 };
+
+    /// That of a packet that was passed on.
+    pub(crate) fn new(from: u8, to: u8) -> Self {
+        // With the marker these look like RTCP, which must be told first (RFC 5761 section 4).
+        if (64..96).contains(&from) { Self::NONE } else { Self { from, to } }
+    }
+
+    /// As what this payload type goes on, if it is the usual one.
+    #[inline]
+    pub(crate) fn of(self, pt: u8) -> Option<u8> {
+        (self.from == pt).then_some(self.to)
+    }
+}
+
 /// The details, in the order of the plan.
 pub(crate) type Specials = [Special; PLAN_FORMATS_MAX];
 

@@ -25,16 +25,26 @@ impl Police {
         Self { spent: Mono(0) }
     }
 
-    /// Whether one more packet is within the rate.
+    /// Takes one more packet if it is within the rate.
     #[inline]
     pub(crate) fn takes(&mut self, interval: u32, now: Mono) -> bool {
+        let after = self.after(interval, now);
+        self.spent = after.unwrap_or(self.spent);
+        after.is_some()
+    }
+
+    /// Its allowance after one more packet, if that is within the rate.
+    #[inline]
+    pub(crate) fn after(&self, interval: u32, now: Mono) -> Option<Mono> {
         let interval = u64::from(interval);
         let spent = self.spent.0.max(now.0);
-        let fits = spent - now.0 <= BURST * interval;
-        if fits {
-            self.spent = Mono(spent + interval);
-        }
-        fits
+        (spent - now.0 <= BURST * interval).then_some(Mono(spent + interval))
+    }
+
+    /// Takes the packet that [`Police::after`] told this of.
+    #[inline]
+    pub(crate) fn take(&mut self, after: Mono) {
+        self.spent = after;
     }
 }
 

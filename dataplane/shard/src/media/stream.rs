@@ -3,7 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use base::{LegId, MediaPort, Mono, Path};
+use base::{LegId, MediaPort, Mono, Path, fetch};
 use rtp::telephone_event::{Detector, EventQueue};
 use rtp::{Probation, Receiver, Sender, Ssrc};
 use sdp::limits::PLAN_FORMATS_MAX;
@@ -14,7 +14,7 @@ use wire::table::MediaSources;
 use super::Source;
 use super::app::Play;
 use super::latch::{Claim, Known, Latch};
-use super::passes::{Passes, Special, Specials, Way};
+use super::passes::{Passes, Special, Specials, Usual, Way};
 use super::police::{self, Police};
 use super::transcode::is_g711;
 
@@ -22,6 +22,9 @@ use super::transcode::is_g711;
 pub(crate) const CLOCK_HZ: u32 = 8_000;
 /// Packet times that we send, in milliseconds, whatever the far end asks for.
 const PTIME_MS: core::ops::RangeInclusive<u8> = 10..=60;
+
+/// Bytes that memory is fetched in.
+const LINE: usize = 64;
 
 /// Whether relayed packets may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +40,9 @@ pub(crate) enum Gate {
 /// this.
 ///
 /// The order of the fields is the order of cache lines: a relayed packet touches two lines of the
-/// stream it leaves by and four of the one it came in by, whatever else a stream holds.
+/// stream it leaves by and three of the one it came in by, whatever else a stream holds.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(crate) struct Stream {
     // Leaving.
     pub(crate) sender: Sender,
@@ -62,15 +65,17 @@ pub(crate) struct Stream {
     pub(crate) relayed: u64,
     pub(crate) relayed_bytes: u64,
     pub(crate) police: Police,
-    pub(crate) passes: Passes,
+    /// What a packet costs of the police's allowance.
+    pub(crate) interval: u32,
+    /// The sound that came last and goes on as it is.
+    pub(crate) usual: Usual,
     /// The plan's direction, for packets coming in.
     pub(crate) receives: bool,
     /// A packet that began a source was lost on its way to another shard: the next one begins it.
     pub(crate) owes_start: bool,
-    /// What a packet costs of the police's allowance.
-    pub(crate) interval: u32,
     pub(crate) receiver: Receiver,
     // Everything else.
+    pub(crate) passes: Passes,
     pub(crate) specials: Specials,
     /// The far end's description is known.
     pub(crate) on: bool,
@@ -134,8 +139,8 @@ pub(crate) struct Feed {
 }
 
 const _: () = assert!(core::mem::offset_of!(Stream, path) < 128);
-const _: () = assert!(core::mem::offset_of!(Stream, latch) == 128);
-const _: () = assert!(core::mem::offset_of!(Stream, receiver) == 256);
+const _: () = assert!(core::mem::offset_of!(Stream, latch) == LINE * 2);
+const _: () = assert!(core::mem::offset_of!(Stream, receiver) + Receiver::USUAL_BYTES <= LINE * 5);
 const _: () = assert!(size_of::<Stream>() == 1_024);
 
 impl Refused {
@@ -164,10 +169,11 @@ impl Stream {
             relayed: 0,
             relayed_bytes: 0,
             police: Police::new(),
-            passes: Passes::NONE,
+            interval: police::interval(plan.ptime_ms),
+            usual: Usual::NONE,
             receives: false,
             owes_start: false,
-            interval: police::interval(plan.ptime_ms),
+            passes: Passes::NONE,
             receiver: Receiver::new(CLOCK_HZ, Probation::None),
             specials: [Special::NONE; PLAN_FORMATS_MAX],
             on: false,
@@ -301,6 +307,7 @@ impl Stream {
     /// What packets ask of the plan and of the formats of whoever hears it, where they find it.
     fn plan_packets(&mut self, listener: Option<&Plan>) {
         (self.passes, self.specials) = Passes::new(&self.plan, listener);
+        self.usual = Usual::NONE;
         (self.undeliverable, self.converted) = (0, 0);
         let carried = self.specials.iter().zip(self.plan.formats());
         let carried = carried.zip(0..).find(|((it, _), _)| it.is_audio() && it.way != Way::Drop);
@@ -448,17 +455,29 @@ impl Stream {
         }
     }
 
-    /// Reads a word of every line that a packet coming in will touch, so that they are fetched side
-    /// by side before they are needed one after the other.
+    /// Fetches every line that a packet coming in will touch.
     #[inline]
-    pub(crate) fn warm_in(&self) -> u64 {
-        self.listener.0 + self.relayed + self.receiver.warm()
+    pub(crate) fn fetch_in(&self) {
+        fetch::ahead(&self.latch);
+        fetch::ahead(&self.relayed);
+        self.receiver.fetch_ahead();
     }
 
     /// The same for a packet that leaves.
     #[inline]
-    pub(crate) fn warm_out(&self) -> u64 {
-        self.sender.packets() + self.leg.0
+    pub(crate) fn fetch_out(&self) {
+        fetch::ahead(&self.sender);
+        fetch::ahead(&self.leg);
+    }
+
+    /// The same for a leg that is metered.
+    pub(crate) fn fetch_tick(&self) {
+        self.fetch_in();
+        fetch::ahead(&self.leg);
+        fetch::ahead(&self.on);
+        fetch::ahead(&self.undeliverable);
+        fetch::ahead(&self.plan);
+        fetch::ahead(&self.rtcp_at);
     }
 
     /// What it heard is too old to be passed on, but a sign of life.
