@@ -11,6 +11,8 @@
 //! then look attributes up in the section's text. Values in force for a media section are its own,
 //! or the session's where it has none (RFC 8866 section 5.7).
 
+use core::cell::OnceCell;
+
 use arrayvec::ArrayVec;
 
 use crate::error::SdpError;
@@ -25,6 +27,8 @@ pub struct Session<'a> {
     head: &'a [u8],
     origin: Option<Origin<'a>>,
     media: ArrayVec<Media<'a>, MEDIA_MAX>,
+    /// The place of [`Session::audio`], once anybody asked: everybody who reads it does.
+    audio: OnceCell<Option<u8>>,
 }
 
 impl<'a> Session<'a> {
@@ -48,7 +52,8 @@ impl<'a> Session<'a> {
             _ => return Err(SdpError::BadVersion),
         }
         let head = lines.rest();
-        let mut session = Self { text, head, origin: None, media: ArrayVec::new() };
+        let (media, audio) = (ArrayVec::new(), OnceCell::new());
+        let mut session = Self { text, head, origin: None, media, audio };
         let mut section = Section::default();
         loop {
             let before = lines.rest();
@@ -103,7 +108,9 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`SdpError::NoAudio`].
     pub fn audio(&self) -> Result<&Media<'a>, SdpError> {
-        self.media().iter().find(|media| media.is_usable_audio()).ok_or(SdpError::NoAudio)
+        let find = || (0..).zip(self.media()).find(|(_, media)| media.is_usable_audio());
+        let place = *self.audio.get_or_init(|| find().map(|(place, _)| place));
+        place.and_then(|place| self.media().get(usize::from(place))).ok_or(SdpError::NoAudio)
     }
 
     /// The first audio section over plain RTP (AVP, AVPF), whatever its port and codecs. `None` is
