@@ -146,6 +146,17 @@ pub struct Desk {
     json: bool,
 }
 
+/// The operator's view of the API.
+///
+/// # Errors
+/// The credential cannot be read.
+pub fn operator(endpoints: &Endpoints, data_dir: &Path, file: Option<&Path>) -> Result<Rest> {
+    let path = file.map_or_else(|| data_dir.join(FILE), Path::to_owned);
+    let secret = std::fs::read_to_string(&path)
+        .with_context(|| format!("the operator's credential {}", path.display()))?;
+    Ok(Rest::with_login(endpoints, "operator", secret.trim_end()))
+}
+
 impl Desk {
     /// # Errors
     /// The credential cannot be read.
@@ -155,11 +166,7 @@ impl Desk {
         file: Option<&Path>,
         json: bool,
     ) -> Result<Self> {
-        let path = file.map_or_else(|| data_dir.join(FILE), Path::to_owned);
-        let secret = std::fs::read_to_string(&path)
-            .with_context(|| format!("the operator's credential {}", path.display()))?;
-        let rest = Rest::with_login(endpoints, "operator", secret.trim_end());
-        Ok(Self { rest, json })
+        Ok(Self { rest: operator(endpoints, data_dir, file)?, json })
     }
 
     /// # Errors

@@ -44,6 +44,12 @@ impl Rest {
         }
     }
 
+    /// The value of its Authorization header.
+    #[must_use]
+    pub fn authorization(&self) -> &str {
+        &self.authorization
+    }
+
     fn url(&self, path: &str, query: &[(&str, &str)]) -> String {
         let mut url = if path.starts_with('/') {
             format!("{}{path}", self.base)

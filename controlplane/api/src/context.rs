@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Method;
 use model::{Account, AccountSid, Secret};
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::backend::{Backend, Login, Read};
@@ -17,8 +17,11 @@ use crate::form::Form;
 use crate::limits::Limits;
 use crate::problem::Problem;
 
-/// Stripes of the lock that keeps two updates of one thing from undoing each other.
+/// Stripes of the lock that keeps two updates of one thing from undoing each other, and of the one
+/// that lets an account read one long page at a time.
 const STRIPES: usize = 64;
+/// A page of more rows is a long one: writing it takes a thread for milliseconds.
+const LONG_PAGE: usize = 100;
 
 /// Shared by all requests.
 pub(crate) struct Shared {
@@ -26,6 +29,10 @@ pub(crate) struct Shared {
     /// What opens `/v1/Operator`; empty: nothing does.
     pub(crate) operator: Secret,
     stripes: [Mutex<()>; STRIPES],
+    /// Who reads a long page.
+    reading: [Mutex<()>; STRIPES],
+    /// Who writes one out: one at a time, so that threads are left for what is short.
+    writing: Semaphore,
     /// The operator changes one thing at a time.
     operating: Mutex<()>,
     door: std::sync::Mutex<Door>,
@@ -66,12 +73,31 @@ impl Shared {
         let stripes = [const { Mutex::const_new(()) }; STRIPES];
         let door = std::sync::Mutex::new(Door::new(limits));
         let (operating, begun) = (Mutex::const_new(()), Instant::now());
-        Self { backend, operator, stripes, operating, door, begun }
+        let reading = [const { Mutex::const_new(()) }; STRIPES];
+        let writing = Semaphore::const_new(1);
+        Self { backend, operator, stripes, reading, writing, operating, door, begun }
     }
 
     /// As [`Context::changing`], for the operator's things.
-    pub(crate) async fn changing_all(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(crate) async fn changing_all(&self) -> MutexGuard<'_, ()> {
         self.operating.lock().await
+    }
+
+    /// A family's turn to read a page of so many rows: long ones one after the other.
+    pub(crate) async fn reading(
+        &self,
+        account: &Account,
+        rows: usize,
+    ) -> Option<MutexGuard<'_, ()>> {
+        if rows <= LONG_PAGE {
+            return None;
+        }
+        Some(self.reading[stripe(account.parent)].lock().await)
+    }
+
+    /// The turn to write such a page out.
+    pub(crate) async fn writing(&self, rows: usize) -> Option<SemaphorePermit<'_>> {
+        if rows <= LONG_PAGE { None } else { self.writing.acquire().await.ok() }
     }
 
     fn door<T>(
@@ -124,10 +150,13 @@ impl Context<'_> {
 
     /// Held from reading a thing until its changed form is stored: updates of one account's things
     /// do not undo each other.
-    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        let stripe = usize::try_from(self.account.sid.0 % STRIPES as u128).unwrap_or_default();
-        self.shared.stripes[stripe].lock().await
+    pub(crate) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.shared.stripes[stripe(self.account.sid)].lock().await
     }
+}
+
+fn stripe(account: AccountSid) -> usize {
+    usize::try_from(account.0 % STRIPES as u128).unwrap_or_default()
 }
 
 impl Drop for UnderWay<'_> {

@@ -22,6 +22,7 @@ use http::{Method, StatusCode, header};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Network, Secret};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -238,7 +239,10 @@ async fn answer(State(served): State<Arc<Served>>, request: Request) -> Response
         Err(problem) => return problem.into_response(),
     };
     let Some((body, mut bytes)) = body else { return status.into_response() };
-    let text = body.to_string();
+    let text = {
+        let _turn = served.shared.writing(rows_of(&body)).await;
+        body.to_string()
+    };
     let fits = bytes.as_mut().is_none_or(|bytes| bytes.resize(text.len()));
     if !fits {
         return Problem::too_many().into_response();
@@ -249,10 +253,16 @@ async fn answer(State(served): State<Arc<Served>>, request: Request) -> Response
     response
 }
 
-/// What an answer will take, about: rows of a page, or one.
-fn room_for(form: &Form) -> usize {
+/// Rows of an answer that is a page.
+fn rows_of(body: &Value) -> usize {
+    let lists = body.as_object().into_iter().flat_map(|body| body.values());
+    lists.filter_map(|value| Some(value.as_array()?.len())).max().unwrap_or(0)
+}
+
+/// Rows that are asked for: of a page, or one.
+fn rows_for(form: &Form) -> usize {
     let rows = form.filled("PageSize").and_then(|size| size.parse::<usize>().ok());
-    (rows.unwrap_or(1).min(SIZE_MAX) + 1) * ROW_BYTES
+    rows.unwrap_or(1).min(SIZE_MAX)
 }
 
 async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Bytes>), Problem> {
@@ -283,9 +293,14 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
         Method::DELETE => Form::default(),
         _ => return Err(Problem::method_not_allowed()),
     };
+    let rows = rows_for(&parameters);
+    let _reading = match &login {
+        Some(login) => shared.reading(&login.account, rows).await,
+        None => None,
+    };
     // Before anything is read: a client that takes nothing costs its share and no more.
     let room = |asker: &Asker| {
-        let room = asker.connections.reserve(source, room_for(&parameters));
+        let room = asker.connections.reserve(source, (rows + 1) * ROW_BYTES);
         room.ok_or_else(Problem::too_many)
     };
     let bytes = asker.map(room).transpose()?;

@@ -6,6 +6,7 @@ pub mod codecs;
 mod phones;
 pub mod relay;
 pub mod strangers;
+pub mod tenants;
 
 use std::path::PathBuf;
 
@@ -41,6 +42,12 @@ pub const DEMOS: &[Demo] = &[
                 them, and nobody amplified",
         run: strangers::run,
     },
+    Demo {
+        name: "tenants",
+        shows: "a tenant that does its worst in nine ways: another's calls, callbacks and questions \
+                to the API as without it",
+        run: tenants::run,
+    },
 ];
 
 /// Arguments of `tandem demo`.
@@ -59,6 +66,8 @@ pub struct Args {
     pub relay: relay::Calls,
     #[command(flatten)]
     pub strangers: strangers::Scale,
+    #[command(flatten)]
+    pub tenants: tenants::Tenants,
 }
 
 /// `tandem demo`; false if something was not as it is shown.

@@ -118,6 +118,7 @@ async fn list<T: Thing>(desk: &Desk<'_>) -> Outcome {
     let rows = read(desk.shared.backend.entities(query).await)?;
     let show = |row: &Entity| T::in_entity(row).map_or(Value::Null, shown);
     let (path, key) = T::NAMES;
+    let _turn = desk.shared.writing(rows.len()).await;
     Ok(Reply::Shown(asked.body(key, &format!("/v1/Operator/{path}"), &desk.form, rows, show)))
 }
 

@@ -55,6 +55,7 @@ async fn list(context: &Context<'_>, call: Option<CallId>) -> Outcome {
         None => format!("{}/Notifications.json", context.base()),
         Some(call) => format!("{}/Calls/{call}/Notifications.json", context.base()),
     };
+    let _turn = context.shared.writing(rows.len()).await;
     Ok(Reply::Shown(asked.body("notifications", &uri, form, rows, show)))
 }
 

@@ -230,6 +230,7 @@ async fn list(context: &Context<'_>) -> Outcome {
     };
     let rows = read(context.backend().calls(query).await)?;
     let uri = format!("{}/Calls.json", context.base());
+    let _turn = context.shared.writing(rows.len()).await;
     Ok(Reply::Shown(asked.body("calls", &uri, form, rows, show)))
 }
 

@@ -159,6 +159,7 @@ async fn list<R: Resource>(
     };
     let rows = read(context.backend().entities(query).await)?;
     let show = |row: &Entity| R::in_entity(row).map_or(Value::Null, &show);
+    let _turn = context.shared.writing(rows.len()).await;
     Ok(Reply::Shown(asked.body(key, uri, &context.form, rows, show)))
 }
 
