@@ -9,8 +9,10 @@ mod admission;
 mod api;
 mod callback;
 mod calls;
+mod cookies;
 mod durability;
 mod ending;
+mod endpoints;
 mod entity;
 mod event;
 mod fetch;
@@ -36,10 +38,13 @@ use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;
 
+pub(crate) use endpoints::Endpoint;
+
 use admission::{Admission, Tell};
-use callback::Callbacks;
 use calls::Calls;
+use cookies::Cookies;
 use durability::{After, Durability};
+use endpoints::Callbacks;
 use fetch::Fetches;
 use strangers::Strangers;
 
@@ -55,6 +60,7 @@ pub struct Director {
     fetches: Fetches,
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
+    cookies: Cookies,
     durability: Durability,
     strangers: Strangers,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
@@ -101,9 +107,9 @@ pub struct Stats {
 enum Timer {
     /// Wakes a script.
     Script(CallId),
-    /// The callback in front may be tried (again).
-    Callback(CallId),
-    /// The endpoint's breaker may let one through.
+    /// A callback of the call may be tried (again).
+    Callbacks(CallId),
+    /// A host's or a path's breaker may let one through.
     Endpoint(u64),
     /// No answer from the HTTP client at all.
     Http(HttpId),
@@ -159,6 +165,7 @@ impl Director {
             fetches: Fetches::default(),
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
+            cookies: Cookies::default(),
             durability: Durability::default(),
             strangers: Strangers::default(),
             replay: None,
@@ -261,7 +268,7 @@ impl Director {
                     self.inbox.push_back((call, Input::Timer));
                 }
             }
-            Timer::Callback(call) => self.try_callback(now, call),
+            Timer::Callbacks(call) => self.callbacks_due(now, call),
             Timer::Endpoint(endpoint) => self.wake_endpoint(now, endpoint),
             Timer::Http(id) => self.http_is_silent(now, id),
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
