@@ -1,5 +1,5 @@
-//! Callbacks: in order per call and endpoint, at least once, retried with the same token, never at another's
-//! cost.
+//! Callbacks: in order per call and endpoint, at least once, retried with the same token, never at
+//! another's cost.
 
 mod world;
 
@@ -215,6 +215,8 @@ fn what_waits_for_a_dead_application_is_told_when_it_returns() {
         world.run(45_000);
         assert_eq!(world.director.stats().callbacks_waiting, 0, "{dead:?}");
         assert!(world.store.dead.is_empty(), "{dead:?}");
+        let stats = world.director.stats();
+        assert_eq!((stats.callbacks_made, stats.callbacks_delivered), (600, 600));
         for call in calls {
             let told = world.requests.iter().filter(|(at, it)| *at > returned && it.call == call);
             let told: Vec<_> = told.map(|(_, it)| param(it, "CallStatus")).collect();

@@ -1,8 +1,9 @@
 //! The script log of released versions is read, and what is written is what the last of them wrote.
 //!
 //! `golden/scripts-1.jsonl` has one state a line, as version 1 kept them; `golden/scripts-2.txt`
-//! and `golden/scripts-3.txt` the whole log of a call a line, call and bytes. They are what an upgrade finds: change what is
-//! written only together with a new version and a new file, and keep the old ones readable.
+//! and `golden/scripts-3.txt` the whole log of a call a line, call and bytes. They are what an
+//! upgrade finds: change what is written only together with a new version and a new file, and keep
+//! the old ones readable.
 
 mod world;
 

@@ -78,7 +78,7 @@ impl Refusal {
 
 impl Cookie {
     /// It takes the other's place.
-    fn replaces(&self, other: &Self) -> bool {
+    fn has_place_of(&self, other: &Self) -> bool {
         self.name == other.name
             && self.domain == other.domain
             && self.host_only == other.host_only
@@ -137,7 +137,7 @@ impl Jar {
     /// There is no room for it.
     pub fn keep(&mut self, mut cookie: Cookie, now: Wall) -> Result<(), NotKept> {
         self.cookies.retain(|kept| kept.expires > now);
-        let old = self.cookies.iter().position(|kept| cookie.replaces(kept));
+        let old = self.cookies.iter().position(|kept| cookie.has_place_of(kept));
         if cookie.expires <= now {
             if let Some(at) = old {
                 self.cookies.remove(at);

@@ -99,6 +99,7 @@ impl Director {
             attempts: 0,
             due: now.wall,
         };
+        self.stats.callbacks_made += 1;
         let account = live.row.account;
         let is_full =
             live.callbacks.len() >= PER_CALL_MAX || live.is_lane_full(&callback.url, PER_LANE_MAX);
@@ -313,10 +314,11 @@ impl Director {
             method: Some(callback.method),
         };
         self.alert(now, account, trouble);
+        self.died = now.wall.max(base::Wall(self.died.0 + 1));
         self.records.push(Record::DeadLetter(Box::new(DeadLetter {
             account,
             call,
-            at: now.wall,
+            at: self.died,
             idempotency_token: callback.token,
             url: callback.url,
             method: callback.method,
@@ -351,21 +353,21 @@ impl Director {
 }
 
 /// What is wrong with a callback that was not taken.
-struct Fault {
+pub(super) struct Fault {
     /// 0: nothing.
     code: u32,
     warning: bool,
-    error: String,
+    pub(super) error: String,
     /// Another attempt may do better.
-    again: bool,
+    pub(super) again: bool,
 }
 
 impl Fault {
-    fn is_fine(&self) -> bool {
+    pub(super) fn is_fine(&self) -> bool {
         self.code == 0
     }
 
-    fn of(result: &Result<HttpAnswer, HttpError>) -> Self {
+    pub(super) fn of(result: &Result<HttpAnswer, HttpError>) -> Self {
         let fault = |code, warning, error: String, again| Self { code, warning, error, again };
         match result {
             Ok(answer) if answer.status < 400 => fault(0, false, String::new(), false),

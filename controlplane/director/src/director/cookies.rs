@@ -177,7 +177,7 @@ impl Director {
     }
 
     /// What a call of our predecessor's had.
-    pub(super) fn remember_cookies(&mut self, now: Wall, live: &mut Live) {
+    pub(super) fn remember_cookies(&mut self, now: Wall, live: &Live) {
         let (account, pair) = (live.row.account, pair(live));
         let mut jar = self.cookies.get(account, &pair).map(|jar| Jar::clone(jar));
         for cookie in live.cookies.cookies() {

@@ -371,7 +371,13 @@ mod tests {
     }
 
     fn answered(callbacks: &mut Callbacks, path: &str, call: u128, outcome: Outcome) -> After {
-        callbacks.answered(Mono(1), &key(), (path, CallId(call)), outcome, call as u64)
+        callbacks.answered(
+            Mono(1),
+            &key(),
+            (path, CallId(call)),
+            outcome,
+            u64::try_from(call).unwrap(),
+        )
     }
 
     #[test]

@@ -40,6 +40,8 @@ enum Purpose {
         endpoint: Endpoint,
         token: String,
     },
+    /// A dead letter of the account.
+    Replay(AccountSid),
 }
 
 /// What is sent, beside what the call says of itself.
@@ -151,14 +153,35 @@ impl Director {
         self.send(now, call, request, Purpose::Callback { account, endpoint, token });
     }
 
+    pub(super) fn send_replay(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        call: CallId,
+        request: Request<'_>,
+    ) {
+        self.send_for(now, account, call, request, Purpose::Replay(account));
+    }
+
     fn send(&mut self, now: Now, call: CallId, request: Request<'_>, purpose: Purpose) -> HttpId {
+        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        self.send_for(now, account, call, request, purpose)
+    }
+
+    fn send_for(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        call: CallId,
+        request: Request<'_>,
+        purpose: Purpose,
+    ) -> HttpId {
         let id = HttpId(self.fresh_id());
         let (url, policy) = web::split(&request.hook.url, self.policy());
         let patience = u64::from(policy.total_ms.saturating_add(HTTP_GRACE_MS));
         let patience = std::time::Duration::from_millis(patience);
         let guard = self.after(now, patience, Timer::Http(id));
         self.fetches.under_way.insert(id, InFlight { call, purpose, guard });
-        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
         let auth_token = self.directory.auth_token(account);
         let cookies = self.cookies_for(call);
         self.effects.push(model::port::Output::Http(HttpRequest {
@@ -202,6 +225,7 @@ impl Director {
                 let of = (account, endpoint, token.as_str());
                 self.callback_answered(now, call, of, &reply.result);
             }
+            Purpose::Replay(account) => self.replay_answered(now, account, &reply.result),
             Purpose::Instructions => {
                 let Some(mut live) = self.calls.get_mut(&call) else {
                     return;

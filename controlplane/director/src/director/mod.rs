@@ -19,6 +19,7 @@ mod fetch;
 mod incoming;
 mod inventory;
 mod originate;
+mod replay;
 mod restore;
 mod status;
 mod steps;
@@ -46,6 +47,7 @@ use cookies::Cookies;
 use durability::{After, Durability};
 use endpoints::Callbacks;
 use fetch::Fetches;
+use replay::Replays;
 use strangers::Strangers;
 
 /// The controlplane as one value.
@@ -61,12 +63,15 @@ pub struct Director {
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
     cookies: Cookies,
+    replays: Replays,
     durability: Durability,
     strangers: Strangers,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
     last_id: u64,
     next_shard: ShardId,
+    /// When the last dead letter died: no two died at one time.
+    died: Wall,
     stats: Stats,
     // Collected during one mutation, emptied by `settle`.
     records: Vec<Record>,
@@ -91,9 +96,13 @@ pub struct Stats {
     pub calls_ended: u64,
     pub fetches: u64,
     pub fetches_failed: u64,
+    /// To be told: delivered, given up, or waiting.
+    pub callbacks_made: u64,
     pub callbacks_delivered: u64,
     pub callbacks_retried: u64,
     pub callbacks_dead: u64,
+    /// Dead letters delivered after all.
+    pub callbacks_replayed: u64,
     pub alerts_dropped: u64,
     /// Gauge: calls whose leg stands or is being made.
     pub calls_live: usize,
@@ -166,11 +175,13 @@ impl Director {
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
             cookies: Cookies::default(),
+            replays: Replays::default(),
             durability: Durability::default(),
             strangers: Strangers::default(),
             replay: None,
             last_id: 0,
             next_shard: 0,
+            died: Wall(0),
             stats: Stats::default(),
             records: Vec::new(),
             afters: Vec::new(),

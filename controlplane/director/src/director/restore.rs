@@ -77,7 +77,7 @@ impl Director {
         match log::read(bytes) {
             Ok((mut live, logged)) => {
                 live.volatile.logged = logged;
-                self.remember_cookies(now.wall, &mut live);
+                self.remember_cookies(now.wall, &live);
                 if let Some(script) = live.script.as_mut() {
                     let bytes_max = self.settings.limits.document_bytes;
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();

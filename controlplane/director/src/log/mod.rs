@@ -12,8 +12,8 @@
 //! written once, when it is taken. An entry whose number does not follow the one before says that
 //! something between them is gone: such a log is not read.
 //!
-//! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version 2
-//! had no cookies: its wholes have a part less, and entries of version 3 may follow them.
+//! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version
+//! 2 had no cookies: its wholes have a part less, and entries of version 3 may follow them.
 
 mod part;
 mod words;
