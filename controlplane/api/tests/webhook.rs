@@ -222,6 +222,8 @@ async fn a_dead_host_starves_nobody_else() {
     let mut behind = request(&dead.url("/echo"));
     behind.total_ms = 100;
     assert_eq!(client.send(&behind).await.result, Err(HttpError::Timeout));
+    behind.kind = HttpKind::Callback;
+    client.exchange(&behind).await.expect("what is told has places of its own");
     client.exchange(&request(&alive.url("/echo"))).await.expect("the tenant's other host");
     let mut other = request(&dead.url("/echo"));
     other.account = AccountSid(2);

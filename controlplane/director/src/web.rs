@@ -94,11 +94,17 @@ pub(crate) fn without_fragment(url: &str) -> &str {
 /// Where an absolute URL leads: scheme, host and port, and the path. What stands in the query says
 /// what is told, not whom.
 pub(crate) fn endpoint(url: &str) -> Option<Endpoint> {
-    authority(url)?;
-    let url = Url::parse(url.trim()).ok()?;
-    let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-    let host = format!("{}://{host}:{port}", url.scheme());
-    Some(Endpoint { host, path: url.path().to_owned() })
+    // Asked at every step of a callback: without a parser's allocations.
+    let url = url.trim();
+    let authority = authority(url)?;
+    let (scheme, port) =
+        if strip(url, "https://").is_some() { ("https", ":443") } else { ("http", ":80") };
+    let host = authority.strip_suffix(port).unwrap_or(&authority);
+    let rest = &url[scheme.len() + "://".len()..];
+    let rest = rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]);
+    let path = rest.split(['?', '#']).next().unwrap_or("");
+    let path = if path.is_empty() { "/" } else { path };
+    Some(Endpoint { host: format!("{scheme}://{host}"), path: path.to_owned() })
 }
 
 /// `reference` seen from `base` (RFC 3986 section 5.2, http and https only); None where that is no
@@ -170,9 +176,11 @@ mod tests {
     fn endpoints_are_hosts_and_paths() {
         let of = |url| endpoint(url).map(|it| format!("{} {}", it.host, it.path));
         for (url, seen) in [
-            ("http://u:p@App.test/a?x=1#rc=2", "http://app.test:80 /a"),
-            ("https://app.test", "https://app.test:443 /"),
-            ("HTTPS://app.test:443/", "https://app.test:443 /"),
+            ("http://u:p@App.test/a?x=1#rc=2", "http://app.test /a"),
+            ("https://app.test", "https://app.test /"),
+            ("http://app.test?x=/y", "http://app.test /"),
+            ("HTTPS://app.test:443/", "https://app.test /"),
+            ("http://app.test:443/", "http://app.test:443 /"),
             ("http://[::1]:8000/b", "http://[::1]:8000 /b"),
         ] {
             assert_eq!(of(url).as_deref(), Some(seen));

@@ -76,6 +76,23 @@ fn a_pair_keeps_its_cookies_for_four_hours_and_shares_them_with_nobody() {
     assert_eq!(request.cookies.header(origin, request.at), None);
 }
 
+/// Callers who do not say who they are are not one.
+#[test]
+fn nobodys_cookies_are_his_calls_alone() {
+    for from in ["sip:anonymous@anonymous.invalid", "sip:Anonymous@caller.test"] {
+        let mut world = World::new(application);
+        world.caller = Caller { from, ..Caller::default() };
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(1_000);
+        world.crash();
+        world.run(89_000);
+        assert_eq!(last(&world, "/last"), [format!("session={call}")], "{from}");
+        world.call_in("sip:bob@demo.test");
+        world.run(1_000);
+        assert!(last(&world, "/voice").is_empty(), "{from}");
+    }
+}
+
 /// Whenever the process dies, what a standing call was given is known to its successor.
 #[test]
 fn a_death_takes_no_cookie_of_a_standing_call() {

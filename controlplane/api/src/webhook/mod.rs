@@ -1,7 +1,7 @@
 //! Webhooks out: the client that asks tenants' applications what to do.
 //!
 //! ```text
-//!  HttpRequest -> gate of (tenant, host) -> connection -> signed request -> HttpReply
+//!  HttpRequest -> gate of (tenant, host, kind) -> connection -> signed request -> HttpReply
 //!                        ^               (pooled, or resolve, check, connect, TLS)
 //!                        +---- redirect: the same again, checked again ----+
 //! ```
@@ -203,7 +203,10 @@ impl Inner {
         outgoing: &Outgoing<'_>,
     ) -> Result<Exchange, Failure> {
         let key = Key::new(request.account.0, target);
-        let gate = self.gates.of(request.account.0, format!("{}:{}", target.host, target.port));
+        // What is told keeps no place from what is asked.
+        let kind = if request.kind == HttpKind::Callback { "callbacks" } else { "documents" };
+        let to = format!("{kind} {}:{}", target.host, target.port);
+        let gate = self.gates.of(request.account.0, to);
         let permit = gate.acquire_owned().await.map_err(|_| Failure::Timeout)?;
         if let Some(mut sender) = self.pool.take(&key)
             && sender.ready().await.is_ok()

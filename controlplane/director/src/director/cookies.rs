@@ -119,6 +119,15 @@ fn weight(pair: &Pair, jar: &Jar) -> usize {
     JAR_BYTES + 2 * (pair.0.len() + pair.1.len()) + jar.bytes()
 }
 
+/// Whoever does not say who he is: others do not say so either, and are not given his session. His
+/// call alone keeps it.
+fn is_nobody(from: &str) -> bool {
+    let user = from.strip_prefix("sip:").unwrap_or(from).split('@').next().unwrap_or("");
+    let nameless = ["", "anonymous", "restricted", "unavailable", "unknown"];
+    let host = from.split('@').nth(1).unwrap_or("");
+    host.ends_with(".invalid") || nameless.iter().any(|name| user.eq_ignore_ascii_case(name))
+}
+
 fn pair(live: &Live) -> Pair {
     (live.row.from.clone(), live.row.to.clone())
 }
@@ -159,7 +168,8 @@ impl Director {
             live.cookies = Arc::clone(&jar);
             live.touch();
         }
-        if self.cookies.put(now.wall, account, pair, jar)
+        if !is_nobody(&pair.0)
+            && self.cookies.put(now.wall, account, pair, jar)
             && self.cookies.may_tell(now.mono, account)
         {
             let message = "cookies of calls before were dropped: the account has too many of them";
@@ -179,6 +189,9 @@ impl Director {
     /// What a call of our predecessor's had.
     pub(super) fn remember_cookies(&mut self, now: Wall, live: &Live) {
         let (account, pair) = (live.row.account, pair(live));
+        if is_nobody(&pair.0) {
+            return;
+        }
         let mut jar = self.cookies.get(account, &pair).map(|jar| Jar::clone(jar));
         for cookie in live.cookies.cookies() {
             // Of calls of one pair the one that was told later knows more.
