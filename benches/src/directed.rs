@@ -125,7 +125,8 @@ impl Directed {
             }
         };
         let content_type = "text/xml".to_owned();
-        let answer = HttpAnswer { status, content_type, body: body.into_bytes() };
+        let answer =
+            HttpAnswer { status, content_type, body: body.into_bytes(), ..HttpAnswer::default() };
         HttpReply { id: request.id, result: Ok(answer) }
     }
 }

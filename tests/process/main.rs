@@ -5,6 +5,7 @@
 
 mod controlplane_killed;
 mod dataplane_killed;
+mod dead_application;
 mod full_disk;
 mod ledger;
 mod load;

@@ -70,6 +70,9 @@ pub enum Command {
     /// What is charged (operator)
     #[command(subcommand)]
     Prices(desk::Prices),
+    /// Callbacks that were given up (operator)
+    #[command(subcommand)]
+    DeadLetters(desk::Letters),
     /// Where dialled numbers go (operator)
     #[command(subcommand)]
     Routes(desk::Routes),
@@ -127,6 +130,7 @@ fn operate(args: &Args, endpoints: &Endpoints, what: &Command) -> Result<()> {
         Command::Callers(what) => desk.given(&desk::CALLERS, what),
         Command::Grants(what) => desk.grants(what),
         Command::Prices(what) => desk.prices(what),
+        Command::DeadLetters(what) => desk.letters(what),
         Command::Routes(what) => desk.routes(what),
         _ => Ok(()),
     }

@@ -127,6 +127,27 @@ pub enum Routes {
     Remove { sid: String },
 }
 
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Letters {
+    /// Newest first
+    List {
+        #[command(flatten)]
+        whose: Whose,
+        /// At most so many
+        #[arg(long, default_value = "50")]
+        limit: usize,
+    },
+    /// Send one again, or the oldest 1,000; what is delivered is in the list no more
+    Replay {
+        /// As the list has it
+        sid: Option<String>,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Nobody wants it
+    Remove { sid: String },
+}
+
 #[derive(Clone, Debug, clap::Args)]
 pub struct Limits {
     /// AccountSid
@@ -290,6 +311,39 @@ impl Desk {
                 self.put("Routes", &fields)
             }
             Routes::Remove { sid } => self.remove("Routes", sid),
+        }
+    }
+
+    /// # Errors
+    /// As [`Desk::accounts`].
+    pub fn letters(&self, what: &Letters) -> Result<()> {
+        let path = "/v1/Operator/DeadLetters";
+        match what {
+            Letters::List { whose, limit } => {
+                let size = (*limit).clamp(1, 1_000).to_string();
+                let query = [("PageSize", size.as_str()), ("AccountSid", &whose.account)];
+                let (mut found, mut page) = (Vec::new(), self.rest.get(path, &query)?);
+                loop {
+                    found.extend(
+                        page["dead_letters"].as_array_mut().map(std::mem::take).unwrap_or_default(),
+                    );
+                    let next = page["next_page_uri"].as_str().map(str::to_owned);
+                    let Some(next) = next.filter(|_| found.len() < *limit) else { break };
+                    page = self.rest.get(&next, &[])?;
+                }
+                found.truncate(*limit);
+                let fields =
+                    ["sid", "account_sid", "call_sid", "date_created", "url", "attempts", "error"];
+                rows(self.json, &Value::Array(found), &fields)
+            }
+            Letters::Replay { sid: Some(sid), .. } => {
+                show(&self.rest.post(&format!("{path}/{sid}/Replay"), &[])?)
+            }
+            Letters::Replay { sid: None, whose } => {
+                let form = [("AccountSid", whose.account.as_str())];
+                show(&self.rest.post(&format!("{path}/Replay"), &form)?)
+            }
+            Letters::Remove { sid } => self.remove("DeadLetters", sid),
         }
     }
 

@@ -12,8 +12,8 @@ use std::pin::Pin;
 
 use base::{CallId, Wall};
 use model::port::{ApiRequest, ApiResult, Entity, EntityKey};
-use model::query::{AlertQuery, CallQuery, EntityQuery, UsageDay};
-use model::{Account, AccountSid, Alert, AlertSid, CallRow, Cdr, Secret, UsageRow};
+use model::query::{AlertQuery, CallQuery, EntityQuery, LetterQuery, UsageDay};
+use model::{Account, AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, Secret, UsageRow};
 
 /// An answer that is on its way.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -66,6 +66,16 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A page of an account's alerts, newest first (by `at`, then sid).
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>>;
+
+    /// A page of callbacks that were given up, newest first (by `at`, then token).
+    fn dead_letters(&self, query: LetterQuery) -> Answer<'_, Read<Vec<DeadLetter>>>;
+
+    /// One of them, whoever's it is.
+    fn dead_letter(
+        &self,
+        account: AccountSid,
+        token: String,
+    ) -> Answer<'_, Read<Option<DeadLetter>>>;
 
     /// The operator's metrics in the Prometheus text format.
     fn metrics(&self) -> Answer<'_, String>;

@@ -9,6 +9,7 @@ mod context;
 pub mod date;
 mod door;
 pub mod form;
+mod letters;
 mod limits;
 mod operator;
 mod page;

@@ -80,6 +80,63 @@ async fn redirects_are_followed_a_few_times() {
     assert!(matches!(plain().exchange(&request).await, Err(Failure::Redirects)));
 }
 
+/// What a redirect sets goes with the request that follows it, to the hosts it is for.
+#[tokio::test]
+async fn cookies_go_where_they_belong() {
+    let (app, other) = (Application::start().await, Application::start().await);
+    let mut request = request(&app.url("/set/echo"));
+    let answer = plain().exchange(&request).await.expect("an answer");
+    assert_eq!(app.seen()[0].header("cookie"), "");
+    assert_eq!(app.seen()[1].header("cookie"), "once=y; session=abc");
+    let refused: Vec<_> = answer.cookies.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert_eq!((refused.len(), refused[0].name.as_str()), (1, "elsewhere"));
+    for cookie in answer.cookies.into_iter().flatten() {
+        request.cookies.keep(cookie, request.at).expect("room");
+    }
+    request.url = app
+        .url("/to/http://localhost.test/x")
+        .replace("localhost.test", &{ format!("other.test:{}", other.address.port()) });
+    plain().exchange(&request).await.expect("an answer");
+    assert_eq!(app.seen()[2].header("cookie"), "session=abc");
+    assert_eq!(other.seen()[0].header("cookie"), "", "another host");
+}
+
+#[tokio::test]
+async fn an_answer_says_where_redirects_led() {
+    let app = Application::start().await;
+    let mut request = request(&app.url("/echo"));
+    assert_eq!(plain().exchange(&request).await.expect("an answer").url, "");
+    let url = app.url("/redirect/307/deep/er?x=1").replace("http://", "http://me:s%40crt@");
+    request.url = url.replace("/deep", "/redirect/302/deep");
+    let answer = plain().exchange(&request).await.expect("an answer");
+    assert_eq!(answer.url, app.url("/deep/er").replace("http://", "http://me:s%40crt@"));
+}
+
+/// Answers that nobody reads cost no connection, whatever they say; long ones do.
+#[tokio::test]
+async fn callbacks_one_after_another_take_one_connection() {
+    let app = Application::start().await;
+    let client = plain();
+    for path in
+        ["/echo", "/bytes/20", "/bytes/9000", "/status/204", "/status/503", "/redirect/302/echo"]
+    {
+        for _ in 0..20 {
+            let mut request = request(&app.url(path));
+            request.kind = HttpKind::Callback;
+            request.body_max = 0;
+            client.exchange(&request).await.expect("an answer");
+        }
+        assert_eq!(app.connections(), 1, "{path}");
+    }
+    for _ in 0..3 {
+        let mut request = request(&app.url(&format!("/bytes/{}", 4 * BODY_BYTES_MAX)));
+        request.kind = HttpKind::Callback;
+        let answer = client.exchange(&request).await.expect("its status is the answer");
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(app.connections(), 3, "the first of them found the one kept");
+}
+
 #[tokio::test]
 async fn error_statuses_are_answers() {
     let app = Application::start().await;
@@ -165,6 +222,8 @@ async fn a_dead_host_starves_nobody_else() {
     let mut behind = request(&dead.url("/echo"));
     behind.total_ms = 100;
     assert_eq!(client.send(&behind).await.result, Err(HttpError::Timeout));
+    behind.kind = HttpKind::Callback;
+    client.exchange(&behind).await.expect("what is told has places of its own");
     client.exchange(&request(&alive.url("/echo"))).await.expect("the tenant's other host");
     let mut other = request(&dead.url("/echo"));
     other.account = AccountSid(2);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api::backend::{Answer, Backend, Login, Read};
 use base::{CallId, Wall};
 use model::port::{ApiCall, ApiError, ApiId, ApiRequest, ApiResult, Entity, EntityKey};
-use model::query::{AlertQuery, CallQuery, EntityQuery, Span, UsageDay};
-use model::{AccountSid, Alert, AlertSid, CallRow, Cdr, UsageRow};
+use model::query::{AlertQuery, CallQuery, EntityQuery, LetterQuery, Span, UsageDay};
+use model::{AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, UsageRow};
 use store::Store;
 
 use crate::clock;
@@ -99,6 +99,19 @@ impl Backend for Local {
 
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>> {
         Box::pin(self.reads.ask(query.account, move |store| store.alerts(&query)))
+    }
+
+    fn dead_letters(&self, query: LetterQuery) -> Answer<'_, Read<Vec<DeadLetter>>> {
+        let account = query.account.unwrap_or_default();
+        Box::pin(self.reads.ask(account, move |store| store.dead_letters(&query)))
+    }
+
+    fn dead_letter(
+        &self,
+        account: AccountSid,
+        token: String,
+    ) -> Answer<'_, Read<Option<DeadLetter>>> {
+        Box::pin(self.reads.ask(account, move |store| store.dead_letter(&token)))
     }
 
     fn metrics(&self) -> Answer<'_, String> {

@@ -120,9 +120,11 @@ impl Gauges {
             ("calls_ended_total", "Calls ended", stats.calls_ended),
             ("document_fetches_total", "Documents asked for", stats.fetches),
             ("document_fetches_failed_total", "Documents not got", stats.fetches_failed),
+            ("callbacks_made_total", "Callbacks that were to be told", stats.callbacks_made),
             ("callbacks_delivered_total", "Callbacks taken", stats.callbacks_delivered),
             ("callbacks_retried_total", "Callbacks sent again", stats.callbacks_retried),
             ("callbacks_abandoned_total", "Callbacks given up", stats.callbacks_dead),
+            ("callbacks_replayed_total", "Dead letters delivered", stats.callbacks_replayed),
             ("alerts_dropped_total", "Alerts over their rate", stats.alerts_dropped),
         ];
         for (name, help, value) in counters {
@@ -165,6 +167,11 @@ fn render_store(status: &Status, text: &mut String) {
         ("store_charges", "Charges in the store", status.ledger_rows),
         ("store_alerts", "Alerts in the store", status.alerts),
         ("store_dead_letters", "Callbacks given up, in the store", status.dead_letters),
+        (
+            "store_dead_letters_dropped",
+            "Dead letters dropped of accounts that had too many",
+            status.dead_letters_dropped,
+        ),
         ("store_scripts", "Scripts that have not ended", status.scripts),
         ("store_writes_waiting", "Writes not committed yet", status.waiting),
         ("store_database_bytes", "Size of the database", status.database_bytes),

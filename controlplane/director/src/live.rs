@@ -1,17 +1,21 @@
 //! A live call: everything a successor needs of it, as one plain value. What changed of it is
 //! logged at each step ([`crate::log`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base::{CallId, LegId, Mono, ShardId, Wall};
+use model::cookie::Jar;
 use model::port::{ApiId, HttpId};
 use model::{CallRow, CallStatus, Hook, Method, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
+use crate::director::Endpoint;
 use crate::log::Logged;
 use crate::script::{Script, Wait};
+use crate::web;
 
 /// One leg's call. It is read as version 1 of the log wrote it; since then its parts are.
 #[derive(Clone, Debug, Deserialize)]
@@ -42,6 +46,9 @@ pub(crate) struct Live {
     /// What the event application was told and has not answered.
     #[serde(default)]
     pub(crate) tellings: Vec<Telling>,
+    /// What applications set; of the pair's jar what this call knows.
+    #[serde(skip)]
+    pub(crate) cookies: Arc<Jar>,
     #[serde(skip)]
     pub(crate) volatile: Volatile,
 }
@@ -64,9 +71,11 @@ pub(crate) struct Volatile {
     pub(crate) logged: Logged,
     pub(crate) fetch: Option<HttpId>,
     pub(crate) tellings: Vec<HttpId>,
-    pub(crate) callback: Option<HttpId>,
-    /// The callback waits in its endpoint's line.
-    pub(crate) in_line: bool,
+    /// Endpoints whose callback does not wait for its time. One that is not there has none, or one
+    /// that is not due.
+    pub(crate) lanes: BTreeMap<Endpoint, Lane>,
+    /// When callbacks are looked at again.
+    pub(crate) callbacks_at: Option<Mono>,
     /// When the script is to be woken.
     pub(crate) wake: Option<Mono>,
     /// No shard was heard of it since it was looked for; when it is given up.
@@ -129,7 +138,15 @@ pub(crate) enum Start {
     Run(String),
 }
 
-/// A callback waiting for its turn. The one in front is the one under way.
+/// Where the first callback of an endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    UnderWay,
+    /// It waits in its endpoint's line.
+    InLine,
+}
+
+/// A callback waiting for its turn. The first one of its endpoint is the one under way.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Callback {
     pub(crate) url: String,
@@ -144,6 +161,14 @@ pub(crate) struct Callback {
 impl Live {
     pub(crate) fn call(&self) -> CallId {
         self.row.sid
+    }
+
+    /// So many callbacks wait for the endpoint of this URL that no more are taken.
+    pub(crate) fn is_lane_full(&self, url: &str, most: usize) -> bool {
+        let endpoint = web::endpoint(url);
+        // Few wait, as a rule: nothing is compared then.
+        self.callbacks.len() >= most
+            && self.callbacks.iter().filter(|it| web::endpoint(&it.url) == endpoint).count() >= most
     }
 
     pub(crate) fn is_answered(&self) -> bool {

@@ -4,6 +4,8 @@
 use model::address::webhook::URL_BYTES_MAX;
 use url::Url;
 
+use crate::director::Endpoint;
+
 /// How a request is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Policy {
@@ -84,6 +86,27 @@ pub(crate) fn authority(url: &str) -> Option<String> {
         .then(|| authority.to_ascii_lowercase())
 }
 
+/// The URL without its fragment.
+pub(crate) fn without_fragment(url: &str) -> &str {
+    url.split('#').next().unwrap_or(url)
+}
+
+/// Where an absolute URL leads: scheme, host and port, and the path. What stands in the query says
+/// what is told, not whom.
+pub(crate) fn endpoint(url: &str) -> Option<Endpoint> {
+    // Asked at every step of a callback: without a parser's allocations.
+    let url = url.trim();
+    let authority = authority(url)?;
+    let (scheme, port) =
+        if strip(url, "https://").is_some() { ("https", ":443") } else { ("http", ":80") };
+    let host = authority.strip_suffix(port).unwrap_or(&authority);
+    let rest = &url[scheme.len() + "://".len()..];
+    let rest = rest.find(['/', '?', '#']).map_or("", |end| &rest[end..]);
+    let path = rest.split(['?', '#']).next().unwrap_or("");
+    let path = if path.is_empty() { "/" } else { path };
+    Some(Endpoint { host: format!("{scheme}://{host}"), path: path.to_owned() })
+}
+
 /// `reference` seen from `base` (RFC 3986 section 5.2, http and https only); None where that is no
 /// URL. What is absolute, and what names the base itself, stays as it is written.
 pub(crate) fn resolve(base: &str, reference: &str) -> Option<String> {
@@ -147,6 +170,23 @@ mod tests {
         assert_eq!(policy.read_ms, 15_000, "99 is out of range");
         assert!(policy.retry_4xx && policy.retry_read);
         assert!(!policy.retry_connect && !policy.retry_5xx);
+    }
+
+    #[test]
+    fn endpoints_are_hosts_and_paths() {
+        let of = |url| endpoint(url).map(|it| format!("{} {}", it.host, it.path));
+        for (url, seen) in [
+            ("http://u:p@App.test/a?x=1#rc=2", "http://app.test /a"),
+            ("https://app.test", "https://app.test /"),
+            ("http://app.test?x=/y", "http://app.test /"),
+            ("HTTPS://app.test:443/", "https://app.test /"),
+            ("http://app.test:443/", "http://app.test:443 /"),
+            ("http://[::1]:8000/b", "http://[::1]:8000 /b"),
+        ] {
+            assert_eq!(of(url).as_deref(), Some(seen));
+        }
+        assert_eq!((of("mailto:a"), of("")), (None, None));
+        assert_eq!(without_fragment("http://a/b#rc=2"), "http://a/b");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Callbacks: in order per call, at least once, retried with the same token, never at another's
-//! cost.
+//! Callbacks: in order per call and endpoint, at least once, retried with the same token, never at
+//! another's cost.
 
 mod world;
 
@@ -127,10 +127,141 @@ fn a_path_that_fails_delays_no_other_path_of_its_host() {
         world.call_in("sip:bad@demo.test");
     }
     world.run(10_000);
-    assert!(world.asked("/bad").len() > 24, "{}", world.asked("/bad").len());
+    // It is left alone but for a probe, and so are they.
+    assert!((6..=48).contains(&world.asked("/bad").len()), "{}", world.asked("/bad").len());
     world.call_in("sip:good@demo.test");
     world.run(6_000);
     assert_eq!(world.asked("/good").len(), 4, "all four events at once");
+}
+
+/// The follower is dead; the action of a caller who left, and a leg's own follower, are not.
+#[test]
+fn what_goes_elsewhere_does_not_wait_behind_a_dead_follower() {
+    for (follower, dead) in [
+        ("http://dead.test/status", Err(HttpError::Connect)),
+        ("http://app.test/status", Err(HttpError::Timeout)),
+        ("http://app.test/status", status(500).1),
+    ] {
+        let silent = dead.clone();
+        let mut world = World::new(move |request| match request.url.as_str() {
+            "http://app.test/voice" => xml("<Response><Dial action=\"/done\">\
+                <Sip>sip:ok@127.0.0.1</Sip></Dial></Response>"),
+            url if url.contains("/status") => (3_000, silent.clone()),
+            _ => status(200),
+        })
+        .with_book(|book| {
+            let config = &mut book.domains[0].config;
+            config.status_callback.as_mut().unwrap().hook.url = follower.to_owned();
+        });
+        let call = world.call_in("sip:bob@demo.test");
+        world.bye_in(call, 5_000);
+        world.run(6_000);
+        assert_eq!(world.asked("/done").len(), 1, "{follower} {dead:?}");
+        assert_eq!(param(world.asked("/done")[0], "CallStatus"), "completed");
+        assert_eq!(world.director.stats().callbacks_waiting, 2, "{follower} {dead:?}");
+    }
+}
+
+/// What differs in the query alone is one endpoint.
+#[test]
+fn one_endpoint_is_told_in_order_whatever_its_query() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => xml("<Response><Dial action=\"/cb?step=done\"><Sip \
+            statusCallback=\"/cb?step=child\">sip:ok@127.0.0.1</Sip></Dial></Response>"),
+        _ => (4_000, status(200).1),
+    })
+    .with_book(|book| {
+        let config = &mut book.domains[0].config;
+        config.status_callback.as_mut().unwrap().hook.url = "http://app.test/cb?n=1".to_owned();
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.bye_in(call, 2_000);
+    world.run(60_000);
+    let of_call = |request: &&model::port::HttpRequest| request.call == call;
+    let told: Vec<_> = world.requests.iter().filter(|(_, it)| of_call(&it)).collect();
+    let times: Vec<u64> =
+        told.iter().filter(|(_, it)| it.url.contains("/cb")).map(|(at, _)| at.0).collect();
+    assert_eq!(times.len(), 3, "answered, completed, the action");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 4_000_000_000), "{times:?}");
+    world.assert_clean();
+}
+
+/// Dead for ten minutes, whether it cannot be connected to, says 503 or nothing at all: what
+/// waits is delivered when it returns, at once, in order, with the tokens it had.
+#[test]
+fn what_waits_for_a_dead_application_is_told_when_it_returns() {
+    for (after, dead) in
+        [(1, Err(HttpError::Connect)), (5, status(503).1), (10_000, Err(HttpError::Timeout))]
+    {
+        let up = Rc::new(Cell::new(false));
+        let (seen, answer) = (up.clone(), dead.clone());
+        let mut world = World::new(move |request| match (request.kind, seen.get()) {
+            (HttpKind::Instructions, _) => xml("<Response><Pause length=\"1\"/></Response>"),
+            (HttpKind::Callback, false) => (after, answer.clone()),
+            (HttpKind::Callback, true) => status(200),
+        });
+        let calls: Vec<_> = (0..300)
+            .map(|_| {
+                world.run(2_000);
+                world.call_in("sip:bob@demo.test")
+            })
+            .collect();
+        world.run(10_000);
+        assert_eq!(world.director.stats().callbacks_waiting, 600, "{dead:?}");
+        let probes = world.requests.len();
+        assert!(probes < 1_000, "{probes} requests to a dead application");
+        up.set(true);
+        let returned = world.now.mono;
+        world.run(45_000);
+        assert_eq!(world.director.stats().callbacks_waiting, 0, "{dead:?}");
+        assert!(world.store.dead.is_empty(), "{dead:?}");
+        let stats = world.director.stats();
+        assert_eq!((stats.callbacks_made, stats.callbacks_delivered), (600, 600));
+        for call in calls {
+            let told = world.requests.iter().filter(|(at, it)| *at > returned && it.call == call);
+            let told: Vec<_> = told.map(|(_, it)| param(it, "CallStatus")).collect();
+            assert_eq!(told, ["in-progress", "completed"], "{dead:?}");
+        }
+        world.assert_clean();
+    }
+}
+
+/// Some callbacks that their application cannot take keep nobody's: the probe is another one.
+#[test]
+fn a_probe_is_one_that_was_not_tried() {
+    let mut world = World::new(|request| match request.kind {
+        HttpKind::Instructions => xml("<Response><Pause length=\"1\"/></Response>"),
+        HttpKind::Callback if param(request, "To").contains("poison") => status(500),
+        HttpKind::Callback => status(200),
+    });
+    for _ in 0..12 {
+        world.call_in("sip:poison@demo.test");
+    }
+    world.run(30_000);
+    let good = world.call_in("sip:bob@demo.test");
+    world.run(35_000);
+    let told = world.requests.iter().filter(|(_, it)| it.call == good);
+    assert_eq!(told.filter(|(_, it)| it.kind == HttpKind::Callback).count(), 2);
+}
+
+#[test]
+fn what_is_given_up_is_told_by_what_was_wrong_with_it() {
+    let bad = |answer: fn() -> world::Answer| {
+        let mut world = World::new(move |request| match request.kind {
+            HttpKind::Instructions => xml(DIAL),
+            HttpKind::Callback => answer(),
+        })
+        .with_settings(|settings| settings.limits.callback_attempts = 2);
+        world.call_in("sip:bob@demo.test");
+        world.run(60_000);
+        let alert = world.store.alerts.first().unwrap().clone();
+        assert_eq!(alert.reason, "callback-dead");
+        (alert.code, alert.level == model::AlertLevel::Warning)
+    };
+    assert_eq!(bad(|| status(404)), (15_003, true));
+    assert_eq!(bad(|| status(503)), (15_003, true));
+    assert_eq!(bad(|| (1, Err(HttpError::Connect))), (11_205, false));
+    assert_eq!(bad(|| (1, Err(HttpError::Timeout))), (11_200, false));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The script log of released versions is read, and what is written is what the last of them wrote.
 //!
 //! `golden/scripts-1.jsonl` has one state a line, as version 1 kept them; `golden/scripts-2.txt`
-//! the whole log of a call a line, call and bytes. They are what an upgrade finds: change what is
-//! written only together with a new version and a new file, and keep the old ones readable.
+//! and `golden/scripts-3.txt` the whole log of a call a line, call and bytes. They are what an
+//! upgrade finds: change what is written only together with a new version and a new file, and keep
+//! the old ones readable.
 
 mod world;
 
@@ -27,7 +28,12 @@ fn application(request: &HttpRequest) -> Answer {
              <Dial action=\"/done\" timeout=\"9\"><Sip statusCallback=\"/child\">\
              sip:drop@127.0.0.1</Sip><Sip>sip:ring@callee.test</Sip></Dial></Response>"),
         "http://app.test/done" if request.kind == HttpKind::Instructions => {
-            xml("<Response><Pause length=\"1\"/><Redirect>/end</Redirect></Response>")
+            let mut answer =
+                xml("<Response><Pause length=\"1\"/><Redirect>/end</Redirect></Response>");
+            if let Ok(answer) = &mut answer.1 {
+                answer.cookies.push(Ok(world::cookie("session", "abc")));
+            }
+            answer
         }
         "http://app.test/end" => (2_000, xml("<Response><Hangup/></Response>").1),
         "http://app.test/event" => (500, status(200).1),
@@ -81,9 +87,9 @@ fn logs_are_written_as_they_were() {
     };
     let written: String = logs(&played()).iter().map(line).collect();
     if std::env::var_os("TANDEM_BLESS").is_some() {
-        std::fs::write(file("scripts-2.txt"), &written).unwrap();
+        std::fs::write(file("scripts-3.txt"), &written).unwrap();
     }
-    let golden = std::fs::read_to_string(file("scripts-2.txt")).unwrap();
+    let golden = std::fs::read_to_string(file("scripts-3.txt")).unwrap();
     for (ours, theirs) in written.lines().zip(golden.lines()) {
         assert_eq!(ours, theirs);
     }
@@ -118,9 +124,14 @@ fn states_of_version_1_are_read() {
 
 /// Whatever step its predecessor died at.
 #[test]
-fn logs_of_version_2_are_read_at_every_step() {
+fn logs_of_versions_2_and_3_are_read_at_every_step() {
+    read_at_every_step("scripts-2.txt");
+    read_at_every_step("scripts-3.txt");
+}
+
+fn read_at_every_step(golden: &str) {
     let mut steps = 0;
-    for line in std::fs::read_to_string(file("scripts-2.txt")).unwrap().lines() {
+    for line in std::fs::read_to_string(file(golden)).unwrap().lines() {
         let (call, hex) = line.split_once(' ').unwrap();
         let digits = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
         let log: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();

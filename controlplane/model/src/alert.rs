@@ -48,3 +48,11 @@ pub struct DeadLetter {
     /// Why the last attempt failed.
     pub error: String,
 }
+
+impl DeadLetter {
+    /// Its key as a number; 0 for one that is none.
+    #[must_use]
+    pub fn number(&self) -> u128 {
+        u128::from_str_radix(&self.idempotency_token, 16).unwrap_or(0)
+    }
+}

@@ -12,6 +12,7 @@ mod account;
 pub mod address;
 mod alert;
 mod call;
+pub mod cookie;
 mod directory;
 pub mod inventory;
 mod money;

@@ -5,7 +5,8 @@ use base::{CallId, Wall};
 
 use crate::port::Entity;
 use crate::{
-    AccountSid, Alert, AlertLevel, CallRow, CallStatus, Currency, EntityKind, Nanos, Service,
+    AccountSid, Alert, AlertLevel, CallRow, CallStatus, Currency, DeadLetter, EntityKind, Nanos,
+    Service,
 };
 
 /// A place in a list that is ordered newest first: by moment, then by sid's number, both
@@ -73,6 +74,14 @@ pub struct AlertQuery {
     pub call: Option<CallId>,
     pub level: Option<AlertLevel>,
     pub at: Span,
+    pub window: Window,
+}
+
+/// A page of dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LetterQuery {
+    /// None: whoever's they are, for the operator.
+    pub account: Option<AccountSid>,
     pub window: Window,
 }
 
@@ -176,6 +185,12 @@ pub trait Listed {
 impl Listed for CallRow {
     fn cursor(&self) -> Cursor {
         Cursor { at: self.date_created, id: self.sid.0 }
+    }
+}
+
+impl Listed for DeadLetter {
+    fn cursor(&self) -> Cursor {
+        Cursor { at: self.at, id: self.number() }
     }
 }
 

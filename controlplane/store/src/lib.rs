@@ -16,9 +16,9 @@ pub mod query;
 pub mod sqlite;
 pub mod vault;
 
-use base::{CallId, Wall};
+use base::CallId;
 use model::port::StoreWrite;
-use model::query::{AlertQuery, CallQuery, Span, UsageDay};
+use model::query::{AlertQuery, CallQuery, LetterQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, Book, CallRow, Cdr, DeadLetter, UsageRow};
 
 pub use journal::{Folder, Journal, JournalError, Position, Replay};
@@ -101,12 +101,13 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn dead_letters(
-        &self,
-        account: AccountSid,
-        before: Wall,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError>;
+    fn dead_letters(&self, query: &LetterQuery) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// By its token.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn dead_letter(&self, token: &str) -> Result<Option<DeadLetter>, StoreError>;
 
     /// The same usage added up three ways, which must agree: rows, days, and what the CDRs say.
     ///

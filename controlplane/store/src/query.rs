@@ -33,6 +33,8 @@ pub struct Status {
     pub ledger_rows: u64,
     pub alerts: u64,
     pub dead_letters: u64,
+    /// Dropped of accounts that have too many, since the database was made.
+    pub dead_letters_dropped: u64,
     pub scripts: u64,
     /// Writes submitted and not committed.
     pub waiting: u64,

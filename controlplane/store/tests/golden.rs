@@ -320,7 +320,13 @@ fn unhex(text: &str) -> Vec<u8> {
 
 #[test]
 fn records_are_written_as_they_were_and_read() {
-    for (file, records) in [("records-1.txt", records()), ("records-2.txt", changes(gifts(), 8))] {
+    let gone = Record::DeadLetterGone { account: ACCOUNT, token: letter().idempotency_token };
+    let gone = vec![("dead-letter-gone".to_owned(), gone)];
+    for (file, records) in [
+        ("records-1.txt", records()),
+        ("records-2.txt", changes(gifts(), 8)),
+        ("records-3.txt", gone),
+    ] {
         let written: String = records
             .iter()
             .map(|(name, record)| {

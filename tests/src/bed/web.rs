@@ -14,6 +14,8 @@ pub struct Asked {
     /// Path and query.
     pub target: String,
     pub signature: String,
+    pub token: String,
+    pub cookie: String,
     /// Of the body, in order.
     pub fields: Vec<(String, String)>,
 }
@@ -27,7 +29,7 @@ impl Asked {
     }
 }
 
-/// Gives a document (or "" for 204) to a request.
+/// Gives a document (or "" for 204, "HTTP 404 Not Found" for that) to a request.
 type Respond = dyn Fn(&Asked) -> String + Send + Sync;
 
 /// The server. Its threads end with the process.
@@ -42,7 +44,20 @@ impl Web {
     /// If no port is to be had.
     #[must_use]
     pub fn start(respond: impl Fn(&Asked) -> String + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), "", respond)
+    }
+
+    /// At this address; `cookie` is set by every document.
+    ///
+    /// # Panics
+    /// If somebody else has the address.
+    #[must_use]
+    pub fn start_at(
+        address: SocketAddr,
+        cookie: &'static str,
+        respond: impl Fn(&Asked) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("the address is free");
         let address = listener.local_addr().expect("its address");
         let asked = Arc::new(Mutex::new(Vec::new()));
         let respond: Arc<Respond> = Arc::new(respond);
@@ -50,7 +65,7 @@ impl Web {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (respond, asked) = (Arc::clone(&respond), Arc::clone(&shared));
-                std::thread::spawn(move || serve(stream, &*respond, &asked));
+                std::thread::spawn(move || serve(stream, cookie, &*respond, &asked));
             }
         });
         Self { address, asked }
@@ -104,7 +119,7 @@ impl core::fmt::Debug for Web {
     }
 }
 
-fn serve(stream: TcpStream, respond: &Respond, log: &Mutex<Vec<Asked>>) {
+fn serve(stream: TcpStream, cookie: &str, respond: &Respond, log: &Mutex<Vec<Asked>>) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
@@ -113,10 +128,15 @@ fn serve(stream: TcpStream, respond: &Respond, log: &Mutex<Vec<Asked>>) {
         let document = respond(&asked);
         let answer = if document.is_empty() {
             "HTTP/1.1 204 No Content\r\n\r\n".to_owned()
+        } else if let Some(status) = document.strip_prefix("HTTP ") {
+            format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")
         } else {
+            let length = document.len();
+            let set =
+                if cookie.is_empty() { String::new() } else { format!("Set-Cookie: {cookie}\r\n") };
             format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n{document}",
-                document.len()
+                "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n{set}\
+                 Content-Length: {length}\r\n\r\n{document}"
             )
         };
         if writer.write_all(answer.as_bytes()).is_err() {
@@ -132,6 +152,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     }
     let target = first.split_whitespace().nth(1)?.to_owned();
     let (mut length, mut signature) = (0, String::new());
+    let (mut token, mut cookie) = (String::new(), String::new());
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -141,11 +162,13 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().ok()?,
             "x-twilio-signature" => signature = value.trim().to_owned(),
+            "i-twilio-idempotency-token" => token = value.trim().to_owned(),
+            "cookie" => cookie = value.trim().to_owned(),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let fields = form(&String::from_utf8_lossy(&body));
-    Some(Asked { target, signature, fields })
+    Some(Asked { target, signature, token, cookie, fields })
 }

@@ -76,6 +76,7 @@ impl<'i> World<'i> {
                         status: 200,
                         content_type: "text/xml".to_owned(),
                         body: self.document.to_vec(),
+                        ..HttpAnswer::default()
                     };
                     let wanted = request.kind == HttpKind::Instructions && self.fetches < 8;
                     let result = if wanted { Ok(answer) } else { Err(HttpError::Timeout) };

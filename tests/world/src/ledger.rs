@@ -40,6 +40,9 @@ impl Ledger {
                 Record::Ledger(entry) => self.entry(entry, faults),
                 Record::Alert(_) => self.alerts += 1,
                 Record::DeadLetter(letter) => self.dead_letters.push(DeadLetter::clone(letter)),
+                Record::DeadLetterGone { token, .. } => {
+                    self.dead_letters.retain(|letter| letter.idempotency_token != *token);
+                }
                 Record::Script(ScriptLog { call, state: Some(state) }) => {
                     self.scripts.insert(*call, state.clone());
                 }

@@ -240,7 +240,7 @@ impl Web {
 
 fn answer(status: u16, body: &str) -> HttpAnswer {
     let content_type = "text/xml".to_owned();
-    HttpAnswer { status, content_type, body: body.as_bytes().to_vec() }
+    HttpAnswer { status, content_type, body: body.as_bytes().to_vec(), ..HttpAnswer::default() }
 }
 
 fn param<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {

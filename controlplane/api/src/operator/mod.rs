@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::context::{Outcome, Reply, Shared, read};
 use crate::form::Form;
+use crate::letters::{self, Asker};
 use crate::page::Asked;
 use crate::problem::Problem;
 use crate::resource::{friendly_name_of, submit_for};
@@ -42,6 +43,18 @@ pub(crate) async fn dispatch(desk: &Desk<'_>, segments: &[&str]) -> Outcome {
         ["Grants", rest @ ..] => handle::<Grant>(desk, rest).await,
         ["Routes", rest @ ..] => handle::<OutboundRoute>(desk, rest).await,
         ["Prices", rest @ ..] => handle::<Price>(desk, rest).await,
+        ["DeadLetters", rest @ ..] => {
+            let asker = Asker {
+                shared: desk.shared,
+                method: &desk.method,
+                path: desk.path,
+                form: &desk.form,
+                base: "/v1/Operator/DeadLetters".to_owned(),
+                tenant: None,
+                account: account(desk)?,
+            };
+            letters::handle(&asker, rest).await
+        }
         _ => Err(Problem::not_found(desk.path)),
     }
 }
@@ -132,7 +145,7 @@ async fn fetch<T: Thing>(desk: &Desk<'_>, name: &str) -> Result<T, Problem> {
 async fn stored<T: Thing>(desk: &Desk<'_>, request: ApiRequest) -> Result<T, Problem> {
     match operate(desk, request).await? {
         ApiDone::Entity(entity) => T::of(*entity).ok_or_else(Problem::internal),
-        ApiDone::Call(_) | ApiDone::Deleted => Err(Problem::internal()),
+        _ => Err(Problem::internal()),
     }
 }
 

@@ -105,7 +105,7 @@ async fn shut(context: &Context<'_>, account: Account) -> Result<Account, Proble
             Entity::Account(account) => Ok(account),
             _ => Err(Problem::internal()),
         },
-        ApiDone::Call(_) | ApiDone::Deleted => Err(Problem::internal()),
+        _ => Err(Problem::internal()),
     }
 }
 

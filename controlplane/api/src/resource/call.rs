@@ -68,7 +68,7 @@ async fn create(context: &Context<'_>) -> Outcome {
     let request = ApiRequest::CreateCall(Box::new(create));
     match submit(context, context.account.sid, request).await? {
         ApiDone::Call(row) => Ok(Reply::Created(show(&row))),
-        ApiDone::Entity(_) | ApiDone::Deleted => Err(Problem::internal()),
+        _ => Err(Problem::internal()),
     }
 }
 
@@ -185,7 +185,7 @@ async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     };
     match submit(context, context.account.sid, request).await.map_err(over)? {
         ApiDone::Call(row) => Ok(Reply::Shown(show(&row))),
-        ApiDone::Entity(_) | ApiDone::Deleted => Err(Problem::internal()),
+        _ => Err(Problem::internal()),
     }
 }
 

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::backend::Backend;
 use crate::context::{Context, Outcome, Reply, read};
 use crate::form::Form;
+use crate::letters::{self, Asker};
 use crate::page::Asked;
 use crate::problem::Problem;
 
@@ -43,6 +44,19 @@ pub(crate) async fn dispatch(context: &Context<'_>, segments: Option<&[&str]>) -
         [] => account::one(context).await,
         ["Applications", rest @ ..] => application::handle(context, rest).await,
         ["Calls", rest @ ..] => call::handle(context, rest).await,
+        ["DeadLetters", rest @ ..] => {
+            let account = context.account.sid;
+            let asker = Asker {
+                shared: context.shared,
+                method: &context.method,
+                path: context.path,
+                form: &context.form,
+                base: format!("{}/DeadLetters", context.base()),
+                tenant: Some(account),
+                account: Some(account),
+            };
+            letters::handle(&asker, rest).await
+        }
         ["IncomingPhoneNumbers", rest @ ..] => number::handle(context, rest).await,
         ["Keys", rest @ ..] => key::handle(context, rest).await,
         ["Notifications", rest @ ..] => alert::handle(context, None, rest).await,
@@ -91,7 +105,7 @@ async fn put_entity(
     let request = ApiRequest::Put { entity: Box::new(entity), create };
     match submit(context, account, request).await? {
         ApiDone::Entity(entity) => Ok(*entity),
-        ApiDone::Call(_) | ApiDone::Deleted => Err(Problem::internal()),
+        _ => Err(Problem::internal()),
     }
 }
 

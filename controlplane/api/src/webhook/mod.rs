@@ -1,7 +1,7 @@
 //! Webhooks out: the client that asks tenants' applications what to do.
 //!
 //! ```text
-//!  HttpRequest -> gate of (tenant, host) -> connection -> signed request -> HttpReply
+//!  HttpRequest -> gate of (tenant, host, kind) -> connection -> signed request -> HttpReply
 //!                        ^               (pooled, or resolve, check, connect, TLS)
 //!                        +---- redirect: the same again, checked again ----+
 //! ```
@@ -12,6 +12,7 @@
 //! URLs.
 
 mod connect;
+mod cookies;
 mod pool;
 mod sign;
 mod target;
@@ -29,6 +30,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use model::Method;
 use model::address::webhook::{Forbidden, Policy};
+use model::cookie::Jar;
 use model::port::{HttpAnswer, HttpError, HttpKind, HttpReply, HttpRequest};
 use rustls::RootCertStore;
 use tokio::sync::OwnedSemaphorePermit;
@@ -45,6 +47,9 @@ use target::Target;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Redirects that are followed.
 pub const REDIRECTS_MAX: usize = 5;
+
+/// The longest that the rest of an answer is waited for which nobody wants to know.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
 
 /// The longest any request takes, whatever it asks for.
 const TOTAL_MAX: Duration = Duration::from_secs(60);
@@ -84,6 +89,13 @@ struct Inner {
     connector: Connector,
     pool: Pool,
     gates: Gates,
+}
+
+/// What a request says at one station of its way.
+struct Outgoing<'a> {
+    post: bool,
+    params: &'a [(String, String)],
+    jar: &'a Jar,
 }
 
 /// A request answered as far as its headers, and what its connection needs afterwards.
@@ -143,17 +155,28 @@ impl Inner {
             target = target.with_query(params);
             params = &[];
         }
-        for _ in 0..=REDIRECTS_MAX {
-            let exchange = self.ask(request, &target, post, params).await?;
+        let (mut jar, mut set) = (request.cookies.clone(), Vec::new());
+        for redirects in 0..=REDIRECTS_MAX {
+            let outgoing = Outgoing { post, params, jar: &jar };
+            let exchange = self.ask(request, &target, &outgoing).await?;
             let status = exchange.response.status();
+            for found in cookies::read(exchange.response.headers(), &target, request.at) {
+                let kept = found.and_then(|it| jar.keep(it.clone(), request.at).map(|()| it));
+                set.push(kept);
+            }
             let location = exchange.response.headers().get(header::LOCATION);
             let Some(location) = location.filter(|_| is_redirect(status)) else {
                 let content_type = text(exchange.response.headers(), &header::CONTENT_TYPE);
-                let body = match self.body(request, exchange).await {
-                    Err(Failure::TooLarge) if request.kind == HttpKind::Callback => Vec::new(),
-                    body => body?,
+                let body = match request.kind {
+                    HttpKind::Instructions => self.body(request, exchange).await?,
+                    HttpKind::Callback => {
+                        self.drain(request, exchange).await;
+                        Vec::new()
+                    }
                 };
-                return Ok(HttpAnswer { status: status.as_u16(), content_type, body });
+                let url = if redirects > 0 { target.located() } else { String::new() };
+                let status = status.as_u16();
+                return Ok(HttpAnswer { status, content_type, body, url, cookies: set });
             };
             let location = location.to_str().map_err(|_| Failure::BadUrl)?;
             let next = target.redirect(location).map_err(|_| Failure::BadUrl)?;
@@ -165,9 +188,7 @@ impl Inner {
                 params = &[];
             }
             target = next;
-            // The rest of a redirect's body is not worth reading: one that is not at its end
-            // closes.
-            let _ = self.body(request, exchange).await;
+            self.drain(request, exchange).await;
         }
         Err(Failure::Redirects)
     }
@@ -179,16 +200,18 @@ impl Inner {
         &self,
         request: &HttpRequest,
         target: &Target,
-        post: bool,
-        params: &[(String, String)],
+        outgoing: &Outgoing<'_>,
     ) -> Result<Exchange, Failure> {
         let key = Key::new(request.account.0, target);
-        let gate = self.gates.of(request.account.0, format!("{}:{}", target.host, target.port));
+        // What is told keeps no place from what is asked.
+        let kind = if request.kind == HttpKind::Callback { "callbacks" } else { "documents" };
+        let to = format!("{kind} {}:{}", target.host, target.port);
+        let gate = self.gates.of(request.account.0, to);
         let permit = gate.acquire_owned().await.map_err(|_| Failure::Timeout)?;
         if let Some(mut sender) = self.pool.take(&key)
             && sender.ready().await.is_ok()
         {
-            let outgoing = compose(request, target, post, params)?;
+            let outgoing = compose(request, target, outgoing)?;
             let answered = timeout(millis(request.read_ms), sender.send_request(outgoing)).await;
             if let Ok(response) = answered.map_err(|_| Failure::Timeout)? {
                 return Ok(Exchange { key, sender, response, permit });
@@ -196,7 +219,7 @@ impl Inner {
         }
         let connect = timeout(millis(request.connect_ms), self.open(target)).await;
         let mut sender = connect.unwrap_or(Err(Failure::ConnectTimeout))?;
-        let outgoing = compose(request, target, post, params)?;
+        let outgoing = compose(request, target, outgoing)?;
         let answered = timeout(millis(request.read_ms), sender.send_request(outgoing)).await;
         let response = answered.map_err(|_| Failure::Timeout)?.map_err(Failure::Protocol)?;
         Ok(Exchange { key, sender, response, permit })
@@ -215,6 +238,24 @@ impl Inner {
             }
         });
         Ok(sender)
+    }
+
+    /// Reads what nobody wants to know, so that the connection can be used again: if it is short
+    /// and comes at once. Else the connection closes.
+    async fn drain(&self, request: &HttpRequest, exchange: Exchange) {
+        let wait = DRAIN_MAX.min(millis(request.total_ms) / 4);
+        let mut incoming = exchange.response.into_body();
+        let mut left = BODY_BYTES_MAX;
+        let drained = timeout(wait, async {
+            while let Some(frame) = incoming.frame().await {
+                let bytes = frame.ok()?.into_data().map_or(0, |data| data.len());
+                left = left.checked_sub(bytes)?;
+            }
+            Some(())
+        });
+        if let Ok(Some(())) = drained.await {
+            self.pool.put(exchange.key, exchange.sender);
+        }
     }
 
     /// Reads the body to its end; only then the connection is used again.
@@ -260,9 +301,9 @@ fn text(headers: &HeaderMap, name: &header::HeaderName) -> String {
 fn compose(
     request: &HttpRequest,
     target: &Target,
-    post: bool,
-    params: &[(String, String)],
+    outgoing: &Outgoing<'_>,
 ) -> Result<Request<Full<Bytes>>, Failure> {
+    let Outgoing { post, params, jar } = *outgoing;
     let signature = signature(&request.auth_token.0, &target.signed(), params);
     let body = if post { target::form(params) } else { String::new() };
     let mut outgoing = Request::builder()
@@ -279,6 +320,10 @@ fn compose(
     }
     if let Some(credentials) = &target.authorization {
         outgoing = outgoing.header(header::AUTHORIZATION, credentials.as_str());
+    }
+    let host = target.host.to_string().to_ascii_lowercase();
+    if let Some(cookies) = jar.header(cookies::origin(target, &host), request.at) {
+        outgoing = outgoing.header(header::COOKIE, cookies);
     }
     outgoing.body(Full::new(body.into())).map_err(|_| Failure::BadUrl)
 }

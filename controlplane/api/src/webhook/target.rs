@@ -21,6 +21,8 @@ pub(crate) struct Target {
     pub(crate) path: String,
     /// `Basic …` from the URL's userinfo.
     pub(crate) authorization: Option<String>,
+    /// The userinfo as it stands there.
+    login: Option<(String, Option<String>)>,
     /// For redirects relative to this one.
     base: Url,
 }
@@ -50,6 +52,7 @@ impl Target {
         let same = next.host == self.host && next.port == self.port && next.secure == self.secure;
         if same && next.authorization.is_none() {
             next.authorization.clone_from(&self.authorization);
+            next.login.clone_from(&self.login);
         }
         Ok(next)
     }
@@ -61,6 +64,9 @@ impl Target {
             _ => return Err(BadUrl),
         };
         let authorization = basic(&url);
+        let login = authorization
+            .as_ref()
+            .map(|_| (url.username().to_owned(), url.password().map(str::to_owned)));
         url.set_fragment(None);
         let _ = url.set_username("");
         let _ = url.set_password(None);
@@ -70,7 +76,7 @@ impl Target {
             Some(written) => written,
             None => normalised(&url, &host),
         };
-        Ok(Self { secure, host, port, authority, path, authorization, base: url })
+        Ok(Self { secure, host, port, authority, path, authorization, login, base: url })
     }
 
     /// The same URL with `params` at the end of its query.
@@ -86,6 +92,16 @@ impl Target {
         self.path.push_str(joint);
         self.path.push_str(&form(params));
         self
+    }
+
+    /// The URL with its credentials, for what is relative to it.
+    pub(crate) fn located(&self) -> String {
+        let mut url = self.base.clone();
+        if let Some((user, password)) = &self.login {
+            let _ = url.set_username(user);
+            let _ = url.set_password(password.as_deref());
+        }
+        url.into()
     }
 
     /// The URL as the application sees it, and as it is signed.
@@ -220,6 +236,7 @@ mod tests {
             (near.signed().as_str(), near.authorization.is_some()),
             ("http://one.example/d?e=2", true)
         );
+        assert_eq!(near.located(), "http://u:p@one.example/d?e=2");
         let far = first.redirect("//two.example/x").expect("network path");
         assert_eq!(
             (far.signed().as_str(), far.authorization.is_some()),

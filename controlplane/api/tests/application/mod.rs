@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::webhook::{Lookup, Resolve};
-use base::CallId;
+use base::{CallId, Wall};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use model::cookie::Jar;
 use model::port::{HttpId, HttpKind, HttpRequest};
 use model::{AccountSid, Method, Secret};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -39,6 +40,8 @@ pub(crate) fn request(url: &str) -> HttpRequest {
         read_ms: 5_000,
         total_ms: 10_000,
         body_max: 64 * 1024,
+        at: Wall(1_800_000_000_000_000),
+        cookies: Jar::default(),
     }
 }
 
@@ -194,6 +197,13 @@ async fn answer(
             let location = rest.join("/").replacen(":/", "://", 1);
             reply.status(302).header("location", location).body(full(Vec::new()))
         }
+        ["set", rest @ ..] => reply
+            .status(302)
+            .header("location", format!("/{}", rest.join("/")))
+            .header("set-cookie", "session=abc; Path=/; HttpOnly")
+            .header("set-cookie", "elsewhere=x; Domain=other.test")
+            .header("set-cookie", "once=y; Path=/echo; Max-Age=60")
+            .body(full(b"moved".to_vec())),
         ["loop"] => reply.status(302).header("location", "/loop").body(full(Vec::new())),
         ["downgrade"] => {
             reply.status(302).header("location", "http://app.test/").body(full(Vec::new()))

@@ -12,11 +12,11 @@ use model::port::{
     ApiDone, ApiError, ApiRequest, ApiResult, CreateCall, Entity, EntityKey, Instructions,
     UpdateCall,
 };
-use model::query::{AlertQuery, CallQuery, EntityQuery, Listed as _, UsageDay};
+use model::query::{AlertQuery, CallQuery, EntityQuery, LetterQuery, Listed as _, UsageDay};
 use model::{
     Account, AccountSid, Alert, AlertLevel, AlertSid, CallDirection, CallRow, CallStatus, Cause,
-    Cdr, Currency, Direction, EntityKind, KeySid, Nanos, Party, Secret, Service, TokenKey,
-    UsageRow,
+    Cdr, Currency, DeadLetter, Direction, EntityKind, KeySid, Nanos, Party, Secret, Service,
+    TokenKey, UsageRow,
 };
 
 /// 2026-11-22T10:00:00Z
@@ -41,6 +41,7 @@ struct State {
     entities: Vec<Entity>,
     calls: Vec<CallRow>,
     alerts: Vec<Alert>,
+    letters: Vec<DeadLetter>,
     cdrs: Vec<Cdr>,
     days: Vec<(AccountSid, UsageDay)>,
     /// Nothing can be written.
@@ -85,6 +86,19 @@ impl Fake {
             url: Some("https://app.example/voice".to_owned()),
             method: None,
         });
+        for (number, account) in (1..=6).zip([MAIN, STRANGER].into_iter().cycle()) {
+            state.letters.push(DeadLetter {
+                account,
+                call: CallId(9),
+                at: Wall(START.0 + number),
+                idempotency_token: format!("{number:032x}"),
+                url: format!("https://{}.example/cb", if number > 4 { "bad" } else { "good" }),
+                method: model::Method::Post,
+                params: vec![("CallStatus".to_owned(), "completed".to_owned())],
+                attempts: 14,
+                error: "connect".to_owned(),
+            });
+        }
         for (back, service, count) in [
             (40, Service::SipIngress, 3),
             (1, Service::SipIngress, 4),
@@ -140,6 +154,21 @@ impl State {
                 Ok(ApiDone::Deleted)
             }
             ApiRequest::PromoteToken => self.promote(account),
+            ApiRequest::Replay(letters) => {
+                // What is told of a good host is delivered, what is told of a bad one is refused.
+                let (good, bad): (Vec<_>, Vec<_>) =
+                    letters.into_iter().partition(|it| it.url.contains("good"));
+                let is_good = |it: &DeadLetter| {
+                    good.iter().any(|good| good.idempotency_token == it.idempotency_token)
+                };
+                self.letters.retain(|it| !is_good(it));
+                let refused = bad.into_iter().map(|it| (it.idempotency_token, "bad")).collect();
+                Ok(ApiDone::Replay { waiting: good.len(), refused })
+            }
+            ApiRequest::Forget { token, .. } => {
+                self.letters.retain(|it| it.idempotency_token != token);
+                Ok(ApiDone::Deleted)
+            }
             ApiRequest::Operate(what) => self.submit(account, *what),
         }
     }
@@ -357,6 +386,21 @@ impl Backend for Fake {
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>> {
         let rows = self.state().alerts.iter().filter(|row| query.matches(row)).cloned().collect();
         ready(Ok(query.window.apply(rows, |row: &Alert| row.cursor())))
+    }
+
+    fn dead_letters(&self, query: LetterQuery) -> Answer<'_, Read<Vec<DeadLetter>>> {
+        let ours = |it: &&DeadLetter| query.account.is_none_or(|account| it.account == account);
+        let rows = self.state().letters.iter().filter(ours).cloned().collect();
+        ready(Ok(query.window.apply(rows, |row: &DeadLetter| row.cursor())))
+    }
+
+    fn dead_letter(
+        &self,
+        _account: AccountSid,
+        token: String,
+    ) -> Answer<'_, Read<Option<DeadLetter>>> {
+        let state = self.state();
+        ready(Ok(state.letters.iter().find(|it| it.idempotency_token == token).cloned()))
     }
 
     fn metrics(&self) -> Answer<'_, String> {

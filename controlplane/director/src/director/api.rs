@@ -43,6 +43,8 @@ impl Director {
                     self.reply(id, Err(error));
                 }
             }
+            ApiRequest::Replay(letters) => self.api_replay(now, id, Some(account), letters),
+            ApiRequest::Forget { token, .. } => self.api_forget(id, account, token),
             ApiRequest::PromoteToken => self.api_promote(now, id, account),
             ApiRequest::Operate(what) => self.change(now, id, Asker::Operator, *what),
             what => self.change(now, id, Asker::Tenant(account), what),
@@ -56,6 +58,8 @@ impl Director {
             ApiRequest::Put { entity, create } => self.api_put(now, id, asker, *entity, create),
             ApiRequest::Shut(closing) => self.api_shut(now, id, asker, *closing),
             ApiRequest::Delete(key) => self.api_delete(id, asker, key),
+            ApiRequest::Replay(letters) => self.api_replay(now, id, None, letters),
+            ApiRequest::Forget { account, token } => self.api_forget(id, account, token),
             // The operator has no calls.
             _ => self.refuse(id, 404, 20_404, "the requested resource was not found"),
         }

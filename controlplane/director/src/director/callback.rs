@@ -1,11 +1,10 @@
-//! Callbacks: per-call order, at least once, each with a token that stays the same over its
-//! attempts.
+//! Callbacks: in order per call and endpoint, at least once, each with a token that stays the same
+//! over its attempts.
 //!
-//! A call's queue sends its first callback and goes on only when that was answered or given up.
-//! Requests to one host of one account share an [`Endpoint`]: a bounded number at a time, and a
-//! breaker that opens when the host was not reached several times, so that a dead host costs nobody
-//! else anything. A host that answers is alive, whatever it answers: what fails there backs off
-//! alone.
+//! A call has a lane for each endpoint (host and path) that it tells: the first callback of a lane
+//! is sent, and the next one goes only when that was answered or given up. Lanes know nothing of
+//! each other: what waits for a dead host keeps nothing that goes elsewhere. Places, lines and
+//! breakers are those of [`super::endpoints`].
 //!
 //! ```text
 //!   queued --> due, endpoint has room --> under way --2xx--> delivered, next
@@ -13,154 +12,23 @@
 //!     +------ backoff with jitter <-----------+--4xx, attempts exhausted--> dead letter, next
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use base::{CallId, Mono, Now};
 use model::port::{HttpAnswer, HttpError, HttpKind, Record};
 use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 
+use super::endpoints::{Endpoint, HostKey, Outcome};
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
-use crate::live::Callback;
-use crate::settings::Limits;
+use crate::live::{Callback, Lane};
 use crate::web;
 
-pub(super) type EndpointKey = (AccountSid, String);
-
-/// Callbacks as their hosts see them; what is told waits in each call.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Callbacks {
-    endpoints: BTreeMap<EndpointKey, Endpoint>,
-    /// In all calls together, and of each account that has any.
-    waiting: usize,
-    of_account: BTreeMap<AccountSid, usize>,
-}
-
-/// One host of one account.
-#[derive(Clone, Debug, Default)]
-struct Endpoint {
-    number: u64,
-    under_way: u32,
-    /// One after the other.
-    failures: u32,
-    /// Nothing is sent before, and then one at a time until it is answered.
-    open_until: Option<Mono>,
-    /// Calls whose callback is due.
-    line: VecDeque<CallId>,
-}
-
-const FAILURES_TO_OPEN: u32 = 5;
-const OPEN_FOR: Duration = Duration::from_secs(10);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
-/// Callbacks waiting for one call.
-const PER_CALL_MAX: usize = 64;
-
-impl Callbacks {
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// One more waits, if there is room for it; else why there is none.
-    fn admit(&mut self, account: AccountSid, limits: &Limits) -> Result<(), &'static str> {
-        let own = self.of_account.get(&account).copied().unwrap_or(0);
-        if own >= limits.account_callbacks {
-            return Err("too many callbacks of the account are waiting");
-        }
-        if self.waiting >= limits.callbacks {
-            return Err("too many callbacks are waiting");
-        }
-        self.count(account, 1);
-        Ok(())
-    }
-
-    fn count(&mut self, account: AccountSid, callbacks: usize) {
-        if callbacks > 0 {
-            self.waiting += callbacks;
-            *self.of_account.entry(account).or_default() += callbacks;
-        }
-    }
-
-    /// One waits no more.
-    fn release(&mut self, account: AccountSid) {
-        self.waiting = self.waiting.saturating_sub(1);
-        if let Some(own) = self.of_account.get_mut(&account) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                self.of_account.remove(&account);
-            }
-        }
-    }
-
-    /// A place at the endpoint for the call's request; without one the call stands in its line.
-    /// `number`: the endpoint's, should it be new.
-    fn begin(
-        &mut self,
-        now: Mono,
-        key: EndpointKey,
-        call: CallId,
-        per_host: u32,
-        number: u64,
-    ) -> bool {
-        let new = || Endpoint { number, ..Endpoint::default() };
-        let endpoint = self.endpoints.entry(key).or_insert_with(new);
-        let room = endpoint.has_room(now, per_host);
-        if room {
-            endpoint.under_way += 1;
-        } else {
-            endpoint.line.push_back(call);
-        }
-        room
-    }
-
-    /// One request to it is over. `alive`: the host answered something. The moment at which its
-    /// breaker lets one through again, and its number, if this opened it.
-    fn answered(&mut self, now: Mono, key: &EndpointKey, alive: bool) -> Option<(Mono, u64)> {
-        let endpoint = self.endpoints.get_mut(key)?;
-        endpoint.under_way = endpoint.under_way.saturating_sub(1);
-        if alive {
-            endpoint.failures = 0;
-            endpoint.open_until = None;
-            return None;
-        }
-        endpoint.failures += 1;
-        (endpoint.failures >= FAILURES_TO_OPEN).then(|| {
-            let until = now + OPEN_FOR;
-            endpoint.open_until = Some(until);
-            (until, endpoint.number)
-        })
-    }
-
-    /// Who goes on next, if there is room; an endpoint that nobody needs is forgotten.
-    fn next(&mut self, now: Mono, key: &EndpointKey, per_host: u32) -> Option<CallId> {
-        let endpoint = self.endpoints.get_mut(key)?;
-        if !endpoint.has_room(now, per_host) {
-            return None;
-        }
-        let call = endpoint.line.pop_front();
-        if call.is_none() {
-            let rested = endpoint.open_until.is_some() || endpoint.failures == 0;
-            if endpoint.under_way == 0 && rested {
-                self.endpoints.remove(key);
-            }
-        }
-        call
-    }
-
-    fn key_of(&self, number: u64) -> Option<EndpointKey> {
-        self.endpoints.iter().find(|(_, it)| it.number == number).map(|(key, _)| key.clone())
-    }
-}
-
-impl Endpoint {
-    fn has_room(&self, now: Mono, per_host: u32) -> bool {
-        match self.open_until {
-            None => self.under_way < per_host,
-            Some(until) => now >= until && self.under_way == 0,
-        }
-    }
-}
+/// Callbacks waiting for one call, and in one lane of it.
+const PER_CALL_MAX: usize = 256;
+const PER_LANE_MAX: usize = 64;
 
 impl Director {
     /// A call event happened: its followers are told, if they asked for it.
@@ -231,130 +99,199 @@ impl Director {
             attempts: 0,
             due: now.wall,
         };
+        self.stats.callbacks_made += 1;
         let account = live.row.account;
-        let admitted = if live.callbacks.len() >= PER_CALL_MAX {
+        let is_full =
+            live.callbacks.len() >= PER_CALL_MAX || live.is_lane_full(&callback.url, PER_LANE_MAX);
+        let admitted = if is_full {
             Err("too many callbacks of the call are waiting")
         } else {
             self.callbacks.admit(account, &self.settings.limits)
         };
         if let Err(why) = admitted {
-            self.dead_letter(now, account, call, callback, why);
+            self.dead_letter(now, account, call, callback, &Fault::dropped(why));
             return;
         }
         live.callbacks.push_back(callback);
         self.calls.touch(call);
-        self.try_callback(now, call);
+        self.try_callbacks(now, call);
     }
 
-    /// Sends the first callback of a call, if it is due and its endpoint has room.
-    pub(super) fn try_callback(&mut self, now: Now, call: CallId) {
-        let per_host = self.settings.limits.callbacks_per_host;
+    /// Sends the first callback of each lane of a call that is due and whose endpoint has room.
+    pub(super) fn try_callbacks(&mut self, now: Now, call: CallId) {
         let Some(live) = self.calls.get(&call) else {
             return;
         };
-        if live.volatile.callback.is_some() || live.volatile.in_line {
-            return;
+        let mut begun: Vec<Endpoint> = Vec::new();
+        let (mut sent, mut unsendable) = (Vec::new(), Vec::new());
+        let mut next: Option<Mono> = None;
+        for callback in &live.callbacks {
+            let Some(endpoint) = web::endpoint(&callback.url) else {
+                unsendable.push(callback.token.clone());
+                continue;
+            };
+            if live.volatile.lanes.contains_key(&endpoint) || begun.contains(&endpoint) {
+                continue;
+            }
+            if callback.due > now.wall {
+                let at = Self::mono_of(now, callback.due);
+                next = Some(next.map_or(at, |next| next.min(at)));
+            } else {
+                sent.push((callback.token.clone(), endpoint.clone()));
+            }
+            begun.push(endpoint);
         }
-        let Some(callback) = live.callbacks.front() else {
+        if let Some(at) = next {
+            self.wake_callbacks(call, at);
+        }
+        for (token, endpoint) in sent {
+            self.try_callback(now, call, &token, endpoint);
+        }
+        for token in unsendable {
+            let fault = Fault::of(&Err(HttpError::BadUrl));
+            self.callback_over(now, call, &token, Some(&fault));
+        }
+    }
+
+    /// The callbacks of this call are looked at again then, or earlier.
+    fn wake_callbacks(&mut self, call: CallId, at: Mono) {
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        if callback.due > now.wall {
-            let at = Self::mono_of(now, callback.due);
-            self.at(at, Timer::Callback(call));
-            return;
+        if live.volatile.callbacks_at.is_none_or(|known| known > at) {
+            live.volatile.callbacks_at = Some(at);
+            self.at(at, Timer::Callbacks(call));
         }
-        let Some(host) = web::authority(&callback.url) else {
-            self.callback_over(now, call, Some("not an http or https URL"));
+    }
+
+    pub(super) fn callbacks_due(&mut self, now: Now, call: CallId) {
+        if let Some(mut live) = self.calls.get_mut(&call)
+            && live.volatile.callbacks_at.is_some_and(|at| at <= now.mono)
+        {
+            live.volatile.callbacks_at = None;
+            self.try_callbacks(now, call);
+        }
+    }
+
+    fn try_callback(&mut self, now: Now, call: CallId, token: &str, endpoint: Endpoint) {
+        let per_host = self.settings.limits.callbacks_per_host;
+        let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        let key = (live.row.account, host);
+        let account = live.row.account;
+        let Some(callback) = live.callbacks.iter().find(|it| it.token == token) else {
+            return;
+        };
+        let is_fresh = callback.attempts == 0;
         let hook = Hook { url: callback.url.clone(), method: callback.method };
         let (params, token) = (callback.params.clone(), callback.token.clone());
-        let number = self.fresh_id();
-        if !self.callbacks.begin(now.mono, key.clone(), call, per_host, number) {
-            if let Some(mut live) = self.calls.get_mut(&call) {
-                live.volatile.in_line = true;
-            }
+        if !self.callbacks.begin(now.mono, (account, &endpoint), call, is_fresh, per_host) {
+            live.volatile.lanes.insert(endpoint, Lane::InLine);
             return;
         }
+        live.volatile.lanes.insert(endpoint.clone(), Lane::UnderWay);
         let request = Request { kind: HttpKind::Callback, hook: &hook, params, token };
-        let id = self.send_callback(now, call, request, key);
-        if let Some(mut live) = self.calls.get_mut(&call) {
-            live.volatile.callback = Some(id);
-        }
+        self.send_callback(now, call, request, endpoint);
     }
 
     pub(super) fn callback_answered(
         &mut self,
         now: Now,
         call: CallId,
-        key: EndpointKey,
+        (account, endpoint, token): (AccountSid, Endpoint, &str),
         result: &Result<HttpAnswer, HttpError>,
     ) {
-        let (fine, again, error) = match result {
-            Ok(answer) if answer.status < 400 => (true, false, String::new()),
-            Ok(answer) => {
-                let again = answer.status >= 500 || matches!(answer.status, 408 | 429);
-                (false, again, format!("HTTP status {}", answer.status))
-            }
-            Err(error) => {
-                let again = !matches!(error, HttpError::Forbidden | HttpError::BadUrl);
-                (false, again, error.name().to_owned())
-            }
+        let fault = Fault::of(result);
+        let outcome = match result {
+            Err(HttpError::Resolve | HttpError::Connect | HttpError::Tls) => Outcome::Unreachable,
+            _ if fault.again => Outcome::Failed,
+            _ => Outcome::Fine,
         };
-        // Who answers is alive: a path of it that fails backs off by itself.
-        match self.callbacks.answered(now.mono, &key, result.is_ok() || !again) {
-            Some((until, number)) => {
-                self.at(until, Timer::Endpoint(number));
-            }
-            None => self.serve_line(now, &key),
+        let key = (account, endpoint.host.clone());
+        let number = self.fresh_id();
+        let at = (endpoint.path.as_str(), call);
+        let after = self.callbacks.answered(now.mono, &key, at, outcome, number);
+        if let Some((until, number)) = after.wake {
+            self.at(until, Timer::Endpoint(number));
         }
+        if let Some(mut live) = self.calls.get_mut(&call) {
+            live.volatile.lanes.remove(&endpoint);
+        }
+        self.callback_done(now, call, token, &fault);
+        for (call, path) in after.awake {
+            let host = endpoint.host.clone();
+            self.callback_awake(now, call, &Endpoint { host, path });
+        }
+        self.serve_line(now, &key);
+    }
+
+    /// What an attempt came to.
+    fn callback_done(&mut self, now: Now, call: CallId, token: &str, fault: &Fault) {
         let attempts_max = self.settings.limits.callback_attempts;
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        live.volatile.callback = None;
-        if fine {
-            self.callback_over(now, call, None);
+        if fault.is_fine() {
+            self.callback_over(now, call, token, None);
             return;
         }
-        let Some(callback) = live.callbacks.front_mut() else {
+        let Some(callback) = live.callbacks.iter_mut().find(|it| it.token == token) else {
             return;
         };
         callback.attempts += 1;
-        if again && callback.attempts < attempts_max {
+        if fault.again && callback.attempts < attempts_max {
             let doubled = BACKOFF_FIRST.saturating_mul(1 << (callback.attempts - 1).min(16));
             let pause = self.rng.jitter(doubled.min(BACKOFF_MAX));
             callback.due = now.later(pause).wall;
             self.stats.callbacks_retried += 1;
             self.calls.touch(call);
-            self.after(now, pause, Timer::Callback(call));
+            self.try_callbacks(now, call);
         } else {
-            self.callback_over(now, call, Some(&error));
+            self.callback_over(now, call, token, Some(fault));
         }
     }
 
-    /// The first callback of a call was delivered, or is given up for `error`.
-    fn callback_over(&mut self, now: Now, call: CallId, error: Option<&str>) {
+    /// What this lane waited for works again.
+    fn callback_awake(&mut self, now: Now, call: CallId, endpoint: &Endpoint) {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        let Some(callback) = live.callbacks.pop_front() else {
+        let is_its = |it: &&mut Callback| web::endpoint(&it.url).as_ref() == Some(endpoint);
+        if let Some(callback) = live.callbacks.iter_mut().find(is_its)
+            && callback.due > now.wall
+        {
+            callback.due = now.wall;
+            self.try_callbacks(now, call);
+        }
+    }
+
+    /// A callback of a call was delivered, or is given up for `fault`.
+    fn callback_over(&mut self, now: Now, call: CallId, token: &str, fault: Option<&Fault>) {
+        let Some(mut live) = self.calls.get_mut(&call) else {
+            return;
+        };
+        let Some(at) = live.callbacks.iter().position(|it| it.token == token) else {
+            return;
+        };
+        let Some(callback) = live.callbacks.remove(at) else {
             return;
         };
         let account = live.row.account;
         let over = live.is_over();
         self.callbacks.release(account);
-        match error {
+        if let Some(Endpoint { host, path }) = web::endpoint(&callback.url) {
+            self.callbacks.leave(&(account, host), &path, call);
+        }
+        match fault {
             None => self.stats.callbacks_delivered += 1,
-            Some(error) => self.dead_letter(now, account, call, callback, error),
+            Some(fault) => self.dead_letter(now, account, call, callback, fault),
         }
         // A delivery is written with the call's next step: a successor that does not know of it
         // tells again, with the same token.
-        if over || error.is_some() {
+        if over || fault.is_some() {
             self.calls.touch(call);
         }
-        self.try_callback(now, call);
+        self.try_callbacks(now, call);
     }
 
     fn dead_letter(
@@ -363,23 +300,25 @@ impl Director {
         account: AccountSid,
         call: CallId,
         callback: Callback,
-        error: &str,
+        fault: &Fault,
     ) {
         self.stats.callbacks_dead += 1;
+        let error = &fault.error;
         let trouble = Trouble {
             call: Some(call),
-            warning: true,
-            code: 11_200,
+            warning: fault.warning,
+            code: fault.code,
             reason: "callback-dead",
             message: format!("callback given up after {} attempts: {error}", callback.attempts),
-            url: Some(callback.url.clone()),
+            url: Some(web::without_fragment(&callback.url).to_owned()),
             method: Some(callback.method),
         };
         self.alert(now, account, trouble);
+        self.died = now.wall.max(base::Wall(self.died.0 + 1));
         self.records.push(Record::DeadLetter(Box::new(DeadLetter {
             account,
             call,
-            at: now.wall,
+            at: self.died,
             idempotency_token: callback.token,
             url: callback.url,
             method: callback.method,
@@ -390,28 +329,61 @@ impl Director {
     }
 
     pub(super) fn wake_endpoint(&mut self, now: Now, number: u64) {
-        if let Some(key) = self.callbacks.key_of(number) {
+        if let Some(key) = self.callbacks.wake(number) {
             self.serve_line(now, &key);
         }
     }
 
     /// Lets those in line go on, as many as have room.
-    fn serve_line(&mut self, now: Now, key: &EndpointKey) {
+    fn serve_line(&mut self, now: Now, key: &HostKey) {
         let per_host = self.settings.limits.callbacks_per_host;
-        while let Some(call) = self.callbacks.next(now.mono, key, per_host) {
+        while let Some((call, path)) = self.callbacks.next(now.mono, key, per_host) {
             if let Some(mut live) = self.calls.get_mut(&call) {
-                live.volatile.in_line = false;
+                live.volatile.lanes.remove(&Endpoint { host: key.1.clone(), path });
             }
-            self.try_callback(now, call);
+            self.try_callbacks(now, call);
         }
     }
 
     /// A call's queue has gone with it.
     pub(super) fn recount_callbacks(&mut self) {
-        self.callbacks.waiting = 0;
-        self.callbacks.of_account.clear();
-        for live in self.calls.all() {
-            self.callbacks.count(live.row.account, live.callbacks.len());
+        let calls = self.calls.all().map(|live| (live.row.account, live.callbacks.len()));
+        self.callbacks.recount(calls);
+    }
+}
+
+/// What is wrong with a callback that was not taken.
+pub(super) struct Fault {
+    /// 0: nothing.
+    code: u32,
+    warning: bool,
+    pub(super) error: String,
+    /// Another attempt may do better.
+    pub(super) again: bool,
+}
+
+impl Fault {
+    pub(super) fn is_fine(&self) -> bool {
+        self.code == 0
+    }
+
+    pub(super) fn of(result: &Result<HttpAnswer, HttpError>) -> Self {
+        let fault = |code, warning, error: String, again| Self { code, warning, error, again };
+        match result {
+            Ok(answer) if answer.status < 400 => fault(0, false, String::new(), false),
+            Ok(answer) => {
+                let again = answer.status >= 500 || matches!(answer.status, 408 | 429);
+                fault(15_003, true, format!("HTTP status {}", answer.status), again)
+            }
+            Err(error) => {
+                let again = !matches!(error, HttpError::Forbidden | HttpError::BadUrl);
+                fault(super::fetch::code_of(*error), false, error.name().to_owned(), again)
+            }
         }
+    }
+
+    /// There was no room for it.
+    fn dropped(why: &str) -> Self {
+        Self { code: 15_002, warning: true, error: why.to_owned(), again: false }
     }
 }

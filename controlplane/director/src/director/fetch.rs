@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use base::{CallId, Mono, Now};
 use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
-use model::{CallStatus, Hook};
+use model::{AccountSid, CallStatus, Hook};
 
-use super::callback::EndpointKey;
+use super::endpoints::Endpoint;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
 use crate::live::{Live, Telling};
 use crate::script::{Fetch, Script, Wait};
@@ -35,7 +35,13 @@ enum Purpose {
         url: String,
         token: String,
     },
-    Callback(EndpointKey),
+    Callback {
+        account: AccountSid,
+        endpoint: Endpoint,
+        token: String,
+    },
+    /// A dead letter of the account.
+    Replay(AccountSid),
 }
 
 /// What is sent, beside what the call says of itself.
@@ -115,7 +121,7 @@ impl Director {
 
     fn send_telling(&mut self, now: Now, call: CallId, telling: Telling) {
         let Telling { hook, params, token } = telling;
-        let url = web::split(&hook.url, self.policy()).0;
+        let url = web::without_fragment(&hook.url).to_owned();
         let purpose = Purpose::Event { url, token: token.clone() };
         let request = Request { kind: HttpKind::Instructions, hook: &hook, params, token };
         let id = self.send(now, call, request, purpose);
@@ -140,20 +146,44 @@ impl Director {
         now: Now,
         call: CallId,
         request: Request<'_>,
-        endpoint: EndpointKey,
-    ) -> HttpId {
-        self.send(now, call, request, Purpose::Callback(endpoint))
+        endpoint: Endpoint,
+    ) {
+        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        let token = request.token.clone();
+        self.send(now, call, request, Purpose::Callback { account, endpoint, token });
+    }
+
+    pub(super) fn send_replay(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        call: CallId,
+        request: Request<'_>,
+    ) {
+        self.send_for(now, account, call, request, Purpose::Replay(account));
     }
 
     fn send(&mut self, now: Now, call: CallId, request: Request<'_>, purpose: Purpose) -> HttpId {
+        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        self.send_for(now, account, call, request, purpose)
+    }
+
+    fn send_for(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        call: CallId,
+        request: Request<'_>,
+        purpose: Purpose,
+    ) -> HttpId {
         let id = HttpId(self.fresh_id());
         let (url, policy) = web::split(&request.hook.url, self.policy());
         let patience = u64::from(policy.total_ms.saturating_add(HTTP_GRACE_MS));
         let patience = std::time::Duration::from_millis(patience);
         let guard = self.after(now, patience, Timer::Http(id));
         self.fetches.under_way.insert(id, InFlight { call, purpose, guard });
-        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
         let auth_token = self.directory.auth_token(account);
+        let cookies = self.cookies_for(call);
         self.effects.push(model::port::Output::Http(HttpRequest {
             id,
             account,
@@ -171,6 +201,8 @@ impl Director {
                 HttpKind::Instructions => self.settings.limits.document_bytes,
                 HttpKind::Callback => 0,
             },
+            at: now.wall,
+            cookies,
         }));
         id
     }
@@ -185,17 +217,25 @@ impl Director {
         };
         self.timers.remove(&flight.guard);
         let call = flight.call;
+        if let Ok(answer) = &reply.result {
+            self.take_cookies(now, call, answer);
+        }
         match flight.purpose {
-            Purpose::Callback(endpoint) => {
-                self.callback_answered(now, call, endpoint, &reply.result);
+            Purpose::Callback { account, endpoint, token } => {
+                let of = (account, endpoint, token.as_str());
+                self.callback_answered(now, call, of, &reply.result);
             }
+            Purpose::Replay(account) => self.replay_answered(now, account, &reply.result),
             Purpose::Instructions => {
                 let Some(mut live) = self.calls.get_mut(&call) else {
                     return;
                 };
                 live.volatile.fetch = None;
                 match document(&reply.result) {
-                    Ok(text) => self.take_document(now, call, text),
+                    Ok(text) => {
+                        let from = reply.result.map(|answer| answer.url).unwrap_or_default();
+                        self.take_document(now, call, text, from);
+                    }
                     Err(failure) => self.fetch_failed(now, call, &failure),
                 }
             }
@@ -222,8 +262,8 @@ impl Director {
         }
     }
 
-    fn take_document(&mut self, now: Now, call: CallId, text: String) {
-        let policy = self.policy();
+    /// `from`: where redirects led to, if there were any.
+    fn take_document(&mut self, now: Now, call: CallId, text: String, from: String) {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
@@ -240,7 +280,8 @@ impl Director {
             return;
         }
         let parsed = crate::script::parse(&text, self.settings.limits.document_bytes);
-        let base = web::split(&fetch.hook.url, policy).0;
+        let asked = web::without_fragment(&fetch.hook.url);
+        let base = if from.is_empty() { asked.to_owned() } else { from };
         if let Err(error) = &parsed
             && fetch.fallback.is_some()
         {
@@ -288,7 +329,8 @@ impl Director {
                 params.push((name.to_owned(), value));
             };
             set(&mut fetch.params, "ErrorCode", failure.code.to_string());
-            set(&mut fetch.params, "ErrorUrl", failed.url.clone());
+            let url = web::without_fragment(&failed.url).to_owned();
+            set(&mut fetch.params, "ErrorUrl", url);
             fetch.hook = fallback;
             fetch.attempt = 0;
             fetch.token = token;
@@ -316,6 +358,8 @@ impl Director {
                 let has_verbs = crate::script::parse(&text, bytes_max)
                     .map_or(true, |program| !program.verbs.is_empty());
                 let alive = self.calls.get(&call).is_some_and(|live| !live.is_over());
+                let from = result.as_ref().map(|answer| answer.url.clone()).unwrap_or_default();
+                let url = if from.is_empty() { url } else { from };
                 if has_verbs && alive {
                     self.abandon(now, call);
                     self.run_document(now, call, text, url);
@@ -333,7 +377,7 @@ impl Director {
         reason: &'static str,
         hook: &Hook,
     ) {
-        let message = format!("{}: {reason}", hook.url);
+        let message = format!("{}: {reason}", web::without_fragment(&hook.url));
         self.alert_failure(now, call, &Failure { code, reason, message, retry: None }, hook);
     }
 
@@ -350,7 +394,7 @@ impl Director {
                 code: failure.code,
                 reason: failure.reason,
                 message: failure.message.clone(),
-                url: Some(hook.url.clone()),
+                url: Some(web::without_fragment(&hook.url).to_owned()),
                 method: Some(hook.method),
             },
         );
@@ -423,22 +467,35 @@ impl Retry {
     }
 }
 
+/// An answer that did not come, as applications know it.
+pub(super) fn code_of(error: HttpError) -> u32 {
+    match error {
+        HttpError::Resolve => 11_210,
+        HttpError::Connect => 11_205,
+        HttpError::Tls => 11_237,
+        HttpError::Forbidden | HttpError::Timeout | HttpError::Protocol => 11_200,
+        HttpError::TooLarge => 11_750,
+        HttpError::BadUrl => 11_100,
+    }
+}
+
 /// The text of an answer that can be a document; an empty one is an empty document.
 fn document(result: &Result<HttpAnswer, HttpError>) -> Result<String, Failure> {
     let fail = |code, reason, message, retry| Err(Failure { code, reason, message, retry });
     let answer = match result {
         Ok(answer) => answer,
         Err(error) => {
-            let (code, retry) = match error {
-                HttpError::Resolve => (11_210, Some(Retry::Connect)),
-                HttpError::Connect => (11_205, Some(Retry::Connect)),
-                HttpError::Tls => (11_237, Some(Retry::Connect)),
-                HttpError::Forbidden => (11_200, None),
-                HttpError::Timeout | HttpError::Protocol => (11_200, Some(Retry::Read)),
-                HttpError::TooLarge => (11_750, None),
-                HttpError::BadUrl => (11_100, None),
+            let retry = match error {
+                HttpError::Resolve | HttpError::Connect | HttpError::Tls => Some(Retry::Connect),
+                HttpError::Timeout | HttpError::Protocol => Some(Retry::Read),
+                HttpError::Forbidden | HttpError::TooLarge | HttpError::BadUrl => None,
             };
-            return fail(code, error.name(), format!("no answer: {}", error.name()), retry);
+            return fail(
+                code_of(*error),
+                error.name(),
+                format!("no answer: {}", error.name()),
+                retry,
+            );
         }
     };
     if !(200..300).contains(&answer.status) {

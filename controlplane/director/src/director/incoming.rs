@@ -291,6 +291,7 @@ impl Director {
             sequence: 0,
             callbacks: std::collections::VecDeque::new(),
             tellings: Vec::new(),
+            cookies: std::sync::Arc::default(),
             volatile: Volatile { row_changed: true, ..Volatile::default() },
         };
         self.calls.insert(live);

@@ -9,14 +9,17 @@ mod admission;
 mod api;
 mod callback;
 mod calls;
+mod cookies;
 mod durability;
 mod ending;
+mod endpoints;
 mod entity;
 mod event;
 mod fetch;
 mod incoming;
 mod inventory;
 mod originate;
+mod replay;
 mod restore;
 mod status;
 mod steps;
@@ -36,11 +39,15 @@ use crate::rng::Rng;
 use crate::script::Input;
 use crate::settings::Settings;
 
+pub(crate) use endpoints::Endpoint;
+
 use admission::{Admission, Tell};
-use callback::Callbacks;
 use calls::Calls;
+use cookies::Cookies;
 use durability::{After, Durability};
+use endpoints::Callbacks;
 use fetch::Fetches;
+use replay::Replays;
 use strangers::Strangers;
 
 /// The controlplane as one value.
@@ -55,12 +62,16 @@ pub struct Director {
     fetches: Fetches,
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
+    cookies: Cookies,
+    replays: Replays,
     durability: Durability,
     strangers: Strangers,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
     last_id: u64,
     next_shard: ShardId,
+    /// When the last dead letter died: no two died at one time.
+    died: Wall,
     stats: Stats,
     // Collected during one mutation, emptied by `settle`.
     records: Vec<Record>,
@@ -85,9 +96,13 @@ pub struct Stats {
     pub calls_ended: u64,
     pub fetches: u64,
     pub fetches_failed: u64,
+    /// To be told: delivered, given up, or waiting.
+    pub callbacks_made: u64,
     pub callbacks_delivered: u64,
     pub callbacks_retried: u64,
     pub callbacks_dead: u64,
+    /// Dead letters delivered after all.
+    pub callbacks_replayed: u64,
     pub alerts_dropped: u64,
     /// Gauge: calls whose leg stands or is being made.
     pub calls_live: usize,
@@ -101,9 +116,9 @@ pub struct Stats {
 enum Timer {
     /// Wakes a script.
     Script(CallId),
-    /// The callback in front may be tried (again).
-    Callback(CallId),
-    /// The endpoint's breaker may let one through.
+    /// A callback of the call may be tried (again).
+    Callbacks(CallId),
+    /// A host's or a path's breaker may let one through.
     Endpoint(u64),
     /// No answer from the HTTP client at all.
     Http(HttpId),
@@ -159,11 +174,14 @@ impl Director {
             fetches: Fetches::default(),
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
+            cookies: Cookies::default(),
+            replays: Replays::default(),
             durability: Durability::default(),
             strangers: Strangers::default(),
             replay: None,
             last_id: 0,
             next_shard: 0,
+            died: Wall(0),
             stats: Stats::default(),
             records: Vec::new(),
             afters: Vec::new(),
@@ -261,7 +279,7 @@ impl Director {
                     self.inbox.push_back((call, Input::Timer));
                 }
             }
-            Timer::Callback(call) => self.try_callback(now, call),
+            Timer::Callbacks(call) => self.callbacks_due(now, call),
             Timer::Endpoint(endpoint) => self.wake_endpoint(now, endpoint),
             Timer::Http(id) => self.http_is_silent(now, id),
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),

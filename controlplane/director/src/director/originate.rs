@@ -184,6 +184,7 @@ impl Director {
             sequence: 0,
             callbacks: VecDeque::new(),
             tellings: Vec::new(),
+            cookies: std::sync::Arc::default(),
             volatile: Volatile { row_changed: true, ..Volatile::default() },
         }
     }

@@ -27,7 +27,7 @@ impl Director {
         let unreadable: BTreeSet<CallId> = book
             .scripts
             .iter()
-            .filter(|log| !director.read_back(log))
+            .filter(|log| !director.read_back(now, log))
             .map(|log| log.call)
             .collect();
         director.recount_callbacks();
@@ -70,13 +70,14 @@ impl Director {
     }
 
     /// False if it cannot be read: its call ends, told to the operator, billed by its cell.
-    fn read_back(&mut self, log: &ScriptLog) -> bool {
+    fn read_back(&mut self, now: Now, log: &ScriptLog) -> bool {
         let Some(bytes) = &log.state else {
             return true;
         };
         match log::read(bytes) {
             Ok((mut live, logged)) => {
                 live.volatile.logged = logged;
+                self.remember_cookies(now.wall, &live);
                 if let Some(script) = live.script.as_mut() {
                     let bytes_max = self.settings.limits.document_bytes;
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
@@ -105,7 +106,7 @@ impl Director {
 
     /// Asks again for what the call waits for.
     pub(super) fn resume(&mut self, now: Now, call: CallId) {
-        self.try_callback(now, call);
+        self.try_callbacks(now, call);
         let Some(live) = self.calls.get(&call) else {
             return;
         };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   log:    entry, entry, ...   the first one whole, each other a change of the one before
-//!   entry:  | version 2 | kind | sequence | length | payload |
+//!   entry:  | version 3 | kind | sequence | length | payload |
 //!   whole:  each part with its length, then the document with its length
 //!   change: | part | bytes kept at its begin | at its end | length | what stands between | ...
 //!           | DOCUMENT | length | the document |
@@ -12,7 +12,8 @@
 //! written once, when it is taken. An entry whose number does not follow the one before says that
 //! something between them is gone: such a log is not read.
 //!
-//! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole.
+//! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version
+//! 2 had no cookies: its wholes have a part less, and entries of version 3 may follow them.
 
 mod part;
 mod words;
@@ -25,7 +26,9 @@ pub(crate) use part::Parts;
 use part::{DOCUMENT, PARTS};
 
 /// The first byte of an entry. Version 1 began with a brace.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version before.
+const WITHOUT_COOKIES: u8 = 2;
 const WHOLE: u8 = 0;
 const CHANGE: u8 = 1;
 /// Bytes of changes after which the next entry is a whole: what a log may grow to.
@@ -115,7 +118,7 @@ pub(crate) fn read(log: &[u8]) -> Result<(Live, Logged), BadLog> {
         let changes = logged.changes.unwrap_or(0);
         let payload = Reader(entry.payload);
         if entry.kind == WHOLE {
-            payload.whole(&mut logged.parts, &mut document)
+            payload.whole(entry.version, &mut logged.parts, &mut document)
         } else {
             payload.change(&mut logged.parts, &mut document)
         }
@@ -200,6 +203,7 @@ fn put_bytes(bytes: &mut Vec<u8>, part: &[u8]) {
 struct Reader<'b>(&'b [u8]);
 
 struct Found<'b> {
+    version: u8,
     kind: u8,
     sequence: u32,
     payload: &'b [u8],
@@ -232,17 +236,19 @@ impl<'b> Reader<'b> {
     }
 
     fn entry(&mut self) -> Option<Found<'b>> {
-        if self.byte()? != VERSION {
+        let version = self.byte()?;
+        if version != VERSION && version != WITHOUT_COOKIES {
             return None;
         }
         let kind = self.byte()?;
         let sequence = u32::try_from(self.number()?).ok()?;
-        Some(Found { kind, sequence, payload: self.bytes()? })
+        Some(Found { version, kind, sequence, payload: self.bytes()? })
     }
 
-    fn whole(mut self, parts: &mut Parts, document: &mut Vec<u8>) -> Option<()> {
+    fn whole(mut self, version: u8, parts: &mut Parts, document: &mut Vec<u8>) -> Option<()> {
         let mut found: [&[u8]; PARTS] = [&[]; PARTS];
-        for part in &mut found {
+        let count = if version == WITHOUT_COOKIES { PARTS - 1 } else { PARTS };
+        for part in &mut found[..count] {
             *part = self.bytes()?;
         }
         parts.set(&found);

@@ -1,6 +1,9 @@
 //! A call in parts, each as postcard writes it: what changes together stands together, so that a
 //! step changes few bytes of few parts.
 
+use std::sync::Arc;
+
+use model::cookie::Jar;
 use postcard::{Error, Result, take_from_bytes, to_extend};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,7 +13,7 @@ use super::words::Words;
 use crate::live::{Callback, Live, Telling, Volatile};
 use crate::script::Script;
 
-pub(super) const PARTS: usize = 8;
+pub(super) const PARTS: usize = 9;
 /// Where a part's number would stand: the document of the script.
 pub(super) const DOCUMENT: usize = 15;
 
@@ -29,6 +32,7 @@ const HOOKS: usize = 4;
 const SCRIPT: usize = 5;
 const CALLBACKS: usize = 6;
 const TELLINGS: usize = 7;
+const COOKIES: usize = 8;
 
 impl Parts {
     pub(super) fn len(&self) -> usize {
@@ -90,6 +94,7 @@ impl Parts {
             sequence,
             callbacks: std::collections::VecDeque::new(),
             tellings: Vec::new(),
+            cookies: self.cookies()?,
             volatile: Volatile::default(),
         };
         let words = Words::of(&live);
@@ -117,6 +122,15 @@ impl Parts {
         let document = document.map_err(|_| Error::DeserializeBadUtf8)?;
         let program = crate::script::Program::default();
         Ok(Some(Script { document, base, at, wait, documents, legs, verbs, dialled, program }))
+    }
+
+    /// Nothing where no application set any.
+    fn cookies(&self) -> Result<Arc<Jar>> {
+        if self.get(COOKIES).is_empty() {
+            Ok(Arc::default())
+        } else {
+            self.whole(COOKIES).map(Arc::new)
+        }
     }
 
     fn whole<T: DeserializeOwned>(&self, part: usize) -> Result<T> {
@@ -168,6 +182,8 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
                 put(&(method, token, attempts, due), bytes)
             })
         }
+        COOKIES if live.cookies.is_empty() => Ok(bytes),
+        COOKIES => put(&*live.cookies, bytes),
         _ if live.tellings.is_empty() => Ok(bytes),
         _ => {
             let words = Words::of(live);

@@ -1,4 +1,5 @@
 use model::CallStatus;
+use model::cookie::{Cookie, Jar};
 
 use super::*;
 use crate::live::Callback;
@@ -19,10 +20,23 @@ fn debug(live: &Live) -> String {
     format!("{live:?}")
 }
 
+fn cookie(name: &str, value: String) -> Cookie {
+    Cookie {
+        name: name.to_owned(),
+        value: model::Secret(value),
+        domain: "app.test".to_owned(),
+        host_only: true,
+        path: "/".to_owned(),
+        secure: true,
+        expires: base::Wall(1_000),
+        made: base::Wall(1),
+    }
+}
+
 /// Something else about the call, as steps change it.
 fn step(live: &mut Live, rng: &mut Rng) {
     let text = |rng: &mut Rng| "x".repeat(usize::try_from(rng.next() % 40).unwrap());
-    match rng.next() % 9 {
+    match rng.next() % 10 {
         0 => live.row.status = CallStatus::InProgress,
         1 => live.row.date_updated.0 = rng.next(),
         2 => live.reason = Some(text(rng)),
@@ -40,6 +54,12 @@ fn step(live: &mut Live, rng: &mut Rng) {
             });
         }
         5 => drop(live.callbacks.pop_front()),
+        8 => {
+            let mut jar = Jar::clone(&live.cookies);
+            let cookie = cookie(&(rng.next() % 5).to_string(), text(rng));
+            let _ = jar.keep(cookie, base::Wall(1));
+            live.cookies = std::sync::Arc::new(jar);
+        }
         6 => live.facts.domain = Some(text(rng)),
         7 => {
             let script = live.script.get_or_insert_with(Script::default);
@@ -95,6 +115,25 @@ fn a_successor_goes_on_with_the_log_that_it_read() {
         other => panic!("{other:?}"),
     }
     assert_eq!(debug(&read(&log).unwrap().0), debug(&live));
+}
+
+/// An upgrade: a log that version 2 began goes on with entries of this one.
+#[test]
+fn entries_of_this_version_follow_those_of_the_one_before() {
+    for line in include_str!("../../tests/golden/scripts-2.txt").lines() {
+        let hex = line.split_once(' ').unwrap().1;
+        let digits = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let mut log: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
+        let (mut live, mut logged) = read(&log).unwrap();
+        let mut jar = Jar::default();
+        jar.keep(cookie("a", "b".to_owned()), base::Wall(1)).unwrap();
+        live.cookies = std::sync::Arc::new(jar);
+        match logged.next(&live, &mut Parts::default()) {
+            Some(Entry::Change(bytes)) => log.extend(bytes),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(debug(&read(&log).unwrap().0), debug(&live));
+    }
 }
 
 #[test]

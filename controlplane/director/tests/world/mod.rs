@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use base::{CallId, LegId, Mono, Now, Wall};
 use director::{Director, Settings};
+use model::cookie::Cookie;
 use model::port::{
     ApiId, ApiResult, HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest, Output,
     OwnedCommand, Resolved, Standing, StoreId,
 };
-use model::{AccountSid, Book};
+use model::{AccountSid, Book, Secret};
 use wire::event::{Cause, Direction, Incoming, MediaSummary, Party, Summary};
 use wire::{Event, Service, Usage};
 
@@ -145,7 +146,29 @@ pub(crate) enum OwnedEvent {
 
 pub(crate) fn xml(body: &str) -> Answer {
     let content_type = "text/xml; charset=utf-8".to_owned();
-    (20, Ok(HttpAnswer { status: 200, content_type, body: body.as_bytes().to_vec() }))
+    (
+        20,
+        Ok(HttpAnswer {
+            status: 200,
+            content_type,
+            body: body.as_bytes().to_vec(),
+            ..HttpAnswer::default()
+        }),
+    )
+}
+
+/// Set by `http://app.test`, for four hours.
+pub(crate) fn cookie(name: &str, value: &str) -> Cookie {
+    Cookie {
+        name: name.to_owned(),
+        value: Secret(value.to_owned()),
+        domain: "app.test".to_owned(),
+        host_only: true,
+        path: "/".to_owned(),
+        secure: false,
+        expires: Wall(START_US + 4 * 3_600_000_000),
+        made: Wall(START_US),
+    }
 }
 
 pub(crate) fn status(status: u16) -> Answer {

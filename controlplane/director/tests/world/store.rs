@@ -53,7 +53,17 @@ impl Store {
                 assert!(ALERTS.contains(&listed), "{listed} is not in docs/ALERTS.md: {alert:?}");
                 self.alerts.push(*alert);
             }
-            Record::DeadLetter(letter) => self.dead.push(*letter),
+            Record::DeadLetter(letter) => {
+                let token = &letter.idempotency_token;
+                let known = self.dead.iter_mut().find(|it| it.idempotency_token == *token);
+                match known {
+                    Some(known) => *known = *letter,
+                    None => self.dead.push(*letter),
+                }
+            }
+            Record::DeadLetterGone { token, .. } => {
+                self.dead.retain(|it| it.idempotency_token != token);
+            }
             Record::Script(log) => {
                 self.states.extend(log.state.clone().map(|state| (log.call, state)));
                 self.scripts.insert(log.call, log);

@@ -4,7 +4,7 @@
 use base::CallId;
 
 use super::{Entity, EntityKey};
-use crate::{Account, AccountSid, ApplicationSid, CallRow, Hook, StatusHook};
+use crate::{Account, AccountSid, ApplicationSid, CallRow, DeadLetter, Hook, StatusHook};
 
 /// Made by the API; echoed in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,7 +36,14 @@ pub enum ApiRequest {
     Delete(EntityKey),
     /// The account's second token takes the place of its first. Answered with the account.
     PromoteToken,
-    /// Put, Shut or Delete by the operator: of his own things, and of anybody's account.
+    /// Sends dead letters again, in the order in which they died. Answered with
+    /// [`ApiDone::Replay`] as soon as it is known which of them wait; one that is delivered is a
+    /// letter no more, one that is not says why.
+    Replay(Vec<DeadLetter>),
+    /// The account does not want the letter of this token. Answered with [`ApiDone::Deleted`].
+    Forget { account: AccountSid, token: String },
+    /// Put, Shut, Delete, Replay or Forget by the operator: of his own things, and of anybody's
+    /// account.
     Operate(Box<Self>),
 }
 
@@ -84,6 +91,11 @@ pub enum ApiDone {
     /// As stored.
     Entity(Box<Entity>),
     Deleted,
+    /// Letters that wait to be sent again, and tokens of those that do not, with why.
+    Replay {
+        waiting: usize,
+        refused: Vec<(String, &'static str)>,
+    },
 }
 
 /// As it goes out: `{"code":21220,"message":"...","more_info":"...","status":400}`.

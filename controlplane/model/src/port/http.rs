@@ -2,8 +2,9 @@
 //! and reading within the limits is the client's; order, retries and what an answer means are the
 //! director's.
 
-use base::CallId;
+use base::{CallId, Wall};
 
+use crate::cookie::{Cookie, Jar, NotKept};
 use crate::{AccountSid, Method, Secret};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +42,11 @@ pub struct HttpRequest {
     /// Bytes of body to read at most; a longer one is [`HttpError::TooLarge`]. Of no meaning for a
     /// callback, whose body is not looked at.
     pub body_max: usize,
+    /// When it was asked for: what cookies' ages are counted from.
+    pub at: Wall,
+    /// What applications set for the call's parties; it goes where it belongs, after each redirect
+    /// too.
+    pub cookies: Jar,
 }
 
 /// What came of a request. Exactly one per request.
@@ -56,6 +62,10 @@ pub struct HttpAnswer {
     /// The header as received, "" without one.
     pub content_type: String,
     pub body: Vec<u8>,
+    /// Where redirects led to, without fragment; "" where there was none.
+    pub url: String,
+    /// What the answer and the redirects before it set, in order.
+    pub cookies: Vec<Result<Cookie, NotKept>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use base::CallId;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{Entity, EntityKey};
-use crate::{Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
+use crate::{AccountSid, Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoreId(pub u64);
@@ -42,6 +42,11 @@ pub enum Record {
     Delete(EntityKey),
     /// Goes behind what the call's log has; begins one where there is none.
     ScriptChange(ScriptChange),
+    /// It was delivered after all, or its account does not want it.
+    DeadLetterGone {
+        account: AccountSid,
+        token: String,
+    },
 }
 
 /// The live state of one call, for a successor: takes the place of the call's log, None ends it.
@@ -78,7 +83,7 @@ impl Record {
                     + row.caller_name.as_ref().map_or(0, String::len)
             }
             Self::Cdr(cdr) => 1_024 + cdr.from.len() + cdr.to.len() + cdr.sip_call_id.len(),
-            Self::Usage(_) | Self::Ledger(_) | Self::Delete(_) => 256,
+            Self::Usage(_) | Self::Ledger(_) | Self::Delete(_) | Self::DeadLetterGone { .. } => 256,
             Self::Alert(alert) => {
                 512 + alert.message.len() + alert.url.as_ref().map_or(0, String::len)
             }

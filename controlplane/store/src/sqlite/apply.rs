@@ -2,7 +2,7 @@
 
 use base::Wall;
 use model::port::{Entity, Record};
-use model::{CallRow, Service};
+use model::{AccountSid, CallRow, Service};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::convert::{int, json, key, text};
@@ -46,6 +46,10 @@ pub(super) fn apply(
                 ])?;
             Ok(())
         }
+        Record::DeadLetterGone { token, .. } => {
+            connection.prepare_cached("DELETE FROM dead_letter WHERE sid = ?")?.execute([token])?;
+            Ok(())
+        }
         // Folded by the writer: see [`script`].
         Record::Script(_) | Record::ScriptChange(_) => Ok(()),
         Record::Put(entity) => put(connection, vault, entity),
@@ -57,6 +61,30 @@ pub(super) fn apply(
             Ok(())
         }
     }
+}
+
+/// Of an account's dead letters so many stay; the oldest are dropped, counted.
+pub(super) fn bound_letters(
+    connection: &Connection,
+    account: AccountSid,
+    most: usize,
+) -> Result<(), StoreError> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let dropped = connection
+        .prepare_cached(
+            "DELETE FROM dead_letter WHERE account = ?1 AND (at, sid) <= (
+               SELECT at, sid FROM dead_letter WHERE account = ?1
+               ORDER BY at DESC, sid DESC LIMIT 1 OFFSET ?2)",
+        )?
+        .execute(params![text(&account), most])?;
+    if dropped > 0 {
+        connection
+            .prepare_cached(
+                "UPDATE meta SET value = value + ? WHERE name = 'dead_letters_dropped'",
+            )?
+            .execute([i64::try_from(dropped).unwrap_or(i64::MAX)])?;
+    }
+    Ok(())
 }
 
 /// What a group of writes makes of a call's script log.

@@ -1,6 +1,7 @@
 //! Lists: every filter is answered by an index in the list's order, spans find what a scan would
 //! find, and a question ends in time.
 
+use base::Wall;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::query::{Cursor, Seek, Window};
@@ -203,7 +204,7 @@ fn a_database_of_the_first_version_opens() {
     let version: i64 = store
         .read(|connection| Ok(connection.pragma_query_value(None, "user_version", |r| r.get(0))?))
         .unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     let used = store.usage_of_call(row.sid).unwrap();
     assert_eq!(
         used.iter().map(|used| (used.key.leg.0, used.seconds)).collect::<Vec<_>>(),

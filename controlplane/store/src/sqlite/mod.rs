@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base::{CallId, Mono, Wall};
+use base::{CallId, Mono};
 use model::port::StoreWrite;
-use model::query::{AlertQuery, CallQuery, Span, UsageDay};
+use model::query::{AlertQuery, CallQuery, LetterQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, Book, CallRow, Cdr, DeadLetter, UsageRow};
 use rusqlite::{Connection, OpenFlags};
 
@@ -206,13 +206,12 @@ impl Store for Sqlite {
         self.ask(|connection| read::alerts(connection, query))
     }
 
-    fn dead_letters(
-        &self,
-        account: AccountSid,
-        before: Wall,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        self.ask(|connection| read::dead_letters(connection, account, before, limit))
+    fn dead_letters(&self, query: &LetterQuery) -> Result<Vec<DeadLetter>, StoreError> {
+        self.ask(|connection| read::dead_letters(connection, query))
+    }
+
+    fn dead_letter(&self, token: &str) -> Result<Option<DeadLetter>, StoreError> {
+        self.ask(|connection| read::dead_letter(connection, token))
     }
 
     fn sums(&self, account: AccountSid) -> Result<Vec<Sum>, StoreError> {

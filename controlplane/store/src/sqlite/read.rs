@@ -2,7 +2,7 @@
 
 use base::{CallId, LegId, Wall};
 use model::port::{Entity, ScriptLog};
-use model::query::{AlertQuery, CallQuery, Cursor, Seek, Span, UsageDay, Window};
+use model::query::{AlertQuery, CallQuery, Cursor, LetterQuery, Seek, Span, UsageDay, Window};
 use model::{
     AccountSid, Alert, AlertLevel, AlertSid, Book, CallRow, Cdr, Currency, DeadLetter, Nanos,
     Secret, Service, UsageKey, UsageRow,
@@ -63,6 +63,11 @@ struct Filter {
 impl Filter {
     fn new(account: AccountSid) -> Self {
         Self { sql: "account = ?".to_owned(), values: vec![Value::Text(text(&account))] }
+    }
+
+    /// Whoever's it is.
+    fn all() -> Self {
+        Self { sql: "1".to_owned(), values: Vec::new() }
     }
 
     fn and(&mut self, condition: &str, value: impl Into<Value>) {
@@ -175,6 +180,15 @@ impl Listing {
         Ok(Self::new(filter, &table, "at", |id| text(&AlertSid(id)), query.window))
     }
 
+    pub(super) fn of_letters(query: &LetterQuery) -> Self {
+        let (filter, index) = match query.account {
+            Some(account) => (Filter::new(account), "dead_letter_list"),
+            None => (Filter::all(), "dead_letter_all"),
+        };
+        let table = format!("dead_letter INDEXED BY {index}");
+        Self::new(filter, &table, "at", |id| format!("{id:032x}"), query.window)
+    }
+
     fn new(
         mut filter: Filter,
         table: &str,
@@ -228,20 +242,21 @@ fn level_name(level: AlertLevel) -> Result<String, StoreError> {
 
 pub(super) fn dead_letters(
     connection: &Connection,
-    account: AccountSid,
-    before: Wall,
-    limit: usize,
+    query: &LetterQuery,
 ) -> Result<Vec<DeadLetter>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT body FROM dead_letter WHERE account = ? AND at < ? ORDER BY at DESC LIMIT ?",
-    )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![text(&account), int(before.0), limit])?;
-    let mut letters = Vec::new();
-    while let Some(row) = rows.next()? {
-        letters.push(from_json("dead_letter", &row.get::<_, String>(0)?)?);
-    }
-    Ok(letters)
+    let bodies = Listing::of_letters(query).bodies(connection)?;
+    bodies.iter().map(|body| from_json("dead_letter", body)).collect()
+}
+
+pub(super) fn dead_letter(
+    connection: &Connection,
+    token: &str,
+) -> Result<Option<DeadLetter>, StoreError> {
+    let body: Option<String> = connection
+        .prepare_cached("SELECT body FROM dead_letter WHERE sid = ?")?
+        .query_row([token], |row| row.get(0))
+        .optional()?;
+    body.map(|body| from_json("dead_letter", &body)).transpose()
 }
 
 pub(super) fn cdrs(connection: &Connection, call: CallId) -> Result<Vec<Cdr>, StoreError> {
@@ -383,6 +398,8 @@ pub(super) fn status(connection: &Connection, waiting: u64) -> Result<Status, St
         Ok(connection.query_row(&sql, [], |row| row.get(0).map(unsigned))?)
     };
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
+    let dropped = "SELECT value FROM meta WHERE name = 'dead_letters_dropped'";
+    let dropped = connection.query_row(dropped, [], |row| row.get(0).map(unsigned))?;
     Ok(Status {
         calls: count("call")?,
         cdrs: count("cdr")?,
@@ -390,6 +407,7 @@ pub(super) fn status(connection: &Connection, waiting: u64) -> Result<Status, St
         ledger_rows: count("ledger")?,
         alerts: count("alert")?,
         dead_letters: count("dead_letter")?,
+        dead_letters_dropped: dropped,
         scripts: count("script")?,
         waiting,
         database_bytes: unsigned(pragma("page_count")?) * unsigned(pragma("page_size")?),

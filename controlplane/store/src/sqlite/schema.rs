@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 INSERT INTO meta VALUES ('journal_position', 0);
@@ -232,6 +232,14 @@ INSERT INTO ledger_next
 DROP TABLE ledger;
 ALTER TABLE ledger_next RENAME TO ledger;
 CREATE INDEX ledger_account ON ledger (account, at);
+",
+    "
+-- Dead letters in pages, of one account and of all.
+ALTER TABLE dead_letter RENAME COLUMN token TO sid;
+DROP INDEX dead_letter_list;
+CREATE INDEX dead_letter_list ON dead_letter (account, at, sid);
+CREATE INDEX dead_letter_all ON dead_letter (at, sid);
+INSERT INTO meta VALUES ('dead_letters_dropped', 0);
 ",
 ];
 

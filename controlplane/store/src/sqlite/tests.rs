@@ -1,11 +1,12 @@
 //! The store's promises: every write may come twice, sums agree, lists page both ways, no secret in
 //! clear.
 
+use base::Wall;
 use std::net::SocketAddr;
 
 use base::LegId;
 use model::port::{Entity, EntityKey, Record, ScriptChange, ScriptLog};
-use model::query::{Cursor, Seek, Window};
+use model::query::{Cursor, LetterQuery, Listed as _, Seek, Window};
 use model::{
     Account, AlertLevel, ApiKey, CallStatus, Cause, Currency, Direction, LedgerEntry, Method,
     Nanos, Party, PhoneNumber, Price, PriceKey, PriceUnit, Secret, Service, UsageKey,
@@ -439,10 +440,69 @@ fn alerts_and_dead_letters_are_listed_newest_first() {
     let of_call = AlertQuery { call: Some(CallId(2)), ..query };
     assert_eq!(world.store.alerts(&of_call).unwrap().len(), 1);
     assert_eq!(world.store.alert(AlertSid(1)).unwrap().unwrap().at, Wall(10));
-    assert_eq!(world.store.dead_letters(ACCOUNT, Wall(10), 5).unwrap(), [letter]);
-    assert_eq!(world.store.dead_letters(ACCOUNT, Wall(9), 5).unwrap(), []);
+    assert_eq!(letters(&world, Some(ACCOUNT), Seek::First), std::slice::from_ref(&letter));
+    assert_eq!(world.store.dead_letter("t").unwrap(), Some(letter));
     let status = world.store.status().unwrap();
     assert_eq!((status.alerts, status.dead_letters, status.waiting), (2, 1, 0));
+}
+
+fn letters(world: &World, account: Option<AccountSid>, seek: Seek) -> Vec<DeadLetter> {
+    let window = Window { seek, limit: 10 };
+    world.store.dead_letters(&LetterQuery { account, window }).unwrap()
+}
+
+fn letter(account: u128, number: u128) -> DeadLetter {
+    DeadLetter {
+        account: AccountSid(account),
+        call: CallId(1),
+        at: Wall(u64::try_from(number).unwrap()),
+        idempotency_token: format!("{number:032x}"),
+        url: "http://example.com".to_owned(),
+        method: Method::Post,
+        params: Vec::new(),
+        attempts: 3,
+        error: "connect".to_owned(),
+    }
+}
+
+#[test]
+fn dead_letters_come_in_pages_and_go_one_by_one() {
+    let mut world = World::new();
+    let record = |account, number| Record::DeadLetter(Box::new(letter(account, number)));
+    world.settle((1..=25).map(|number| record(1 + number % 2, number)).collect());
+    let numbers = |found: Vec<DeadLetter>| -> Vec<u64> { found.iter().map(|it| it.at.0).collect() };
+    let first = letters(&world, Some(AccountSid(2)), Seek::First);
+    let after = Seek::After(first.last().unwrap().cursor());
+    assert_eq!(numbers(first), [25, 23, 21, 19, 17, 15, 13, 11, 9, 7]);
+    assert_eq!(numbers(letters(&world, Some(AccountSid(2)), after)), [5, 3, 1]);
+    let all = letters(&world, None, Seek::First);
+    assert_eq!(numbers(all), [25, 24, 23, 22, 21, 20, 19, 18, 17, 16]);
+    // The oldest, from which a replay begins.
+    let oldest = letters(&world, None, Seek::Before(Cursor { at: Wall(0), id: 0 }));
+    assert_eq!(numbers(oldest), [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    let again = DeadLetter { attempts: 9, ..letter(2, 25) };
+    let gone = letter(2, 23);
+    world.settle(vec![
+        Record::DeadLetter(Box::new(again.clone())),
+        Record::DeadLetterGone { account: gone.account, token: gone.idempotency_token.clone() },
+    ]);
+    assert_eq!(letters(&world, Some(AccountSid(2)), Seek::First)[..2], [again, letter(2, 21)]);
+    assert_eq!(world.store.dead_letter(&gone.idempotency_token).unwrap(), None);
+    assert_eq!(world.store.status().unwrap().dead_letters, 24);
+}
+
+#[test]
+fn an_account_has_so_many_dead_letters_and_the_newest_stay() {
+    let mut world = World::new();
+    let most = u128::try_from(writer::DEAD_LETTERS_MAX).unwrap();
+    let record = |account, number| Record::DeadLetter(Box::new(letter(account, number)));
+    world.settle(vec![record(1, 1)]);
+    world.settle((2..=most + 6).map(|number| record(2, number)).collect());
+    let status = world.store.status().unwrap();
+    assert_eq!((u128::from(status.dead_letters), status.dead_letters_dropped), (most + 1, 5));
+    let oldest = letters(&world, Some(AccountSid(2)), Seek::Before(Cursor { at: Wall(0), id: 0 }));
+    assert_eq!(oldest.last().unwrap().at, Wall(7));
+    assert_eq!(letters(&world, Some(AccountSid(1)), Seek::First).len(), 1, "another's stay");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! rows the last one of the group only and of its script log what the group makes of it, and
 //! commits once.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -221,6 +221,9 @@ pub(super) fn run(
     }
 }
 
+/// Dead letters of one account.
+pub(super) const DEAD_LETTERS_MAX: usize = 10_000;
+
 fn commit(
     connection: &mut Connection,
     vault: &Vault,
@@ -229,6 +232,7 @@ fn commit(
     let last = last_of_each_call(group);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut scripts: BTreeMap<CallId, apply::Script> = BTreeMap::new();
+    let mut lettered: BTreeSet<AccountSid> = BTreeSet::new();
     for (position, write) in group {
         for (at, record) in write.records.iter().enumerate() {
             match record {
@@ -239,6 +243,9 @@ fn commit(
                 Record::ScriptChange(log) => {
                     scripts.entry(log.call).or_default().follow(&log.change);
                 }
+                Record::DeadLetter(letter) => {
+                    lettered.insert(letter.account);
+                }
                 _ => {}
             }
             let applied = apply::apply(&transaction, vault, record);
@@ -248,6 +255,9 @@ fn commit(
     let position = group.last().map_or(0, |(position, _)| *position);
     for (call, script) in &scripts {
         unless_refused(apply::script(&transaction, *call, script), position)?;
+    }
+    for account in lettered {
+        apply::bound_letters(&transaction, account, DEAD_LETTERS_MAX)?;
     }
     apply::set_applied(&transaction, position)?;
     transaction.commit()?;
@@ -263,6 +273,7 @@ fn account_of(record: &Record) -> Option<AccountSid> {
         Record::Ledger(entry) => Some(entry.account),
         Record::Alert(alert) => Some(alert.account),
         Record::DeadLetter(letter) => Some(letter.account),
+        Record::DeadLetterGone { account, .. } => Some(*account),
         Record::Put(entity) => entity.account(),
         Record::Script(_) | Record::ScriptChange(_) | Record::Delete(_) => None,
     }

@@ -1,0 +1,202 @@
+//! Dead letters sent again: of an account one after the other, in the order in which they died,
+//! with the tokens they had. One that is delivered is a letter no more. Where one fails, those
+//! behind it that go the same way stay as they are: what its call tells is told in order, and a
+//! host that is not there is not asked a thousand times.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use base::{CallId, Now};
+use model::port::{ApiDone, ApiId, HttpAnswer, HttpError, HttpKind, Record};
+use model::{AccountSid, DeadLetter, Hook};
+
+use super::callback::Fault;
+use super::durability::After;
+use super::endpoints::Endpoint;
+use super::fetch::Request;
+use super::{Director, Trouble};
+use crate::web;
+
+/// Letters of one account that wait, and of all.
+const ACCOUNT_MAX: usize = 1_000;
+const LETTERS_MAX: usize = 20_000;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replays {
+    accounts: BTreeMap<AccountSid, Replay>,
+    waiting: usize,
+}
+
+/// One account's letters, until none is left.
+#[derive(Clone, Debug, Default)]
+struct Replay {
+    waiting: VecDeque<DeadLetter>,
+    tokens: BTreeSet<String>,
+    under_way: Option<DeadLetter>,
+    /// What does not work: hosts, endpoints, and lanes of calls.
+    hosts: BTreeSet<String>,
+    endpoints: BTreeSet<Endpoint>,
+    lanes: BTreeSet<(CallId, Endpoint)>,
+    delivered: usize,
+    failed: usize,
+    left: usize,
+}
+
+impl Replay {
+    /// One before it that goes the same way has failed.
+    fn is_in_vain(&self, letter: &DeadLetter) -> bool {
+        web::endpoint(&letter.url).is_none_or(|to| {
+            self.hosts.contains(&to.host)
+                || self.endpoints.contains(&to)
+                || self.lanes.contains(&(letter.call, to))
+        })
+    }
+}
+
+impl Replays {
+    fn admit(&mut self, letter: DeadLetter) -> Result<(), &'static str> {
+        if web::endpoint(&letter.url).is_none() {
+            return Err("its URL is not an http or https URL");
+        }
+        let own = self.accounts.get(&letter.account);
+        if own.is_some_and(|own| own.tokens.contains(&letter.idempotency_token)) {
+            return Err("it is being sent already");
+        }
+        if own.is_some_and(|own| own.tokens.len() >= ACCOUNT_MAX) || self.waiting >= LETTERS_MAX {
+            return Err("too many are being sent; ask again when they are");
+        }
+        let own = self.accounts.entry(letter.account).or_default();
+        own.tokens.insert(letter.idempotency_token.clone());
+        own.waiting.push_back(letter);
+        self.waiting += 1;
+        Ok(())
+    }
+}
+
+impl Director {
+    /// `tenant`: who asks; None for the operator.
+    pub(super) fn api_replay(
+        &mut self,
+        now: Now,
+        id: ApiId,
+        tenant: Option<AccountSid>,
+        mut letters: Vec<DeadLetter>,
+    ) {
+        letters.sort_by(|one, other| {
+            (one.at, &one.idempotency_token).cmp(&(other.at, &other.idempotency_token))
+        });
+        let (mut refused, mut accounts, mut waiting) = (Vec::new(), BTreeSet::new(), 0);
+        for letter in letters {
+            let (account, token) = (letter.account, letter.idempotency_token.clone());
+            let taken = if tenant.is_some_and(|tenant| tenant != account) {
+                Err("it is not this account's")
+            } else if !self.directory.is_active(account) {
+                Err("its account is not active")
+            } else {
+                self.replays.admit(letter)
+            };
+            match taken {
+                Ok(()) => {
+                    accounts.insert(account);
+                    waiting += 1;
+                }
+                Err(why) => refused.push((token, why)),
+            }
+        }
+        self.reply(id, Ok(ApiDone::Replay { waiting, refused }));
+        for account in accounts {
+            self.replay_next(now, account);
+        }
+    }
+
+    pub(super) fn api_forget(&mut self, id: ApiId, account: AccountSid, token: String) {
+        self.records.push(Record::DeadLetterGone { account, token });
+        self.afters.push(After::Reply { id, result: Ok(ApiDone::Deleted) });
+    }
+
+    fn replay_next(&mut self, now: Now, account: AccountSid) {
+        let Some(replay) = self.replays.accounts.get_mut(&account) else {
+            return;
+        };
+        if replay.under_way.is_some() {
+            return;
+        }
+        while let Some(letter) = replay.waiting.pop_front() {
+            if replay.is_in_vain(&letter) {
+                replay.left += 1;
+                replay.tokens.remove(&letter.idempotency_token);
+                self.replays.waiting = self.replays.waiting.saturating_sub(1);
+                continue;
+            }
+            let hook = Hook { url: letter.url.clone(), method: letter.method };
+            let (params, token) = (letter.params.clone(), letter.idempotency_token.clone());
+            let call = letter.call;
+            replay.under_way = Some(letter);
+            let request = Request { kind: HttpKind::Callback, hook: &hook, params, token };
+            self.send_replay(now, account, call, request);
+            return;
+        }
+        if let Some(replay) = self.replays.accounts.remove(&account) {
+            self.tell_of_replay(now, account, &replay);
+        }
+    }
+
+    pub(super) fn replay_answered(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        result: &Result<HttpAnswer, HttpError>,
+    ) {
+        let Some(replay) = self.replays.accounts.get_mut(&account) else {
+            return;
+        };
+        let Some(mut letter) = replay.under_way.take() else {
+            return;
+        };
+        replay.tokens.remove(&letter.idempotency_token);
+        self.replays.waiting = self.replays.waiting.saturating_sub(1);
+        let fault = Fault::of(result);
+        if fault.is_fine() {
+            replay.delivered += 1;
+            self.stats.callbacks_replayed += 1;
+            let token = letter.idempotency_token;
+            self.records.push(Record::DeadLetterGone { account, token });
+        } else {
+            replay.failed += 1;
+            if let Some(to) = web::endpoint(&letter.url) {
+                match result {
+                    Err(HttpError::Resolve | HttpError::Connect | HttpError::Tls) => {
+                        replay.hosts.insert(to.host.clone());
+                    }
+                    _ if fault.again => {
+                        replay.endpoints.insert(to.clone());
+                    }
+                    _ => {}
+                }
+                replay.lanes.insert((letter.call, to));
+            }
+            letter.attempts = letter.attempts.saturating_add(1);
+            letter.error = fault.error;
+            self.records.push(Record::DeadLetter(Box::new(letter)));
+        }
+        self.replay_next(now, account);
+    }
+
+    /// What was left undelivered, once.
+    fn tell_of_replay(&mut self, now: Now, account: AccountSid, replay: &Replay) {
+        let Replay { delivered, failed, left, .. } = replay;
+        if *failed == 0 && *left == 0 {
+            return;
+        }
+        let trouble = Trouble {
+            warning: true,
+            code: 15_003,
+            reason: "replay-failed",
+            message: format!(
+                "dead letters sent again: {delivered} delivered, {failed} failed, \
+                 {left} left because one before them had failed"
+            ),
+            ..Trouble::default()
+        };
+        self.alert(now, account, trouble);
+    }
+}
