@@ -3,6 +3,7 @@
 //! shows was measured right.
 
 pub mod codecs;
+pub mod full_disk;
 mod phones;
 pub mod relay;
 pub mod strangers;
@@ -48,6 +49,12 @@ pub const DEMOS: &[Demo] = &[
                 to the API as without it",
         run: tenants::run,
     },
+    Demo {
+        name: "full-disk",
+        shows: "a disk filled under calls and freed: refused with the reason, back by itself, no \
+                second lost (where a file system can be mounted in a namespace)",
+        run: full_disk::run,
+    },
 ];
 
 /// Arguments of `tandem demo`.
@@ -68,6 +75,8 @@ pub struct Args {
     pub strangers: strangers::Scale,
     #[command(flatten)]
     pub tenants: tenants::Tenants,
+    #[command(flatten)]
+    pub full_disk: full_disk::Disk,
 }
 
 /// `tandem demo`; false if something was not as it is shown.

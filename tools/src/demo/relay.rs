@@ -76,11 +76,10 @@ pub(super) fn run(args: &super::Args) -> Result<bool> {
     );
     let before = usage(&rest)?;
     let plan = plan(args, &number, target, callee);
-    let run = plan.run;
     let report = load::run(plan, &AtomicBool::new(false))?;
     print!("{}", load::render(&report));
 
-    let bill = settle(&rest, &number, run, &report)?;
+    let bill = settle(&rest, &number, &report)?;
     let after = usage(&rest)?;
     let counts = app.counts();
     println!(
@@ -110,14 +109,14 @@ pub(super) fn run(args: &super::Args) -> Result<bool> {
     Ok(faults.is_empty())
 }
 
-struct Number {
+pub(super) struct Number {
     sid: String,
-    phone: String,
-    caller: String,
+    pub(super) phone: String,
+    pub(super) caller: String,
 }
 
 /// A number of this run's own, so that its calls are told from others.
-fn number(rest: &Rest, app: &App) -> Result<Number> {
+pub(super) fn number(rest: &Rest, app: &App) -> Result<Number> {
     let digits = load::new_run() % 10_000_000;
     let phone = format!("+1555{digits:07}");
     let voice = format!("http://{}/voice", app.address);
@@ -191,7 +190,7 @@ fn judge_load(args: &Calls, report: &Report) -> Vec<String> {
 }
 
 /// Seconds used, by category, as the account's usage records say; exact.
-fn usage(rest: &Rest) -> Result<BTreeMap<String, f64>> {
+pub(super) fn usage(rest: &Rest) -> Result<BTreeMap<String, f64>> {
     let rows = rest.list("Usage/Records.json", "usage_records", &[])?;
     let row =
         |row: &Value| Some((row["category"].as_str()?.to_owned(), number_of(&row["usage_exact"])));
@@ -210,13 +209,13 @@ struct Leg {
     mos: String,
 }
 
-struct Bill {
+pub(super) struct Bill {
     legs: Vec<Leg>,
     calls: u64,
 }
 
 /// Waits until every call of the run is closed and booked, and fetches its records.
-fn settle(rest: &Rest, number: &Number, _run: u32, report: &Report) -> Result<Bill> {
+pub(super) fn settle(rest: &Rest, number: &Number, report: &Report) -> Result<Bill> {
     let until = mono() + SETTLED_MAX;
     let expected = report.attempted();
     loop {
@@ -281,7 +280,7 @@ impl Bill {
         self.legs.iter().filter(|leg| leg.inbound == inbound).count()
     }
 
-    fn table(&self) -> Table {
+    pub(super) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(presets::ASCII_MARKDOWN);
         table.set_header([
@@ -325,12 +324,19 @@ impl Bill {
         before: &BTreeMap<String, f64>,
         after: &BTreeMap<String, f64>,
     ) -> Vec<String> {
+        let mut faults = self.judge_legs(report);
+        for category in ["sip-ingress", "sip-egress"] {
+            let get = |sums: &BTreeMap<String, f64>| sums.get(category).copied().unwrap_or(0.0);
+            let (moved, booked) = (get(after) - get(before), self.booked(category));
+            let what = format!("{category}, usage records against ledger");
+            faults.extend(unequal(&what, moved, booked, 0.001));
+        }
+        faults
+    }
+
+    /// Ledger = CDRs = talk time.
+    pub(super) fn judge_legs(&self, report: &Report) -> Vec<String> {
         let mut faults = Vec::new();
-        let mut equal = |what: &str, left: f64, right: f64, tolerance: f64| {
-            if (left - right).abs() > tolerance {
-                faults.push(format!("{what}: {left:.3} s against {right:.3} s"));
-            }
-        };
         let talk = |role: &Option<load::Signalling>| role.as_ref().map_or(0.0, |r| r.talk_seconds);
         #[expect(clippy::cast_precision_loss, reason = "a tolerance")]
         let tolerance = LEG_TOLERANCE_S * self.calls.max(1) as f64;
@@ -338,17 +344,10 @@ impl Bill {
             ("caller's legs", true, "sip-ingress", talk(&report.caller)),
             ("callee's legs", false, "sip-egress", talk(&report.callee)),
         ] {
-            let cdrs = self.talked(inbound);
-            equal(&format!("{name}, ledger against CDRs"), self.booked(category), cdrs, 0.001);
-            equal(&format!("{name}, CDRs against the load tool"), cdrs, talked, tolerance);
-            let get = |sums: &BTreeMap<String, f64>| sums.get(category).copied().unwrap_or(0.0);
-            let moved = get(after) - get(before);
-            equal(
-                &format!("{category}, usage records against ledger"),
-                moved,
-                self.booked(category),
-                0.001,
-            );
+            let (cdrs, booked) = (self.talked(inbound), self.booked(category));
+            faults.extend(unequal(&format!("{name}, ledger against CDRs"), booked, cdrs, 0.001));
+            let what = format!("{name}, CDRs against the load tool");
+            faults.extend(unequal(&what, cdrs, talked, tolerance));
         }
         if self.calls != report.attempted() {
             faults.push(format!(
@@ -359,6 +358,10 @@ impl Bill {
         }
         faults
     }
+}
+
+fn unequal(what: &str, left: f64, right: f64, tolerance: f64) -> Option<String> {
+    ((left - right).abs() > tolerance).then(|| format!("{what}: {left:.3} s against {right:.3} s"))
 }
 
 fn number_of(value: &Value) -> f64 {
