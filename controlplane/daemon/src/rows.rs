@@ -32,11 +32,15 @@ impl Rows {
 
     /// Records on their way to the journal: rows of calls that stand stay here.
     pub fn learn(&self, records: &mut Vec<Record>) {
-        if !records.iter().any(|record| matches!(record, Record::Call(_))) {
+        let is_ours = |it: &Record| matches!(it, Record::Call(_) | Record::HideCall { .. });
+        if !records.iter().any(is_ours) {
             return;
         }
         let mut inner = self.lock();
         records.retain_mut(|record| {
+            if let Record::HideCall { call, .. } = record {
+                inner.remove(*call);
+            }
             let Record::Call(row) = record else { return true };
             if row.status.is_final() {
                 // Shown until the store has it: it may be a while before that can be written.

@@ -137,6 +137,12 @@ impl Director {
             self.over_too_late(now, call);
         } else if !outgoing.sent {
             self.look_up(now, call);
+        } else if live.row.parent.is_some()
+            && live.script.as_ref().is_some_and(|it| !it.wait.is_joined())
+        {
+            // It left its Dial; whether its shard heard of it nobody knows.
+            let shard = live.shard;
+            self.command(shard, OwnedCommand::Part { call });
         } else if live.leg == LegId::NONE && live.ending.is_none() {
             // Its INVITE may be out, and even be answered: what the shard told of it is still to be
             // read. Asked for at once, a leg that has come and gone would be made a second time.

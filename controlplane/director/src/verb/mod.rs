@@ -42,6 +42,11 @@ trait Waits {
         false
     }
 
+    /// The script's leg is connected with another one by this.
+    fn is_joined(&self) -> bool {
+        false
+    }
+
     /// What the legs that it made came to, once they are over.
     fn outcome(&self) -> Option<Outcome> {
         None
@@ -176,6 +181,11 @@ macro_rules! verbs {
             /// See [`Waits::outlives_its_leg`].
             pub(crate) fn outlives_its_leg(&self) -> bool {
                 match self { $(Self::$waits(state) => state.outlives_its_leg(),)* }
+            }
+
+            /// See [`Waits::is_joined`].
+            pub(crate) fn is_joined(&self) -> bool {
+                match self { $(Self::$waits(state) => state.is_joined(),)* }
             }
 
             /// See [`Waits::outcome`].

@@ -561,8 +561,10 @@ impl World {
             OwnedCommand::Release { leg, .. } => {
                 self.released.insert(leg);
             }
+            OwnedCommand::Part { call } => {
+                self.legs.get_mut(&call).unwrap().peer = None;
+            }
             OwnedCommand::Join { .. }
-            | OwnedCommand::Part { .. }
             | OwnedCommand::Ringback { .. }
             | OwnedCommand::Limit { .. } => {}
         }

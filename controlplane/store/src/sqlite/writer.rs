@@ -351,6 +351,7 @@ fn account_of(record: &Record) -> Option<AccountSid> {
         Record::Alert(alert) => Some(alert.account),
         Record::DeadLetter(letter) => Some(letter.account),
         Record::DeadLetterGone { account, .. } => Some(*account),
+        Record::HideCall { account, .. } => Some(*account),
         Record::Put(entity) => entity.account(),
         Record::Script(_) | Record::ScriptChange(_) | Record::Delete(_) => None,
     }
