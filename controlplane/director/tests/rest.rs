@@ -232,6 +232,82 @@ fn a_dialled_leg_is_redirected_while_it_talks_alone() {
     world.assert_clean();
 }
 
+/// A call whose end was taken for earlier than it was, while somebody still waits to be told of it:
+/// its row says what is true, and nobody is told twice.
+#[test]
+fn an_end_that_was_told_too_early_is_corrected() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>")
+        }
+        // Told of its end again and again: the call is known for some time.
+        _ if param(request, "CallStatus") == "completed" => status(500),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(2_000);
+    world.bye_in(call, 3_000);
+    world.run(4_000);
+    assert_eq!(world.calls_known(), 1, "its callback waits");
+    let row = world.store.calls[&call].clone();
+    world.ends_later(call, 7_000_000);
+    world.run(1_000);
+    let corrected = world.store.calls[&call].clone();
+    assert_eq!(corrected.duration, row.duration.map(|seconds| seconds + 7));
+    assert_eq!(corrected.end_time.unwrap().0, row.end_time.unwrap().0 + 7_000_000);
+    assert_eq!((corrected.status, corrected.answer_time), (row.status, row.answer_time));
+    // An earlier one changes nothing, and what is told is the first one.
+    world.ends_later(call, 0);
+    assert_eq!(world.store.calls[&call], corrected);
+    world.run(300_000);
+    let completed = |it: &&&model::port::HttpRequest| param(it, "CallStatus") == "completed";
+    let told = world.asked("/status");
+    let tokens: std::collections::BTreeSet<_> =
+        told.iter().filter(completed).map(|it| it.idempotency_token.clone()).collect();
+    assert_eq!(tokens.len(), 1, "one end, told until it is heard");
+}
+
+#[test]
+fn an_account_that_the_operator_suspended_is_brought_back_by_him_alone() {
+    let mut world = World::new(|_| status(200));
+    let sub = AccountSid(0x5b);
+    let account = |status| Account {
+        sid: sub,
+        parent: ACCOUNT,
+        friendly_name: "sub".to_owned(),
+        status,
+        ..Account::default()
+    };
+    let put = |status, create| ApiRequest::Put {
+        entity: Box::new(Entity::Account(account(status))),
+        create,
+    };
+    let operate = |what| ApiRequest::Operate(Box::new(what));
+    let mut ask = |what, wanted: Result<AccountStatus, u32>| {
+        let id = world.api(what);
+        world.run(100);
+        let got = match world.reply(id) {
+            Some(Ok(ApiDone::Entity(entity))) => match &**entity {
+                Entity::Account(account) => Ok(account.status),
+                other => panic!("{other:?}"),
+            },
+            Some(Err(error)) => Err(error.code),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(got, wanted);
+    };
+    use AccountStatus::{Active, Held, Suspended};
+    ask(put(Active, true), Ok(Active));
+    ask(put(Suspended, false), Ok(Suspended));
+    ask(put(Active, false), Ok(Active));
+    ask(operate(put(Suspended, false)), Ok(Held));
+    ask(put(Active, false), Err(20_403));
+    ask(put(Suspended, false), Ok(Held));
+    ask(put(Active, false), Err(20_403));
+    ask(operate(put(Active, false)), Ok(Active));
+    ask(put(Suspended, false), Ok(Suspended));
+}
+
 #[test]
 fn an_ended_call_is_deleted_and_one_that_stands_is_not() {
     let mut world =

@@ -172,6 +172,28 @@ fn a_redirected_dialled_leg_survives_every_step() {
     survives(redirected);
 }
 
+/// The log of a dialled leg cannot be read: for its Dial it has failed, and the call goes on.
+#[test]
+fn a_dial_whose_leg_cannot_be_read_back_ends() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Dial action=\"/done\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
+        }
+        "http://app.test/done" => xml("<Response><Pause length=\"1\"/></Response>"),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    let child = world.children_of(call)[0];
+    let log = world.store.scripts.get_mut(&child).unwrap();
+    log.state = Some(vec![0xff; 40]);
+    world.crash();
+    world.run(60_000);
+    assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "failed");
+    assert_eq!(world.status_of(call), "completed");
+    assert!(world.legs.values().all(|leg| leg.ended), "the leg is hung up");
+}
+
 #[test]
 fn dying_again_and_again_comes_to_the_same_end() {
     for scenario in [dial as Scenario, dial_in_vain, caller_leaves] {

@@ -56,6 +56,9 @@ impl Director {
             bygone: std::collections::BTreeMap::new(),
         });
         director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
+        for call in &calls {
+            director.end_lost_legs(*call);
+        }
         for call in calls {
             director.resume(now, call);
             if !standing.contains(&call) {
@@ -100,6 +103,25 @@ impl Director {
                 let state = None;
                 self.records.push(Record::Script(ScriptLog { call: log.call, state }));
                 false
+            }
+        }
+    }
+
+    /// What it dialled and nobody knows any more (its log could not be read) has ended for it: nobody
+    /// would ever tell it so.
+    fn end_lost_legs(&mut self, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let Some(Wait::Verb(state)) = live.script.as_ref().map(|script| &script.wait) else {
+            return;
+        };
+        for lost in state.waits_for() {
+            if !self.calls.contains(&lost) {
+                let (status, cause) = (CallStatus::Failed, Some(Cause::Internal));
+                let ended =
+                    script::Input::ChildEnded { call: lost, status, code: 0, cause, seconds: 0 };
+                self.inbox.push_back((call, ended));
             }
         }
     }

@@ -312,6 +312,11 @@ impl Waits for DialState {
         self.drop_all(Cause::Normal, effects);
     }
 
+    fn waits_for(&self) -> Vec<CallId> {
+        let waits = |child: &&Child| child.ended.is_none();
+        self.children.iter().filter(waits).map(|child| child.call).collect()
+    }
+
     fn is_joined(&self) -> bool {
         self.winner.is_some()
     }
