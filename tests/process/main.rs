@@ -11,6 +11,7 @@ mod ledger;
 mod load;
 mod namespaces;
 mod owner;
+mod retention;
 mod stopped;
 mod strangers;
 mod supervisor;

@@ -77,6 +77,24 @@ fn whoever_never_acknowledges_gets_a_few_messages_and_no_media() {
     }
 }
 
+/// The dataplane dies in between: its successor's last word is one, too.
+#[test]
+fn a_successor_tells_whoever_never_acknowledged_once() {
+    let (mut world, log) = world(4_000);
+    answered(&mut world, &log, "10.2.0.9");
+    world.run_for(3 * SECOND);
+    let waits = request("INVITE", OPEN, STRANGER, 2, &body(&sdp("10.2.0.9", 1, "0", "")));
+    send(&mut world, STRANGER, &waits);
+    world.run_for(ms(200));
+    let before = log.borrow().len();
+    world.restart_plane(SECOND);
+    world.run_for(60 * SECOND);
+    let byes = all(&log, STRANGER, "BYE", "").len();
+    let refusals = all(&log, STRANGER, "SIP/2.0 500", "").len();
+    assert_eq!((byes, refusals), (1, 1), "the call that stands, and the one that waits");
+    assert_eq!(log.borrow().len(), before + 2);
+}
+
 #[test]
 fn whoever_acknowledges_has_media_where_it_signals_from() {
     let (mut world, log) = world(4_000);

@@ -6,7 +6,7 @@
 //! failures. `TANDEM_SEED=S` with one of the tests `replay_..` plays one, `TANDEM_TRACE=1` tells
 //! what happens in it (2: media, too).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -16,9 +16,11 @@ use wire::counter::Counter;
 use world::Who;
 use world::check::check;
 use world::directed::Canary;
+use world::guests::{FIRST_GROUP, Habit};
 use world::plane::Lane;
 use world::plant::Plant;
-use world::story::{Scale, Story};
+use world::story::{Conversation, Scale, Story};
+use world::tenant::Server;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -104,6 +106,14 @@ fn replay_small() {
 }
 
 #[test]
+fn replay_open() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        let scale = Scale::open(seed, seed % 3 == 0);
+        play(seed, scale).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
 fn replay_talking() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::talking(seed)).unwrap_or_else(|fault| panic!("{fault}"));
@@ -117,10 +127,11 @@ fn replay_full() {
     }
 }
 
-/// Who was called and answered how, of each conversation.
+/// Who was called and answered how, of each conversation but those of guests.
 fn set_up(story: &Story) -> BTreeMap<(u32, bool), Vec<(u16, bool)>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for call in story.world.agents.iter().flat_map(|agent| &agent.calls) {
+    let calls = story.world.agents.iter().flat_map(|agent| &agent.calls);
+    for call in calls.filter(|call| call.group < FIRST_GROUP) {
         let who = (call.group, call.who == Who::Caller);
         all.entry(who).or_default().push((call.seen.code, call.seen.answered_at.is_some()));
     }
@@ -151,6 +162,42 @@ fn besieged_worlds() {
     }
     assert!(sent > 1_000 * count && answered > 0, "{sent} sent, {answered} answered");
     assert!(unheard > 0, "RTP of strangers came to no port in use");
+}
+
+/// Guests, whose calls an application takes though nobody knows them, change nothing for those who
+/// call either, whether they acknowledge or not; a host that one of them names gets no media, and
+/// each leg of theirs is billed once.
+#[test]
+fn open_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000) / 10;
+    let (mut answered, mut unheard) = ([0; Habit::ALL.len()], 0);
+    for seed in 760_001..=760_000 + count {
+        let siege = seed % 3 == 0;
+        let mut peace = Story::new(seed, Scale::calm(seed, siege));
+        peace.play();
+        let mut open = Story::new(seed, Scale::open(seed, siege));
+        // Which request of theirs fails depends on how often callbacks came again before it.
+        let servers: Vec<Server> = open.directed().web.tenants.iter().map(|it| it.server).collect();
+        let is_flaky = |it: &&Conversation| servers[it.tenant] == Server::Flaky;
+        let flaky: BTreeSet<u32> =
+            open.conversations.iter().filter(is_flaky).map(|it| it.group).collect();
+        open.play();
+        let [mut with, mut without] = [&open, &peace].map(set_up);
+        with.retain(|(group, _), _| !flaky.contains(group));
+        without.retain(|(group, _), _| !flaky.contains(group));
+        assert_eq!(with, without, "seed {seed}: {}", open.outline());
+        let faults = check(&mut open);
+        assert!(faults.is_empty(), "seed {seed}: {}\n{}", faults.join("\n"), open.outline());
+        unheard += open.world.guests.unheard();
+        for (at, habit) in Habit::ALL.iter().enumerate() {
+            let guest = world::guests::address(*habit);
+            let calls = open.world.agents.iter().filter(|agent| agent.sip == guest);
+            let calls = calls.flat_map(|agent| &agent.calls);
+            answered[at] += calls.filter(|call| call.seen.answered_at.is_some()).count();
+        }
+    }
+    assert!(answered.iter().all(|calls| *calls > 0), "{answered:?} answered");
+    assert!(unheard > 0, "no answer went unheard");
 }
 
 /// Nothing waits for a stranger to come back: what a flood leaves behind is nothing, at once.

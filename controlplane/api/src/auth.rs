@@ -95,14 +95,16 @@ pub(crate) async fn check_status(
     {
         match parent.status {
             AccountStatus::Active => {}
-            AccountStatus::Suspended => return Err(Problem::account_not_active()),
+            AccountStatus::Suspended | AccountStatus::Held => {
+                return Err(Problem::account_not_active());
+            }
             AccountStatus::Closed => return Err(Problem::unauthenticated()),
         }
     }
     match status {
         AccountStatus::Active => Ok(()),
-        AccountStatus::Suspended if !changes => Ok(()),
-        AccountStatus::Suspended => Err(Problem::account_not_active()),
+        AccountStatus::Suspended | AccountStatus::Held if !changes => Ok(()),
+        AccountStatus::Suspended | AccountStatus::Held => Err(Problem::account_not_active()),
         AccountStatus::Closed => Err(Problem::unauthenticated()),
     }
 }

@@ -45,12 +45,6 @@ pub trait Backend: Send + Sync + 'static {
     /// A page of an account's calls, newest first (by date_created, then sid).
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>>;
 
-    /// Takes an ended call out of [`Backend::call`] and [`Backend::calls`]; its CDR and usage stay.
-    /// `None`: this backend keeps every call visible, and DELETE on a call is refused.
-    fn hide_call(&self, _sid: CallId) -> Answer<'_, Option<Read<()>>> {
-        Box::pin(async { None })
-    }
-
     /// The CDRs of a call: one once it has ended, none before.
     fn cdrs(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>>;
 

@@ -325,6 +325,7 @@ fn open(
         }
     }
     store.settle().context("applying the journal to the store")?;
+    let store = store.with_retention(plan::retention(&config.controlplane.retention));
     if applied > 0 {
         tracing::info!(records = applied, "applied from the journal");
     }

@@ -175,12 +175,16 @@ fn render_store(status: &Status, text: &mut String) {
         ("store_scripts", "Scripts that have not ended", status.scripts),
         ("store_writes_waiting", "Writes not committed yet", status.waiting),
         ("store_database_bytes", "Size of the database", status.database_bytes),
+        ("store_database_free_bytes", "Of it, what the next rows take", status.free_bytes),
     ];
     for (name, help, value) in gauges {
         let name = format!("tandem_{name}");
         head(text, &name, help, true);
         line(text, &name, "", value);
     }
+    let name = "tandem_store_rows_removed_total";
+    head(text, name, "Old rows removed, and those beyond an account's share", false);
+    line(text, name, "", status.removed);
 }
 
 fn head(text: &mut String, name: &str, help: &str, is_gauge: bool) {

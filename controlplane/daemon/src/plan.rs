@@ -12,7 +12,10 @@ use model::{
     Account, AccountSid, Book, CallerId, CallerSid, DomainSuffix, Grant, NumberRange,
     OutboundRoute, RangeSid, RouteSid, SipDomain, SuffixSid,
 };
+use store::sqlite::{Keep, Retention};
 use wire::table::{Admission, Network, Place, PlaceKind, StaticRoute, Table};
+
+use crate::clock;
 
 /// Where things lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,6 +229,17 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
         });
     }
     Ok(Table { routes, admission: None })
+}
+
+/// What the store keeps.
+#[must_use]
+pub fn retention(keep: &config::Retention) -> Retention {
+    Retention {
+        now: || clock::sample().wall,
+        calls: Keep { days: keep.calls_days, rows: keep.account_calls },
+        alerts: Keep { days: keep.alerts_days, rows: keep.account_alerts },
+        dead_letters: Keep { days: keep.dead_letters_days, rows: keep.account_dead_letters },
+    }
 }
 
 /// Whom applications answer for, and whose calls, from everything that is configured. A domain that

@@ -3,11 +3,12 @@
 //! which a successor has it before its director knows of any dataplane.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base::{CallId, Wall};
 use model::port::Record;
-use model::query::{CallQuery, Listed};
+use model::query::{CallQuery, Cursor, Listed, Seek, Window};
 use model::{AccountSid, CallRow};
 
 /// See the module.
@@ -32,11 +33,15 @@ impl Rows {
 
     /// Records on their way to the journal: rows of calls that stand stay here.
     pub fn learn(&self, records: &mut Vec<Record>) {
-        if !records.iter().any(|record| matches!(record, Record::Call(_))) {
+        let is_ours = |it: &Record| matches!(it, Record::Call(_) | Record::HideCall { .. });
+        if !records.iter().any(is_ours) {
             return;
         }
         let mut inner = self.lock();
         records.retain_mut(|record| {
+            if let Record::HideCall { call, .. } = record {
+                inner.remove(*call);
+            }
             let Record::Call(row) = record else { return true };
             if row.status.is_final() {
                 // Shown until the store has it: it may be a while before that can be written.
@@ -76,10 +81,27 @@ impl Rows {
     pub fn page(&self, query: &CallQuery) -> Vec<CallRow> {
         let inner = self.lock();
         let Some(rows) = inner.rows.get(&query.account) else { return Vec::new() };
-        let found = rows.values().filter(|row| query.matches(row)).cloned().collect();
+        // In the list's order, and no more than the page has: an account may have many.
+        let fits = |(_, row): &(&(Wall, CallId), &CallRow)| query.matches(row);
+        let Window { seek, limit } = query.window;
+        let key = |at: Cursor| (at.at, CallId(at.id));
+        let found: Vec<CallRow> = match seek {
+            Seek::First => rows.iter().rev().filter(fits).take(limit).map(cloned).collect(),
+            Seek::After(after) => {
+                rows.range(..key(after)).rev().filter(fits).take(limit).map(cloned).collect()
+            }
+            Seek::Before(before) => {
+                let newer = (Bound::Excluded(key(before)), Bound::Unbounded);
+                rows.range(newer).filter(fits).take(limit).map(cloned).collect()
+            }
+        };
         drop(inner);
         query.window.apply(found, Listed::cursor)
     }
+}
+
+fn cloned((_, row): (&(Wall, CallId), &CallRow)) -> CallRow {
+    row.clone()
 }
 
 impl Inner {
@@ -119,7 +141,7 @@ pub fn merge(query: &CallQuery, standing: Vec<CallRow>, stored: Vec<CallRow>) ->
 #[cfg(test)]
 mod tests {
     use model::CallStatus;
-    use model::query::{Cursor, Seek, Span, Window};
+    use model::query::Span;
 
     use super::*;
 

@@ -113,6 +113,25 @@ fn numbers_come_from_the_accounts_ranges_and_some_are_nobodys() {
     assert_eq!(came(&mut world, ACCOUNT, put(phone(1, ACCOUNT, "+15550100"), false)), 0);
 }
 
+/// What was taken from a range stays when the range is taken back, and the operator is told so.
+#[test]
+fn numbers_stay_when_their_range_is_taken_back() {
+    // Given by the API, not in the file.
+    let mut world = two_tenants("<Response/>").with_book(|book| {
+        book.ranges.iter_mut().for_each(|range| range.date_created = base::Wall(1));
+    });
+    assert_eq!(came(&mut world, THIEF, put(phone(200, THIEF, "+493012345"), true)), 0);
+    for sid in [1, 2] {
+        let back = operate(ApiRequest::Delete(EntityKey::NumberRange(RangeSid(sid))));
+        assert_eq!(came(&mut world, ACCOUNT, back), 0);
+    }
+    let told = world.notices.iter().filter(|it| it.contains("stay with their accounts")).count();
+    assert_eq!(told, 2, "{:?}", world.notices);
+    assert!(world.notices.iter().any(|it| it.contains("+493012345")));
+    // Nothing new is taken from it.
+    assert_eq!(came(&mut world, THIEF, put(phone(201, THIEF, "+493012346"), true)), 21_422);
+}
+
 #[test]
 fn domains_come_from_the_accounts_suffixes_and_networks_are_not_wider_than_allowed() {
     let mut world = two_tenants("<Response/>").with_settings(|settings| {

@@ -166,6 +166,165 @@ fn a_redirect_leaves_the_dial_and_goes_on_elsewhere() {
     world.assert_clean();
 }
 
+/// The dialled leg runs a document of its own, its parent goes on behind the Dial, and neither ends
+/// with the other.
+#[test]
+fn a_dialled_leg_that_is_redirected_leaves_its_dial() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => xml("<Response><Dial action=\"/done\" timeLimit=\"60\">\
+             <Sip statusCallback=\"/child\">sip:ok@127.0.0.1</Sip></Dial></Response>"),
+        "http://app.test/done" => xml("<Response><Pause length=\"3\"/></Response>"),
+        "http://app.test/elsewhere" => xml(
+            "<Response><Pause length=\"20\"/><Dial action=\"/own\"><Sip>sip:drop@127.0.0.1</Sip>\
+                 </Dial></Response>",
+        ),
+        "http://app.test/own" => xml("<Response><Pause length=\"1\"/></Response>"),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    let child = world.children_of(call)[0];
+    let hook = Hook::post("http://app.test/elsewhere");
+    let instructions = Some(Instructions::Url { hook, fallback: None });
+    let id = world.api(update(child, UpdateCall { instructions, ..UpdateCall::default() }));
+    world.run(10_000);
+    let Some(Ok(ApiDone::Call(row))) = world.reply(id) else { panic!("no row") };
+    assert_eq!((row.sid, row.parent), (child, Some(call)));
+    assert!(world.commands.contains(&OwnedCommand::Part { call: child }));
+    // The parent's action is asked at once; how long they talked is not said.
+    let done = world.asked("/done")[0];
+    let told = ["DialCallStatus", "DialBridged", "DialCallSid", "DialCallDuration"];
+    let told = told.map(|name| param(done, name).to_owned());
+    assert_eq!(told, ["completed".to_owned(), "true".to_owned(), child.to_string(), String::new()]);
+    assert_eq!(param(world.asked("/elsewhere")[0], "CallSid"), child.to_string());
+    assert_eq!(world.status_of(call), "completed", "three seconds later it is over");
+    world.run(80_000);
+    // Its own Dial, its own end, long after its parent's; the first Dial's limit is not its limit.
+    assert_eq!(param(world.asked("/own")[0], "DialCallStatus"), "completed");
+    assert_eq!(world.asked("/done").len(), 1);
+    assert_eq!(world.status_of(child), "completed");
+    let lasted = world.store.calls[&child].duration.unwrap();
+    assert!((25..40).contains(&lasted), "{lasted} s");
+    assert_eq!(world.asked("/child").len(), 1, "its follower hears of its end");
+    world.assert_clean();
+}
+
+#[test]
+fn a_dialled_leg_is_redirected_while_it_talks_alone() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Dial timeout=\"9\"><Sip>sip:ring@127.0.0.1</Sip></Dial></Response>")
+        }
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(3_000);
+    let child = world.children_of(call)[0];
+    let away = || UpdateCall {
+        instructions: Some(twiml("<Response><Pause length=\"1\"/></Response>")),
+        ..UpdateCall::default()
+    };
+    let id = world.api(update(child, away()));
+    assert_eq!(refused(&world, id).code, 21_220, "it rings");
+    world.run(30_000);
+    let id = world.api(update(child, away()));
+    assert_eq!(refused(&world, id).status, 404, "it is over");
+    world.assert_clean();
+}
+
+/// A call whose end was taken for earlier than it was, while somebody still waits to be told of it:
+/// its row says what is true, and nobody is told twice.
+#[test]
+fn an_end_that_was_told_too_early_is_corrected() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>")
+        }
+        // Told of its end again and again: the call is known for some time.
+        _ if param(request, "CallStatus") == "completed" => status(500),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(2_000);
+    world.bye_in(call, 3_000);
+    world.run(4_000);
+    assert_eq!(world.calls_known(), 1, "its callback waits");
+    let row = world.store.calls[&call].clone();
+    world.ends_later(call, 7_000_000);
+    world.run(1_000);
+    let corrected = world.store.calls[&call].clone();
+    assert_eq!(corrected.duration, row.duration.map(|seconds| seconds + 7));
+    assert_eq!(corrected.end_time.unwrap().0, row.end_time.unwrap().0 + 7_000_000);
+    assert_eq!((corrected.status, corrected.answer_time), (row.status, row.answer_time));
+    // An earlier one changes nothing, and what is told is the first one.
+    world.ends_later(call, 0);
+    assert_eq!(world.store.calls[&call], corrected);
+    world.run(300_000);
+    let completed = |it: &&&model::port::HttpRequest| param(it, "CallStatus") == "completed";
+    let told = world.asked("/status");
+    let tokens: std::collections::BTreeSet<_> =
+        told.iter().filter(completed).map(|it| it.idempotency_token.clone()).collect();
+    assert_eq!(tokens.len(), 1, "one end, told until it is heard");
+}
+
+#[test]
+fn an_account_that_the_operator_suspended_is_brought_back_by_him_alone() {
+    let mut world = World::new(|_| status(200));
+    let sub = AccountSid(0x5b);
+    let account = |status| Account {
+        sid: sub,
+        parent: ACCOUNT,
+        friendly_name: "sub".to_owned(),
+        status,
+        ..Account::default()
+    };
+    let put = |status, create| ApiRequest::Put {
+        entity: Box::new(Entity::Account(account(status))),
+        create,
+    };
+    let operate = |what| ApiRequest::Operate(Box::new(what));
+    let mut ask = |what, wanted: Result<AccountStatus, u32>| {
+        let id = world.api(what);
+        world.run(100);
+        let got = match world.reply(id) {
+            Some(Ok(ApiDone::Entity(entity))) => match &**entity {
+                Entity::Account(account) => Ok(account.status),
+                other => panic!("{other:?}"),
+            },
+            Some(Err(error)) => Err(error.code),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(got, wanted);
+    };
+    use AccountStatus::{Active, Held, Suspended};
+    ask(put(Active, true), Ok(Active));
+    ask(put(Suspended, false), Ok(Suspended));
+    ask(put(Active, false), Ok(Active));
+    ask(operate(put(Suspended, false)), Ok(Held));
+    ask(put(Active, false), Err(20_403));
+    ask(put(Suspended, false), Ok(Held));
+    ask(put(Active, false), Err(20_403));
+    ask(operate(put(Active, false)), Ok(Active));
+    ask(put(Suspended, false), Ok(Suspended));
+}
+
+#[test]
+fn an_ended_call_is_deleted_and_one_that_stands_is_not() {
+    let mut world =
+        World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"5\"/></Response>"));
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(2_000);
+    let id = world.api(ApiRequest::HideCall(call));
+    assert_eq!((refused(&world, id).status, refused(&world, id).code), (400, 20_009));
+    world.run(30_000);
+    assert!(world.store.calls.contains_key(&call));
+    let id = world.api(ApiRequest::HideCall(call));
+    world.run(1_000);
+    assert_eq!(world.reply(id), Some(&Ok(ApiDone::Deleted)));
+    assert!(!world.store.calls.contains_key(&call));
+    assert_eq!((world.store.cdrs.len(), world.store.usage.len()), (1, 1), "what it cost stays");
+}
+
 #[test]
 fn completing_answers_with_the_end() {
     let mut world =

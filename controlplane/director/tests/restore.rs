@@ -5,7 +5,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use base::CallId;
-use model::port::{ApiRequest, CreateCall, HttpKind, Instructions, OwnedCommand};
+use model::port::{ApiRequest, CreateCall, HttpKind, Instructions, OwnedCommand, UpdateCall};
 use model::{Events, Hook, StatusHook};
 use wire::event::Cause;
 use world::{Answer, World, param, status, xml};
@@ -19,6 +19,11 @@ const DOCUMENT: &str = "<Response><Pause length=\"1\"/><Dial action=\"/done\" ti
 fn application(request: &model::port::HttpRequest) -> Answer {
     match request.url.as_str() {
         "http://app.test/voice" => {
+            if param(request, "To").contains("away") {
+                return xml(
+                    "<Response><Dial action=\"/done\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>",
+                );
+            }
             let user = if param(request, "To").contains("busy") { "busy" } else { "drop" };
             xml(&DOCUMENT.replace("USER", user))
         }
@@ -40,6 +45,18 @@ fn dial_in_vain(world: &mut World) -> Vec<CallId> {
 fn caller_leaves(world: &mut World) -> Vec<CallId> {
     let call = world.call_in("sip:bob@demo.test");
     world.bye_in(call, 4_500);
+    vec![call]
+}
+
+/// The dialled leg is sent elsewhere, where it dials by itself.
+fn redirected(world: &mut World) -> Vec<CallId> {
+    let call = world.call_in("sip:away@demo.test");
+    world.run(5_000);
+    let child = world.children_of(call)[0];
+    let document = "<Response><Dial><Sip>sip:drop@127.0.0.1</Sip></Dial></Response>";
+    let instructions = Some(Instructions::Twiml(document.to_owned()));
+    let update = Box::new(UpdateCall { instructions, ..UpdateCall::default() });
+    world.api(ApiRequest::UpdateCall { call: child, update });
     vec![call]
 }
 
@@ -148,6 +165,33 @@ fn a_caller_who_leaves_survives_every_step() {
 #[test]
 fn a_created_call_survives_every_step() {
     survives(created);
+}
+
+#[test]
+fn a_redirected_dialled_leg_survives_every_step() {
+    survives(redirected);
+}
+
+/// The log of a dialled leg cannot be read: for its Dial it has failed, and the call goes on.
+#[test]
+fn a_dial_whose_leg_cannot_be_read_back_ends() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Dial action=\"/done\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
+        }
+        "http://app.test/done" => xml("<Response><Pause length=\"1\"/></Response>"),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    let child = world.children_of(call)[0];
+    let log = world.store.scripts.get_mut(&child).unwrap();
+    log.state = Some(vec![0xff; 40]);
+    world.crash();
+    world.run(60_000);
+    assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "failed");
+    assert_eq!(world.status_of(call), "completed");
+    assert!(world.legs.values().all(|leg| leg.ended), "the leg is hung up");
 }
 
 #[test]

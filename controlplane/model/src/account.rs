@@ -24,6 +24,8 @@ pub enum AccountStatus {
     Suspended,
     /// For good.
     Closed,
+    /// Suspended by the operator: its parent cannot bring it back.
+    Held,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

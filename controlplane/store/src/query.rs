@@ -7,7 +7,8 @@ use model::{Nanos, Service};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sum {
     pub service: Service,
-    /// From the usage rows.
+    /// From the usage rows, with what those that were removed had added up to; the same of CDRs
+    /// and ledger.
     pub rows: u64,
     pub micros: u64,
     pub seconds: u64,
@@ -38,5 +39,9 @@ pub struct Status {
     pub scripts: u64,
     /// Writes submitted and not committed.
     pub waiting: u64,
+    /// Rows removed for their age, or beyond an account's share, since this process began.
+    pub removed: u64,
     pub database_bytes: u64,
+    /// Of these, what the next rows take before the file grows.
+    pub free_bytes: u64,
 }

@@ -176,6 +176,7 @@ pub struct Controlplane {
     pub operator_file: PathBuf,
     pub api: Api,
     pub journal: Journal,
+    pub retention: Retention,
     pub limits: CallLimits,
     /// Tenants made on first start, if the store has none: the first account's name; empty for
     /// none.
@@ -194,6 +195,37 @@ pub struct Journal {
 impl Default for Journal {
     fn default() -> Self {
         Self { segment_bytes: 16 << 20 }
+    }
+}
+
+/// How long what is written is kept, and how much of it. Daily sums of usage and charges are kept
+/// for ever; nothing of the last two days goes for an account's share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Days that a call is kept, with its CDRs, usage rows and charges; 0 for ever, else at least
+    /// 2.
+    pub calls_days: u32,
+    pub alerts_days: u32,
+    pub dead_letters_days: u32,
+    /// Calls kept of one account, the newest ones; 0 for no bound, else at least 100. A
+    /// sub-account has its own.
+    pub account_calls: u64,
+    pub account_alerts: u64,
+    /// At most 10,000 in any case.
+    pub account_dead_letters: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            calls_days: 90,
+            alerts_days: 30,
+            dead_letters_days: 30,
+            account_calls: 5_000_000,
+            account_alerts: 100_000,
+            account_dead_letters: 10_000,
+        }
     }
 }
 
@@ -421,6 +453,7 @@ impl Default for Controlplane {
             operator_file: PathBuf::new(),
             api: Api::default(),
             journal: Journal::default(),
+            retention: Retention::default(),
             limits: CallLimits::default(),
             first_account: "First account".to_owned(),
         }

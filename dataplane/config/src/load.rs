@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
 
-use crate::{Api, CallLimits, Config};
+use crate::{Api, CallLimits, Config, Retention};
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;
@@ -208,6 +208,31 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
     Ok(())
 }
 
+fn check_retention(retention: &Retention) -> Result<(), Fault> {
+    let Retention {
+        calls_days,
+        alerts_days,
+        dead_letters_days,
+        account_calls,
+        account_alerts,
+        account_dead_letters,
+    } = *retention;
+    for (key, value, range) in [
+        ("calls_days", u64::from(calls_days), 2..=36_500),
+        ("alerts_days", u64::from(alerts_days), 2..=36_500),
+        ("dead_letters_days", u64::from(dead_letters_days), 2..=36_500),
+        ("account_calls", account_calls, 100..=1 << 40),
+        ("account_alerts", account_alerts, 100..=1 << 40),
+        ("account_dead_letters", account_dead_letters, 100..=10_000),
+    ] {
+        if value != 0 && !range.contains(&value) {
+            let path = vec![Key("controlplane"), Key("retention"), Key(key)];
+            return Err((path, format!("must be 0 or from {} to {}", range.start(), range.end())));
+        }
+    }
+    Ok(())
+}
+
 fn check_controlplane(config: &Config) -> Result<(), Fault> {
     let plane = &config.controlplane;
     let at = |key| vec![Key("controlplane"), Key(key)];
@@ -223,6 +248,7 @@ fn check_controlplane(config: &Config) -> Result<(), Fault> {
     }
     check_api(&plane.api)?;
     check_limits(&plane.limits)?;
+    check_retention(&plane.retention)?;
     let url = &plane.public_url;
     if !url.is_empty() && !url.starts_with("http://") && !url.starts_with("https://") {
         return Err((at("public_url"), "must begin with http:// or https://".to_owned()));
@@ -385,6 +411,9 @@ mod tests {
             text.starts_with("line 2, column 11: `controlplane.api.read_ms` must be"),
             "{text}"
         );
+        let text = error("[controlplane.retention]\ncalls_days = 1\n");
+        assert!(text.contains("`controlplane.retention.calls_days` must be 0 or from 2"), "{text}");
+        assert!(load("[controlplane.retention]\ncalls_days = 0\naccount_calls = 0\n").is_ok());
         assert!(error("[dataplane.timers]\nsession_s = 30\n").contains("RFC 4028"));
     }
 

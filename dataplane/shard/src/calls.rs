@@ -40,6 +40,8 @@ pub(crate) struct NewCall<'a> {
 impl<'m> Shard<'m> {
     /// A command of the controlplane.
     pub(crate) fn command(&mut self, now: Now, frames: &mut dyn Frames, command: &Command<'_>) {
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::Command);
         match command {
             Command::Originate(wish) => {
                 if let Err(refused) = self.try_originate(now, frames, wish) {
@@ -195,6 +197,8 @@ impl<'m> Shard<'m> {
         if let Side::Inbound(side) = &mut leg.side {
             side.invite = server;
         }
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::Making);
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         let call = CallId::begun(now.wall, self.core.random.u128());
         self.register(now, frames, leg, call, 0);
@@ -298,6 +302,8 @@ impl<'m> Shard<'m> {
             Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
             _ => return,
         };
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::Route);
         let Some(route) = self.routes.get(handle) else { return };
         leg.story.account = route.account;
         let mut uri = [0; 768];
@@ -422,6 +428,8 @@ impl<'m> Shard<'m> {
             self.making = None;
             return Err(Refused::new(503, Cause::NoPort));
         }
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::Dialing);
         leg.story.parent = wish.parent;
         leg.links.dialed_for = wish.peer;
         leg.limit_ms = wish.limit_ms;

@@ -1,5 +1,6 @@
-//! A fault of ours in the middle of a leg's end: what the leg still owes is done all the same, its
-//! usage first.
+//! Faults of ours. In the middle of a leg's end: what the leg still owes is done all the same, its
+//! usage first. Anywhere else: what it was about ends (a message, a call being made, a transaction,
+//! a leg), the next one goes on, and nothing is lost.
 
 use core::net::SocketAddr;
 use core::sync::atomic::AtomicU64;
@@ -13,6 +14,7 @@ use wire::region::{Region, Side, Sizes};
 use wire::table::{StaticRoute, Table};
 
 use crate::Shard;
+use crate::faults::trip::{AT, Site};
 use crate::leg::end::{Owes, trip};
 use crate::media::bed::{Heap, shard_plan};
 
@@ -24,6 +26,8 @@ struct Plane {
     region: Region<'static>,
     heap: Heap,
     now: Now,
+    /// SIP that left, as text.
+    sent: Vec<String>,
 }
 
 impl Plane {
@@ -35,8 +39,9 @@ impl Plane {
             (0..sizes.words(Side::Dataplane)).map(|_| AtomicU64::new(0)).collect();
         let region = Region::create(words.leak(), Side::Dataplane, sizes, 1);
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
-        let mut plane =
-            Self { shard: Shard::new(plan, region, now), region, heap: Heap::default(), now };
+        let shard = Shard::new(plan, region, now);
+        let (heap, sent) = (Heap::default(), Vec::new());
+        let mut plane = Self { shard, region, heap, now, sent };
         let route = StaticRoute {
             account: 7,
             domain: String::new(),
@@ -70,18 +75,28 @@ impl Plane {
                 }
             }
             while let Some(sent) = self.shard.poll_transmit() {
+                let text = String::from_utf8_lossy(self.heap.bytes(sent.frame)).into_owned();
+                self.sent.push(text.replace("\r\n", "\n"));
                 self.heap.free(sent.frame);
             }
         }
     }
 
     fn receive(&mut self, text: &str) {
+        self.receive_from(CALLER, text);
+    }
+
+    fn receive_from(&mut self, source: &str, text: &str) {
         let bytes = text.replace('\n', "\r\n").into_bytes();
-        let frame = self.heap.alloc(bytes.len()).unwrap();
-        self.heap.bytes_mut(frame).copy_from_slice(&bytes);
-        let source: SocketAddr = CALLER.parse().unwrap();
+        self.datagram(source, Local::Listener(0), &bytes);
+    }
+
+    fn datagram(&mut self, source: &str, at: Local, bytes: &[u8]) {
+        let frame = self.heap.alloc(bytes.len()).unwrap().resized(bytes.len());
+        self.heap.bytes_mut(frame).copy_from_slice(bytes);
+        let source: SocketAddr = source.parse().unwrap();
         let arrived = self.now.mono;
-        let received = Received { frame, at: Local::Listener(0), source, arrived, is_cut: false };
+        let received = Received { frame, at, source, arrived, is_cut: false };
         self.shard.handle_datagrams(self.now, &[received], &mut self.heap);
     }
 
@@ -103,12 +118,17 @@ impl Plane {
 }
 
 fn invite() -> String {
+    invite_of("x")
+}
+
+/// By Call-ID.
+fn invite_of(call: &str) -> String {
     let sdp = "v=0\no=- 7 1 IN IP4 192.0.2.7\ns=-\nc=IN IP4 192.0.2.7\nt=0 0\n\
                m=audio 4000 RTP/AVP 0\n";
     let length = sdp.replace('\n', "\r\n").len();
     format!(
-        "INVITE sip:100@203.0.113.1 SIP/2.0\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK1;rport\n\
-         Max-Forwards: 70\nFrom: <sip:a@192.0.2.7>;tag=a\nTo: <sip:100@203.0.113.1>\nCall-ID: x\n\
+        "INVITE sip:100@203.0.113.1 SIP/2.0\nVia: SIP/2.0/UDP {CALLER};branch=z9hG4bK{call};rport\n\
+         Max-Forwards: 70\nFrom: <sip:a@192.0.2.7>;tag=a\nTo: <sip:100@203.0.113.1>\nCall-ID: {call}\n\
          CSeq: 1 INVITE\nContact: <sip:a@{CALLER}>\nContent-Type: application/sdp\n\
          Content-Length: {length}\n\n{sdp}"
     )
@@ -150,4 +170,146 @@ fn an_end_that_fails_once_is_complete_and_one_that_fails_twice_but_for_that() {
         ends(step, 1);
         ends(step, 2);
     }
+}
+
+const CALLEE: &str = "198.51.100.1:5060";
+
+/// The value of a header.
+fn header<'t>(text: &'t str, name: &str) -> &'t str {
+    let value = |line: &'t str| line.strip_prefix(name)?.strip_prefix(": ");
+    text.lines().find_map(value).expect("the header")
+}
+
+impl Plane {
+    fn last(&self, start: &str) -> Option<&String> {
+        self.sent.iter().rev().find(|text| text.starts_with(start))
+    }
+
+    /// The call's INVITE has gone on to the callee.
+    fn dialled(&self, sent_before: usize) -> bool {
+        self.sent[sent_before..].iter().any(|text| text.starts_with("INVITE "))
+    }
+
+    /// A call that stands, by the static route. The caller's 200.
+    fn stand(&mut self, call: &str) -> String {
+        self.receive(&invite_of(call));
+        self.pass();
+        let invite = self.last("INVITE ").expect("it is dialled").clone();
+        let sdp = "v=0\no=- 9 1 IN IP4 198.51.100.1\ns=-\nc=IN IP4 198.51.100.1\nt=0 0\n\
+                   m=audio 5000 RTP/AVP 0\n";
+        let of = |name: &str| format!("{name}: {}\n", header(&invite, name));
+        let answer = format!(
+            "SIP/2.0 200 OK\n{}{}To: {};tag=b\n{}{}Contact: <sip:b@{CALLEE}>\n\
+             Content-Type: application/sdp\nContent-Length: {}\n\n{sdp}",
+            of("Via"),
+            of("From"),
+            header(&invite, "To"),
+            of("Call-ID"),
+            of("CSeq"),
+            sdp.replace('\n', "\r\n").len()
+        );
+        self.receive_from(CALLEE, &answer);
+        self.pass();
+        let answer = self.last("SIP/2.0 200").expect("it is answered").clone();
+        self.receive(&inside("ACK", call, 1, &answer));
+        self.pass();
+        answer
+    }
+
+    /// Passes so many seconds, and releases what has ended.
+    fn wait(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.pass();
+            for leg in self.ended() {
+                let epoch = self.region.epoch();
+                let mut bytes = [0; 64];
+                let command = wire::Command::Release { epoch, leg };
+                let len = wire::encode(&command, &mut bytes).unwrap();
+                self.shard.handle_command(self.now, &bytes[..len], &mut self.heap);
+            }
+        }
+    }
+}
+
+/// A request of the caller's inside its dialog.
+fn inside(method: &str, call: &str, cseq: u32, answer: &str) -> String {
+    format!(
+        "{method} sip:tandem@203.0.113.1 SIP/2.0\n\
+         Via: SIP/2.0/UDP {CALLER};branch=z9hG4bK{call}{method};rport\nMax-Forwards: 70\n\
+         From: <sip:a@192.0.2.7>;tag=a\nTo: {}\nCall-ID: {call}\nCSeq: {cseq} {method}\n\
+         Content-Length: 0\n\n",
+        header(answer, "To")
+    )
+}
+
+/// Where the caller of the call that stands is to send media.
+fn media_port(answer: &str) -> base::MediaPort {
+    let line = answer.lines().find_map(|line| line.strip_prefix("m=audio ")).unwrap();
+    base::MediaPort { address: 0, port: line.split(' ').next().unwrap().parse().unwrap() }
+}
+
+/// What brings a fault at this place. `answer` is of the call `first`, which stands.
+fn provoke(plane: &mut Plane, site: Site, answer: &str) {
+    let port = media_port(answer);
+    match site {
+        Site::Message | Site::ServerTimer => {
+            let options = inside("OPTIONS", "other", 1, "To: <sip:203.0.113.1>");
+            plane.receive(&options);
+        }
+        Site::Making | Site::Route | Site::Dialing | Site::ClientTimer => {
+            plane.receive(&invite_of("second"));
+        }
+        Site::Command => {
+            let mut bytes = [0; 64];
+            let command = wire::Command::Drain { on: true };
+            let len = wire::encode(&command, &mut bytes).unwrap();
+            plane.shard.handle_command(plane.now, &bytes[..len], &mut plane.heap);
+        }
+        Site::Packet => {
+            let mut bytes = vec![0x80, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0, 7];
+            bytes.resize(172, 0xd5);
+            plane.datagram("192.0.2.7:4000", Local::Media(port), &bytes);
+        }
+        Site::Report => {
+            let at = Local::Media(base::MediaPort { port: port.port + 1, ..port });
+            plane.datagram("192.0.2.7:4001", at, &[0x80, 201, 0, 1, 0, 0, 0, 7]);
+        }
+        // What it stands by: its next look at its usage.
+        Site::LegTimer => {}
+    }
+    plane.wait(45);
+}
+
+/// Ends what it was about, and nothing else; the call that stands goes on unless it was about that.
+fn strikes(site: Site) {
+    let mut plane = Plane::new();
+    let (texts, frames) = (plane.shard.arena_used(), plane.heap.out());
+    let answer = plane.stand("first");
+    assert_eq!(plane.shard.legs.standing(), 2, "{site:?}");
+    AT.set(Some(site));
+    provoke(&mut plane, site, &answer);
+    assert_eq!(AT.take(), None, "{site:?} was not come to");
+    let faults = [Counter::FaultContained, Counter::LegPanicked];
+    let faults = faults.map(|it| plane.shard.counters().get(it)).iter().sum::<u64>();
+    assert_eq!(faults, 1, "{site:?}");
+    let about_it = matches!(site, Site::Packet | Site::Report | Site::LegTimer);
+    let stands = plane.cell(LegId::new(0, 0, 0)) == Some(CellState::Open);
+    assert_eq!(stands, !about_it, "{site:?}");
+    let before = plane.sent.len();
+    plane.receive(&invite_of("third"));
+    plane.pass();
+    assert!(plane.dialled(before), "{site:?}: the next call goes on");
+    for cseq in 2..4 {
+        plane.receive(&inside("BYE", "first", cseq, &answer));
+    }
+    // The callee says nothing: the next call ends by itself.
+    plane.wait(120);
+    let Plane { shard, heap, .. } = &plane;
+    assert_eq!((shard.legs(), shard.ports_used(), shard.transactions()), (0, 0, 0), "{site:?}");
+    assert_eq!((shard.arena_used(), heap.out()), (texts, frames), "{site:?}");
+}
+
+#[test]
+fn a_fault_ends_what_it_was_about() {
+    Site::ALL.into_iter().for_each(strikes);
 }

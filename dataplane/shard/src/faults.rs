@@ -83,6 +83,33 @@ impl Shard<'_> {
         }
     }
 
+    /// Transactions whose time has come. The one that brings a fault ends, and the leg that waits
+    /// for it.
+    pub(crate) fn transaction_tick(&mut self, now: Now, frames: &mut dyn Frames) {
+        while self
+            .contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.transactions.servers.handle_tick(&mut cx);
+            })
+            .is_none()
+        {
+            self.transactions.servers.end_at_work(&mut self.core);
+        }
+        loop {
+            let outcome = self.contain(frames, |shard, frames| {
+                let mut cx = Cx { now, frames, core: &mut shard.core };
+                shard.transactions.clients.poll_timeout(&mut cx)
+            });
+            let Some(outcome) = outcome else {
+                let leg = self.transactions.clients.end_at_work(&mut self.core);
+                self.end_by_fault(now, frames, leg);
+                continue;
+            };
+            let Some(outcome) = outcome else { break };
+            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
+        }
+    }
+
     /// A fault was about this leg.
     pub(crate) fn end_by_fault(&mut self, now: Now, frames: &mut dyn Frames, leg: LegId) {
         self.with_leg(now, frames, leg, |leg| leg.fault());
@@ -118,6 +145,58 @@ impl crate::cx::Core<'_> {
         // What was borrowed for writing died with the handler.
         if self.page.is_empty() {
             self.page = vec![0; MESSAGE_BYTES];
+        }
+    }
+}
+
+/// Faults planted by tests.
+#[cfg(test)]
+pub(crate) mod trip {
+    use core::cell::Cell;
+
+    /// What fails.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Site {
+        /// A SIP message that was read and is about to be handled.
+        Message,
+        /// An incoming leg with its transaction, before it has its slot.
+        Making,
+        /// A static route being followed.
+        Route,
+        /// An outgoing leg with its port, before it has its slot.
+        Dialing,
+        Command,
+        Packet,
+        Report,
+        ServerTimer,
+        ClientTimer,
+        LegTimer,
+    }
+
+    impl Site {
+        pub(crate) const ALL: [Self; 10] = [
+            Self::Message,
+            Self::Making,
+            Self::Route,
+            Self::Dialing,
+            Self::Command,
+            Self::Packet,
+            Self::Report,
+            Self::ServerTimer,
+            Self::ClientTimer,
+            Self::LegTimer,
+        ];
+    }
+
+    std::thread_local! {
+        /// What fails next, once.
+        pub(crate) static AT: Cell<Option<Site>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn touch(site: Site) {
+        if AT.get() == Some(site) {
+            AT.set(None);
+            panic!("planted: {site:?}");
         }
     }
 }

@@ -319,23 +319,7 @@ impl<'m> Shard<'m> {
     pub fn handle_tick(&mut self, now: Now, frames: &mut dyn Frames) {
         self.media_tick(now, frames);
         self.serve_handed(now, frames);
-        // The timer that brought a fault is taken: the next turn is another one's.
-        while self
-            .contain(frames, |shard, frames| {
-                let mut cx = Cx { now, frames, core: &mut shard.core };
-                shard.transactions.servers.handle_tick(&mut cx);
-            })
-            .is_none()
-        {}
-        loop {
-            let outcome = self.contain(frames, |shard, frames| {
-                let mut cx = Cx { now, frames, core: &mut shard.core };
-                shard.transactions.clients.poll_timeout(&mut cx)
-            });
-            let Some(outcome) = outcome else { continue };
-            let Some(outcome) = outcome else { break };
-            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
-        }
+        self.transaction_tick(now, frames);
         self.legs_due(now, frames);
         self.tell_next(now, frames);
         if now.mono >= self.housekeeping_at {

@@ -82,6 +82,8 @@ impl Shard<'_> {
         let taken_by = self.core.plan.shard;
         let arrived = received.arrived;
         let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::Message);
         if received.is_cut {
             self.too_large(now, frames, &datagram);
         } else {

@@ -8,6 +8,9 @@
 //!   its INVITE waits      500, repeated until its ACK comes
 //! ```
 //!
+//! A source that had not shown that it hears us is told once, without a transaction: its address
+//! may be somebody else's.
+//!
 //! The record is cleared before the words go out: who comes after us says nothing again.
 
 use std::collections::VecDeque;
@@ -26,7 +29,7 @@ use crate::transaction::{Begin, ClientId, Clients, Sent, Servers, lone_branch, v
 use crate::transport::guard::Standing;
 use crate::transport::policy::towards;
 use crate::transport::reply::response_hop;
-use crate::usage::RESTARTED;
+use crate::usage::{ONCE, RESTARTED};
 
 /// Between two legs' last words.
 const PACE: Duration = Duration::from_millis(5);
@@ -139,17 +142,22 @@ fn say_bye(
     (leg, last): (LegId, Hop),
     (numbers, text): (&[u8], &[u8]),
 ) -> Option<()> {
-    let mut dialog: Dialog = wire::decode(numbers).ok()?;
+    let heard = wire::decode::<Dialog>(numbers).ok();
+    let marked = || wire::decode::<(Dialog, bool)>(numbers).ok().map(|(dialog, _)| dialog);
+    let mut dialog = heard.or_else(marked)?;
     let hop = towards(dialog.next_hop(text), last);
     let cseq = dialog.local_cseq.saturating_add(1);
     let mut again = dialog;
-    let asked = clients.begin(cx, (Sent::Bye, LegId::NONE, hop, cseq), |out, _, via| {
-        ended(dialog.request(text, out, sip::Method::Bye, via))
+    let asked = heard.and_then(|_| {
+        clients.begin(cx, (Sent::Bye, LegId::NONE, hop, cseq), |out, _, via| {
+            ended(dialog.request(text, out, sip::Method::Bye, via))
+        })
     });
     if asked.is_some() {
         return Some(());
     }
-    // No room for a transaction: said once is better than not at all.
+    // Nobody may be there, or there is no room for a transaction: said once is better than not at
+    // all.
     let frame = cx.compose(|out, core| {
         let branch = lone_branch(core, leg);
         ended(again.request(text, out, sip::Method::Bye, &via_of(core, hop, &branch)))
@@ -176,6 +184,8 @@ fn say_refusal(
     hop: Hop,
     response: &[u8],
 ) -> Option<()> {
+    let unmarked = response.strip_prefix(ONCE);
+    let (response, once) = (unmarked.unwrap_or(response), unmarked.is_some());
     let message = Message::parse(response).ok()?;
     // The top Via of a response is its request's.
     let key = TransactionKey::cancelled(&message, &cx.core.plan.keys.token).ok()?;
@@ -186,7 +196,7 @@ fn say_refusal(
     let hop = response_hop(&message, hop);
     let begin =
         Begin { invite: true, key, merge: None, hop, leg: LegId::NONE, standing: Standing::Trunk };
-    let server = servers.begin(cx.core, &begin);
+    let server = (!once).then(|| servers.begin(cx.core, &begin)).flatten();
     let frame = crate::cx::frame_of(cx.frames, &mut cx.core.in_hand, response);
     match (server, frame) {
         (Some(server), Some(frame)) => servers.send(cx, server, 500, frame).map(|_| ()),

@@ -53,7 +53,8 @@ pub enum Command<'a> {
         call: CallId,
         b: LegId,
     },
-    /// Takes a leg out of its join; both sides stand alone and hear silence.
+    /// Takes a leg out of its join; both sides stand alone and hear silence. A leg that was dialled
+    /// for another one ends no more with that.
     Part {
         call: CallId,
     },

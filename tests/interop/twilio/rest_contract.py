@@ -105,6 +105,37 @@ def call_is_created_fetched_redirected_and_completed(world):
 
 
 @check
+def a_dialled_leg_leaves_its_dial_and_ended_calls_are_deleted(world):
+    if not world.options.webhook:
+        return  # not a real switch: nothing is dialled
+    client = world.client
+    dial = f"<Response><Dial><Sip>{world.options.to}</Sip></Dial><Pause length='60'/></Response>"
+    call = world.create(twiml=dial)
+    world.wait(call.sid, ("in-progress",))
+    deadline = time.monotonic() + 15
+    children = []
+    while not children or children[0].status != "in-progress":
+        children = client.calls.list(parent_call_sid=call.sid)
+        assert time.monotonic() < deadline, children
+        time.sleep(0.1)
+    child = children[0]
+    moved = client.calls(child.sid).update(twiml=PAUSE)
+    assert moved.sid == child.sid and moved.parent_call_sid == call.sid
+    assert moved.status == "in-progress"
+    client.calls(call.sid).update(status="completed")
+    world.wait(call.sid, ("completed",))
+    time.sleep(0.5)
+    assert client.calls(child.sid).fetch().status == "in-progress", "it outlives its parent"
+    refused(400, 20009, client.calls(child.sid).delete)
+    client.calls(child.sid).update(status="completed")
+    world.wait(child.sid, ("completed",))
+    for sid in (child.sid, call.sid):
+        assert client.calls(sid).delete()
+        refused(404, 20404, client.calls(sid).fetch)
+    assert not client.calls.list(parent_call_sid=call.sid)
+
+
+@check
 def call_is_canceled_or_completed_before_answer(world):
     call = world.create(timeout=5)
     update = world.client.calls(call.sid).update(status="completed")

@@ -73,10 +73,22 @@ impl Rest {
     /// What is no resource of an account (`/healthz`): status and text; None without an answer.
     #[must_use]
     pub fn plain(&self, path: &str) -> Option<(u16, String)> {
+        self.text(path, "")
+    }
+
+    /// The same with our login (`/metrics`).
+    #[must_use]
+    pub fn shown(&self, path: &str) -> Option<(u16, String)> {
+        let login = STANDARD.encode(format!("{}:{}", self.account, self.token));
+        self.text(path, &format!("Authorization: Basic {login}\r\n"))
+    }
+
+    fn text(&self, path: &str, login: &str) -> Option<(u16, String)> {
         let limit = Duration::from_secs(20);
         let mut stream = TcpStream::connect_timeout(&self.address, limit).ok()?;
         stream.set_read_timeout(Some(limit)).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: switch\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: switch\r\n{login}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut said = Vec::new();
         let _ = stream.read_to_end(&mut said);

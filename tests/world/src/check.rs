@@ -9,6 +9,7 @@ use wire::Service;
 use wire::event::Cause;
 
 use crate::directed::Directed;
+use crate::guests::FIRST_GROUP;
 use crate::phone::{Action, PhoneCall, Reinvite, Who};
 use crate::story::Story;
 use crate::strangers::is_stranger;
@@ -45,6 +46,8 @@ pub fn check(story: &mut Story) -> Vec<String> {
     told_reasons(&phones, &context, &mut faults);
     complaints(&phones, &mut faults);
     besieged(story, &mut faults);
+    let deaths = u32::try_from(story.plane_deaths.len()).unwrap_or(0);
+    faults.extend(story.world.guests.faults(deaths));
     faults
 }
 
@@ -114,6 +117,11 @@ struct Phone {
     /// and with a message lost either may be the one.
     lost: bool,
     mute: bool,
+    /// A guest, who acknowledges nothing or has its media elsewhere: what it hears is not said
+    /// here.
+    deaf: bool,
+    /// It acknowledges nothing: the BYE waits for its ACK, and bills nothing meanwhile.
+    never_acks: bool,
     complaints: Vec<String>,
 }
 
@@ -132,6 +140,8 @@ impl Phone {
             heard: call.media.as_ref().map(|media| media.heard.clone()),
             names: (call.group, call.stream),
             mute: call.manner.on_ring.is_empty(),
+            never_acks: !call.manner.acks,
+            deaf: !call.manner.acks || call.manner.packet_every.is_zero(),
             complaints: call.seen.complaints.clone(),
             changed: call.manner.reinvite != Reinvite::Answer
                 || (call.seen.answers.iter().chain(&call.seen.asked))
@@ -285,7 +295,9 @@ fn one_cdr_per_leg(
         let turned_away = directed.turned_away.contains(&phone.call_id);
         let reached = phone.who == Who::Callee || phone.provisional > 0 && !turned_away;
         // The same INVITE may reach the dataplane's successor once more.
-        let most = 1 + context.deaths.len();
+        // A guest that is refused is forgotten at once: its INVITE, said again, is another call.
+        let guest = if phone.group >= FIRST_GROUP { directed.lives as usize } else { 0 };
+        let most = 1 + context.deaths.len() + guest.saturating_sub(1);
         if count > most || (reached && count == 0) {
             let Phone { who, group, call_id, code, .. } = phone;
             faults.push(format!("{count} CDRs for {who:?} of {group}, {call_id}, {code}"));
@@ -330,7 +342,8 @@ fn billed_is_connected(
         // A BYE that was lost is not sent again by a process that has died.
         let stop = cdr.ended.micros_since(DAWN.wall) * 1_000 + DAWN.mono.0;
         let again = stop..stop + 33_000_000_000;
-        if context.deaths.iter().any(|death| again.contains(death)) && billed < connected {
+        let waits = context.deaths.iter().any(|death| again.contains(death)) || phone.never_acks;
+        if waits && billed < connected {
             continue;
         }
         let loss = context.troubled.contains(&phone.call_id);
@@ -458,7 +471,8 @@ fn both_heard(caller: &Phone, callee: &Phone, context: &Context, faults: &mut Ve
     let both = Duration::from_nanos(end.saturating_sub(a.0.max(b.0)));
     let troubled =
         context.troubled.contains(&caller.call_id) || context.troubled.contains(&callee.call_id);
-    if troubled || caller.changed || callee.changed || both < Duration::from_secs(3) {
+    let deaf = caller.deaf || callee.deaf;
+    if deaf || troubled || caller.changed || callee.changed || both < Duration::from_secs(3) {
         return;
     }
     for (phone, other) in [(caller, callee), (callee, caller)] {

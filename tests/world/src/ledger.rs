@@ -53,6 +53,7 @@ impl Ledger {
                     self.scripts.entry(log.call).or_default().extend_from_slice(&log.change);
                 }
                 Record::Put(entity) => self.put(Entity::clone(entity)),
+                Record::HideCall { call, .. } => drop(self.calls.remove(call)),
                 Record::Delete(key) => self.entities.retain(|entity| entity.key() != *key),
             }
         }

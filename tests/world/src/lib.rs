@@ -9,6 +9,7 @@
 pub mod check;
 pub mod control;
 pub mod directed;
+pub mod guests;
 pub mod habit;
 pub mod heap;
 pub mod ledger;

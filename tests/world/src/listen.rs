@@ -96,6 +96,8 @@ pub struct Listener {
     pairs: BTreeMap<u32, Pair>,
     /// Who never answers a re-INVITE, by conversation.
     pub ignorers: BTreeSet<u32>,
+    /// Nobody can say what is heard in these conversations.
+    pub deaf: BTreeSet<u32>,
     pub faults: Vec<String>,
     /// How often it listened, and how many digits it saw arrive: the test must not lose its
     /// subject.
@@ -121,6 +123,7 @@ impl Listener {
         self.pairs.retain(|group, _| up.get(group).is_some_and(|calls| calls.len() == 2));
         for (group, mut calls) in up {
             if calls.len() != 2
+                || self.deaf.contains(&group)
                 || calls.iter().any(|at| world.call(*at).seen.dialed_at < self.death)
             {
                 self.pairs.remove(&group);

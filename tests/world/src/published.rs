@@ -18,13 +18,24 @@ pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
 
 fn admission(entities: &[Entity], key: [u64; 2]) -> Admission {
     let mut admission = Admission { key, ..Admission::default() };
-    let domains = entities.iter().filter_map(|entity| match entity {
-        Entity::SipDomain(domain) => Some(domain),
-        _ => None,
-    });
-    for SipDomain { domain_name, sources, .. } in domains {
-        let hash = admission.hash(PlaceKind::Domain, domain_name.as_bytes());
-        let networks: Vec<Network> = sources.clone();
+    for entity in entities {
+        let (hash, networks): (u64, Vec<Network>) = match entity {
+            Entity::SipDomain(SipDomain { domain_name, sources, .. }) => {
+                let hash = admission.hash(PlaceKind::Domain, domain_name.as_bytes());
+                (hash, sources.clone())
+            }
+            Entity::PhoneNumber(number) => {
+                let digits = number.number.trim_start_matches('+').as_bytes();
+                let sources = entities.iter().find_map(|it| match it {
+                    Entity::Account(account) if account.sid == number.account => {
+                        Some(account.sources.clone())
+                    }
+                    _ => None,
+                });
+                (admission.hash(PlaceKind::Number, digits), sources.unwrap_or_default())
+            }
+            _ => continue,
+        };
         let sources = u32::try_from(admission.sources.len()).unwrap_or(u32::MAX);
         admission.sources.push(networks);
         admission.places.push(Place { hash, sources });

@@ -12,6 +12,7 @@ use shard::plan::GuardPlan;
 use wire::Service;
 
 use crate::directed::{Canary, Directed};
+use crate::guests::{self, Habit};
 use crate::habit::{Cast, Move};
 use crate::listen::{Listener, is_dead};
 use crate::network::Weather;
@@ -34,6 +35,8 @@ pub struct Scale {
     pub talks: bool,
     /// Strangers flood the switch.
     pub strangers: bool,
+    /// Sources that nobody knows call a number that anybody may call.
+    pub guests: bool,
     /// Nothing is lost, nothing comes late.
     pub calm: bool,
 }
@@ -50,6 +53,7 @@ impl Scale {
             plant: None,
             talks: false,
             strangers: seed % 6 == 3,
+            guests: seed % 5 == 2,
             calm: false,
         }
     }
@@ -70,6 +74,7 @@ impl Scale {
             plant: None,
             talks: false,
             strangers: true,
+            guests: true,
             calm: false,
         }
     }
@@ -77,7 +82,13 @@ impl Scale {
     /// All of them talk, in clear weather, and strangers are there or not.
     #[must_use]
     pub fn calm(seed: u64, strangers: bool) -> Self {
-        Self { strangers, calm: true, ..Self::talking(seed) }
+        Self { strangers, guests: false, calm: true, ..Self::talking(seed) }
+    }
+
+    /// The same with guests.
+    #[must_use]
+    pub fn open(seed: u64, strangers: bool) -> Self {
+        Self { guests: true, ..Self::calm(seed, strangers) }
     }
 }
 
@@ -113,6 +124,8 @@ pub struct Conversation {
     begun: bool,
     api: Option<CreateCall>,
     domain: String,
+    /// How a guest treats its call.
+    visit: Option<Manner>,
 }
 
 /// A world and its script.
@@ -148,22 +161,7 @@ impl Story {
         }
         // Sessions are refreshed while a call lasts.
         let brief = random.chance(1, 4);
-        let mut timers = PlaneSetup::default().timers;
-        if brief {
-            timers.session = 90 * SECOND;
-        }
-        let plane = PlaneSetup {
-            seed,
-            timers,
-            legs: scale.calls.max(16) * 4,
-            transactions: scale.calls.max(16) * 8,
-            spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
-            frames: (4_096, 1_024),
-            foreign_ports: foreign_ports(&mut random),
-            guard: if scale.strangers { GUARD } else { GuardPlan::NONE },
-            ring_words: if scale.calls > 50 { (1 << 17, 1 << 16) } else { (1 << 15, 1 << 14) },
-            ..PlaneSetup::default()
-        };
+        let plane = plane(&mut random, (seed, scale), brief);
         let shards = plane.shards;
         let mut world = World::new(&Setup { seed, plane, sip: weather.0, media: weather.1 });
         let web = tenants(&mut random, seed);
@@ -188,8 +186,15 @@ impl Story {
             let story = conversation(&mut world, &mut directed.web, &mut random, what);
             conversations.push(story);
         }
-        conversations.sort_by_key(|story| story.at);
+        let open = scale.guests.then(|| directed.web.open_tenant(guests::OPEN));
         configure(&mut directed, &mut world, &mut random);
+        if let Some((tenant, number)) = open {
+            directed.ledger.put(Entity::PhoneNumber(number));
+            let visits = visits(&mut world, &mut directed.web, (seed, scale, tenant));
+            listener.deaf.extend(visits.iter().map(|it| it.group));
+            conversations.extend(visits);
+        }
+        conversations.sort_by_key(|story| story.at);
         if scale.strangers {
             world.strangers = Some(strangers(seed, scale, &directed.web));
         }
@@ -247,7 +252,8 @@ impl Story {
             let group = story.group;
             if let Some(caller) = story.caller {
                 let dial = Dial {
-                    to: format!("sip:desk@{}", story.domain),
+                    to: format!("sip:{}", story.domain),
+                    manner: story.visit.clone(),
                     from: format!("sip:c{group}@phones.example"),
                     group,
                     stream: group * 2,
@@ -389,6 +395,25 @@ impl Story {
 
 fn below(random: &mut Prng, time: Duration) -> Duration {
     Duration::from_micros(random.below(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+}
+
+fn plane(random: &mut Prng, (seed, scale): (u64, Scale), brief: bool) -> PlaneSetup {
+    let mut timers = PlaneSetup::default().timers;
+    if brief {
+        timers.session = 90 * SECOND;
+    }
+    PlaneSetup {
+        seed,
+        timers,
+        legs: scale.calls.max(16) * 4,
+        transactions: scale.calls.max(16) * 8,
+        spare_ports: u16::try_from(scale.calls.max(16)).unwrap_or(64),
+        frames: (4_096, 1_024),
+        foreign_ports: foreign_ports(random),
+        guard: if scale.strangers || scale.guests { GUARD } else { GuardPlan::NONE },
+        ring_words: if scale.calls > 50 { (1 << 17, 1 << 16) } else { (1 << 15, 1 << 14) },
+        ..PlaneSetup::default()
+    }
 }
 
 /// Ports that some other program has.
@@ -588,9 +613,54 @@ fn conversation(
         told: Vec::new(),
         begun: false,
         api,
-        domain,
+        domain: format!("desk@{domain}"),
+        visit: None,
     }
 }
+
+/// What guests are up to: one of each habit, and one phone of the tenant's that they reach.
+fn visits(
+    world: &mut World,
+    web: &mut Web,
+    (seed, scale, tenant): (u64, Scale, usize),
+) -> Vec<Conversation> {
+    let desk = world.agent(Manner::answering(ms(700)));
+    let silent = world.agent(Manner::ringing());
+    let callers = Habit::ALL.map(|habit| world.guest(habit));
+    let to = [desk, silent].map(|at| world.address(at));
+    let all = guests::visits(seed, scale.calls, (DAWN.mono + ms(500), scale.within));
+    let conversation = |visit: guests::Visit| {
+        let guests::Visit { group, at, habit, manner } = visit;
+        web.owner.insert(group, tenant);
+        let script = Script { group, domain: "", to, limit: 40 };
+        let kind = OPEN_KINDS[usize::try_from(group).unwrap_or(0) % OPEN_KINDS.len()];
+        let document = script.open(kind);
+        web.tenants[tenant].documents.insert((group, "voice".to_owned()), document);
+        let caller = Habit::ALL.iter().position(|it| *it == habit).map(|at| callers[at]);
+        Conversation {
+            group,
+            tenant,
+            at,
+            kind,
+            caller,
+            callees: vec![desk, silent],
+            call: None,
+            compatible: true,
+            late_offer: false,
+            moves: Vec::new(),
+            told: Vec::new(),
+            begun: false,
+            api: None,
+            domain: format!("{}@{}", guests::OPEN, crate::plane::listener()),
+            visit: Some(manner),
+        }
+    };
+    all.into_iter().map(conversation).collect()
+}
+
+/// What the open number runs. A leading Pause answers nobody; Dial does.
+const OPEN_KINDS: [&str; 5] =
+    ["open dial", "open pause and dial", "open dial on bridge", "open dial nobody", "open pause"];
 
 /// The documents of a conversation.
 struct Script<'s> {
@@ -634,6 +704,22 @@ impl Script<'_> {
             "empty" => "<Response>".to_owned(),
             "dial and go on" => self.dial("", &self.sip(0)) + "<Pause length=\"3\"/><Hangup/>",
             "dial a number" => self.dial("", &format!("<Number>+1000{group}</Number>")),
+            _ => self.dial("", &self.sip(0)),
+        };
+        document + "</Response>"
+    }
+
+    /// Of the open number.
+    fn open(&self, kind: &str) -> String {
+        let document = match kind {
+            "open pause and dial" => {
+                let dial = self.dial("", &self.sip(0));
+                dial.replacen("<Response>", "<Response><Pause length=\"1\"/>", 1)
+            }
+            "open dial on bridge" => self.dial("answerOnBridge=\"true\"", &self.sip(0)),
+            "open dial nobody" => self.dial("", &self.sip(1)) + "<Pause length=\"2\"/>",
+            // Nothing answers it; then it is over.
+            "open pause" => "<Response><Pause length=\"3\"/>".to_owned(),
             _ => self.dial("", &self.sip(0)),
         };
         document + "</Response>"

@@ -8,8 +8,8 @@ use std::time::Duration;
 use base::{CallId, Mono, Now, Prng};
 use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use model::{
-    Account, AccountSid, CallEvent, DomainSid, Events, Hook, Method, Secret, SipDomain, StatusHook,
-    VoiceConfig,
+    Account, AccountSid, CallEvent, DomainSid, Events, Hook, Method, NumberSid, PhoneNumber,
+    Secret, SipDomain, StatusHook, VoiceConfig,
 };
 
 /// How a tenant's server behaves.
@@ -117,6 +117,20 @@ impl Web {
         index
     }
 
+    /// A tenant with a number that any source may call, beside its domain.
+    pub fn open_tenant(&mut self, number: &str) -> (usize, PhoneNumber) {
+        let index = self.tenant(Server::Fast, Server::Fast);
+        let everybody = ["0.0.0.0/0", "::/0"];
+        let networks = everybody.map(|it| it.parse().unwrap_or_else(|error| panic!("{error}")));
+        let account = &mut self.tenants[index].account;
+        account.sources = networks.to_vec();
+        let account = account.sid;
+        let SipDomain { config, .. } = self.domain(index);
+        let number = number.to_owned();
+        let sid = NumberSid(0x9_0000);
+        (index, PhoneNumber { sid, account, number, config, ..PhoneNumber::default() })
+    }
+
     /// The tenant's domain, as configured.
     #[must_use]
     pub fn domain(&self, index: usize) -> SipDomain {
@@ -167,6 +181,8 @@ impl Web {
             Server::Malformed => (40, Ok(answer(200, "<Response><Dial></Response>"))),
             _ => {
                 let wait = match server {
+                    // What guests do moves nobody else's answers.
+                    _ if !tenant.account.sources.is_empty() => 35,
                     Server::Slow => 1_000 + self.random.below(3_000),
                     _ => 10 + self.random.below(60),
                 };
@@ -251,7 +267,9 @@ fn param<'r>(request: &'r HttpRequest, name: &str) -> Option<&'r str> {
 /// `sip:g<group>@..`.
 fn group_of(request: &HttpRequest) -> Option<u32> {
     let of = |name: &str, letter: char| {
-        let user = param(request, name)?.strip_prefix("sip:")?.split('@').next()?;
+        let party = param(request, name)?;
+        // Who calls a number is shown without a host.
+        let user = party.strip_prefix("sip:").unwrap_or(party).split('@').next()?;
         user.strip_prefix(letter)?.parse().ok()
     };
     of("From", 'c').or_else(|| of("To", 'g'))

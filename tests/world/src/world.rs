@@ -16,6 +16,7 @@ use std::time::Duration;
 use base::{Mono, Now, Prng, Wall};
 
 use crate::control::Control;
+use crate::guests::{self, Guests, Habit};
 use crate::network::{Datagram, Network, Weather, is_sip};
 use crate::phone::{Action, Agent, Dial, Manner, PhoneCall};
 use crate::plane::{HOSTS, Plane, PlaneSetup, listener_for};
@@ -65,6 +66,8 @@ pub struct World {
     pub planter: Option<Planter>,
     /// Who floods the switch.
     pub strangers: Option<Strangers>,
+    /// Whom nobody knows, and whose calls are taken.
+    pub guests: Guests,
     out: Vec<Datagram>,
     hosts: BTreeMap<IpAddr, usize>,
 }
@@ -91,6 +94,7 @@ impl World {
             unheard: 0,
             planter: None,
             strangers: None,
+            guests: Guests::default(),
             out: Vec::new(),
             hosts: BTreeMap::new(),
         };
@@ -110,6 +114,13 @@ impl World {
         let index = u16::try_from(self.agents.len() + 1).unwrap_or(u16::MAX);
         let host = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, index);
         self.agent_at(SocketAddr::new(IpAddr::V6(host), 5_060), manner)
+    }
+
+    /// A guest; its habits are those of each of its calls.
+    pub fn guest(&mut self, habit: Habit) -> usize {
+        let at = self.agent_at(guests::address(habit), Manner::default());
+        self.agents[at].media_host = habit.media_host(guests::address(habit).ip());
+        at
     }
 
     fn agent_at(&mut self, sip: SocketAddr, manner: Manner) -> usize {
@@ -273,7 +284,10 @@ impl World {
             return;
         };
         let mut sent = Vec::new();
-        let honest: Vec<IpAddr> = self.hosts.keys().copied().filter(IpAddr::is_ipv4).collect();
+        // Who forges an address knows no tag of its calls, which strangers here do: a guest's host
+        // would show that it hears us.
+        let is_honest = |ip: &IpAddr| ip.is_ipv4() && !guests::is_guest(SocketAddr::new(*ip, 0));
+        let honest: Vec<IpAddr> = self.hosts.keys().copied().filter(is_honest).collect();
         strangers.send(now, (&self.plane, &honest), &mut sent);
         for datagram in sent {
             self.network.carry(now + STRANGERS_AWAY, datagram);
@@ -313,6 +327,7 @@ impl World {
 
     fn flush(&mut self) {
         for mut datagram in self.out.drain(..) {
+            self.guests.notice(&datagram);
             if let Some(strangers) = &mut self.strangers {
                 if is_stranger(datagram.to) {
                     let times = self.planter.as_ref().map_or(1, Planter::times);

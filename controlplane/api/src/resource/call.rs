@@ -196,9 +196,9 @@ async fn remove(context: &Context<'_>, sid: &str) -> Outcome {
         let message = format!("Call {} is not over: complete it first", call.sid);
         return Err(Problem::new(400, 20_009, message));
     }
-    match context.backend().hide_call(call.sid).await {
-        Some(done) => read(done).map(|()| Reply::Deleted),
-        None => Err(Problem::method_not_allowed()),
+    match submit(context, context.account.sid, ApiRequest::HideCall(call.sid)).await? {
+        ApiDone::Deleted => Ok(Reply::Deleted),
+        _ => Err(Problem::internal()),
     }
 }
 

@@ -225,7 +225,7 @@ fn random(bytes: &mut [u8]) -> Result<(), Problem> {
 pub(crate) fn status_name(status: AccountStatus) -> &'static str {
     match status {
         AccountStatus::Active => "active",
-        AccountStatus::Suspended => "suspended",
+        AccountStatus::Suspended | AccountStatus::Held => "suspended",
         AccountStatus::Closed => "closed",
     }
 }

@@ -153,6 +153,10 @@ impl State {
                 }
                 Ok(ApiDone::Deleted)
             }
+            ApiRequest::HideCall(sid) => {
+                self.calls.retain(|row| row.sid != sid);
+                Ok(ApiDone::Deleted)
+            }
             ApiRequest::PromoteToken => self.promote(account),
             ApiRequest::Replay(letters) => {
                 // What is told of a good host is delivered, what is told of a bad one is refused.
@@ -351,11 +355,6 @@ impl Backend for Fake {
     fn calls(&self, query: CallQuery) -> Answer<'_, Read<Vec<CallRow>>> {
         let rows = self.state().calls.iter().filter(|row| query.matches(row)).cloned().collect();
         ready(Ok(query.window.apply(rows, |row: &CallRow| row.cursor())))
-    }
-
-    fn hide_call(&self, sid: CallId) -> Answer<'_, Option<Read<()>>> {
-        self.state().calls.retain(|row| row.sid != sid);
-        ready(Some(Ok(())))
     }
 
     fn cdrs(&self, _account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {

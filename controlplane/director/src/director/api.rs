@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::{CallId, LegId, Now};
 use model::port::{
-    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand,
+    ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand, Record,
     UpdateCall,
 };
 use model::{AccountSid, Hook, StatusHook, party};
@@ -14,8 +14,7 @@ use super::inventory::Asker;
 use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::live::{Ending, Start};
-use crate::script::Target;
-use crate::script::{Script, Wait};
+use crate::script::{Input, Script, Target, Wait};
 use crate::web;
 
 /// How long an answer to `Status=completed` waits for the call's end.
@@ -45,6 +44,7 @@ impl Director {
             }
             ApiRequest::Replay(letters) => self.api_replay(now, id, Some(account), letters),
             ApiRequest::Forget { token, .. } => self.api_forget(id, account, token),
+            ApiRequest::HideCall(call) => self.hide_call(id, account, call),
             ApiRequest::PromoteToken => self.api_promote(now, id, account),
             ApiRequest::Operate(what) => self.change(now, id, Asker::Operator, *what),
             what => self.change(now, id, Asker::Tenant(account), what),
@@ -145,7 +145,9 @@ impl Director {
         if live.is_over() {
             return Err(not_in_progress());
         }
-        let dialled = live.row.parent.is_some();
+        // What a Dial made and nobody sent elsewhere yet.
+        let dialled = live.row.parent.is_some() && live.script.is_none();
+        let stands = live.is_answered() && live.ending.is_none();
         if update.complete || update.cancel {
             if !update.complete && live.is_answered() {
                 return Err(error(400, 21_220, "the call was answered; it can only be completed"));
@@ -153,8 +155,9 @@ impl Director {
             self.end_by_api(now, id, call);
             return Ok(());
         }
-        if dialled && update.instructions.is_some() {
-            let message = "a dialled leg has no instructions of its own yet; redirect its parent";
+        let leaves = dialled && update.instructions.is_some();
+        if leaves && !stands {
+            let message = "a dialled leg can be redirected once it is answered";
             return Err(error(400, 21_220, message));
         }
         let plan = update.instructions.map(|it| self.plan(account, it)).transpose()?;
@@ -164,6 +167,9 @@ impl Director {
         if let Some(seconds) = update.time_limit {
             let seconds = bounded("TimeLimit", seconds, 1..=86_400)?;
             self.limit(call, seconds * 1_000);
+        } else if leaves {
+            // The Dial's limit was the Dial's.
+            self.limit(call, self.settings.limits.inbound_ms);
         }
         let Some(mut live) = self.calls.get_mut(&call) else {
             return Err(missing());
@@ -181,6 +187,16 @@ impl Director {
             self.reply_when_stored(id, ApiDone::Call(row));
         }
         Ok(())
+    }
+
+    /// An ended call leaves lists and fetches. Its row is the store's by now, and is not written
+    /// again.
+    fn hide_call(&mut self, id: ApiId, account: AccountSid, call: CallId) {
+        if self.calls.get(&call).is_some_and(|live| !live.is_over()) {
+            return self.refuse(id, 400, 20_009, "the call is not over: complete it first");
+        }
+        self.records.push(Record::HideCall { call, account });
+        self.reply_when_stored(id, ApiDone::Deleted);
     }
 
     /// Answered when the call's end is durable, or with the row as it is after [`END_PATIENCE`].
@@ -223,6 +239,12 @@ impl Director {
         live.start = Some(plan.start);
         if live.outgoing.is_some() && !live.is_answered() {
             return;
+        }
+        if let Some(parent) = live.row.parent.filter(|_| live.script.is_none()) {
+            // It goes its own way, and its parent goes on behind the Dial.
+            let shard = live.shard;
+            self.command(shard, OwnedCommand::Part { call });
+            self.inbox.push_back((parent, Input::ChildLeft { call }));
         }
         self.abandon(now, call);
         self.start_script(now, call);

@@ -117,7 +117,8 @@ impl Director {
     /// The call at which the trouble of a leg is found: that of whoever dialled it.
     fn told_at(&self, summary: &Summary<'_>) -> CallId {
         let parent = match self.calls.get(&summary.call) {
-            Some(live) => live.row.parent,
+            // What left its Dial is on its own.
+            Some(live) => live.row.parent.filter(|_| live.script.is_none()),
             None => Some(summary.parent).filter(|parent| *parent != CallId::NONE),
         };
         parent.unwrap_or(summary.call)

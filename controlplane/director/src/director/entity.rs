@@ -2,7 +2,7 @@
 
 use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
-use model::{Account, AccountSid, AccountStatus, CallStatus, TokenKey};
+use model::{Account, AccountSid, AccountStatus, CallStatus, PhoneNumber, TokenKey};
 use wire::event::Cause;
 
 use super::Director;
@@ -52,6 +52,7 @@ impl Director {
         check(&self.directory, &self.settings, asker, &entity)?;
         if let Entity::Account(it) = &mut entity {
             self.keep(asker, it);
+            self.keep_status(asker, it)?;
             if it.status == AccountStatus::Closed {
                 self.close_account(now, it.sid);
             }
@@ -108,6 +109,46 @@ impl Director {
         }
     }
 
+    /// Numbers that a range gives to whoever has them.
+    fn numbers_given(&self) -> Vec<(AccountSid, String)> {
+        let numbers = self.directory.all::<PhoneNumber>();
+        let given = numbers.filter(|it| self.directory.may_have_number(it.account, &it.number));
+        given.map(|it| (it.account, it.number.clone())).collect()
+    }
+
+    /// A range was taken back. What was taken from it stays with its account, whose callers know
+    /// it, until the account or the operator gives it up: the operator is told which those are.
+    fn tell_left(&mut self, given: Vec<(AccountSid, String)>) {
+        let is_left = |(account, number): &(AccountSid, String)| {
+            !self.directory.may_have_number(*account, number)
+        };
+        let left: Vec<_> = given.into_iter().filter(is_left).collect();
+        if let Some((account, number)) = left.first() {
+            let message = format!(
+                "{} numbers that the range gave stay with their accounts ({number} of {account} \
+                 among them) until they are deleted",
+                left.len()
+            );
+            self.notice(Some(*account), None, false, message);
+        }
+    }
+
+    /// Whoever suspended an account brings it back: its parent, or the operator.
+    fn keep_status(&self, asker: Asker, it: &mut Account) -> Result<(), ApiError> {
+        let known = self.directory.account(it.sid).map(|known| known.status);
+        match (asker, it.status, known) {
+            (Asker::Operator, AccountStatus::Suspended, _) => it.status = AccountStatus::Held,
+            (Asker::Tenant(_), AccountStatus::Active, Some(AccountStatus::Held)) => {
+                return Err(refusal(403, 20_403, "the operator has suspended the account"));
+            }
+            (Asker::Tenant(_), AccountStatus::Suspended, Some(AccountStatus::Held)) => {
+                it.status = AccountStatus::Held;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     pub(super) fn api_delete(&mut self, id: ApiId, asker: Asker, key: EntityKey) {
         let held = self.directory.entity(key);
         let found = held.filter(|entity| match asker {
@@ -121,8 +162,10 @@ impl Director {
             }
             Some(entity) if is_fixed(entity) => self.reply(id, Err(fixed())),
             Some(_) => {
+                let given = matches!(key, EntityKey::NumberRange(_)).then(|| self.numbers_given());
                 self.directory.remove(key);
                 self.records.push(Record::Delete(key));
+                self.tell_left(given.unwrap_or_default());
                 self.reply_when_stored(id, ApiDone::Deleted);
             }
         }

@@ -56,6 +56,9 @@ impl Director {
             bygone: std::collections::BTreeMap::new(),
         });
         director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
+        for call in &calls {
+            director.end_lost_legs(*call);
+        }
         for call in calls {
             director.resume(now, call);
             if !standing.contains(&call) {
@@ -104,6 +107,25 @@ impl Director {
         }
     }
 
+    /// What it dialled and nobody knows any more (its log could not be read) has ended for it: nobody
+    /// would ever tell it so.
+    fn end_lost_legs(&mut self, call: CallId) {
+        let Some(live) = self.calls.get(&call) else {
+            return;
+        };
+        let Some(Wait::Verb(state)) = live.script.as_ref().map(|script| &script.wait) else {
+            return;
+        };
+        for lost in state.waits_for() {
+            if !self.calls.contains(&lost) {
+                let (status, cause) = (CallStatus::Failed, Some(Cause::Internal));
+                let ended =
+                    script::Input::ChildEnded { call: lost, status, code: 0, cause, seconds: 0 };
+                self.inbox.push_back((call, ended));
+            }
+        }
+    }
+
     /// Asks again for what the call waits for.
     pub(super) fn resume(&mut self, now: Now, call: CallId) {
         self.try_callbacks(now, call);
@@ -137,6 +159,12 @@ impl Director {
             self.over_too_late(now, call);
         } else if !outgoing.sent {
             self.look_up(now, call);
+        } else if live.row.parent.is_some()
+            && live.script.as_ref().is_some_and(|it| !it.wait.is_joined())
+        {
+            // It left its Dial; whether its shard heard of it nobody knows.
+            let shard = live.shard;
+            self.command(shard, OwnedCommand::Part { call });
         } else if live.leg == LegId::NONE && live.ending.is_none() {
             // Its INVITE may be out, and even be answered: what the shard told of it is still to be
             // read. Asked for at once, a leg that has come and gone would be made a second time.

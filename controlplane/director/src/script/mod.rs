@@ -133,6 +133,10 @@ pub(crate) enum Input {
     ChildRefused {
         call: CallId,
     },
+    /// The leg goes its own way: it was redirected, and its end is none of ours.
+    ChildLeft {
+        call: CallId,
+    },
     ChildEnded {
         call: CallId,
         status: CallStatus,
@@ -175,6 +179,13 @@ pub(crate) enum Effect {
     Problem(Problem),
     /// The call has used up what it may have: it ends, and its owner is told why.
     GiveUp(Problem),
+}
+
+impl Wait {
+    /// The script's leg is connected with one that it dialled.
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(self, Self::Verb(state) if state.is_joined())
+    }
 }
 
 impl Serialize for Wait {

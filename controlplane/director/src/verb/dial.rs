@@ -7,7 +7,8 @@
 //!   begin -> children ring -+- one answers: winner, others dropped -> winner ends -> completed
 //!                           +- all end unanswered -> busy | no-answer | failed | canceled
 //! ```
-//! Then `action` is asked with DialCallStatus, or the next verb begins.
+//! Then `action` is asked with DialCallStatus, or the next verb begins. A winner that the API sends
+//! elsewhere has left: for the dial that is its end, too.
 
 use std::collections::VecDeque;
 
@@ -121,7 +122,7 @@ impl Dial {
             later: VecDeque::new(),
         };
         if self.targets.is_empty() {
-            return self.finish(&mut state, base, 0, effects);
+            return self.finish(&mut state, base, None, effects);
         }
         if self.targets.len().min(view.targets_max) > view.legs_left {
             let message = "the call has dialled as many targets as it may in all".to_owned();
@@ -200,6 +201,12 @@ impl Dial {
                 let outcome = Outcome { status, code, cause };
                 self.ended(state, (base, view), (call, outcome, seconds), effects)
             }
+            Input::ChildLeft { call } if state.winner == Some(call) => {
+                let (status, cause) = (CallStatus::Completed, Some(Cause::Normal));
+                let left = Outcome { status, code: 200, cause };
+                state.end(call, left);
+                self.finish(state, base, None, effects)
+            }
             Input::ChildRefused { call } => {
                 if let Some(child) = state.children.iter_mut().find(|child| child.call == call) {
                     child.refused = true;
@@ -214,7 +221,7 @@ impl Dial {
                 state.drop_all(Cause::Canceled, effects);
                 Step::Stay
             }
-            Input::Begin | Input::Answered | Input::Timer => Step::Stay,
+            Input::Begin | Input::Answered | Input::Timer | Input::ChildLeft { .. } => Step::Stay,
         }
     }
 
@@ -225,15 +232,14 @@ impl Dial {
         (call, outcome, seconds): (CallId, Outcome, u32),
         effects: &mut Vec<Effect>,
     ) -> Step {
-        let Some(child) = state.children.iter_mut().find(|child| child.call == call) else {
+        if !state.end(call, outcome) {
             return Step::Stay;
-        };
-        child.ended.get_or_insert(outcome);
+        }
         if state.is_over() && self.call_next(state, base, view, effects) {
             return Step::Stay;
         }
         if state.winner == Some(call) || state.is_over() {
-            return self.finish(state, base, seconds, effects);
+            return self.finish(state, base, Some(seconds), effects);
         }
         Step::Stay
     }
@@ -242,7 +248,7 @@ impl Dial {
         &self,
         state: &mut DialState,
         base: &str,
-        seconds: u32,
+        seconds: Option<u32>,
         effects: &mut Vec<Effect>,
     ) -> Step {
         let outcome = state.result();
@@ -264,7 +270,7 @@ impl Dial {
         if let Some(call) = state.winner.or_else(made) {
             params.push(("DialCallSid".to_owned(), call.to_string()));
         }
-        if bridged {
+        if let Some(seconds) = seconds.filter(|_| bridged) {
             params.push(("DialCallDuration".to_owned(), seconds.to_string()));
         }
         params.push(("DialBridged".to_owned(), bridged.to_string()));
@@ -304,6 +310,15 @@ impl Waits for DialState {
             effects.push(Effect::Ringback(false));
         }
         self.drop_all(Cause::Normal, effects);
+    }
+
+    fn waits_for(&self) -> Vec<CallId> {
+        let waits = |child: &&Child| child.ended.is_none();
+        self.children.iter().filter(waits).map(|child| child.call).collect()
+    }
+
+    fn is_joined(&self) -> bool {
+        self.winner.is_some()
     }
 
     /// It still has to hear what became of the legs it dialled.
@@ -349,6 +364,12 @@ impl DialState {
                 effects.push(Effect::Drop { call: child.call, cause: Cause::OtherAnswered });
             }
         }
+    }
+
+    /// What one of its legs came to. False if it is none of them.
+    fn end(&mut self, call: CallId, outcome: Outcome) -> bool {
+        let child = self.children.iter_mut().find(|child| child.call == call);
+        child.map(|child| child.ended.get_or_insert(outcome)).is_some()
     }
 
     fn is_over(&self) -> bool {

@@ -8,6 +8,7 @@ mod pause;
 mod redirect;
 mod reject;
 
+use base::CallId;
 use model::{Hook, Method};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,16 @@ trait Waits {
 
     /// It has something to wait for when the script's own leg is over.
     fn outlives_its_leg(&self) -> bool {
+        false
+    }
+
+    /// Legs whose ends it waits for.
+    fn waits_for(&self) -> Vec<CallId> {
+        Vec::new()
+    }
+
+    /// The script's leg is connected with another one by this.
+    fn is_joined(&self) -> bool {
         false
     }
 
@@ -176,6 +187,16 @@ macro_rules! verbs {
             /// See [`Waits::outlives_its_leg`].
             pub(crate) fn outlives_its_leg(&self) -> bool {
                 match self { $(Self::$waits(state) => state.outlives_its_leg(),)* }
+            }
+
+            /// See [`Waits::waits_for`].
+            pub(crate) fn waits_for(&self) -> Vec<CallId> {
+                match self { $(Self::$waits(state) => state.waits_for(),)* }
+            }
+
+            /// See [`Waits::is_joined`].
+            pub(crate) fn is_joined(&self) -> bool {
+                match self { $(Self::$waits(state) => state.is_joined(),)* }
             }
 
             /// See [`Waits::outcome`].

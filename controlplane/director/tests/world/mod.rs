@@ -503,6 +503,18 @@ impl World {
         }
     }
 
+    /// The leg's end is told once more: it stood so much longer than was told first, as who took an
+    /// open cell for its end finds out.
+    pub(crate) fn ends_later(&mut self, call: CallId, micros: u64) {
+        let leg = self.legs.get_mut(&call).unwrap();
+        let (at, by, cause, code) = leg.end.unwrap();
+        let at = Wall(at.0 + micros);
+        leg.end = Some((at, by, cause, code));
+        let leg = Box::new(leg.clone());
+        self.tell(0, &OwnedEvent::Ended { leg, at, by, cause, code });
+        self.drain();
+    }
+
     /// `kill -9`, and a successor at once.
     pub(crate) fn crash(&mut self) {
         self.agenda.retain(|_, it| {
@@ -561,8 +573,10 @@ impl World {
             OwnedCommand::Release { leg, .. } => {
                 self.released.insert(leg);
             }
+            OwnedCommand::Part { call } => {
+                self.legs.get_mut(&call).unwrap().peer = None;
+            }
             OwnedCommand::Join { .. }
-            | OwnedCommand::Part { .. }
             | OwnedCommand::Ringback { .. }
             | OwnedCommand::Limit { .. } => {}
         }

@@ -76,6 +76,7 @@ impl Store {
                 self.states.push((log.call, state.clone()));
             }
             Record::Put(_) => {}
+            Record::HideCall { call, .. } => drop(self.calls.remove(&call)),
             Record::Delete(key) => self.deleted.push(key),
         }
     }

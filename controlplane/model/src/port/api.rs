@@ -34,6 +34,9 @@ pub enum ApiRequest {
     Shut(Box<Account>),
     /// Answered with [`ApiDone::Deleted`].
     Delete(EntityKey),
+    /// An ended call leaves lists and fetches; what it cost stays. Answered with
+    /// [`ApiDone::Deleted`].
+    HideCall(CallId),
     /// The account's second token takes the place of its first. Answered with the account.
     PromoteToken,
     /// Sends dead letters again, in the order in which they died. Answered with

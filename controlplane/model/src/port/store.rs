@@ -47,6 +47,11 @@ pub enum Record {
         account: AccountSid,
         token: String,
     },
+    /// The row of an ended call goes; its facts stay.
+    HideCall {
+        call: CallId,
+        account: AccountSid,
+    },
 }
 
 /// The live state of one call, for a successor: takes the place of the call's log, None ends it.
@@ -83,7 +88,11 @@ impl Record {
                     + row.caller_name.as_ref().map_or(0, String::len)
             }
             Self::Cdr(cdr) => 1_024 + cdr.from.len() + cdr.to.len() + cdr.sip_call_id.len(),
-            Self::Usage(_) | Self::Ledger(_) | Self::Delete(_) | Self::DeadLetterGone { .. } => 256,
+            Self::Usage(_)
+            | Self::Ledger(_)
+            | Self::Delete(_)
+            | Self::DeadLetterGone { .. }
+            | Self::HideCall { .. } => 256,
             Self::Alert(alert) => {
                 512 + alert.message.len() + alert.url.as_ref().map_or(0, String::len)
             }

@@ -52,6 +52,10 @@ pub(super) fn apply(
         }
         // Folded by the writer: see [`script`].
         Record::Script(_) | Record::ScriptChange(_) => Ok(()),
+        Record::HideCall { call, .. } => {
+            connection.prepare_cached("DELETE FROM call WHERE sid = ?")?.execute([text(call)])?;
+            Ok(())
+        }
         Record::Put(entity) => put(connection, vault, entity),
         Record::Delete(entity) => {
             let (kind, name) = key(entity);

@@ -4,6 +4,7 @@
 mod apply;
 mod convert;
 mod read;
+mod retain;
 mod schema;
 mod witness;
 mod writer;
@@ -24,6 +25,7 @@ use crate::journal::Position;
 use crate::query::{Status, Sum};
 use crate::vault::Vault;
 use crate::{Store, StoreError};
+pub use retain::{Keep, Retention};
 use writer::Shared;
 
 /// Read connections kept open; more are made while more are asked at once.
@@ -71,6 +73,8 @@ impl Sqlite {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
+        // What replaces a row takes the old one out of the counts.
+        connection.pragma_update(None, "recursive_triggers", true)?;
         // 16 MiB between checkpoints, and as much of a page cache: a checkpoint syncs twice.
         connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
         connection.pragma_update(None, "cache_size", -16_384)?;
@@ -99,6 +103,13 @@ impl Sqlite {
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// Old rows, and those beyond an account's share, are removed from now on.
+    #[must_use]
+    pub fn with_retention(self, retention: Retention) -> Self {
+        self.shared.retain(retention);
         self
     }
 
@@ -219,7 +230,7 @@ impl Store for Sqlite {
     }
 
     fn status(&self) -> Result<Status, StoreError> {
-        self.read(|connection| read::status(connection, self.shared.waiting()))
+        self.read(|connection| read::status(connection, self.shared.figures()))
     }
 }
 
@@ -241,5 +252,7 @@ impl Drop for Sqlite {
 
 #[cfg(test)]
 mod list_tests;
+#[cfg(test)]
+mod retain_tests;
 #[cfg(test)]
 mod tests;

@@ -358,10 +358,10 @@ pub(super) fn sums(connection: &Connection, account: AccountSid) -> Result<Vec<S
                 Ok([amount(0)?, amount(1)?, amount(2)?, amount(3)?])
             })?)
         };
-        let [rows, count, micros, seconds] = four("usage", "count(*)")?;
+        let [mut rows, mut count, mut micros, mut seconds] = four("usage", "count(*)")?;
         let [day_rows, day_count, day_micros, day_seconds] =
             four("usage_day", "coalesce(sum(rows), 0)")?;
-        let (cdr_rows, cdr_micros) = connection
+        let (mut cdr_rows, mut cdr_micros) = connection
             .prepare_cached(
                 "SELECT count(*), coalesce(sum(max(ended - answered, 0)), 0) FROM cdr
                  WHERE account = ? AND direction = ?",
@@ -369,11 +369,18 @@ pub(super) fn sums(connection: &Connection, account: AccountSid) -> Result<Vec<S
             .query_row(params![account, number], |row| {
                 Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
             })?;
-        let charged = connection
+        let mut charged = connection
             .prepare_cached(
                 "SELECT coalesce(sum(amount), 0) FROM ledger WHERE account = ? AND service = ?",
             )?
             .query_row(params![account, number], |row| row.get(0).map(Nanos))?;
+        if let Some(gone) = gone(connection, &account, number)? {
+            let [more, uses, time, billed, cdrs, connected] = gone.0;
+            (rows, count) = (rows + more, count + uses);
+            (micros, seconds) = (micros + time, seconds + billed);
+            (cdr_rows, cdr_micros) = (cdr_rows + cdrs, cdr_micros + connected);
+            charged.0 += gone.1;
+        }
         sums.push(Sum {
             service,
             rows,
@@ -392,14 +399,43 @@ pub(super) fn sums(connection: &Connection, account: AccountSid) -> Result<Vec<S
     Ok(sums)
 }
 
-pub(super) fn status(connection: &Connection, waiting: u64) -> Result<Status, StoreError> {
-    let count = |table: &str| -> Result<u64, StoreError> {
-        let sql = format!("SELECT count(*) FROM {table}");
-        Ok(connection.query_row(&sql, [], |row| row.get(0).map(unsigned))?)
+/// What rows that were removed for their age had added up to: rows, uses, microseconds, seconds,
+/// CDRs and their microseconds; and what was charged for them.
+fn gone(
+    connection: &Connection,
+    account: &str,
+    service: u16,
+) -> Result<Option<([u64; 6], i64)>, StoreError> {
+    let found = connection
+        .prepare_cached(
+            "SELECT rows, count, micros, seconds, cdr_rows, cdr_micros, charged FROM gone
+             WHERE account = ? AND service = ?",
+        )?
+        .query_row(params![account, service], |row| {
+            let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
+            let amounts = [amount(0)?, amount(1)?, amount(2)?, amount(3)?, amount(4)?, amount(5)?];
+            Ok((amounts, row.get(6)?))
+        })
+        .optional()?;
+    Ok(found)
+}
+
+pub(super) fn status(
+    connection: &Connection,
+    (waiting, removed): (u64, u64),
+) -> Result<Status, StoreError> {
+    // Counted as they come and go: nothing is walked.
+    let count = |kind: &str| -> Result<u64, StoreError> {
+        let rows = connection
+            .prepare_cached("SELECT rows FROM kept WHERE kind = ? AND account = ''")?
+            .query_row([kind], |row| row.get(0).map(unsigned))
+            .optional()?;
+        Ok(rows.unwrap_or(0))
     };
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
     let dropped = "SELECT value FROM meta WHERE name = 'dead_letters_dropped'";
     let dropped = connection.query_row(dropped, [], |row| row.get(0).map(unsigned))?;
+    let page_bytes = unsigned(pragma("page_size")?);
     Ok(Status {
         calls: count("call")?,
         cdrs: count("cdr")?,
@@ -410,6 +446,8 @@ pub(super) fn status(connection: &Connection, waiting: u64) -> Result<Status, St
         dead_letters_dropped: dropped,
         scripts: count("script")?,
         waiting,
-        database_bytes: unsigned(pragma("page_count")?) * unsigned(pragma("page_size")?),
+        removed,
+        database_bytes: unsigned(pragma("page_count")?) * page_bytes,
+        free_bytes: unsigned(pragma("freelist_count")?) * page_bytes,
     })
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 INSERT INTO meta VALUES ('journal_position', 0);
@@ -240,6 +240,93 @@ DROP INDEX dead_letter_list;
 CREATE INDEX dead_letter_list ON dead_letter (account, at, sid);
 CREATE INDEX dead_letter_all ON dead_letter (at, sid);
 INSERT INTO meta VALUES ('dead_letters_dropped', 0);
+",
+    "
+-- How many rows there are, kept beside them: in all (no account), and of each account where it has
+-- a share. Replacing a row fires both triggers: the writer has recursive_triggers on.
+CREATE TABLE kept (
+  kind TEXT NOT NULL,
+  account TEXT NOT NULL,
+  rows INTEGER NOT NULL,
+  PRIMARY KEY (kind, account)
+) WITHOUT ROWID, STRICT;
+INSERT INTO kept SELECT 'call', account, count(*) FROM call GROUP BY account;
+INSERT INTO kept SELECT 'alert', account, count(*) FROM alert GROUP BY account;
+INSERT INTO kept SELECT 'dead_letter', account, count(*) FROM dead_letter GROUP BY account;
+INSERT INTO kept SELECT kind, '', sum(rows) FROM kept GROUP BY kind;
+INSERT INTO kept SELECT 'cdr', '', count(*) FROM cdr;
+INSERT INTO kept SELECT 'usage', '', count(*) FROM usage;
+INSERT INTO kept SELECT 'ledger', '', count(*) FROM ledger;
+INSERT INTO kept SELECT 'script', '', count(*) FROM script;
+CREATE TRIGGER call_in AFTER INSERT ON call BEGIN
+  INSERT INTO kept VALUES ('call', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+  INSERT INTO kept VALUES ('call', NEW.account, +1)
+    ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER call_out AFTER DELETE ON call BEGIN
+  INSERT INTO kept VALUES ('call', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+  INSERT INTO kept VALUES ('call', OLD.account, -1)
+    ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+CREATE TRIGGER alert_in AFTER INSERT ON alert BEGIN
+  INSERT INTO kept VALUES ('alert', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+  INSERT INTO kept VALUES ('alert', NEW.account, +1)
+    ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER alert_out AFTER DELETE ON alert BEGIN
+  INSERT INTO kept VALUES ('alert', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+  INSERT INTO kept VALUES ('alert', OLD.account, -1)
+    ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+CREATE TRIGGER dead_letter_in AFTER INSERT ON dead_letter BEGIN
+  INSERT INTO kept VALUES ('dead_letter', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+  INSERT INTO kept VALUES ('dead_letter', NEW.account, +1)
+    ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER dead_letter_out AFTER DELETE ON dead_letter BEGIN
+  INSERT INTO kept VALUES ('dead_letter', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+  INSERT INTO kept VALUES ('dead_letter', OLD.account, -1)
+    ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+CREATE TRIGGER cdr_in AFTER INSERT ON cdr BEGIN
+  INSERT INTO kept VALUES ('cdr', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER cdr_out AFTER DELETE ON cdr BEGIN
+  INSERT INTO kept VALUES ('cdr', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+CREATE TRIGGER usage_in AFTER INSERT ON usage BEGIN
+  INSERT INTO kept VALUES ('usage', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER usage_out AFTER DELETE ON usage BEGIN
+  INSERT INTO kept VALUES ('usage', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+CREATE TRIGGER ledger_in AFTER INSERT ON ledger BEGIN
+  INSERT INTO kept VALUES ('ledger', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER ledger_out AFTER DELETE ON ledger BEGIN
+  INSERT INTO kept VALUES ('ledger', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+CREATE TRIGGER script_in AFTER INSERT ON script BEGIN
+  INSERT INTO kept VALUES ('script', '', +1) ON CONFLICT DO UPDATE SET rows = rows + 1;
+END;
+CREATE TRIGGER script_out AFTER DELETE ON script BEGIN
+  INSERT INTO kept VALUES ('script', '', -1) ON CONFLICT DO UPDATE SET rows = rows - 1;
+END;
+
+-- What the rows that were taken away for their age had added up to, by account and service: sums of
+-- rows, of days and of CDRs agree as before. Days stay.
+CREATE TABLE gone (
+  account TEXT NOT NULL,
+  service INTEGER NOT NULL,
+  rows INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  micros INTEGER NOT NULL,
+  seconds INTEGER NOT NULL,
+  cdr_rows INTEGER NOT NULL,
+  cdr_micros INTEGER NOT NULL,
+  charged INTEGER NOT NULL,
+  PRIMARY KEY (account, service)
+) WITHOUT ROWID, STRICT;
 ",
 ];
 

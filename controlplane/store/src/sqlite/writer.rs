@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
 use super::Listener;
 use super::apply;
+use super::retain::{Retention, Sweeper};
 use crate::StoreError;
 use crate::journal::Position;
 use crate::vault::Vault;
@@ -25,6 +26,8 @@ const GATHER: Duration = Duration::from_secs(1);
 const GROUP_MAX: usize = 4_096;
 /// Between attempts to commit while the disk refuses.
 const RETRY: Duration = Duration::from_secs(1);
+/// Steps of the retention between two groups, unless somebody waits.
+const STEPS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -48,6 +51,18 @@ struct State {
     failure: Option<String>,
     /// A sync failed: no other attempt with this connection means anything.
     is_fatal: bool,
+    /// What is kept, for the writer to take.
+    retention: Option<Retention>,
+    /// Rows that went because of it.
+    removed: u64,
+}
+
+/// What the writer does next.
+enum Turn {
+    Group(Vec<(Position, StoreWrite)>),
+    /// Nothing came for as long as it may idle.
+    Idle,
+    End,
 }
 
 impl Shared {
@@ -61,6 +76,8 @@ impl Shared {
             closing: false,
             failure: None,
             is_fatal: false,
+            retention: None,
+            removed: 0,
         };
         Self { state: Mutex::new(state), work: Condvar::new(), done: Condvar::new() }
     }
@@ -85,8 +102,15 @@ impl Shared {
         self.lock().committed
     }
 
-    pub(super) fn waiting(&self) -> u64 {
-        self.lock().queue.len() as u64
+    /// Writes that wait, and rows removed so far.
+    pub(super) fn figures(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.queue.len() as u64, state.removed)
+    }
+
+    pub(super) fn retain(&self, retention: Retention) {
+        self.lock().retention = Some(retention);
+        self.work.notify_one();
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -111,6 +135,13 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let target = self.lock().of_account.get(&account).copied();
         target.map_or(Ok(()), |target| self.wait_for(target, patience))
+    }
+
+    /// Somebody waits for a commit, or there is a whole group.
+    fn is_wanted(&self) -> bool {
+        let state = self.lock();
+        let asked = state.urgent && !state.queue.is_empty();
+        asked || state.closing || state.queue.len() >= GROUP_MAX
     }
 
     fn wait_for(&self, target: Position, patience: Duration) -> Result<(), StoreError> {
@@ -146,11 +177,24 @@ impl Shared {
         self.done.notify_all();
     }
 
-    /// The next group; None when closing and all is done.
-    fn gather(&self) -> Option<Vec<(Position, StoreWrite)>> {
+    /// The next group.
+    fn gather(&self, sweeper: &mut Option<Sweeper>) -> Turn {
         let mut state = self.lock();
-        while state.queue.is_empty() && !state.closing {
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        if let Some(retention) = state.retention.take() {
+            *sweeper = Some(Sweeper::new(retention));
+        }
+        let waits = |state: &mut State| {
+            state.queue.is_empty() && !state.closing && state.retention.is_none()
+        };
+        let pause = sweeper.as_ref().map_or(Duration::MAX, Sweeper::pause);
+        if pause == Duration::MAX {
+            state = self.work.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        } else {
+            let waited = self.work.wait_timeout_while(state, pause, waits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if state.queue.is_empty() && !state.closing {
+            return Turn::Idle;
         }
         let gathers =
             |state: &mut State| !state.urgent && !state.closing && state.queue.len() < GROUP_MAX;
@@ -161,7 +205,7 @@ impl Shared {
         let count = state.queue.len().min(GROUP_MAX);
         let group: Vec<_> = state.queue.drain(..count).collect();
         state.urgent &= !state.queue.is_empty();
-        (!group.is_empty()).then_some(group)
+        if group.is_empty() { Turn::End } else { Turn::Group(group) }
     }
 
     pub(super) fn succeeded(&self, position: Position) {
@@ -196,8 +240,14 @@ pub(super) fn run(
     vault: &Vault,
     listener: &Listener,
 ) {
-    while let Some(group) = shared.gather() {
-        loop {
+    let mut sweeper = None;
+    loop {
+        let group = match shared.gather(&mut sweeper) {
+            Turn::End => break,
+            Turn::Idle => Vec::new(),
+            Turn::Group(group) => group,
+        };
+        while !group.is_empty() {
             match commit(connection, vault, &group) {
                 Ok(position) => {
                     shared.succeeded(position);
@@ -213,6 +263,12 @@ pub(super) fn run(
                 }
             }
         }
+        if let Some(sweeper) = &mut sweeper
+            && !sweep(shared, connection, sweeper)
+        {
+            listener();
+            return;
+        }
     }
     // What remains in the write-ahead log goes into the database now, so that a copy of it is
     // whole.
@@ -223,6 +279,27 @@ pub(super) fn run(
 
 /// Dead letters of one account.
 pub(super) const DEAD_LETTERS_MAX: usize = 10_000;
+
+/// Some steps of the retention, as long as nobody waits. False if a sync failed.
+fn sweep(shared: &Shared, connection: &mut Connection, sweeper: &mut Sweeper) -> bool {
+    for _ in 0..STEPS {
+        if sweeper.is_resting() || shared.is_wanted() {
+            return true;
+        }
+        match sweeper.step(connection) {
+            Ok(removed) => shared.lock().removed += removed,
+            Err(error) if is_of_a_sync(&error) => {
+                tracing::error!(%error, "the store cannot commit");
+                return shared.failed(&error, Duration::ZERO);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old rows cannot be removed now");
+                sweeper.rest();
+            }
+        }
+    }
+    true
+}
 
 fn commit(
     connection: &mut Connection,
@@ -274,6 +351,7 @@ fn account_of(record: &Record) -> Option<AccountSid> {
         Record::Alert(alert) => Some(alert.account),
         Record::DeadLetter(letter) => Some(letter.account),
         Record::DeadLetterGone { account, .. } => Some(*account),
+        Record::HideCall { account, .. } => Some(*account),
         Record::Put(entity) => entity.account(),
         Record::Script(_) | Record::ScriptChange(_) | Record::Delete(_) => None,
     }

@@ -31,7 +31,7 @@ impl LegMut<'_, '_> {
             }
             Command::Hangup { cause, .. } => self.hang_up(*cause, Party::Application),
             Command::Join { b, .. } => self.join(*b),
-            Command::Part { .. } => self.leave_join(),
+            Command::Part { .. } => self.part(),
             Command::Ringback { on, .. } => self.ringback(*on),
             Command::Limit { remaining_ms, .. } => self.limit(*remaining_ms),
             _ => self.cx.count(Counter::DiscardCommandMalformed),

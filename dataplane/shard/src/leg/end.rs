@@ -22,6 +22,8 @@ impl LegMut<'_, '_> {
     }
 
     fn on_timer(&mut self, timer: Timer) {
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::LegTimer);
         match timer {
             Timer::Hold => {
                 self.cx.count(Counter::RefusedNoController);

@@ -346,6 +346,18 @@ impl LegMut<'_, '_> {
         crate::usage::end_join(&mut self.cx, self.leg, self.media);
     }
 
+    /// The controlplane takes this leg out of its join. One that was dialled for another is its own
+    /// from now on: it does not end with whom it was dialled for.
+    pub(crate) fn part(&mut self) {
+        self.leave_join();
+        if self.leg.is_up() {
+            let parent = core::mem::replace(&mut self.leg.links.dialed_for, LegId::NONE);
+            if parent != LegId::NONE {
+                self.tell_peer(parent, &PeerMessage::Left);
+            }
+        }
+    }
+
     /// This leg leaves its join.
     pub(crate) fn leave_join(&mut self) {
         let joining = core::mem::replace(&mut self.leg.links.joining, LegId::NONE);
@@ -382,6 +394,7 @@ impl LegMut<'_, '_> {
     }
 
     fn on_peer_left(&mut self, from: LegId) {
+        self.leg.links.children.retain(|child| *child != from);
         if self.leg.links.partner == from {
             self.leg.links.partner = LegId::NONE;
             self.left_join();

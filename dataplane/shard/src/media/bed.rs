@@ -94,6 +94,13 @@ pub(crate) struct Heap {
     frames: Vec<Option<Vec<u8>>>,
 }
 
+impl Heap {
+    /// Frames that are neither free nor transmitted.
+    pub(crate) fn out(&self) -> usize {
+        self.frames.iter().flatten().count()
+    }
+}
+
 impl Frames for Heap {
     fn bytes(&self, frame: Frame) -> &[u8] {
         let buffer = self.frames[frame.index as usize].as_ref().expect("a freed frame is read");

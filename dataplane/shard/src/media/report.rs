@@ -27,6 +27,8 @@ impl Media {
         received: &Received,
         port: MediaPort,
     ) {
+        #[cfg(test)]
+        crate::faults::trip::touch(crate::faults::trip::Site::Report);
         cx.count(Counter::RtcpReceived);
         let stream = &mut self.streams[leg.index() as usize];
         let on_rtp_port = port.port & 1 == 0;

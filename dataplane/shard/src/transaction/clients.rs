@@ -121,6 +121,8 @@ pub(crate) struct Clients {
     timers: Wheel,
     finished: Finished,
     waiting: Waiting,
+    /// The one whose timer is being served.
+    at_work: Option<ClientId>,
 }
 
 impl ClientTransaction {
@@ -181,7 +183,7 @@ impl Clients {
     pub(crate) fn new(limit: u32, first: u32) -> Self {
         let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
         let (finished, waiting) = (Finished::new(limit), Waiting::new(limit));
-        Self { slab, timers, finished, waiting }
+        Self { slab, timers, finished, waiting, at_work: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -350,11 +352,26 @@ impl Clients {
     pub(crate) fn poll_timeout(&mut self, cx: &mut Cx<'_, '_>) -> Option<Outcome> {
         while let Some(index) = self.timers.pop(cx.now.mono) {
             let id = self.id(cx.core, index);
-            if let Some(outcome) = self.timeout(cx, id) {
-                return Some(outcome);
+            self.at_work = Some(id);
+            #[cfg(test)]
+            crate::faults::trip::touch(crate::faults::trip::Site::ClientTimer);
+            let outcome = self.timeout(cx, id);
+            self.at_work = None;
+            if outcome.is_some() {
+                return outcome;
             }
         }
         None
+    }
+
+    /// A fault came while a request's timer was served: it has no other, and ends. The leg that
+    /// waits for its outcome.
+    #[cold]
+    pub(crate) fn end_at_work(&mut self, core: &mut Core<'_>) -> LegId {
+        let Some(id) = self.at_work.take() else { return LegId::NONE };
+        let leg = self.index(id).and_then(|index| self.slab.get(index)).map(|entry| entry.leg);
+        self.remove(core, id);
+        leg.unwrap_or(LegId::NONE)
     }
 
     fn timeout(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> Option<Outcome> {

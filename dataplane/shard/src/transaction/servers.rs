@@ -90,6 +90,8 @@ pub(crate) struct Servers {
     timers: Wheel,
     finished: Finished,
     shares: Shares,
+    /// The one whose timer is being served.
+    at_work: Option<u32>,
 }
 
 impl Machine {
@@ -125,6 +127,7 @@ impl Servers {
             timers: Wheel::new(limit),
             finished: Finished::new(limit),
             shares: Shares::new(limit),
+            at_work: None,
         }
     }
 
@@ -326,12 +329,24 @@ impl Servers {
         while let Some(index) = self.timers.pop(cx.now.mono) {
             let timers = cx.core.sip_timers();
             let now = cx.now.mono;
+            self.at_work = Some(index);
+            #[cfg(test)]
+            crate::faults::trip::touch(crate::faults::trip::Site::ServerTimer);
             let Some(entry) = self.slab.get_mut(index) else { continue };
             let actions = match &mut entry.machine {
                 Machine::Invite(machine) => machine.handle_timeout(now, &timers),
                 Machine::Other(machine) => machine.handle_timeout(now, &timers),
             };
             self.act(cx, index, actions);
+        }
+        self.at_work = None;
+    }
+
+    /// A fault came while a transaction's timer was served: it has no other, and ends.
+    #[cold]
+    pub(crate) fn end_at_work(&mut self, core: &mut Core<'_>) {
+        if let Some(index) = self.at_work.take() {
+            self.remove(core, index);
         }
     }
 

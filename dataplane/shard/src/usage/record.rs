@@ -21,7 +21,7 @@ pub(crate) const CSEQ_AHEAD: u32 = 64;
 pub(crate) const RESTARTED: &[u8] = b"Q.850;cause=41;text=\"Temporary failure\"";
 
 /// Bytes of a dialog's numbers: seven ranges of two numbers, two CSeq numbers and four flags.
-const NUMBER_BYTES: usize = 7 * 2 * 3 + 2 * 5 + 4;
+const NUMBER_BYTES: usize = 7 * 2 * 3 + 2 * 5 + 4 + 1;
 
 /// Writes the leg's record, so that a successor can bill it and tell its far end.
 pub(crate) fn record(cx: &mut Cx<'_, '_>, leg: &Leg) {
@@ -62,6 +62,9 @@ fn fields<'a>(core: &'a Core<'_>, leg: &'a Leg, words: LastWords<'a>) -> LegReco
     }
 }
 
+/// In front of a response that is said once, to a source that has not shown that it hears us.
+pub(crate) const ONCE: &[u8] = b"\r\n";
+
 /// What its far end would have to be told if the leg ended now by itself.
 fn last_words<'a>(
     core: &'a Core<'_>,
@@ -73,8 +76,11 @@ fn last_words<'a>(
     match (leg.state, &leg.side) {
         (State::Arrived | State::Ringing, Side::Inbound(side)) => {
             let invite = core.arena.get(&side.text);
-            let len = refusal(page, core, leg, invite).ok_or(WireError::TooLong)?;
-            Ok(LastWords::Refuse { door, response: &page[..len] })
+            // Who may not be there is told once.
+            let mark = if side.is_unheard { ONCE.len() } else { 0 };
+            page[..mark].copy_from_slice(&ONCE[..mark]);
+            let len = refusal(&mut page[mark..], core, leg, invite).ok_or(WireError::TooLong)?;
+            Ok(LastWords::Refuse { door, response: &page[..mark + len] })
         }
         (State::Calling, Side::Outbound(side)) => {
             let key = &core.plan.keys.token;
@@ -99,7 +105,11 @@ fn bye<'a>(
 ) -> Result<LastWords<'a>, WireError> {
     let Some(mut dialog) = leg.signalling.dialog else { return Ok(LastWords::None) };
     dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_AHEAD);
-    let len = wire::encode(&dialog, numbers)?;
+    // The mark of who may not be there: behind the numbers, for those alone.
+    let len = match leg.is_unheard() {
+        true => wire::encode(&(&dialog, true), numbers)?,
+        false => wire::encode(&dialog, numbers)?,
+    };
     let door = leg.signalling.hop.via;
     let text = core.arena.get(&leg.signalling.text);
     Ok(LastWords::Bye { door, numbers: &numbers[..len], text })
