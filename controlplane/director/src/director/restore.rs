@@ -107,8 +107,8 @@ impl Director {
         }
     }
 
-    /// What it dialled and nobody knows any more (its log could not be read) has ended for it: nobody
-    /// would ever tell it so.
+    /// What it dialled and nobody knows any more (its log could not be read) has ended for it: else
+    /// nobody would ever tell it so.
     fn end_lost_legs(&mut self, call: CallId) {
         let Some(live) = self.calls.get(&call) else {
             return;
