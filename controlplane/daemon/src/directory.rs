@@ -8,7 +8,7 @@ use director::Settings;
 use model::port::{Entity, EntityKey, Record};
 use model::query::EntityQuery;
 use model::{AccountSid, ApiKey, Book, KeySid};
-use wire::table::Admission;
+use wire::table::{Admission, Network};
 
 use crate::plan;
 
@@ -36,6 +36,12 @@ impl Directory {
     #[must_use]
     pub fn admission(&self, settings: &Settings, key: [u64; 2]) -> Admission {
         plan::admission(settings, key, self.read().entities())
+    }
+
+    /// The networks of [`Directory::admission`], in the order in which they matter.
+    #[must_use]
+    pub fn sources_in_turn(&self) -> Vec<Vec<Network>> {
+        plan::sources_in_turn(self.read().entities())
     }
 
     #[must_use]

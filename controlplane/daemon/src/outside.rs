@@ -57,8 +57,7 @@ pub struct World {
     resolver: Option<TokioResolver>,
     inbox: Arc<Inbox>,
     replies: Arc<Replies>,
-    /// Second in which notices are counted, how many were said in it, how many were not.
-    said: (u64, u32, u32),
+    said: Said,
 }
 
 /// Notices written in one second: a flood of strangers must not fill the disk.
@@ -87,7 +86,7 @@ impl World {
                 None
             }
         };
-        Ok(Self { handle, requests, resolver, inbox, replies, said: (0, 0, 0) })
+        Ok(Self { handle, requests, resolver, inbox, replies, said: Said::default() })
     }
 }
 
@@ -111,17 +110,13 @@ impl Outside for World {
 
     fn notice(&mut self, notice: Notice) {
         let second = crate::clock::sample().wall.seconds();
-        if self.said.0 != second {
-            if self.said.2 > 0 {
-                tracing::warn!(more = self.said.2, "notices were left out");
-            }
-            self.said = (second, 0, 0);
+        let (may, left_out) = self.said.take(second, notice.error);
+        if left_out > 0 {
+            tracing::warn!(more = left_out, "notices were left out");
         }
-        if self.said.1 >= NOTICES_PER_SECOND {
-            self.said.2 += 1;
+        if !may {
             return;
         }
-        self.said.1 += 1;
         let Notice { account, call, error, message } = notice;
         let account = account.map(|account| account.to_string());
         let call = call.map(|call| call.to_string());
@@ -130,6 +125,32 @@ impl Outside for World {
         } else {
             tracing::info!(account, call, "{message}");
         }
+    }
+}
+
+/// What was said in a second. Errors have a budget of their own: a flood of refusals does not keep
+/// the operator from hearing that something is broken.
+#[derive(Debug, Default)]
+struct Said {
+    second: u64,
+    /// Errors, and the rest.
+    said: [u32; 2],
+    left_out: u32,
+}
+
+impl Said {
+    /// Whether one more may be said in this second, and how many were left out in the one before.
+    fn take(&mut self, second: u64, error: bool) -> (bool, u32) {
+        let mut left_out = 0;
+        if self.second != second {
+            left_out = core::mem::take(self).left_out;
+            self.second = second;
+        }
+        let said = &mut self.said[usize::from(!error)];
+        let may = *said < NOTICES_PER_SECOND;
+        *said += u32::from(may);
+        self.left_out += u32::from(!may);
+        (may, left_out)
     }
 }
 
@@ -181,5 +202,19 @@ async fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
             tracing::debug!(host, %error, "no address");
             Vec::new()
         }
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_does_not_silence_errors() {
+        let mut said = Said::default();
+        let told = (0..1_000).filter(|_| said.take(7, false).0).count();
+        assert_eq!(told, NOTICES_PER_SECOND as usize);
+        assert_eq!(said.take(7, true), (true, 0));
+        assert_eq!(said.take(8, false), (true, 1_000 - NOTICES_PER_SECOND));
+        assert_eq!(said.take(9, false), (true, 0));
     }
 }

@@ -1,6 +1,6 @@
 //! From the configuration to what the parts are told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -296,6 +296,40 @@ pub fn admission<'e>(
     places.dedup_by_key(|place| place.hash);
     admission.places = places;
     admission
+}
+
+/// The lists of networks that places have, when there is no room for all: each family's in turn, its
+/// shortest first, so that nobody's many keep another's out.
+pub fn sources_in_turn<'e>(
+    entities: impl Iterator<Item = &'e Entity> + Clone,
+) -> Vec<Vec<Network>> {
+    let family: HashMap<AccountSid, AccountSid> = entities
+        .clone()
+        .filter_map(|entity| match entity {
+            Entity::Account(account) => Some((account.sid, account.parent)),
+            _ => None,
+        })
+        .collect();
+    let mut lists: BTreeMap<AccountSid, Vec<&[Network]>> = BTreeMap::new();
+    for entity in entities {
+        let (account, sources) = match entity {
+            Entity::Account(it) => (it.sid, &it.sources),
+            Entity::SipDomain(it) => (it.account, &it.sources),
+            _ => continue,
+        };
+        let family = family.get(&account).copied().unwrap_or(account);
+        lists.entry(family).or_default().push(sources);
+    }
+    let mut turns: Vec<(usize, &[Network])> = Vec::new();
+    for mut of_family in lists.into_values() {
+        let mut seen = HashSet::new();
+        of_family.retain(|networks| seen.insert(*networks));
+        of_family.sort_by_key(|networks| networks.len());
+        turns.extend(of_family.into_iter().enumerate());
+    }
+    turns.sort_by_key(|(turn, networks)| (*turn, networks.len()));
+    let mut seen = HashSet::new();
+    turns.into_iter().map(|(_, it)| it.to_vec()).filter(|it| seen.insert(it.clone())).collect()
 }
 
 #[cfg(test)]

@@ -73,6 +73,9 @@ impl Publisher {
                 "what is configured does not fit the published table: every call is asked about, \
                  and some sources that are listed count as strangers"
             );
+            if let Some(admission) = &mut table.admission {
+                admission.sources = directory.sources_in_turn();
+            }
             publish_part(&mut table, |table| shards.iter().all(|ends| write(ends, table)));
         }
         self.is_outdated = false;
@@ -89,13 +92,12 @@ impl Publisher {
     }
 }
 
-/// As many of the known sources as there is room for, the shortest lists first: nobody's long one
-/// costs others theirs. Whoever is left out is a stranger, and nobody is refused unasked.
+/// As many of the known sources as there is room for, the first of them: nobody's many cost others
+/// theirs. Whoever is left out is a stranger, and nobody is refused unasked.
 fn publish_part(table: &mut Table, write: impl Fn(&Table) -> bool) {
     if let Some(admission) = &mut table.admission {
         admission.is_partial = true;
         admission.places.clear();
-        admission.sources.sort_by_key(Vec::len);
     }
     while !write(table) {
         match &mut table.admission {
@@ -137,7 +139,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use model::AccountStatus::{Active, Suspended};
-    use wire::table::{Admission, Network, Place, TABLE_BYTES_MAX};
+    use wire::table::{Network, TABLE_BYTES_MAX};
 
     use super::*;
 
@@ -167,17 +169,29 @@ mod tests {
 
     #[test]
     fn a_tenant_with_too_many_networks_costs_nobody_elses() {
-        let network = |number: u32| Network { address: number.to_be_bytes().into(), bits: 32 };
-        let long = |list: u32| (0..100).map(|at| network(list * 100 + at)).collect::<Vec<_>>();
-        let mut sources: Vec<Vec<Network>> = (0..6_000).map(long).collect();
-        let honest = vec![network(u32::MAX)];
-        sources.insert(3_000, honest.clone());
-        let places = vec![Place { hash: 1, sources: 0 }];
-        let admission = Admission { key: [1, 2], sources, places, is_partial: false };
+        let network = |number: u32| {
+            let address = std::net::Ipv6Addr::from_bits(u128::from(number)).into();
+            Network { address, bits: 128 }
+        };
+        let account = |sid: u128, sources: Vec<Network>| model::Account {
+            sid: model::AccountSid(sid),
+            parent: model::AccountSid(sid.min(2)),
+            number: u64::try_from(sid).unwrap(),
+            sources,
+            ..model::Account::default()
+        };
+        // One family has one network in each of a hundred and fifty thousand lists, an honest
+        // account twenty in its only one.
+        let honest: Vec<Network> = (0..20).map(|at| network(u32::MAX - at)).collect();
+        let mut accounts = vec![account(1, honest.clone())];
+        accounts.extend((2..150_000).map(|at| account(at.into(), vec![network(at)])));
+        let directory = Directory::new(&model::Book { accounts, ..model::Book::default() });
+        let admission = directory.admission(&Settings::default(), [1, 2]);
         let mut table = Table { routes: Vec::new(), admission: Some(admission) };
         let words = TABLE_BYTES_MAX / 8 + 2;
         let area: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         assert!(table::publish(&area, &table).is_err(), "it does not fit");
+        table.admission.as_mut().unwrap().sources = directory.sources_in_turn();
         publish_part(&mut table, |table| table::publish(&area, table).is_ok());
         let read = table::read(&area, &mut 0).unwrap().unwrap().admission.unwrap();
         assert!(read.is_partial && read.places.is_empty());

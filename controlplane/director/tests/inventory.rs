@@ -407,3 +407,22 @@ fn a_second_token_takes_the_place_of_the_first_when_it_is_told_to() {
     assert!(world.director.directory().second_token(ACCOUNT).is_none());
     assert_eq!(world.store.deleted, [key]);
 }
+
+#[test]
+fn an_account_has_so_many_things_of_a_kind_and_the_rest_is_refused() {
+    let mut world =
+        two_tenants("<Response/>").with_settings(|settings| settings.limits.account_things = 3);
+    let application = |account, sid| {
+        let application = model::Application {
+            sid: model::ApplicationSid(sid),
+            account,
+            ..model::Application::default()
+        };
+        put(application, true)
+    };
+    for sid in 1..=4 {
+        let code = came(&mut world, ACCOUNT, application(ACCOUNT, sid));
+        assert_eq!(code, if sid == 4 { 20_001 } else { 0 }, "{sid}");
+    }
+    assert_eq!(came(&mut world, THIEF, application(THIEF, 5)), 0, "another has its own");
+}

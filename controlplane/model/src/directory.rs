@@ -2,12 +2,13 @@
 //! domain, by prefix. The director decides by it; the daemon keeps one for those who read at every
 //! request, and both learn of a change in the same way.
 
+use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet};
 
 use wire::Service;
 
 use crate::port::{Entity, EntityKey, Record};
-use crate::query::{EntityQuery, Listed as _};
+use crate::query::{Cursor, EntityQuery, Listed as _, Seek};
 use crate::{
     Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, CallerSid, Currency,
     DomainSid, EntityKind, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource,
@@ -17,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     kinds: BTreeMap<EntityKind, BTreeMap<EntityKey, Entity>>,
+    /// What is in an account's list of a kind, in the list's order.
+    lists: BTreeMap<(EntityKind, AccountSid), BTreeMap<Cursor, BTreeSet<EntityKey>>>,
     by_number: BTreeMap<u64, AccountSid>,
     /// Digits without `+`.
     by_digits: BTreeMap<String, NumberSid>,
@@ -54,6 +57,10 @@ impl Directory {
             }
             _ => {}
         }
+        for owner in lists_of(&entity) {
+            let list = self.lists.entry((key.kind(), owner)).or_default();
+            list.entry(entity.cursor()).or_default().insert(key);
+        }
         self.kinds.entry(key.kind()).or_default().insert(key, entity);
     }
 
@@ -62,6 +69,9 @@ impl Directory {
         let Some(gone) = self.kinds.get_mut(&key.kind()).and_then(|kind| kind.remove(&key)) else {
             return false;
         };
+        for owner in lists_of(&gone) {
+            self.unlist(owner, &gone);
+        }
         match gone {
             Entity::Account(it) => {
                 self.by_number.remove(&it.number);
@@ -78,6 +88,20 @@ impl Directory {
             _ => {}
         }
         true
+    }
+
+    fn unlist(&mut self, owner: AccountSid, gone: &Entity) {
+        let (key, cursor) = (gone.key(), gone.cursor());
+        let Some(list) = self.lists.get_mut(&(key.kind(), owner)) else { return };
+        if let Some(keys) = list.get_mut(&cursor) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                list.remove(&cursor);
+            }
+        }
+        if list.is_empty() {
+            self.lists.remove(&(key.kind(), owner));
+        }
     }
 
     /// A write passes by.
@@ -119,10 +143,35 @@ impl Directory {
     /// A page, newest first.
     #[must_use]
     pub fn page(&self, query: &EntityQuery) -> Vec<Entity> {
-        let rows = self.of_kind(query.kind).filter(|entity| {
-            query.account.is_none_or(|owner| is_of(entity, owner)) && query.matches(entity)
-        });
-        query.window.apply(rows.cloned().collect(), Entity::cursor)
+        let Some(owner) = query.account else {
+            let rows = self.of_kind(query.kind).filter(|entity| query.matches(entity));
+            return query.window.apply(rows.cloned().collect(), Entity::cursor);
+        };
+        let Some(list) = self.lists.get(&(query.kind, owner)) else { return Vec::new() };
+        // In the list's order, and no more than the page has: an account may have many.
+        let entity = |key: &EntityKey| self.entity(*key).filter(|entity| query.matches(entity));
+        let older = |keys: &BTreeSet<EntityKey>| {
+            keys.iter().rev().filter_map(entity).cloned().collect::<Vec<_>>()
+        };
+        let limit = query.window.limit;
+        let found: Vec<Entity> = match query.window.seek {
+            Seek::First => list.values().rev().flat_map(older).take(limit).collect(),
+            Seek::After(after) => {
+                list.range(..after).rev().flat_map(|(_, keys)| older(keys)).take(limit).collect()
+            }
+            Seek::Before(before) => {
+                let newer = (Bound::Excluded(before), Bound::Unbounded);
+                list.range(newer).flat_map(|(_, keys)| older(keys)).take(limit).collect()
+            }
+        };
+        query.window.apply(found, Entity::cursor)
+    }
+
+    /// How many of a kind an account has, about: what was made in one moment under one number counts
+    /// as one.
+    #[must_use]
+    pub fn count(&self, kind: EntityKind, owner: AccountSid) -> usize {
+        self.lists.get(&(kind, owner)).map_or(0, BTreeMap::len)
     }
 
     #[must_use]
@@ -213,14 +262,74 @@ impl Directory {
     }
 }
 
-/// An account's list of accounts is itself and its sub-accounts.
-fn is_of(entity: &Entity, owner: AccountSid) -> bool {
-    match entity {
-        Entity::Account(account) => account.sid == owner || account.parent == owner,
-        other => other.account() == Some(owner),
-    }
+/// Whose lists it is in: an account's list of accounts is itself and its sub-accounts.
+fn lists_of(entity: &Entity) -> impl Iterator<Item = AccountSid> + use<> {
+    let (owner, parent) = match entity {
+        Entity::Account(account) => (Some(account.sid), Some(account.parent)),
+        other => (other.account(), None),
+    };
+    owner.into_iter().chain(parent.filter(|parent| Some(*parent) != owner))
 }
 
 pub(crate) fn digits(number: &str) -> &str {
     number.strip_prefix('+').unwrap_or(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Prng, Wall};
+
+    use super::*;
+    use crate::query::Window;
+
+    fn application(random: &mut Prng, account: u128) -> Entity {
+        Entity::Application(Application {
+            sid: ApplicationSid(u128::from(random.below(40))),
+            account: AccountSid(account),
+            friendly_name: ["one", "two"][usize::from(random.chance(1, 2))].to_owned(),
+            date_created: Wall(random.below(12)),
+            ..Application::default()
+        })
+    }
+
+    /// Whatever was put and removed, a page is what sorting everything would give.
+    #[test]
+    fn an_accounts_page_is_the_same_as_if_all_were_sorted() {
+        let mut shown = 0;
+        for seed in 0..200 {
+            let (mut random, mut directory) = (Prng::new(seed), Directory::default());
+            for _ in 0..80 {
+                let account = 1 + u128::from(random.below(3));
+                let entity = application(&mut random, account);
+                match random.chance(1, 4) {
+                    true => drop(directory.remove(entity.key())),
+                    false => directory.put(entity),
+                }
+            }
+            for _ in 0..20 {
+                let at = Cursor { at: Wall(random.below(12)), id: u128::from(random.below(40)) };
+                let seek = match random.below(3) {
+                    0 => Seek::First,
+                    1 => Seek::After(at),
+                    _ => Seek::Before(at),
+                };
+                let limit = 1 + usize::try_from(random.below(9)).unwrap();
+                let account = AccountSid(1 + u128::from(random.below(3)));
+                let name = random.chance(1, 3).then(|| "one".to_owned());
+                let query = EntityQuery {
+                    kind: EntityKind::Application,
+                    account: Some(account),
+                    friendly_name: name,
+                    number_part: None,
+                    window: Window { seek, limit },
+                };
+                let of_account = |it: &&Entity| it.account() == Some(account) && query.matches(it);
+                let all = directory.of_kind(query.kind).filter(of_account).cloned().collect();
+                let expected = query.window.apply(all, Entity::cursor);
+                assert_eq!(directory.page(&query), expected, "seed {seed}: {query:?}");
+                shown += expected.len();
+            }
+        }
+        assert!(shown > 5_000, "{shown}");
+    }
 }

@@ -292,6 +292,8 @@ pub struct CallLimits {
     /// New calls per second of one account with its sub-accounts, where the account names no
     /// number; the burst is as much again.
     pub account_calls_per_second: u32,
+    /// Things of one kind that one account may have configured: applications, keys, domains ...
+    pub account_things: usize,
     /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
     pub callbacks: usize,
     /// Callbacks waiting of one account; beyond, its new ones become dead letters at once.
@@ -487,6 +489,7 @@ impl Default for CallLimits {
             calls: 100_000,
             account_calls: 10_000,
             account_calls_per_second: 500,
+            account_things: 20_000,
             callbacks: 200_000,
             account_callbacks: 50_000,
             callbacks_per_host: 64,

@@ -188,6 +188,7 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("calls", large(limits.calls), 1 << 24),
         ("account_calls", small(limits.account_calls), 1 << 24),
         ("account_calls_per_second", small(limits.account_calls_per_second), 1_000_000),
+        ("account_things", large(limits.account_things), 1 << 20),
         ("callbacks", large(limits.callbacks), 1 << 24),
         ("account_callbacks", large(limits.account_callbacks), 1 << 24),
         ("callbacks_per_host", small(limits.callbacks_per_host), 10_000),

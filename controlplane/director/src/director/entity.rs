@@ -49,6 +49,9 @@ impl Director {
         if self.is_closed(&entity) {
             return Err(refusal(400, 20_001, "the account is closed for good"));
         }
+        if create && asker != Asker::Operator {
+            self.has_room(&entity)?;
+        }
         check(&self.directory, &self.settings, asker, &entity)?;
         if let Entity::Account(it) = &mut entity {
             self.keep(asker, it);
@@ -60,6 +63,23 @@ impl Director {
         self.directory.put(entity.clone());
         self.records.push(Record::Put(Box::new(entity.clone())));
         Ok(entity)
+    }
+
+    /// An account has so many of each kind: what is configured is kept in memory, and told to all.
+    fn has_room(&self, entity: &Entity) -> Result<(), ApiError> {
+        let kind = entity.key().kind();
+        let owner = match entity {
+            Entity::Account(it) => Some(it.parent),
+            other => other.account(),
+        };
+        let most = self.settings.limits.account_things;
+        let has = owner.map_or(0, |owner| self.directory.count(kind, owner));
+        if has < most {
+            return Ok(());
+        }
+        let message =
+            format!("the account has {most} of these already, which is as many as it may");
+        Err(refusal(400, 20_001, &message))
     }
 
     /// A foreign thing is as good as none (THREATS.md, tenancy), and so is what belongs to the

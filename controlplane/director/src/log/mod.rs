@@ -66,7 +66,7 @@ impl Logged {
         let documents = live.script.as_ref().map_or(0, |script| script.documents);
         let document = (documents != self.documents).then(|| part::document(live));
         let entry = match self.changes {
-            Some(bytes) if bytes <= CHANGES_MAX => {
+            Some(bytes) if bytes <= CHANGES_MAX && is_short(document.as_deref()) => {
                 let payload = changes(&self.parts, scratch, document);
                 if payload.is_empty() {
                     return None;
@@ -92,6 +92,12 @@ impl Logged {
     pub(crate) fn begin_again(&mut self) {
         self.changes = None;
     }
+}
+
+/// A long document begins a log anew: as a change it would be followed by a whole, which has it once
+/// more.
+fn is_short(document: Option<&[u8]>) -> bool {
+    document.is_none_or(|document| document.len() <= CHANGES_MAX / 4)
 }
 
 /// The call that a log is of.

@@ -165,3 +165,28 @@ fn logged_again(live: &Live) -> bool {
     logged.begin_again();
     whole && nothing && matches!(logged.next(live, &mut scratch), Some(Entry::Whole(_)))
 }
+
+/// Documents of any length, each followed by a few small steps: what is written is not much more
+/// than the documents once.
+#[test]
+fn a_document_is_written_once() {
+    for bytes in [100, CHANGES_MAX / 4, CHANGES_MAX, CHANGES_MAX + 1, 60_000] {
+        let (mut live, mut rng) = (live(), Rng::new([7, 1, 2, 3]));
+        let (mut logged, mut scratch) = (Logged::default(), Parts::default());
+        let mut written = 0;
+        for document in 1..=20 {
+            let script = live.script.get_or_insert_with(Script::default);
+            (script.document, script.documents) = ("x".repeat(bytes), document);
+            for _ in 0..4 {
+                if let Some(Entry::Whole(entry) | Entry::Change(entry)) =
+                    logged.next(&live, &mut scratch)
+                {
+                    written += entry.len();
+                }
+                live.row.date_updated.0 = rng.next();
+            }
+        }
+        // A change of more than a quarter of the bound makes the fifth or so a whole.
+        assert!(written < 20 * (bytes + bytes / 2 + 4_096), "{bytes}: {written}");
+    }
+}

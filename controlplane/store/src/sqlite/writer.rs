@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::CallId;
 use model::AccountSid;
@@ -22,6 +22,9 @@ use crate::vault::Vault;
 /// ends of many calls lie on the same pages, and of the script of a call that begins and ends in
 /// this time nothing is written.
 const GATHER: Duration = Duration::from_secs(1);
+/// Between commits, even if somebody waits: who asks for what is being written again and again must
+/// not have every row synced by itself.
+const BREATHER: Duration = Duration::from_millis(20);
 /// Writes in one transaction.
 const GROUP_MAX: usize = 4_096;
 /// Between attempts to commit while the disk refuses.
@@ -47,6 +50,7 @@ struct State {
     of_account: HashMap<AccountSid, Position>,
     /// Somebody waits for a commit.
     urgent: bool,
+    committed_at: Option<Instant>,
     closing: bool,
     failure: Option<String>,
     /// A sync failed: no other attempt with this connection means anything.
@@ -73,6 +77,7 @@ impl Shared {
             committed,
             of_account: HashMap::new(),
             urgent: false,
+            committed_at: None,
             closing: false,
             failure: None,
             is_fatal: false,
@@ -196,8 +201,14 @@ impl Shared {
         if state.queue.is_empty() && !state.closing {
             return Turn::Idle;
         }
-        let gathers =
-            |state: &mut State| !state.urgent && !state.closing && state.queue.len() < GROUP_MAX;
+        let rests =
+            state.committed_at.map_or(Duration::ZERO, |at| BREATHER.saturating_sub(at.elapsed()));
+        let has_room = |state: &mut State| !state.closing && state.queue.len() < GROUP_MAX;
+        let (state, _) = self
+            .work
+            .wait_timeout_while(state, rests, has_room)
+            .unwrap_or_else(PoisonError::into_inner);
+        let gathers = |state: &mut State| !state.urgent && has_room(state);
         let (mut state, _) = self
             .work
             .wait_timeout_while(state, GATHER, gathers)
@@ -211,6 +222,7 @@ impl Shared {
     pub(super) fn succeeded(&self, position: Position) {
         let mut state = self.lock();
         state.committed = position;
+        state.committed_at = Some(Instant::now());
         state.of_account.retain(|_, last| *last > position);
         state.failure = None;
         self.done.notify_all();
