@@ -62,6 +62,11 @@ impl Rest {
         let mut next = format!("{resource}?PageSize=1000&{query}");
         loop {
             let answer = self.get(&next);
+            if answer.status == 429 {
+                // A long list of lists is more than an account may ask in a second.
+                std::thread::sleep(Duration::from_millis(200));
+                continue;
+            }
             assert_eq!(answer.status, 200, "{next}: {}", answer.body);
             entries.extend(answer.body[key].as_array().cloned().expect("a list"));
             let Some(uri) = answer.body["next_page_uri"].as_str() else { return entries };
