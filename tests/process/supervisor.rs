@@ -2,10 +2,10 @@
 //! call.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
-use tests::bed::{Bed, pass, program, restart_of};
+use tests::bed::{Bed, eventually, pass, program, restart_of};
 
 use crate::load::{Books, Load, by_webhook, standing};
 
@@ -67,4 +67,43 @@ fn its_own_death_costs_no_call() {
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(!second.status.success() && said.contains("--replace"), "{said}");
     load.finish().expect_whole(10);
+}
+
+/// All processes at once, as when the machine goes: the memory that calls stood in is gone. They
+/// are booked, once, to when they were last seen standing.
+#[test]
+fn when_all_die_at_once_calls_are_booked_to_when_they_were_seen_last() {
+    let mut bed = Bed::start();
+    let (route, web) = by_webhook(&mut bed);
+    let load = Load::start(&bed, &route, 10, 10, 300);
+    standing(&bed, 20);
+    pass(Duration::from_secs(6));
+    let killed = now_us();
+    for name in ["supervisor", "dataplane", "controlplane"] {
+        bed.signal(name, Signal::KILL);
+    }
+    drop(load);
+    bed.restart();
+    let books = Books::of(&bed, 20);
+    for cdr in &books.cdrs {
+        let ended = cdr["ended_us"].as_u64().expect("microseconds");
+        assert!(
+            ended <= killed && killed - ended < 4_000_000,
+            "{} us early: {cdr}",
+            killed - ended
+        );
+        assert_eq!(cdr["cause"], "restart", "{cdr}");
+    }
+    assert_eq!(books.ledger_us("sip-ingress"), books.cdr_us("inbound"));
+    assert_eq!(books.ledger_us("sip-egress"), books.cdr_us("outbound"));
+    assert!(books.ledger_us("sip-ingress") > 10 * 4_000_000);
+    eventually("each end is told", Duration::from_secs(20), || {
+        let told = web.statuses("/status").iter().filter(|it| *it == "completed").count();
+        (told == 10).then_some(())
+    });
+}
+
+fn now_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(now.as_micros()).expect("before the year 500,000")
 }

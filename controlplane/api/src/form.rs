@@ -89,9 +89,10 @@ pub(crate) fn too_large() -> Problem {
     Problem::new(413, 20_413, format!("Request longer than {FORM_BYTES_MAX} bytes"))
 }
 
-/// At most 64 characters without control characters, for messages that quote what came.
+/// At most 256 characters without control characters, for messages that quote what came: a path with
+/// two sids in it, whole.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
+    text.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 
 #[cfg(test)]

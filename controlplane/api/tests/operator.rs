@@ -155,7 +155,7 @@ async fn things_are_made_listed_read_changed_and_deleted() {
 async fn the_desks_pages_turn_and_its_parameters_are_read() {
     let desk = Desk::new();
     for number in 0..5 {
-        let form = format!("Prefix=%2B1555{number}");
+        let form = format!("Prefix=%2B1555{number}&AccountSid=*");
         assert_eq!(desk.operate("POST /v1/Operator/NumberRanges", &form).await.0, 201);
     }
     let (mut uri, mut seen) = ("/v1/Operator/NumberRanges?PageSize=2".to_owned(), Vec::new());
@@ -180,7 +180,14 @@ async fn the_desks_pages_turn_and_its_parameters_are_read() {
         (changed.as_str(), "CallsMax=x"),
         (changed.as_str(), "Status=active&Hard=true"),
         ("POST /v1/Operator/NumberRanges", ""),
-        ("POST /v1/Operator/NumberRanges", "Prefix=alice"),
+        // An empty variable in a script gives nothing to anybody.
+        ("POST /v1/Operator/NumberRanges", "Prefix=%2B1"),
+        ("POST /v1/Operator/NumberRanges", "Prefix=%2B1&AccountSid="),
+        ("POST /v1/Operator/NumberRanges", "Prefix=&AccountSid=*"),
+        ("POST /v1/Operator/DomainSuffixes", "Suffix=&AccountSid=*"),
+        ("POST /v1/Operator/DomainSuffixes", "Suffix=.&AccountSid=*"),
+        ("POST /v1/Operator/Grants", "AnyCallerId=true"),
+        ("POST /v1/Operator/NumberRanges", "Prefix=alice&AccountSid=*"),
         ("POST /v1/Operator/NumberRanges", "Prefix=1&AccountSid=x"),
         ("POST /v1/Operator/DomainSuffixes", "Suffix=192.0.2.1"),
         ("POST /v1/Operator/Grants", "SourceBitsV4=33"),

@@ -21,6 +21,7 @@ use store::sqlite::Deadline;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
 use tokio::sync::{oneshot, watch};
 
+use crate::alive::{self, Seen};
 use crate::backend::Local;
 use crate::bell;
 use crate::clock;
@@ -128,7 +129,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .context("starting the thread of webhooks")?;
 
     let Opened { facts, store, directory } = opened;
-    let start = starter(config.clone(), Arc::clone(&store));
+    let seen = alive::read(&places.data_dir);
+    alive::keep(&places.data_dir, Arc::clone(&gauges)).context("writing down who is alive")?;
+    let start = starter(config.clone(), Arc::clone(&store), seen);
     let shown = Arc::clone(&gauges);
     let rows = Arc::new(Rows::default());
     let scripts = store.book().context("reading the calls that stand")?.scripts;
@@ -253,11 +256,16 @@ fn sleep(runtime: &mut Runtime, inbox: &Inbox, time: Duration) {
 }
 
 /// The director begins with what the store knows and what stands in the shards.
-fn starter(config: Config, store: Arc<dyn Store>) -> Start {
+fn starter(config: Config, store: Arc<dyn Store>, seen: Option<Seen>) -> Start {
     Box::new(move |now, attachment| {
         let shards = u8::try_from(attachment.shards.len()).context("more than 255 shards")?;
         store.settle()?;
         let mut book = store.book()?;
+        let theirs = || attachment.shards.iter().map(|shard| &shard.theirs);
+        let is_other = |seen: &Seen| theirs().all(|theirs| theirs.epoch() != seen.epoch);
+        // Where the memory of that life was kept, its cells say it better.
+        let is_kept = theirs().any(|theirs| !sweep::left_behind(theirs).is_empty());
+        book.lost = seen.filter(|seen| is_other(seen) && !is_kept).map(|seen| seen.at);
         let standing = attachment.shards.iter().flat_map(|shard| sweep::standing(&shard.theirs));
         book.standing = standing.collect();
         tracing::info!(

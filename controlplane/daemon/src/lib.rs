@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+mod alive;
 pub mod backend;
 pub mod bell;
 pub mod boot;

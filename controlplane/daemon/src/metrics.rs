@@ -13,6 +13,9 @@ use wire::region::Region;
 
 use crate::health::Health;
 
+/// A shard whose last turn is older stands still, or is gone.
+const PULSE_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 type Pair = (Region<'static>, Region<'static>);
 
 /// Shared between the runtime, which writes, and whoever shows.
@@ -35,6 +38,15 @@ pub struct Gauges {
 impl Gauges {
     pub(crate) fn attach(&self, regions: Vec<Pair>) {
         *self.regions.lock().unwrap_or_else(PoisonError::into_inner) = regions;
+    }
+
+    /// The epoch of the dataplane that is attached, if all its shards have taken a turn lately.
+    pub(crate) fn beating(&self, now: base::Mono) -> Option<u32> {
+        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let age =
+            |theirs: &Region<'_>| now.since(base::Mono(theirs.pulse().load(Ordering::Relaxed)));
+        let beats = regions.iter().all(|(theirs, _)| age(theirs) < PULSE_MAX);
+        regions.first().filter(|_| beats).map(|(theirs, _)| theirs.epoch())
     }
 
     pub(crate) fn event(&self) {

@@ -296,6 +296,23 @@ fn heard(received: u64) -> MediaSummary {
     }
 }
 
+/// Ten warnings a second are told, and a call that fails in the same second all the same.
+#[test]
+fn a_flood_of_warnings_does_not_silence_a_call_that_fails() {
+    let document = format!("<Response>{}<Reject/></Response>", "<Say/>".repeat(25));
+    let mut world = World::new(move |request| match param(request, "To").contains("lost") {
+        false => xml(&document),
+        true => world::status(404),
+    });
+    world.call_in("sip:bob@demo.test");
+    world.run(100);
+    world.call_in("sip:lost@demo.test");
+    world.run(2_000);
+    let errors =
+        world.store.alerts.iter().filter(|it| it.level == model::AlertLevel::Error).count();
+    assert!(errors > 0, "{:?}", world.store.alerts);
+}
+
 #[test]
 fn alerts_that_were_left_out_are_told_of() {
     let document = format!("<Response>{}<Reject/></Response>", "<Say/>".repeat(25));

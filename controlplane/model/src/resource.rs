@@ -80,6 +80,9 @@ macro_rules! resources {
             pub scripts: Vec<ScriptLog>,
             /// Legs with an open cell.
             pub standing: Vec<Standing>,
+            /// The dataplane of before is gone with its memory (all processes died at once, or the
+            /// machine): when it was last seen.
+            pub lost: Option<Wall>,
         }
 
         impl Entity {

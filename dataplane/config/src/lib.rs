@@ -314,7 +314,8 @@ pub struct CallLimits {
     pub inbound_ms: u32,
     /// Bytes of a document.
     pub document_bytes: usize,
-    /// Alerts per second and account; the rest are dropped, counted.
+    /// Errors per second and account that it is told of, and warnings likewise; the rest are left
+    /// out, and how many they were is told.
     pub alerts_per_second: u32,
 }
 

@@ -257,11 +257,16 @@ impl Bed {
         assert!(self.leftovers().is_empty(), "nothing of it runs on");
     }
 
-    /// Starts the stopped switch again on the same data.
+    /// Starts the stopped switch again on the same data, once nothing of it runs any more.
     ///
     /// # Panics
     /// If it does not come up.
     pub fn restart(&mut self) {
+        // What was killed closes its sockets a moment later.
+        eventually("its address is free", STOP_LIMIT, || {
+            let free = self.leftovers().is_empty() && std::net::UdpSocket::bind(self.sip).is_ok();
+            free.then_some(())
+        });
         self.supervisor = launch(self.folder.path(), &self.data, self.bin_dir.as_deref());
         self.wait_until_up();
     }

@@ -4,7 +4,7 @@
 use model::{Grant, GrantKey};
 use serde_json::{Value, json};
 
-use super::{Desk, Thing, account, holder, moment};
+use super::{Desk, Thing, holder, moment, whose};
 use crate::problem::Problem;
 
 impl Thing for Grant {
@@ -24,7 +24,7 @@ impl Thing for Grant {
 
     fn make(desk: &Desk<'_>) -> Result<Self, Problem> {
         let date_created = desk.shared.backend.now();
-        Ok(Self { account: account(desk)?, date_created, ..Self::default() })
+        Ok(Self { account: whose(desk)?, date_created, ..Self::default() })
     }
 
     fn change(&mut self, desk: &Desk<'_>) -> Result<(), Problem> {

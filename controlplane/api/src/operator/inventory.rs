@@ -3,7 +3,7 @@
 use model::{CallerId, CallerSid, DomainSuffix, NumberRange, RangeSid, SuffixSid, party};
 use serde_json::{Value, json};
 
-use super::{Desk, Thing, account, holder, moment, needed, rename};
+use super::{Desk, Thing, holder, moment, needed, rename, whose};
 use crate::problem::Problem;
 use crate::resource::random_sid;
 
@@ -14,7 +14,10 @@ fn stored(
     why: &str,
     read: impl Fn(&str) -> Option<String>,
 ) -> Result<String, Problem> {
-    read(needed(desk, name)?).ok_or_else(|| Problem::bad_parameter(name, why))
+    // What is meant to be anything is said by a star.
+    let given = needed(desk, name)?.trim();
+    let is_said = !given.trim_matches('.').is_empty();
+    is_said.then(|| read(given)).flatten().ok_or_else(|| Problem::bad_parameter(name, why))
 }
 
 /// What the three have in common: whose it is and what it says is for good, its name is not.
@@ -37,7 +40,7 @@ macro_rules! given {
             fn make(desk: &Desk<'_>) -> Result<Self, Problem> {
                 Ok(Self {
                     sid: $sid(random_sid()?),
-                    account: account(desk)?,
+                    account: whose(desk)?,
                     $field: stored(desk, $parameter, $why, $read)?,
                     date_created: desk.shared.backend.now(),
                     ..Self::default()

@@ -171,6 +171,17 @@ fn account(desk: &Desk<'_>) -> Result<Option<AccountSid>, Problem> {
     }
 }
 
+/// Whose a thing is made: said, never assumed. An empty variable in somebody's script must not give
+/// everybody what was meant for one.
+fn whose(desk: &Desk<'_>) -> Result<Option<AccountSid>, Problem> {
+    match desk.form.filled("AccountSid") {
+        Some(_) => account(desk),
+        None => {
+            Err(Problem::bad_parameter("AccountSid", "required: an account's sid, or * for all"))
+        }
+    }
+}
+
 /// FriendlyName, where the form has one.
 fn rename(desk: &Desk<'_>, name: &mut String) -> Result<(), Problem> {
     if let Some(given) = friendly_name_of(&desk.form)? {

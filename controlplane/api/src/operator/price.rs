@@ -4,7 +4,7 @@
 use model::{Currency, Nanos, Price, PriceKey, PriceUnit, Service};
 use serde_json::{Value, json};
 
-use super::{Desk, Thing, account, holder, needed};
+use super::{Desk, Thing, holder, needed, whose};
 use crate::problem::Problem;
 
 const SERVICES: [Service; 3] = [Service::SipIngress, Service::SipEgress, Service::MediaRelay];
@@ -34,7 +34,7 @@ impl Thing for Price {
         let why = "sip-ingress, sip-egress or media-relay";
         let service = service(needed(desk, "Service")?);
         Ok(Self {
-            account: account(desk)?,
+            account: whose(desk)?,
             service: service.ok_or_else(|| Problem::bad_parameter("Service", why))?,
             unit: PriceUnit::Minute,
             price: Nanos(0),
@@ -64,11 +64,15 @@ impl Thing for Price {
             let code = code.ok_or_else(|| Problem::bad_parameter("Currency", why))?;
             self.currency = Currency(code);
         }
-        for (name, seconds) in
-            [("MinimumSeconds", &mut self.minimum_s), ("IncrementSeconds", &mut self.increment_s)]
-        {
-            if let Some(number) = form.number(name, 0..=DAY_S)? {
-                *seconds = u32::try_from(number).unwrap_or(u32::MAX);
+        // As it is shown, and as `tandem ctl` calls it.
+        for (names, seconds) in [
+            (["MinimumSeconds", "Minimum"], &mut self.minimum_s),
+            (["IncrementSeconds", "Increment"], &mut self.increment_s),
+        ] {
+            for name in names {
+                if let Some(number) = form.number(name, 0..=DAY_S)? {
+                    *seconds = u32::try_from(number).unwrap_or(u32::MAX);
+                }
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use model::{OutboundRoute, RouteSid};
 use serde_json::{Value, json};
 
-use super::{Desk, Thing, account, holder, moment, rename};
+use super::{Desk, Thing, holder, moment, rename, whose};
 use crate::problem::Problem;
 use crate::resource::random_sid;
 
@@ -24,7 +24,7 @@ impl Thing for OutboundRoute {
     fn make(desk: &Desk<'_>) -> Result<Self, Problem> {
         Ok(Self {
             sid: RouteSid(random_sid()?),
-            account: account(desk)?,
+            account: whose(desk)?,
             date_created: desk.shared.backend.now(),
             ..Self::default()
         })

@@ -21,6 +21,7 @@ struct Load {
     legs: u32,
     calls: Bucket,
     alerts: Bucket,
+    warnings: Bucket,
     alerts_dropped: u64,
 }
 
@@ -99,10 +100,18 @@ impl Admission {
         self.legs
     }
 
-    /// Whether the account may be told one more thing now.
-    pub(super) fn may_tell(&mut self, now: Mono, account: AccountSid, rate: u32) -> Tell {
+    /// Whether the account may be told one more thing now. Warnings have a rate of their own: however
+    /// many there are, a call that fails is told.
+    pub(super) fn may_tell(
+        &mut self,
+        now: Mono,
+        account: AccountSid,
+        rate: u32,
+        warning: bool,
+    ) -> Tell {
         let load = self.loads.entry(account).or_default();
-        if load.alerts.take(now, rate) {
+        let told = if warning { &mut load.warnings } else { &mut load.alerts };
+        if told.take(now, rate) {
             return Tell::Now;
         }
         load.alerts_dropped += 1;

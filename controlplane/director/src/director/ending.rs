@@ -344,6 +344,9 @@ impl Director {
             return;
         };
         let (account, answered) = (live.row.account, live.is_answered());
+        if let Some(seen) = self.lost.filter(|seen| live.row.date_created <= *seen) {
+            return self.lose(now, call, seen);
+        }
         let status = if answered { CallStatus::Completed } else { CallStatus::Failed };
         // Should it stand after all, nobody would ever end it.
         let shard = live.shard;
@@ -355,7 +358,8 @@ impl Director {
 
     /// Gives the shards some time to speak of a call that they may not have.
     pub(super) fn watch_orphan(&mut self, now: Now, call: CallId) {
-        let at = now.mono + super::ORPHAN_AFTER;
+        let lost = self.lost.is_some() && self.replay.is_some();
+        let at = now.mono + if lost { super::LOST_AFTER } else { super::ORPHAN_AFTER };
         if let Some(mut live) = self.calls.get_mut(&call)
             && live.volatile.missing.is_none()
         {

@@ -18,6 +18,7 @@ mod event;
 mod fetch;
 mod incoming;
 mod inventory;
+mod lost;
 mod originate;
 mod replay;
 mod restore;
@@ -68,6 +69,8 @@ pub struct Director {
     strangers: Strangers,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
+    /// The legs of before died with their memory: when they were last seen. See [`Book::lost`].
+    lost: Option<Wall>,
     last_id: u64,
     next_shard: ShardId,
     /// When the last dead letter died: no two died at one time.
@@ -159,6 +162,8 @@ const ASK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long dropped alerts are counted before the account is told.
 const TELL_OF_DROPPED: std::time::Duration = std::time::Duration::from_secs(10);
 const ORPHAN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+/// The same where the memory that the legs stood in is gone.
+const LOST_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Director {
     /// An empty one. `seed`: from the system's randomness; the simulation gives its own.
@@ -179,6 +184,7 @@ impl Director {
             durability: Durability::default(),
             strangers: Strangers::default(),
             replay: None,
+            lost: None,
             last_id: 0,
             next_shard: 0,
             died: Wall(0),
@@ -448,7 +454,7 @@ impl Director {
     /// one name.
     fn alert_as(&mut self, now: Now, sid: AlertSid, account: AccountSid, trouble: Trouble<'_>) {
         let rate = self.settings.limits.alerts_per_second;
-        match self.admission.may_tell(now.mono, account, rate) {
+        match self.admission.may_tell(now.mono, account, rate, trouble.warning) {
             Tell::Now => self.write_alert(now, sid, account, trouble),
             Tell::Later { first } => {
                 self.stats.alerts_dropped += 1;
@@ -468,7 +474,8 @@ impl Director {
             code: 20_429,
             reason: "alerts-dropped",
             message: format!(
-                "{count} notifications were left out: an account is told of {rate} a second"
+                "{count} notifications were left out: an account is told of {rate} errors and as \
+                 many warnings a second"
             ),
             ..Trouble::default()
         };

@@ -56,6 +56,7 @@ impl Director {
             bygone: std::collections::BTreeMap::new(),
         });
         director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
+        director.lost = book.lost;
         for call in &calls {
             director.end_lost_legs(*call);
         }
