@@ -190,7 +190,7 @@ async fn connections_are_kept_per_tenant() {
     }
     assert_eq!(app.connections(), 1);
     let mut other = request(&app.url("/echo"));
-    other.account = AccountSid(2);
+    (other.account, other.family) = (AccountSid(2), AccountSid(2));
     client.exchange(&other).await.expect("an answer");
     assert_eq!(app.connections(), 2);
 }
@@ -225,8 +225,11 @@ async fn a_dead_host_starves_nobody_else() {
     behind.kind = HttpKind::Callback;
     client.exchange(&behind).await.expect("what is told has places of its own");
     client.exchange(&request(&alive.url("/echo"))).await.expect("the tenant's other host");
+    let mut sub = behind.clone();
+    (sub.account, sub.kind) = (AccountSid(3), HttpKind::Instructions);
+    assert_eq!(client.send(&sub).await.result, Err(HttpError::Timeout), "a sub-account of it");
     let mut other = request(&dead.url("/echo"));
-    other.account = AccountSid(2);
+    (other.account, other.family) = (AccountSid(2), AccountSid(2));
     client.exchange(&other).await.expect("another tenant, the same host");
     stuck.abort();
     let _ = stuck.await;

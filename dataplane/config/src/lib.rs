@@ -296,9 +296,9 @@ pub struct CallLimits {
     pub account_things: usize,
     /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
     pub callbacks: usize,
-    /// Callbacks waiting of one account; beyond, its new ones become dead letters at once.
+    /// Callbacks waiting of one account with its sub-accounts; beyond, its new ones become dead letters at once.
     pub account_callbacks: usize,
-    /// Callback requests under way to one host for one account.
+    /// Callback requests under way to one host for one account with its sub-accounts.
     pub callbacks_per_host: u32,
     /// Attempts per callback before it becomes a dead letter.
     pub callback_attempts: u32,
@@ -316,6 +316,8 @@ pub struct CallLimits {
     pub document_bytes: usize,
     /// Alerts per second and account; the rest are dropped, counted.
     pub alerts_per_second: u32,
+    /// Sub-accounts of one account, closed ones too.
+    pub subaccounts: usize,
 }
 
 /// A static route (see [`wire::table::StaticRoute`]).
@@ -501,6 +503,7 @@ impl Default for CallLimits {
             inbound_ms: 14_400_000,
             document_bytes: 64 * 1024,
             alerts_per_second: 10,
+            subaccounts: 1_000,
         }
     }
 }

@@ -200,6 +200,7 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("inbound_ms", small(limits.inbound_ms), 86_400_000),
         ("document_bytes", large(limits.document_bytes), 1 << 20),
         ("alerts_per_second", small(limits.alerts_per_second), 10_000),
+        ("subaccounts", large(limits.subaccounts), 1 << 20),
     ] {
         if value == 0 || value > most {
             let path = vec![Key("controlplane"), Key("limits"), Key(key)];

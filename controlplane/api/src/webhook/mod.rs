@@ -1,7 +1,7 @@
 //! Webhooks out: the client that asks tenants' applications what to do.
 //!
 //! ```text
-//!  HttpRequest -> gate of (tenant, host, kind) -> connection -> signed request -> HttpReply
+//!  HttpRequest -> gate of (family, host, kind) -> connection -> signed request -> HttpReply
 //!                        ^               (pooled, or resolve, check, connect, TLS)
 //!                        +---- redirect: the same again, checked again ----+
 //! ```
@@ -206,7 +206,7 @@ impl Inner {
         // What is told keeps no place from what is asked.
         let kind = if request.kind == HttpKind::Callback { "callbacks" } else { "documents" };
         let to = format!("{kind} {}:{}", target.host, target.port);
-        let gate = self.gates.of(request.account.0, to);
+        let gate = self.gates.of(request.family.0, to);
         let permit = gate.acquire_owned().await.map_err(|_| Failure::Timeout)?;
         if let Some(mut sender) = self.pool.take(&key)
             && sender.ready().await.is_ok()

@@ -88,8 +88,8 @@ impl Pool {
     }
 }
 
-/// Bounds how many requests of one tenant are under way to one host, so that a dead host costs its
-/// own tenant's requests to it and nobody else's.
+/// Bounds how many requests of one family of accounts are under way to one host, so that a dead
+/// host costs its own tenant's requests to it and nobody else's.
 pub(super) struct Gates {
     permits: usize,
     gates: Mutex<HashMap<(u128, String), Arc<Semaphore>>>,
@@ -100,12 +100,12 @@ impl Gates {
         Self { permits, gates: Mutex::default() }
     }
 
-    pub(super) fn of(&self, tenant: u128, host: String) -> Arc<Semaphore> {
+    pub(super) fn of(&self, family: u128, host: String) -> Arc<Semaphore> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         if gates.len() >= 1_024 {
             gates.retain(|_, gate| Arc::strong_count(gate) > 1);
         }
         let fresh = || Arc::new(Semaphore::new(self.permits));
-        Arc::clone(gates.entry((tenant, host)).or_insert_with(fresh))
+        Arc::clone(gates.entry((family, host)).or_insert_with(fresh))
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn request(url: &str) -> HttpRequest {
     HttpRequest {
         id: HttpId(1),
         account: AccountSid(1),
+        family: AccountSid(1),
         auth_token: Secret("token".to_owned()),
         call: CallId(1),
         kind: HttpKind::Instructions,

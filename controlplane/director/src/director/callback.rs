@@ -21,7 +21,7 @@ use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 use super::endpoints::{Endpoint, HostKey, Outcome};
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
-use crate::live::{Callback, Lane};
+use crate::live::{Callback, Lane, Live};
 use crate::web;
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -101,12 +101,13 @@ impl Director {
         };
         self.stats.callbacks_made += 1;
         let account = live.row.account;
+        let family = self.directory.family(account);
         let is_full =
             live.callbacks.len() >= PER_CALL_MAX || live.is_lane_full(&callback.url, PER_LANE_MAX);
         let admitted = if is_full {
             Err("too many callbacks of the call are waiting")
         } else {
-            self.callbacks.admit(account, &self.settings.limits)
+            self.callbacks.admit(family, &self.settings.limits)
         };
         if let Err(why) = admitted {
             self.dead_letter(now, account, call, callback, &Fault::dropped(why));
@@ -178,14 +179,14 @@ impl Director {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        let account = live.row.account;
+        let family = self.directory.family(live.row.account);
         let Some(callback) = live.callbacks.iter().find(|it| it.token == token) else {
             return;
         };
         let is_fresh = callback.attempts == 0;
         let hook = Hook { url: callback.url.clone(), method: callback.method };
         let (params, token) = (callback.params.clone(), callback.token.clone());
-        if !self.callbacks.begin(now.mono, (account, &endpoint), call, is_fresh, per_host) {
+        if !self.callbacks.begin(now.mono, (family, &endpoint), call, is_fresh, per_host) {
             live.volatile.lanes.insert(endpoint, Lane::InLine);
             return;
         }
@@ -198,7 +199,7 @@ impl Director {
         &mut self,
         now: Now,
         call: CallId,
-        (account, endpoint, token): (AccountSid, Endpoint, &str),
+        (family, endpoint, token): (AccountSid, Endpoint, &str),
         result: &Result<HttpAnswer, HttpError>,
     ) {
         let fault = Fault::of(result);
@@ -207,7 +208,7 @@ impl Director {
             _ if fault.again => Outcome::Failed,
             _ => Outcome::Fine,
         };
-        let key = (account, endpoint.host.clone());
+        let key = (family, endpoint.host.clone());
         let number = self.fresh_id();
         let at = (endpoint.path.as_str(), call);
         let after = self.callbacks.answered(now.mono, &key, at, outcome, number);
@@ -278,9 +279,10 @@ impl Director {
         };
         let account = live.row.account;
         let over = live.is_over();
-        self.callbacks.release(account);
+        let family = self.directory.family(account);
+        self.callbacks.release(family);
         if let Some(Endpoint { host, path }) = web::endpoint(&callback.url) {
-            self.callbacks.leave(&(account, host), &path, call);
+            self.callbacks.leave(&(family, host), &path, call);
         }
         match fault {
             None => self.stats.callbacks_delivered += 1,
@@ -347,7 +349,9 @@ impl Director {
 
     /// A call's queue has gone with it.
     pub(super) fn recount_callbacks(&mut self) {
-        let calls = self.calls.all().map(|live| (live.row.account, live.callbacks.len()));
+        let directory = &self.directory;
+        let family = |live: &Live| directory.family(live.row.account);
+        let calls = self.calls.all().map(|live| (family(live), live.callbacks.len()));
         self.callbacks.recount(calls);
     }
 }

@@ -1,5 +1,6 @@
 //! The hosts that callbacks go to, and the paths of each: how many are under way, who waits, and
-//! which are left alone for a while.
+//! which are left alone for a while. Whose they are is a family's matter: an account and its
+//! sub-accounts share places, lines and breakers.
 //!
 //! A host that cannot be connected to is dead: nothing goes to it but one probe now and then. One
 //! that is connected to is alive, whatever it answers and however late; what fails at a path of it
@@ -22,6 +23,7 @@ pub(crate) struct Endpoint {
     pub(crate) path: String,
 }
 
+/// Of which family, and its name.
 pub(super) type HostKey = (AccountSid, String);
 
 /// What came of a request, as its host and its path see it.
@@ -44,7 +46,7 @@ pub(super) struct After {
     pub(super) awake: Vec<(CallId, String)>,
 }
 
-/// All hosts of all accounts, and how many callbacks wait.
+/// All hosts of all families, and how many callbacks wait.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Callbacks {
     hosts: BTreeMap<HostKey, Host>,
@@ -52,9 +54,9 @@ pub(super) struct Callbacks {
     numbers: BTreeMap<u64, (HostKey, Option<String>)>,
     /// Hosts at which those that nobody needs are forgotten.
     forget_at: usize,
-    /// In all calls together, and of each account that has any.
+    /// In all calls together, and of each family that has any.
     waiting: usize,
-    of_account: BTreeMap<AccountSid, usize>,
+    of_family: BTreeMap<AccountSid, usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -103,43 +105,43 @@ impl Callbacks {
     /// One more waits, if there is room for it; else why there is none.
     pub(super) fn admit(
         &mut self,
-        account: AccountSid,
+        family: AccountSid,
         limits: &Limits,
     ) -> Result<(), &'static str> {
-        let own = self.of_account.get(&account).copied().unwrap_or(0);
+        let own = self.of_family.get(&family).copied().unwrap_or(0);
         if own >= limits.account_callbacks {
             return Err("too many callbacks of the account are waiting");
         }
         if self.waiting >= limits.callbacks {
             return Err("too many callbacks are waiting");
         }
-        self.count(account, 1);
+        self.count(family, 1);
         Ok(())
     }
 
-    fn count(&mut self, account: AccountSid, callbacks: usize) {
+    fn count(&mut self, family: AccountSid, callbacks: usize) {
         if callbacks > 0 {
             self.waiting += callbacks;
-            *self.of_account.entry(account).or_default() += callbacks;
+            *self.of_family.entry(family).or_default() += callbacks;
         }
     }
 
     /// Counts anew.
     pub(super) fn recount(&mut self, calls: impl Iterator<Item = (AccountSid, usize)>) {
         self.waiting = 0;
-        self.of_account.clear();
-        for (account, callbacks) in calls {
-            self.count(account, callbacks);
+        self.of_family.clear();
+        for (family, callbacks) in calls {
+            self.count(family, callbacks);
         }
     }
 
     /// One waits no more.
-    pub(super) fn release(&mut self, account: AccountSid) {
+    pub(super) fn release(&mut self, family: AccountSid) {
         self.waiting = self.waiting.saturating_sub(1);
-        if let Some(own) = self.of_account.get_mut(&account) {
+        if let Some(own) = self.of_family.get_mut(&family) {
             *own = own.saturating_sub(1);
             if *own == 0 {
-                self.of_account.remove(&account);
+                self.of_family.remove(&family);
             }
         }
     }
@@ -148,7 +150,7 @@ impl Callbacks {
     pub(super) fn begin(
         &mut self,
         now: Mono,
-        (account, to): (AccountSid, &Endpoint),
+        (family, to): (AccountSid, &Endpoint),
         call: CallId,
         is_fresh: bool,
         per_host: u32,
@@ -157,7 +159,7 @@ impl Callbacks {
             self.hosts.retain(|_, host| !host.is_idle(now));
             self.forget_at = 2 * self.hosts.len();
         }
-        let host = self.hosts.entry((account, to.host.clone())).or_default();
+        let host = self.hosts.entry((family, to.host.clone())).or_default();
         if host.paths.len() >= host.forget_at.max(REMEMBERED) {
             host.paths.retain(|_, path| !path.is_idle(now));
             host.forget_at = 2 * host.paths.len();

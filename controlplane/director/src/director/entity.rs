@@ -53,6 +53,15 @@ impl Director {
             self.has_room(&entity)?;
         }
         check(&self.directory, &self.settings, asker, &entity)?;
+        if let Entity::Account(it) = &entity
+            && create
+            && it.parent != it.sid
+            && self.directory.subaccounts(it.parent) >= self.settings.limits.subaccounts
+        {
+            let most = self.settings.limits.subaccounts;
+            let message = format!("the account has as many sub-accounts as it may have ({most})");
+            return Err(refusal(403, 20_403, &message));
+        }
         if let Entity::Account(it) = &mut entity {
             self.keep(asker, it);
             self.keep_status(asker, it)?;

@@ -36,11 +36,11 @@ enum Purpose {
         token: String,
     },
     Callback {
-        account: AccountSid,
+        family: AccountSid,
         endpoint: Endpoint,
         token: String,
     },
-    /// A dead letter of the account.
+    /// A dead letter of the family.
     Replay(AccountSid),
 }
 
@@ -149,8 +149,9 @@ impl Director {
         endpoint: Endpoint,
     ) {
         let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        let family = self.directory.family(account);
         let token = request.token.clone();
-        self.send(now, call, request, Purpose::Callback { account, endpoint, token });
+        self.send(now, call, request, Purpose::Callback { family, endpoint, token });
     }
 
     pub(super) fn send_replay(
@@ -160,7 +161,8 @@ impl Director {
         call: CallId,
         request: Request<'_>,
     ) {
-        self.send_for(now, account, call, request, Purpose::Replay(account));
+        let family = self.directory.family(account);
+        self.send_for(now, account, call, request, Purpose::Replay(family));
     }
 
     fn send(&mut self, now: Now, call: CallId, request: Request<'_>, purpose: Purpose) -> HttpId {
@@ -182,11 +184,13 @@ impl Director {
         let patience = std::time::Duration::from_millis(patience);
         let guard = self.after(now, patience, Timer::Http(id));
         self.fetches.under_way.insert(id, InFlight { call, purpose, guard });
+        let family = self.directory.family(account);
         let auth_token = self.directory.auth_token(account);
         let cookies = self.cookies_for(call);
         self.effects.push(model::port::Output::Http(HttpRequest {
             id,
             account,
+            family,
             auth_token,
             call,
             kind: request.kind,
@@ -221,11 +225,11 @@ impl Director {
             self.take_cookies(now, call, answer);
         }
         match flight.purpose {
-            Purpose::Callback { account, endpoint, token } => {
-                let of = (account, endpoint, token.as_str());
+            Purpose::Callback { family, endpoint, token } => {
+                let of = (family, endpoint, token.as_str());
                 self.callback_answered(now, call, of, &reply.result);
             }
-            Purpose::Replay(account) => self.replay_answered(now, account, &reply.result),
+            Purpose::Replay(family) => self.replay_answered(now, family, &reply.result),
             Purpose::Instructions => {
                 let Some(mut live) = self.calls.get_mut(&call) else {
                     return;
