@@ -300,6 +300,10 @@ pub struct CallLimits {
     pub account_callbacks: usize,
     /// Callback requests under way to one host for one account with its sub-accounts.
     pub callbacks_per_host: u32,
+    /// Requests to applications under way, of one account with its sub-accounts and of all; what
+    /// asks for a document waits beyond, callbacks beyond three quarters of it.
+    pub account_requests: u32,
+    pub requests: u32,
     /// Attempts per callback before it becomes a dead letter.
     pub callback_attempts: u32,
     /// Documents one call may fetch, so that applications that redirect in a circle end.
@@ -495,6 +499,8 @@ impl Default for CallLimits {
             callbacks: 200_000,
             account_callbacks: 50_000,
             callbacks_per_host: 64,
+            account_requests: 2_000,
+            requests: 20_000,
             callback_attempts: 14,
             documents_per_call: 1_000,
             dial_targets: 10,

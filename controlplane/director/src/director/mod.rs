@@ -21,6 +21,7 @@ mod inventory;
 mod originate;
 mod replay;
 mod restore;
+mod shares;
 mod status;
 mod steps;
 mod strangers;
@@ -48,6 +49,7 @@ use durability::{After, Durability};
 use endpoints::Callbacks;
 use fetch::Fetches;
 use replay::Replays;
+use shares::Shares;
 use strangers::Strangers;
 
 /// The controlplane as one value.
@@ -62,6 +64,7 @@ pub struct Director {
     fetches: Fetches,
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
+    shares: Shares,
     cookies: Cookies,
     replays: Replays,
     durability: Durability,
@@ -174,6 +177,7 @@ impl Director {
             fetches: Fetches::default(),
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
+            shares: Shares::default(),
             cookies: Cookies::default(),
             replays: Replays::default(),
             durability: Durability::default(),

@@ -4,8 +4,9 @@
 //! host that is not there is not asked a thousand times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use base::{CallId, Now};
+use base::{CallId, Mono, Now};
 use model::port::{ApiDone, ApiId, HttpAnswer, HttpError, HttpKind, Record};
 use model::{AccountSid, DeadLetter, Hook};
 
@@ -19,11 +20,18 @@ use crate::web;
 /// Letters of one family that wait, and of all.
 const FAMILY_MAX: usize = 1_000;
 const LETTERS_MAX: usize = 20_000;
+/// How long a letter that is gone is known to be, and how many are: whoever read it before may ask
+/// for it.
+const GONE_FOR: Duration = Duration::from_secs(60);
+const GONE_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replays {
     families: BTreeMap<AccountSid, Replay>,
     waiting: usize,
+    /// Delivered or forgotten lately.
+    gone: BTreeSet<(AccountSid, String)>,
+    gone_at: VecDeque<(Mono, AccountSid, String)>,
 }
 
 /// One family's letters, until none is left.
@@ -67,6 +75,9 @@ impl Replays {
         if web::endpoint(&letter.url).is_none() {
             return Err("its URL is not an http or https URL");
         }
+        if self.is_gone(letter.account, &letter.idempotency_token) {
+            return Err("it is gone already");
+        }
         let own = self.families.get(&family);
         if own.is_some_and(|own| own.tokens.contains(&letter.idempotency_token)) {
             return Err("it is being sent already");
@@ -79,6 +90,23 @@ impl Replays {
         own.waiting.push_back(letter);
         self.waiting += 1;
         Ok(())
+    }
+
+    fn is_gone(&self, account: AccountSid, token: &str) -> bool {
+        self.gone.contains(&(account, token.to_owned()))
+    }
+
+    /// It is not to be sent any more, and not to be kept.
+    fn has_gone(&mut self, now: Mono, account: AccountSid, token: &str) {
+        while let Some((at, ..)) = self.gone_at.front()
+            && (now >= *at + GONE_FOR || self.gone_at.len() >= GONE_MAX)
+            && let Some((_, account, token)) = self.gone_at.pop_front()
+        {
+            self.gone.remove(&(account, token));
+        }
+        if self.gone.insert((account, token.to_owned())) {
+            self.gone_at.push_back((now, account, token.to_owned()));
+        }
     }
 }
 
@@ -119,7 +147,8 @@ impl Director {
         }
     }
 
-    pub(super) fn api_forget(&mut self, id: ApiId, account: AccountSid, token: String) {
+    pub(super) fn api_forget(&mut self, now: Now, id: ApiId, account: AccountSid, token: String) {
+        self.replays.has_gone(now.mono, account, &token);
         self.records.push(Record::DeadLetterGone { account, token });
         self.afters.push(After::Reply { id, result: Ok(ApiDone::Deleted) });
     }
@@ -132,8 +161,10 @@ impl Director {
             return;
         }
         while let Some(letter) = replay.waiting.pop_front() {
-            if replay.is_in_vain(&letter) {
-                replay.of(&letter).left += 1;
+            let gone = (letter.account, letter.idempotency_token.clone());
+            let is_gone = self.replays.gone.contains(&gone);
+            if is_gone || !self.directory.is_active(letter.account) || replay.is_in_vain(&letter) {
+                replay.of(&letter).left += usize::from(!is_gone);
                 replay.tokens.remove(&letter.idempotency_token);
                 self.replays.waiting = self.replays.waiting.saturating_sub(1);
                 continue;
@@ -172,6 +203,7 @@ impl Director {
             replay.of(&letter).delivered += 1;
             self.stats.callbacks_replayed += 1;
             let (account, token) = (letter.account, letter.idempotency_token);
+            self.replays.has_gone(now.mono, account, &token);
             self.records.push(Record::DeadLetterGone { account, token });
         } else {
             replay.of(&letter).failed += 1;
@@ -189,7 +221,9 @@ impl Director {
             }
             letter.attempts = letter.attempts.saturating_add(1);
             letter.error = fault.error;
-            self.records.push(Record::DeadLetter(Box::new(letter)));
+            if !self.replays.is_gone(letter.account, &letter.idempotency_token) {
+                self.records.push(Record::DeadLetter(Box::new(letter)));
+            }
         }
         self.replay_next(now, family);
     }
@@ -205,8 +239,8 @@ impl Director {
             code: 15_003,
             reason: "replay-failed",
             message: format!(
-                "dead letters sent again: {delivered} delivered, {failed} failed, \
-                 {left} left because one before them had failed"
+                "dead letters sent again: {delivered} delivered, {failed} failed, {left} left \
+                 because one before them had failed, or the account was not active"
             ),
             ..Trouble::default()
         };
