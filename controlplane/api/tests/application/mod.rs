@@ -68,6 +68,22 @@ impl Resolve for Names {
     }
 }
 
+/// Names of a test whose name servers never answer, but for `alive.test`.
+#[derive(Debug, Default)]
+pub(crate) struct Silent {
+    pub(crate) asked: AtomicUsize,
+}
+
+impl Resolve for Silent {
+    fn lookup<'a>(&'a self, name: &'a str) -> Lookup<'a> {
+        if name == "alive.test" {
+            return Box::pin(core::future::ready(Ok(vec![IpAddr::from([127, 0, 0, 1])])));
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(core::future::pending())
+    }
+}
+
 /// One request as the application saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
