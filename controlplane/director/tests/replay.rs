@@ -135,6 +135,21 @@ fn a_letter_that_is_gone_does_not_come_back() {
     assert!(world.store.dead.iter().all(|it| it.idempotency_token != token));
 }
 
+/// Whoever asks for all of them while some are being sent is told before they are read.
+#[test]
+fn nothing_is_read_while_letters_are_being_sent() {
+    let (mut world, answer) = died(2);
+    answer.set(200);
+    let letters = world.store.dead.clone();
+    assert_eq!(replay(&mut world, Vec::new()), (0, vec![]));
+    replay(&mut world, letters);
+    let id = world.api(ApiRequest::Replay(Vec::new()));
+    let Some(Err(error)) = world.reply(id) else { panic!("not refused") };
+    assert_eq!((error.status, error.code), (429, 20_429));
+    world.run(5_000);
+    assert_eq!(replay(&mut world, Vec::new()), (0, vec![]));
+}
+
 #[test]
 fn letters_of_an_account_that_is_suspended_stay() {
     let (mut world, answer) = died(3);

@@ -119,6 +119,14 @@ impl Director {
         tenant: Option<AccountSid>,
         mut letters: Vec<DeadLetter>,
     ) {
+        // Nothing is asked for but whether the account may ask.
+        let family = tenant.map(|tenant| self.directory.family(tenant));
+        if letters.is_empty()
+            && family.is_some_and(|family| self.replays.families.contains_key(&family))
+        {
+            let message = "dead letters of the account are being sent again; ask when they are";
+            return self.refuse(id, 429, 20_429, message);
+        }
         letters.sort_by(|one, other| {
             (one.at, &one.idempotency_token).cmp(&(other.at, &other.idempotency_token))
         });
