@@ -100,7 +100,7 @@ fn a_family_has_so_many_sub_accounts_and_no_more() {
     };
     assert!(make(&mut world, 0xb1).is_ok() && make(&mut world, 0xb2).is_ok());
     let (status, message) = make(&mut world, 0xb3).unwrap_err();
-    assert!(status == 403 && message.contains("(3)"), "{message}");
+    assert!(status == 400 && message.contains("has 3 of these"), "{message}");
     // One that is there is changed as before.
     let mut known = world.director.directory().account(SUB).expect("an account").clone();
     known.friendly_name = "shop".to_owned();
@@ -108,4 +108,24 @@ fn a_family_has_so_many_sub_accounts_and_no_more() {
     let id = world.api(ApiRequest::Put { entity, create: false });
     world.run(10);
     assert!(matches!(world.reply(id), Some(Ok(_))));
+}
+
+/// Names that the operator chose wait behind nobody's.
+#[test]
+fn names_are_looked_up_by_the_share_of_whoever_chose_them() {
+    let mut world = World::new(|request| {
+        if is_callback(request) {
+            return status(200);
+        }
+        xml("<Response><Dial callerId=\"+15550100\"><Sip>sip:ok@peer.test</Sip>\
+             <Number>+15550177</Number></Dial></Response>")
+    })
+    .with_book(|book| {
+        family(book);
+        book.routes[0].targets = vec!["carrier.test".to_owned()];
+    });
+    world.call_in("sip:bob@sub.test");
+    world.run(1_000);
+    world.lookups.sort_unstable();
+    assert_eq!(world.lookups, [None, Some(ACCOUNT)]);
 }

@@ -21,8 +21,6 @@ pub struct Directory {
     /// What is in an account's list of a kind, in the list's order.
     lists: BTreeMap<(EntityKind, AccountSid), BTreeMap<Cursor, BTreeSet<EntityKey>>>,
     by_number: BTreeMap<u64, AccountSid>,
-    /// Of each main account, how many sub-accounts there are.
-    subaccounts: BTreeMap<AccountSid, usize>,
     /// Digits without `+`.
     by_digits: BTreeMap<String, NumberSid>,
     by_domain: BTreeMap<String, DomainSid>,
@@ -47,9 +45,6 @@ impl Directory {
         match &entity {
             Entity::Account(it) => {
                 self.by_number.insert(it.number, it.sid);
-                if it.parent != it.sid {
-                    *self.subaccounts.entry(it.parent).or_default() += 1;
-                }
             }
             Entity::PhoneNumber(it) => {
                 self.by_digits.insert(digits(&it.number).to_owned(), it.sid);
@@ -80,11 +75,6 @@ impl Directory {
         match gone {
             Entity::Account(it) => {
                 self.by_number.remove(&it.number);
-                if it.parent != it.sid
-                    && let Some(count) = self.subaccounts.get_mut(&it.parent)
-                {
-                    *count -= 1;
-                }
             }
             Entity::PhoneNumber(it) => {
                 self.by_digits.remove(digits(&it.number));
@@ -187,12 +177,6 @@ impl Directory {
     #[must_use]
     pub fn account(&self, sid: AccountSid) -> Option<&Account> {
         self.get(sid)
-    }
-
-    /// Sub-accounts of a main account, closed ones too.
-    #[must_use]
-    pub fn subaccounts(&self, sid: AccountSid) -> usize {
-        self.subaccounts.get(&sid).copied().unwrap_or_default()
     }
 
     /// It may have calls: it is active, and so is whoever it belongs to.

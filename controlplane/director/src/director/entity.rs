@@ -53,15 +53,6 @@ impl Director {
             self.has_room(&entity)?;
         }
         check(&self.directory, &self.settings, asker, &entity)?;
-        if let Entity::Account(it) = &entity
-            && create
-            && it.parent != it.sid
-            && self.directory.subaccounts(it.parent) >= self.settings.limits.subaccounts
-        {
-            let most = self.settings.limits.subaccounts;
-            let message = format!("the account has as many sub-accounts as it may have ({most})");
-            return Err(refusal(403, 20_403, &message));
-        }
         if let Entity::Account(it) = &mut entity {
             self.keep(asker, it);
             self.keep_status(asker, it)?;
@@ -81,8 +72,13 @@ impl Director {
             Entity::Account(it) => Some(it.parent),
             other => other.account(),
         };
-        let most = self.settings.limits.account_things;
-        let has = owner.map_or(0, |owner| self.directory.count(kind, owner));
+        let limits = &self.settings.limits;
+        // Its list of accounts is itself and its sub-accounts, closed ones too.
+        let (most, own) = match entity {
+            Entity::Account(_) => (limits.subaccounts, 1),
+            _ => (limits.account_things, 0),
+        };
+        let has = owner.map_or(0, |owner| self.directory.count(kind, owner)).saturating_sub(own);
         if has < most {
             return Ok(());
         }
