@@ -1,7 +1,7 @@
 //! Names of SIP hosts to addresses. Whoever calls a name chose it, and with it how long its name
 //! servers are silent: a look-up has a deadline, few records, and a thread that it shares with
-//! nobody but look-ups. A family of accounts has so many at one time, and what the operator's routes
-//! name has threads of its own.
+//! nobody but look-ups. A family of accounts has so many at one time, and what the operator's
+//! routes name has threads of its own.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};

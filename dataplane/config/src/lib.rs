@@ -296,7 +296,8 @@ pub struct CallLimits {
     pub account_things: usize,
     /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
     pub callbacks: usize,
-    /// Callbacks waiting of one account with its sub-accounts; beyond, its new ones become dead letters at once.
+    /// Callbacks waiting of one account with its sub-accounts; beyond, its new ones become dead
+    /// letters at once.
     pub account_callbacks: usize,
     /// Callback requests under way to one host for one account with its sub-accounts.
     pub callbacks_per_host: u32,

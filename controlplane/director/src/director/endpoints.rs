@@ -180,8 +180,8 @@ impl Callbacks {
         room
     }
 
-    /// A request is over. `number`: new, for a breaker that opens; the time at which something may be
-    /// let through again.
+    /// A request is over. `number`: new, for a breaker that opens. Gives the time at which
+    /// something may be let through again.
     pub(super) fn answered(
         &mut self,
         now: Mono,
