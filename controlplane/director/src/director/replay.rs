@@ -1,7 +1,7 @@
-//! Dead letters sent again: of a family of accounts one after the other, in the order in which
-//! they died, with the tokens they had. One that is delivered is a letter no more. Where one fails, those
-//! behind it that go the same way stay as they are: what its call tells is told in order, and a
-//! host that is not there is not asked a thousand times.
+//! Dead letters sent again: of a family of accounts one after the other, in the order in which they
+//! died, with the tokens they had. One that is delivered is a letter no more. Where one fails,
+//! those behind it that go the same way stay as they are: what its call tells is told in order, and
+//! a host that is not there is not asked a thousand times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
