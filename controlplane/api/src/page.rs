@@ -119,7 +119,7 @@ pub(crate) fn whole(key: &str, uri: &str, rows: Vec<Value>) -> Value {
     body
 }
 
-fn token(seek: Seek) -> Option<String> {
+pub(crate) fn token(seek: Seek) -> Option<String> {
     let (letter, cursor) = match seek {
         Seek::First => return None,
         Seek::After(cursor) => ('A', cursor),
@@ -128,7 +128,7 @@ fn token(seek: Seek) -> Option<String> {
     Some(format!("P{letter}{:016x}{:032x}", cursor.at.0, cursor.id))
 }
 
-fn parse_token(token: &str) -> Option<Seek> {
+pub(crate) fn parse_token(token: &str) -> Option<Seek> {
     if token.len() != 50 || !token.is_ascii() || token.contains('+') {
         return None;
     }

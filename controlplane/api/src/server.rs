@@ -34,6 +34,7 @@ use crate::connections::{Bytes, Connection, Connections, Guarded};
 use crate::context::{Context, Reply, Shared};
 use crate::door::Source;
 use crate::form::{self, FORM_BYTES_MAX, Form};
+use crate::letters;
 use crate::limits::Limits;
 use crate::operator::{self, Desk};
 use crate::page::SIZE_MAX;
@@ -259,10 +260,16 @@ fn rows_of(body: &Value) -> usize {
     lists.filter_map(|value| Some(value.as_array()?.len())).max().unwrap_or(0)
 }
 
-/// Rows that are asked for: of a page, or one.
-fn rows_for(form: &Form) -> usize {
+/// Rows that are asked for, of a page, or one: those that are read, and those that the answer is as
+/// long as.
+fn rows_for(form: &Form, segments: &[&str]) -> (usize, usize) {
     let rows = form.filled("PageSize").and_then(|size| size.parse::<usize>().ok());
-    rows.unwrap_or(1).min(SIZE_MAX)
+    let rows = rows.unwrap_or(1).min(SIZE_MAX);
+    match segments {
+        [.., "DeadLetters"] => (rows * letters::LETTER_ROWS, rows * letters::LETTER_ROWS),
+        [.., "DeadLetters", "Replay"] => (letters::REPLAY_MAX, letters::NAMED_MAX),
+        _ => (rows, rows),
+    }
 }
 
 async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Bytes>), Problem> {
@@ -293,19 +300,19 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
         Method::DELETE => Form::default(),
         _ => return Err(Problem::method_not_allowed()),
     };
-    let rows = rows_for(&parameters);
+    let rest = rest.strip_suffix(".json").unwrap_or(rest);
+    let segments: Vec<&str> = rest.split('/').collect();
+    let (rows, shown_rows) = rows_for(&parameters, &segments);
     let _reading = match &login {
         Some(login) => shared.reading(&login.account, rows).await,
         None => None,
     };
     // Before anything is read: a client that takes nothing costs its share and no more.
     let room = |asker: &Asker| {
-        let room = asker.connections.reserve(source, (rows + 1) * ROW_BYTES);
+        let room = asker.connections.reserve(source, (shown_rows + 1) * ROW_BYTES);
         room.ok_or_else(Problem::too_many)
     };
     let bytes = asker.map(room).transpose()?;
-    let rest = rest.strip_suffix(".json").unwrap_or(rest);
-    let segments: Vec<&str> = rest.split('/').collect();
     let shown = form::printable(path);
     let Some(login) = login else {
         let desk = Desk { shared, method, path: &shown, form: parameters };

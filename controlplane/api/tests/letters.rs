@@ -24,12 +24,17 @@ fn app() -> Router {
 
 async fn ask(app: &Router, login: &str, what: &str) -> (u16, Value) {
     let (method, uri) = what.split_once(' ').expect("a method and a path");
+    // What a POST says is its body.
+    let (uri, body) = match uri.split_once('?') {
+        Some((path, form)) if method == "POST" => (path, form.to_owned()),
+        _ => (uri, String::new()),
+    };
     let request = Request::builder()
         .method(method)
         .uri(uri)
         .header("Authorization", format!("Basic {}", STANDARD.encode(login)))
         .header("Content-Type", "application/x-www-form-urlencoded")
-        .body(Body::empty())
+        .body(Body::from(body))
         .expect("a request");
     let response = app.clone().oneshot(request).await.expect("infallible");
     let status = response.status().as_u16();
@@ -84,11 +89,36 @@ async fn they_are_sent_again_and_what_is_not_says_why() {
     assert_eq!(ask(&app, &login, &one).await.0, 404, "it was delivered");
     let (status, all) = ask(&app, &login, &format!("POST {base}/Replay.json")).await;
     let refusals = json!([{ "sid": format!("{:032x}", 5), "reason": "bad" }]);
-    let told = json!({ "replaying": 1, "refused": 1, "refusals": refusals });
+    let next = Value::Null;
+    let told = json!({ "replaying": 1, "refused": 1, "refusals": refusals,
+        "next_page_token": next });
     assert_eq!((status, all), (200, told));
     let forget = format!("DELETE {base}/{:032x}.json", 5);
     assert_eq!(ask(&app, &login, &forget).await.0, 204);
     assert_eq!(sids(&ask(&app, &login, &format!("GET {base}.json")).await.1), [0; 0]);
+}
+
+/// What cannot be delivered stays where it is, and what comes after it is got at.
+#[tokio::test]
+async fn the_ones_after_the_first_thousand_are_sent_too() {
+    let fake = Fake::new();
+    fake.add_letters(MAIN, 2_500);
+    let options = Options { operator: SECRET.into(), ..Options::default() };
+    let app = router(Arc::new(fake), options);
+    let login = format!("{MAIN}:{}", token(MAIN));
+    let replay = format!("POST /2010-04-01/Accounts/{MAIN}/DeadLetters/Replay.json");
+    let (mut tried, mut next) = (Vec::new(), String::new());
+    loop {
+        let (status, told) = ask(&app, &login, &format!("{replay}{next}")).await;
+        assert_eq!(status, 200, "{told}");
+        let number = |key: &str| told[key].as_u64().expect("a number");
+        tried.push(number("replaying") + number("refused"));
+        let Some(token) = told["next_page_token"].as_str() else { break };
+        next = format!("?PageToken={token}");
+    }
+    assert_eq!(tried, [1_000, 1_000, 503]);
+    let bad = ask(&app, &login, &format!("{replay}?PageToken=PA")).await;
+    assert_eq!(bad.0, 400);
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 mod application;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api::webhook::{BODY_BYTES_MAX, Failure, WebhookClient, signature};
-use application::{Application, Names, request};
+use application::{Application, Names, Silent, request};
 use model::address::webhook::Policy;
 use model::port::{HttpError, HttpKind};
 use model::{AccountSid, Method};
@@ -190,7 +191,7 @@ async fn connections_are_kept_per_tenant() {
     }
     assert_eq!(app.connections(), 1);
     let mut other = request(&app.url("/echo"));
-    other.account = AccountSid(2);
+    (other.account, other.family) = (AccountSid(2), AccountSid(2));
     client.exchange(&other).await.expect("an answer");
     assert_eq!(app.connections(), 2);
 }
@@ -225,12 +226,41 @@ async fn a_dead_host_starves_nobody_else() {
     behind.kind = HttpKind::Callback;
     client.exchange(&behind).await.expect("what is told has places of its own");
     client.exchange(&request(&alive.url("/echo"))).await.expect("the tenant's other host");
+    let mut sub = behind.clone();
+    (sub.account, sub.kind) = (AccountSid(3), HttpKind::Instructions);
+    assert_eq!(client.send(&sub).await.result, Err(HttpError::Timeout), "a sub-account of it");
     let mut other = request(&dead.url("/echo"));
-    other.account = AccountSid(2);
+    (other.account, other.family) = (AccountSid(2), AccountSid(2));
     client.exchange(&other).await.expect("another tenant, the same host");
     stuck.abort();
     let _ = stuck.await;
     client.exchange(&request(&dead.url("/echo"))).await.expect("the gate is free again");
+}
+
+/// Whoever names hosts whose name servers are silent has so many look-ups under way, those that he
+/// does not wait for any more among them; others' names are looked up.
+#[tokio::test]
+async fn silent_name_servers_keep_their_own_family_waiting_and_nobody_else() {
+    let app = Application::start().await;
+    let policy = Policy::new(&["127.0.0.0/8".to_owned()], &[]).expect("a policy");
+    let names = Arc::new(Silent::default());
+    let client = WebhookClient::with(policy, 8, names.clone(), RootCertStore::empty());
+    let mut asked = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let mut request = request(&format!("http://h{number}.silent.test/"));
+        request.connect_ms = 20;
+        let client = client.clone();
+        asked.spawn(async move { client.send(&request).await.result });
+    }
+    while let Some(result) = asked.join_next().await {
+        assert_eq!(result.expect("no panic"), Err(HttpError::Connect));
+    }
+    assert_eq!(names.asked.load(Ordering::SeqCst), 16);
+    let mut other = request(&format!("http://alive.test:{}/echo", app.address.port()));
+    other.connect_ms = 20;
+    assert_eq!(client.send(&other).await.result, Err(HttpError::Connect), "of the family");
+    (other.account, other.family, other.connect_ms) = (AccountSid(2), AccountSid(2), 5_000);
+    client.exchange(&other).await.expect("another's");
 }
 
 #[tokio::test]

@@ -189,6 +189,7 @@ async fn a_name_that_changes_its_mind_gains_nothing() {
     assert_eq!(names.asked.load(Ordering::SeqCst), 1);
     let mut other = request(&url);
     other.account = model::AccountSid(2);
+    other.family = other.account;
     assert_eq!(client.send(&other).await.result, Err(HttpError::Forbidden));
     assert_eq!((names.asked.load(Ordering::SeqCst), app.connections()), (2, 1));
 }

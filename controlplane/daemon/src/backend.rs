@@ -9,7 +9,7 @@ use base::{CallId, Wall};
 use model::port::{ApiCall, ApiError, ApiId, ApiRequest, ApiResult, Entity, EntityKey};
 use model::query::{AlertQuery, CallQuery, EntityQuery, LetterQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, UsageRow};
-use store::Store;
+use store::{Store, StoreError};
 
 use crate::clock;
 use crate::directory::Directory;
@@ -29,6 +29,17 @@ pub struct Local {
     pub replies: Arc<Replies>,
     pub gauges: Arc<Gauges>,
     pub next: AtomicU64,
+}
+
+impl Local {
+    /// Asks the store for an account, by its family's share.
+    async fn ask<T: Send + 'static>(
+        &self,
+        account: AccountSid,
+        question: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Read<T> {
+        self.reads.ask((self.directory.family(account), account), question).await
+    }
 }
 
 impl Backend for Local {
@@ -66,7 +77,7 @@ impl Backend for Local {
     fn call(&self, account: AccountSid, sid: CallId) -> Answer<'_, Read<Option<CallRow>>> {
         let standing = self.rows.call(sid);
         Box::pin(async move {
-            let stored = self.reads.ask(account, move |store| store.call(sid)).await?;
+            let stored = self.ask(account, move |store| store.call(sid)).await?;
             let has_ended = stored.as_ref().is_some_and(|row| row.status.is_final());
             Ok(if has_ended { stored } else { standing.or(stored) })
         })
@@ -76,34 +87,34 @@ impl Backend for Local {
         let standing = self.rows.page(&query);
         Box::pin(async move {
             let asked = query.clone();
-            let stored = self.reads.ask(query.account, move |store| store.calls(&asked)).await?;
+            let stored = self.ask(query.account, move |store| store.calls(&asked)).await?;
             Ok(rows::merge(&query, standing, stored))
         })
     }
 
     fn cdrs(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<Cdr>>> {
-        Box::pin(self.reads.ask(account, move |store| store.cdrs(call)))
+        Box::pin(self.ask(account, move |store| store.cdrs(call)))
     }
 
     fn usage_of_call(&self, account: AccountSid, call: CallId) -> Answer<'_, Read<Vec<UsageRow>>> {
-        Box::pin(self.reads.ask(account, move |store| store.usage_of_call(call)))
+        Box::pin(self.ask(account, move |store| store.usage_of_call(call)))
     }
 
     fn usage(&self, account: AccountSid, from: Wall, to: Wall) -> Answer<'_, Read<Vec<UsageDay>>> {
-        Box::pin(self.reads.ask(account, move |store| store.usage(account, Span { from, to })))
+        Box::pin(self.ask(account, move |store| store.usage(account, Span { from, to })))
     }
 
     fn alert(&self, account: AccountSid, sid: AlertSid) -> Answer<'_, Read<Option<Alert>>> {
-        Box::pin(self.reads.ask(account, move |store| store.alert(sid)))
+        Box::pin(self.ask(account, move |store| store.alert(sid)))
     }
 
     fn alerts(&self, query: AlertQuery) -> Answer<'_, Read<Vec<Alert>>> {
-        Box::pin(self.reads.ask(query.account, move |store| store.alerts(&query)))
+        Box::pin(self.ask(query.account, move |store| store.alerts(&query)))
     }
 
     fn dead_letters(&self, query: LetterQuery) -> Answer<'_, Read<Vec<DeadLetter>>> {
         let account = query.account.unwrap_or_default();
-        Box::pin(self.reads.ask(account, move |store| store.dead_letters(&query)))
+        Box::pin(self.ask(account, move |store| store.dead_letters(&query)))
     }
 
     fn dead_letter(
@@ -111,7 +122,7 @@ impl Backend for Local {
         account: AccountSid,
         token: String,
     ) -> Answer<'_, Read<Option<DeadLetter>>> {
-        Box::pin(self.reads.ask(account, move |store| store.dead_letter(&token)))
+        Box::pin(self.ask(account, move |store| store.dead_letter(&token)))
     }
 
     fn metrics(&self) -> Answer<'_, String> {

@@ -124,8 +124,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let policy = Policy::new(&config.controlplane.webhook_allow, &[http])
         .map_err(|error| anyhow::anyhow!("controlplane.webhook_allow: {}", error.0))?;
     let client = WebhookClient::new(policy, REQUESTS_PER_HOST);
-    let handle = tokio::runtime::Handle::current();
-    let world = World::new(handle, client, Arc::clone(&inbox), Arc::clone(&replies))
+    let world = World::new(client, Arc::clone(&inbox), Arc::clone(&replies))
         .context("starting the thread of webhooks")?;
 
     let Opened { facts, store, directory } = opened;

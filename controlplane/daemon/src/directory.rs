@@ -62,6 +62,12 @@ impl Directory {
         directory.account_by_number(number).is_none_or(|account| directory.is_active(account.sid))
     }
 
+    /// The main account that an account belongs to.
+    #[must_use]
+    pub fn family(&self, account: AccountSid) -> AccountSid {
+        self.read().family(account)
+    }
+
     /// Who logs in as `username`.
     #[must_use]
     pub fn login(&self, username: &str) -> Option<Login> {

@@ -30,6 +30,7 @@ pub mod inbox;
 pub mod link;
 pub mod logging;
 pub mod metrics;
+pub mod names;
 pub mod notify;
 pub mod operator;
 pub mod outside;

@@ -2,22 +2,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::WebhookClient;
-use hickory_resolver::TokioResolver;
-use model::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve, Resolved};
-use tokio::runtime::Handle;
+use model::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::inbox::{Inbox, Input};
-
-/// The port of a SIP host without one (RFC 3261 section 19.1.2).
-const SIP_PORT: u16 = 5060;
-/// Addresses that a look-up gives at most.
-const ADDRESSES_MAX: usize = 16;
+use crate::names::Names;
 
 /// Where the director's effects go that are neither commands nor writes. Nothing here blocks.
 pub trait Outside: Send {
@@ -52,9 +45,8 @@ impl Replies {
 /// resolve stand in their way.
 #[derive(Debug)]
 pub struct World {
-    handle: Handle,
     requests: UnboundedSender<HttpRequest>,
-    resolver: Option<TokioResolver>,
+    names: Names,
     inbox: Arc<Inbox>,
     replies: Arc<Replies>,
     said: Said,
@@ -67,7 +59,6 @@ impl World {
     /// # Errors
     /// What the system says (no thread left).
     pub fn new(
-        handle: Handle,
         client: WebhookClient,
         inbox: Arc<Inbox>,
         replies: Arc<Replies>,
@@ -79,14 +70,7 @@ impl World {
         std::thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || runtime.block_on(ask(client, taken, told)))?;
-        let resolver = match TokioResolver::builder_tokio() {
-            Ok(builder) => Some(builder.build()),
-            Err(error) => {
-                tracing::warn!(%error, "no name servers configured: SRV records are not looked up");
-                None
-            }
-        };
-        Ok(Self { handle, requests, resolver, inbox, replies, said: Said::default() })
+        Ok(Self { requests, names: Names::new()?, inbox, replies, said: Said::default() })
     }
 }
 
@@ -97,11 +81,7 @@ impl Outside for World {
     }
 
     fn resolve(&mut self, resolve: Resolve) {
-        let (resolver, inbox) = (self.resolver.clone(), Arc::clone(&self.inbox));
-        self.handle.spawn(async move {
-            let targets = look_up(resolver.as_ref(), &resolve.host, resolve.port).await;
-            inbox.tell(Input::Resolved(Resolved { id: resolve.id, targets }));
-        });
+        self.names.resolve(resolve, Arc::clone(&self.inbox));
     }
 
     fn reply(&mut self, id: ApiId, result: ApiResult) {
@@ -169,41 +149,6 @@ async fn ask(
     }
 }
 
-/// Without a port the SRV records of `_sip._udp` come first (RFC 3263 section 4.2), by priority and
-/// falling weight; then the host itself.
-async fn look_up(
-    resolver: Option<&TokioResolver>,
-    host: &str,
-    port: Option<u16>,
-) -> Vec<SocketAddr> {
-    let mut targets = Vec::new();
-    if let (Some(resolver), None) = (resolver, port)
-        && let Ok(found) = resolver.srv_lookup(format!("_sip._udp.{host}.")).await
-    {
-        let mut services: Vec<_> = found.iter().collect();
-        services.sort_by_key(|srv| (srv.priority(), u16::MAX - srv.weight()));
-        for srv in services {
-            targets.extend(addresses(&srv.target().to_utf8(), srv.port()).await);
-        }
-    }
-    if targets.is_empty() {
-        targets = addresses(host, port.unwrap_or(SIP_PORT)).await;
-    }
-    targets.truncate(ADDRESSES_MAX);
-    targets
-}
-
-/// By the host's own resolver, so that /etc/hosts counts.
-async fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
-    let host = host.trim_end_matches('.').trim_start_matches('[').trim_end_matches(']');
-    match tokio::net::lookup_host((host, port)).await {
-        Ok(found) => found.collect(),
-        Err(error) => {
-            tracing::debug!(host, %error, "no address");
-            Vec::new()
-        }
-    }
-}
 #[cfg(test)]
 mod tests {
     use super::*;

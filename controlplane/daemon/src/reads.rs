@@ -10,7 +10,7 @@ use model::AccountSid;
 use store::{Store, StoreError};
 use tokio::sync::oneshot;
 
-/// Questions that wait, of one account.
+/// Questions that wait, of one family of accounts.
 const WAITING_OF_ONE_MAX: usize = 64;
 /// Questions that wait, of all.
 const WAITING_MAX: usize = 1_024;
@@ -25,7 +25,7 @@ pub struct Reads {
 struct Shared {
     state: Mutex<State>,
     work: Condvar,
-    /// Threads that work for one account at one time.
+    /// Threads that work for one family of accounts at one time.
     share: usize,
 }
 
@@ -51,13 +51,14 @@ impl Reads {
         Ok(reads)
     }
 
-    /// Asks for `account`, after what was written about it before is readable.
+    /// Asks for `account`, after what was written about it before is readable; by the share of
+    /// `family`, the main account that it belongs to.
     ///
     /// # Errors
     /// [`Unavailable`] where too much waits, and with what the store says.
     pub async fn ask<T: Send + 'static>(
         &self,
-        account: AccountSid,
+        (family, account): (AccountSid, AccountSid),
         question: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Read<T> {
         let (answer, answered) = oneshot::channel();
@@ -69,7 +70,7 @@ impl Reads {
             let found = store.settle_account(account).and_then(|()| question(store));
             let _ = answer.send(found);
         };
-        if !self.shared.push(account, Box::new(question)) {
+        if !self.shared.push(family, Box::new(question)) {
             return Err(Unavailable("too many questions wait".to_owned()));
         }
         match answered.await {
@@ -84,13 +85,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, account: AccountSid, question: Question) -> bool {
+    fn push(&self, family: AccountSid, question: Question) -> bool {
         let mut state = self.lock();
-        let of_one = state.waiting.iter().filter(|(whose, _)| *whose == account).count();
+        let of_one = state.waiting.iter().filter(|(whose, _)| *whose == family).count();
         if state.waiting.len() >= WAITING_MAX || of_one >= WAITING_OF_ONE_MAX {
             return false;
         }
-        state.waiting.push_back((account, question));
+        state.waiting.push_back((family, question));
         self.work.notify_one();
         true
     }
@@ -98,34 +99,34 @@ impl Shared {
     fn work(&self, store: &dyn Store) {
         let mut state = self.lock();
         while !state.closed {
-            let Some((account, question)) = state.next(self.share) else {
+            let Some((family, question)) = state.next(self.share) else {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            state.running.push(account);
+            state.running.push(family);
             drop(state);
             // A question that panics is dropped, its asker told; the thread goes on.
             let question = std::panic::AssertUnwindSafe(|| question(store));
             if std::panic::catch_unwind(question).is_err() {
-                tracing::error!(%account, "a read panicked");
+                tracing::error!(%family, "a read panicked");
             }
             state = self.lock();
-            if let Some(at) = state.running.iter().position(|running| *running == account) {
+            if let Some(at) = state.running.iter().position(|running| *running == family) {
                 state.running.swap_remove(at);
             }
-            // What waited for this account's share may go on.
+            // What waited for this family's share may go on.
             self.work.notify_one();
         }
     }
 }
 
 impl State {
-    /// The first question of an account that has not its share of the threads.
+    /// The first question of a family that has not its share of the threads.
     fn next(&mut self, share: usize) -> Option<(AccountSid, Question)> {
-        let has_room = |account: &AccountSid| {
-            self.running.iter().filter(|running| *running == account).count() < share
+        let has_room = |family: &AccountSid| {
+            self.running.iter().filter(|running| *running == family).count() < share
         };
-        let at = self.waiting.iter().position(|(account, _)| has_room(account))?;
+        let at = self.waiting.iter().position(|(family, _)| has_room(family))?;
         self.waiting.remove(at)
     }
 }
@@ -149,14 +150,14 @@ impl std::fmt::Debug for Reads {
 mod tests {
     use super::*;
 
-    fn waiting(accounts: &[u128]) -> State {
+    fn waiting(families: &[u128]) -> State {
         let question = |sid: &u128| (AccountSid(*sid), Box::new(|_: &dyn Store| ()) as Question);
-        State { waiting: accounts.iter().map(question).collect(), ..State::default() }
+        State { waiting: families.iter().map(question).collect(), ..State::default() }
     }
 
-    /// One account's questions take half of the threads, however many wait before another's.
+    /// One family's questions take half of the threads, however many wait before another's.
     #[test]
-    fn one_account_has_its_share_of_the_threads() {
+    fn one_family_has_its_share_of_the_threads() {
         let mut state = waiting(&[1, 1, 1, 1, 2, 1]);
         let mut order = Vec::new();
         while let Some((account, _)) = state.next(2) {

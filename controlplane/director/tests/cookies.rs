@@ -116,6 +116,37 @@ fn a_death_takes_no_cookie_of_a_standing_call() {
     world.assert_clean();
 }
 
+/// A call that still stands does not bring back what another one of its pair was told to forget.
+#[test]
+fn a_cookie_that_was_deleted_stays_deleted() {
+    let mut calls = 0;
+    let mut world = World::new(move |request| {
+        let mut answer =
+            xml("<Response><Pause length=\"20\"/><Redirect>/last</Redirect></Response>");
+        if request.url.ends_with("/voice")
+            && let Ok(answer) = &mut answer.1
+        {
+            let mut session = cookie("session", "1");
+            if calls > 0 {
+                session.expires = base::Wall(1);
+            }
+            calls += 1;
+            answer.cookies.push(Ok(session));
+        }
+        answer
+    });
+    world.call_in("sip:bob@demo.test");
+    world.run(5_000);
+    world.call_in("sip:bob@demo.test");
+    world.run(10_000);
+    assert_eq!(last(&world, "/voice"), ["session=1"]);
+    world.run(10_000);
+    assert!(last(&world, "/last").is_empty(), "of the first call");
+    world.call_in("sip:bob@demo.test");
+    world.run(1_000);
+    assert!(last(&world, "/voice").is_empty());
+}
+
 #[test]
 fn a_cookie_that_is_not_kept_is_told() {
     let mut world = World::new(|request| {

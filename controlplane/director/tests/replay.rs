@@ -112,6 +112,59 @@ fn what_cannot_be_sent_again_says_why() {
     assert!(waiting <= 1_000 && why.len() >= 500 && why[0].contains("too many"), "{waiting}");
 }
 
+/// What was delivered or forgotten meanwhile is neither sent nor written again.
+#[test]
+fn a_letter_that_is_gone_does_not_come_back() {
+    let (mut world, answer) = died(2);
+    answer.set(200);
+    let letters = world.store.dead.clone();
+    assert_eq!(replay(&mut world, letters.clone()).0, 4);
+    world.run(5_000);
+    world.requests.clear();
+    // Read before it was delivered, asked for afterwards.
+    let (waiting, why) = replay(&mut world, letters);
+    assert_eq!((waiting, why), (0, vec!["it is gone already"; 4]));
+    let (mut world, answer) = died(1);
+    answer.set(503);
+    let letters = world.store.dead.clone();
+    let token = letters[0].idempotency_token.clone();
+    replay(&mut world, letters);
+    world.api(ApiRequest::Forget { account: ACCOUNT, token: token.clone() });
+    world.run(5_000);
+    assert_eq!(world.requests.len(), 1, "it was under way");
+    assert!(world.store.dead.iter().all(|it| it.idempotency_token != token));
+}
+
+/// Whoever asks for all of them while some are being sent is told before they are read.
+#[test]
+fn nothing_is_read_while_letters_are_being_sent() {
+    let (mut world, answer) = died(2);
+    answer.set(200);
+    let letters = world.store.dead.clone();
+    assert_eq!(replay(&mut world, Vec::new()), (0, vec![]));
+    replay(&mut world, letters);
+    let id = world.api(ApiRequest::Replay(Vec::new()));
+    let Some(Err(error)) = world.reply(id) else { panic!("not refused") };
+    assert_eq!((error.status, error.code), (429, 20_429));
+    world.run(5_000);
+    assert_eq!(replay(&mut world, Vec::new()), (0, vec![]));
+}
+
+#[test]
+fn letters_of_an_account_that_is_suspended_stay() {
+    let (mut world, answer) = died(3);
+    answer.set(200);
+    let letters = world.store.dead.clone();
+    replay(&mut world, letters);
+    let mut account = world.director.directory().account(ACCOUNT).expect("an account").clone();
+    account.status = model::AccountStatus::Suspended;
+    let entity = Box::new(model::port::Entity::Account(account));
+    let put = ApiRequest::Put { entity, create: false };
+    world.api(ApiRequest::Operate(Box::new(put)));
+    world.run(5_000);
+    assert_eq!((world.requests.len(), world.store.dead.len()), (1, 5));
+}
+
 #[test]
 fn a_letter_that_nobody_wants_is_forgotten() {
     let (mut world, _) = died(1);

@@ -296,10 +296,15 @@ pub struct CallLimits {
     pub account_things: usize,
     /// Callbacks waiting on the node; beyond, new ones become dead letters at once.
     pub callbacks: usize,
-    /// Callbacks waiting of one account; beyond, its new ones become dead letters at once.
+    /// Callbacks waiting of one account with its sub-accounts; beyond, its new ones become dead
+    /// letters at once.
     pub account_callbacks: usize,
-    /// Callback requests under way to one host for one account.
+    /// Callback requests under way to one host for one account with its sub-accounts.
     pub callbacks_per_host: u32,
+    /// Requests to applications under way, of one account with its sub-accounts and of all; what
+    /// asks for a document waits beyond, callbacks beyond three quarters of it.
+    pub account_requests: u32,
+    pub requests: u32,
     /// Attempts per callback before it becomes a dead letter.
     pub callback_attempts: u32,
     /// Documents one call may fetch, so that applications that redirect in a circle end.
@@ -317,6 +322,8 @@ pub struct CallLimits {
     /// Errors per second and account that it is told of, and warnings likewise; the rest are left
     /// out, and how many they were is told.
     pub alerts_per_second: u32,
+    /// Sub-accounts of one account, closed ones too.
+    pub subaccounts: usize,
 }
 
 /// A static route (see [`wire::table::StaticRoute`]).
@@ -494,6 +501,8 @@ impl Default for CallLimits {
             callbacks: 200_000,
             account_callbacks: 50_000,
             callbacks_per_host: 64,
+            account_requests: 2_000,
+            requests: 20_000,
             callback_attempts: 14,
             documents_per_call: 1_000,
             dial_targets: 10,
@@ -502,6 +511,7 @@ impl Default for CallLimits {
             inbound_ms: 14_400_000,
             document_bytes: 64 * 1024,
             alerts_per_second: 10,
+            subaccounts: 1_000,
         }
     }
 }

@@ -192,6 +192,8 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("callbacks", large(limits.callbacks), 1 << 24),
         ("account_callbacks", large(limits.account_callbacks), 1 << 24),
         ("callbacks_per_host", small(limits.callbacks_per_host), 10_000),
+        ("account_requests", small(limits.account_requests), 1_000_000),
+        ("requests", small(limits.requests), 1_000_000),
         ("callback_attempts", small(limits.callback_attempts), 100),
         ("documents_per_call", small(limits.documents_per_call), 1_000_000),
         ("dial_targets", large(limits.dial_targets), 100),
@@ -200,6 +202,7 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("inbound_ms", small(limits.inbound_ms), 86_400_000),
         ("document_bytes", large(limits.document_bytes), 1 << 20),
         ("alerts_per_second", small(limits.alerts_per_second), 10_000),
+        ("subaccounts", large(limits.subaccounts), 1 << 20),
     ] {
         if value == 0 || value > most {
             let path = vec![Key("controlplane"), Key("limits"), Key(key)];

@@ -1,6 +1,8 @@
 //! Our own connector: name -> addresses -> every address checked -> a connection to one of the
 //! checked addresses -> TLS under the name. Nothing is resolved twice, so a name that answers
-//! differently a second time gains nothing, and no proxy or environment has a say.
+//! differently a second time gains nothing, and no proxy or environment has a say. A look-up may
+//! take a thread for as long as a name server is silent, which the tenant chose too: a family of
+//! accounts has so many under way, those that nobody waits for any more among them.
 
 use std::future::Future;
 use std::io;
@@ -9,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use model::AccountSid;
 use model::address::webhook::Policy;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -19,7 +22,11 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::Failure;
+use super::gates::Gates;
 use super::target::Target;
+
+/// Look-ups of one family of accounts under way at one time.
+const LOOKUPS_MAX: usize = 16;
 
 /// The addresses of a name, as [`Resolve::lookup`] promises them.
 pub type Lookup<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
@@ -46,6 +53,7 @@ impl Resolve for SystemResolver {
 pub(super) struct Connector {
     pub(super) policy: Policy,
     pub(super) resolver: Arc<dyn Resolve>,
+    lookups: Gates<AccountSid>,
     tls: TlsConnector,
 }
 
@@ -58,16 +66,21 @@ impl Connector {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { policy, resolver, tls: TlsConnector::from(Arc::new(config)) }
+        let lookups = Gates::new(LOOKUPS_MAX);
+        Self { policy, resolver, lookups, tls: TlsConnector::from(Arc::new(config)) }
     }
 
     /// Every address of the target, all of them allowed. One forbidden address refuses the name: it
     /// is an attempt, or a mistake that would make calls fail now and then.
-    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Failure> {
+    async fn addresses(
+        &self,
+        family: AccountSid,
+        target: &Target,
+    ) -> Result<Vec<SocketAddr>, Failure> {
         let found = match &target.host {
             Host::Ipv4(address) => vec![IpAddr::V4(*address)],
             Host::Ipv6(address) => vec![IpAddr::V6(*address)],
-            Host::Domain(name) => self.resolver.lookup(name).await.map_err(Failure::Resolve)?,
+            Host::Domain(name) => self.lookup(family, name).await.map_err(Failure::Resolve)?,
         };
         if found.is_empty() {
             return Err(Failure::Resolve(io::Error::other("the name has no address")));
@@ -80,9 +93,25 @@ impl Connector {
         Ok(sockets)
     }
 
-    pub(super) async fn connect(&self, target: &Target) -> Result<Stream, Failure> {
+    /// Has its place until it has ended, whoever still waits for it.
+    async fn lookup(&self, family: AccountSid, name: &str) -> io::Result<Vec<IpAddr>> {
+        let gate = self.lookups.of(family);
+        let permit = gate.acquire_owned().await.map_err(io::Error::other)?;
+        let (resolver, name) = (Arc::clone(&self.resolver), name.to_owned());
+        let found = tokio::spawn(async move {
+            let _permit = permit;
+            resolver.lookup(&name).await
+        });
+        found.await.map_err(io::Error::other)?
+    }
+
+    pub(super) async fn connect(
+        &self,
+        family: AccountSid,
+        target: &Target,
+    ) -> Result<Stream, Failure> {
         let mut last = None;
-        for socket in self.addresses(target).await? {
+        for socket in self.addresses(family, target).await? {
             match TcpStream::connect(socket).await {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);

@@ -1,7 +1,7 @@
 //! Webhooks out: the client that asks tenants' applications what to do.
 //!
 //! ```text
-//!  HttpRequest -> gate of (tenant, host, kind) -> connection -> signed request -> HttpReply
+//!  HttpRequest -> gate of (family, host, kind) -> connection -> signed request -> HttpReply
 //!                        ^               (pooled, or resolve, check, connect, TLS)
 //!                        +---- redirect: the same again, checked again ----+
 //! ```
@@ -13,6 +13,7 @@
 
 mod connect;
 mod cookies;
+mod gates;
 mod pool;
 mod sign;
 mod target;
@@ -28,19 +29,20 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use model::Method;
 use model::address::webhook::{Forbidden, Policy};
 use model::cookie::Jar;
 use model::port::{HttpAnswer, HttpError, HttpKind, HttpReply, HttpRequest};
+use model::{AccountSid, Method};
 use rustls::RootCertStore;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 pub use connect::{Lookup, Resolve, SystemResolver, native_roots};
+pub use gates::Gates;
 pub use sign::signature;
 
 use connect::Connector;
-use pool::{Gates, Key, Pool, Sender};
+use pool::{Key, Pool, Sender};
 use target::Target;
 
 /// The longest answer that is taken, bytes.
@@ -88,7 +90,7 @@ pub struct WebhookClient {
 struct Inner {
     connector: Connector,
     pool: Pool,
-    gates: Gates,
+    gates: Gates<(u128, String)>,
 }
 
 /// What a request says at one station of its way.
@@ -206,7 +208,7 @@ impl Inner {
         // What is told keeps no place from what is asked.
         let kind = if request.kind == HttpKind::Callback { "callbacks" } else { "documents" };
         let to = format!("{kind} {}:{}", target.host, target.port);
-        let gate = self.gates.of(request.account.0, to);
+        let gate = self.gates.of((request.family.0, to));
         let permit = gate.acquire_owned().await.map_err(|_| Failure::Timeout)?;
         if let Some(mut sender) = self.pool.take(&key)
             && sender.ready().await.is_ok()
@@ -217,7 +219,7 @@ impl Inner {
                 return Ok(Exchange { key, sender, response, permit });
             }
         }
-        let connect = timeout(millis(request.connect_ms), self.open(target)).await;
+        let connect = timeout(millis(request.connect_ms), self.open(request.family, target)).await;
         let mut sender = connect.unwrap_or(Err(Failure::ConnectTimeout))?;
         let outgoing = compose(request, target, outgoing)?;
         let answered = timeout(millis(request.read_ms), sender.send_request(outgoing)).await;
@@ -225,8 +227,8 @@ impl Inner {
         Ok(Exchange { key, sender, response, permit })
     }
 
-    async fn open(&self, target: &Target) -> Result<Sender, Failure> {
-        let stream = self.connector.connect(target).await?;
+    async fn open(&self, family: AccountSid, target: &Target) -> Result<Sender, Failure> {
+        let stream = self.connector.connect(family, target).await?;
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(2 * BODY_BYTES_MAX)
             .handshake(TokioIo::new(stream))

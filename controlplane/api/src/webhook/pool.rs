@@ -3,13 +3,12 @@
 //! oldest goes first.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::target::Target;
@@ -85,27 +84,5 @@ impl Pool {
         if list.len() < IDLE_PER_KEY_MAX {
             list.push(Idle { sender, since: Instant::now() });
         }
-    }
-}
-
-/// Bounds how many requests of one tenant are under way to one host, so that a dead host costs its
-/// own tenant's requests to it and nobody else's.
-pub(super) struct Gates {
-    permits: usize,
-    gates: Mutex<HashMap<(u128, String), Arc<Semaphore>>>,
-}
-
-impl Gates {
-    pub(super) fn new(permits: usize) -> Self {
-        Self { permits, gates: Mutex::default() }
-    }
-
-    pub(super) fn of(&self, tenant: u128, host: String) -> Arc<Semaphore> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        if gates.len() >= 1_024 {
-            gates.retain(|_, gate| Arc::strong_count(gate) > 1);
-        }
-        let fresh = || Arc::new(Semaphore::new(self.permits));
-        Arc::clone(gates.entry((tenant, host)).or_insert_with(fresh))
     }
 }

@@ -111,6 +111,20 @@ impl Fake {
         Self { state: Mutex::new(state) }
     }
 
+    /// More letters, that cannot be delivered.
+    pub(crate) fn add_letters(&self, account: AccountSid, count: u64) {
+        let mut state = self.state();
+        let known = state.letters[0].clone();
+        let more = (100..100 + count).map(|number| DeadLetter {
+            account,
+            at: Wall(START.0 + number),
+            idempotency_token: format!("{number:032x}"),
+            url: "http://bad.test/".to_owned(),
+            ..known.clone()
+        });
+        state.letters.extend(more.collect::<Vec<_>>());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

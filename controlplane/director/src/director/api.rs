@@ -43,7 +43,7 @@ impl Director {
                 }
             }
             ApiRequest::Replay(letters) => self.api_replay(now, id, Some(account), letters),
-            ApiRequest::Forget { token, .. } => self.api_forget(id, account, token),
+            ApiRequest::Forget { token, .. } => self.api_forget(now, id, account, token),
             ApiRequest::HideCall(call) => self.hide_call(id, account, call),
             ApiRequest::PromoteToken => self.api_promote(now, id, account),
             ApiRequest::Operate(what) => self.change(now, id, Asker::Operator, *what),
@@ -59,7 +59,7 @@ impl Director {
             ApiRequest::Shut(closing) => self.api_shut(now, id, asker, *closing),
             ApiRequest::Delete(key) => self.api_delete(id, asker, key),
             ApiRequest::Replay(letters) => self.api_replay(now, id, None, letters),
-            ApiRequest::Forget { account, token } => self.api_forget(id, account, token),
+            ApiRequest::Forget { account, token } => self.api_forget(now, id, account, token),
             // The operator has no calls.
             _ => self.refuse(id, 404, 20_404, "the requested resource was not found"),
         }

@@ -21,7 +21,7 @@ use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 use super::endpoints::{Endpoint, HostKey, Outcome};
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
-use crate::live::{Callback, Lane};
+use crate::live::{Callback, Lane, Live};
 use crate::web;
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -101,12 +101,13 @@ impl Director {
         };
         self.stats.callbacks_made += 1;
         let account = live.row.account;
+        let family = self.directory.family(account);
         let is_full =
             live.callbacks.len() >= PER_CALL_MAX || live.is_lane_full(&callback.url, PER_LANE_MAX);
         let admitted = if is_full {
             Err("too many callbacks of the call are waiting")
         } else {
-            self.callbacks.admit(account, &self.settings.limits)
+            self.callbacks.admit(family, &self.settings.limits)
         };
         if let Err(why) = admitted {
             self.dead_letter(now, account, call, callback, &Fault::dropped(why));
@@ -175,22 +176,29 @@ impl Director {
 
     fn try_callback(&mut self, now: Now, call: CallId, token: &str, endpoint: Endpoint) {
         let per_host = self.settings.limits.callbacks_per_host;
+        let kind = HttpKind::Callback;
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        let account = live.row.account;
+        let family = self.directory.family(live.row.account);
         let Some(callback) = live.callbacks.iter().find(|it| it.token == token) else {
             return;
         };
         let is_fresh = callback.attempts == 0;
-        let hook = Hook { url: callback.url.clone(), method: callback.method };
-        let (params, token) = (callback.params.clone(), callback.token.clone());
-        if !self.callbacks.begin(now.mono, (account, &endpoint), call, is_fresh, per_host) {
+        let has_place = self.shares.has_room(family, kind, &self.settings.limits);
+        let places = (has_place, per_host);
+        if !self.callbacks.begin(now.mono, (family, &endpoint), call, is_fresh, places) {
+            let key = (family, endpoint.host.clone());
             live.volatile.lanes.insert(endpoint, Lane::InLine);
+            if !has_place {
+                self.stall(&key);
+            }
             return;
         }
+        let hook = Hook { url: callback.url.clone(), method: callback.method };
+        let (params, token) = (callback.params.clone(), callback.token.clone());
         live.volatile.lanes.insert(endpoint.clone(), Lane::UnderWay);
-        let request = Request { kind: HttpKind::Callback, hook: &hook, params, token };
+        let request = Request { kind, hook: &hook, params, token };
         self.send_callback(now, call, request, endpoint);
     }
 
@@ -198,7 +206,7 @@ impl Director {
         &mut self,
         now: Now,
         call: CallId,
-        (account, endpoint, token): (AccountSid, Endpoint, &str),
+        (family, endpoint, token): (AccountSid, Endpoint, &str),
         result: &Result<HttpAnswer, HttpError>,
     ) {
         let fault = Fault::of(result);
@@ -207,21 +215,17 @@ impl Director {
             _ if fault.again => Outcome::Failed,
             _ => Outcome::Fine,
         };
-        let key = (account, endpoint.host.clone());
+        let key = (family, endpoint.host.clone());
         let number = self.fresh_id();
         let at = (endpoint.path.as_str(), call);
-        let after = self.callbacks.answered(now.mono, &key, at, outcome, number);
-        if let Some((until, number)) = after.wake {
+        let wake = self.callbacks.answered(now.mono, &key, at, outcome, number);
+        if let Some(until) = wake {
             self.at(until, Timer::Endpoint(number));
         }
         if let Some(mut live) = self.calls.get_mut(&call) {
             live.volatile.lanes.remove(&endpoint);
         }
         self.callback_done(now, call, token, &fault);
-        for (call, path) in after.awake {
-            let host = endpoint.host.clone();
-            self.callback_awake(now, call, &Endpoint { host, path });
-        }
         self.serve_line(now, &key);
     }
 
@@ -251,7 +255,7 @@ impl Director {
         }
     }
 
-    /// What this lane waited for works again.
+    /// What this lane waited for may work again.
     fn callback_awake(&mut self, now: Now, call: CallId, endpoint: &Endpoint) {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
@@ -261,7 +265,6 @@ impl Director {
             && callback.due > now.wall
         {
             callback.due = now.wall;
-            self.try_callbacks(now, call);
         }
     }
 
@@ -278,9 +281,10 @@ impl Director {
         };
         let account = live.row.account;
         let over = live.is_over();
-        self.callbacks.release(account);
+        let family = self.directory.family(account);
+        self.callbacks.release(family);
         if let Some(Endpoint { host, path }) = web::endpoint(&callback.url) {
-            self.callbacks.leave(&(account, host), &path, call);
+            self.callbacks.leave(&(family, host), &path, call);
         }
         match fault {
             None => self.stats.callbacks_delivered += 1,
@@ -337,17 +341,41 @@ impl Director {
     /// Lets those in line go on, as many as have room.
     fn serve_line(&mut self, now: Now, key: &HostKey) {
         let per_host = self.settings.limits.callbacks_per_host;
-        while let Some((call, path)) = self.callbacks.next(now.mono, key, per_host) {
+        while self.shares.has_room(key.0, HttpKind::Callback, &self.settings.limits) {
+            let Some((call, path)) = self.callbacks.next(now.mono, key, per_host) else {
+                return;
+            };
+            let endpoint = Endpoint { host: key.1.clone(), path };
             if let Some(mut live) = self.calls.get_mut(&call) {
-                live.volatile.lanes.remove(&Endpoint { host: key.1.clone(), path });
+                live.volatile.lanes.remove(&endpoint);
             }
+            self.callback_awake(now, call, &endpoint);
             self.try_callbacks(now, call);
+        }
+        self.stall(key);
+    }
+
+    /// Whoever waits at this host does so for a place of his family.
+    fn stall(&mut self, key: &HostKey) {
+        if self.callbacks.stall(key) {
+            self.shares.wants_turn(key.0);
+        }
+    }
+
+    /// Callbacks that waited for a place of their family go on, as many as have one.
+    pub(super) fn serve_stalled(&mut self, now: Now, family: AccountSid) {
+        while self.shares.has_room(family, HttpKind::Callback, &self.settings.limits)
+            && let Some(key) = self.callbacks.unstall(family)
+        {
+            self.serve_line(now, &key);
         }
     }
 
     /// A call's queue has gone with it.
     pub(super) fn recount_callbacks(&mut self) {
-        let calls = self.calls.all().map(|live| (live.row.account, live.callbacks.len()));
+        let directory = &self.directory;
+        let family = |live: &Live| directory.family(live.row.account);
+        let calls = self.calls.all().map(|live| (family(live), live.callbacks.len()));
         self.callbacks.recount(calls);
     }
 }

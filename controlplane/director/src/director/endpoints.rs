@@ -1,5 +1,6 @@
 //! The hosts that callbacks go to, and the paths of each: how many are under way, who waits, and
-//! which are left alone for a while.
+//! which are left alone for a while. Whose they are is a family's matter: an account and its
+//! sub-accounts share places, lines and breakers.
 //!
 //! A host that cannot be connected to is dead: nothing goes to it but one probe now and then. One
 //! that is connected to is alive, whatever it answers and however late; what fails at a path of it
@@ -22,6 +23,7 @@ pub(crate) struct Endpoint {
     pub(crate) path: String,
 }
 
+/// Of which family, and its name.
 pub(super) type HostKey = (AccountSid, String);
 
 /// What came of a request, as its host and its path see it.
@@ -35,16 +37,7 @@ pub(super) enum Outcome {
     Unreachable,
 }
 
-/// What goes on after an answer.
-#[derive(Debug, Default)]
-pub(super) struct After {
-    /// When something may be let through again, and whose number it is.
-    pub(super) wake: Option<(Mono, u64)>,
-    /// Calls and paths that need not wait any more.
-    pub(super) awake: Vec<(CallId, String)>,
-}
-
-/// All hosts of all accounts, and how many callbacks wait.
+/// All hosts of all families, and how many callbacks wait.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Callbacks {
     hosts: BTreeMap<HostKey, Host>,
@@ -52,9 +45,11 @@ pub(super) struct Callbacks {
     numbers: BTreeMap<u64, (HostKey, Option<String>)>,
     /// Hosts at which those that nobody needs are forgotten.
     forget_at: usize,
-    /// In all calls together, and of each account that has any.
+    /// In all calls together, and of each family that has any.
     waiting: usize,
-    of_account: BTreeMap<AccountSid, usize>,
+    of_family: BTreeMap<AccountSid, usize>,
+    /// Hosts in whose lines somebody waits for a place of his family, in turn.
+    stalled: BTreeMap<AccountSid, VecDeque<String>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,6 +60,7 @@ struct Host {
     forget_at: usize,
     /// Paths in whose line somebody may go on, in turn.
     ready: VecDeque<String>,
+    is_stalled: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -79,6 +75,8 @@ struct Path {
     tried_next: bool,
     /// Calls whose callback failed here and waits for its time.
     resting: BTreeSet<CallId>,
+    /// Those of them that need not wait any more: what failed works again.
+    woken: BTreeSet<CallId>,
 }
 
 /// Open after failures one after the other: then one request at a time, and not before.
@@ -103,69 +101,72 @@ impl Callbacks {
     /// One more waits, if there is room for it; else why there is none.
     pub(super) fn admit(
         &mut self,
-        account: AccountSid,
+        family: AccountSid,
         limits: &Limits,
     ) -> Result<(), &'static str> {
-        let own = self.of_account.get(&account).copied().unwrap_or(0);
+        let own = self.of_family.get(&family).copied().unwrap_or(0);
         if own >= limits.account_callbacks {
             return Err("too many callbacks of the account are waiting");
         }
         if self.waiting >= limits.callbacks {
             return Err("too many callbacks are waiting");
         }
-        self.count(account, 1);
+        self.count(family, 1);
         Ok(())
     }
 
-    fn count(&mut self, account: AccountSid, callbacks: usize) {
+    fn count(&mut self, family: AccountSid, callbacks: usize) {
         if callbacks > 0 {
             self.waiting += callbacks;
-            *self.of_account.entry(account).or_default() += callbacks;
+            *self.of_family.entry(family).or_default() += callbacks;
         }
     }
 
     /// Counts anew.
     pub(super) fn recount(&mut self, calls: impl Iterator<Item = (AccountSid, usize)>) {
         self.waiting = 0;
-        self.of_account.clear();
-        for (account, callbacks) in calls {
-            self.count(account, callbacks);
+        self.of_family.clear();
+        for (family, callbacks) in calls {
+            self.count(family, callbacks);
         }
     }
 
     /// One waits no more.
-    pub(super) fn release(&mut self, account: AccountSid) {
+    pub(super) fn release(&mut self, family: AccountSid) {
         self.waiting = self.waiting.saturating_sub(1);
-        if let Some(own) = self.of_account.get_mut(&account) {
+        if let Some(own) = self.of_family.get_mut(&family) {
             *own = own.saturating_sub(1);
             if *own == 0 {
-                self.of_account.remove(&account);
+                self.of_family.remove(&family);
             }
         }
     }
 
-    /// A place for the call's request; without one the call stands in the path's line.
+    /// A place for the call's request; without one the call stands in the path's line. `has_place`:
+    /// its family has one.
     pub(super) fn begin(
         &mut self,
         now: Mono,
-        (account, to): (AccountSid, &Endpoint),
+        (family, to): (AccountSid, &Endpoint),
         call: CallId,
         is_fresh: bool,
-        per_host: u32,
+        (has_place, per_host): (bool, u32),
     ) -> bool {
         if self.hosts.len() >= self.forget_at.max(REMEMBERED) {
             self.hosts.retain(|_, host| !host.is_idle(now));
             self.forget_at = 2 * self.hosts.len();
         }
-        let host = self.hosts.entry((account, to.host.clone())).or_default();
+        let host = self.hosts.entry((family, to.host.clone())).or_default();
         if host.paths.len() >= host.forget_at.max(REMEMBERED) {
             host.paths.retain(|_, path| !path.is_idle(now));
             host.forget_at = 2 * host.paths.len();
         }
         let path = host.paths.entry(to.path.clone()).or_default();
         path.resting.remove(&call);
+        path.woken.remove(&call);
         let path_has_room = path.has_room(now, per_host);
-        let room = path_has_room && host.breaker.has_room(now, host.under_way, per_host);
+        let room =
+            has_place && path_has_room && host.breaker.has_room(now, host.under_way, per_host);
         if room {
             host.under_way += 1;
             path.under_way += 1;
@@ -179,7 +180,8 @@ impl Callbacks {
         room
     }
 
-    /// A request is over. `number`: new, for a breaker that opens.
+    /// A request is over. `number`: new, for a breaker that opens. Gives the time at which
+    /// something may be let through again.
     pub(super) fn answered(
         &mut self,
         now: Mono,
@@ -187,51 +189,73 @@ impl Callbacks {
         (path, call): (&str, CallId),
         outcome: Outcome,
         number: u64,
-    ) -> After {
-        let mut after = After::default();
-        let Some(host) = self.hosts.get_mut(key) else {
-            return after;
-        };
+    ) -> Option<Mono> {
+        let host = self.hosts.get_mut(key)?;
+        let mut wake = None;
         host.under_way = host.under_way.saturating_sub(1);
         let mut name = None;
         let was_dead = host.breaker.open_until.is_some();
         if outcome == Outcome::Unreachable {
-            let until = host.breaker.failed(now, HOST_OPEN_FOR, HOST_OPEN_FOR);
-            after.wake = until.map(|until| (until, number));
+            wake = host.breaker.failed(now, HOST_OPEN_FOR, HOST_OPEN_FOR);
         } else {
             host.breaker.close();
+            if was_dead {
+                host.wake_all();
+            }
         }
         if let Some(it) = host.paths.get_mut(path) {
             it.under_way = it.under_way.saturating_sub(1);
             match outcome {
                 Outcome::Fine => {
                     if it.breaker.close() {
-                        after.awake.extend(it.awake(path));
+                        it.wake();
                     }
                 }
                 Outcome::Failed => {
                     it.resting.insert(call);
                     let (first, most) = (PATH_OPEN_FIRST, PATH_OPEN_MAX);
-                    after.wake = it.breaker.failed(now, first, most).map(|until| (until, number));
-                    name = after.wake.map(|_| path.to_owned());
+                    wake = it.breaker.failed(now, first, most);
+                    name = wake.map(|_| path.to_owned());
                 }
                 Outcome::Unreachable => {
                     it.resting.insert(call);
                 }
             }
         }
-        if was_dead && outcome != Outcome::Unreachable {
-            for (name, path) in &mut host.paths {
-                after.awake.extend(path.awake(name));
-            }
-            // Itself it has failed, and waits for its time.
-            after.awake.retain(|it| outcome == Outcome::Fine || it.0 != call);
-        }
         host.make_ready(path);
-        if let Some((_, number)) = after.wake {
+        if wake.is_some() {
             self.numbers.insert(number, (key.clone(), name));
         }
-        after
+        wake
+    }
+
+    /// Somebody in the lines of this host has no place in his family. True if there is one.
+    pub(super) fn stall(&mut self, key: &HostKey) -> bool {
+        let Some(host) = self.hosts.get_mut(key).filter(|host| !host.ready.is_empty()) else {
+            return false;
+        };
+        if !host.is_stalled {
+            host.is_stalled = true;
+            self.stalled.entry(key.0).or_default().push_back(key.1.clone());
+        }
+        true
+    }
+
+    /// A host of the family's at which somebody waited for a place.
+    pub(super) fn unstall(&mut self, family: AccountSid) -> Option<HostKey> {
+        let hosts = self.stalled.get_mut(&family)?;
+        let key = hosts.pop_front().map(|host| (family, host));
+        if hosts.is_empty() {
+            self.stalled.remove(&family);
+        }
+        if let Some(host) = key.as_ref().and_then(|key| self.hosts.get_mut(key)) {
+            host.is_stalled = false;
+        }
+        key
+    }
+
+    pub(super) fn is_stalled(&self, family: AccountSid) -> bool {
+        self.stalled.contains_key(&family)
     }
 
     /// Its callback does not come again.
@@ -239,6 +263,7 @@ impl Callbacks {
         let host = self.hosts.get_mut(key);
         if let Some(path) = host.and_then(|host| host.paths.get_mut(path)) {
             path.resting.remove(&call);
+            path.woken.remove(&call);
         }
     }
 
@@ -280,10 +305,21 @@ impl Host {
     fn make_ready(&mut self, name: &str) {
         if let Some(path) = self.paths.get_mut(name)
             && !path.is_ready
-            && !(path.fresh.is_empty() && path.tried.is_empty())
+            && path.has_line()
         {
             path.is_ready = true;
             self.ready.push_back(name.to_owned());
+        }
+    }
+
+    /// It is there again: whoever it failed goes on, as there are places.
+    fn wake_all(&mut self) {
+        for (name, path) in &mut self.paths {
+            path.wake();
+            if path.has_line() && !path.is_ready {
+                path.is_ready = true;
+                self.ready.push_back(name.clone());
+            }
         }
     }
 
@@ -308,16 +344,25 @@ impl Path {
         } else {
             (&mut self.fresh, &mut self.tried)
         };
-        one.pop_front().or_else(|| other.pop_front())
+        let next = one.pop_front().or_else(|| other.pop_front());
+        next.or_else(|| self.woken.pop_first())
     }
 
-    /// What failed while nothing worked is tried at once.
-    fn awake(&mut self, name: &str) -> impl Iterator<Item = (CallId, String)> {
-        std::mem::take(&mut self.resting).into_iter().map(|call| (call, name.to_owned()))
+    fn has_line(&self) -> bool {
+        !(self.fresh.is_empty() && self.tried.is_empty() && self.woken.is_empty())
+    }
+
+    /// What failed while nothing worked need not wait for its time.
+    fn wake(&mut self) {
+        if self.woken.is_empty() {
+            std::mem::swap(&mut self.woken, &mut self.resting);
+        } else {
+            self.woken.append(&mut self.resting);
+        }
     }
 
     fn is_idle(&self, now: Mono) -> bool {
-        let nobody = self.fresh.is_empty() && self.tried.is_empty() && self.resting.is_empty();
+        let nobody = !self.has_line() && self.resting.is_empty();
         nobody && self.under_way == 0 && !self.is_ready && self.breaker.rests(now)
     }
 }
@@ -367,10 +412,15 @@ mod tests {
 
     fn begin(callbacks: &mut Callbacks, now: u64, path: &str, call: u128) -> bool {
         let to = at(path);
-        callbacks.begin(Mono(now), (AccountSid(1), &to), CallId(call), true, PER_HOST)
+        callbacks.begin(Mono(now), (AccountSid(1), &to), CallId(call), true, (true, PER_HOST))
     }
 
-    fn answered(callbacks: &mut Callbacks, path: &str, call: u128, outcome: Outcome) -> After {
+    fn answered(
+        callbacks: &mut Callbacks,
+        path: &str,
+        call: u128,
+        outcome: Outcome,
+    ) -> Option<Mono> {
         callbacks.answered(
             Mono(1),
             &key(),
@@ -398,20 +448,29 @@ mod tests {
         let mut callbacks = Callbacks::default();
         for call in 1..=5 {
             assert!(begin(&mut callbacks, 1, "/a", call));
-            let after = answered(&mut callbacks, "/a", call, Outcome::Unreachable);
-            assert_eq!(after.wake.is_some(), call == 5);
+            let wake = answered(&mut callbacks, "/a", call, Outcome::Unreachable);
+            assert_eq!(wake.is_some(), call == 5);
         }
-        let tried = callbacks.begin(Mono(2), (AccountSid(1), &at("/a")), CallId(1), false, 4);
+        let places = (true, PER_HOST);
+        let tried = callbacks.begin(Mono(2), (AccountSid(1), &at("/a")), CallId(1), false, places);
         assert!(!tried && !begin(&mut callbacks, 2, "/a", 20));
         let later = Mono(0) + HOST_OPEN_FOR + Duration::from_secs(1);
         assert_eq!(callbacks.next(Mono(2), &key(), PER_HOST), None);
         let next = callbacks.next(later, &key(), PER_HOST);
         assert_eq!(next.map(|(call, _)| call), Some(CallId(20)));
         // What failed before and waits for its time is tried when the host is there again.
-        assert!(callbacks.begin(later, (AccountSid(1), &at("/a")), CallId(20), true, 4));
-        let after = answered(&mut callbacks, "/a", 20, Outcome::Fine);
-        let awake: Vec<_> = after.awake.iter().map(|(call, _)| call.0).collect();
-        assert_eq!(awake, [2, 3, 4, 5]);
+        assert!(callbacks.begin(later, (AccountSid(1), &at("/a")), CallId(20), true, places));
+        answered(&mut callbacks, "/a", 20, Outcome::Fine);
+        let mut next = Vec::new();
+        while let Some((call, path)) = callbacks.next(later, &key(), PER_HOST) {
+            // As there are places.
+            assert!(callbacks.begin(later, (AccountSid(1), &at(&path)), call, false, places));
+            next.push(call.0);
+        }
+        assert_eq!(next, [1, 2, 3]);
+        answered(&mut callbacks, "/a", 1, Outcome::Fine);
+        let next = callbacks.next(later, &key(), PER_HOST);
+        assert_eq!(next.map(|(call, _)| call.0), Some(4));
     }
 
     /// Applications that have a URL of its own for each call are not remembered for ever.
@@ -427,7 +486,7 @@ mod tests {
         assert!(callbacks.hosts[&key()].paths.len() <= REMEMBERED);
         for call in 1..=10_000 {
             let to = Endpoint { host: format!("http://{call}.test:80"), path: "/".to_owned() };
-            assert!(callbacks.begin(Mono(1), (AccountSid(1), &to), CallId(call), true, 4));
+            assert!(callbacks.begin(Mono(1), (AccountSid(1), &to), CallId(call), true, (true, 4)));
             let key = (AccountSid(1), to.host);
             callbacks.answered(Mono(1), &key, ("/", CallId(call)), Outcome::Fine, 1);
         }

@@ -72,8 +72,13 @@ impl Director {
             Entity::Account(it) => Some(it.parent),
             other => other.account(),
         };
-        let most = self.settings.limits.account_things;
-        let has = owner.map_or(0, |owner| self.directory.count(kind, owner));
+        let limits = &self.settings.limits;
+        // Its list of accounts is itself and its sub-accounts, closed ones too.
+        let (most, own) = match entity {
+            Entity::Account(_) => (limits.subaccounts, 1),
+            _ => (limits.account_things, 0),
+        };
+        let has = owner.map_or(0, |owner| self.directory.count(kind, owner)).saturating_sub(own);
         if has < most {
             return Ok(());
         }

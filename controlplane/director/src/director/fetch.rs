@@ -3,10 +3,12 @@
 //! log, so that a successor sends it again with the same token.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base::{CallId, Mono, Now};
+use model::cookie::Jar;
 use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
-use model::{AccountSid, CallStatus, Hook};
+use model::{AccountSid, CallStatus, Hook, Secret};
 
 use super::endpoints::Endpoint;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
@@ -14,7 +16,10 @@ use crate::live::{Live, Telling};
 use crate::script::{Fetch, Script, Wait};
 use crate::web::{self, Policy};
 
-/// The requests that the HTTP client has.
+/// Families that are looked at when a place is free, although they find none.
+const TURNS_MAX: usize = 16;
+
+/// The requests that the HTTP client has, and those that wait for a place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fetches {
     under_way: BTreeMap<HttpId, InFlight>,
@@ -25,6 +30,10 @@ struct InFlight {
     call: CallId,
     purpose: Purpose,
     guard: (Mono, u64),
+    family: AccountSid,
+    kind: HttpKind,
+    /// It waits for a place.
+    waiting: Option<Box<HttpRequest>>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,12 +45,14 @@ enum Purpose {
         token: String,
     },
     Callback {
-        account: AccountSid,
+        family: AccountSid,
         endpoint: Endpoint,
         token: String,
     },
-    /// A dead letter of the account.
+    /// A dead letter of the family.
     Replay(AccountSid),
+    /// Nobody wants to know any more; it has its place until it is answered.
+    Forgotten,
 }
 
 /// What is sent, beside what the call says of itself.
@@ -149,8 +160,9 @@ impl Director {
         endpoint: Endpoint,
     ) {
         let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        let family = self.directory.family(account);
         let token = request.token.clone();
-        self.send(now, call, request, Purpose::Callback { account, endpoint, token });
+        self.send(now, call, request, Purpose::Callback { family, endpoint, token });
     }
 
     pub(super) fn send_replay(
@@ -160,7 +172,8 @@ impl Director {
         call: CallId,
         request: Request<'_>,
     ) {
-        self.send_for(now, account, call, request, Purpose::Replay(account));
+        let family = self.directory.family(account);
+        self.send_for(now, account, call, request, Purpose::Replay(family));
     }
 
     fn send(&mut self, now: Now, call: CallId, request: Request<'_>, purpose: Purpose) -> HttpId {
@@ -178,18 +191,15 @@ impl Director {
     ) -> HttpId {
         let id = HttpId(self.fresh_id());
         let (url, policy) = web::split(&request.hook.url, self.policy());
-        let patience = u64::from(policy.total_ms.saturating_add(HTTP_GRACE_MS));
-        let patience = std::time::Duration::from_millis(patience);
-        let guard = self.after(now, patience, Timer::Http(id));
-        self.fetches.under_way.insert(id, InFlight { call, purpose, guard });
-        let auth_token = self.directory.auth_token(account);
-        let cookies = self.cookies_for(call);
-        self.effects.push(model::port::Output::Http(HttpRequest {
+        let family = self.directory.family(account);
+        let kind = request.kind;
+        let request = HttpRequest {
             id,
             account,
-            auth_token,
+            family,
+            auth_token: Secret::default(),
             call,
-            kind: request.kind,
+            kind,
             url,
             method: request.hook.method,
             params: request.params,
@@ -197,14 +207,80 @@ impl Director {
             connect_ms: policy.connect_ms,
             read_ms: policy.read_ms,
             total_ms: policy.total_ms,
-            body_max: match request.kind {
+            body_max: match kind {
                 HttpKind::Instructions => self.settings.limits.document_bytes,
                 HttpKind::Callback => 0,
             },
             at: now.wall,
-            cookies,
-        }));
+            cookies: Jar::default(),
+        };
+        let limits = &self.settings.limits;
+        // Callbacks had to have a place before they came here.
+        let waits = kind == HttpKind::Instructions
+            && (self.shares.is_waiting(family) || !self.shares.has_room(family, kind, limits));
+        let mut flight =
+            InFlight { call, purpose, guard: (Mono(0), 0), family, kind, waiting: None };
+        if waits {
+            // Where too many wait, it is as if nobody had answered.
+            let has_room = self.shares.wait(family, id, limits);
+            let patience = if has_room { patience(&request) } else { Duration::ZERO };
+            flight.guard = self.after(now, patience, Timer::Http(id));
+            flight.waiting = Some(Box::new(request));
+            self.fetches.under_way.insert(id, flight);
+        } else {
+            self.fetches.under_way.insert(id, flight);
+            self.send_out(now, request);
+        }
         id
+    }
+
+    /// Takes a place, and goes.
+    fn send_out(&mut self, now: Now, mut request: HttpRequest) {
+        self.shares.begin(request.family, request.kind);
+        let guard = self.after(now, patience(&request), Timer::Http(request.id));
+        if let Some(flight) = self.fetches.under_way.get_mut(&request.id) {
+            flight.guard = guard;
+        }
+        request.at = now.wall;
+        request.auth_token = self.directory.auth_token(request.account);
+        request.cookies = self.cookies_for(request.call);
+        self.effects.push(model::port::Output::Http(request));
+    }
+
+    /// Families that wait go on, as long as the node has places.
+    fn serve_turns(&mut self, now: Now) {
+        // Few of those that wait have no place of their own: no more of them are looked at.
+        let mut looked_at = 0;
+        while looked_at < TURNS_MAX.min(self.shares.turns())
+            && !self.shares.is_full(HttpKind::Instructions, &self.settings.limits)
+        {
+            let Some(next) = self.shares.turn() else { return };
+            looked_at += usize::from(self.serve_family(now, next));
+        }
+    }
+
+    /// What waits of a family goes on, as it has places; documents first. True if something still
+    /// waits.
+    fn serve_family(&mut self, now: Now, family: AccountSid) -> bool {
+        let kind = HttpKind::Instructions;
+        while self.shares.has_room(family, kind, &self.settings.limits)
+            && let Some(id) = self.shares.next(family)
+        {
+            let flight = self.fetches.under_way.get_mut(&id);
+            let Some((request, guard)) =
+                flight.and_then(|it| it.waiting.take().map(|request| (request, it.guard)))
+            else {
+                continue;
+            };
+            self.timers.remove(&guard);
+            self.send_out(now, *request);
+        }
+        self.serve_stalled(now, family);
+        let waits = self.shares.is_waiting(family) || self.callbacks.is_stalled(family);
+        if waits {
+            self.shares.wants_turn(family);
+        }
+        waits
     }
 
     fn policy(&self) -> Policy {
@@ -216,16 +292,33 @@ impl Director {
             return;
         };
         self.timers.remove(&flight.guard);
-        let call = flight.call;
-        if let Ok(answer) = &reply.result {
+        let InFlight { call, purpose, family, kind, waiting, .. } = flight;
+        let mut was_full = false;
+        if waiting.is_none() {
+            was_full = self.shares.is_full(kind, &self.settings.limits);
+            self.shares.end(family, kind);
+        }
+        self.take_answer(now, call, purpose, reply);
+        // Where the node had no place, this one is for whoever's turn it is.
+        if !was_full {
+            self.serve_family(now, family);
+        }
+        self.serve_turns(now);
+    }
+
+    fn take_answer(&mut self, now: Now, call: CallId, purpose: Purpose, reply: HttpReply) {
+        if let Ok(answer) = &reply.result
+            && !matches!(purpose, Purpose::Forgotten)
+        {
             self.take_cookies(now, call, answer);
         }
-        match flight.purpose {
-            Purpose::Callback { account, endpoint, token } => {
-                let of = (account, endpoint, token.as_str());
+        match purpose {
+            Purpose::Forgotten => {}
+            Purpose::Callback { family, endpoint, token } => {
+                let of = (family, endpoint, token.as_str());
                 self.callback_answered(now, call, of, &reply.result);
             }
-            Purpose::Replay(account) => self.replay_answered(now, account, &reply.result),
+            Purpose::Replay(family) => self.replay_answered(now, family, &reply.result),
             Purpose::Instructions => {
                 let Some(mut live) = self.calls.get_mut(&call) else {
                     return;
@@ -257,7 +350,12 @@ impl Director {
 
     /// Whatever comes of it does not matter any more.
     pub(super) fn forget_http(&mut self, id: HttpId) {
-        if let Some(flight) = self.fetches.under_way.remove(&id) {
+        let flight = self.fetches.under_way.get_mut(&id);
+        if flight.as_ref().is_some_and(|flight| flight.waiting.is_none()) {
+            if let Some(flight) = flight {
+                flight.purpose = Purpose::Forgotten;
+            }
+        } else if let Some(flight) = self.fetches.under_way.remove(&id) {
             self.timers.remove(&flight.guard);
         }
     }
@@ -438,6 +536,11 @@ impl Director {
         }
         params
     }
+}
+
+/// How long an answer is waited for.
+fn patience(request: &HttpRequest) -> Duration {
+    Duration::from_millis(u64::from(request.total_ms.saturating_add(HTTP_GRACE_MS)))
 }
 
 /// Why there is no document.

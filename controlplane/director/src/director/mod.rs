@@ -22,6 +22,7 @@ mod lost;
 mod originate;
 mod replay;
 mod restore;
+mod shares;
 mod status;
 mod steps;
 mod strangers;
@@ -49,6 +50,7 @@ use durability::{After, Durability};
 use endpoints::Callbacks;
 use fetch::Fetches;
 use replay::Replays;
+use shares::Shares;
 use strangers::Strangers;
 
 /// The controlplane as one value.
@@ -63,6 +65,7 @@ pub struct Director {
     fetches: Fetches,
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
+    shares: Shares,
     cookies: Cookies,
     replays: Replays,
     durability: Durability,
@@ -179,6 +182,7 @@ impl Director {
             fetches: Fetches::default(),
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
+            shares: Shares::default(),
             cookies: Cookies::default(),
             replays: Replays::default(),
             durability: Durability::default(),

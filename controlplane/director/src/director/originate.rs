@@ -257,6 +257,7 @@ impl Director {
         else {
             return;
         };
+        let trusted = outgoing.trusted;
         let mut unknown = Vec::new();
         for (at, target) in outgoing.targets.iter_mut().enumerate() {
             if target.found.is_some() {
@@ -273,11 +274,13 @@ impl Director {
         if unknown.is_empty() {
             return self.originate(now, call);
         }
+        let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
+        let family = (!trusted).then(|| self.directory.family(account));
         for (at, host, port) in unknown {
             let id = self.fresh_id();
             self.resolves.insert(id, (call, at));
             self.after(now, RESOLVE_PATIENCE, Timer::Resolve(id));
-            self.effects.push(Output::Resolve(Resolve { id, host, port }));
+            self.effects.push(Output::Resolve(Resolve { id, family, host, port }));
         }
     }
 

@@ -1,11 +1,12 @@
-//! Dead letters sent again: of an account one after the other, in the order in which they died,
-//! with the tokens they had. One that is delivered is a letter no more. Where one fails, those
-//! behind it that go the same way stay as they are: what its call tells is told in order, and a
-//! host that is not there is not asked a thousand times.
+//! Dead letters sent again: of a family of accounts one after the other, in the order in which they
+//! died, with the tokens they had. One that is delivered is a letter no more. Where one fails,
+//! those behind it that go the same way stay as they are: what its call tells is told in order, and
+//! a host that is not there is not asked a thousand times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use base::{CallId, Now};
+use base::{CallId, Mono, Now};
 use model::port::{ApiDone, ApiId, HttpAnswer, HttpError, HttpKind, Record};
 use model::{AccountSid, DeadLetter, Hook};
 
@@ -16,17 +17,24 @@ use super::fetch::Request;
 use super::{Director, Trouble};
 use crate::web;
 
-/// Letters of one account that wait, and of all.
-const ACCOUNT_MAX: usize = 1_000;
+/// Letters of one family that wait, and of all.
+const FAMILY_MAX: usize = 1_000;
 const LETTERS_MAX: usize = 20_000;
+/// How long a letter that is gone is known to be, and how many are: whoever read it before may ask
+/// for it.
+const GONE_FOR: Duration = Duration::from_secs(60);
+const GONE_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replays {
-    accounts: BTreeMap<AccountSid, Replay>,
+    families: BTreeMap<AccountSid, Replay>,
     waiting: usize,
+    /// Delivered or forgotten lately.
+    gone: BTreeSet<(AccountSid, String)>,
+    gone_at: VecDeque<(Mono, AccountSid, String)>,
 }
 
-/// One account's letters, until none is left.
+/// One family's letters, until none is left.
 #[derive(Clone, Debug, Default)]
 struct Replay {
     waiting: VecDeque<DeadLetter>,
@@ -36,12 +44,22 @@ struct Replay {
     hosts: BTreeSet<String>,
     endpoints: BTreeSet<Endpoint>,
     lanes: BTreeSet<(CallId, Endpoint)>,
+    /// What came of each account's.
+    of_account: BTreeMap<AccountSid, Tally>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
     delivered: usize,
     failed: usize,
     left: usize,
 }
 
 impl Replay {
+    fn of(&mut self, letter: &DeadLetter) -> &mut Tally {
+        self.of_account.entry(letter.account).or_default()
+    }
+
     /// One before it that goes the same way has failed.
     fn is_in_vain(&self, letter: &DeadLetter) -> bool {
         web::endpoint(&letter.url).is_none_or(|to| {
@@ -53,22 +71,42 @@ impl Replay {
 }
 
 impl Replays {
-    fn admit(&mut self, letter: DeadLetter) -> Result<(), &'static str> {
+    fn admit(&mut self, family: AccountSid, letter: DeadLetter) -> Result<(), &'static str> {
         if web::endpoint(&letter.url).is_none() {
             return Err("its URL is not an http or https URL");
         }
-        let own = self.accounts.get(&letter.account);
+        if self.is_gone(letter.account, &letter.idempotency_token) {
+            return Err("it is gone already");
+        }
+        let own = self.families.get(&family);
         if own.is_some_and(|own| own.tokens.contains(&letter.idempotency_token)) {
             return Err("it is being sent already");
         }
-        if own.is_some_and(|own| own.tokens.len() >= ACCOUNT_MAX) || self.waiting >= LETTERS_MAX {
+        if own.is_some_and(|own| own.tokens.len() >= FAMILY_MAX) || self.waiting >= LETTERS_MAX {
             return Err("too many are being sent; ask again when they are");
         }
-        let own = self.accounts.entry(letter.account).or_default();
+        let own = self.families.entry(family).or_default();
         own.tokens.insert(letter.idempotency_token.clone());
         own.waiting.push_back(letter);
         self.waiting += 1;
         Ok(())
+    }
+
+    fn is_gone(&self, account: AccountSid, token: &str) -> bool {
+        self.gone.contains(&(account, token.to_owned()))
+    }
+
+    /// It is not to be sent any more, and not to be kept.
+    fn has_gone(&mut self, now: Mono, account: AccountSid, token: &str) {
+        while let Some((at, ..)) = self.gone_at.front()
+            && (now >= *at + GONE_FOR || self.gone_at.len() >= GONE_MAX)
+            && let Some((_, account, token)) = self.gone_at.pop_front()
+        {
+            self.gone.remove(&(account, token));
+        }
+        if self.gone.insert((account, token.to_owned())) {
+            self.gone_at.push_back((now, account, token.to_owned()));
+        }
     }
 }
 
@@ -81,72 +119,86 @@ impl Director {
         tenant: Option<AccountSid>,
         mut letters: Vec<DeadLetter>,
     ) {
+        // Nothing is asked for but whether the account may ask.
+        let family = tenant.map(|tenant| self.directory.family(tenant));
+        if letters.is_empty()
+            && family.is_some_and(|family| self.replays.families.contains_key(&family))
+        {
+            let message = "dead letters of the account are being sent again; ask when they are";
+            return self.refuse(id, 429, 20_429, message);
+        }
         letters.sort_by(|one, other| {
             (one.at, &one.idempotency_token).cmp(&(other.at, &other.idempotency_token))
         });
-        let (mut refused, mut accounts, mut waiting) = (Vec::new(), BTreeSet::new(), 0);
+        let (mut refused, mut families, mut waiting) = (Vec::new(), BTreeSet::new(), 0);
         for letter in letters {
             let (account, token) = (letter.account, letter.idempotency_token.clone());
+            let family = self.directory.family(account);
             let taken = if tenant.is_some_and(|tenant| tenant != account) {
                 Err("it is not this account's")
             } else if !self.directory.is_active(account) {
                 Err("its account is not active")
             } else {
-                self.replays.admit(letter)
+                self.replays.admit(family, letter)
             };
             match taken {
                 Ok(()) => {
-                    accounts.insert(account);
+                    families.insert(family);
                     waiting += 1;
                 }
                 Err(why) => refused.push((token, why)),
             }
         }
         self.reply(id, Ok(ApiDone::Replay { waiting, refused }));
-        for account in accounts {
-            self.replay_next(now, account);
+        for family in families {
+            self.replay_next(now, family);
         }
     }
 
-    pub(super) fn api_forget(&mut self, id: ApiId, account: AccountSid, token: String) {
+    pub(super) fn api_forget(&mut self, now: Now, id: ApiId, account: AccountSid, token: String) {
+        self.replays.has_gone(now.mono, account, &token);
         self.records.push(Record::DeadLetterGone { account, token });
         self.afters.push(After::Reply { id, result: Ok(ApiDone::Deleted) });
     }
 
-    fn replay_next(&mut self, now: Now, account: AccountSid) {
-        let Some(replay) = self.replays.accounts.get_mut(&account) else {
+    fn replay_next(&mut self, now: Now, family: AccountSid) {
+        let Some(replay) = self.replays.families.get_mut(&family) else {
             return;
         };
         if replay.under_way.is_some() {
             return;
         }
         while let Some(letter) = replay.waiting.pop_front() {
-            if replay.is_in_vain(&letter) {
-                replay.left += 1;
+            let gone = (letter.account, letter.idempotency_token.clone());
+            let is_gone = self.replays.gone.contains(&gone);
+            if is_gone || !self.directory.is_active(letter.account) || replay.is_in_vain(&letter) {
+                replay.of(&letter).left += usize::from(!is_gone);
                 replay.tokens.remove(&letter.idempotency_token);
                 self.replays.waiting = self.replays.waiting.saturating_sub(1);
                 continue;
             }
             let hook = Hook { url: letter.url.clone(), method: letter.method };
             let (params, token) = (letter.params.clone(), letter.idempotency_token.clone());
-            let call = letter.call;
+            let (account, call) = (letter.account, letter.call);
             replay.under_way = Some(letter);
             let request = Request { kind: HttpKind::Callback, hook: &hook, params, token };
             self.send_replay(now, account, call, request);
             return;
         }
-        if let Some(replay) = self.replays.accounts.remove(&account) {
-            self.tell_of_replay(now, account, &replay);
+        if let Some(replay) = self.replays.families.remove(&family) {
+            for (account, tally) in replay.of_account {
+                self.tell_of_replay(now, account, tally);
+            }
         }
     }
 
     pub(super) fn replay_answered(
         &mut self,
         now: Now,
-        account: AccountSid,
+        family: AccountSid,
         result: &Result<HttpAnswer, HttpError>,
     ) {
-        let Some(replay) = self.replays.accounts.get_mut(&account) else {
+        let Some(replay) = self.replays.families.get_mut(&family) else {
             return;
         };
         let Some(mut letter) = replay.under_way.take() else {
@@ -156,12 +208,13 @@ impl Director {
         self.replays.waiting = self.replays.waiting.saturating_sub(1);
         let fault = Fault::of(result);
         if fault.is_fine() {
-            replay.delivered += 1;
+            replay.of(&letter).delivered += 1;
             self.stats.callbacks_replayed += 1;
-            let token = letter.idempotency_token;
+            let (account, token) = (letter.account, letter.idempotency_token);
+            self.replays.has_gone(now.mono, account, &token);
             self.records.push(Record::DeadLetterGone { account, token });
         } else {
-            replay.failed += 1;
+            replay.of(&letter).failed += 1;
             if let Some(to) = web::endpoint(&letter.url) {
                 match result {
                     Err(HttpError::Resolve | HttpError::Connect | HttpError::Tls) => {
@@ -176,15 +229,17 @@ impl Director {
             }
             letter.attempts = letter.attempts.saturating_add(1);
             letter.error = fault.error;
-            self.records.push(Record::DeadLetter(Box::new(letter)));
+            if !self.replays.is_gone(letter.account, &letter.idempotency_token) {
+                self.records.push(Record::DeadLetter(Box::new(letter)));
+            }
         }
-        self.replay_next(now, account);
+        self.replay_next(now, family);
     }
 
     /// What was left undelivered, once.
-    fn tell_of_replay(&mut self, now: Now, account: AccountSid, replay: &Replay) {
-        let Replay { delivered, failed, left, .. } = replay;
-        if *failed == 0 && *left == 0 {
+    fn tell_of_replay(&mut self, now: Now, account: AccountSid, tally: Tally) {
+        let Tally { delivered, failed, left } = tally;
+        if failed == 0 && left == 0 {
             return;
         }
         let trouble = Trouble {
@@ -192,8 +247,8 @@ impl Director {
             code: 15_003,
             reason: "replay-failed",
             message: format!(
-                "dead letters sent again: {delivered} delivered, {failed} failed, \
-                 {left} left because one before them had failed"
+                "dead letters sent again: {delivered} delivered, {failed} failed, {left} left \
+                 because one before them had failed, or the account was not active"
             ),
             ..Trouble::default()
         };

@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// Addresses that names resolve to.
     pub(crate) names: BTreeMap<String, Vec<SocketAddr>>,
+    /// By whose share.
+    pub(crate) lookups: Vec<Option<AccountSid>>,
     /// Outputs handled so far, and at which one the process dies.
     pub(crate) outputs: usize,
     pub(crate) crash_at: Option<usize>,
@@ -209,6 +211,7 @@ impl World {
             notices: Vec::new(),
             store: Store::default(),
             names: BTreeMap::new(),
+            lookups: Vec::new(),
             outputs: 0,
             crash_at: None,
             crash_every: None,
@@ -482,6 +485,7 @@ impl World {
                 }
             }
             Output::Resolve(resolve) => {
+                self.lookups.push(resolve.family);
                 let targets = self.names.get(&resolve.host).cloned().unwrap_or_default();
                 self.plan(5, Happening::Resolved(Resolved { id: resolve.id, targets }));
             }

@@ -23,6 +23,8 @@ pub enum HttpKind {
 pub struct HttpRequest {
     pub id: HttpId,
     pub account: AccountSid,
+    /// The main account that the account belongs to, or itself: whose share is used.
+    pub family: AccountSid,
     /// Signs the request (X-Twilio-Signature).
     pub auth_token: Secret,
     pub call: CallId,

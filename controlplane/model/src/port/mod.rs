@@ -45,6 +45,9 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     pub id: u64,
+    /// Whose share of look-ups is used: the main account of whoever calls; None for a name that the
+    /// operator chose.
+    pub family: Option<AccountSid>,
     pub host: String,
     pub port: Option<u16>,
 }
