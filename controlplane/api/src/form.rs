@@ -89,8 +89,8 @@ pub(crate) fn too_large() -> Problem {
     Problem::new(413, 20_413, format!("Request longer than {FORM_BYTES_MAX} bytes"))
 }
 
-/// At most 256 characters without control characters, for messages that quote what came: a path with
-/// two sids in it, whole.
+/// At most 256 characters without control characters, for messages that quote what came: a path
+/// with two sids in it, whole.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(256).collect()
 }

@@ -100,8 +100,8 @@ impl Admission {
         self.legs
     }
 
-    /// Whether the account may be told one more thing now. Warnings have a rate of their own: however
-    /// many there are, a call that fails is told.
+    /// Whether the account may be told one more thing now. Warnings have a rate of their own:
+    /// however many there are, a call that fails is told.
     pub(super) fn may_tell(
         &mut self,
         now: Mono,

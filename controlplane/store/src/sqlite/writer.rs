@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base::CallId;
 use model::AccountSid;
@@ -50,7 +50,8 @@ struct State {
     of_account: HashMap<AccountSid, Position>,
     /// Somebody waits for a commit.
     urgent: bool,
-    committed_at: Option<Instant>,
+    /// The last commit was made because somebody waited.
+    hurried: bool,
     closing: bool,
     failure: Option<String>,
     /// A sync failed: no other attempt with this connection means anything.
@@ -77,7 +78,7 @@ impl Shared {
             committed,
             of_account: HashMap::new(),
             urgent: false,
-            committed_at: None,
+            hurried: false,
             closing: false,
             failure: None,
             is_fatal: false,
@@ -185,6 +186,11 @@ impl Shared {
     /// The next group.
     fn gather(&self, sweeper: &mut Option<Sweeper>) -> Turn {
         let mut state = self.lock();
+        let has_room = |state: &mut State| !state.closing && state.queue.len() < GROUP_MAX;
+        if core::mem::take(&mut state.hurried) {
+            let rested = self.work.wait_timeout_while(state, BREATHER, has_room);
+            state = rested.unwrap_or_else(PoisonError::into_inner).0;
+        }
         if let Some(retention) = state.retention.take() {
             *sweeper = Some(Sweeper::new(retention));
         }
@@ -201,13 +207,6 @@ impl Shared {
         if state.queue.is_empty() && !state.closing {
             return Turn::Idle;
         }
-        let rests =
-            state.committed_at.map_or(Duration::ZERO, |at| BREATHER.saturating_sub(at.elapsed()));
-        let has_room = |state: &mut State| !state.closing && state.queue.len() < GROUP_MAX;
-        let (state, _) = self
-            .work
-            .wait_timeout_while(state, rests, has_room)
-            .unwrap_or_else(PoisonError::into_inner);
         let gathers = |state: &mut State| !state.urgent && has_room(state);
         let (mut state, _) = self
             .work
@@ -215,6 +214,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         let count = state.queue.len().min(GROUP_MAX);
         let group: Vec<_> = state.queue.drain(..count).collect();
+        state.hurried = state.urgent && !group.is_empty();
         state.urgent &= !state.queue.is_empty();
         if group.is_empty() { Turn::End } else { Turn::Group(group) }
     }
@@ -222,7 +222,6 @@ impl Shared {
     pub(super) fn succeeded(&self, position: Position) {
         let mut state = self.lock();
         state.committed = position;
-        state.committed_at = Some(Instant::now());
         state.of_account.retain(|_, last| *last > position);
         state.failure = None;
         self.done.notify_all();
