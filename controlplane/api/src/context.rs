@@ -76,6 +76,11 @@ impl Shared {
         Self { backend, operator, changing, reading, writing, operating, door, begun }
     }
 
+    /// Held from reading an account until its changed form is stored, by whomever.
+    pub(crate) async fn changing(&self, account: AccountSid) -> Turn<'_> {
+        self.changing.turn(account).await
+    }
+
     /// As [`Context::changing`], for the operator's things.
     pub(crate) async fn changing_all(&self) -> MutexGuard<'_, ()> {
         self.operating.lock().await
@@ -142,7 +147,7 @@ impl Context<'_> {
     /// Held from reading a thing until its changed form is stored: updates of one account's things
     /// do not undo each other.
     pub(crate) async fn changing(&self) -> Turn<'_> {
-        self.shared.changing.turn(self.account.sid).await
+        self.shared.changing(self.account.sid).await
     }
 }
 

@@ -389,6 +389,27 @@ fn accounts_and_their_limits_are_the_operators_and_a_tenant_keeps_what_he_has() 
     world.assert_clean();
 }
 
+/// Each was read before the other's was stored.
+#[test]
+fn an_accounts_own_update_and_the_operators_do_not_undo_each_other() {
+    let mut world = two_tenants("<Response/>");
+    let read = world.director.directory().account(THIEF).expect("an account").clone();
+    let held = Account { status: AccountStatus::Suspended, ..read.clone() };
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(held, false))), 0);
+    let friendly_name = "Ours".to_owned();
+    let sources = vec!["192.0.2.0/24".parse().expect("a network")];
+    let own = Account { friendly_name, sources: sources.clone(), ..read.clone() };
+    assert_eq!(came(&mut world, THIEF, put(own, false)), 0);
+    let known = world.director.directory().account(THIEF).expect("an account");
+    assert_eq!((known.status, &known.sources), (AccountStatus::Held, &sources));
+    assert_eq!(known.friendly_name, "Ours");
+    let limits = AccountLimits { calls_max: 1, calls_per_second: 7 };
+    let operators = Account { limits, status: AccountStatus::Suspended, ..read };
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(operators, false))), 0);
+    let known = world.director.directory().account(THIEF).expect("an account");
+    assert_eq!((known.limits, &known.sources), (limits, &sources));
+}
+
 #[test]
 fn a_second_token_takes_the_place_of_the_first_when_it_is_told_to() {
     let mut world = World::new(|_| status(200));

@@ -32,6 +32,8 @@ pub(crate) const STRANGER: AccountSid = AccountSid(0xb1);
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     state: Mutex<State>,
+    /// Requests wait for it before they are done.
+    gate: tokio::sync::RwLock<()>,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +110,12 @@ impl Fake {
             let day = Wall(TODAY.0 - back * 86_400_000_000);
             state.days.push((MAIN, usage_day(day, service, count)));
         }
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), gate: tokio::sync::RwLock::default() }
+    }
+
+    /// Nothing is done until what this gives is dropped.
+    pub(crate) async fn shut_gate(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -325,7 +332,10 @@ impl Backend for Fake {
     }
 
     fn submit(&self, account: AccountSid, what: ApiRequest) -> Answer<'_, ApiResult> {
-        ready(self.state().submit(account, what))
+        Box::pin(async move {
+            let _open = self.gate.read().await;
+            self.state().submit(account, what)
+        })
     }
 
     fn entity(&self, key: EntityKey) -> Answer<'_, Read<Option<Entity>>> {
