@@ -411,6 +411,49 @@ fn an_accounts_own_update_and_the_operators_do_not_undo_each_other() {
 }
 
 #[test]
+fn what_one_account_may_be_charged_is_in_one_currency() {
+    let sub = AccountSid(0xb2);
+    let mut world = two_tenants("<Response/>").with_book(|book| {
+        let number = 20;
+        book.accounts.push(Account { sid: sub, parent: THIEF, number, ..Account::default() });
+        book.prices.clear();
+    });
+    let price = |account, service, code: &[u8; 3]| {
+        let unit = model::PriceUnit::Minute;
+        let (price, currency) = (model::Nanos(60_000_000_000), model::Currency(*code));
+        let (minimum_s, increment_s) = (0, 1);
+        let price = Price { account, service, unit, price, currency, minimum_s, increment_s };
+        Entity::from(price)
+    };
+    let (egress, relay) = (model::Service::SipEgress, model::Service::MediaRelay);
+    for (account, service, code, why) in [
+        (Some(THIEF), egress, b"EUR", 0),
+        (Some(sub), relay, b"USD", 20_001),
+        (None, relay, b"USD", 20_001),
+        (Some(ACCOUNT), relay, b"USD", 0),
+        (Some(sub), relay, b"EUR", 0),
+        (None, egress, b"EUR", 20_001),
+    ] {
+        let put = operate(put(price(account, service, code), true));
+        assert_eq!(came(&mut world, ACCOUNT, put), why, "{account:?} {code:?}");
+    }
+    let change = operate(put(price(Some(THIEF), egress, b"USD"), false));
+    assert_eq!(came(&mut world, ACCOUNT, change), 20_001, "its sub-account has euros");
+    let same = operate(put(price(Some(THIEF), egress, b"EUR"), false));
+    assert_eq!(came(&mut world, ACCOUNT, same), 0);
+    // A row says what its price is in, whatever was charged when the call began.
+    let gone = operate(ApiRequest::Delete(PriceKey(Some(THIEF), egress).into()));
+    assert_eq!(came(&mut world, ACCOUNT, gone), 0);
+    assert_eq!(came(&mut world, THIEF, create("alice")), 0);
+    let again = operate(put(price(Some(THIEF), egress, b"EUR"), true));
+    assert_eq!(came(&mut world, ACCOUNT, again), 0);
+    world.run(30_000);
+    let row = world.store.calls.values().next().expect("a call");
+    assert_eq!(row.price_unit, model::Currency(*b"EUR"));
+    assert!(row.price.is_some());
+}
+
+#[test]
 fn a_second_token_takes_the_place_of_the_first_when_it_is_told_to() {
     let mut world = World::new(|_| status(200));
     let second = |account| SecondToken { account, token: "two".into(), ..SecondToken::default() };

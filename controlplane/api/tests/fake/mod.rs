@@ -110,6 +110,12 @@ impl Fake {
             let day = Wall(TODAY.0 - back * 86_400_000_000);
             state.days.push((MAIN, usage_day(day, service, count)));
         }
+        let long_ago = Wall(TODAY.0 - 400 * 86_400_000_000);
+        let euros = usage_day(long_ago, Service::SipEgress, 2);
+        state.days.push((STRANGER, UsageDay { currency: Currency(*b"EUR"), ..euros }));
+        state.days.push((STRANGER, usage_day(TODAY, Service::SipEgress, 3)));
+        let free = UsageDay { price: Nanos(0), ..usage_day(TODAY, Service::MediaRelay, 9) };
+        state.days.push((STRANGER, free));
         Self { state: Mutex::new(state), gate: tokio::sync::RwLock::default() }
     }
 
