@@ -23,7 +23,8 @@ const MEDIA_ALERT: u128 = 0x6865_6172_6400_0000_0000_0000_0000_0001;
 
 impl Director {
     pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
-        if !self.calls.contains(&summary.call) && self.strangers.is_turned_away(summary) {
+        let missed = self.replay.as_ref().is_some_and(|it| it.bygone.contains_key(&summary.call));
+        if !self.calls.contains(&summary.call) && self.strangers.is_turned_away(summary, missed) {
             let (epoch, leg) = (summary.epoch, summary.leg);
             return self.command(shard, OwnedCommand::Release { epoch, leg });
         }
