@@ -105,9 +105,9 @@ impl Director {
         }
     }
 
-    /// What a put does not change, however old what it was made of is: an account's number and token;
-    /// by a tenant, its limits, and by itself, its status; by the operator, where its calls come
-    /// from. A new sub-account has its family's limits.
+    /// What a put does not change, however old what it was made of is: an account's number and
+    /// token; by a tenant, its limits, and by itself, its status; by the operator, where its calls
+    /// come from. A new sub-account has its family's limits.
     fn keep(&self, asker: Asker, it: &mut Account) {
         let family = self.directory.account(it.parent).map(|parent| parent.limits);
         match self.directory.account(it.sid) {

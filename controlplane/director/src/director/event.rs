@@ -102,8 +102,8 @@ impl Director {
 
     /// Its shard learns how long it may last, unless it knows: a caller who was answered by whoever
     /// was dialled for him, and not by a command of ours, lasts no longer than others; a leg whose
-    /// limit was changed while it rang lasts so long; and what was asked for by our predecessor, who
-    /// may have changed it, is limited once more. `elapsed_ms` since the answer.
+    /// limit was changed while it rang lasts so long; and what was asked for by our predecessor,
+    /// who may have changed it, is limited once more. `elapsed_ms` since the answer.
     fn limit_answered(&mut self, call: CallId, elapsed_ms: u64) {
         let inbound_ms = self.settings.limits.inbound_ms;
         let Some(mut live) = self.calls.get_mut(&call) else {

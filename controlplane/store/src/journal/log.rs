@@ -88,9 +88,8 @@ pub(super) struct Log<M> {
 }
 
 impl<M: Medium> Log<M> {
-    /// Reads what is there, a segment at a time, and starts a new one behind it: a torn tail is never
-    /// written to.
-    /// `salt`: a random number, for a journal that has none yet.
+    /// Reads what is there, a segment at a time, and starts a new one behind it: a torn tail is
+    /// never written to. `salt`: a random number, for a journal that has none yet.
     pub(super) fn open(
         medium: Arc<M>,
         segment_bytes_max: usize,
