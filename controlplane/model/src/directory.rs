@@ -168,8 +168,8 @@ impl Directory {
         query.window.apply(found, Entity::cursor)
     }
 
-    /// How many of a kind an account has, about: what was made in one moment under one number counts
-    /// as one.
+    /// How many of a kind an account has, about: what was made in one moment under one number
+    /// counts as one.
     #[must_use]
     pub fn count(&self, kind: EntityKind, owner: AccountSid) -> usize {
         self.lists.get(&(kind, owner)).map_or(0, BTreeMap::len)

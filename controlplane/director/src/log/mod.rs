@@ -94,8 +94,8 @@ impl Logged {
     }
 }
 
-/// A long document begins a log anew: as a change it would be followed by a whole, which has it once
-/// more.
+/// A long document begins a log anew: as a change it would be followed by a whole, which has it
+/// once more.
 fn is_short(document: Option<&[u8]>) -> bool {
     document.is_none_or(|document| document.len() <= CHANGES_MAX / 4)
 }
