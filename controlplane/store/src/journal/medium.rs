@@ -152,9 +152,8 @@ impl Medium for Folder {
         let (name, spare) = (self.file(number), self.path.join(SPARE));
         // One of another configuration's size is of no use; what is longer was written beyond.
         let fits = |meta: fs::Metadata| (bytes..=bytes.saturating_mul(2)).contains(&meta.len());
-        match fs::metadata(&spare).map(fits) {
-            Ok(false) => fs::remove_file(&spare)?,
-            Ok(true) | Err(_) => {}
+        if fs::metadata(&spare).is_ok_and(|meta| !fits(meta)) {
+            fs::remove_file(&spare)?;
         }
         let has_spare = !name.exists() && fs::rename(spare, &name).is_ok();
         let mut options = OpenOptions::new();

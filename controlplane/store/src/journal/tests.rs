@@ -625,7 +625,7 @@ fn a_segments_file_is_as_long_as_it_is_configured() {
         journal.flush().unwrap();
     }
     assert_eq!(sizes().len(), 5, "300 kB");
-    assert!(sizes().iter().all(|size| (SMALL..SMALL + 2_000).contains(&(*size as usize))));
+    assert!(sizes().iter().all(|size| (SMALL as u64..SMALL as u64 + 2_000).contains(size)));
     journal.release(300);
     drop(journal);
     // The next one has another size, and writes over no file of the old one.
