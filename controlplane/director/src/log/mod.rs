@@ -66,7 +66,7 @@ impl Logged {
         let documents = live.script.as_ref().map_or(0, |script| script.documents);
         let document = (documents != self.documents).then(|| part::document(live));
         let entry = match self.changes {
-            Some(bytes) if bytes <= CHANGES_MAX && is_short(document.as_deref()) => {
+            Some(bytes) if bytes <= CHANGES_MAX && is_short(document) => {
                 let payload = changes(&self.parts, scratch, document);
                 if payload.is_empty() {
                     return None;
