@@ -15,11 +15,9 @@ use crate::backend::{Backend, Login, Read};
 use crate::door::{Digest, Door, Source};
 use crate::form::Form;
 use crate::limits::Limits;
+use crate::locks::{Locks, Turn};
 use crate::problem::Problem;
 
-/// Stripes of the lock that keeps two updates of one thing from undoing each other, and of the one
-/// that lets an account read one long page at a time.
-const STRIPES: usize = 64;
 /// A page of more rows is a long one: writing it takes a thread for milliseconds.
 const LONG_PAGE: usize = 100;
 
@@ -28,9 +26,10 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     /// What opens `/v1/Operator`; empty: nothing does.
     pub(crate) operator: Secret,
-    stripes: [Mutex<()>; STRIPES],
-    /// Who reads a long page.
-    reading: [Mutex<()>; STRIPES],
+    /// Whose things are being changed: two updates of one thing do not undo each other.
+    changing: Locks,
+    /// Which family reads a long page.
+    reading: Locks,
     /// Who writes one out: one at a time, so that threads are left for what is short.
     writing: Semaphore,
     /// The operator changes one thing at a time.
@@ -70,12 +69,16 @@ pub(crate) type Outcome = Result<Reply, Problem>;
 
 impl Shared {
     pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits, operator: Secret) -> Self {
-        let stripes = [const { Mutex::const_new(()) }; STRIPES];
+        let (changing, reading) = (Locks::default(), Locks::default());
         let door = std::sync::Mutex::new(Door::new(limits));
         let (operating, begun) = (Mutex::const_new(()), Instant::now());
-        let reading = [const { Mutex::const_new(()) }; STRIPES];
         let writing = Semaphore::const_new(1);
-        Self { backend, operator, stripes, reading, writing, operating, door, begun }
+        Self { backend, operator, changing, reading, writing, operating, door, begun }
+    }
+
+    /// Held from reading an account until its changed form is stored, by whomever.
+    pub(crate) async fn changing(&self, account: AccountSid) -> Turn<'_> {
+        self.changing.turn(account).await
     }
 
     /// As [`Context::changing`], for the operator's things.
@@ -84,15 +87,8 @@ impl Shared {
     }
 
     /// A family's turn to read a page of so many rows: long ones one after the other.
-    pub(crate) async fn reading(
-        &self,
-        account: &Account,
-        rows: usize,
-    ) -> Option<MutexGuard<'_, ()>> {
-        if rows <= LONG_PAGE {
-            return None;
-        }
-        Some(self.reading[stripe(account.parent)].lock().await)
+    pub(crate) async fn reading(&self, account: &Account, rows: usize) -> Option<Turn<'_>> {
+        if rows <= LONG_PAGE { None } else { Some(self.reading.turn(account.parent).await) }
     }
 
     /// The turn to write such a page out.
@@ -150,13 +146,9 @@ impl Context<'_> {
 
     /// Held from reading a thing until its changed form is stored: updates of one account's things
     /// do not undo each other.
-    pub(crate) async fn changing(&self) -> MutexGuard<'_, ()> {
-        self.shared.stripes[stripe(self.account.sid)].lock().await
+    pub(crate) async fn changing(&self) -> Turn<'_> {
+        self.shared.changing(self.account.sid).await
     }
-}
-
-fn stripe(account: AccountSid) -> usize {
-    usize::try_from(account.0 % STRIPES as u128).unwrap_or_default()
 }
 
 impl Drop for UnderWay<'_> {

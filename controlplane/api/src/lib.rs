@@ -11,6 +11,7 @@ mod door;
 pub mod form;
 mod letters;
 mod limits;
+mod locks;
 mod operator;
 mod page;
 pub mod problem;

@@ -59,6 +59,32 @@ impl Desk {
     }
 }
 
+/// What one reads, the other has stored.
+#[tokio::test]
+async fn the_operators_change_of_an_account_waits_for_the_accounts_own() {
+    let fake = Arc::new(Fake::new());
+    let options = Options { operator: SECRET.into(), ..Options::default() };
+    let desk = Desk { app: router(Arc::clone(&fake) as Arc<dyn api::Backend>, options) };
+    let own = format!("POST /2010-04-01/Accounts/{MAIN}.json");
+    let operators = format!("POST /v1/Operator/Accounts/{MAIN}");
+    let gate = fake.shut_gate().await;
+    let opens = async {
+        // Both are as far as they come.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(gate);
+    };
+    let secret = token(MAIN);
+    let ((one, _), (other, body), ()) = tokio::join!(
+        desk.ask(MAIN, &secret, &own, "FriendlyName=Ours"),
+        desk.operate(&operators, "CallsMax=7"),
+        opens,
+    );
+    assert_eq!((one, other), (200, 200));
+    assert_eq!((&body["friendly_name"], &body["calls_max"]), (&json!("Ours"), &json!(7)));
+}
+
 #[tokio::test]
 async fn no_tenants_credential_opens_the_desk_and_the_operators_opens_nothing_else() {
     let desk = Desk::new();

@@ -463,6 +463,34 @@ async fn usage_adds_up_over_every_period() {
 }
 
 #[tokio::test]
+async fn charges_of_two_currencies_are_never_one_sum() {
+    let client = Client::new().of(STRANGER);
+    let sums = async |list: &str| {
+        let uri = format!("/2010-04-01/Accounts/{STRANGER}/Usage/Records{list}.json");
+        let got = client.get(&uri).await;
+        let rows = got.body["usage_records"].as_array().expect("rows").clone();
+        let total = rows.iter().filter(|row| row["category"] == "totalprice");
+        total.map(|row| (text(&row["price"]), text(&row["usage_unit"]))).collect::<Vec<_>>()
+    };
+    let (euros, dollars) = (("0.02", "eur"), ("0.03", "usd"));
+    let told = |sums: &[(&str, &str)]| -> Vec<(String, String)> {
+        sums.iter().map(|(price, unit)| ((*price).to_owned(), (*unit).to_owned())).collect()
+    };
+    assert_eq!(sums("").await, told(&[euros, dollars]));
+    assert_eq!(sums("/Daily").await, told(&[euros, dollars]));
+    assert_eq!(sums("/Today").await, told(&[dollars]), "what is free opens no sum");
+    let uri = format!("/2010-04-01/Accounts/{STRANGER}/Usage/Records.json?Category=sip-egress");
+    let got = client.get(&uri).await;
+    let counts: Vec<_> = got.body["usage_records"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|it| text(&it["count"]))
+        .collect();
+    assert_eq!(counts, ["2", "3"]);
+}
+
+#[tokio::test]
 async fn notifications_are_read_and_filtered() {
     let client = Client::new();
     let listed = client.get("Notifications.json?Log=0").await;

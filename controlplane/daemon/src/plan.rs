@@ -298,8 +298,8 @@ pub fn admission<'e>(
     admission
 }
 
-/// The lists of networks that places have, when there is no room for all: each family's in turn, its
-/// shortest first, so that nobody's many keep another's out.
+/// The lists of networks that places have, when there is no room for all: each family's in turn,
+/// its shortest first, so that nobody's many keep another's out.
 pub fn sources_in_turn<'e>(
     entities: impl Iterator<Item = &'e Entity> + Clone,
 ) -> Vec<Vec<Network>> {

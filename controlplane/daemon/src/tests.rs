@@ -204,13 +204,17 @@ impl Disk {
 }
 
 impl Medium for Disk {
-    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        self.folder.load()
+    fn segments(&self) -> io::Result<Vec<u64>> {
+        self.folder.segments()
     }
 
-    fn create(&self, number: u64) -> io::Result<()> {
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        self.folder.read(number)
+    }
+
+    fn create(&self, number: u64, bytes: u64) -> io::Result<()> {
         self.room()?;
-        self.folder.create(number)
+        self.folder.create(number, bytes)
     }
 
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {

@@ -2,7 +2,9 @@
 
 mod world;
 
-use model::port::{ApiRequest, CreateCall, HttpError, HttpKind, Instructions, OwnedCommand};
+use model::port::{
+    ApiRequest, CreateCall, HttpError, HttpKind, Instructions, OwnedCommand, UpdateCall,
+};
 use wire::event::Cause;
 use world::{World, is_callback, param, status, xml};
 
@@ -213,6 +215,39 @@ fn a_caller_answered_by_whom_he_was_connected_with_has_the_limit_too() {
     world.bye_in(call, 1_000);
     world.run(10_000);
     world.assert_clean();
+}
+
+/// A limit that is given while a leg rings is the leg's, whoever leads the switch when it is
+/// answered.
+#[test]
+fn a_limit_given_while_it_rings_counts_from_the_answer() {
+    for dies in [false, true] {
+        let mut world = World::new(|_| status(200));
+        world.api(ApiRequest::CreateCall(Box::new(CreateCall {
+            to: "sip:ok@127.0.0.1".to_owned(),
+            from: "+15550100".to_owned(),
+            instructions: Instructions::Twiml(
+                "<Response><Pause length=\"600\"/></Response>".to_owned(),
+            ),
+            status: None,
+            timeout: None,
+            time_limit: None,
+            caller_id: None,
+        })));
+        world.run(500);
+        let (&call, leg) = world.legs.first_key_value().expect("a leg");
+        assert_eq!((leg.answered.0, world.status_of(call)), (0, "ringing"));
+        let update = UpdateCall { time_limit: Some(10), ..UpdateCall::default() };
+        world.api(ApiRequest::UpdateCall { call, update: Box::new(update) });
+        world.run(100);
+        if dies {
+            world.crash();
+        }
+        world.run(60_000);
+        let row = &world.store.calls[&call];
+        assert_eq!((row.duration, row.cause), (Some(10), Some(Cause::TimeLimit)), "{dies}");
+        world.assert_clean();
+    }
 }
 
 #[test]

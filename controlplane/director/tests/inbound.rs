@@ -342,6 +342,39 @@ fn hanging_up_and_having_nothing_to_do_answer_first_and_rejecting_does_not() {
     }
 }
 
+/// Whoever refused it dies before its shard hears of that, and its caller gives up before or after:
+/// whether what was told of it is told again or not, nobody has it in his books.
+#[test]
+fn who_was_turned_away_by_a_predecessor_is_not_stored() {
+    for (uri, source) in
+        [("sip:7@nowhere.test", "127.0.0.1:5070"), ("sip:bob@demo.test", "192.0.2.66:5060")]
+    {
+        for (more, gives_up_first) in [(0, true), (0, false), (5, true), (5, false)] {
+            let mut world = World::new(|_| xml("<Response/>"));
+            world.deaf = true;
+            let call = world.call_in_from(uri, source);
+            world.run(200);
+            // What was told of it is released once enough is told of others.
+            for _ in 0..more {
+                world.call_in("sip:8@nowhere.test");
+                world.run(200);
+            }
+            world.deaf = false;
+            if gives_up_first {
+                world.end_unheard(call);
+                world.crash();
+            } else {
+                world.crash();
+                world.end_unheard(call);
+            }
+            world.run(60_000);
+            assert_eq!(world.store.cdrs.len(), 0, "{uri} {more} {gives_up_first}");
+            assert_eq!(world.store.calls.len(), 0, "{uri} {more} {gives_up_first}");
+            assert!(world.released.contains(&world.legs[&call].id));
+        }
+    }
+}
+
 #[test]
 fn who_is_turned_away_is_counted_and_not_stored() {
     let mut world = World::new(|_| xml("<Response/>"));

@@ -389,6 +389,70 @@ fn accounts_and_their_limits_are_the_operators_and_a_tenant_keeps_what_he_has() 
     world.assert_clean();
 }
 
+/// Each was read before the other's was stored.
+#[test]
+fn an_accounts_own_update_and_the_operators_do_not_undo_each_other() {
+    let mut world = two_tenants("<Response/>");
+    let read = world.director.directory().account(THIEF).expect("an account").clone();
+    let held = Account { status: AccountStatus::Suspended, ..read.clone() };
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(held, false))), 0);
+    let friendly_name = "Ours".to_owned();
+    let sources = vec!["192.0.2.0/24".parse().expect("a network")];
+    let own = Account { friendly_name, sources: sources.clone(), ..read.clone() };
+    assert_eq!(came(&mut world, THIEF, put(own, false)), 0);
+    let known = world.director.directory().account(THIEF).expect("an account");
+    assert_eq!((known.status, &known.sources), (AccountStatus::Held, &sources));
+    assert_eq!(known.friendly_name, "Ours");
+    let limits = AccountLimits { calls_max: 1, calls_per_second: 7 };
+    let operators = Account { limits, status: AccountStatus::Suspended, ..read };
+    assert_eq!(came(&mut world, ACCOUNT, operate(put(operators, false))), 0);
+    let known = world.director.directory().account(THIEF).expect("an account");
+    assert_eq!((known.limits, &known.sources), (limits, &sources));
+}
+
+#[test]
+fn what_one_account_may_be_charged_is_in_one_currency() {
+    let sub = AccountSid(0xb2);
+    let mut world = two_tenants("<Response/>").with_book(|book| {
+        let number = 20;
+        book.accounts.push(Account { sid: sub, parent: THIEF, number, ..Account::default() });
+        book.prices.clear();
+    });
+    let price = |account, service, code: &[u8; 3]| {
+        let unit = model::PriceUnit::Minute;
+        let (price, currency) = (model::Nanos(60_000_000_000), model::Currency(*code));
+        let (minimum_s, increment_s) = (0, 1);
+        let price = Price { account, service, unit, price, currency, minimum_s, increment_s };
+        Entity::from(price)
+    };
+    let (egress, relay) = (model::Service::SipEgress, model::Service::MediaRelay);
+    for (account, service, code, why) in [
+        (Some(THIEF), egress, b"EUR", 0),
+        (Some(sub), relay, b"USD", 20_001),
+        (None, relay, b"USD", 20_001),
+        (Some(ACCOUNT), relay, b"USD", 0),
+        (Some(sub), relay, b"EUR", 0),
+        (None, egress, b"EUR", 20_001),
+    ] {
+        let put = operate(put(price(account, service, code), true));
+        assert_eq!(came(&mut world, ACCOUNT, put), why, "{account:?} {code:?}");
+    }
+    let change = operate(put(price(Some(THIEF), egress, b"USD"), false));
+    assert_eq!(came(&mut world, ACCOUNT, change), 20_001, "its sub-account has euros");
+    let same = operate(put(price(Some(THIEF), egress, b"EUR"), false));
+    assert_eq!(came(&mut world, ACCOUNT, same), 0);
+    // A row says what its price is in, whatever was charged when the call began.
+    let gone = operate(ApiRequest::Delete(PriceKey(Some(THIEF), egress).into()));
+    assert_eq!(came(&mut world, ACCOUNT, gone), 0);
+    assert_eq!(came(&mut world, THIEF, create("alice")), 0);
+    let again = operate(put(price(Some(THIEF), egress, b"EUR"), true));
+    assert_eq!(came(&mut world, ACCOUNT, again), 0);
+    world.run(30_000);
+    let row = world.store.calls.values().next().expect("a call");
+    assert_eq!(row.price_unit, model::Currency(*b"EUR"));
+    assert!(row.price.is_some());
+}
+
 #[test]
 fn a_second_token_takes_the_place_of_the_first_when_it_is_told_to() {
     let mut world = World::new(|_| status(200));

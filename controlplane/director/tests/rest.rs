@@ -556,7 +556,7 @@ fn a_closed_account_frees_what_it_held_for_good() {
     // The parent goes, and its sub-account with it.
     let mut parent = world.director.directory().account(ACCOUNT).expect("an account").clone();
     parent.status = AccountStatus::Closed;
-    let id = world.api(put(parent.clone()));
+    let id = world.api(ApiRequest::Operate(Box::new(put(parent.clone()))));
     world.run(100);
     assert!(matches!(world.reply(id), Some(Ok(ApiDone::Entity(_)))));
     assert_eq!(world.status_of(call), "completed");

@@ -118,7 +118,8 @@ pub struct SipDomain {
     pub date_updated: Wall,
 }
 
-/// Where dialled numbers go. The longest prefix wins; an account's own route before everybody's.
+/// Where dialled numbers go. The longest prefix wins; an account's own route before its main
+/// account's, and that before everybody's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundRoute {
     pub sid: RouteSid,

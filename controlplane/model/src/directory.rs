@@ -2,6 +2,7 @@
 //! domain, by prefix. The director decides by it; the daemon keeps one for those who read at every
 //! request, and both learn of a change in the same way.
 
+use core::cmp::Reverse;
 use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,8 +168,8 @@ impl Directory {
         query.window.apply(found, Entity::cursor)
     }
 
-    /// How many of a kind an account has, about: what was made in one moment under one number counts
-    /// as one.
+    /// How many of a kind an account has, about: what was made in one moment under one number
+    /// counts as one.
     #[must_use]
     pub fn count(&self, kind: EntityKind, owner: AccountSid) -> usize {
         self.lists.get(&(kind, owner)).map_or(0, BTreeMap::len)
@@ -235,21 +236,30 @@ impl Directory {
         application.and_then(|sid| self.application(sid)).map_or(own, |it| &it.config)
     }
 
-    /// The longest prefix; an account's own route before everybody's.
+    /// The longest prefix among an account's own routes; else among its main account's, else among
+    /// everybody's.
     #[must_use]
     pub fn route(&self, account: AccountSid, number: &str) -> Option<&OutboundRoute> {
+        let holders = self.holders(account);
+        let nearest = |route: &OutboundRoute| holders.iter().position(|it| *it == route.account);
         self.all::<OutboundRoute>()
-            .filter(|route| route.account.is_none_or(|owner| owner == account))
             .filter(|route| {
                 number.starts_with(&route.prefix) || digits(number).starts_with(&route.prefix)
             })
-            .max_by_key(|route| (route.account.is_some(), route.prefix.len()))
+            .filter_map(|route| Some((nearest(route)?, route)))
+            .max_by_key(|(at, route)| (Reverse(*at), route.prefix.len()))
+            .map(|(_, route)| route)
     }
 
+    /// An account's own price; else its main account's, else everybody's.
     #[must_use]
     pub fn price(&self, account: AccountSid, service: Service) -> Option<&Price> {
-        let own = self.get(PriceKey(Some(account), service));
-        own.or_else(|| self.get(PriceKey(None, service)))
+        self.holders(account).iter().find_map(|holder| self.get(PriceKey(*holder, service)))
+    }
+
+    /// Whose things count for an account, the nearest first; None is everybody's.
+    pub(crate) fn holders(&self, account: AccountSid) -> [Option<AccountSid>; 3] {
+        [Some(account), Some(self.family(account)), None]
     }
 
     /// The currency that an account's calls are shown in.
@@ -281,6 +291,11 @@ mod tests {
 
     use super::*;
     use crate::query::Window;
+    use crate::{Nanos, PriceUnit, RouteSid};
+
+    const MAIN: AccountSid = AccountSid(1);
+    const SUB: AccountSid = AccountSid(2);
+    const OTHER: AccountSid = AccountSid(3);
 
     fn application(random: &mut Prng, account: u128) -> Entity {
         Entity::Application(Application {
@@ -331,5 +346,60 @@ mod tests {
             }
         }
         assert!(shown > 5_000, "{shown}");
+    }
+
+    fn family() -> Directory {
+        let mut directory = Directory::default();
+        for (sid, parent) in [(MAIN, MAIN), (SUB, MAIN), (OTHER, OTHER)] {
+            let number = u64::try_from(sid.0).expect("small");
+            directory.put(Account { sid, parent, number, ..Account::default() }.into());
+        }
+        directory
+    }
+
+    #[test]
+    fn a_sub_account_has_its_own_price_else_its_main_accounts_else_everybodys() {
+        let mut directory = family();
+        let nanos = |directory: &Directory| {
+            let price = |account| directory.price(account, Service::SipEgress);
+            [SUB, MAIN, OTHER].map(|account| price(account).map(|price| price.price.0))
+        };
+        let mut put = |account, nanos| {
+            directory.put(Entity::Price(Price {
+                account,
+                service: Service::SipEgress,
+                unit: PriceUnit::Minute,
+                price: Nanos(nanos),
+                currency: Currency(if account.is_some() { *b"EUR" } else { *b"USD" }),
+                minimum_s: 0,
+                increment_s: 1,
+            }));
+            directory.clone()
+        };
+        assert_eq!(nanos(&put(None, 1)), [Some(1), Some(1), Some(1)]);
+        let known = put(Some(MAIN), 2);
+        assert_eq!(nanos(&known), [Some(2), Some(2), Some(1)]);
+        assert_eq!(known.currency(SUB), Currency(*b"EUR"));
+        assert_eq!(known.currency(OTHER), Currency::USD);
+        assert_eq!(nanos(&put(Some(SUB), 3)), [Some(3), Some(2), Some(1)]);
+    }
+
+    #[test]
+    fn a_sub_account_dials_by_its_own_route_else_its_main_accounts_else_everybodys() {
+        let mut directory = family();
+        let mut put = |sid, account, prefix: &str| {
+            let (sid, prefix) = (RouteSid(sid), prefix.to_owned());
+            let route = OutboundRoute { sid, account, prefix, ..OutboundRoute::default() };
+            directory.put(route.into());
+            directory.clone()
+        };
+        let routes = |directory: &Directory| {
+            let route = |account| directory.route(account, "+15550100");
+            [SUB, MAIN, OTHER].map(|account| route(account).map(|route| route.sid.0))
+        };
+        put(1, None, "+1555");
+        assert_eq!(routes(&put(2, Some(MAIN), "+1")), [Some(2), Some(2), Some(1)]);
+        assert_eq!(routes(&put(3, Some(MAIN), "+15")), [Some(3), Some(3), Some(1)]);
+        assert_eq!(routes(&put(4, Some(SUB), "")), [Some(4), Some(3), Some(1)]);
     }
 }

@@ -131,9 +131,7 @@ impl Directory {
     /// What the account, or everybody, was granted.
     #[must_use]
     pub fn grant(&self, account: AccountSid) -> Option<&Grant> {
-        [Some(account), Some(self.family(account)), None]
-            .into_iter()
-            .find_map(|whose| self.get::<Grant>(GrantKey(whose)))
+        self.holders(account).iter().find_map(|whose| self.get::<Grant>(GrantKey(*whose)))
     }
 
     /// The token that opens the account beside its own.

@@ -33,7 +33,7 @@ pub enum PriceUnit {
 /// One line of a rate plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
-    /// None: for every account without a line of its own.
+    /// None: for every account that has, by itself or by its main account, no line of its own.
     pub account: Option<AccountSid>,
     pub service: Service,
     pub unit: PriceUnit,

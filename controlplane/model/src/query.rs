@@ -93,7 +93,7 @@ pub struct Span {
 }
 
 /// What an account used of one micro-service on one UTC day, and what it was charged in one
-/// currency (the first one by code if there were several).
+/// currency. What it was charged in another is a day of its own, without what was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageDay {
     /// The day's first moment.

@@ -280,6 +280,9 @@ pub struct Api {
     pub answer_bytes: u32,
 }
 
+/// The longest document, and with it the longest answer of an application that is taken at all.
+pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
+
 /// Bounds of everything that grows with calls; each at least 1. An account's own numbers go before
 /// those that are one account's here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,7 +320,7 @@ pub struct CallLimits {
     pub verbs_per_call: u32,
     /// How long a call that came in may last from its answer, milliseconds.
     pub inbound_ms: u32,
-    /// Bytes of a document.
+    /// Bytes of a document, at most [`DOCUMENT_BYTES_MAX`].
     pub document_bytes: usize,
     /// Errors per second and account that it is told of, and warnings likewise; the rest are left
     /// out, and how many they were is told.
@@ -509,7 +512,7 @@ impl Default for CallLimits {
             legs_per_call: 1_000,
             verbs_per_call: 10_000,
             inbound_ms: 14_400_000,
-            document_bytes: 64 * 1024,
+            document_bytes: DOCUMENT_BYTES_MAX,
             alerts_per_second: 10,
             subaccounts: 1_000,
         }

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
 
-use crate::{Api, CallLimits, Config, Retention};
+use crate::{Api, CallLimits, Config, DOCUMENT_BYTES_MAX, Retention};
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;
@@ -200,7 +200,7 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("legs_per_call", small(limits.legs_per_call), 1_000_000),
         ("verbs_per_call", small(limits.verbs_per_call), 10_000_000),
         ("inbound_ms", small(limits.inbound_ms), 86_400_000),
-        ("document_bytes", large(limits.document_bytes), 1 << 20),
+        ("document_bytes", large(limits.document_bytes), large(DOCUMENT_BYTES_MAX)),
         ("alerts_per_second", small(limits.alerts_per_second), 10_000),
         ("subaccounts", large(limits.subaccounts), 1 << 20),
     ] {
@@ -407,6 +407,9 @@ mod tests {
         assert!(error("[node]\nid = 0\n").contains("must be at least 1"));
         let text = error("[controlplane.limits]\ndial_targets = 0\n");
         assert!(text.contains("`controlplane.limits.dial_targets` must be from 1 to"), "{text}");
+        assert!(load("[controlplane.limits]\ndocument_bytes = 65536\n").is_ok());
+        let text = error("[controlplane.limits]\ndocument_bytes = 65537\n");
+        assert!(text.contains("document_bytes` must be from 1 to 65536"), "{text}");
         assert!(error("[[grant]]\nsource_bits_v4 = 33\n").contains("must be from 0 to 32"));
         assert!(error("[controlplane]\ncarriers = [\"x\"]\n").contains("carriers[0]"));
         assert!(error("[log]\nformat = \"xml\"\n").contains("`auto`, `json` or `text`"));

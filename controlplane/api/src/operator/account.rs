@@ -15,6 +15,10 @@ impl Thing for Account {
         text.parse().ok()
     }
 
+    fn is_account(key: &AccountSid) -> Option<AccountSid> {
+        Some(*key)
+    }
+
     fn name(&self) -> String {
         self.sid.to_string()
     }

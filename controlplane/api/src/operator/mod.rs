@@ -82,6 +82,11 @@ trait Thing: Resource {
     /// What is shown once, when it is made.
     fn show_secret(&self, _body: &mut Value) {}
 
+    /// The account that it is: its own updates do not undo the operator's.
+    fn is_account(_key: &Self::Key) -> Option<AccountSid> {
+        None
+    }
+
     /// What stores a changed one.
     fn request(self, _desk: &Desk<'_>) -> Result<ApiRequest, Problem> {
         Ok(ApiRequest::Put { entity: Box::new(self.into()), create: false })
@@ -103,6 +108,11 @@ async fn handle<T: Thing>(desk: &Desk<'_>, rest: &[&str]) -> Outcome {
         }
         ([name], "GET") => Ok(Reply::Shown(shown(&fetch::<T>(desk, name).await?))),
         ([name], "POST") => {
+            let account = T::key_of(name).and_then(|key| T::is_account(&key));
+            let _account = match account {
+                Some(account) => Some(desk.shared.changing(account).await),
+                None => None,
+            };
             let _changing = desk.shared.changing_all().await;
             let mut thing = fetch::<T>(desk, name).await?;
             thing.change(desk)?;

@@ -80,12 +80,19 @@ async fn update(context: &Context<'_>) -> Outcome {
         account.status = status_of(context, &account, status)?;
     }
     account.date_updated = context.backend().now();
-    let stored = if ends_calls(context, &account)? {
-        shut(context, account).await?
+    let request = if ends_calls(context, &account)? {
+        ApiRequest::Shut(Box::new(account))
     } else {
-        put(context, account, false).await?
+        ApiRequest::Put { entity: Box::new(account.into()), create: false }
     };
-    Ok(Reply::Shown(show(context, &stored)))
+    // By whoever asks: a main account suspends, nobody himself.
+    match submit(context, context.login.account.sid, request).await? {
+        ApiDone::Entity(entity) => match *entity {
+            Entity::Account(account) => Ok(Reply::Shown(show(context, &account))),
+            _ => Err(Problem::internal()),
+        },
+        _ => Err(Problem::internal()),
+    }
 }
 
 /// `Hard`: the calls of an account that is suspended end too; without, they go on.
@@ -95,17 +102,6 @@ fn ends_calls(context: &Context<'_>, account: &Account) -> Result<bool, Problem>
         Some("true") if account.status != AccountStatus::Active => Ok(true),
         Some("true") => Err(Problem::bad_parameter("Hard", "with Status=suspended or closed")),
         Some(_) => Err(Problem::bad_parameter("Hard", "true or false")),
-    }
-}
-
-async fn shut(context: &Context<'_>, account: Account) -> Result<Account, Problem> {
-    let request = ApiRequest::Shut(Box::new(account));
-    match submit(context, context.account.sid, request).await? {
-        ApiDone::Entity(entity) => match *entity {
-            Entity::Account(account) => Ok(account),
-            _ => Err(Problem::internal()),
-        },
-        _ => Err(Problem::internal()),
     }
 }
 

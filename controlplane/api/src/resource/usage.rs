@@ -25,7 +25,7 @@ enum Period {
     Year,
 }
 
-/// One category's sum over one period.
+/// One category's sum over one period, in one currency.
 struct Sum {
     category: &'static str,
     first: Day,
@@ -94,12 +94,13 @@ fn day(context: &Context<'_>, name: &str, today: Day) -> Result<Option<Day>, Pro
     Day::parse(text).map(Some).ok_or_else(|| Problem::bad_parameter(name, "YYYY-MM-DD"))
 }
 
-/// Sums by period and category; a total has every category, also those nothing was used of.
+/// Sums by period and category; a total has every category, also those nothing was used of. What
+/// was charged in a second currency is a row of its own behind them.
 fn sum(days: &[UsageDay], period: Period, first: Day, last: Day) -> Vec<Sum> {
     let mut sums: Vec<Sum> = Vec::new();
-    let currency = days.first().map(|day| day.currency).unwrap_or_default();
+    let mut begun = 0;
     if period == Period::Total {
-        open(&mut sums, first, last, currency);
+        open(&mut sums, first, last);
     }
     for day in days {
         let at = Day::of(day.day.seconds());
@@ -113,11 +114,17 @@ fn sum(days: &[UsageDay], period: Period, first: Day, last: Day) -> Vec<Sum> {
             }
         };
         if sums.last().is_none_or(|sum| sum.first != begin) {
-            open(&mut sums, begin, end, day.currency);
+            begun = sums.len();
+            open(&mut sums, begin, end);
         }
-        let open = sums.len() - CATEGORIES.len();
-        for sum in &mut sums[open..] {
-            sum.add(day);
+        for category in CATEGORIES.into_iter().filter(|it| is_in(day, it)) {
+            let fits = |sum: &Sum| sum.category == category && sum.takes(day);
+            let at = sums[begun..].iter().position(fits).map(|at| begun + at);
+            let at = at.unwrap_or_else(|| {
+                sums.push(Sum::new(category, begin, end));
+                sums.len() - 1
+            });
+            sums[at].add(day);
         }
     }
     sums
@@ -125,18 +132,16 @@ fn sum(days: &[UsageDay], period: Period, first: Day, last: Day) -> Vec<Sum> {
 
 const CATEGORIES: [&str; 5] = ["sip-ingress", "sip-egress", "media-relay", "calls", "totalprice"];
 
-fn open(sums: &mut Vec<Sum>, first: Day, last: Day, currency: Currency) {
-    sums.extend(CATEGORIES.iter().map(|category| Sum {
-        category,
-        first,
-        last,
-        count: 0,
-        micros: 0,
-        seconds: 0,
-        bytes: 0,
-        price: Nanos(0),
-        currency,
-    }));
+fn open(sums: &mut Vec<Sum>, first: Day, last: Day) {
+    sums.extend(CATEGORIES.into_iter().map(|category| Sum::new(category, first, last)));
+}
+
+fn is_in(day: &UsageDay, category: &str) -> bool {
+    match category {
+        "totalprice" => true,
+        "calls" => matches!(day.service, Service::SipIngress | Service::SipEgress),
+        category => category == day.service.name(),
+    }
 }
 
 fn month_end(day: Day) -> Day {
@@ -149,15 +154,28 @@ fn month_end(day: Day) -> Day {
 }
 
 impl Sum {
+    fn new(category: &'static str, first: Day, last: Day) -> Self {
+        Self {
+            category,
+            first,
+            last,
+            count: 0,
+            micros: 0,
+            seconds: 0,
+            bytes: 0,
+            price: Nanos(0),
+            currency: Currency::default(),
+        }
+    }
+
+    /// Amounts of different currencies are never one sum.
+    fn takes(&self, day: &UsageDay) -> bool {
+        self.currency == day.currency || self.price == Nanos(0) || day.price == Nanos(0)
+    }
+
     fn add(&mut self, day: &UsageDay) {
-        let leg = matches!(day.service, Service::SipIngress | Service::SipEgress);
-        let ours = match self.category {
-            "totalprice" => true,
-            "calls" => leg,
-            category => category == day.service.name(),
-        };
-        if !ours {
-            return;
+        if self.price == Nanos(0) {
+            self.currency = day.currency;
         }
         self.price = Nanos(self.price.0.saturating_add(day.price.0));
         if self.category != "totalprice" {
@@ -183,9 +201,10 @@ fn show(context: &Context<'_>, list: &str, sum: &Sum) -> Value {
     let (first, last) = (sum.first.iso(), sum.last.iso());
     let price = charge(sum.price);
     let total = sum.category == "totalprice";
+    let currency = sum.currency.code().to_ascii_lowercase();
     let (count_unit, usage_unit) = match sum.category {
         "media-relay" => ("packets", "seconds"),
-        "totalprice" => ("", "usd"),
+        "totalprice" => ("", currency.as_str()),
         _ => ("calls", "seconds"),
     };
     json!({
@@ -201,7 +220,7 @@ fn show(context: &Context<'_>, list: &str, sum: &Sum) -> Value {
         "usage_exact": if total { Value::Null } else { micros_as_seconds(sum.micros).into() },
         "bytes": sum.bytes.to_string(),
         "price": price,
-        "price_unit": sum.currency.code().to_ascii_lowercase(),
+        "price_unit": currency,
         "start_date": first,
         "end_date": last,
         "subresource_uris": {},

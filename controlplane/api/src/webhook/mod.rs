@@ -46,7 +46,7 @@ use pool::{Key, Pool, Sender};
 use target::Target;
 
 /// The longest answer that is taken, bytes.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+pub const BODY_BYTES_MAX: usize = config::DOCUMENT_BYTES_MAX;
 /// Redirects that are followed.
 pub const REDIRECTS_MAX: usize = 5;
 

@@ -32,6 +32,8 @@ pub(crate) const STRANGER: AccountSid = AccountSid(0xb1);
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     state: Mutex<State>,
+    /// Requests wait for it before they are done.
+    gate: tokio::sync::RwLock<()>,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +110,18 @@ impl Fake {
             let day = Wall(TODAY.0 - back * 86_400_000_000);
             state.days.push((MAIN, usage_day(day, service, count)));
         }
-        Self { state: Mutex::new(state) }
+        let long_ago = Wall(TODAY.0 - 400 * 86_400_000_000);
+        let euros = usage_day(long_ago, Service::SipEgress, 2);
+        state.days.push((STRANGER, UsageDay { currency: Currency(*b"EUR"), ..euros }));
+        state.days.push((STRANGER, usage_day(TODAY, Service::SipEgress, 3)));
+        let free = UsageDay { price: Nanos(0), ..usage_day(TODAY, Service::MediaRelay, 9) };
+        state.days.push((STRANGER, free));
+        Self { state: Mutex::new(state), gate: tokio::sync::RwLock::default() }
+    }
+
+    /// Nothing is done until what this gives is dropped.
+    pub(crate) async fn shut_gate(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
     }
 
     /// More letters, that cannot be delivered.
@@ -339,7 +352,10 @@ impl Backend for Fake {
     }
 
     fn submit(&self, account: AccountSid, what: ApiRequest) -> Answer<'_, ApiResult> {
-        ready(self.state().submit(account, what))
+        Box::pin(async move {
+            let _open = self.gate.read().await;
+            self.state().submit(account, what)
+        })
     }
 
     fn entity(&self, key: EntityKey) -> Answer<'_, Read<Option<Entity>>> {

@@ -218,9 +218,11 @@ impl Director {
         self.never_was(now, call, model::CallStatus::Canceled);
     }
 
+    /// From now on, or from the answer: a command that is out already has the old limit.
     fn limit(&mut self, call: CallId, remaining_ms: u32) {
         if let Some(mut live) = self.calls.get_mut(&call) {
             live.limit_ms = remaining_ms;
+            live.volatile.limited = live.is_answered();
             if live.is_answered() {
                 let shard = live.shard;
                 self.command(shard, OwnedCommand::Limit { call, remaining_ms });

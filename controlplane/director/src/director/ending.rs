@@ -23,7 +23,8 @@ const MEDIA_ALERT: u128 = 0x6865_6172_6400_0000_0000_0000_0000_0001;
 
 impl Director {
     pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
-        if !self.calls.contains(&summary.call) && self.strangers.is_turned_away(summary) {
+        let missed = self.replay.as_ref().is_some_and(|it| it.bygone.contains_key(&summary.call));
+        if !self.calls.contains(&summary.call) && self.strangers.is_turned_away(summary, missed) {
             let (epoch, leg) = (summary.epoch, summary.leg);
             return self.command(shard, OwnedCommand::Release { epoch, leg });
         }
@@ -55,7 +56,7 @@ impl Director {
                 live.row.answer_time.get_or_insert(summary.answered);
             }
             live.row.end_time = Some(summary.ended);
-            live.row.price = price;
+            set_price(&mut live.row, price);
             finish_row(&mut live, end, now);
         }
         self.alert_end(now, summary);
@@ -65,7 +66,7 @@ impl Director {
 
     /// The end of a call was taken for earlier than it was (its leg was booked from a cell that was
     /// still open): its row says what is true. Nobody is told of an end twice.
-    fn correct_end(&mut self, now: Now, summary: &Summary<'_>, price: Option<Nanos>) {
+    fn correct_end(&mut self, now: Now, summary: &Summary<'_>, price: Option<(Nanos, Currency)>) {
         let call = summary.call;
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
@@ -77,7 +78,7 @@ impl Director {
             live.row.answer_time.get_or_insert(summary.answered);
         }
         live.row.end_time = Some(summary.ended);
-        live.row.price = price;
+        set_price(&mut live.row, price);
         finish_row(&mut live, End::of(summary), now);
         live.touch();
     }
@@ -229,15 +230,18 @@ impl Director {
         }
     }
 
-    /// What the whole leg costs; None where nothing has a price.
+    /// What the whole leg costs; None where nothing has a price. Prices that were given in another
+    /// currency before that was refused are in the ledger alone.
     fn price_of(&self, summary: &Summary<'_>) -> Option<(Nanos, Currency)> {
         let account = self.account_of(summary)?;
         let mut total: Option<(Nanos, Currency)> = None;
         for usage in &summary.usage {
             let Some(price) = self.directory.price(account, usage.service) else { continue };
             let charge = Nanos(-price.charge(usage.micros(), usage.count).1.0);
-            let sum = total.map_or(Nanos(0), |(sum, _)| sum);
-            total = Some((sum.checked_add(charge)?, price.currency));
+            let (sum, currency) = total.unwrap_or((Nanos(0), price.currency));
+            if price.currency == currency {
+                total = Some((sum.checked_add(charge)?, currency));
+            }
         }
         total
     }
@@ -253,9 +257,9 @@ impl Director {
         }
     }
 
-    fn write_cdr(&mut self, summary: &Summary<'_>) -> Option<Nanos> {
+    fn write_cdr(&mut self, summary: &Summary<'_>) -> Option<(Nanos, Currency)> {
         let live = self.calls.get(&summary.call);
-        let price = self.price_of(summary).map(|(price, _)| price);
+        let price = self.price_of(summary);
         if summary.leg == LegId::NONE {
             return price;
         }
@@ -280,7 +284,7 @@ impl Director {
             by: summary.by,
             reason: live.and_then(|live| live.reason.clone()),
             media: summary.media,
-            price,
+            price: price.map(|(price, _)| price),
         })));
         price
     }
@@ -310,12 +314,12 @@ impl Director {
             start_time: Some(summary.created),
             answer_time: Some(summary.answered).filter(|at| at.0 > 0),
             end_time: Some(summary.ended),
-            price,
             price_unit: self.directory.currency(account),
             cause: Some(summary.cause),
             sip_code: end.code,
             ..CallRow::default()
         };
+        set_price(&mut row, price);
         row.status = end.status(false);
         row.duration = Some(seconds(&row));
         self.alert_end(now, summary);
@@ -377,6 +381,11 @@ fn usage_key(node: u32, summary: &Summary<'_>, usage: &Usage) -> UsageKey {
         service: usage.service,
         segment: usage.segment,
     }
+}
+
+fn set_price(row: &mut CallRow, price: Option<(Nanos, Currency)>) {
+    row.price = price.map(|(price, _)| price);
+    row.price_unit = price.map_or(row.price_unit, |(_, currency)| currency);
 }
 
 fn finish_row(live: &mut Live, end: End, now: Now) {

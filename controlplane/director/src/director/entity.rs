@@ -110,8 +110,9 @@ impl Director {
         }
     }
 
-    /// What a put does not change: an account's number and token, and, by a tenant, its limits. A
-    /// new sub-account has those of its family.
+    /// What a put does not change, however old what it was made of is: an account's number and
+    /// token; by a tenant, its limits, and by itself, its status; by the operator, where its calls
+    /// come from. A new sub-account has its family's limits.
     fn keep(&self, asker: Asker, it: &mut Account) {
         let family = self.directory.account(it.parent).map(|parent| parent.limits);
         match self.directory.account(it.sid) {
@@ -119,8 +120,14 @@ impl Director {
                 it.number = known.number;
                 it.auth_token = known.auth_token.clone();
                 it.parent = known.parent;
-                if asker != Asker::Operator {
-                    it.limits = known.limits;
+                match asker {
+                    Asker::Operator => it.sources.clone_from(&known.sources),
+                    Asker::Tenant(account) => {
+                        it.limits = known.limits;
+                        if account == it.sid {
+                            it.status = known.status;
+                        }
+                    }
                 }
             }
             None => {

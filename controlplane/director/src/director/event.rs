@@ -87,28 +87,35 @@ impl Director {
         let leaving = live.ending.is_some();
         live.touch();
         self.tell_event(now, call, CallEvent::Answered);
+        if !leaving {
+            self.limit_answered(call, now.wall.micros_since(at) / 1_000);
+        }
         match parent {
             Some(parent) => self.inbox.push_back((parent, Input::ChildAnswered { call })),
             None if leaving => {}
             None => {
-                self.limit_inbound(call);
                 self.start_script(now, call);
                 self.inbox.push_back((call, Input::Answered));
             }
         }
     }
 
-    /// A caller who was answered by whoever was dialled for him, and not by a command of ours, may
-    /// last no longer than others.
-    fn limit_inbound(&mut self, call: CallId) {
+    /// Its shard learns how long it may last, unless it knows: a caller who was answered by whoever
+    /// was dialled for him, and not by a command of ours, lasts no longer than others; a leg whose
+    /// limit was changed while it rang lasts so long; and what was asked for by our predecessor,
+    /// who may have changed it, is limited once more. `elapsed_ms` since the answer.
+    fn limit_answered(&mut self, call: CallId, elapsed_ms: u64) {
         let inbound_ms = self.settings.limits.inbound_ms;
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        if live.outgoing.is_some() || std::mem::replace(&mut live.volatile.limited, true) {
+        let (shard, limit_ms) = (live.shard, live.longest_ms(inbound_ms));
+        if std::mem::replace(&mut live.volatile.limited, true) || limit_ms == 0 {
             return;
         }
-        let (shard, remaining_ms) = (live.shard, live.longest_ms(inbound_ms));
+        // 0 would be no limit.
+        let elapsed_ms = u32::try_from(elapsed_ms).unwrap_or(u32::MAX);
+        let remaining_ms = limit_ms.saturating_sub(elapsed_ms).max(1);
         self.command(shard, OwnedCommand::Limit { call, remaining_ms });
     }
 

@@ -65,8 +65,10 @@ impl Director {
         }
         let source = incoming.source.ip();
         if self.is_bygone(incoming) {
-            // Its end follows. Nothing is asked or told of it, but the account has it in its books.
+            // Its end follows. Nothing is asked or told of it, but the account has it in its books,
+            // unless it would have been refused: then it was.
             if let Some(place) = self.place(incoming.uri, source)
+                && self.may_come(&place).is_ok()
                 && let Some(replay) = &mut self.replay
             {
                 replay.bygone.insert(incoming.call, place.account);
@@ -192,7 +194,8 @@ impl Director {
         })
     }
 
-    fn admit(&mut self, now: Now, place: &Place) -> Result<(), Refusal> {
+    /// By what is configured, whatever stands now.
+    fn may_come(&self, place: &Place) -> Result<(), Refusal> {
         if !place.welcome {
             return Err(Refusal::new(
                 403,
@@ -209,6 +212,11 @@ impl Director {
         if place.config.voice.is_none() {
             return Err(Refusal::new(404, Cause::NoRoute, "Not Found", "no-voice-url", 21_205));
         }
+        Ok(())
+    }
+
+    fn admit(&mut self, now: Now, place: &Place) -> Result<(), Refusal> {
+        self.may_come(place)?;
         self.reserve(now, place.account).map_err(|reason| {
             let phrase = "Service Unavailable";
             let refusal = Refusal::new(503, Cause::Overload, phrase, reason, 10_004);

@@ -3,7 +3,10 @@
 
 use base::CallId;
 use model::port::{ApiError, Entity};
-use model::{AccountSid, CallerId, Directory, DomainSuffix, NumberRange, inventory, party};
+use model::{
+    AccountSid, CallerId, Currency, Directory, DomainSuffix, NumberRange, Price, PriceKey,
+    inventory, party,
+};
 use sip::Number;
 use wire::table::Network;
 
@@ -172,6 +175,13 @@ pub(super) fn check(
         Entity::NumberRange(it) => range(directory, it),
         Entity::DomainSuffix(it) => suffix(directory, settings, it),
         Entity::CallerId(it) => caller(directory, it),
+        Entity::Price(it) => {
+            let known = match before {
+                Some(Entity::Price(known)) => Some(known.currency),
+                _ => None,
+            };
+            price(directory, it, known)
+        }
         _ => Ok(()),
     }
 }
@@ -276,6 +286,29 @@ fn suffix(directory: &Directory, settings: &Settings, it: &DomainSuffix) -> Resu
     let same = |other: &&DomainSuffix| other.sid != it.sid && other.suffix == it.suffix;
     match directory.all::<DomainSuffix>().find(same) {
         Some(holder) => bad(20_001, format!("the suffix is given already, by {}", holder.sid)),
+        None => Ok(()),
+    }
+}
+
+/// What one account may be charged is in one currency: its own prices, its main account's and
+/// everybody's.
+fn price(directory: &Directory, it: &Price, known: Option<Currency>) -> Result<(), ApiError> {
+    let is_above = |above: Option<AccountSid>, below: Option<AccountSid>| match (above, below) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(above), Some(below)) => above == below || above == directory.family(below),
+    };
+    let key_of = |it: &Price| PriceKey(it.account, it.service);
+    let clashes = |other: &&Price| {
+        let related = is_above(it.account, other.account) || is_above(other.account, it.account);
+        related && key_of(other) != key_of(it) && other.currency != it.currency
+    };
+    match directory.all::<Price>().find(clashes).filter(|_| known != Some(it.currency)) {
+        Some(other) => {
+            let (key, [ours, theirs]) = (key_of(other), [it.currency, other.currency]);
+            let why = "an account's prices, its main account's and everybody's are of one currency";
+            bad(20_001, format!("{ours:?} here, {theirs:?} for {key}: {why}"))
+        }
         None => Ok(()),
     }
 }

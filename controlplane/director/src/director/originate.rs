@@ -355,6 +355,7 @@ impl Director {
             return self.never_sent(now, call, "command-too-long");
         }
         let shard = live.shard;
+        live.volatile.limited = true;
         if let Some(outgoing) = live.outgoing.as_mut() {
             outgoing.sent = true;
         }

@@ -34,14 +34,16 @@ impl Strangers {
     }
 
     /// The leg never was more than an INVITE of nobody's. Its caller may have given up before our
-    /// refusal came; then we alone know, and may have forgotten among very many.
-    pub(super) fn is_turned_away(&mut self, summary: &Summary<'_>) -> bool {
+    /// refusal came, or our predecessor's, who alone knew: of a call that was anybody's there is a
+    /// log. `missed`: nobody was there to refuse it.
+    pub(super) fn is_turned_away(&mut self, summary: &Summary<'_>, missed: bool) -> bool {
         let known = self.calls.remove(&summary.call);
+        let by_either = matches!(summary.by, Party::Application | Party::Remote);
         summary.direction == Direction::Inbound
             && summary.leg != LegId::NONE
             && summary.account == 0
             && summary.answered.0 == 0
-            && (known || summary.by == Party::Application)
+            && (known || by_either && !missed)
     }
 
     /// How many are to be told of with this one; None for not yet.

@@ -108,6 +108,7 @@ pub(crate) struct Leg {
     pub(crate) ended: bool,
     pub(crate) end: Option<(Wall, Party, Cause, u16)>,
     pub(crate) limit_ms: u32,
+    pub(crate) limit_at: Mono,
     pub(crate) media: Option<MediaSummary>,
 }
 
@@ -126,6 +127,8 @@ enum Happening {
     Resolved(Resolved),
     /// The called party answers.
     PickUp(CallId),
+    /// A leg has lasted so long as it may, unless it was told otherwise since.
+    Limit(CallId),
     /// The leg ends, if it still stands.
     End {
         call: CallId,
@@ -382,6 +385,7 @@ impl World {
             ended: false,
             end: None,
             limit_ms: 0,
+            limit_at: Mono::NEVER,
             media: None,
         }
     }
@@ -399,6 +403,8 @@ impl World {
             }
             Happening::Resolved(resolved) => self.director.handle_resolved(self.now, resolved),
             Happening::PickUp(call) => self.pick_up(call),
+            Happening::Limit(call) if self.legs[&call].limit_at > self.now.mono => {}
+            Happening::Limit(call) => self.end(call, Party::Switch, Cause::TimeLimit, 0),
             Happening::End { call, by, cause, code, unanswered_only } => {
                 let answered = self.legs.get(&call).is_some_and(|leg| leg.answered.0 > 0);
                 if !(unanswered_only && answered) {
@@ -580,9 +586,8 @@ impl World {
             OwnedCommand::Part { call } => {
                 self.legs.get_mut(&call).unwrap().peer = None;
             }
-            OwnedCommand::Join { .. }
-            | OwnedCommand::Ringback { .. }
-            | OwnedCommand::Limit { .. } => {}
+            OwnedCommand::Limit { call, remaining_ms } => self.limit(call, remaining_ms),
+            OwnedCommand::Join { .. } | OwnedCommand::Ringback { .. } => {}
         }
     }
 
@@ -677,18 +682,18 @@ impl World {
         leg.answered = at;
         let id = leg.id;
         self.event(0, OwnedEvent::Answered { call, leg: id, at });
-        if limit_ms > 0 {
-            self.plan(
-                u64::from(limit_ms),
-                Happening::End {
-                    call,
-                    by: Party::Switch,
-                    cause: Cause::TimeLimit,
-                    code: 0,
-                    unanswered_only: false,
-                },
-            );
-        }
+        self.limit(call, limit_ms);
+    }
+
+    /// From now on; 0 for none.
+    fn limit(&mut self, call: CallId, limit_ms: u32) {
+        let Some(leg) = self.legs.get_mut(&call) else { return };
+        let after = u64::from(limit_ms);
+        leg.limit_at = match after {
+            0 => Mono::NEVER,
+            _ => self.now.mono + Duration::from_millis(after),
+        };
+        self.plan(after, Happening::Limit(call));
     }
 
     fn end(&mut self, call: CallId, by: Party, cause: Cause, code: u16) {

@@ -88,34 +88,40 @@ pub(super) struct Log<M> {
 }
 
 impl<M: Medium> Log<M> {
-    /// Reads what is there and starts a new segment behind it: a torn tail is never written to.
-    /// `salt`: a random number, for a journal that has none yet.
+    /// Reads what is there, a segment at a time, and starts a new one behind it: a torn tail is
+    /// never written to. `salt`: a random number, for a journal that has none yet.
     pub(super) fn open(
         medium: Arc<M>,
         segment_bytes_max: usize,
         salt: u64,
     ) -> io::Result<(Self, Replay)> {
-        let loaded = medium.load()?;
-        let known = loaded.iter().rev().find_map(|(_, bytes)| segment::head_of(bytes));
-        let salt_found = known.map(|head| head.salt);
+        let found = medium.segments()?;
+        let mut salt_found = None;
+        for number in found.iter().rev() {
+            salt_found = segment::head_of(&medium.read(*number)?).map(|head| head.salt);
+            if salt_found.is_some() {
+                break;
+            }
+        }
         let mut replay = Replay::default();
         let mut segments = Vec::new();
         let (mut next, mut number) = (1, 0);
-        for (found, bytes) in &loaded {
-            number = *found;
-            let old = segment::version_1::read(bytes);
-            let mut segment = old.unwrap_or_else(|| segment::read(bytes, salt_found));
+        for found in found {
+            number = found;
+            let bytes = medium.read(found)?;
+            let old = segment::version_1::read(&bytes);
+            let mut segment = old.unwrap_or_else(|| segment::read(&bytes, salt_found));
             if segment.head.is_none() && segment.records.is_empty() {
-                judge_headless(&mut segment, bytes);
+                judge_headless(&mut segment, &bytes);
             }
-            let kept = !segment.holes.is_empty() && keep_aside(&*medium, *found);
-            replay.take(*found, &segment, kept);
+            let kept = !segment.holes.is_empty() && keep_aside(&*medium, found);
+            replay.take(found, &segment, kept);
             next = segment.head.map_or(next, |head| head.first.max(next));
             let Some((first, _)) = segment.records.first() else {
-                medium.remove(*found)?;
+                medium.remove(found)?;
                 continue;
             };
-            segments.push((*found, *first));
+            segments.push((found, *first));
             next = segment.records.last().map_or(next, |(last, _)| next.max(last + 1));
         }
         // What was durable once has its position for ever.
@@ -203,7 +209,7 @@ impl<M: Medium> Log<M> {
     fn start_segment(&mut self, number: u64, durable: Position) -> io::Result<()> {
         let first = self.batch_first;
         let head = Head { first, durable, salt: self.salt };
-        let made = self.medium.create(number);
+        let made = self.medium.create(number, self.segment_bytes_max as u64);
         if let Err(error) = made.and_then(|()| self.medium.append(number, &segment::heads(head))) {
             // What was made of it is in the way of the next attempt.
             let _ = self.medium.remove(number);

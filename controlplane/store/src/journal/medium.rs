@@ -1,4 +1,4 @@
-//! Where a journal lies. Nine functions, so that another way of doing I/O (a ring of its own) or a
+//! Where a journal lies. Ten functions, so that another way of doing I/O (a ring of its own) or a
 //! simulated disk that loses power can stand in its place. `create` and `append` are called by the
 //! thread that has the facts, `sync` and `remove` by the journal's own.
 
@@ -12,21 +12,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
-use super::SEGMENT_BYTES;
-
 /// Numbered append-only files. Only the newest is appended to.
 pub trait Medium: Send + Sync + 'static {
-    /// Every segment that exists with its bytes, in order of number.
+    /// The numbers of the segments that exist, in order.
     ///
     /// # Errors
     /// What the system says.
-    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>>;
+    fn segments(&self) -> io::Result<Vec<u64>>;
 
-    /// Starts segment `number`, which does not exist.
+    /// A segment's bytes.
     ///
     /// # Errors
     /// What the system says.
-    fn create(&self, number: u64) -> io::Result<()>;
+    fn read(&self, number: u64) -> io::Result<Vec<u8>>;
+
+    /// Starts segment `number`, which does not exist, with room for so many bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create(&self, number: u64, bytes: u64) -> io::Result<()>;
 
     /// Writes at the end of a segment; the bytes survive this process when this returns.
     ///
@@ -129,7 +133,7 @@ impl Folder {
 }
 
 impl Medium for Folder {
-    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    fn segments(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
@@ -137,17 +141,26 @@ impl Medium for Folder {
             numbers.extend(number.and_then(|digits| digits.parse::<u64>().ok()));
         }
         numbers.sort_unstable();
-        numbers.into_iter().map(|number| Ok((number, fs::read(self.file(number))?))).collect()
+        Ok(numbers)
     }
 
-    fn create(&self, number: u64) -> io::Result<()> {
-        let name = self.file(number);
-        let has_spare = !name.exists() && fs::rename(self.path.join(SPARE), &name).is_ok();
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        fs::read(self.file(number))
+    }
+
+    fn create(&self, number: u64, bytes: u64) -> io::Result<()> {
+        let (name, spare) = (self.file(number), self.path.join(SPARE));
+        // One of another configuration's size is of no use; what is longer was written beyond.
+        let fits = |meta: fs::Metadata| (bytes..=bytes.saturating_mul(2)).contains(&meta.len());
+        if fs::metadata(&spare).is_ok_and(|meta| !fits(meta)) {
+            fs::remove_file(&spare)?;
+        }
+        let has_spare = !name.exists() && fs::rename(spare, &name).is_ok();
         let mut options = OpenOptions::new();
         let file = options.write(true).create_new(!has_spare).mode(0o600).open(&name)?;
         if !has_spare {
             // Where there is no room for all of it, or no such call, it grows as it is written.
-            let _ = fallocate(&file, FallocateFlags::empty(), 0, SEGMENT_BYTES as u64);
+            let _ = fallocate(&file, FallocateFlags::empty(), 0, bytes);
         }
         self.lock().insert(number, Open { file: Arc::new(file), end: 0, named: false });
         Ok(())
@@ -178,8 +191,7 @@ impl Medium for Folder {
         self.lock().remove(&number);
         let (name, spare) = (self.file(number), self.path.join(SPARE));
         // One that is kept aside has a second name, and is not written over.
-        let is_ours = fs::metadata(&name)
-            .is_ok_and(|meta| meta.nlink() == 1 && meta.len() >= SEGMENT_BYTES as u64);
+        let is_ours = fs::metadata(&name).is_ok_and(|meta| meta.nlink() == 1);
         if is_ours && !spare.exists() {
             return fs::rename(name, spare);
         }

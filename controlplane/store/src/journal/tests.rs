@@ -109,13 +109,17 @@ impl Disk {
 }
 
 impl Medium for Disk {
-    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    fn segments(&self) -> io::Result<Vec<u64>> {
         let files = self.files();
         let present = files.iter().filter(|(_, file)| !file.removed);
-        Ok(present.map(|(number, file)| (*number, file.bytes.clone())).collect())
+        Ok(present.map(|(number, _)| *number).collect())
     }
 
-    fn create(&self, number: u64) -> io::Result<()> {
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        Ok(self.files()[&number].bytes.clone())
+    }
+
+    fn create(&self, number: u64, _bytes: u64) -> io::Result<()> {
         self.files().insert(number, File::default());
         Ok(())
     }
@@ -157,15 +161,19 @@ impl Medium for Disk {
 }
 
 impl Medium for Failing {
-    fn load(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        self.disk.load()
+    fn segments(&self) -> io::Result<Vec<u64>> {
+        self.disk.segments()
     }
 
-    fn create(&self, number: u64) -> io::Result<()> {
+    fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        self.disk.read(number)
+    }
+
+    fn create(&self, number: u64, bytes: u64) -> io::Result<()> {
         let there = self.disk.files().get(&number).is_some_and(|file| !file.removed);
         assert!(!there, "segment {number} exists");
         self.write(1).1?;
-        self.disk.create(number)
+        self.disk.create(number, bytes)
     }
 
     fn append(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
@@ -578,7 +586,7 @@ fn released_files_are_written_again() {
     let path = folder.path().join("journal");
     let disk = Folder::open(&path).unwrap();
     let heads = [7; 72];
-    disk.create(1).unwrap();
+    disk.create(1, SEGMENT_BYTES as u64).unwrap();
     disk.append(1, &heads).unwrap();
     disk.append(1, b"one").unwrap();
     disk.sync(1).unwrap();
@@ -587,15 +595,43 @@ fn released_files_are_written_again() {
     assert_eq!(size(&first), Some(SEGMENT_BYTES as u64), "its whole size from the begin");
     disk.remove(1).unwrap();
     assert_eq!((size(&first), size("spare")), (None, Some(SEGMENT_BYTES as u64)));
-    assert_eq!(disk.load().unwrap(), []);
-    disk.create(2).unwrap();
+    assert!(disk.segments().unwrap().is_empty());
+    disk.create(2, SEGMENT_BYTES as u64).unwrap();
     assert_eq!(size("spare"), None);
     disk.append(2, b"two").unwrap();
-    let loaded = disk.load().unwrap();
-    assert_eq!((loaded.len(), loaded[0].0, &loaded[0].1[..4]), (1, 2, &b"two\x07"[..]));
+    assert_eq!(disk.segments().unwrap(), [2]);
+    assert_eq!(&disk.read(2).unwrap()[..4], b"two\x07");
     assert!(disk.keep_aside(2).unwrap());
     disk.remove(2).unwrap();
     assert_eq!(size("spare"), None, "it is kept for people");
+}
+
+/// A segment takes from the disk what was configured, not what is usual.
+#[test]
+fn a_segments_file_is_as_long_as_it_is_configured() {
+    const SMALL: usize = 64 << 10;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let open =
+        |bytes| Journal::open(Folder::open(&path).unwrap(), bytes, Box::new(|| ())).unwrap().0;
+    let sizes = || {
+        let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.file_name() != "reserve");
+        files.map(|entry| entry.metadata().unwrap().len()).collect::<Vec<_>>()
+    };
+    let mut journal = open(SMALL);
+    for number in 1..=300_u64 {
+        assert_eq!(journal.append(&[7; 1_000]), Ok(number));
+        journal.flush().unwrap();
+    }
+    assert_eq!(sizes().len(), 5, "300 kB");
+    assert!(sizes().iter().all(|size| (SMALL as u64..SMALL as u64 + 2_000).contains(size)));
+    journal.release(300);
+    drop(journal);
+    // The next one has another size, and writes over no file of the old one.
+    let journal = open(1 << 20);
+    assert!(sizes().contains(&(1 << 20)), "{:?}", sizes());
+    drop(journal);
 }
 
 #[test]

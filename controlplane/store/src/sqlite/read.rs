@@ -315,17 +315,18 @@ pub(super) fn usage(
            coalesce(l.amount, 0), coalesce(l.currency, 'USD')
          FROM usage_day u LEFT JOIN ledger_day l
            ON l.account = u.account AND l.service = u.service AND l.day = u.day
-           AND l.currency = (SELECT min(currency) FROM ledger_day m WHERE m.account = u.account
-             AND m.service = u.service AND m.day = u.day)
-         WHERE u.account = ? AND u.day >= ? AND u.day < ? ORDER BY u.day, u.service",
+         WHERE u.account = ? AND u.day >= ? AND u.day < ? ORDER BY u.day, u.service, l.currency",
     )?;
     let mut rows = statement.query(params![text(&account), int(days.from.0), int(days.to.0)])?;
-    let mut usage = Vec::new();
+    let mut usage: Vec<UsageDay> = Vec::new();
     while let Some(row) = rows.next()? {
-        let amount = |at: usize| row.get::<_, i64>(at).map(unsigned);
+        let (day, service) = (wall(row.get(0)?), service(row.get(1)?)?);
+        // A second currency of the same day: what was used is told once.
+        let again = usage.last().is_some_and(|it| (it.day, it.service) == (day, service));
+        let amount = |at: usize| row.get::<_, i64>(at).map(if again { |_| 0 } else { unsigned });
         usage.push(UsageDay {
-            day: wall(row.get(0)?),
-            service: service(row.get(1)?)?,
+            day,
+            service,
             count: amount(2)?,
             micros: amount(3)?,
             seconds: amount(4)?,

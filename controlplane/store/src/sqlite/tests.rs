@@ -349,6 +349,19 @@ fn the_longest_witness_of_a_leg_counts_whatever_order_they_come_in() {
     }
 }
 
+#[test]
+fn a_day_of_two_currencies_is_two_charges_of_one_use() {
+    let mut world = World::new();
+    let rows = [1, 2, 3].map(|leg| usage(leg, Service::SipEgress, DAY, 1_000_000));
+    let euros = LedgerEntry { currency: Currency(*b"EUR"), ..charge(&rows[2], -7) };
+    let charges = [charge(&rows[0], -10), charge(&rows[1], -20), euros].map(Record::Ledger);
+    world.settle(rows.map(Record::Usage).into_iter().chain(charges).collect());
+    let days = world.store.usage(ACCOUNT, Span::ALL).unwrap();
+    let told: Vec<_> =
+        days.iter().map(|day| (day.currency, day.price.0, day.count, day.seconds)).collect();
+    assert_eq!(told, [(Currency(*b"EUR"), -7, 3, 3), (Currency::USD, -30, 0, 0)]);
+}
+
 /// A leg that was never answered has its usage on the day of its end, which a later witness moves.
 #[test]
 fn a_day_that_a_leg_leaves_keeps_nothing_of_it() {
