@@ -455,6 +455,12 @@ async fn usage_adds_up_over_every_period() {
     assert_eq!(sum("/ThisMonth", "media-relay").await, ["1800"]);
     assert_eq!(sum("/LastMonth", "calls").await, ["6"]);
     assert_eq!(sum("/Today", "media-relay").await, ["0"]);
+    let both = [sum("", "calls-inbound").await, sum("", "calls-outbound").await].concat();
+    assert_eq!(both, [sum("", "sip-ingress").await, sum("", "sip-egress").await].concat());
+    for nonsense in ["foo", "CALLS"] {
+        let uri = format!("Usage/Records.json?Category={nonsense}");
+        assert_error(&client.get(&uri).await, 400, 20_001);
+    }
     let some = client
         .get("Usage/Records.json?StartDate=2026-11-21&EndDate=2026-11-21&Category=calls")
         .await;

@@ -1,5 +1,6 @@
 //! Usage: sums over days by category, and the facts below one call. A category is a micro-service;
-//! two more are sums of others: `calls` (legs, both ways) and `totalprice`.
+//! the others are sums of them: `calls` (legs, both ways), `calls-inbound`, `calls-outbound` and
+//! `totalprice`.
 
 use base::Wall;
 use http::Method;
@@ -13,8 +14,8 @@ use crate::date::Day;
 use crate::page::whole;
 use crate::problem::Problem;
 
-/// Rows of one answer at most: ten years by day, five categories.
-const ROWS_MAX: usize = 20_000;
+/// Rows of one answer at most: ten years by day, seven categories.
+const ROWS_MAX: usize = 26_000;
 
 /// How the days of a list are put together.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +75,9 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
         (true, _) => first,
     };
     let category = context.form.filled("Category");
+    if category.is_some_and(|category| !CATEGORIES.contains(&category)) {
+        return Err(Problem::bad_parameter("Category", &CATEGORIES.join(", ")));
+    }
     let sums = sum(&days, period, first, last);
     let wanted = sums.iter().filter(|sum| category.is_none_or(|wanted| wanted == sum.category));
     let rows = wanted.take(ROWS_MAX).map(|sum| show(context, name, sum)).collect();
@@ -130,7 +134,15 @@ fn sum(days: &[UsageDay], period: Period, first: Day, last: Day) -> Vec<Sum> {
     sums
 }
 
-const CATEGORIES: [&str; 5] = ["sip-ingress", "sip-egress", "media-relay", "calls", "totalprice"];
+const CATEGORIES: [&str; 7] = [
+    "sip-ingress",
+    "sip-egress",
+    "media-relay",
+    "calls",
+    "calls-inbound",
+    "calls-outbound",
+    "totalprice",
+];
 
 fn open(sums: &mut Vec<Sum>, first: Day, last: Day) {
     sums.extend(CATEGORIES.into_iter().map(|category| Sum::new(category, first, last)));
@@ -140,6 +152,8 @@ fn is_in(day: &UsageDay, category: &str) -> bool {
     match category {
         "totalprice" => true,
         "calls" => matches!(day.service, Service::SipIngress | Service::SipEgress),
+        "calls-inbound" => day.service == Service::SipIngress,
+        "calls-outbound" => day.service == Service::SipEgress,
         category => category == day.service.name(),
     }
 }

@@ -290,10 +290,12 @@ impl Director {
             None => self.stats.callbacks_delivered += 1,
             Some(fault) => self.dead_letter(now, account, call, callback, fault),
         }
-        // A delivery is written with the call's next step: a successor that does not know of it
-        // tells again, with the same token.
+        // A delivery is written with the call's next step, or by itself where none follows soon: a
+        // successor that does not know of it tells again, with the same token.
         if over || fault.is_some() {
             self.calls.touch(call);
+        } else {
+            self.after(now, super::WRITE_DELIVERY, Timer::Delivered(call));
         }
         self.try_callbacks(now, call);
     }

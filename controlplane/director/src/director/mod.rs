@@ -131,6 +131,8 @@ enum Timer {
     Resolve(u64),
     Store(StoreId),
     ApiWait(ApiId, CallId),
+    /// A callback of the call was delivered a while ago.
+    Delivered(CallId),
     /// A leg nobody heard of again.
     Orphan(CallId),
     /// Nothing from before our time is told any more.
@@ -165,7 +167,9 @@ const ASK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long dropped alerts are counted before the account is told.
 const TELL_OF_DROPPED: std::time::Duration = std::time::Duration::from_secs(10);
 const ORPHAN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
-/// The same where the memory that the legs stood in is gone.
+/// How long a delivered callback waits for a step of its call to be written with.
+const WRITE_DELIVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// As [`ORPHAN_AFTER`], where the memory that the legs stood in is gone.
 const LOST_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Director {
@@ -296,6 +300,8 @@ impl Director {
             Timer::Store(id) => self.again.push(id),
             Timer::ApiWait(id, call) => self.api_wait_over(id, call),
             Timer::Orphan(call) => self.orphan(now, call),
+            // Nothing is written where a step has been since.
+            Timer::Delivered(call) => self.calls.touch(call),
             Timer::ReplayOver => self.replay = None,
             Timer::Unspoken(call) => self.ask_again(now, call),
             Timer::AlertsDropped(account) => self.tell_of_dropped(now, account),
