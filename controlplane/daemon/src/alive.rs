@@ -5,10 +5,10 @@
 //! a machine's costs what the system had not written yet. Nothing is billed beyond it.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use base::Wall;
@@ -35,27 +35,26 @@ pub(crate) fn read(data_dir: &Path) -> Option<Seen> {
     Some(Seen { at, epoch: words.next()?.parse().ok()? })
 }
 
-/// Writes while a dataplane beats, on a thread that may wait for the disk.
+/// Writes while a dataplane beats, on a thread that may wait for the disk. It ends with what is
+/// given back.
 ///
 /// # Errors
 /// The file cannot be made, or the thread.
-pub(crate) fn keep(data_dir: &Path, gauges: Arc<Gauges>) -> std::io::Result<()> {
+pub(crate) fn keep(data_dir: &Path, gauges: Arc<Gauges>) -> std::io::Result<Sender<()>> {
     let path: PathBuf = data_dir.join(NAME);
-    // A stale time is worse than none: it is read before this, and written anew from here on.
-    let mut file =
+    let file =
         fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    file.flush()?;
+    let (keeper, ended) = mpsc::channel();
     let body = move || {
-        loop {
-            std::thread::sleep(EVERY);
+        while ended.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
             let now = clock::sample();
             let Some(epoch) = gauges.beating(now.mono) else { continue };
-            let line = line(Seen { epoch, at: now.wall });
             // A disk that is full or fails costs the note, and is told elsewhere.
-            let _ = file.write_all_at(line.as_bytes(), 0);
+            let _ = file.write_all_at(line(Seen { epoch, at: now.wall }).as_bytes(), 0);
         }
     };
-    std::thread::Builder::new().name("alive".to_owned()).spawn(body).map(drop)
+    std::thread::Builder::new().name("alive".to_owned()).spawn(body)?;
+    Ok(keeper)
 }
 
 /// Of one length always: it is written over.

@@ -129,7 +129,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
     let Opened { facts, store, directory } = opened;
     let seen = alive::read(&places.data_dir);
-    alive::keep(&places.data_dir, Arc::clone(&gauges)).context("writing down who is alive")?;
+    let _alive =
+        alive::keep(&places.data_dir, Arc::clone(&gauges)).context("writing down who is alive")?;
     let start = starter(config.clone(), Arc::clone(&store), seen);
     let shown = Arc::clone(&gauges);
     let rows = Arc::new(Rows::default());

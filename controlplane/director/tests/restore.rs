@@ -397,29 +397,3 @@ fn an_event_application_in_flight_is_told_again_with_its_token() {
     assert_eq!(world.store.calls[&call].duration, Some(7), "its answer was executed");
     world.assert_clean();
 }
-
-/// What was delivered two seconds before a death is not told again, whatever stands.
-#[test]
-fn what_was_told_long_ago_is_not_told_again() {
-    let mut world = World::new(|request| match request.url.as_str() {
-        "http://app.test/voice" => {
-            xml("<Response><Dial><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
-        }
-        _ => status(200),
-    })
-    .with_book(|book| {
-        let events = Events::parse("initiated ringing answered completed").unwrap();
-        let hook = Hook::post("http://app.test/status");
-        book.domains[0].config.status_callback = Some(StatusHook { hook, events });
-    });
-    let _ = world.call_in("sip:bob@demo.test");
-    world.run(5_000);
-    let told = world.asked("/status").len();
-    assert!(told > 0, "the answer is told");
-    for _ in 0..3 {
-        world.director = world.successor();
-        world.drain();
-        world.run(5_000);
-    }
-    assert_eq!(world.asked("/status").len(), told);
-}
