@@ -397,3 +397,24 @@ fn an_event_application_in_flight_is_told_again_with_its_token() {
     assert_eq!(world.store.calls[&call].duration, Some(7), "its answer was executed");
     world.assert_clean();
 }
+
+/// What was delivered some seconds before a death is not told again, while its call stands.
+#[test]
+fn what_was_told_long_ago_is_not_told_again() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => xml("<Response><Dial><Sip statusCallback=\"/child\" \
+             statusCallbackEvent=\"initiated ringing answered completed\">\
+             sip:ok@127.0.0.1</Sip></Dial></Response>"),
+        _ => status(200),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    let told = |world: &World| world.asked("/child").len();
+    world.run(4_000);
+    assert_eq!((world.status_of(call), told(&world)), ("in-progress", 3));
+    for _ in 0..3 {
+        world.director = world.successor();
+        world.drain();
+        world.run(3_000);
+        assert_eq!((world.status_of(call), told(&world)), ("in-progress", 3));
+    }
+}
