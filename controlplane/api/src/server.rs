@@ -18,7 +18,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{Network, Secret};
@@ -296,7 +296,11 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
     let _under_way = login.as_ref().map(|login| shared.begin(&login.account)).transpose()?;
     let parameters = match method {
         Method::GET => Form::parse(head.uri.query().unwrap_or_default().as_bytes())?,
-        Method::POST => Form::parse(&whole_body(body).await?)?,
+        Method::POST => {
+            let body = whole_body(body).await?;
+            check_kind(&head.headers, &body)?;
+            Form::parse(&body)?
+        }
         Method::DELETE => Form::default(),
         _ => return Err(Problem::method_not_allowed()),
     };
@@ -334,6 +338,19 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
         below => resource::dispatch(&context, below).await,
     };
     Ok((reply?, bytes))
+}
+
+/// Parameters come as a form. Anything else would be read as none, and the thing be done without
+/// them.
+fn check_kind(headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let form = b"application/x-www-form-urlencoded";
+    let is_form = kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form));
+    if is_form || kind.is_empty() || body.is_empty() {
+        return Ok(());
+    }
+    let message = "Parameters are read from application/x-www-form-urlencoded only";
+    Err(Problem::new(415, 20_415, message.to_owned()))
 }
 
 async fn whole_body(body: Body) -> Result<Vec<u8>, Problem> {

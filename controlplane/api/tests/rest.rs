@@ -612,3 +612,36 @@ async fn the_readmes_first_request_works() {
     let got = send(&client.app, request).await;
     assert_eq!((got.status, &got.body["phone_number"]), (201, &json!("+15551234567")));
 }
+
+/// What is no form would be read as no parameters, and a thing be made of nothing.
+#[tokio::test]
+async fn parameters_of_another_kind_are_refused() {
+    let client = Client::new();
+    let pair = format!("{}:{}", client.credentials.0, client.credentials.1);
+    let ask = async |kind: &str, body: &'static str| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(format!("/2010-04-01/Accounts/{MAIN}/Applications.json"))
+            .header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(&pair)))
+            .header(header::CONTENT_TYPE, kind)
+            .body(Body::from(body))
+            .expect("a request");
+        send(&client.app, request).await
+    };
+    assert_error(&ask("application/json", r#"{"FriendlyName":"x"}"#).await, 415, 20_415);
+    assert_error(&ask("multipart/form-data; boundary=x", "--x--").await, 415, 20_415);
+    let form = "Application/X-WWW-form-urlencoded; charset=UTF-8";
+    assert_eq!(ask(form, "FriendlyName=x").await.body["friendly_name"], "x");
+}
+
+#[tokio::test]
+async fn a_number_stays_with_its_account_and_says_so() {
+    let client = Client::new();
+    let number = client.post("IncomingPhoneNumbers.json", &[("PhoneNumber", "+15559")]).await;
+    let uri = format!("IncomingPhoneNumbers/{}.json", text(&number.body["sid"]));
+    let moved = [("AccountSid", STRANGER.to_string())];
+    let moved = moved.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_error(&client.post(&uri, &moved).await, 400, 20_001);
+    let own = MAIN.to_string();
+    assert_eq!(client.post(&uri, &[("AccountSid", &own)]).await.status, 200);
+}

@@ -62,6 +62,13 @@ async fn update(context: &Context<'_>, sid: &str) -> Outcome {
 
 async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Problem> {
     refuse(context, &UNSUPPORTED)?;
+    let owner = context.account.sid.to_string();
+    if context.form.filled("AccountSid").is_some_and(|given| given != owner) {
+        return Err(Problem::bad_parameter(
+            "AccountSid",
+            "a number is not moved to another account",
+        ));
+    }
     if let Some(name) = friendly_name(context)? {
         phone.friendly_name = name;
     }
