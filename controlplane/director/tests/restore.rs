@@ -418,3 +418,40 @@ fn what_was_told_long_ago_is_not_told_again() {
         assert_eq!((world.status_of(call), told(&world)), ("in-progress", 3));
     }
 }
+
+/// Everything died at once: each leg is ended, told and billed once, to when it was seen last; and
+/// a second death on the way changes nothing.
+#[test]
+fn legs_whose_memory_is_gone_are_billed_to_when_they_were_seen() {
+    for again in [false, true] {
+        let mut world = World::new(|request| match request.url.as_str() {
+            "http://app.test/voice" => xml("<Response><Dial action=\"/done\">\
+                 <Sip>sip:ok@127.0.0.1</Sip></Dial></Response>"),
+            _ => xml("<Response><Hangup/></Response>"),
+        });
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(4_000);
+        assert_eq!(world.status_of(call), "in-progress");
+        let seen = world.now.wall;
+        world.run(30_000);
+        world.director = world.heir(seen);
+        world.drain();
+        if again {
+            world.run(1_000);
+            world.director = world.heir(seen);
+            world.drain();
+        }
+        world.run(20_000);
+        let rows: Vec<_> = world.store.calls.values().collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().all(|row| row.status.name() == "completed"), "{rows:?}");
+        assert!(rows.iter().all(|row| row.end_time == Some(seen)), "{rows:?}");
+        let (cdrs, usage) = (&world.store.cdrs, &world.store.usage);
+        assert_eq!((cdrs.len(), usage.len()), (2, 2));
+        assert!(cdrs.values().all(|cdr| (cdr.cause, cdr.ended) == (Cause::Restart, seen)));
+        let billed: u64 = usage.values().map(|row| row.micros).sum();
+        let talked = rows.iter().filter_map(|row| Some(seen.micros_since(row.answer_time?)));
+        assert_eq!(billed, talked.sum::<u64>());
+        assert!(billed > 5_000_000, "{billed}");
+    }
+}

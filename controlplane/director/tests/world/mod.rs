@@ -551,6 +551,15 @@ impl World {
         }
     }
 
+    /// One that comes when all died at once: no leg is anywhere, and this is when they were seen.
+    pub(crate) fn heir(&mut self, seen: Wall) -> Director {
+        self.legs.clear();
+        let mut book = self.book.clone();
+        book.scripts = self.store.scripts.values().cloned().collect();
+        book.lost = Some(seen);
+        Director::restore(self.settings.clone(), [7, 7, 7, 7], self.now, book)
+    }
+
     /// One that goes on from what is written and stands.
     pub(crate) fn successor(&self) -> Director {
         let standing = self.legs.values().filter(|leg| !leg.ended).map(|leg| Standing {

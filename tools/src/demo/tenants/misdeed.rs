@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use socket2::{Domain, Socket, Type};
 
+use super::endpoints_of;
 use super::good::plan;
 use crate::app::{App, Service};
 use crate::load;
@@ -269,11 +270,7 @@ impl Login {
 
 fn sub_account(endpoints: &Endpoints, rest: &Rest, at: usize) -> Result<Login> {
     let made = rest.post("/2010-04-01/Accounts.json", &[("FriendlyName", &format!("sub {at}"))])?;
-    let text = |field: &str| {
-        made[field].as_str().map(str::to_owned).with_context(|| format!("no {field}: {made}"))
-    };
-    let (account_sid, auth_token) = (text("sid")?, text("auth_token")?);
-    Ok(Login::of(&Endpoints { account_sid, auth_token, ..endpoints.clone() }))
+    Ok(Login::of(&endpoints_of(&made, endpoints)?))
 }
 
 /// 64 KB of entity references in one verb.

@@ -144,17 +144,22 @@ impl Stage<'_> {
 /// A main account of its own, whose numbers loopback may call.
 fn account(desk: &Rest, endpoints: &Endpoints, name: &str) -> Result<Endpoints> {
     let made = desk.post("/v1/Operator/Accounts", &[("FriendlyName", name)])?;
-    let text = |field: &str| {
-        made[field].as_str().map(str::to_owned).with_context(|| format!("no {field}: {made}"))
-    };
-    let (account_sid, auth_token) = (text("sid")?, text("auth_token")?);
-    let endpoints = Endpoints { account_sid, auth_token, ..endpoints.clone() };
+    let endpoints = endpoints_of(&made, endpoints)?;
     let digits = endpoints.account_sid.trim_start_matches("AC");
     Rest::new(&endpoints).post(
         &format!("SIP/IpAccessControlLists/AL{digits}/IpAddresses.json"),
         &[("IpAddress", "127.0.0.0"), ("CidrPrefixLength", "8"), ("FriendlyName", "demo")],
     )?;
     Ok(endpoints)
+}
+
+/// The switch as an account sees it that was made just now.
+fn endpoints_of(made: &Value, endpoints: &Endpoints) -> Result<Endpoints> {
+    let text = |field: &str| {
+        made[field].as_str().map(str::to_owned).with_context(|| format!("no {field}: {made}"))
+    };
+    let (account_sid, auth_token) = (text("sid")?, text("auth_token")?);
+    Ok(Endpoints { account_sid, auth_token, ..endpoints.clone() })
 }
 
 /// How long it took until no call stood and the switch said that all is well; None if it did not.
