@@ -211,7 +211,7 @@ fn spawn(
     let body = move || {
         let exit = loop {
             let now = clock::sample();
-            let next = runtime.turn(now, inbox.take());
+            let next = runtime.turn(now, inbox.take(now.mono));
             if runtime.is_attached()
                 && let Some(attached) = attached.take()
             {

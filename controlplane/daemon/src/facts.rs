@@ -95,6 +95,9 @@ impl<M: Medium> Facts<M> {
             return false;
         }
         self.waits = None;
+        if !self.waiting.is_empty() {
+            self.journal.hurry();
+        }
         for (position, write) in self.fresh.drain(..) {
             self.store.submit(position, write);
         }

@@ -195,7 +195,7 @@ mod tests {
         let told = |count: usize| {
             let mut told = Vec::new();
             while told.len() < count {
-                told.extend(inbox.take());
+                told.extend(inbox.take(base::Mono(0)));
                 std::thread::yield_now();
             }
             let id = |it: Input| match it {

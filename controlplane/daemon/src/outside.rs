@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use api::WebhookClient;
-use model::port::{ApiId, ApiResult, HttpRequest, Notice, Resolve};
+use model::port::{ApiId, ApiResult, HttpKind, HttpRequest, Notice, Resolve};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -134,17 +135,44 @@ impl Said {
     }
 }
 
+/// What an answered callback waits at most until the runtime, which was awake just now, is woken for
+/// it.
+const REMINDED: Duration = Duration::from_millis(50);
+/// No request's time is shorter, nearly. A timer that is the nearest of all makes tokio wake its own
+/// thread when it is set; with one that is always nearer, those of requests do not.
+const NEARER: Duration = Duration::from_millis(500);
+
 /// Sends what is asked for until nobody asks any more.
 async fn ask(
     client: WebhookClient,
     mut requests: UnboundedReceiver<HttpRequest>,
     inbox: Arc<Inbox>,
 ) {
+    tokio::spawn(async {
+        let mut nearer = tokio::time::interval(NEARER);
+        loop {
+            nearer.tick().await;
+        }
+    });
+    let answered = Arc::new(tokio::sync::Notify::new());
+    let (heard, reminded) = (Arc::clone(&answered), Arc::clone(&inbox));
+    tokio::spawn(async move {
+        loop {
+            heard.notified().await;
+            tokio::time::sleep(REMINDED).await;
+            reminded.remind();
+        }
+    });
     while let Some(request) = requests.recv().await {
         let (client, inbox) = (client.clone(), Arc::clone(&inbox));
+        let answered = Arc::clone(&answered);
         tokio::spawn(async move {
             let reply = client.send(&request).await;
-            inbox.tell(Input::Http(reply));
+            if request.kind == HttpKind::Instructions {
+                inbox.tell(Input::Http(reply));
+            } else if inbox.tell_later(crate::clock::sample().mono, Input::Http(reply)) {
+                answered.notify_one();
+            }
         });
     }
 }

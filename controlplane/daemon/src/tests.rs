@@ -315,7 +315,7 @@ impl Life {
     }
 
     fn turn(&mut self, more: Option<Input>) -> Next {
-        let mut inputs: VecDeque<Input> = self.inbox.take();
+        let mut inputs: VecDeque<Input> = self.inbox.take(self.now.mono);
         inputs.extend(more);
         self.runtime.turn(self.now, inputs)
     }

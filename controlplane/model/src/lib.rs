@@ -16,6 +16,7 @@ pub mod cookie;
 mod directory;
 pub mod inventory;
 mod money;
+pub mod pack;
 pub mod party;
 pub mod port;
 pub mod query;

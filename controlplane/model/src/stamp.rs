@@ -29,6 +29,28 @@ pub fn rfc2822(at: Wall) -> String {
     format!("{weekday}, {day:02} {name} {year:04} {hours:02}:{minutes:02}:{seconds:02} +0000")
 }
 
+/// The moment of which [`rfc2822`] makes exactly this text.
+#[must_use]
+pub fn of_rfc2822(text: &str) -> Option<Wall> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+    let name = text.get(8..11)?;
+    let month = MONTHS.iter().position(|month| *month == name)? as u64 + 1;
+    let (year, day) = (number(12, 16)?, number(5, 7)?);
+    let of_day = number(17, 19)? * 3_600 + number(20, 22)? * 60 + number(23, 25)?;
+    let at = Wall((days(year, month, day)? * 86_400 + of_day) * 1_000_000);
+    (rfc2822(at) == text).then_some(at)
+}
+
+/// Days from 1970 to a date; None before.
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let (shifted_year, shifted_month) =
+        if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let of_year = (153 * shifted_month + 2) / 5 + day.checked_sub(1)?;
+    let (era, of_era) = (shifted_year / 400, shifted_year % 400);
+    let of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+    (era * 146_097 + of_era).checked_sub(719_468)
+}
+
 /// `2010-08-31T20:36:28Z`.
 #[must_use]
 pub fn rfc3339(at: Wall) -> String {
@@ -78,6 +100,22 @@ mod tests {
         assert_eq!(rfc2822(at(0)), "Thu, 01 Jan 1970 00:00:00 +0000");
         assert_eq!(rfc3339(at(951_782_400)), "2000-02-29T00:00:00Z");
         assert_eq!(rfc3339(at(4_102_444_799)), "2099-12-31T23:59:59Z");
+        for step in 0..40_000 {
+            let moment = at(step * 86_399 + 7);
+            assert_eq!(of_rfc2822(&rfc2822(moment)), Some(moment));
+        }
+        for text in [
+            "",
+            "Tue, 31 Aug 2010 20:36:28 GMT",
+            "Mon, 31 Aug 2010 20:36:28 +0000",
+            "Tue, 31 Feb 2010 20:36:28 +0000",
+            "Tue, +1 Aug 2010 20:36:28 +0000",
+            "Tue, 31 Aug 1910 20:36:28 +0000",
+            "Tue, 00 Jan 1970 20:36:28 +0000",
+            "Tüe, 31 Aug 2010 20:36:28 +0000",
+        ] {
+            assert_eq!(of_rfc2822(text), None, "{text}");
+        }
         assert_eq!(day(at(1_763_769_600)).to_string(), "2025-11-22");
     }
 }

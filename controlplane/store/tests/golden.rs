@@ -17,7 +17,7 @@ use model::{
     PriceUnit, RangeSid, RouteSid, SecondToken, Service, SipDomain, StatusHook, SuffixSid,
     UsageKey, UsageRow, VoiceConfig,
 };
-use store::{Sqlite, Store as _, Vault};
+use store::{Sqlite, Store as _, Vault, entry};
 
 const ACCOUNT: AccountSid = AccountSid(0xac);
 const LEG: LegId = LegId(0xff00_0001_0000_0002);
@@ -342,6 +342,29 @@ fn records_are_written_as_they_were_and_read() {
             assert_eq!(read, write(record), "{name}");
         }
     }
+}
+
+/// The bytes in the journal: what is short stands as it is, the rest packed. Those of the version
+/// before, which packed nothing, are read too.
+#[test]
+fn entries_of_the_journal_are_written_as_they_were_and_read() {
+    let vault = Vault::from_key(&[3; 32]).unwrap();
+    let all = facts().into_iter().map(|(_, record)| record).collect();
+    let end = StoreWrite { id: None, records: all };
+    let short = write(Record::Script(ScriptLog { call: CALL, state: None }));
+    let writes = [end, short];
+    let encode = |write: &StoreWrite| entry::encode(write, &vault).unwrap();
+    let written: String = writes.iter().map(|write| hex(&encode(write)) + "\n").collect();
+    let golden = golden("entries-1.txt", &written);
+    assert_eq!(written, golden);
+    for (line, write) in golden.lines().zip(&writes) {
+        let plain = postcard::to_extend(write, vec![0]).unwrap();
+        assert!(line.len() / 2 <= plain.len());
+        assert_eq!(entry::decode(&unhex(line), &vault).as_ref(), Ok(write));
+        assert_eq!(entry::decode(&plain, &vault).as_ref(), Ok(write));
+    }
+    let kinds: Vec<u8> = writes.iter().map(|write| encode(write)[0]).collect();
+    assert_eq!(kinds, [2, 0]);
 }
 
 fn open(path: &Path) -> Sqlite {

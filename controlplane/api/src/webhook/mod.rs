@@ -43,7 +43,7 @@ pub use sign::signature;
 
 use connect::Connector;
 use pool::{Key, Pool, Sender};
-use target::Target;
+use target::{Target, Targets};
 
 /// The longest answer that is taken, bytes.
 pub const BODY_BYTES_MAX: usize = config::DOCUMENT_BYTES_MAX;
@@ -89,6 +89,7 @@ pub struct WebhookClient {
 
 struct Inner {
     connector: Connector,
+    targets: Targets,
     pool: Pool,
     gates: Gates<(u128, String)>,
 }
@@ -126,7 +127,14 @@ impl WebhookClient {
     ) -> Self {
         let connector = Connector::new(policy, resolver, roots);
         let gates = Gates::new(per_host.max(1));
-        Self { inner: Arc::new(Inner { connector, pool: Pool::default(), gates }) }
+        Self {
+            inner: Arc::new(Inner {
+                connector,
+                targets: Targets::default(),
+                pool: Pool::default(),
+                gates,
+            }),
+        }
     }
 
     /// Sends one request, follows its redirects, and says what came of it.
@@ -144,13 +152,15 @@ impl WebhookClient {
     /// [`Failure`] if no final answer came; an HTTP error status is an answer.
     pub async fn exchange(&self, request: &HttpRequest) -> Result<HttpAnswer, Failure> {
         let total = millis(request.total_ms).min(TOTAL_MAX);
-        timeout(total, self.inner.follow(request)).await.unwrap_or(Err(Failure::Timeout))
+        // On the heap at once: it is long, and what holds it is moved several times.
+        let followed = Box::pin(self.inner.follow(request));
+        timeout(total, followed).await.unwrap_or(Err(Failure::Timeout))
     }
 }
 
 impl Inner {
     async fn follow(&self, request: &HttpRequest) -> Result<HttpAnswer, Failure> {
-        let mut target = Target::parse(&request.url).map_err(|_| Failure::BadUrl)?;
+        let mut target = self.targets.of(&request.url).map_err(|_| Failure::BadUrl)?;
         let mut post = request.method == Method::Post;
         let mut params = request.params.as_slice();
         if !post {
@@ -219,7 +229,8 @@ impl Inner {
                 return Ok(Exchange { key, sender, response, permit });
             }
         }
-        let connect = timeout(millis(request.connect_ms), self.open(request.family, target)).await;
+        let open = Box::pin(self.open(request.family, target));
+        let connect = timeout(millis(request.connect_ms), open).await;
         let mut sender = connect.unwrap_or(Err(Failure::ConnectTimeout))?;
         let outgoing = compose(request, target, outgoing)?;
         let answered = timeout(millis(request.read_ms), sender.send_request(outgoing)).await;

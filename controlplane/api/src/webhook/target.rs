@@ -3,6 +3,9 @@
 //! out as the tenant wrote it wherever that is a legal request target, so that the signature over
 //! the configured URL and the application's view of its own URL agree.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
@@ -30,6 +33,31 @@ pub(crate) struct Target {
 /// The URL is none, is too long, or is neither http nor https.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadUrl;
+
+/// Targets taken apart lately: few URLs are asked again and again.
+#[derive(Debug, Default)]
+pub(super) struct Targets(Mutex<HashMap<String, Target>>);
+
+/// Targets that are kept, and the longest of them.
+const TARGETS_MAX: usize = 256;
+const KEPT_BYTES_MAX: usize = 512;
+
+impl Targets {
+    pub(super) fn of(&self, url: &str) -> Result<Target, BadUrl> {
+        let mut targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = targets.get(url) {
+            return Ok(target.clone());
+        }
+        let target = Target::parse(url)?;
+        if url.len() <= KEPT_BYTES_MAX {
+            if targets.len() >= TARGETS_MAX {
+                targets.clear();
+            }
+            targets.insert(url.to_owned(), target.clone());
+        }
+        Ok(target)
+    }
+}
 
 impl Target {
     pub(crate) fn parse(text: &str) -> Result<Self, BadUrl> {

@@ -18,19 +18,26 @@
 mod part;
 mod words;
 
-use model::CallRow;
+use std::borrow::Cow;
+
 use model::port::ScriptLog;
+use model::{CallRow, pack};
 
 use crate::live::Live;
 pub(crate) use part::Parts;
 use part::{DOCUMENT, PARTS};
 
 /// The first byte of an entry. Version 1 began with a brace.
-const VERSION: u8 = 3;
-/// The version before.
+const VERSION: u8 = 4;
+/// Versions before: nothing was packed, and there were no cookies.
+const UNPACKED: u8 = 3;
 const WITHOUT_COOKIES: u8 = 2;
 const WHOLE: u8 = 0;
 const CHANGE: u8 = 1;
+/// Beside the kind of an entry whose payload is packed; its length stands before it.
+const PACKED: u8 = 2;
+/// Bytes of a payload that is packed.
+const PACKED_MAX: usize = 1 << 20;
 /// Bytes of changes after which the next entry is a whole: what a log may grow to.
 const CHANGES_MAX: usize = 16 * 1_024;
 
@@ -71,11 +78,13 @@ impl Logged {
                 if payload.is_empty() {
                     return None;
                 }
-                Entry::Change(entry(CHANGE, self.sequence.wrapping_add(1), &payload))
+                let known = &self.parts.bytes();
+                Entry::Change(entry(CHANGE, self.sequence.wrapping_add(1), &payload, known))
             }
             _ => {
                 let document = document.unwrap_or_else(|| part::document(live));
-                Entry::Whole(entry(WHOLE, self.sequence.wrapping_add(1), &whole(scratch, document)))
+                let payload = whole(scratch, document);
+                Entry::Whole(entry(WHOLE, self.sequence.wrapping_add(1), &payload, &[]))
             }
         };
         self.sequence = self.sequence.wrapping_add(1);
@@ -122,7 +131,9 @@ pub(crate) fn read(log: &[u8]) -> Result<(Live, Logged), BadLog> {
             _ => return Err(bad("an entry of it is of an unknown kind")),
         };
         let changes = logged.changes.unwrap_or(0);
-        let payload = Reader(entry.payload);
+        let known = if entry.kind == CHANGE { logged.parts.bytes() } else { &[] };
+        let payload = entry.payload(known).ok_or_else(|| bad("an entry of it is damaged"))?;
+        let payload = Reader(&payload);
         if entry.kind == WHOLE {
             payload.whole(entry.version, &mut logged.parts, &mut document)
         } else {
@@ -151,11 +162,16 @@ fn bad(why: &str) -> BadLog {
     BadLog(why.to_owned())
 }
 
-fn entry(kind: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(payload.len() + 12);
-    bytes.extend([VERSION, kind]);
+/// `known`: the parts before, for a change.
+fn entry(kind: u8, sequence: u32, payload: &[u8], known: &[u8]) -> Vec<u8> {
+    let packed = (payload.len() <= PACKED_MAX).then(|| pack::pack(payload, known)).flatten();
+    let mut bytes = Vec::with_capacity(payload.len() + 16);
+    bytes.extend([VERSION, kind | packed.as_ref().map_or(0, |_| PACKED)]);
     put_number(&mut bytes, sequence as usize);
-    put_bytes(&mut bytes, payload);
+    if packed.is_some() {
+        put_number(&mut bytes, payload.len());
+    }
+    put_bytes(&mut bytes, packed.as_deref().unwrap_or(payload));
     bytes
 }
 
@@ -212,7 +228,19 @@ struct Found<'b> {
     version: u8,
     kind: u8,
     sequence: u32,
+    /// Of the payload before it was packed; None if it was not.
+    unpacked: Option<usize>,
     payload: &'b [u8],
+}
+
+impl<'b> Found<'b> {
+    fn payload(&self, known: &[u8]) -> Option<Cow<'b, [u8]>> {
+        match self.unpacked {
+            None => Some(self.payload.into()),
+            Some(len) if len > PACKED_MAX => None,
+            Some(len) => pack::unpack(self.payload, len, known).map(Cow::Owned),
+        }
+    }
 }
 
 impl<'b> Reader<'b> {
@@ -243,12 +271,15 @@ impl<'b> Reader<'b> {
 
     fn entry(&mut self) -> Option<Found<'b>> {
         let version = self.byte()?;
-        if version != VERSION && version != WITHOUT_COOKIES {
+        if ![VERSION, UNPACKED, WITHOUT_COOKIES].contains(&version) {
             return None;
         }
         let kind = self.byte()?;
         let sequence = u32::try_from(self.number()?).ok()?;
-        Some(Found { version, kind, sequence, payload: self.bytes()? })
+        let is_packed = version == VERSION && kind & PACKED != 0;
+        let unpacked = if is_packed { Some(self.number()?) } else { None };
+        let kind = if is_packed { kind & !PACKED } else { kind };
+        Some(Found { version, kind, sequence, unpacked, payload: self.bytes()? })
     }
 
     fn whole(mut self, version: u8, parts: &mut Parts, document: &mut Vec<u8>) -> Option<()> {

@@ -39,6 +39,10 @@ impl Parts {
         self.bytes.len()
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(super) fn get(&self, part: usize) -> &[u8] {
         let begin = part.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[begin..self.ends[part]]

@@ -42,8 +42,9 @@ fn step(live: &mut Live, rng: &mut Rng) {
         2 => live.reason = Some(text(rng)),
         3 => live.sequence += 1,
         4 => {
-            let names = ["CallSid", "To", "Own", "CallStatus"];
-            let values = [live.row.sid.to_string(), live.row.to.clone(), text(rng), "busy".into()];
+            let names = ["CallSid", "To", "Own", "Timestamp"];
+            let at = model::stamp::rfc2822(base::Wall(rng.next() >> 12));
+            let values = [live.row.sid.to_string(), live.row.to.clone(), text(rng), at];
             live.callbacks.push_back(Callback {
                 url: live.status.as_ref().map_or("http://x", |hook| &hook.hook.url).to_owned(),
                 method: model::Method::Get,

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use super::{Reader, put_bytes, put_number};
 use crate::live::Live;
-use model::StatusHook;
+use base::Wall;
+use model::{StatusHook, stamp};
 
 const FIXED: [&str; 52] = [
     "CallSid",
@@ -67,6 +68,8 @@ const FIXED: [&str; 52] = [
 const VALUES: usize = 28;
 /// Numbers from here are a call's own words.
 const OWN: usize = 64;
+/// Behind this number stand the seconds of a time stamp.
+const STAMP: usize = 126;
 /// Behind this number a text stands written out.
 const WRITTEN_OUT: usize = 127;
 
@@ -118,6 +121,12 @@ impl<'l> Words<'l> {
     /// Writes a text; its number.
     pub(super) fn put(&self, bytes: &mut Vec<u8>, text: &str, from: usize) -> usize {
         let number = self.number(text, from);
+        let stamp = (number == WRITTEN_OUT).then(|| stamp::of_rfc2822(text)).flatten();
+        if let Some(seconds) = stamp.and_then(|at| usize::try_from(at.seconds()).ok()) {
+            put_number(bytes, STAMP);
+            put_number(bytes, seconds);
+            return STAMP;
+        }
         put_number(bytes, number);
         if number == WRITTEN_OUT {
             put_bytes(bytes, text.as_bytes());
@@ -127,6 +136,10 @@ impl<'l> Words<'l> {
 
     pub(super) fn take(&self, reader: &mut Reader<'_>) -> Option<String> {
         match reader.number()? {
+            STAMP => {
+                let micros = (reader.number()? as u64).checked_mul(1_000_000)?;
+                Some(stamp::rfc2822(Wall(micros)))
+            }
             WRITTEN_OUT => String::from_utf8(reader.bytes()?.to_vec()).ok(),
             number => self.word(number).map(str::to_owned),
         }

@@ -40,9 +40,12 @@ use log::Log;
 /// Bytes after which a segment is followed by the next.
 pub const SEGMENT_BYTES: usize = 16 << 20;
 
-/// What a group gathers for. A sync costs hundreds of microseconds of CPU however little it writes,
-/// and nobody who waits for one notices this much.
+/// What a group gathers for where somebody waits for it. A sync costs hundreds of microseconds of
+/// CPU however little it writes, and nobody who waits for one notices this much.
 const GATHER: Duration = Duration::from_millis(20);
+/// The same where nobody does: what is written survives this process already, and each sync writes
+/// a page again that the next one writes too.
+const LEISURE: Duration = Duration::from_millis(100);
 
 /// Told after every group fsync, and once when the journal stopped; called on the journal's thread.
 pub type Listener = Box<dyn Fn() + Send>;
@@ -87,6 +90,10 @@ struct Work {
     /// The segment last written to, and the last position in it.
     written: (u64, Position),
     remove: Vec<u64>,
+    /// The thread waits until there is something to do: who brings it wakes it.
+    is_idle: bool,
+    /// Somebody waits for what is written.
+    is_wanted: bool,
     closing: bool,
     failure: Option<String>,
 }
@@ -162,11 +169,22 @@ impl<M: Medium> Journal<M> {
             Ok(written) => {
                 self.flushed = written.1;
                 self.written_bytes += bytes as u64;
-                self.shared.lock().written = written;
-                self.shared.ready.notify_one();
+                let mut work = self.shared.lock();
+                work.written = written;
+                if work.is_idle {
+                    self.shared.ready.notify_one();
+                }
                 Ok(())
             }
             Err(error) => Err(JournalError::Waits(error.to_string())),
+        }
+    }
+
+    /// Somebody waits for what is written so far: it is synced soon.
+    pub fn hurry(&mut self) {
+        let mut work = self.shared.lock();
+        if !core::mem::replace(&mut work.is_wanted, true) {
+            self.shared.ready.notify_one();
         }
     }
 
@@ -239,6 +257,17 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Waits for so long, or until `goes_on` does not hold any more.
+    fn gather<'w>(
+        &self,
+        work: MutexGuard<'w, Work>,
+        time: Duration,
+        goes_on: impl FnMut(&mut Work) -> bool,
+    ) -> MutexGuard<'w, Work> {
+        let waited = self.ready.wait_timeout_while(work, time, goes_on);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 /// `number`: the segment that was synced last.
@@ -246,14 +275,18 @@ fn run<M: Medium>(shared: &Shared, medium: &M, mut number: u64, listener: &Liste
     let mut durable = shared.durable.load(Ordering::Acquire);
     loop {
         let mut work = shared.lock();
+        work.is_idle = true;
         while work.written.1 == durable && work.remove.is_empty() && !work.closing {
             work = shared.ready.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
-        let gathers = |work: &mut Work| !work.closing;
-        let (mut work, _) = shared
-            .ready
-            .wait_timeout_while(work, GATHER, gathers)
-            .unwrap_or_else(PoisonError::into_inner);
+        work.is_idle = false;
+        let has_leisure = |work: &mut Work| !work.closing && !work.is_wanted;
+        let mut work = shared.gather(work, LEISURE, has_leisure);
+        if core::mem::take(&mut work.is_wanted) {
+            work = shared.gather(work, GATHER, |work| !work.closing);
+            // Whoever came meanwhile is in this group too.
+            work.is_wanted = false;
+        }
         let (segment, position) = work.written;
         let remove = core::mem::take(&mut work.remove);
         drop(work);

@@ -21,7 +21,7 @@ use crate::vault::Vault;
 /// What a group gathers for unless somebody waits: facts are durable in the journal already, the
 /// ends of many calls lie on the same pages, and of the script of a call that begins and ends in
 /// this time nothing is written.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_secs(4);
 /// Between commits, even if somebody waits: who asks for what is being written again and again must
 /// not have every row synced by itself.
 const BREATHER: Duration = Duration::from_millis(20);
