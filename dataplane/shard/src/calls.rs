@@ -40,8 +40,7 @@ pub(crate) struct NewCall<'a> {
 impl<'m> Shard<'m> {
     /// A command of the controlplane.
     pub(crate) fn command(&mut self, now: Now, frames: &mut dyn Frames, command: &Command<'_>) {
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Command);
+        crate::faults::touch(crate::faults::Site::Command);
         match command {
             Command::Originate(wish) => {
                 if let Err(refused) = self.try_originate(now, frames, wish) {
@@ -197,8 +196,7 @@ impl<'m> Shard<'m> {
         if let Side::Inbound(side) = &mut leg.side {
             side.invite = server;
         }
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Making);
+        crate::faults::touch(crate::faults::Site::Making);
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         let call = CallId::begun(now.wall, self.core.random.u128());
         self.register(now, frames, leg, call, 0);
@@ -302,8 +300,7 @@ impl<'m> Shard<'m> {
             Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
             _ => return,
         };
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Route);
+        crate::faults::touch(crate::faults::Site::Route);
         let Some(route) = self.routes.get(handle) else { return };
         leg.story.account = route.account;
         let mut uri = [0; 768];
@@ -357,7 +354,12 @@ impl<'m> Shard<'m> {
         frames: &mut dyn Frames,
         wish: &Originate<'_>,
     ) {
-        if let Err(Refused { cause, .. }) = self.try_originate(now, frames, wish) {
+        let made = self.contain(frames, |shard, frames| {
+            crate::faults::touch(crate::faults::Site::Dial);
+            shard.try_originate(now, frames, wish)
+        });
+        let made = made.unwrap_or(Err(Refused::new(500, Cause::Internal)));
+        if let Err(Refused { cause, .. }) = made {
             // No far end has said anything: the cause alone speaks.
             let ended = PeerMessage::Ended { code: 0, cause, reason: "" };
             self.cx(now, frames).send_to_peer(LegId::NONE, wish.peer, &ended);
@@ -428,8 +430,7 @@ impl<'m> Shard<'m> {
             self.making = None;
             return Err(Refused::new(503, Cause::NoPort));
         }
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Dialing);
+        crate::faults::touch(crate::faults::Site::Dialing);
         leg.story.parent = wish.parent;
         leg.links.dialed_for = wish.peer;
         leg.limit_ms = wish.limit_ms;

@@ -26,7 +26,7 @@ mod calls;
 mod cx;
 #[cfg(test)]
 mod fault_tests;
-mod faults;
+pub mod faults;
 pub mod handoff;
 mod leg;
 mod media;

@@ -11,7 +11,7 @@ use wire::event::{Cause, Event};
 use crate::Shard;
 use crate::calls::NewCall;
 use crate::cx::Cx;
-use crate::handoff::Handoff;
+use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
@@ -82,8 +82,7 @@ impl Shard<'_> {
         let taken_by = self.core.plan.shard;
         let arrived = received.arrived;
         let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Message);
+        crate::faults::touch(crate::faults::Site::Message);
         if received.is_cut {
             self.too_large(now, frames, &datagram);
         } else {
@@ -448,12 +447,36 @@ impl Shard<'_> {
             Ok(Handoff::Leg { to, from, at, message }) => {
                 // What begins, begins now; what ends has ended when that was said.
                 let wall = if message.is_last() { now.wall.min(at) } else { now.wall };
-                let now = Now { wall, ..now };
-                if !self.with_leg(now, frames, to, |leg| leg.on_peer(from, &message)) {
-                    on_peer_nobody(&mut self.cx(now, frames), to, from, &message);
-                }
+                self.peer_message(Now { wall, ..now }, frames, (to, from), &message);
             }
             Err(_) => self.core.counters.count(Counter::DiscardHandoffMalformed),
+        }
+    }
+
+    /// What one leg says to another. A fault ends the leg that it was said to; whoever said it, and
+    /// may not be among those that this one tells of its end, hears of it too.
+    fn peer_message(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        (to, from): (LegId, LegId),
+        message: &PeerMessage<'_>,
+    ) {
+        let mut handled = false;
+        self.contain(frames, |shard, frames| {
+            crate::faults::touch(crate::faults::Site::Peer);
+            let is_there = shard.with_leg(now, frames, to, |leg| {
+                leg.on_peer(from, message);
+                handled = true;
+            });
+            if !is_there {
+                on_peer_nobody(&mut shard.cx(now, frames), to, from, message);
+                handled = true;
+            }
+        });
+        if !handled {
+            self.end_by_fault(now, frames, to);
+            on_peer_nobody(&mut self.cx(now, frames), to, from, message);
         }
     }
 

@@ -20,7 +20,10 @@ use crate::world::DAWN;
 pub fn check(story: &mut Story) -> Vec<String> {
     let mut faults = std::mem::take(&mut story.world.faults);
     let phones = phones(story);
-    let troubled = story.world.network.troubled.clone();
+    let mut troubled = story.world.network.troubled.clone();
+    // What a fault ends, one side finds out late; which call it was about is not known.
+    let faulty = story.is_faulty();
+    troubled.extend(phones.iter().filter(|_| faulty).map(|phone| phone.call_id.clone()));
     let (sip, media) = story.weather;
     let slack = 2 * (sip.delay + sip.jitter) + Duration::from_millis(30);
     let compatible: BTreeSet<u32> =
@@ -28,8 +31,8 @@ pub fn check(story: &mut Story) -> Vec<String> {
     let context = Context {
         troubled,
         slack,
-        clear_sip: sip.is_clear(),
-        clear_media: media.is_clear(),
+        clear_sip: sip.is_clear() && !faulty,
+        clear_media: media.is_clear() && !faulty,
         compatible,
         deaths: story.plane_deaths.iter().map(|at| at.0).collect(),
     };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Mono, Prng};
 use model::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
 use model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
+use shard::faults::{Site, planted};
 use shard::plan::GuardPlan;
 use wire::Service;
 
@@ -39,6 +40,8 @@ pub struct Scale {
     pub guests: bool,
     /// Nothing is lost, nothing comes late.
     pub calm: bool,
+    /// The switch has faults of its own: what each is about ends.
+    pub faults: bool,
 }
 
 impl Scale {
@@ -55,6 +58,7 @@ impl Scale {
             strangers: seed % 6 == 3,
             guests: seed % 5 == 2,
             calm: false,
+            faults: false,
         }
     }
 
@@ -76,6 +80,7 @@ impl Scale {
             strangers: true,
             guests: true,
             calm: false,
+            faults: false,
         }
     }
 
@@ -83,6 +88,12 @@ impl Scale {
     #[must_use]
     pub fn calm(seed: u64, strangers: bool) -> Self {
         Self { strangers, guests: false, calm: true, ..Self::talking(seed) }
+    }
+
+    /// A small one in which the dataplane has faults of its own.
+    #[must_use]
+    pub fn faulty(seed: u64) -> Self {
+        Self { faults: true, strangers: false, guests: false, ..Self::small(seed) }
     }
 
     /// The same with guests.
@@ -101,6 +112,8 @@ pub enum Blow {
     StoreFails,
     PlaneDies,
     PlaneComes,
+    /// A fault of the dataplane's own, when it has come there so often.
+    Fault(Site, u32),
 }
 
 /// One conversation of the story.
@@ -138,9 +151,12 @@ pub struct Story {
     pub weather: (Weather, Weather),
     /// The dataplane died at these moments.
     pub plane_deaths: Vec<Mono>,
+    /// The faults that were come to.
+    pub struck: Vec<Site>,
     /// Who listens to the conversations while they last.
     pub listener: Listener,
     next_blow: usize,
+    planted: Option<Site>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -201,7 +217,13 @@ impl Story {
         directed.boot(world.now, &world.plane);
         world.control = Some(Box::new(directed));
         world.settle();
-        let blows = if scale.talks { Vec::new() } else { blows(&mut random, scale.within) };
+        let mut blows = if scale.talks { Vec::new() } else { blows(&mut random, scale.within) };
+        if scale.faults {
+            blows.extend(faults(&mut random, scale.within));
+            blows.sort_by_key(|(at, _)| *at);
+        }
+        // Another story's, which nothing came to.
+        planted::take();
         Self {
             seed,
             world,
@@ -209,8 +231,10 @@ impl Story {
             blows,
             weather,
             plane_deaths: Vec::new(),
+            struck: Vec::new(),
             listener,
             next_blow: 0,
+            planted: None,
         }
     }
 
@@ -240,6 +264,12 @@ impl Story {
         self.heal();
         // Attempts under way and their back-off take their time.
         self.wait(400 * SECOND, Self::all_quiet);
+        self.faults_until_now();
+    }
+
+    fn faults_until_now(&mut self) {
+        let left = planted::take();
+        self.struck.extend(self.planted.take().filter(|_| left.is_none()));
     }
 
     fn begin(&mut self, now: Mono) {
@@ -302,6 +332,11 @@ impl Story {
                     self.world.plane.kill();
                 }
                 Blow::PlaneComes => self.world.plane.boot(self.world.now),
+                Blow::Fault(site, later) => {
+                    self.faults_until_now();
+                    planted::plant(site, later);
+                    self.planted = Some(site);
+                }
             }
             self.world.settle();
         }
@@ -369,6 +404,12 @@ impl Story {
         for tenant in &mut self.directed().web.tenants {
             (tenant.server, tenant.callback_server) = (Server::Fast, Server::Fast);
         }
+    }
+
+    /// The dataplane had a fault of its own.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Fault(..)))
     }
 
     /// What the story is about, for a failed seed.
@@ -532,6 +573,22 @@ fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
     }
     blows.sort_by_key(|(at, _)| *at);
     blows
+}
+
+/// Faults of the dataplane's own: in what legs say to each other, as often as everywhere else.
+fn faults(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
+    let begin = DAWN.mono + ms(500);
+    let fault = |random: &mut Prng| {
+        let any = usize::try_from(random.below(Site::ALL.len() as u64)).unwrap_or(0);
+        let site = match random.below(4) {
+            0 => Site::Peer,
+            1 => Site::PeerLeg,
+            _ => Site::ALL[any],
+        };
+        let later = u32::try_from(random.below(8)).unwrap_or(0);
+        (begin + below(random, within + 5 * SECOND), Blow::Fault(site, later))
+    };
+    (0..=random.below(4)).map(|_| fault(random)).collect()
 }
 
 /// Limits in the proportion of a world, where a phone says a few words a second.

@@ -353,8 +353,7 @@ impl Clients {
         while let Some(index) = self.timers.pop(cx.now.mono) {
             let id = self.id(cx.core, index);
             self.at_work = Some(id);
-            #[cfg(test)]
-            crate::faults::trip::touch(crate::faults::trip::Site::ClientTimer);
+            crate::faults::touch(crate::faults::Site::ClientTimer);
             let outcome = self.timeout(cx, id);
             self.at_work = None;
             if outcome.is_some() {
