@@ -208,5 +208,6 @@ fn route() -> StaticRoute {
         calls_max: 0,
         ring_s: 60,
         media: MediaSources::default(),
+        signalling: wire::table::SignallingSources::default(),
     }
 }

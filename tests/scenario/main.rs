@@ -34,6 +34,7 @@ mod mended;
 mod moving;
 mod not_used;
 mod nowhere;
+mod obeyed;
 mod offers_of_ours;
 mod old_ack;
 mod own_address;

@@ -226,6 +226,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             calls_max: trunk.calls_max,
             ring_s: trunk.ring_s,
             media: trunk.media,
+            signalling: trunk.signalling,
         });
     }
     Ok(Table { routes, admission: None })

@@ -22,6 +22,7 @@ use crate::route::{Admits, RouteHandle, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
+use crate::transport::obeyed::Obeyed;
 use crate::transport::reply::{response_hop, warning};
 use crate::usage::{cut, emit_unmade, text};
 
@@ -155,6 +156,7 @@ impl<'m> Shard<'m> {
         let side = Side::Inbound(inbound(call, route, trusted));
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
         leg.session.agreed = taken.session;
+        leg.signalling.obeyed = Obeyed::of(datagram.standing);
         let media = self.core.media_index(hop.via);
         let mut cx = Cx { now, frames, core: &mut self.core };
         // An application's call has its port once it is accepted.
@@ -168,6 +170,7 @@ impl<'m> Shard<'m> {
         }
         if let Some(route) = route.and_then(|route| self.routes.get(route)) {
             self.media.set_sources(id, route.media);
+            leg.signalling.obeyed = Obeyed::by_route(route.signalling);
         }
         let filled = fill_incoming(&mut cx, leg, call, taken.offer);
         let server = filled.and_then(|()| {
@@ -370,6 +373,9 @@ impl<'m> Shard<'m> {
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             self.media.set_sources(leg, route.media);
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.signalling.obeyed = Obeyed::by_route(route.signalling);
+            }
         }
     }
 
@@ -424,6 +430,7 @@ impl<'m> Shard<'m> {
         let media = self.core.media_index(hop.via);
         let side = Side::Outbound(outbound(wish));
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
+        leg.signalling.obeyed = Obeyed::of(self.core.guard.standing(hop.to, now.mono));
         let mut cx = Cx { now, frames, core: &mut self.core };
         if !self.media.open(&mut cx, id, media, hop.to.ip()) {
             cx.count(Counter::RefusedNoPort);

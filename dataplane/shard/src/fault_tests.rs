@@ -56,6 +56,7 @@ impl Plane {
             calls_max: 0,
             ring_s: 30,
             media: wire::table::MediaSources::default(),
+            signalling: wire::table::SignallingSources::default(),
         };
         let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
         drop(plane.shard.handle_table(now, table));

@@ -60,6 +60,7 @@ use crate::media::Media;
 use crate::route::RouteHandle;
 use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::guard::Bucket;
+use crate::transport::obeyed::Obeyed;
 use crate::usage::Joins;
 
 /// How often a standing leg's usage goes to its cell, and its silence is looked at.
@@ -121,6 +122,8 @@ pub(crate) struct Signalling {
     pub(crate) host: core::net::IpAddr,
     pub(crate) dialog: Option<Dialog>,
     pub(crate) text: Stored,
+    /// From where it is obeyed inside the dialog.
+    pub(crate) obeyed: Obeyed,
     /// A 2xx of ours that waits for its ACK.
     pub(crate) accepted: Option<Accepted>,
     /// A request of ours that changes the session and waits for its answer: there is one at most.
@@ -414,6 +417,7 @@ impl Signalling {
         Self {
             hop,
             host: hop.to.ip().to_canonical(),
+            obeyed: Obeyed::Anywhere,
             dialog: None,
             text: Stored::default(),
             accepted: None,

@@ -403,6 +403,12 @@ impl Clients {
         (same_ip && to.port() == claimed.port()).then_some(to)
     }
 
+    /// The leg that waits for its answer; none of one that nobody waits for.
+    pub(crate) fn leg(&self, id: ClientId) -> LegId {
+        let request = self.index(id).and_then(|index| self.slab.get(index));
+        request.map_or(LegId::NONE, |request| request.leg)
+    }
+
     /// Whether its request went to that host.
     pub(crate) fn is_from_target(&self, id: ClientId, source: SocketAddr) -> bool {
         let request = self.index(id).and_then(|index| self.slab.get(index));
