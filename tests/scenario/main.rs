@@ -1,6 +1,7 @@
 //! Behaviours of the switch, one a file, in virtual time.
 
 mod by_hand;
+mod clock;
 mod common;
 
 mod apart;

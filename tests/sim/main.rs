@@ -101,6 +101,14 @@ fn faulty_worlds() {
     play_all(900_001, count / 2, "replay_faulty", Scale::faulty);
 }
 
+/// Whoever sets the clock while calls stand: what is billed is what was talked, and nothing waits
+/// for a moment that the clock was taken from.
+#[test]
+fn clock_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(920_001, count / 2, "replay_clock", Scale::clock);
+}
+
 #[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
@@ -133,6 +141,13 @@ fn replay_talking() {
 fn replay_faulty() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::faulty(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_clock() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::clock(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 

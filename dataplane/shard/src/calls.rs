@@ -152,9 +152,14 @@ impl<'m> Shard<'m> {
         let NewCall { datagram, message, .. } = *call;
         let (id, taken, route) = self.admit_call(now, call)?;
         let hop = datagram.hop;
-        let trusted = self.trusts(route, hop.to.ip());
-        let side = Side::Inbound(inbound(call, route, trusted));
-        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
+        let side = Side::Inbound(inbound(call, route, self.trusts(route, hop.to.ip())));
+        let leg = self.making.insert(Leg::new(
+            id,
+            self.core.epoch,
+            side,
+            hop,
+            (now.wall, self.core.offset),
+        ));
         leg.session.agreed = taken.session;
         leg.signalling.obeyed = Obeyed::of(datagram.standing);
         let media = self.core.media_index(hop.via);
@@ -429,7 +434,13 @@ impl<'m> Shard<'m> {
         let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
         let media = self.core.media_index(hop.via);
         let side = Side::Outbound(outbound(wish));
-        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
+        let leg = self.making.insert(Leg::new(
+            id,
+            self.core.epoch,
+            side,
+            hop,
+            (now.wall, self.core.offset),
+        ));
         leg.signalling.obeyed = Obeyed::of(self.core.guard.standing(hop.to, now.mono));
         let mut cx = Cx { now, frames, core: &mut self.core };
         if !self.media.open(&mut cx, id, media, hop.to.ip()) {

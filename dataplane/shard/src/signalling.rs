@@ -477,8 +477,8 @@ impl Shard<'_> {
             }
             Ok(Handoff::Leg { to, from, at, message }) => {
                 // What begins, begins now; what ends has ended when that was said.
-                let wall = if message.is_last() { now.wall.min(at) } else { now.wall };
-                self.peer_message(Now { wall, ..now }, frames, (to, from), &message);
+                let now = if message.is_last() { now.for_arrival(at) } else { now };
+                self.peer_message(now, frames, (to, from), &message);
             }
             Err(_) => self.core.counters.count(Counter::DiscardHandoffMalformed),
         }

@@ -35,6 +35,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
         clear_media: media.is_clear() && !faulty,
         compatible,
         deaths: story.plane_deaths.iter().map(|at| at.0).collect(),
+        clock_set: story.is_clock_set(),
     };
     faults.append(&mut story.listener.faults);
     faults.extend(story.world.plane.leftovers());
@@ -91,6 +92,8 @@ struct Context {
     compatible: BTreeSet<u32>,
     /// When the dataplane died, monotonic nanoseconds.
     deaths: Vec<u64>,
+    /// When something was written says nothing of when that was before the death.
+    clock_set: bool,
 }
 
 /// What a phone saw, taken out of the world.
@@ -345,7 +348,8 @@ fn billed_is_connected(
         // A BYE that was lost is not sent again by a process that has died.
         let stop = cdr.ended.micros_since(DAWN.wall) * 1_000 + DAWN.mono.0;
         let again = stop..stop + 33_000_000_000;
-        let waits = context.deaths.iter().any(|death| again.contains(death)) || phone.never_acks;
+        let waits = (context.deaths.iter()).any(|death| context.clock_set || again.contains(death))
+            || phone.never_acks;
         if waits && billed < connected {
             continue;
         }

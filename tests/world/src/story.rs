@@ -12,6 +12,7 @@ use shard::faults::{Site, planted};
 use shard::plan::GuardPlan;
 use wire::Service;
 
+use crate::blow::{self, Blow};
 use crate::directed::{Canary, Directed};
 use crate::guests::{self, Habit};
 use crate::habit::{Cast, Move};
@@ -42,6 +43,8 @@ pub struct Scale {
     pub calm: bool,
     /// The switch has faults of its own: what each is about ends.
     pub faults: bool,
+    /// The machine's clock is set.
+    pub clock: bool,
 }
 
 impl Scale {
@@ -59,6 +62,7 @@ impl Scale {
             guests: seed % 5 == 2,
             calm: false,
             faults: false,
+            clock: false,
         }
     }
 
@@ -81,6 +85,7 @@ impl Scale {
             guests: true,
             calm: false,
             faults: false,
+            clock: false,
         }
     }
 
@@ -96,24 +101,17 @@ impl Scale {
         Self { faults: true, strangers: false, guests: false, ..Self::small(seed) }
     }
 
+    /// A small one while whose calls stand the clock is set.
+    #[must_use]
+    pub fn clock(seed: u64) -> Self {
+        Self { clock: true, strangers: false, guests: false, ..Self::small(seed) }
+    }
+
     /// The same with guests.
     #[must_use]
     pub fn open(seed: u64, strangers: bool) -> Self {
         Self { guests: true, ..Self::calm(seed, strangers) }
     }
-}
-
-/// What happens to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blow {
-    ControlDies,
-    ControlComes,
-    /// Nothing can be written any more.
-    StoreFails,
-    PlaneDies,
-    PlaneComes,
-    /// A fault of the dataplane's own, when it has come there so often.
-    Fault(Site, u32),
 }
 
 /// One conversation of the story.
@@ -217,11 +215,7 @@ impl Story {
         directed.boot(world.now, &world.plane);
         world.control = Some(Box::new(directed));
         world.settle();
-        let mut blows = if scale.talks { Vec::new() } else { blows(&mut random, scale.within) };
-        if scale.faults {
-            blows.extend(faults(&mut random, scale.within));
-            blows.sort_by_key(|(at, _)| *at);
-        }
+        let blows = blow::all(&mut random, scale);
         // Another story's, which nothing came to.
         planted::take();
         Self {
@@ -332,6 +326,7 @@ impl Story {
                     self.world.plane.kill();
                 }
                 Blow::PlaneComes => self.world.plane.boot(self.world.now),
+                Blow::Clock(by) => self.world.set_clock(by),
                 Blow::Fault(site, later) => {
                     self.faults_until_now();
                     planted::plant(site, later);
@@ -406,6 +401,12 @@ impl Story {
         }
     }
 
+    /// The clock was set.
+    #[must_use]
+    pub fn is_clock_set(&self) -> bool {
+        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Clock(_)))
+    }
+
     /// The dataplane had a fault of its own.
     #[must_use]
     pub fn is_faulty(&self) -> bool {
@@ -434,7 +435,7 @@ impl Story {
     }
 }
 
-fn below(random: &mut Prng, time: Duration) -> Duration {
+pub(crate) fn below(random: &mut Prng, time: Duration) -> Duration {
     Duration::from_micros(random.below(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
 }
 
@@ -543,52 +544,6 @@ fn strangers(seed: u64, scale: Scale, web: &Web) -> Strangers {
     let begin = DAWN.mono + ms(400);
     let every = scale.within / (100 * scale.calls.max(1));
     Strangers::new(seed, (begin, begin + scale.within + 10 * SECOND), every, known)
-}
-
-fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
-    let mut blows = Vec::new();
-    let begin = DAWN.mono + SECOND;
-    if random.chance(1, 2) {
-        let mut at = begin;
-        for _ in 0..=random.below(2) {
-            at = at + below(random, within + 10 * SECOND);
-            blows.push((at, Blow::ControlDies));
-            let long = random.chance(1, 4);
-            at = at + ms(50) + below(random, if long { 10 * SECOND } else { 2 * SECOND });
-            blows.push((at, Blow::ControlComes));
-        }
-    }
-    if random.chance(1, 8) {
-        // Who cannot write takes no new calls, keeps the facts in the rings, and is started again.
-        let at = begin + below(random, within + 5 * SECOND);
-        let dies = at + ms(200) + below(random, 4 * SECOND);
-        blows.push((at, Blow::StoreFails));
-        blows.push((dies, Blow::ControlDies));
-        blows.push((dies + ms(50) + below(random, SECOND), Blow::ControlComes));
-    }
-    if random.chance(1, 6) {
-        let at = begin + below(random, within + 10 * SECOND);
-        blows.push((at, Blow::PlaneDies));
-        blows.push((at + ms(100) + below(random, 2 * SECOND), Blow::PlaneComes));
-    }
-    blows.sort_by_key(|(at, _)| *at);
-    blows
-}
-
-/// Faults of the dataplane's own: in what legs say to each other, as often as everywhere else.
-fn faults(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
-    let begin = DAWN.mono + ms(500);
-    let fault = |random: &mut Prng| {
-        let any = usize::try_from(random.below(Site::ALL.len() as u64)).unwrap_or(0);
-        let site = match random.below(4) {
-            0 => Site::Peer,
-            1 => Site::PeerLeg,
-            _ => Site::ALL[any],
-        };
-        let later = u32::try_from(random.below(8)).unwrap_or(0);
-        (begin + below(random, within + 5 * SECOND), Blow::Fault(site, later))
-    };
-    (0..=random.below(4)).map(|_| fault(random)).collect()
 }
 
 /// Limits in the proportion of a world, where a phone says a few words a second.

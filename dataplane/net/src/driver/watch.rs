@@ -13,6 +13,8 @@ pub(super) struct Watch {
     now: Now,
     /// When media that this breath brings may have come at the earliest.
     media: Mono,
+    /// The same of what the kernel has stamped: nothing is older than the breath before.
+    earliest: Mono,
     /// Completions of an overdue breath are left.
     pub(super) is_behind: bool,
     /// The wall clock was set since the last breath: the kernel's stamps say nothing.
@@ -21,7 +23,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(now: Now) -> Self {
-        Self { now, media: now.mono, is_behind: false, was_set: false }
+        Self { now, media: now.mono, earliest: now.mono, is_behind: false, was_set: false }
     }
 
     /// A breath at `now`, which was due at `due` (zero: at once). Whether we stood still for so
@@ -32,6 +34,7 @@ impl Watch {
         let (mono, wall) = (now.mono.since(before.mono), now.wall.0.wrapping_sub(before.wall.0));
         let drift = wall.wrapping_sub(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX));
         self.was_set = drift.min(drift.wrapping_neg()) > SET;
+        self.earliest = if self.is_behind { self.media } else { before.mono };
         let late = now.mono.since(due.max(before.mono));
         if late > OVERDUE {
             if !self.is_behind {
@@ -53,7 +56,8 @@ impl Watch {
     pub(super) fn stamped(&self, nanos: Option<u64>) -> Mono {
         let Some(nanos) = nanos.filter(|_| !self.was_set) else { return self.now.mono };
         let age = self.now.wall.0.saturating_mul(1_000).saturating_sub(nanos);
-        self.now.mono - core::time::Duration::from_nanos(age)
+        // One of before the clock was set, or of a clock that is not ours, is no age.
+        (self.now.mono - core::time::Duration::from_nanos(age)).max(self.earliest)
     }
 }
 
@@ -82,6 +86,10 @@ mod tests {
             let mut watch = watch;
             watch.turn(set, Mono(0));
             assert_eq!(watch.stamped(Some(stamp(now))), now.mono, "no age is made of that");
+            // What waited in the ring meanwhile is an hour old by the new clock.
+            watch.turn(set.later(MS), Mono(0));
+            let arrived = watch.stamped(Some(stamp(now)));
+            assert!((now.mono..=now.mono + MS).contains(&arrived), "{arrived:?}");
         }
     }
 

@@ -99,6 +99,9 @@ pub(crate) struct Story {
     pub(crate) call: CallId,
     pub(crate) parent: CallId,
     pub(crate) account: u64,
+    /// How far the wall clock was before the monotonic one when the leg was made: all its times
+    /// are of that clock, so that between two of them lies what passed, whoever sets the clock.
+    pub(crate) offset: u64,
     pub(crate) created: Wall,
     pub(crate) answered: Wall,
     pub(crate) ended: Wall,
@@ -240,7 +243,7 @@ pub(crate) struct LegMut<'a, 'm> {
 }
 
 impl Leg {
-    pub(crate) fn new(id: LegId, epoch: u32, side: Side, hop: Hop, now: Wall) -> Self {
+    pub(crate) fn new(id: LegId, epoch: u32, side: Side, hop: Hop, now: (Wall, u64)) -> Self {
         let state = match side {
             Side::Inbound(_) => State::Arrived,
             Side::Outbound(_) => State::Wanting,
@@ -392,12 +395,13 @@ impl Outbound {
 }
 
 impl Story {
-    fn new(epoch: u32, created: Wall) -> Self {
+    fn new(epoch: u32, (created, offset): (Wall, u64)) -> Self {
         Self {
             epoch,
             call: CallId::NONE,
             parent: CallId::NONE,
             account: 0,
+            offset,
             created,
             answered: Wall(0),
             ended: Wall(0),
