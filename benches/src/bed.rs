@@ -381,6 +381,7 @@ fn route() -> StaticRoute {
         calls_max: 0,
         ring_s: 60,
         media: wire::table::MediaSources::default(),
+        signalling: wire::table::SignallingSources::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use benches::peer::{Call, Phones, Side};
 use net::link::Link;
 use wire::link::{LINK_BYTES_MAX, ToControlplane, ToDataplane};
 use wire::region::{Region, Sizes, layout_hash};
-use wire::table::{MediaSources, StaticRoute, Table};
+use wire::table::{MediaSources, SignallingSources, StaticRoute, Table};
 use wire::{mapping, table};
 
 use crate::Failure;
@@ -208,5 +208,6 @@ fn route() -> StaticRoute {
         calls_max: 0,
         ring_s: 60,
         media: MediaSources::default(),
+        signalling: SignallingSources::default(),
     }
 }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -77,8 +78,50 @@ fn call(rest: &Rest, nowhere: SocketAddr, url: &str) -> String {
     rest.make("/Calls.json", &form)["sid"].as_str().expect("a sid").to_owned()
 }
 
+/// An application that takes every connection and never says a word.
+struct Hung {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<usize>,
+}
+
+impl Hung {
+    fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("the address is free");
+        listener.set_nonblocking(true).expect("it can be asked");
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let mut held = Vec::new();
+            while !is_over.load(Ordering::SeqCst) {
+                match listener.accept() {
+                    Ok((stream, _)) => held.push(stream),
+                    Err(_) => pass(Duration::from_millis(10)),
+                }
+            }
+            held.len()
+        });
+        Self { over, thread }
+    }
+
+    /// It dies, and its connections with it. How many it held.
+    fn end(self) -> usize {
+        self.over.store(true, Ordering::SeqCst);
+        self.thread.join().expect("it held what came")
+    }
+}
+
 #[test]
 fn a_dead_application_costs_nobody_else_anything_and_loses_nothing() {
+    costs_nobody_else_anything(false);
+}
+
+#[test]
+fn an_application_that_hangs_costs_nobody_else_anything_and_loses_nothing() {
+    costs_nobody_else_anything(true);
+}
+
+/// Of an application that is not there, or that takes connections and never answers.
+fn costs_nobody_else_anything(hangs: bool) {
     let seconds = std::env::var("TANDEM_DEAD_S").ok().and_then(|text| text.parse().ok());
     let seconds: u32 = seconds.unwrap_or(15);
     let mut bed = Setup::default().start();
@@ -86,6 +129,7 @@ fn a_dead_application_costs_nobody_else_anything_and_loses_nothing() {
     Load::start(&bed, &route, 20, 5, 1).finish().expect_whole(20);
     let (other, dead, nowhere) = (tenant(&bed), bed.ports.address(), bed.ports.address());
     let (url, pid) = (format!("http://{dead}/told"), bed.pid("controlplane"));
+    let hung = hangs.then(|| Hung::start_at(dead));
     let before = resident_bytes(pid);
     // The other tenant's calls, by webhook, while nobody listens at `dead`.
     let load = Load::start(&bed, &route, 5 * seconds, 5, 1);
@@ -103,6 +147,11 @@ fn a_dead_application_costs_nobody_else_anything_and_loses_nothing() {
     println!("{waiting} callbacks wait; the controlplane grew by {} KiB", grown / 1_024);
     assert_eq!(waiting, 2 * calls.len() as u64, "all of them wait, none is given up");
     assert!(grown < (48 << 20) + waiting * 8_192, "{grown} bytes for {waiting} callbacks");
+    if let Some(hung) = hung {
+        let held = hung.end();
+        println!("{held} connections were held");
+        assert!(held > 0, "it was asked");
+    }
     // It returns.
     let web = Web::start_at(dead, "", |_| String::new());
     eventually("everything is told", Duration::from_secs(120), || {

@@ -33,6 +33,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         calls_max: 0,
         ring_s: 30,
         media: wire::table::MediaSources::default(),
+        signalling: wire::table::SignallingSources::default(),
     }
 }
 

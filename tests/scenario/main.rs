@@ -1,6 +1,7 @@
 //! Behaviours of the switch, one a file, in virtual time.
 
 mod by_hand;
+mod clock;
 mod common;
 
 mod apart;
@@ -34,6 +35,7 @@ mod mended;
 mod moving;
 mod not_used;
 mod nowhere;
+mod obeyed;
 mod offers_of_ours;
 mod old_ack;
 mod own_address;

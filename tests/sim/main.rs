@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use shard::faults::Site;
 use wire::counter::Counter;
 use world::Who;
 use world::check::check;
@@ -92,6 +93,22 @@ fn talking_worlds() {
     play_all(800_001, count / 2, "replay_talking", Scale::talking);
 }
 
+/// A fault of the dataplane's own ends what it was about: nobody stands on, and each leg is billed
+/// once.
+#[test]
+fn faulty_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(900_001, count / 2, "replay_faulty", Scale::faulty);
+}
+
+/// Whoever sets the clock while calls stand: what is billed is what was talked, and nothing waits
+/// for a moment that the clock was taken from.
+#[test]
+fn clock_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(920_001, count / 2, "replay_clock", Scale::clock);
+}
+
 #[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
@@ -117,6 +134,20 @@ fn replay_open() {
 fn replay_talking() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::talking(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_faulty() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::faulty(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_clock() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::clock(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
@@ -253,6 +284,19 @@ fn a_seed_is_one_history() {
     for seed in 720_001..720_011 {
         assert!(digest(seed) == digest(seed), "seed {seed} has two histories");
     }
+}
+
+/// The faults of those worlds must be come to.
+#[test]
+fn faults_strike() {
+    let mut struck = Vec::new();
+    for seed in 900_001..900_101 {
+        let mut story = Story::new(seed, Scale::faulty(seed));
+        story.play();
+        struck.append(&mut story.struck);
+    }
+    let times = |site: &Site| struck.iter().filter(|it| *it == site).count();
+    assert!(times(&Site::Peer) > 20 && times(&Site::PeerLeg) > 20 && struck.len() > 100);
 }
 
 /// The listener must find something to listen to.

@@ -308,6 +308,7 @@ fn link() -> String {
         calls_max: 100,
         ring_s: 60,
         media: wire::table::MediaSources::default(),
+        signalling: wire::table::SignallingSources::default(),
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

@@ -226,6 +226,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             calls_max: trunk.calls_max,
             ring_s: trunk.ring_s,
             media: trunk.media,
+            signalling: trunk.signalling,
         });
     }
     Ok(Table { routes, admission: None })
@@ -235,7 +236,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
 #[must_use]
 pub fn retention(keep: &config::Retention) -> Retention {
     Retention {
-        now: || clock::sample().wall,
+        now: clock::believed,
         calls: Keep { days: keep.calls_days, rows: keep.account_calls },
         alerts: Keep { days: keep.alerts_days, rows: keep.account_alerts },
         dead_letters: Keep { days: keep.dead_letters_days, rows: keep.account_dead_letters },

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::{CallId, LegId, Mono, ShardId, Wall};
+use base::{CallId, LegId, Mono, Now, ShardId, Wall};
 use model::cookie::Jar;
 use model::port::{ApiId, HttpId};
 use model::{CallRow, CallStatus, Hook, Method, StatusHook};
@@ -65,6 +65,8 @@ pub(crate) struct Telling {
 /// What dies with the process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Volatile {
+    /// When it became known, in this life.
+    pub(crate) known: Option<Now>,
     /// The row differs from what was written.
     pub(crate) row_changed: bool,
     pub(crate) dirty: bool,
@@ -201,6 +203,14 @@ impl Live {
         self.row.status = status;
         self.touch_row(now);
         true
+    }
+
+    /// What has passed since `at`, a moment of the leg's clock: that one goes on as it was when the
+    /// leg was made, and ours may have been set since.
+    pub(crate) fn micros_since(&self, now: Now, at: Wall) -> u64 {
+        let Some(known) = self.volatile.known else { return now.wall.micros_since(at) };
+        let passed = u64::try_from(now.mono.since(known.mono).as_micros()).unwrap_or(u64::MAX);
+        passed.saturating_sub(at.micros_since(known.wall))
     }
 
     pub(crate) fn touch_row(&mut self, now: Wall) {

@@ -218,10 +218,10 @@ fn a_caller_answered_by_whom_he_was_connected_with_has_the_limit_too() {
 }
 
 /// A limit that is given while a leg rings is the leg's, whoever leads the switch when it is
-/// answered.
+/// answered, and whatever the clock was set to meanwhile.
 #[test]
 fn a_limit_given_while_it_rings_counts_from_the_answer() {
-    for dies in [false, true] {
+    for (dies, set) in [(false, 0), (true, 0), (false, 3_600), (false, -3_600)] {
         let mut world = World::new(|_| status(200));
         world.api(ApiRequest::CreateCall(Box::new(CreateCall {
             to: "sip:ok@127.0.0.1".to_owned(),
@@ -240,12 +240,14 @@ fn a_limit_given_while_it_rings_counts_from_the_answer() {
         let update = UpdateCall { time_limit: Some(10), ..UpdateCall::default() };
         world.api(ApiRequest::UpdateCall { call, update: Box::new(update) });
         world.run(100);
+        world.set_clock(set);
         if dies {
             world.crash();
         }
         world.run(60_000);
         let row = &world.store.calls[&call];
-        assert_eq!((row.duration, row.cause), (Some(10), Some(Cause::TimeLimit)), "{dies}");
+        let case = format!("{dies} {set}");
+        assert_eq!((row.duration, row.cause), (Some(10), Some(Cause::TimeLimit)), "{case}");
         world.assert_clean();
     }
 }

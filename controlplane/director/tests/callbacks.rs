@@ -65,6 +65,27 @@ fn retries_are_spread_and_end_in_a_dead_letter() {
     world.assert_clean();
 }
 
+/// A pause is no longer than any may be, whatever the clock was set to in it.
+#[test]
+fn a_clock_that_is_set_back_makes_no_callback_wait() {
+    for set in [3_600, -3_600, -86_400] {
+        let up = Rc::new(Cell::new(false));
+        let seen = up.clone();
+        let mut world = World::new(move |request| match (request.kind, seen.get()) {
+            (HttpKind::Instructions, _) => xml(DIAL),
+            (HttpKind::Callback, false) => status(503),
+            (HttpKind::Callback, true) => status(200),
+        });
+        world.call_in("sip:bob@demo.test");
+        world.run(60_000);
+        world.set_clock(set);
+        up.set(true);
+        world.run(600_000);
+        assert_eq!(world.director.stats().callbacks_waiting, 0, "set by {set}");
+        world.assert_clean();
+    }
+}
+
 #[test]
 fn a_refusal_is_not_repeated() {
     let mut world = World::new(|request| match request.kind {

@@ -39,6 +39,12 @@ impl Mono {
 }
 
 impl Wall {
+    /// This moment, as a wall clock with the offset `to` shows it where one with `from` shows this.
+    #[must_use]
+    pub fn under(self, from: u64, to: u64) -> Self {
+        Self(self.0.wrapping_sub(from).wrapping_add(to))
+    }
+
     /// Whole seconds since 1970 (a stamp for headers and tokens).
     #[must_use]
     pub fn seconds(self) -> u64 {
@@ -62,6 +68,13 @@ impl Now {
 }
 
 impl Now {
+    /// How far the wall clock is before the monotonic one, microseconds: constant until somebody
+    /// sets the wall clock.
+    #[must_use]
+    pub fn offset(self) -> u64 {
+        self.wall.0.wrapping_sub(self.mono.0 / 1_000)
+    }
+
     /// This turn, for what arrived earlier: what is due counts from now, what is written down
     /// (`wall`) is of then.
     #[must_use]

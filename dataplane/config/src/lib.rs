@@ -364,6 +364,11 @@ pub struct Trunk {
     /// /24 or /64).
     #[serde(default)]
     pub media: wire::table::MediaSources,
+    /// From where the far ends of its calls, callers and targets, are obeyed inside a dialog:
+    /// `network` (the /24 or /64 of the hosts that the dialog is with, and the `sources` of all
+    /// trunks), `host` (those hosts alone), `anywhere` (whoever has the tags, as RFC 3261 has it).
+    #[serde(default)]
+    pub signalling: wire::table::SignallingSources,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ use crate::route::{Admits, RouteHandle, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
+use crate::transport::obeyed::Obeyed;
 use crate::transport::reply::{response_hop, warning};
 use crate::usage::{cut, emit_unmade, text};
 
@@ -40,8 +41,7 @@ pub(crate) struct NewCall<'a> {
 impl<'m> Shard<'m> {
     /// A command of the controlplane.
     pub(crate) fn command(&mut self, now: Now, frames: &mut dyn Frames, command: &Command<'_>) {
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Command);
+        crate::faults::touch(crate::faults::Site::Command);
         match command {
             Command::Originate(wish) => {
                 if let Err(refused) = self.try_originate(now, frames, wish) {
@@ -152,10 +152,16 @@ impl<'m> Shard<'m> {
         let NewCall { datagram, message, .. } = *call;
         let (id, taken, route) = self.admit_call(now, call)?;
         let hop = datagram.hop;
-        let trusted = self.trusts(route, hop.to.ip());
-        let side = Side::Inbound(inbound(call, route, trusted));
-        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
+        let side = Side::Inbound(inbound(call, route, self.trusts(route, hop.to.ip())));
+        let leg = self.making.insert(Leg::new(
+            id,
+            self.core.epoch,
+            side,
+            hop,
+            (now.wall, self.core.offset),
+        ));
         leg.session.agreed = taken.session;
+        leg.signalling.obeyed = Obeyed::of(datagram.standing);
         let media = self.core.media_index(hop.via);
         let mut cx = Cx { now, frames, core: &mut self.core };
         // An application's call has its port once it is accepted.
@@ -169,6 +175,7 @@ impl<'m> Shard<'m> {
         }
         if let Some(route) = route.and_then(|route| self.routes.get(route)) {
             self.media.set_sources(id, route.media);
+            leg.signalling.obeyed = Obeyed::by_route(route.signalling);
         }
         let filled = fill_incoming(&mut cx, leg, call, taken.offer);
         let server = filled.and_then(|()| {
@@ -197,8 +204,7 @@ impl<'m> Shard<'m> {
         if let Side::Inbound(side) = &mut leg.side {
             side.invite = server;
         }
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Making);
+        crate::faults::touch(crate::faults::Site::Making);
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         let call = CallId::begun(now.wall, self.core.random.u128());
         self.register(now, frames, leg, call, 0);
@@ -302,8 +308,7 @@ impl<'m> Shard<'m> {
             Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
             _ => return,
         };
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Route);
+        crate::faults::touch(crate::faults::Site::Route);
         let Some(route) = self.routes.get(handle) else { return };
         leg.story.account = route.account;
         let mut uri = [0; 768];
@@ -357,7 +362,12 @@ impl<'m> Shard<'m> {
         frames: &mut dyn Frames,
         wish: &Originate<'_>,
     ) {
-        if let Err(Refused { cause, .. }) = self.try_originate(now, frames, wish) {
+        let made = self.contain(frames, |shard, frames| {
+            crate::faults::touch(crate::faults::Site::Dial);
+            shard.try_originate(now, frames, wish)
+        });
+        let made = made.unwrap_or(Err(Refused::new(500, Cause::Internal)));
+        if let Err(Refused { cause, .. }) = made {
             // No far end has said anything: the cause alone speaks.
             let ended = PeerMessage::Ended { code: 0, cause, reason: "" };
             self.cx(now, frames).send_to_peer(LegId::NONE, wish.peer, &ended);
@@ -368,6 +378,9 @@ impl<'m> Shard<'m> {
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             self.media.set_sources(leg, route.media);
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.signalling.obeyed = Obeyed::by_route(route.signalling);
+            }
         }
     }
 
@@ -421,15 +434,21 @@ impl<'m> Shard<'m> {
         let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
         let media = self.core.media_index(hop.via);
         let side = Side::Outbound(outbound(wish));
-        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, now.wall));
+        let leg = self.making.insert(Leg::new(
+            id,
+            self.core.epoch,
+            side,
+            hop,
+            (now.wall, self.core.offset),
+        ));
+        leg.signalling.obeyed = Obeyed::of(self.core.guard.standing(hop.to, now.mono));
         let mut cx = Cx { now, frames, core: &mut self.core };
         if !self.media.open(&mut cx, id, media, hop.to.ip()) {
             cx.count(Counter::RefusedNoPort);
             self.making = None;
             return Err(Refused::new(503, Cause::NoPort));
         }
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Dialing);
+        crate::faults::touch(crate::faults::Site::Dialing);
         leg.story.parent = wish.parent;
         leg.links.dialed_for = wish.peer;
         leg.limit_ms = wish.limit_ms;

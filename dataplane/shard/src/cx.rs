@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use base::{Arena, Flow, Frame, Frames, LegId, Local, Now, Prng, Records, Transmit};
+use base::{Arena, Flow, Frame, Frames, LegId, Local, Mono, Now, Prng, Records, Transmit};
 use wire::cell::CellWriter;
 use wire::counter::{Counter, Counters};
 use wire::event::Event;
@@ -47,6 +47,10 @@ pub(crate) struct Core<'m> {
     pub(crate) legs_taken: usize,
     /// Legs that are joined with another.
     pub(crate) legs_joined: u64,
+    /// How far the wall clock is before the monotonic one in this turn, and how far the one is that
+    /// the leg at work has.
+    pub(crate) offset: u64,
+    pub(crate) offset_of_leg: u64,
 }
 
 /// The time, the packet memory and the core, as one handler after the other borrows them.
@@ -107,7 +111,9 @@ impl<'m> Cx<'_, 'm> {
         let known = to != LegId::NONE;
         let Some(queue) = self.core.handoffs.get_mut(shard).filter(|_| known) else { return };
         let most = message.bytes_max();
-        let handoff = Handoff::Leg { to, from, at: self.now.wall, message: message.clone() };
+        let at = self.now.wall.under(self.core.offset_of_leg, 0);
+        let at = Mono(at.0.saturating_mul(1_000));
+        let handoff = Handoff::Leg { to, from, at, message: message.clone() };
         if !queue.say(&handoff, most) {
             self.count(Counter::DiscardHandoffFull);
         }
@@ -132,6 +138,12 @@ impl<'m> Cx<'_, 'm> {
 }
 
 impl<'m> Core<'m> {
+    /// A turn begins: what the wall clock is before the monotonic one by now.
+    pub(crate) fn begin_turn(&mut self, now: Now) {
+        self.offset = now.offset();
+        self.offset_of_leg = self.offset;
+    }
+
     /// Whether the event queue has room for one more leg's words.
     pub(crate) fn has_credit(&self) -> bool {
         let room = self.events.capacity() - self.events.used();

@@ -14,7 +14,7 @@ use wire::region::{Region, Side, Sizes};
 use wire::table::{StaticRoute, Table};
 
 use crate::Shard;
-use crate::faults::trip::{AT, Site};
+use crate::faults::{Site, planted};
 use crate::leg::end::{Owes, trip};
 use crate::media::bed::{Heap, shard_plan};
 
@@ -56,6 +56,7 @@ impl Plane {
             calls_max: 0,
             ring_s: 30,
             media: wire::table::MediaSources::default(),
+            signalling: wire::table::SignallingSources::default(),
         };
         let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
         drop(plane.shard.handle_table(now, table));
@@ -194,6 +195,15 @@ impl Plane {
     fn stand(&mut self, call: &str) -> String {
         self.receive(&invite_of(call));
         self.pass();
+        self.answer();
+        let answer = self.last("SIP/2.0 200").expect("it is answered").clone();
+        self.receive(&inside("ACK", call, 1, &answer));
+        self.pass();
+        answer
+    }
+
+    /// The callee answers.
+    fn answer(&mut self) {
         let invite = self.last("INVITE ").expect("it is dialled").clone();
         let sdp = "v=0\no=- 9 1 IN IP4 198.51.100.1\ns=-\nc=IN IP4 198.51.100.1\nt=0 0\n\
                    m=audio 5000 RTP/AVP 0\n";
@@ -210,10 +220,11 @@ impl Plane {
         );
         self.receive_from(CALLEE, &answer);
         self.pass();
-        let answer = self.last("SIP/2.0 200").expect("it is answered").clone();
-        self.receive(&inside("ACK", call, 1, &answer));
-        self.pass();
-        answer
+    }
+
+    fn faults(&self) -> u64 {
+        let faults = [Counter::FaultContained, Counter::LegPanicked];
+        faults.map(|it| self.shard.counters().get(it)).iter().sum()
     }
 
     /// Passes so many seconds, and releases what has ended.
@@ -256,7 +267,13 @@ fn provoke(plane: &mut Plane, site: Site, answer: &str) {
             let options = inside("OPTIONS", "other", 1, "To: <sip:203.0.113.1>");
             plane.receive(&options);
         }
-        Site::Making | Site::Route | Site::Dialing | Site::ClientTimer => {
+        Site::Making
+        | Site::Route
+        | Site::Dial
+        | Site::Dialing
+        | Site::Peer
+        | Site::PeerLeg
+        | Site::ClientTimer => {
             plane.receive(&invite_of("second"));
         }
         Site::Command => {
@@ -286,12 +303,10 @@ fn strikes(site: Site) {
     let (texts, frames) = (plane.shard.arena_used(), plane.heap.out());
     let answer = plane.stand("first");
     assert_eq!(plane.shard.legs.standing(), 2, "{site:?}");
-    AT.set(Some(site));
+    planted::plant(site, 0);
     provoke(&mut plane, site, &answer);
-    assert_eq!(AT.take(), None, "{site:?} was not come to");
-    let faults = [Counter::FaultContained, Counter::LegPanicked];
-    let faults = faults.map(|it| plane.shard.counters().get(it)).iter().sum::<u64>();
-    assert_eq!(faults, 1, "{site:?}");
+    assert_eq!(planted::take(), None, "{site:?} was not come to");
+    assert_eq!(plane.faults(), 1, "{site:?}");
     let about_it = matches!(site, Site::Packet | Site::Report | Site::LegTimer);
     let stands = plane.cell(LegId::new(0, 0, 0)) == Some(CellState::Open);
     assert_eq!(stands, !about_it, "{site:?}");
@@ -312,4 +327,46 @@ fn strikes(site: Site) {
 #[test]
 fn a_fault_ends_what_it_was_about() {
     Site::ALL.into_iter().for_each(strikes);
+}
+
+/// A call in which what one leg says to the other fails once, after so many times. False: so much
+/// is not said in it.
+fn word_lost(site: Site, later: u32) -> bool {
+    let mut plane = Plane::new();
+    let case = format!("{site:?} {later}");
+    planted::plant(site, later);
+    plane.receive(&invite_of("x"));
+    plane.pass();
+    if plane.faults() == 0 {
+        plane.answer();
+    }
+    if plane.faults() == 0 {
+        let answer = plane.last("SIP/2.0 200").expect("it is answered").clone();
+        plane.receive(&inside("ACK", "x", 1, &answer));
+        plane.receive(&inside("BYE", "x", 2, &answer));
+        plane.pass();
+    }
+    let is_lost = planted::take().is_none();
+    assert_eq!(plane.faults(), u64::from(is_lost), "{case}");
+    // Neither leg waits for the other, or is billed on without it.
+    assert_eq!(plane.shard.legs.standing(), 0, "{case}");
+    let mut ended = plane.ended();
+    ended.sort();
+    let legs = ended.len();
+    ended.dedup();
+    let made = if plane.dialled(0) { 2 } else { ended.len() };
+    assert_eq!((ended.len(), legs), (made, made), "{case}: each ends once");
+    let told = |start: &str| plane.last(start).is_some();
+    assert!(!told("INVITE ") || told("BYE ") || told("CANCEL "), "{case}: the callee is told");
+    let refused = plane.sent.iter().any(|text| text.starts_with("SIP/2.0 5"));
+    assert!(refused || told("SIP/2.0 200"), "{case}: the caller is told");
+    is_lost
+}
+
+#[test]
+fn a_fault_in_what_a_leg_says_to_another_ends_both() {
+    for site in [Site::Dial, Site::Peer, Site::PeerLeg] {
+        let said = (0..100).take_while(|later| word_lost(site, *later)).count();
+        assert!(said >= if site == Site::Dial { 1 } else { 5 }, "{site:?}: {said}");
+    }
 }

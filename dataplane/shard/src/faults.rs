@@ -149,37 +149,56 @@ impl crate::cx::Core<'_> {
     }
 }
 
-/// Faults planted by tests.
-#[cfg(test)]
-pub(crate) mod trip {
+/// Where a fault may be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// A SIP message that was read and is about to be handled.
+    Message,
+    /// An incoming leg with its transaction, before it has its slot.
+    Making,
+    /// A static route being followed.
+    Route,
+    /// The word that a leg is to be dialled for a static route, as it arrives.
+    Dial,
+    /// An outgoing leg with its port, before it has its slot.
+    Dialing,
+    Command,
+    /// What one leg says to another, before that one has it.
+    Peer,
+    /// The same, as that one begins with it.
+    PeerLeg,
+    Packet,
+    Report,
+    ServerTimer,
+    ClientTimer,
+    LegTimer,
+}
+
+/// Fails here, once, if that was planted. In a product nothing is.
+#[inline]
+pub(crate) fn touch(site: Site) {
+    #[cfg(any(test, feature = "planted"))]
+    planted::trip(site);
+    #[cfg(not(any(test, feature = "planted")))]
+    let _ = site;
+}
+
+/// Faults planted by tests and by the simulation.
+#[cfg(any(test, feature = "planted"))]
+pub mod planted {
+    use super::Site;
     use core::cell::Cell;
 
-    /// What fails.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) enum Site {
-        /// A SIP message that was read and is about to be handled.
-        Message,
-        /// An incoming leg with its transaction, before it has its slot.
-        Making,
-        /// A static route being followed.
-        Route,
-        /// An outgoing leg with its port, before it has its slot.
-        Dialing,
-        Command,
-        Packet,
-        Report,
-        ServerTimer,
-        ClientTimer,
-        LegTimer,
-    }
-
     impl Site {
-        pub(crate) const ALL: [Self; 10] = [
+        pub const ALL: [Self; 13] = [
             Self::Message,
             Self::Making,
             Self::Route,
+            Self::Dial,
             Self::Dialing,
             Self::Command,
+            Self::Peer,
+            Self::PeerLeg,
             Self::Packet,
             Self::Report,
             Self::ServerTimer,
@@ -189,14 +208,28 @@ pub(crate) mod trip {
     }
 
     std::thread_local! {
-        /// What fails next, once.
-        pub(crate) static AT: Cell<Option<Site>> = const { Cell::new(None) };
+        /// What fails next in this thread, once, and how often it passes before.
+        static AT: Cell<Option<(Site, u32)>> = const { Cell::new(None) };
     }
 
-    pub(crate) fn touch(site: Site) {
-        if AT.get() == Some(site) {
-            AT.set(None);
-            panic!("planted: {site:?}");
+    /// The next time but `later` that somebody comes to it fails.
+    pub fn plant(site: Site, later: u32) {
+        AT.set(Some((site, later)));
+    }
+
+    /// What was planted and not come to; it is planted no more.
+    pub fn take() -> Option<Site> {
+        AT.take().map(|(site, _)| site)
+    }
+
+    pub(super) fn trip(site: Site) {
+        match AT.get() {
+            Some((at, 0)) if at == site => {
+                AT.set(None);
+                panic!("planted: {site:?}");
+            }
+            Some((at, later)) if at == site => AT.set(Some((at, later - 1))),
+            _ => {}
         }
     }
 }

@@ -20,7 +20,7 @@
 //! ```
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, Mono, ShardId, Wall};
+use base::{CallId, LegId, Mono, ShardId};
 use core::net::SocketAddr;
 use sdp::{Codec, CodecId, Direction, MediaTarget, Plan, PlanFormat};
 use wire::event::Cause;
@@ -52,7 +52,7 @@ pub enum Handoff<'a> {
     /// this client transaction's.
     Unreachable { to: SocketAddr, transaction: LegId },
     /// Leg to leg; `at` is the moment of which it speaks.
-    Leg { to: LegId, from: LegId, at: Wall, message: PeerMessage<'a> },
+    Leg { to: LegId, from: LegId, at: Mono, message: PeerMessage<'a> },
 }
 
 /// What one leg says to another.

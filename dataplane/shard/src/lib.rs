@@ -26,7 +26,7 @@ mod calls;
 mod cx;
 #[cfg(test)]
 mod fault_tests;
-mod faults;
+pub mod faults;
 pub mod handoff;
 mod leg;
 mod media;
@@ -137,6 +137,8 @@ impl<'m> Shard<'m> {
                 guard: Guard::new(plan.guard, plan.keys.table),
                 legs_taken: 0,
                 legs_joined: 0,
+                offset: now.offset(),
+                offset_of_leg: now.offset(),
                 plan,
             },
         };
@@ -212,6 +214,7 @@ impl<'m> Shard<'m> {
     /// A batch of datagrams, at most [`plan::BATCH_MAX`]. Every frame is transmitted, handed over
     /// or freed by this.
     pub fn handle_datagrams(&mut self, now: Now, batch: &[Received], frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         let mut at = 0;
         while let Some(received) = batch.get(at) {
             match received.at {
@@ -232,6 +235,7 @@ impl<'m> Shard<'m> {
 
     /// A command of the controlplane, as encoded by `wire`.
     pub fn handle_command(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         self.core.counters.count(Counter::CommandTaken);
         match wire::decode(bytes) {
             Ok(command) => {
@@ -245,6 +249,7 @@ impl<'m> Shard<'m> {
     /// A message of another shard, as given out by its [`Shard::poll_handoff`]. What begins a call
     /// or comes from a stranger waits for [`Shard::handle_tick`], behind the media of this breath.
     pub fn handle_handoff(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         self.core.counters.count(Counter::HandoffTaken);
         if signalling::may_wait(bytes) {
             if !self.handed.push(bytes) {
@@ -272,6 +277,7 @@ impl<'m> Shard<'m> {
     /// Nothing can be sent to this address, as our own system says: what waits for a first word
     /// from there goes on at once.
     pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         self.contain(frames, |shard, frames| shard.target_lost(now, frames, to));
         self.drain(now, frames);
     }
@@ -280,6 +286,7 @@ impl<'m> Shard<'m> {
     /// datagram. Anybody can send one, and the kernel does not check that we ever sent to `to`: it
     /// is believed only if the quote holds the branch of a request of ours that went there.
     pub fn handle_icmp(&mut self, now: Now, to: SocketAddr, quote: &[u8], frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         match transport::demux::quoted(&self.core.plan, quote) {
             Some((shard, id)) if shard == self.core.plan.shard => {
                 self.contain(frames, |shard, frames| shard.icmp(now, frames, to, id));
@@ -317,6 +324,7 @@ impl<'m> Shard<'m> {
 
     /// Everything whose time has come. To be called at [`Shard::deadline`] or at any other moment.
     pub fn handle_tick(&mut self, now: Now, frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         self.media_tick(now, frames);
         self.serve_handed(now, frames);
         self.transaction_tick(now, frames);
@@ -356,6 +364,7 @@ impl<'m> Shard<'m> {
 
     /// The process is about to stop: no new calls, and those that stand are ended properly.
     pub fn handle_stop(&mut self, now: Now, frames: &mut dyn Frames) {
+        self.core.begin_turn(now);
         self.draining = true;
         self.tell_all(now, frames);
         let mut from = 0;
@@ -475,7 +484,9 @@ impl<'m> Shard<'m> {
     ) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let was_over = leg.is_over();
-        let now = Now { wall: now.wall.max(leg.story.told), ..now };
+        let wall = now.wall.under(self.core.offset, leg.story.offset);
+        let now = Now { wall: wall.max(leg.story.told), ..now };
+        self.core.offset_of_leg = leg.story.offset;
         let queued = self.core.transmits.len();
         let mut leg = LegMut {
             leg,
@@ -487,6 +498,7 @@ impl<'m> Shard<'m> {
         if outcome.is_err() {
             self.leg_fault(now, frames, id, queued);
         }
+        self.core.offset_of_leg = self.core.offset;
         self.settle(id, was_over);
         true
     }

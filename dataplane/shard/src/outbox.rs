@@ -91,13 +91,13 @@ fn is_last(message: &Handoff<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::handoff::PeerMessage;
-    use base::{LegId, Mono, Wall};
+    use base::{LegId, Mono};
     use wire::event::Cause;
 
     fn say(outbox: &mut Outbox, number: u32, message: PeerMessage<'_>) -> bool {
         let most = message.bytes_max();
         let from = LegId::new(0, 1, number);
-        outbox.say(&Handoff::Leg { to: LegId::new(1, 1, 0), from, at: Wall(0), message }, most)
+        outbox.say(&Handoff::Leg { to: LegId::new(1, 1, 0), from, at: Mono(0), message }, most)
     }
 
     #[test]

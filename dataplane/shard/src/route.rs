@@ -388,6 +388,7 @@ mod tests {
             calls_max,
             ring_s: 30,
             media: wire::table::MediaSources::default(),
+            signalling: wire::table::SignallingSources::default(),
         }
     }
 

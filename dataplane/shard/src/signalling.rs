@@ -11,7 +11,7 @@ use wire::event::{Cause, Event};
 use crate::Shard;
 use crate::calls::NewCall;
 use crate::cx::Cx;
-use crate::handoff::Handoff;
+use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
@@ -82,8 +82,7 @@ impl Shard<'_> {
         let taken_by = self.core.plan.shard;
         let arrived = received.arrived;
         let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Message);
+        crate::faults::touch(crate::faults::Site::Message);
         if received.is_cut {
             self.too_large(now, frames, &datagram);
         } else {
@@ -155,6 +154,29 @@ impl Shard<'_> {
         self.legs.get_mut(leg).is_some_and(|leg| leg.signalling.host == source)
     }
 
+    /// Whether what this leg's far end says is taken from there.
+    fn is_obeyed(&mut self, leg: LegId, datagram: &Datagram<'_>) -> bool {
+        let Datagram { hop, standing, .. } = *datagram;
+        let (legs, arena) = (&mut self.legs, &self.core.arena);
+        let leg = legs.get_mut(leg);
+        leg.is_none_or(|leg| leg.signalling.obeys(hop.to.ip(), standing, arena))
+    }
+
+    /// Somebody who has a dialog's tags is not where its far end may be.
+    fn refuse_source(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+    ) {
+        self.core.counters.count(Counter::DiscardSipSource);
+        let is_ack = message.method() == Some(Method::Ack);
+        if !is_ack && (begins_call(datagram.bytes) || self.may_answer(now, datagram)) {
+            self.cx(now, frames).answer(datagram, message, 403);
+        }
+    }
+
     /// Its source hears us: it named something of ours that stands.
     fn proven(&mut self, now: Now, datagram: &Datagram<'_>) {
         let (source, by) = (datagram.hop.to, datagram.taken_by);
@@ -196,6 +218,8 @@ impl Shard<'_> {
             (false, Owned::Client(id)) => {
                 if self.transactions.clients.is_from_target(id, datagram.hop.to) {
                     self.proven(now, datagram);
+                } else if !self.is_obeyed(self.transactions.clients.leg(id), datagram) {
+                    return self.core.counters.count(Counter::DiscardSipSource);
                 }
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 let outcome = self.transactions.clients.handle_response(&mut cx, id, &message);
@@ -304,6 +328,10 @@ impl Shard<'_> {
             }
             return;
         };
+        let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
+        if leg.is_some_and(|leg| !self.is_obeyed(leg, datagram)) {
+            return self.refuse_source(now, frames, datagram, message);
+        }
         if let Some(server) = self.transactions.servers.find(key) {
             let mut cx = Cx { now, frames, core: &mut self.core };
             return match self.transactions.servers.handle_request(&mut cx, server, ack) {
@@ -312,7 +340,6 @@ impl Shard<'_> {
                 Repeated::Absorbed => {}
             };
         }
-        let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
         if let Some(leg) = leg {
             if self.is_made_with(leg, datagram.hop.to) {
                 self.proven(now, datagram);
@@ -399,6 +426,9 @@ impl Shard<'_> {
             return self.cx(now, frames).answer(datagram, message, 481);
         };
         let leg = self.transactions.servers.leg(server);
+        if !self.is_obeyed(leg, datagram) {
+            return self.refuse_source(now, frames, datagram, message);
+        }
         self.cx(now, frames).answer(datagram, message, 200);
         self.with_leg(now, frames, leg, |leg| leg.canceled(message));
     }
@@ -447,13 +477,37 @@ impl Shard<'_> {
             }
             Ok(Handoff::Leg { to, from, at, message }) => {
                 // What begins, begins now; what ends has ended when that was said.
-                let wall = if message.is_last() { now.wall.min(at) } else { now.wall };
-                let now = Now { wall, ..now };
-                if !self.with_leg(now, frames, to, |leg| leg.on_peer(from, &message)) {
-                    on_peer_nobody(&mut self.cx(now, frames), to, from, &message);
-                }
+                let now = if message.is_last() { now.for_arrival(at) } else { now };
+                self.peer_message(now, frames, (to, from), &message);
             }
             Err(_) => self.core.counters.count(Counter::DiscardHandoffMalformed),
+        }
+    }
+
+    /// What one leg says to another. A fault ends the leg that it was said to; whoever said it, and
+    /// may not be among those that this one tells of its end, hears of it too.
+    fn peer_message(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        (to, from): (LegId, LegId),
+        message: &PeerMessage<'_>,
+    ) {
+        let mut handled = false;
+        self.contain(frames, |shard, frames| {
+            crate::faults::touch(crate::faults::Site::Peer);
+            let is_there = shard.with_leg(now, frames, to, |leg| {
+                leg.on_peer(from, message);
+                handled = true;
+            });
+            if !is_there {
+                on_peer_nobody(&mut shard.cx(now, frames), to, from, message);
+                handled = true;
+            }
+        });
+        if !handled {
+            self.end_by_fault(now, frames, to);
+            on_peer_nobody(&mut self.cx(now, frames), to, from, message);
         }
     }
 

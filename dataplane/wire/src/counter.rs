@@ -92,6 +92,7 @@ counters! {
     DiscardSipKeepAlive = "discards_total" "sip_keepalive", "CRLF keep-alives and empty datagrams";
     DiscardSipStray = "discards_total" "sip_stray", "Responses and ACKs that belong to nothing";
     DiscardSipRate = "discards_total" "sip_rate", "SIP messages over a source's rate";
+    DiscardSipSource = "discards_total" "sip_source", "SIP inside a dialog from where its far end is not obeyed";
     DiscardSipBudget = "discards_total" "sip_budget", "Answers over an unproven source's byte budget";
     DiscardSipTruncated = "discards_total" "sip_truncated", "Datagrams larger than a buffer";
     DiscardNoFrame = "discards_total" "no_frame", "Nothing to write into: all buffers in use";

@@ -116,6 +116,7 @@ pub struct StaticRoute {
     /// Seconds an unanswered call may ring, all its targets together.
     pub ring_s: u16,
     pub media: MediaSources,
+    pub signalling: SignallingSources,
 }
 
 /// Which hosts may send media for a far end, besides the address that its description names.
@@ -129,6 +130,20 @@ pub enum MediaSources {
     Signalling,
     /// Those, and the network of the host that signals (/24, /64).
     Network,
+}
+
+/// From where a far end's requests and responses inside its dialog are obeyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SignallingSources {
+    /// From wherever they come with the dialog's tags (RFC 3261).
+    Anywhere,
+    /// From the networks (/24, /64) of the hosts that the dialog is with, and from the networks
+    /// that static routes take calls from.
+    #[default]
+    Network,
+    /// From the hosts that the dialog is with.
+    Host,
 }
 
 /// An address block, `192.0.2.0/24` or `2001:db8::/32`.
@@ -276,6 +291,7 @@ mod tests {
                 calls_max: 0,
                 ring_s: 60,
                 media: MediaSources::Network,
+                signalling: SignallingSources::Host,
             }],
             admission: None,
         };

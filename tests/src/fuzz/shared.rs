@@ -70,11 +70,16 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
             bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
         }),
         encoded(&Handoff::Proven { source }),
-        encoded(&Handoff::Leg { to: leg, from: leg, at, message: PeerMessage::OfferRequest }),
         encoded(&Handoff::Leg {
             to: leg,
             from: leg,
-            at,
+            at: Mono(7),
+            message: PeerMessage::OfferRequest,
+        }),
+        encoded(&Handoff::Leg {
+            to: leg,
+            from: leg,
+            at: Mono(7),
             message: PeerMessage::Ended { code: 486, cause: Cause::Busy, reason: "" },
         }),
     ];

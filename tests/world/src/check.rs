@@ -20,7 +20,10 @@ use crate::world::DAWN;
 pub fn check(story: &mut Story) -> Vec<String> {
     let mut faults = std::mem::take(&mut story.world.faults);
     let phones = phones(story);
-    let troubled = story.world.network.troubled.clone();
+    let mut troubled = story.world.network.troubled.clone();
+    // What a fault ends, one side finds out late; which call it was about is not known.
+    let faulty = story.is_faulty();
+    troubled.extend(phones.iter().filter(|_| faulty).map(|phone| phone.call_id.clone()));
     let (sip, media) = story.weather;
     let slack = 2 * (sip.delay + sip.jitter) + Duration::from_millis(30);
     let compatible: BTreeSet<u32> =
@@ -28,10 +31,11 @@ pub fn check(story: &mut Story) -> Vec<String> {
     let context = Context {
         troubled,
         slack,
-        clear_sip: sip.is_clear(),
-        clear_media: media.is_clear(),
+        clear_sip: sip.is_clear() && !faulty,
+        clear_media: media.is_clear() && !faulty,
         compatible,
         deaths: story.plane_deaths.iter().map(|at| at.0).collect(),
+        clock_set: story.is_clock_set(),
     };
     faults.append(&mut story.listener.faults);
     faults.extend(story.world.plane.leftovers());
@@ -88,6 +92,8 @@ struct Context {
     compatible: BTreeSet<u32>,
     /// When the dataplane died, monotonic nanoseconds.
     deaths: Vec<u64>,
+    /// When something was written says nothing of when that was before the death.
+    clock_set: bool,
 }
 
 /// What a phone saw, taken out of the world.
@@ -342,7 +348,8 @@ fn billed_is_connected(
         // A BYE that was lost is not sent again by a process that has died.
         let stop = cdr.ended.micros_since(DAWN.wall) * 1_000 + DAWN.mono.0;
         let again = stop..stop + 33_000_000_000;
-        let waits = context.deaths.iter().any(|death| again.contains(death)) || phone.never_acks;
+        let waits = (context.deaths.iter()).any(|death| context.clock_set || again.contains(death))
+            || phone.never_acks;
         if waits && billed < connected {
             continue;
         }

@@ -6,6 +6,7 @@
 //! benches.
 #![forbid(unsafe_code)]
 
+pub mod blow;
 pub mod check;
 pub mod control;
 pub mod directed;

@@ -8,9 +8,11 @@ use std::time::Duration;
 use base::{Mono, Prng};
 use model::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
 use model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
+use shard::faults::{Site, planted};
 use shard::plan::GuardPlan;
 use wire::Service;
 
+use crate::blow::{self, Blow};
 use crate::directed::{Canary, Directed};
 use crate::guests::{self, Habit};
 use crate::habit::{Cast, Move};
@@ -39,6 +41,10 @@ pub struct Scale {
     pub guests: bool,
     /// Nothing is lost, nothing comes late.
     pub calm: bool,
+    /// The switch has faults of its own: what each is about ends.
+    pub faults: bool,
+    /// The machine's clock is set.
+    pub clock: bool,
 }
 
 impl Scale {
@@ -55,6 +61,8 @@ impl Scale {
             strangers: seed % 6 == 3,
             guests: seed % 5 == 2,
             calm: false,
+            faults: false,
+            clock: false,
         }
     }
 
@@ -76,6 +84,8 @@ impl Scale {
             strangers: true,
             guests: true,
             calm: false,
+            faults: false,
+            clock: false,
         }
     }
 
@@ -85,22 +95,23 @@ impl Scale {
         Self { strangers, guests: false, calm: true, ..Self::talking(seed) }
     }
 
+    /// A small one in which the dataplane has faults of its own.
+    #[must_use]
+    pub fn faulty(seed: u64) -> Self {
+        Self { faults: true, strangers: false, guests: false, ..Self::small(seed) }
+    }
+
+    /// A small one while whose calls stand the clock is set.
+    #[must_use]
+    pub fn clock(seed: u64) -> Self {
+        Self { clock: true, strangers: false, guests: false, ..Self::small(seed) }
+    }
+
     /// The same with guests.
     #[must_use]
     pub fn open(seed: u64, strangers: bool) -> Self {
         Self { guests: true, ..Self::calm(seed, strangers) }
     }
-}
-
-/// What happens to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blow {
-    ControlDies,
-    ControlComes,
-    /// Nothing can be written any more.
-    StoreFails,
-    PlaneDies,
-    PlaneComes,
 }
 
 /// One conversation of the story.
@@ -138,9 +149,12 @@ pub struct Story {
     pub weather: (Weather, Weather),
     /// The dataplane died at these moments.
     pub plane_deaths: Vec<Mono>,
+    /// The faults that were come to.
+    pub struck: Vec<Site>,
     /// Who listens to the conversations while they last.
     pub listener: Listener,
     next_blow: usize,
+    planted: Option<Site>,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -201,7 +215,9 @@ impl Story {
         directed.boot(world.now, &world.plane);
         world.control = Some(Box::new(directed));
         world.settle();
-        let blows = if scale.talks { Vec::new() } else { blows(&mut random, scale.within) };
+        let blows = blow::all(&mut random, scale);
+        // Another story's, which nothing came to.
+        planted::take();
         Self {
             seed,
             world,
@@ -209,8 +225,10 @@ impl Story {
             blows,
             weather,
             plane_deaths: Vec::new(),
+            struck: Vec::new(),
             listener,
             next_blow: 0,
+            planted: None,
         }
     }
 
@@ -240,6 +258,12 @@ impl Story {
         self.heal();
         // Attempts under way and their back-off take their time.
         self.wait(400 * SECOND, Self::all_quiet);
+        self.faults_until_now();
+    }
+
+    fn faults_until_now(&mut self) {
+        let left = planted::take();
+        self.struck.extend(self.planted.take().filter(|_| left.is_none()));
     }
 
     fn begin(&mut self, now: Mono) {
@@ -302,6 +326,12 @@ impl Story {
                     self.world.plane.kill();
                 }
                 Blow::PlaneComes => self.world.plane.boot(self.world.now),
+                Blow::Clock(by) => self.world.set_clock(by),
+                Blow::Fault(site, later) => {
+                    self.faults_until_now();
+                    planted::plant(site, later);
+                    self.planted = Some(site);
+                }
             }
             self.world.settle();
         }
@@ -371,6 +401,18 @@ impl Story {
         }
     }
 
+    /// The clock was set.
+    #[must_use]
+    pub fn is_clock_set(&self) -> bool {
+        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Clock(_)))
+    }
+
+    /// The dataplane had a fault of its own.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        self.blows.iter().any(|(_, blow)| matches!(blow, Blow::Fault(..)))
+    }
+
     /// What the story is about, for a failed seed.
     #[must_use]
     pub fn outline(&self) -> String {
@@ -393,7 +435,7 @@ impl Story {
     }
 }
 
-fn below(random: &mut Prng, time: Duration) -> Duration {
+pub(crate) fn below(random: &mut Prng, time: Duration) -> Duration {
     Duration::from_micros(random.below(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
 }
 
@@ -502,36 +544,6 @@ fn strangers(seed: u64, scale: Scale, web: &Web) -> Strangers {
     let begin = DAWN.mono + ms(400);
     let every = scale.within / (100 * scale.calls.max(1));
     Strangers::new(seed, (begin, begin + scale.within + 10 * SECOND), every, known)
-}
-
-fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
-    let mut blows = Vec::new();
-    let begin = DAWN.mono + SECOND;
-    if random.chance(1, 2) {
-        let mut at = begin;
-        for _ in 0..=random.below(2) {
-            at = at + below(random, within + 10 * SECOND);
-            blows.push((at, Blow::ControlDies));
-            let long = random.chance(1, 4);
-            at = at + ms(50) + below(random, if long { 10 * SECOND } else { 2 * SECOND });
-            blows.push((at, Blow::ControlComes));
-        }
-    }
-    if random.chance(1, 8) {
-        // Who cannot write takes no new calls, keeps the facts in the rings, and is started again.
-        let at = begin + below(random, within + 5 * SECOND);
-        let dies = at + ms(200) + below(random, 4 * SECOND);
-        blows.push((at, Blow::StoreFails));
-        blows.push((dies, Blow::ControlDies));
-        blows.push((dies + ms(50) + below(random, SECOND), Blow::ControlComes));
-    }
-    if random.chance(1, 6) {
-        let at = begin + below(random, within + 10 * SECOND);
-        blows.push((at, Blow::PlaneDies));
-        blows.push((at + ms(100) + below(random, 2 * SECOND), Blow::PlaneComes));
-    }
-    blows.sort_by_key(|(at, _)| *at);
-    blows
 }
 
 /// Limits in the proportion of a world, where a phone says a few words a second.

@@ -52,6 +52,8 @@ impl Setup {
 /// Everything.
 pub struct World {
     pub now: Now,
+    /// How far the wall clock was set, microseconds.
+    clock_set: i64,
     pub network: Network,
     pub plane: Plane,
     pub agents: Vec<Agent>,
@@ -84,6 +86,7 @@ impl World {
         let plane = Plane::new(setup.plane.clone(), DAWN);
         let mut world = Self {
             now: DAWN,
+            clock_set: 0,
             network: Network::new(setup.seed ^ 0x6e65_7477, setup.sip, setup.media),
             plane,
             agents: Vec::new(),
@@ -212,7 +215,14 @@ impl World {
 
     fn advance(&mut self, to: Mono) {
         let micros = u64::try_from(to.since(DAWN.mono).as_micros()).unwrap_or(u64::MAX);
-        self.now = Now { mono: to, wall: Wall(DAWN.wall.0 + micros) };
+        let wall = (DAWN.wall.0 + micros).saturating_add_signed(self.clock_set);
+        self.now = Now { mono: to, wall: Wall(wall) };
+    }
+
+    /// Somebody sets the wall clock, forth or back by so many seconds.
+    pub fn set_clock(&mut self, by: i64) {
+        self.clock_set += by * 1_000_000;
+        self.advance(self.now.mono);
     }
 
     fn deadline(&self) -> Mono {

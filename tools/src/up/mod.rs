@@ -197,6 +197,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         calls_max: 0,
         ring_s: 60,
         media: wire::table::MediaSources::default(),
+        signalling: wire::table::SignallingSources::default(),
     }
 }
 

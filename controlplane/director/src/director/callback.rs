@@ -26,9 +26,19 @@ use crate::web;
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
+/// With its jitter, and a moment for a clock that is set a little.
+const PAUSE_MAX: Duration = Duration::from_secs(2 * BACKOFF_MAX.as_secs());
 /// Callbacks waiting for one call, and in one lane of it.
 const PER_CALL_MAX: usize = 256;
 const PER_LANE_MAX: usize = 64;
+
+impl Callback {
+    /// Until when it waits. A pause longer than any is one that the clock was set back under.
+    fn waits(&self, now: Now) -> Option<Mono> {
+        let pause = Duration::from_micros(self.due.micros_since(now.wall));
+        (!pause.is_zero() && pause <= PAUSE_MAX).then(|| now.mono + pause)
+    }
+}
 
 impl Director {
     /// A call event happened: its followers are told, if they asked for it.
@@ -134,8 +144,7 @@ impl Director {
             if live.volatile.lanes.contains_key(&endpoint) || begun.contains(&endpoint) {
                 continue;
             }
-            if callback.due > now.wall {
-                let at = Self::mono_of(now, callback.due);
+            if let Some(at) = callback.waits(now) {
                 next = Some(next.map_or(at, |next| next.min(at)));
             } else {
                 sent.push((callback.token.clone(), endpoint.clone()));

@@ -83,12 +83,13 @@ impl Director {
             return;
         }
         live.row.answer_time = Some(at);
+        let elapsed = live.micros_since(now, at);
         let parent = live.row.parent;
         let leaving = live.ending.is_some();
         live.touch();
         self.tell_event(now, call, CallEvent::Answered);
         if !leaving {
-            self.limit_answered(call, now.wall.micros_since(at) / 1_000);
+            self.limit_answered(call, elapsed / 1_000);
         }
         match parent {
             Some(parent) => self.inbox.push_back((parent, Input::ChildAnswered { call })),

@@ -300,7 +300,7 @@ impl Director {
             callbacks: std::collections::VecDeque::new(),
             tellings: Vec::new(),
             cookies: std::sync::Arc::default(),
-            volatile: Volatile { row_changed: true, ..Volatile::default() },
+            volatile: Volatile { row_changed: true, known: Some(now), ..Volatile::default() },
         };
         self.calls.insert(live);
         self.calls.touch(call);

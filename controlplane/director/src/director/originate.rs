@@ -185,7 +185,7 @@ impl Director {
             callbacks: VecDeque::new(),
             tellings: Vec::new(),
             cookies: std::sync::Arc::default(),
-            volatile: Volatile { row_changed: true, ..Volatile::default() },
+            volatile: Volatile { row_changed: true, known: Some(now), ..Volatile::default() },
         }
     }
 

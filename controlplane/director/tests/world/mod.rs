@@ -31,6 +31,7 @@ use store::bytes;
 pub(crate) const ACCOUNT: AccountSid = AccountSid(0xac);
 pub(crate) const ACCOUNT_NUMBER: u64 = 7;
 const START_US: u64 = 1_800_000_000_000_000;
+const START_MONO: Mono = Mono(1_000_000_000);
 
 /// What an application makes of a request: milliseconds until the answer, and the answer.
 pub(crate) type Answer = (u64, Result<HttpAnswer, HttpError>);
@@ -195,7 +196,7 @@ impl World {
             target_allow: vec!["127.0.0.0/8".parse().unwrap()],
             ..Settings::default()
         };
-        let now = Now { mono: Mono(1_000_000_000), wall: Wall(START_US) };
+        let now = Now { mono: START_MONO, wall: Wall(START_US) };
         let director = Director::restore(settings.clone(), [1, 2, 3, 4], now, book.clone());
         Self {
             director,
@@ -299,6 +300,16 @@ impl World {
 
     pub(crate) fn reply(&self, id: ApiId) -> Option<&ApiResult> {
         self.replies.iter().find(|(reply, _)| *reply == id).map(|(_, result)| result)
+    }
+
+    /// Somebody sets the wall clock by so many seconds.
+    pub(crate) fn set_clock(&mut self, by: i64) {
+        self.now.wall.0 = self.now.wall.0.saturating_add_signed(by * 1_000_000);
+    }
+
+    /// What a leg's clock shows that was made before anybody set ours.
+    fn wall_of_legs(&self) -> Wall {
+        Wall(START_US + (self.now.mono.0 - START_MONO.0) / 1_000)
     }
 
     /// Lets `millis` pass.
@@ -674,7 +685,7 @@ impl World {
             && !self.legs[&peer].ended
         {
             self.answer(peer, 0);
-            let at = self.now.wall;
+            let at = self.wall_of_legs();
             for side in [call, peer] {
                 self.legs.get_mut(&side).unwrap().joined = at;
             }
@@ -683,7 +694,7 @@ impl World {
     }
 
     fn answer(&mut self, call: CallId, limit_ms: u32) {
-        let at = self.now.wall;
+        let at = self.wall_of_legs();
         let Some(leg) = self.legs.get_mut(&call).filter(|leg| !leg.ended && leg.answered.0 == 0)
         else {
             return;
@@ -706,7 +717,7 @@ impl World {
     }
 
     fn end(&mut self, call: CallId, by: Party, cause: Cause, code: u16) {
-        let at = self.now.wall;
+        let at = self.wall_of_legs();
         let Some(leg) = self.legs.get_mut(&call).filter(|leg| !leg.ended) else {
             return;
         };

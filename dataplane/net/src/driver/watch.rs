@@ -7,12 +7,18 @@ use super::{OVERDUE, STANDSTILL};
 /// The clock was set if wall and monotonic time have moved apart by more, in microseconds.
 const SET: u64 = 50_000;
 
+/// No datagram waits for its turn longer than this while we run.
+const WAITS: core::time::Duration = core::time::Duration::from_secs(1);
+
 /// What a breath knows of the time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
     now: Now,
     /// When media that this breath brings may have come at the earliest.
     media: Mono,
+    /// The same of what the kernel has stamped, which may have waited for a buffer: the breath
+    /// before this second began, which is the one before we stood still; and when it began.
+    earliest: [Mono; 2],
     /// Completions of an overdue breath are left.
     pub(super) is_behind: bool,
     /// The wall clock was set since the last breath: the kernel's stamps say nothing.
@@ -21,7 +27,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(now: Now) -> Self {
-        Self { now, media: now.mono, is_behind: false, was_set: false }
+        Self { now, media: now.mono, earliest: [now.mono; 2], is_behind: false, was_set: false }
     }
 
     /// A breath at `now`, which was due at `due` (zero: at once). Whether we stood still for so
@@ -32,6 +38,9 @@ impl Watch {
         let (mono, wall) = (now.mono.since(before.mono), now.wall.0.wrapping_sub(before.wall.0));
         let drift = wall.wrapping_sub(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX));
         self.was_set = drift.min(drift.wrapping_neg()) > SET;
+        if now.mono.since(self.earliest[1]) > WAITS {
+            self.earliest = [before.mono, now.mono];
+        }
         let late = now.mono.since(due.max(before.mono));
         if late > OVERDUE {
             if !self.is_behind {
@@ -53,7 +62,9 @@ impl Watch {
     pub(super) fn stamped(&self, nanos: Option<u64>) -> Mono {
         let Some(nanos) = nanos.filter(|_| !self.was_set) else { return self.now.mono };
         let age = self.now.wall.0.saturating_mul(1_000).saturating_sub(nanos);
-        self.now.mono - core::time::Duration::from_nanos(age)
+        let came = self.now.mono - core::time::Duration::from_nanos(age);
+        // One of before the clock was set, or of a clock that is not ours, is no age.
+        if came + WAITS < self.earliest[0] { self.now.mono } else { came }
     }
 }
 
@@ -82,6 +93,27 @@ mod tests {
             let mut watch = watch;
             watch.turn(set, Mono(0));
             assert_eq!(watch.stamped(Some(stamp(now))), now.mono, "no age is made of that");
+            // What waited in the ring meanwhile is an hour old by the new clock.
+            watch.turn(set.later(MS), Mono(0));
+            let arrived = watch.stamped(Some(stamp(now)));
+            assert!((START.mono..=now.mono + MS).contains(&arrived), "{arrived:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_while_we_stood_still_is_as_old_as_it_is_in_the_breaths_after_too() {
+        let mut watch = Watch::new(START);
+        let mut now = START;
+        for _ in 0..50 {
+            now = now.later(100 * MS);
+            watch.turn(now, now.mono);
+        }
+        let came = now.later(500 * MS);
+        now = now.later(5_000 * MS);
+        for _ in 0..8 {
+            watch.turn(now, now.mono);
+            assert_eq!(watch.stamped(Some(came.wall.0 * 1_000)), came.mono);
+            now = now.later(100 * MS);
         }
     }
 

@@ -22,8 +22,7 @@ impl LegMut<'_, '_> {
     }
 
     fn on_timer(&mut self, timer: Timer) {
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::LegTimer);
+        crate::faults::touch(crate::faults::Site::LegTimer);
         match timer {
             Timer::Hold => {
                 self.cx.count(Counter::RefusedNoController);

@@ -60,6 +60,7 @@ use crate::media::Media;
 use crate::route::RouteHandle;
 use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::guard::Bucket;
+use crate::transport::obeyed::Obeyed;
 use crate::usage::Joins;
 
 /// How often a standing leg's usage goes to its cell, and its silence is looked at.
@@ -98,6 +99,9 @@ pub(crate) struct Story {
     pub(crate) call: CallId,
     pub(crate) parent: CallId,
     pub(crate) account: u64,
+    /// How far the wall clock was before the monotonic one when the leg was made: all its times
+    /// are of that clock, so that between two of them lies what passed, whoever sets the clock.
+    pub(crate) offset: u64,
     pub(crate) created: Wall,
     pub(crate) answered: Wall,
     pub(crate) ended: Wall,
@@ -121,6 +125,8 @@ pub(crate) struct Signalling {
     pub(crate) host: core::net::IpAddr,
     pub(crate) dialog: Option<Dialog>,
     pub(crate) text: Stored,
+    /// From where it is obeyed inside the dialog.
+    pub(crate) obeyed: Obeyed,
     /// A 2xx of ours that waits for its ACK.
     pub(crate) accepted: Option<Accepted>,
     /// A request of ours that changes the session and waits for its answer: there is one at most.
@@ -237,7 +243,7 @@ pub(crate) struct LegMut<'a, 'm> {
 }
 
 impl Leg {
-    pub(crate) fn new(id: LegId, epoch: u32, side: Side, hop: Hop, now: Wall) -> Self {
+    pub(crate) fn new(id: LegId, epoch: u32, side: Side, hop: Hop, now: (Wall, u64)) -> Self {
         let state = match side {
             Side::Inbound(_) => State::Arrived,
             Side::Outbound(_) => State::Wanting,
@@ -389,12 +395,13 @@ impl Outbound {
 }
 
 impl Story {
-    fn new(epoch: u32, created: Wall) -> Self {
+    fn new(epoch: u32, (created, offset): (Wall, u64)) -> Self {
         Self {
             epoch,
             call: CallId::NONE,
             parent: CallId::NONE,
             account: 0,
+            offset,
             created,
             answered: Wall(0),
             ended: Wall(0),
@@ -414,6 +421,7 @@ impl Signalling {
         Self {
             hop,
             host: hop.to.ip().to_canonical(),
+            obeyed: Obeyed::Anywhere,
             dialog: None,
             text: Stored::default(),
             accepted: None,

@@ -16,6 +16,7 @@ const RINGING: core::time::Duration = core::time::Duration::from_millis(250);
 impl LegMut<'_, '_> {
     /// Another leg says something to this one.
     pub(crate) fn on_peer(&mut self, from: LegId, message: &PeerMessage<'_>) {
+        crate::faults::touch(crate::faults::Site::PeerLeg);
         if self.leg.is_over() {
             return on_peer_nobody(&mut self.cx, self.leg.id, from, message);
         }

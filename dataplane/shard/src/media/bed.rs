@@ -142,7 +142,10 @@ impl Bed {
         let sizes = Sizes { legs: 8, event_words: 1 << 10, command_words: 1 << 10 };
         let words: Vec<AtomicU64> =
             (0..sizes.words(Side::Dataplane)).map(|_| AtomicU64::new(0)).collect();
+        let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
         let core = Core {
+            offset: now.offset(),
+            offset_of_leg: now.offset(),
             guard: crate::transport::guard::Guard::new(plan.guard, plan.keys.table),
             region: Region::create(words.leak(), Side::Dataplane, sizes, 1),
             epoch: 1,
@@ -160,7 +163,6 @@ impl Bed {
             bad_targets: crate::transport::targets::BadTargets::default(),
             plan: plan.clone(),
         };
-        let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
         let media = Media::new(&plan, 1);
         let mut bed = Self { media, core, now, is_general: false, heap: Heap::default() };
         bed.tick();

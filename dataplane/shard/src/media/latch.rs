@@ -172,7 +172,7 @@ impl Known {
 }
 
 /// The block that a host's neighbours share: /24, /64.
-fn network(host: IpAddr) -> (bool, u128) {
+pub(crate) fn network(host: IpAddr) -> (bool, u128) {
     match host {
         IpAddr::V4(v4) => (false, u128::from(v4.to_bits() >> 8)),
         IpAddr::V6(v6) => (true, v6.to_bits() >> 64),

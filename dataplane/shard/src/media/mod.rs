@@ -47,6 +47,7 @@ use wire::table::MediaSources;
 
 pub(crate) use app::Play;
 pub(crate) use digits::Notice;
+pub(crate) use latch::network;
 pub(crate) use stream::Stream;
 
 use crate::cx::Cx;

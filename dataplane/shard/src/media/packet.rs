@@ -61,8 +61,7 @@ impl Media {
             stream.outlive(received.source, cx.now.mono);
             return cx.discard(frame, Counter::DiscardRtpOld);
         }
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Packet);
+        crate::faults::touch(crate::faults::Site::Packet);
         let packet = cx.frames.bytes_mut(frame);
         let outcome = match rtp::classify(packet) {
             PacketKind::Rtp if port.port & 1 == 0 => {

@@ -27,8 +27,7 @@ impl Media {
         received: &Received,
         port: MediaPort,
     ) {
-        #[cfg(test)]
-        crate::faults::trip::touch(crate::faults::trip::Site::Report);
+        crate::faults::touch(crate::faults::Site::Report);
         cx.count(Counter::RtcpReceived);
         let stream = &mut self.streams[leg.index() as usize];
         let on_rtp_port = port.port & 1 == 0;

@@ -353,8 +353,7 @@ impl Clients {
         while let Some(index) = self.timers.pop(cx.now.mono) {
             let id = self.id(cx.core, index);
             self.at_work = Some(id);
-            #[cfg(test)]
-            crate::faults::trip::touch(crate::faults::trip::Site::ClientTimer);
+            crate::faults::touch(crate::faults::Site::ClientTimer);
             let outcome = self.timeout(cx, id);
             self.at_work = None;
             if outcome.is_some() {
@@ -402,6 +401,12 @@ impl Clients {
         let to = self.slab.get(self.index(id)?)?.hop.to;
         let same_ip = to.ip().to_canonical() == claimed.ip().to_canonical();
         (same_ip && to.port() == claimed.port()).then_some(to)
+    }
+
+    /// The leg that waits for its answer; none of one that nobody waits for.
+    pub(crate) fn leg(&self, id: ClientId) -> LegId {
+        let request = self.index(id).and_then(|index| self.slab.get(index));
+        request.map_or(LegId::NONE, |request| request.leg)
     }
 
     /// Whether its request went to that host.

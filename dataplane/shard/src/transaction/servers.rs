@@ -330,8 +330,7 @@ impl Servers {
             let timers = cx.core.sip_timers();
             let now = cx.now.mono;
             self.at_work = Some(index);
-            #[cfg(test)]
-            crate::faults::trip::touch(crate::faults::trip::Site::ServerTimer);
+            crate::faults::touch(crate::faults::Site::ServerTimer);
             let Some(entry) = self.slab.get_mut(index) else { continue };
             let actions = match &mut entry.machine {
                 Machine::Invite(machine) => machine.handle_timeout(now, &timers),

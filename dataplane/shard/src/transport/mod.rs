@@ -3,6 +3,7 @@
 pub(crate) mod demux;
 pub(crate) mod guard;
 pub(crate) mod networks;
+pub(crate) mod obeyed;
 pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
