@@ -5,7 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use model::port::{ApiCall, HttpReply, Resolved};
+use director::{Answer, Asked};
+use model::port::Resolved;
 
 use crate::bell::Bell;
 use crate::link::Attachment;
@@ -13,8 +14,8 @@ use crate::link::Attachment;
 /// One thing told.
 #[derive(Debug)]
 pub enum Input {
-    Http(HttpReply),
-    Api(ApiCall),
+    Http(Answer),
+    Api(Asked),
     Resolved(Resolved),
     /// The journal synced, or the store committed: look at their positions.
     Progress,

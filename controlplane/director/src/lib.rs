@@ -11,6 +11,7 @@
 //! before the command that depends on it, so that a successor goes on from what was written.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod director;
 mod live;
 mod log;
@@ -20,6 +21,7 @@ mod settings;
 mod verb;
 mod web;
 
+pub use answer::{Answer, Asked};
 pub use director::{Director, Stats};
 pub use log::standing_row;
 pub use settings::{Limits, Settings};

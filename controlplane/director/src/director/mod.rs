@@ -31,11 +31,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base::{CallId, Mono, Now, ShardId, Wall};
 use model::port::{
-    ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
-    Resolved, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored,
+    ApiDone, ApiError, ApiId, ApiResult, HttpId, Notice, Output, OwnedCommand, Record, Resolved,
+    ScriptChange, ScriptLog, StoreId, StoreWrite, Stored,
 };
 use model::{AccountSid, Alert, AlertLevel, AlertSid, Directory, Method};
 
+use crate::answer::Answer;
 use crate::log::{Entry, Parts};
 use crate::rng::Rng;
 use crate::script::Input;
@@ -101,6 +102,8 @@ pub struct Stats {
     pub calls_originated: u64,
     pub calls_ended: u64,
     pub fetches: u64,
+    /// Documents that came unread, and were read by the director itself.
+    pub documents_read: u64,
     pub fetches_failed: u64,
     /// To be told: delivered, given up, or waiting.
     pub callbacks_made: u64,
@@ -247,9 +250,10 @@ impl Director {
         self.settle(now);
     }
 
-    /// An application answered, or did not.
-    pub fn handle_http(&mut self, now: Now, reply: HttpReply) {
-        self.on_http(now, reply);
+    /// An application answered, or did not. What whoever received the answer did not read is read
+    /// here.
+    pub fn handle_http(&mut self, now: Now, answer: impl Into<Answer>) {
+        self.on_http(now, answer.into());
         self.settle(now);
     }
 
