@@ -221,7 +221,16 @@ async fn lists_turn_pages_and_filter() {
     assert_eq!(count("StartTime%3C=2026-11-22").await, 0);
     assert_eq!(count("StartTime=2026-11-22").await, 7);
     assert_eq!(count("StartTime%3C=2026-11-22T10:00:02Z").await, 2);
-    assert_error(&client.get("Calls.json?StartTime=yesterday").await, 400, 20_001);
+    assert_eq!(count("StartTime%3C=2026-11-22T12:00:02%2B02:00").await, 2);
+    assert_eq!(count("StartTime%3C=2026-11-22T02:00:02-08:00").await, 2);
+    assert_eq!(count("StartTime%3C=2026-11-22T10:00:01.999999Z").await, 1);
+    assert_eq!(count("StartTime%3E=2026-11-22T10:00:01.5Z").await, 6);
+    for bad in ["yesterday", "2026-11-22T12:00:02+02:00", "2026-11-22T12:00:02%2B25:00"] {
+        let answer = client.get(&format!("Calls.json?StartTime={bad}")).await;
+        assert_error(&answer, 400, 20_001);
+        let message = answer.body["message"].as_str().expect("a message");
+        assert!(message.contains("%2B for its +"), "{message}");
+    }
 }
 
 #[tokio::test]
