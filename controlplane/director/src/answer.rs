@@ -4,13 +4,17 @@
 
 use model::port::{ApiCall, ApiRequest, HttpAnswer, HttpError, HttpId, HttpReply, Instructions};
 
+use crate::encoding;
 use crate::script::{self, DocumentError, Program};
 use crate::web::Policy;
 
 /// An answer of an application, and what was read in it.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// Without its body once that was read.
     pub(crate) reply: HttpReply,
+    /// Of the body.
+    bytes: usize,
     /// None: nobody has read it yet.
     read: Option<Result<Document, Failure>>,
 }
@@ -50,8 +54,28 @@ impl Answer {
     /// Reads the document that was asked for. `bytes_max`: the longest one that is taken.
     #[must_use]
     pub fn read(reply: HttpReply, bytes_max: usize) -> Self {
-        let read = Some(document(&reply.result, bytes_max));
-        Self { reply, read }
+        let mut answer = Self::from(reply);
+        answer.read = Some(document(&mut answer.reply.result, bytes_max));
+        answer
+    }
+
+    /// Bytes of the document that was read, or would have to be.
+    pub(crate) fn document_bytes(&self) -> usize {
+        let is_document = match (&self.read, &self.reply.result) {
+            (Some(read), _) => read.is_ok(),
+            (None, Ok(answer)) => (200..300).contains(&answer.status),
+            (None, Err(_)) => false,
+        };
+        if is_document { self.bytes } else { 0 }
+    }
+
+    /// The document is not taken.
+    pub(crate) fn refused(mut self, failure: Failure) -> Self {
+        if let Ok(answer) = &mut self.reply.result {
+            answer.body = Vec::new();
+        }
+        self.read = Some(Err(failure));
+        self
     }
 
     /// Somebody has read it.
@@ -70,15 +94,16 @@ impl Answer {
     }
 
     /// The document, read now if it was not yet.
-    pub(crate) fn into_document(self, bytes_max: usize) -> Result<Document, Failure> {
-        self.read.unwrap_or_else(|| document(&self.reply.result, bytes_max))
+    pub(crate) fn into_document(mut self, bytes_max: usize) -> Result<Document, Failure> {
+        self.read.unwrap_or_else(|| document(&mut self.reply.result, bytes_max))
     }
 }
 
 impl From<HttpReply> for Answer {
     /// One that is not read: no document was asked for, or the director is to read it.
     fn from(reply: HttpReply) -> Self {
-        Self { reply, read: None }
+        let bytes = reply.result.as_ref().map_or(0, |answer| answer.body.len());
+        Self { reply, bytes, read: None }
     }
 }
 
@@ -159,8 +184,12 @@ fn inline(what: &ApiRequest) -> Option<&str> {
     }
 }
 
-/// The document of an answer that can have one; an empty answer is an empty document.
-fn document(result: &Result<HttpAnswer, HttpError>, bytes_max: usize) -> Result<Document, Failure> {
+/// The document of an answer that can have one; an empty answer is an empty document. The body is
+/// taken.
+fn document(
+    result: &mut Result<HttpAnswer, HttpError>,
+    bytes_max: usize,
+) -> Result<Document, Failure> {
     let fail = |code, reason, message, retry| Err(Failure { code, reason, message, retry });
     let answer = match result {
         Ok(answer) => answer,
@@ -183,15 +212,16 @@ fn document(result: &Result<HttpAnswer, HttpError>, bytes_max: usize) -> Result<
         return fail(11_200, "http-status", format!("HTTP status {}", answer.status), retry);
     }
     let kind = answer.content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let body = &answer.body;
+    let body = std::mem::take(&mut answer.body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Document::of("<Response/>".to_owned(), bytes_max));
     }
     if !matches!(kind.as_str(), "" | "text/xml" | "application/xml" | "text/html" | "text/plain") {
         return fail(12_300, "content-type", format!("content type {kind:?} is not XML"), None);
     }
-    match String::from_utf8(body.clone()) {
+    match encoding::text(&body, &answer.content_type) {
+        Ok(text) if text.trim().is_empty() => Ok(Document::of("<Response/>".to_owned(), bytes_max)),
         Ok(text) => Ok(Document::of(text, bytes_max)),
-        Err(_) => fail(12_100, "document", "the document is not UTF-8".to_owned(), None),
+        Err(message) => fail(12_100, "encoding", message, None),
     }
 }

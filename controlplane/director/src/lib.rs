@@ -13,6 +13,7 @@
 
 mod answer;
 mod director;
+mod encoding;
 mod live;
 mod log;
 mod rng;

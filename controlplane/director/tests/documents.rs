@@ -94,3 +94,36 @@ fn an_inline_document_is_read_once() {
         assert_eq!(world.reply(bad).and_then(|it| it.as_ref().err()).unwrap().code, 12_100);
     }
 }
+
+#[test]
+fn an_encoding_is_read_as_what_it_says_or_named() {
+    let utf_16: Vec<u8> = "<Response><!-- \u{fc} --><Reject/></Response>"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let western = b"<Response><Reject reason=\"\xfc\"/></Response>";
+    for (content_type, body, told) in [
+        ("text/xml", utf_16.as_slice(), None),
+        ("text/xml; charset=iso-8859-1", western, Some("<Reject reason=\"\u{fc}\">")),
+        ("text/xml", western, Some("the document is not valid UTF-8")),
+        ("text/xml; charset=klingon", western, Some("\"klingon\" is not known")),
+    ] {
+        let (content_type, body) = (content_type.to_owned(), body.to_vec());
+        let answer: Answer =
+            (20, Ok(HttpAnswer { status: 200, content_type, body, ..HttpAnswer::default() }));
+        let mut world = World::new(move |request| match request.url.as_str() {
+            "http://app.test/voice" => answer.clone(),
+            _ => status(200),
+        });
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(5_000);
+        let alerts: Vec<_> = world.store.alerts.iter().collect();
+        let is_document = told.is_none_or(|told| told.starts_with('<'));
+        assert_eq!(world.status_of(call), if is_document { "no-answer" } else { "failed" });
+        assert_eq!(alerts.len(), usize::from(told.is_some()), "{alerts:?}");
+        if let (Some(told), [alert]) = (told, alerts.as_slice()) {
+            assert!(alert.message.contains(told), "{alert:?}");
+            assert_eq!(alert.code, if is_document { 12_200 } else { 12_100 });
+        }
+    }
+}

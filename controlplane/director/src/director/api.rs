@@ -98,7 +98,7 @@ impl Director {
         }
         let timeout = bounded("Timeout", create.timeout.unwrap_or(60), 1..=600)?;
         let limit = bounded("TimeLimit", create.time_limit.unwrap_or(14_400), 1..=86_400)?;
-        let plan = self.plan(account, create.instructions, document)?;
+        let plan = self.plan(now, account, create.instructions, document)?;
         if let Some(hook) = &create.status {
             check_url(&hook.hook.url)?;
         }
@@ -165,7 +165,7 @@ impl Director {
             return Err(error(400, 21_220, message));
         }
         let plan = update.instructions;
-        let plan = plan.map(|it| self.plan(account, it, document)).transpose()?;
+        let plan = plan.map(|it| self.plan(now, account, it, document)).transpose()?;
         if let Some(hook) = &update.status {
             check_url(&hook.hook.url)?;
         }
@@ -289,6 +289,7 @@ impl Director {
     /// `document`: an inline one, if it was read already.
     fn plan(
         &mut self,
+        now: Now,
         account: AccountSid,
         what: Instructions,
         document: Option<Document>,
@@ -300,6 +301,10 @@ impl Director {
                 Ok(Plan { start: Start::Ask(hook), program: None, fallback, status: None })
             }
             Instructions::Twiml(text) => {
+                if !self.may_read(now, account, text.len()) {
+                    let message = "more bytes of documents than the account may have in a second";
+                    return Err(error(429, 20_429, message));
+                }
                 let document = document.unwrap_or_else(|| self.read(text));
                 let program = document.program.map_err(|bad| {
                     let message = format!("Twiml, line {}: {}", bad.line, bad.message);

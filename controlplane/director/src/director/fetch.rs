@@ -15,6 +15,7 @@ use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
 use crate::answer::{Answer, Document, Failure};
 use crate::live::{Live, Telling};
 use crate::script::{Fetch, Script, Wait};
+use crate::settings::Limits;
 use crate::web::{self, Policy};
 
 /// Families that are looked at when a place is free, although they find none.
@@ -35,6 +36,8 @@ struct InFlight {
     kind: HttpKind,
     /// It waits for a place.
     waiting: Option<Box<HttpRequest>>,
+    /// It was answered, and the answer waits for the family's budget.
+    held: Option<Box<Answer>>,
 }
 
 #[derive(Clone, Debug)]
@@ -219,8 +222,15 @@ impl Director {
         // Callbacks had to have a place before they came here.
         let waits = kind == HttpKind::Instructions
             && (self.shares.is_waiting(family) || !self.shares.has_room(family, kind, limits));
-        let mut flight =
-            InFlight { call, purpose, guard: (Mono(0), 0), family, kind, waiting: None };
+        let mut flight = InFlight {
+            call,
+            purpose,
+            guard: (Mono(0), 0),
+            family,
+            kind,
+            waiting: None,
+            held: None,
+        };
         if waits {
             // Where too many wait, it is as if nobody had answered.
             let has_room = self.shares.wait(family, id, limits);
@@ -289,6 +299,54 @@ impl Director {
     }
 
     pub(super) fn on_http(&mut self, now: Now, answer: Answer) {
+        if let Some(answer) = self.hold(now, answer) {
+            self.end_flight(now, answer);
+        }
+    }
+
+    /// A document over its family's budget waits, and keeps its place: whoever sends more than that
+    /// has fewer requests.
+    fn hold(&mut self, now: Now, answer: Answer) -> Option<Answer> {
+        let (id, limits) = (answer.id(), &self.settings.limits);
+        let flight = self.fetches.under_way.get_mut(&id).filter(|flight| flight.held.is_none())?;
+        let bytes = match flight.purpose {
+            Purpose::Instructions | Purpose::Event { .. } => answer.document_bytes(),
+            _ => 0,
+        };
+        if bytes == 0 {
+            return Some(answer);
+        }
+        let patience = Duration::from_millis(u64::from(self.settings.webhook_total_ms));
+        let wait = self.budgets.take(now.mono, flight.family, bytes, limits, patience);
+        if wait == Some(Duration::ZERO) {
+            return Some(answer);
+        }
+        let held = if wait.is_some() { answer } else { answer.refused(over_budget(bytes, limits)) };
+        flight.held = Some(Box::new(held));
+        let before = flight.guard;
+        let guard = self.after(now, wait.unwrap_or(patience), Timer::Document(id));
+        self.timers.remove(&before);
+        if let Some(flight) = self.fetches.under_way.get_mut(&id) {
+            flight.guard = guard;
+        }
+        None
+    }
+
+    /// What was held is taken.
+    pub(super) fn document_due(&mut self, now: Now, id: HttpId) {
+        let flight = self.fetches.under_way.get_mut(&id);
+        if let Some(answer) = flight.and_then(|flight| flight.held.take()) {
+            self.end_flight(now, *answer);
+        }
+    }
+
+    /// An inline document is not waited for.
+    pub(super) fn may_read(&mut self, now: Now, account: AccountSid, bytes: usize) -> bool {
+        let (family, limits) = (self.directory.family(account), &self.settings.limits);
+        self.budgets.take(now.mono, family, bytes, limits, Duration::ZERO).is_some()
+    }
+
+    fn end_flight(&mut self, now: Now, answer: Answer) {
         let Some(flight) = self.fetches.under_way.remove(&answer.id()) else {
             return;
         };
@@ -526,6 +584,15 @@ impl Director {
         }
         params
     }
+}
+
+fn over_budget(bytes: usize, limits: &Limits) -> Failure {
+    let message = format!(
+        "a document of {bytes} bytes is not read: the account and its sub-accounts have {} bytes of \
+         documents a second and {} at once, and others waited before it",
+        limits.account_document_bytes_per_second, limits.account_document_bytes_at_once
+    );
+    Failure { code: 12_400, reason: "document-bytes", message, retry: None }
 }
 
 /// How long an answer is waited for.

@@ -7,6 +7,7 @@
 
 mod admission;
 mod api;
+mod budget;
 mod callback;
 mod calls;
 mod cookies;
@@ -45,6 +46,7 @@ use crate::settings::Settings;
 pub(crate) use endpoints::Endpoint;
 
 use admission::{Admission, Tell};
+use budget::Budgets;
 use calls::Calls;
 use cookies::Cookies;
 use durability::{After, Durability};
@@ -67,6 +69,7 @@ pub struct Director {
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
     shares: Shares,
+    budgets: Budgets,
     cookies: Cookies,
     replays: Replays,
     durability: Durability,
@@ -131,6 +134,8 @@ enum Timer {
     Endpoint(u64),
     /// No answer from the HTTP client at all.
     Http(HttpId),
+    /// A document that was over its family's budget is taken.
+    Document(HttpId),
     Resolve(u64),
     Store(StoreId),
     ApiWait(ApiId, CallId),
@@ -190,6 +195,7 @@ impl Director {
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
             shares: Shares::default(),
+            budgets: Budgets::default(),
             cookies: Cookies::default(),
             replays: Replays::default(),
             durability: Durability::default(),
@@ -300,6 +306,7 @@ impl Director {
             Timer::Callbacks(call) => self.callbacks_due(now, call),
             Timer::Endpoint(endpoint) => self.wake_endpoint(now, endpoint),
             Timer::Http(id) => self.http_is_silent(now, id),
+            Timer::Document(id) => self.document_due(now, id),
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
             Timer::Store(id) => self.again.push(id),
             Timer::ApiWait(id, call) => self.api_wait_over(id, call),
