@@ -1,7 +1,7 @@
 //! The text of a document, whatever encoding it came in. A byte order mark says it, else what
-//! UTF-16 looks like, else `charset` of the Content-Type, else the XML declaration (RFC 7303 section
-//! 3); without any of them it is UTF-8. Names of encodings are those of the WHATWG: ISO-8859-1 and
-//! US-ASCII mean windows-1252, which has the same characters and more.
+//! UTF-16 looks like, else `charset` of the Content-Type, else the XML declaration (RFC 7303
+//! section 3); without any of them it is UTF-8. Names of encodings are those of the WHATWG:
+//! ISO-8859-1 and US-ASCII mean windows-1252, which has the same characters and more.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
