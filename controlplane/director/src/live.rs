@@ -78,6 +78,8 @@ pub(crate) struct Volatile {
     pub(crate) callbacks_at: Option<Mono>,
     /// What is read in the document that waits to begin; a successor reads it again.
     pub(crate) program: Option<Program>,
+    /// Since when it is connected, if its memory is gone.
+    pub(crate) joined: Option<Wall>,
     /// When the script is to be woken.
     pub(crate) wake: Option<Mono>,
     /// No shard was heard of it since it was looked for; when it is given up.
