@@ -329,7 +329,8 @@ pub struct CallLimits {
     /// Errors per second and account that it is told of, and warnings likewise; the rest are left
     /// out, and how many they were is told.
     pub alerts_per_second: u32,
-    /// Sub-accounts of one account, closed ones too.
+    /// Sub-accounts of one account that are not closed; with closed ones they are at most
+    /// `account_things`.
     pub subaccounts: usize,
 }
 
