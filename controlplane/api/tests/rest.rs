@@ -141,6 +141,10 @@ async fn a_call_is_made_read_redirected_and_ended() {
     assert_error(&client.post(&uri, &[("Twiml", "<Response/>")]).await, 400, 21_220);
     let cdrs = client.get(&uri.replace(".json", "/Cdrs.json")).await;
     assert_eq!((cdrs.status, &cdrs.body["cdrs"][0]["cause"]), (200, &json!("normal")));
+    let (whole, exact) =
+        (&cdrs.body["cdrs"][0]["duration"], &cdrs.body["cdrs"][0]["duration_exact"]);
+    let exact: f64 = exact.as_str().and_then(|it| it.parse().ok()).expect("seconds");
+    assert_eq!(whole, &json!(format!("{:.0}", exact.ceil())));
     assert_eq!(client.ask("DELETE", &uri, &[]).await.status, 204);
     assert_error(&client.get(&uri).await, 404, 20_404);
 }
