@@ -88,9 +88,10 @@ impl Day {
     }
 }
 
-/// A filter's moment: `YYYY-MM-DD`, `YYYY-MM-DDTHH:MM:SSZ`, with a space for the T, with a fraction
-/// or without the Z. The second value is the length of what was named, in microseconds: a day or a
-/// second.
+/// A filter's moment: `YYYY-MM-DD`, or as RFC 3339 has it, `YYYY-MM-DDTHH:MM:SS` with a fraction or
+/// without, then `Z`, `+HH:MM` or `-HH:MM`; with a space for the T, and without an offset in UTC.
+/// The second value is the length of what was named, in microseconds: a day, a second, or as long
+/// as the fraction's last digit.
 #[must_use]
 pub fn parse_moment(text: &str) -> Option<(Wall, u64)> {
     let day = Day::parse(text.get(..10)?)?;
@@ -98,18 +99,52 @@ pub fn parse_moment(text: &str) -> Option<(Wall, u64)> {
     if rest.is_empty() {
         return Some((Wall(day.start_s() * 1_000_000), DAY_S * 1_000_000));
     }
-    let clock = rest.strip_prefix(['T', ' '])?;
-    let clock = clock.strip_suffix('Z').or_else(|| clock.strip_suffix("+00:00")).unwrap_or(clock);
-    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let clock = rest.strip_prefix(['T', 't', ' '])?;
+    let (clock, offset) = split_offset(clock)?;
+    let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(a, b)| (a, Some(b)));
     let bytes = clock.as_bytes();
-    if bytes.len() != 8 || bytes[2] != b':' || bytes[5] != b':' || !digits(fraction.as_bytes()) {
+    if bytes.len() != 8 || bytes[2] != b':' || bytes[5] != b':' {
         return None;
     }
     let hour = number(&bytes[..2]).filter(|hour| *hour < 24)?;
     let minute = number(&bytes[3..5]).filter(|minute| *minute < 60)?;
     let second = number(&bytes[6..]).filter(|second| *second < 60)?;
-    let seconds = day.start_s() + hour * 3_600 + minute * 60 + second;
-    Some((Wall(seconds * 1_000_000), 1_000_000))
+    let (micros, length) = match fraction {
+        Some(digits) => parse_fraction(digits.as_bytes())?,
+        None => (0, 1_000_000),
+    };
+    let local = day.start_s() + hour * 3_600 + minute * 60 + second;
+    let seconds = local.checked_add_signed(-offset)?;
+    Some((Wall(seconds * 1_000_000 + micros), length))
+}
+
+/// The clock, and the seconds that it is ahead of UTC (RFC 3339 section 5.6).
+fn split_offset(text: &str) -> Option<(&str, i64)> {
+    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
+        return Some((clock, 0));
+    }
+    let Some((clock, offset)) = text.len().checked_sub(6).and_then(|at| text.split_at_checked(at))
+    else {
+        return Some((text, 0));
+    };
+    let sign = match offset.as_bytes()[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return Some((text, 0)),
+    };
+    let bytes = offset.as_bytes();
+    let hours = number(&bytes[1..3]).filter(|hours| *hours < 24)?;
+    let minutes = number(&bytes[4..]).filter(|minutes| *minutes < 60 && bytes[3] == b':')?;
+    let seconds = i64::try_from(hours * 3_600 + minutes * 60).ok()?;
+    Some((clock, sign * seconds))
+}
+
+/// Microseconds, and how long the last digit is. What is shorter than a microsecond is left aside.
+fn parse_fraction(text: &[u8]) -> Option<(u64, u64)> {
+    let known = text.get(..text.len().min(6))?;
+    let unit = 10_u64.pow(u32::try_from(6 - known.len()).ok()?);
+    let micros = number(known)? * unit;
+    digits(text).then_some((micros, unit))
 }
 
 fn digits(bytes: &[u8]) -> bool {
@@ -135,10 +170,25 @@ mod tests {
 
     #[test]
     fn moments_of_filters() {
-        let second = |text| parse_moment(text).map(|(at, length)| (at.seconds(), length));
-        assert_eq!(second("2010-08-31"), Some((1_283_212_800, 86_400_000_000)));
-        assert_eq!(second("2010-08-31T20:36:28Z"), Some((1_283_286_988, 1_000_000)));
-        assert_eq!(second("2010-08-31 20:36:28.123"), Some((1_283_286_988, 1_000_000)));
+        let of = |text| parse_moment(text).map(|(at, length)| (at.0, length));
+        let second = |seconds: u64| Some((seconds * 1_000_000, 1_000_000));
+        assert_eq!(of("2010-08-31"), Some((1_283_212_800_000_000, 86_400_000_000)));
+        for text in [
+            "2010-08-31T20:36:28Z",
+            "2010-08-31t20:36:28z",
+            "2010-08-31 20:36:28",
+            "2010-08-31T20:36:28+00:00",
+            "2010-08-31T20:36:28-00:00",
+            "2010-08-31T22:36:28+02:00",
+            "2010-09-01T02:06:28+05:30",
+            "2010-08-31T13:36:28-07:00",
+        ] {
+            assert_eq!(of(text), second(1_283_286_988), "{text}");
+        }
+        assert_eq!(of("2010-08-31 20:36:28.123"), Some((1_283_286_988_123_000, 1_000)));
+        assert_eq!(of("2010-08-31T22:36:28.5+02:00"), Some((1_283_286_988_500_000, 100_000)));
+        assert_eq!(of("2010-08-31T20:36:28.123456789Z"), Some((1_283_286_988_123_456, 1)));
+        assert_eq!(of("1970-01-01T00:30:00+00:30"), second(0));
         for bad in [
             "",
             "2010",
@@ -147,11 +197,23 @@ mod tests {
             "2010-08-31T25:00:00",
             "2010-08-31x",
             "1969-12-31",
+            "1970-01-01T00:00:00+01:00",
             "+010-01-01",
             "2010-08-31T20:36:28.",
+            "2010-08-31T20:36:28.Z",
+            "2010-08-31T20:36:28.1234567x",
+            "2010-08-31T20:36:28ZZ",
+            "2010-08-31T20:36:28 02:00",
+            "2010-08-31T20:36:28+0200",
+            "2010-08-31T20:36:28+24:00",
+            "2010-08-31T20:36:28+02:60",
+            "2010-08-31T20:36:28+0x:00",
+            "2010-08-31+02:00",
+            "2010-08-31T+02:00",
             "２０１０-08-31",
+            "2010-08-31T20:36:２",
         ] {
-            assert_eq!(second(bad), None, "{bad}");
+            assert_eq!(of(bad), None, "{bad}");
         }
     }
 

@@ -103,8 +103,12 @@ async fn replay_many(asker: &Asker<'_>) -> Outcome {
 /// What waits is told at once; what came of it is in the list, where what was delivered is not.
 async fn replay(
     asker: &Asker<'_>,
-    letters: Vec<DeadLetter>,
+    mut letters: Vec<DeadLetter>,
 ) -> Result<Map<String, Value>, Problem> {
+    // Here, and not on the thread that decides: it finds them in order.
+    letters.sort_by(|one, other| {
+        (one.at, &one.idempotency_token).cmp(&(other.at, &other.idempotency_token))
+    });
     let account = asker.tenant.unwrap_or_default();
     match submit(asker, account, ApiRequest::Replay(letters)).await? {
         ApiDone::Replay { waiting, refused } => {

@@ -141,6 +141,10 @@ async fn a_call_is_made_read_redirected_and_ended() {
     assert_error(&client.post(&uri, &[("Twiml", "<Response/>")]).await, 400, 21_220);
     let cdrs = client.get(&uri.replace(".json", "/Cdrs.json")).await;
     assert_eq!((cdrs.status, &cdrs.body["cdrs"][0]["cause"]), (200, &json!("normal")));
+    let (whole, exact) =
+        (&cdrs.body["cdrs"][0]["duration"], &cdrs.body["cdrs"][0]["duration_exact"]);
+    let exact: f64 = exact.as_str().and_then(|it| it.parse().ok()).expect("seconds");
+    assert_eq!(whole, &json!(format!("{:.0}", exact.ceil())));
     assert_eq!(client.ask("DELETE", &uri, &[]).await.status, 204);
     assert_error(&client.get(&uri).await, 404, 20_404);
 }
@@ -221,7 +225,16 @@ async fn lists_turn_pages_and_filter() {
     assert_eq!(count("StartTime%3C=2026-11-22").await, 0);
     assert_eq!(count("StartTime=2026-11-22").await, 7);
     assert_eq!(count("StartTime%3C=2026-11-22T10:00:02Z").await, 2);
-    assert_error(&client.get("Calls.json?StartTime=yesterday").await, 400, 20_001);
+    assert_eq!(count("StartTime%3C=2026-11-22T12:00:02%2B02:00").await, 2);
+    assert_eq!(count("StartTime%3C=2026-11-22T02:00:02-08:00").await, 2);
+    assert_eq!(count("StartTime%3C=2026-11-22T10:00:01.999999Z").await, 1);
+    assert_eq!(count("StartTime%3E=2026-11-22T10:00:01.5Z").await, 6);
+    for bad in ["yesterday", "2026-11-22T12:00:02+02:00", "2026-11-22T12:00:02%2B25:00"] {
+        let answer = client.get(&format!("Calls.json?StartTime={bad}")).await;
+        assert_error(&answer, 400, 20_001);
+        let message = answer.body["message"].as_str().expect("a message");
+        assert!(message.contains("%2B for its +"), "{message}");
+    }
 }
 
 #[tokio::test]

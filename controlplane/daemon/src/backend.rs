@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::backend::{Answer, Backend, Login, Read};
 use base::{CallId, Wall};
+use director::Asked;
 use model::port::{ApiCall, ApiError, ApiId, ApiRequest, ApiResult, Entity, EntityKey};
 use model::query::{AlertQuery, CallQuery, EntityQuery, LetterQuery, Span, UsageDay};
 use model::{AccountSid, Alert, AlertSid, CallRow, Cdr, DeadLetter, UsageRow};
@@ -13,6 +14,7 @@ use store::{Store, StoreError};
 
 use crate::clock;
 use crate::directory::Directory;
+use crate::documents::Documents;
 use crate::inbox::{Inbox, Input};
 use crate::metrics::Gauges;
 use crate::outside::Replies;
@@ -25,6 +27,7 @@ pub struct Local {
     pub reads: Reads,
     pub directory: Arc<Directory>,
     pub rows: Arc<Rows>,
+    pub documents: Arc<Documents>,
     pub inbox: Arc<Inbox>,
     pub replies: Arc<Replies>,
     pub gauges: Arc<Gauges>,
@@ -53,9 +56,18 @@ impl Backend for Local {
 
     fn submit(&self, account: AccountSid, what: ApiRequest) -> Answer<'_, ApiResult> {
         let id = ApiId(self.next.fetch_add(1, Ordering::Relaxed));
-        let reply = self.replies.expect(id);
-        self.inbox.tell(Input::Api(ApiCall { id, account, what }));
+        let asked = Asked::from(ApiCall { id, account, what });
+        let family = self.directory.family(account);
         Box::pin(async move {
+            let Some(asked) = self.documents.asked(family, asked).await else {
+                return Err(ApiError {
+                    status: 500,
+                    code: 20_500,
+                    message: "The document could not be read".to_owned(),
+                });
+            };
+            let reply = self.replies.expect(id);
+            self.inbox.tell(Input::Api(asked));
             reply.await.unwrap_or_else(|_| {
                 Err(ApiError {
                     status: 503,

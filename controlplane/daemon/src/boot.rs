@@ -2,6 +2,7 @@
 //! that.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use model::port::{Entity, Record, StoreWrite};
 use rustix::fs::{FlockOperation, Mode, flock};
 use store::sqlite::Deadline;
 use store::{Folder, Journal, Sqlite, Store, Vault, entry};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::alive::{self, Seen};
@@ -26,6 +28,7 @@ use crate::backend::Local;
 use crate::bell;
 use crate::clock;
 use crate::directory::Directory;
+use crate::documents::Documents;
 use crate::facts::Facts;
 use crate::health::Health;
 use crate::inbox::{Inbox, Input};
@@ -114,18 +117,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (gauges, replies) = (Arc::new(Gauges::default()), Arc::new(Replies::default()));
     let opened = open(&config, &places, &inbox, &gauges.health)?;
 
-    let http = config.controlplane.http;
-    let listener = tokio::net::TcpListener::bind(http).await.with_context(|| {
-        format!(
-            "the API cannot listen on {http} (`ss -ltnp 'sport = :{}'` names who has it)",
-            http.port()
-        )
-    })?;
-    let policy = Policy::new(&config.controlplane.webhook_allow, &[http])
-        .map_err(|error| anyhow::anyhow!("controlplane.webhook_allow: {}", error.0))?;
-    let client = WebhookClient::new(policy, REQUESTS_PER_HOST);
-    let world = World::new(client, Arc::clone(&inbox), Arc::clone(&replies))
-        .context("starting the thread of webhooks")?;
+    let listener = listen(config.controlplane.http).await?;
+    let (world, documents) = outside(&config, &inbox, &replies)?;
 
     let Opened { facts, store, directory } = opened;
     let seen = alive::read(&places.data_dir);
@@ -147,12 +140,21 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .context("starting the link")?;
 
     let next = AtomicU64::new(1);
-    let inbox_of_api = Arc::clone(&inbox);
-    let shown = Arc::clone(&gauges);
     let threads = config.controlplane.api.read_threads.into();
     let reads = Reads::new(&store, threads).context("starting the threads that read")?;
-    let backend =
-        Local { store, reads, directory, rows, inbox: inbox_of_api, replies, gauges: shown, next };
+    let told = Arc::clone(&inbox);
+    let shown = Arc::clone(&gauges);
+    let backend = Local {
+        store,
+        reads,
+        directory,
+        rows,
+        documents,
+        inbox: told,
+        replies,
+        gauges: shown,
+        next,
+    };
     let limits = api::Limits::from(&config.controlplane.api);
     let options = Options { limits, operator, ..Options::default() };
     let (stop, stopped) = watch::channel(false);
@@ -167,6 +169,34 @@ async fn run(config: Config) -> anyhow::Result<()> {
         Exit::Succeeded => bail!("another controlplane has taken over"),
         Exit::Restart(why) => bail!("restart needed: {why}"),
     }
+}
+
+async fn listen(http: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(http).await.with_context(|| {
+        format!(
+            "the API cannot listen on {http} (`ss -ltnp 'sport = :{}'` names who has it)",
+            http.port()
+        )
+    })
+}
+
+/// Whoever asks applications, and whoever reads what they and the API's users say.
+fn outside(
+    config: &Config,
+    inbox: &Arc<Inbox>,
+    replies: &Arc<Replies>,
+) -> anyhow::Result<(World, Arc<Documents>)> {
+    let http = config.controlplane.http;
+    let policy = Policy::new(&config.controlplane.webhook_allow, &[http])
+        .map_err(|error| anyhow::anyhow!("controlplane.webhook_allow: {}", error.0))?;
+    let client = WebhookClient::new(policy, REQUESTS_PER_HOST);
+    let documents = Documents::new(config.controlplane.limits.document_bytes)
+        .context("starting the threads of documents")?;
+    let documents = Arc::new(documents);
+    let read = Arc::clone(&documents);
+    let world = World::new(client, read, Arc::clone(inbox), Arc::clone(replies))
+        .context("starting the thread of webhooks")?;
+    Ok((world, documents))
 }
 
 /// READY=1 once the dataplane is attached, or after a while without it: the API answers all the

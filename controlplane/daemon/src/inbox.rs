@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base::Mono;
-use model::port::{ApiCall, HttpReply, Resolved};
+use director::{Answer, Asked};
+use model::port::Resolved;
 
 use crate::bell::Bell;
 use crate::link::Attachment;
@@ -19,8 +20,8 @@ const BUSY: Duration = Duration::from_millis(5);
 /// One thing told.
 #[derive(Debug)]
 pub enum Input {
-    Http(HttpReply),
-    Api(ApiCall),
+    Http(Answer),
+    Api(Asked),
     Resolved(Resolved),
     /// The journal synced, or the store committed: look at their positions.
     Progress,

@@ -3,7 +3,7 @@
 //! ```text
 //!    tokio threads                    runtime thread                      other threads
 //!   API  --ApiCall-->  +-------+   +--------------------------+
-//!   webhooks --Reply-> | inbox |-->| Director (a value)       |--> journal: write(2) | fsync thread
+//!   webhooks -Answer-> | inbox |-->| Director (a value)       |--> journal: write(2) | fsync thread
 //!   resolver --------> +-------+   |  events rings -> handle  |--> store writer
 //!                          ^       |  outputs -> commands     |
 //!   link thread -----------+       +--------------------------+
@@ -23,6 +23,7 @@ pub mod bell;
 pub mod boot;
 pub mod clock;
 pub mod directory;
+pub mod documents;
 pub mod ends;
 pub mod facts;
 pub mod health;

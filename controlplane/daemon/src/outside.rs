@@ -10,6 +10,7 @@ use model::port::{ApiId, ApiResult, HttpKind, HttpRequest, Notice, Resolve};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
+use crate::documents::Documents;
 use crate::inbox::{Inbox, Input};
 use crate::names::Names;
 
@@ -42,8 +43,8 @@ impl Replies {
 }
 
 /// The real outside, on tokio. Webhooks have a thread of their own: a request, its connection and
-/// its answer wake nobody but that one, and neither readers of the API nor names that do not
-/// resolve stand in their way.
+/// its answer wake nobody but that one, and those who read documents. Neither readers of the API
+/// nor names that do not resolve nor long documents stand in their way.
 #[derive(Debug)]
 pub struct World {
     requests: UnboundedSender<HttpRequest>,
@@ -61,6 +62,7 @@ impl World {
     /// What the system says (no thread left).
     pub fn new(
         client: WebhookClient,
+        documents: Arc<Documents>,
         inbox: Arc<Inbox>,
         replies: Arc<Replies>,
     ) -> io::Result<Self> {
@@ -70,7 +72,7 @@ impl World {
         let told = Arc::clone(&inbox);
         std::thread::Builder::new()
             .name("webhooks".to_owned())
-            .spawn(move || runtime.block_on(ask(client, taken, told)))?;
+            .spawn(move || runtime.block_on(ask(client, documents, taken, told)))?;
         Ok(Self { requests, names: Names::new()?, inbox, replies, said: Said::default() })
     }
 }
@@ -145,6 +147,7 @@ const NEARER: Duration = Duration::from_millis(500);
 /// Sends what is asked for until nobody asks any more.
 async fn ask(
     client: WebhookClient,
+    documents: Arc<Documents>,
     mut requests: UnboundedReceiver<HttpRequest>,
     inbox: Arc<Inbox>,
 ) {
@@ -165,12 +168,13 @@ async fn ask(
     });
     while let Some(request) = requests.recv().await {
         let (client, inbox) = (client.clone(), Arc::clone(&inbox));
-        let answered = Arc::clone(&answered);
+        let (documents, answered) = (Arc::clone(&documents), Arc::clone(&answered));
         tokio::spawn(async move {
             let reply = client.send(&request).await;
+            let answer = Input::Http(documents.answer(&request, reply).await);
             if request.kind == HttpKind::Instructions {
-                inbox.tell(Input::Http(reply));
-            } else if inbox.tell_later(crate::clock::sample().mono, Input::Http(reply)) {
+                inbox.tell(answer);
+            } else if inbox.tell_later(crate::clock::sample().mono, answer) {
                 answered.notify_one();
             }
         });
@@ -179,7 +183,79 @@ async fn ask(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use base::{CallId, Wall};
+    use model::address::webhook::Policy;
+    use model::cookie::Jar;
+    use model::port::{HttpId, HttpKind};
+    use model::{AccountSid, Method, Secret};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    fn request(id: u64, kind: HttpKind, url: String) -> HttpRequest {
+        HttpRequest {
+            id: HttpId(id),
+            account: AccountSid(1),
+            family: AccountSid(1),
+            auth_token: Secret::default(),
+            call: CallId::NONE,
+            kind,
+            url,
+            method: Method::Post,
+            params: Vec::new(),
+            idempotency_token: String::new(),
+            connect_ms: 5_000,
+            read_ms: 5_000,
+            total_ms: 10_000,
+            body_max: 65_536,
+            at: Wall(0),
+            cookies: Jar::default(),
+        }
+    }
+
+    /// The runtime is told what a document says, not what it is to read.
+    #[test]
+    fn documents_are_read_before_the_runtime_hears_of_them() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.41.1:0")).unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let served = runtime.spawn(async move {
+            for padding in [0, 60_000, 0] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4_096]).await.unwrap();
+                let body = format!("<Response>{}</Response>", " ".repeat(padding));
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nConnection: close\r\n";
+                let length = body.len();
+                let answer = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let policy = Policy::new(&["127.0.41.0/24".to_owned()], &[]).unwrap();
+        let client = WebhookClient::new(policy, 8);
+        let documents = Arc::new(Documents::new(65_536).unwrap());
+        let inbox = Arc::new(Inbox::new().unwrap());
+        let replies = Arc::new(Replies::default());
+        let mut world = World::new(client, documents, Arc::clone(&inbox), replies).unwrap();
+        let kinds = [HttpKind::Instructions, HttpKind::Instructions, HttpKind::Callback];
+        for (id, kind) in (0..).zip(kinds) {
+            world.http(request(id, kind, url.clone()));
+            let answer = loop {
+                crate::bell::wait(&[inbox.bell()], Duration::from_millis(20));
+                if let Some(Input::Http(answer)) = inbox.take(base::Mono(0)).pop_front() {
+                    break answer;
+                }
+            };
+            assert_eq!(answer.is_read(), kind == HttpKind::Instructions, "{answer:.200?}");
+        }
+        runtime.block_on(served).unwrap();
+    }
 
     #[test]
     fn a_flood_of_refusals_does_not_silence_errors() {

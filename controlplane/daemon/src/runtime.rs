@@ -179,7 +179,7 @@ impl<M: Medium> Runtime<M> {
         let mut exit = None;
         for input in inputs {
             match input {
-                Input::Api(call) => self.outside.reply(call.id, Err(self.admission.error())),
+                Input::Api(asked) => self.outside.reply(asked.call.id, Err(self.admission.error())),
                 Input::Stop => exit = Some(Exit::Stopped),
                 Input::Progress => {}
                 other => self.postponed.push_back(other),
@@ -250,15 +250,15 @@ impl<M: Medium> Runtime<M> {
 
     fn take(&mut self, now: Now, input: Input) -> Option<Exit> {
         match input {
-            Input::Http(reply) => self.with(|director| director.handle_http(now, reply)),
+            Input::Http(answer) => self.with(|director| director.handle_http(now, answer)),
             Input::Resolved(it) => self.with(|director| director.handle_resolved(now, it)),
-            Input::Api(call) if self.director.is_none() => {
-                self.outside.reply(call.id, Err(not_there()));
+            Input::Api(asked) if self.director.is_none() => {
+                self.outside.reply(asked.call.id, Err(not_there()));
             }
-            Input::Api(call) if self.admission.refuses(&call.what) => {
-                self.outside.reply(call.id, Err(self.admission.error()));
+            Input::Api(asked) if self.admission.refuses(&asked.call.what) => {
+                self.outside.reply(asked.call.id, Err(self.admission.error()));
             }
-            Input::Api(call) => self.with(|director| director.handle_api(now, call)),
+            Input::Api(asked) => self.with(|director| director.handle_api(now, asked)),
             Input::Progress | Input::Detached => {}
             Input::Attached(attachment) => return self.attach(now, *attachment),
             Input::Stop => return Some(Exit::Stopped),

@@ -504,7 +504,7 @@ fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_i
             caller_id: None,
         }))
     };
-    let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: what() });
+    let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: what() }.into());
     life.turn(Some(ask(1)));
     assert_eq!(shard.heard(), [Got::Drain(true)], "admission stops, and the INVITE waits");
     assert!(life.recorded.lock().unwrap().replies.is_empty());
@@ -618,7 +618,8 @@ fn the_api_is_answered_when_its_write_is_durable() {
     let (shard, mut life) = (Shard::new(), Life::begin(folder.path()));
     let key = model::ApiKey { account: ACCOUNT, ..model::ApiKey::default() };
     let put = ApiRequest::Put { entity: Box::new(Entity::ApiKey(key)), create: true };
-    let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: put.clone() });
+    let ask =
+        |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: put.clone() }.into());
     life.turn(Some(ask(1)));
     assert_eq!(life.recorded.lock().unwrap().replies[0].1.as_ref().unwrap_err().status, 503);
     life.turn(Some(shard.attachment(true)));

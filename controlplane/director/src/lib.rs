@@ -11,7 +11,9 @@
 //! before the command that depends on it, so that a successor goes on from what was written.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod director;
+mod encoding;
 mod live;
 mod log;
 mod rng;
@@ -20,6 +22,7 @@ mod settings;
 mod verb;
 mod web;
 
+pub use answer::{Answer, Asked};
 pub use director::{Director, Stats};
 pub use log::standing_row;
 pub use settings::{Limits, Settings};

@@ -14,7 +14,7 @@ use wire::event::Cause;
 
 use crate::director::Endpoint;
 use crate::log::Logged;
-use crate::script::{Script, Wait};
+use crate::script::{Program, Script, Wait};
 use crate::web;
 
 /// One leg's call. It is read as version 1 of the log wrote it; since then its parts are.
@@ -78,6 +78,10 @@ pub(crate) struct Volatile {
     pub(crate) lanes: BTreeMap<Endpoint, Lane>,
     /// When callbacks are looked at again.
     pub(crate) callbacks_at: Option<Mono>,
+    /// What is read in the document that waits to begin; a successor reads it again.
+    pub(crate) program: Option<Program>,
+    /// Since when it is connected, if its memory is gone.
+    pub(crate) joined: Option<Wall>,
     /// When the script is to be woken.
     pub(crate) wake: Option<Mono>,
     /// No shard was heard of it since it was looked for; when it is given up.

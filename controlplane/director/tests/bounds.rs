@@ -5,6 +5,7 @@ mod world;
 use model::port::{
     ApiRequest, CreateCall, HttpError, HttpKind, Instructions, OwnedCommand, UpdateCall,
 };
+use model::{Account, AccountSid, DomainSid, Hook, SipDomain};
 use wire::event::Cause;
 use world::{World, is_callback, param, status, xml};
 
@@ -275,4 +276,60 @@ fn one_tenants_dead_endpoint_takes_no_other_tenants_places() {
     // A successor counts the same.
     world.crash();
     assert_eq!(world.director.stats().callbacks_waiting, 3);
+}
+
+/// A family of accounts has read so many bytes of documents a second: what is over waits, what
+/// would wait too long is refused, and nobody else notices.
+#[test]
+fn documents_over_the_budget_of_their_family_wait_or_are_refused() {
+    let document = format!("<Response>{}<Reject/></Response>", " ".repeat(10_000 - 30));
+    let mut world = World::new(move |request| match request.kind {
+        HttpKind::Instructions if request.url.contains("other") => xml("<Response/>"),
+        HttpKind::Instructions => xml(&document),
+        HttpKind::Callback => status(200),
+    })
+    .with_book(|book| {
+        let other = AccountSid(0xbb);
+        book.accounts.push(Account { sid: other, number: 9, ..Account::default() });
+        let domain = book.domains[0].clone();
+        let (sid, domain_name) = (DomainSid(5), "other.test".to_owned());
+        let mut domain = SipDomain { sid, account: other, domain_name, ..domain };
+        domain.config.voice = Some(Hook::post("http://other.test/voice"));
+        book.domains.push(domain);
+    })
+    .with_settings(|settings| {
+        settings.limits.account_document_bytes_per_second = 10_000;
+        settings.limits.account_document_bytes_at_once = 20_000;
+    });
+    let calls: Vec<_> = (0..30).map(|_| world.call_in("sip:bob@demo.test")).collect();
+    let over =
+        |world: &World| calls.iter().filter(|it| world.status_of(**it) == "no-answer").count();
+    world.run(500);
+    assert_eq!(over(&world), 2, "what a family may have at once");
+    world.run(3_000);
+    assert_eq!(over(&world), 5, "one a second");
+    let other = world.call_in("sip:bob@other.test");
+    world.run(100);
+    assert_ne!(world.status_of(other), "-", "another family waits for nobody");
+    let inline = world.api(ApiRequest::CreateCall(Box::new(CreateCall {
+        to: "sip:ok@127.0.0.1".to_owned(),
+        from: "+15550100".to_owned(),
+        instructions: Instructions::Twiml("<Response/>".to_owned()),
+        status: None,
+        timeout: None,
+        time_limit: None,
+        caller_id: None,
+    })));
+    assert_eq!(world.reply(inline).unwrap().as_ref().unwrap_err().status, 429);
+    world.run(30_000);
+    // 15 s are waited for: those of that time and the two before.
+    assert_eq!(over(&world), 17);
+    let told: Vec<_> = world.store.alerts.iter().collect();
+    assert!(
+        told.iter().all(|it| matches!(it.reason.as_str(), "document-bytes" | "alerts-dropped"))
+    );
+    assert!(told[0].message.contains("10000 bytes of documents a second"), "{:?}", told[0]);
+    let failed = calls.iter().filter(|it| world.status_of(**it) == "failed").count();
+    assert_eq!(failed, 30 - 17);
+    assert_eq!(world.director.stats().calls_live, 0);
 }

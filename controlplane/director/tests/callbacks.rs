@@ -7,7 +7,11 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use model::port::{HttpError, HttpKind};
+use base::{CallId, LegId, Wall};
+use model::port::{ApiDone, ApiRequest, CreateCall, HttpError, HttpKind, Instructions};
+use model::{Events, Hook, StatusHook};
+use wire::Event;
+use wire::event::{Cause, Direction, Party, Summary};
 use world::{World, param, status, xml};
 
 const DIAL: &str = "<Response><Pause length=\"2\"/></Response>";
@@ -317,6 +321,96 @@ fn an_event_application_takes_over() {
     let call = world.call_in("sip:bob@demo.test");
     world.run(20_000);
     assert_eq!(param(world.asked("/events")[0], "CallStatus"), "in-progress");
-    assert_eq!(world.store.calls[&call].duration, Some(3));
+    assert_eq!(world.store.calls[&call].duration, Some(4), "a second that has begun counts");
     world.assert_clean();
+}
+
+/// A call by the API to this URI, whose status is told.
+fn call_out(world: &mut World, to: &str) -> CallId {
+    let hook = Hook::post("http://app.test/status");
+    let id = world.api(ApiRequest::CreateCall(Box::new(CreateCall {
+        to: to.to_owned(),
+        from: "+15550100".to_owned(),
+        instructions: Instructions::Twiml("<Response><Pause length=\"60\"/></Response>".to_owned()),
+        status: Some(StatusHook { hook, events: Events::ALL }),
+        timeout: None,
+        time_limit: None,
+        caller_id: None,
+    })));
+    world.run(10);
+    match world.reply(id) {
+        Some(Ok(ApiDone::Call(row))) => row.sid,
+        other => panic!("no call: {other:?}"),
+    }
+}
+
+/// What a call lasted is one number: the API's, its callbacks', its CDR's, its usage's.
+#[test]
+fn a_duration_is_one_number_wherever_it_is_told() {
+    for (lasted_ms, seconds) in [(3_000, 3), (3_001, 4), (3_400, 4), (3_999, 4), (20, 1)] {
+        let mut world = World::new(|_| status(200));
+        let call = call_out(&mut world, "sip:ok@127.0.0.1");
+        while world.legs[&call].answered.0 == 0 {
+            world.run(1);
+        }
+        let since_ms = world.now.wall.micros_since(world.legs[&call].answered) / 1_000;
+        world.bye_in(call, lasted_ms - since_ms);
+        world.run(10_000);
+        let last = world.asked("/status").last().map(|it| param(it, "CallDuration").to_owned());
+        let row = &world.store.calls[&call];
+        let (used, cdr) = (world.store.usage.values().next(), world.store.cdrs.values().next());
+        let told = [
+            row.duration.map(u64::from),
+            last.and_then(|text| text.parse().ok()),
+            cdr.map(|cdr| model::whole_seconds(cdr.micros())),
+            used.map(|used| used.seconds),
+        ];
+        assert_eq!(told, [Some(seconds); 4], "{lasted_ms} ms");
+    }
+}
+
+/// A dataplane that died had no time to say what happened to its legs but for their ends.
+#[test]
+fn what_nobody_told_of_a_leg_is_told_before_its_end() {
+    for (answered, told) in [
+        (false, ["initiated", "failed"].as_slice()),
+        (true, &["initiated", "in-progress", "completed"]),
+    ] {
+        let mut world = World::new(|_| status(200));
+        world.deaf = true;
+        let call = call_out(&mut world, "sip:ok@127.0.0.1");
+        let at = world.now.wall;
+        let summary = Summary {
+            epoch: 1,
+            leg: LegId::new(0, 1, 77),
+            call,
+            parent: CallId::NONE,
+            account: world::ACCOUNT_NUMBER,
+            direction: Direction::Outbound,
+            from: "",
+            to: "",
+            remote: "127.0.0.1:5070".parse().unwrap(),
+            call_id: "sip-call-id",
+            created: at,
+            answered: if answered { at } else { Wall(0) },
+            ended: Wall(at.0 + 2_000_000),
+            code: 0,
+            cause: Cause::Restart,
+            by: Party::Switch,
+            media: None,
+            usage: <_>::default(),
+        };
+        for _ in 0..2 {
+            world.director.handle_event(world.now, 0, &Event::Ended(summary.clone()));
+            world.drain();
+        }
+        world.run(10_000);
+        let requests = world.asked("/status");
+        let said: Vec<_> = requests.iter().map(|it| param(it, "CallStatus")).collect();
+        assert_eq!(said, told);
+        let numbers = requests.iter().map(|it| param(it, "SequenceNumber").parse::<usize>());
+        assert!(numbers.eq((0..told.len()).map(Ok)), "one after the other");
+        assert_eq!(world.store.calls[&call].start_time, Some(at));
+        assert_eq!(world.calls_known(), 0);
+    }
 }

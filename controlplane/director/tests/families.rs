@@ -101,6 +101,12 @@ fn a_family_has_so_many_sub_accounts_and_no_more() {
     assert!(make(&mut world, 0xb1).is_ok() && make(&mut world, 0xb2).is_ok());
     let (status, message) = make(&mut world, 0xb3).unwrap_err();
     assert!(status == 400 && message.contains("has 3 of these"), "{message}");
+    // One that is closed makes room for another.
+    let closing = world.director.directory().account(AccountSid(0xb2)).expect("an account");
+    let closing = Account { status: model::AccountStatus::Closed, ..closing.clone() };
+    world.api(ApiRequest::Shut(Box::new(closing)));
+    world.run(10);
+    assert!(make(&mut world, 0xb4).is_ok() && make(&mut world, 0xb5).is_err());
     // One that is there is changed as before.
     let mut known = world.director.directory().account(SUB).expect("an account").clone();
     known.friendly_name = "shop".to_owned();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use base::CallId;
 use model::port::{ApiRequest, CreateCall, HttpKind, Instructions, OwnedCommand, UpdateCall};
-use model::{Events, Hook, StatusHook};
+use model::{Events, Hook, Service, StatusHook, UsageRow};
 use wire::event::Cause;
 use world::{Answer, World, param, status, xml};
 
@@ -447,9 +447,17 @@ fn legs_whose_memory_is_gone_are_billed_to_when_they_were_seen() {
         assert!(rows.iter().all(|row| row.status.name() == "completed"), "{rows:?}");
         assert!(rows.iter().all(|row| row.end_time == Some(seen)), "{rows:?}");
         let (cdrs, usage) = (&world.store.cdrs, &world.store.usage);
-        assert_eq!((cdrs.len(), usage.len()), (2, 2));
+        assert_eq!((cdrs.len(), usage.len()), (2, 4));
         assert!(cdrs.values().all(|cdr| (cdr.cause, cdr.ended) == (Cause::Restart, seen)));
-        let billed: u64 = usage.values().map(|row| row.micros).sum();
+        let of = |relay: bool| {
+            let is_relay = |row: &&UsageRow| (row.key.service == Service::MediaRelay) == relay;
+            usage.values().filter(is_relay).map(|row| row.micros).collect::<Vec<_>>()
+        };
+        // Both were connected from the callee's answer on.
+        let callee = rows.iter().find(|row| row.parent.is_some()).expect("a callee");
+        let connected = seen.micros_since(callee.answer_time.expect("an answer"));
+        assert_eq!(of(true), [connected, connected]);
+        let billed: u64 = of(false).iter().sum();
         let talked = rows.iter().filter_map(|row| Some(seen.micros_since(row.answer_time?)));
         assert_eq!(billed, talked.sum::<u64>());
         assert!(billed > 5_000_000, "{billed}");

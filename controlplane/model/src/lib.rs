@@ -39,7 +39,7 @@ pub use sid::{
     AccountSid, AlertSid, ApplicationSid, BadSid, CallerSid, DomainSid, KeySid, NumberSid,
     RangeSid, RouteSid, SuffixSid,
 };
-pub use usage::{Cdr, UsageRow};
+pub use usage::{Cdr, UsageRow, whole_seconds};
 // For crates above, which do not see the wire.
 pub use wire::event::{Cause, Direction, Party};
 pub use wire::event::{MediaSummary, RtpRefused};

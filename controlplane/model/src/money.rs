@@ -11,6 +11,7 @@ use wire::{Service, UsageKey};
 
 use crate::resource::Described;
 use crate::sid::AccountSid;
+use crate::usage::whole_seconds;
 
 /// 10^-9 of a currency unit.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +75,7 @@ impl Price {
             PriceUnit::Minute if micros == 0 => (0, Nanos(0)),
             PriceUnit::Minute => {
                 let step = u64::from(self.increment_s.max(1));
-                let seconds = micros.div_ceil(1_000_000).max(u64::from(self.minimum_s));
+                let seconds = whole_seconds(micros).max(u64::from(self.minimum_s));
                 let seconds = seconds.div_ceil(step) * step;
                 let total = price * i128::from(seconds);
                 let half = if total < 0 { -30 } else { 30 };

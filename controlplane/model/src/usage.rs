@@ -11,6 +11,14 @@ use wire::event::{Cause, Direction, MediaSummary, Party};
 use crate::money::Nanos;
 use crate::sid::AccountSid;
 
+/// Whole seconds of a time: each one that has begun. What a call lasted, what its callbacks and its
+/// CDR say of it, what was used and what is charged for it are counted by this alone, so that they
+/// agree.
+#[must_use]
+pub fn whole_seconds(micros: u64) -> u64 {
+    micros.div_ceil(1_000_000)
+}
+
 /// A leg's whole story. Key: (node, epoch, leg).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cdr {
@@ -55,7 +63,15 @@ pub struct UsageRow {
     /// In the service's counting unit.
     pub count: u64,
     pub micros: u64,
-    /// `micros` rounded up to whole seconds.
+    /// Of `micros`, by [`whole_seconds`].
     pub seconds: u64,
     pub bytes: u64,
+}
+
+impl Cdr {
+    /// Answer to end, microseconds; 0 for a leg that was never answered.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        self.answered.map_or(0, |answered| self.ended.micros_since(answered))
+    }
 }

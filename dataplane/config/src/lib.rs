@@ -322,10 +322,15 @@ pub struct CallLimits {
     pub inbound_ms: u32,
     /// Bytes of a document, at most [`DOCUMENT_BYTES_MAX`].
     pub document_bytes: usize,
+    /// Bytes of documents that one account with its sub-accounts has read a second, and at once
+    /// (not fewer than one document has). What is over waits, as long as for an answer.
+    pub account_document_bytes_per_second: u32,
+    pub account_document_bytes_at_once: u32,
     /// Errors per second and account that it is told of, and warnings likewise; the rest are left
     /// out, and how many they were is told.
     pub alerts_per_second: u32,
-    /// Sub-accounts of one account, closed ones too.
+    /// Sub-accounts of one account that are not closed; with closed ones they are at most
+    /// `account_things`.
     pub subaccounts: usize,
 }
 
@@ -518,6 +523,8 @@ impl Default for CallLimits {
             verbs_per_call: 10_000,
             inbound_ms: 14_400_000,
             document_bytes: DOCUMENT_BYTES_MAX,
+            account_document_bytes_per_second: 1 << 20,
+            account_document_bytes_at_once: 4 << 20,
             alerts_per_second: 10,
             subaccounts: 1_000,
         }

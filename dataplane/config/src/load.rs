@@ -201,6 +201,12 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("verbs_per_call", small(limits.verbs_per_call), 10_000_000),
         ("inbound_ms", small(limits.inbound_ms), 86_400_000),
         ("document_bytes", large(limits.document_bytes), large(DOCUMENT_BYTES_MAX)),
+        (
+            "account_document_bytes_per_second",
+            small(limits.account_document_bytes_per_second),
+            1 << 30,
+        ),
+        ("account_document_bytes_at_once", small(limits.account_document_bytes_at_once), 1 << 30),
         ("alerts_per_second", small(limits.alerts_per_second), 10_000),
         ("subaccounts", large(limits.subaccounts), 1 << 20),
     ] {
@@ -208,6 +214,11 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
             let path = vec![Key("controlplane"), Key("limits"), Key(key)];
             return Err((path, format!("must be from 1 to {most}")));
         }
+    }
+    if small(limits.account_document_bytes_at_once) < large(limits.document_bytes) {
+        let key = Key("account_document_bytes_at_once");
+        let message = "must not be less than document_bytes: no long document were ever read";
+        return Err((vec![Key("controlplane"), Key("limits"), key], message.to_owned()));
     }
     Ok(())
 }
@@ -408,6 +419,8 @@ mod tests {
         let text = error("[controlplane.limits]\ndial_targets = 0\n");
         assert!(text.contains("`controlplane.limits.dial_targets` must be from 1 to"), "{text}");
         assert!(load("[controlplane.limits]\ndocument_bytes = 65536\n").is_ok());
+        let text = error("[controlplane.limits]\naccount_document_bytes_at_once = 65535\n");
+        assert!(text.contains("must not be less than document_bytes"), "{text}");
         let text = error("[controlplane.limits]\ndocument_bytes = 65537\n");
         assert!(text.contains("document_bytes` must be from 1 to 65536"), "{text}");
         assert!(error("[[grant]]\nsource_bits_v4 = 33\n").contains("must be from 0 to 32"));

@@ -218,8 +218,7 @@ fn records(directed: &Directed, faults: &mut Vec<String>) {
             faults.push(format!("a CDR whose call nobody can see: {cdr:?}"));
             continue;
         };
-        let micros = cdr.answered.map_or(0, |answered| cdr.ended.micros_since(answered));
-        let seconds = (micros + 500_000) / 1_000_000;
+        let seconds = model::whole_seconds(cdr.micros());
         if row.duration.map(u64::from) != Some(seconds)
             || row.account != cdr.account.unwrap_or_default()
         {

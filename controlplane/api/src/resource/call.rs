@@ -234,20 +234,22 @@ async fn list(context: &Context<'_>) -> Outcome {
     Ok(Reply::Shown(asked.body("calls", &uri, form, rows, show)))
 }
 
-/// `Name` (that day, or that second), `Name<` and `Name>` (up to and from, both inclusive).
+/// `Name` (that day, or that second, or that fraction of one), `Name<` and `Name>` (up to and from,
+/// both inclusive).
 pub(super) fn span(form: &Form, name: &str) -> Result<Span, Problem> {
     let moment = |suffix: &str| {
         let name = format!("{name}{suffix}");
         let Some(text) = form.filled(&name) else { return Ok(None) };
-        let why = "YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ";
+        let why = "YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS with Z or an offset (in a URL %2B for its +)";
         parse_moment(text).map(Some).ok_or_else(|| Problem::bad_parameter(&printable(&name), why))
     };
     let mut span = Span::ALL;
     if let Some((at, length)) = moment("")? {
         span = Span { from: at, to: Wall(at.0.saturating_add(length)) };
     }
-    if let Some((at, _)) = moment("<")? {
-        span.to = span.to.min(Wall(at.0.saturating_add(1_000_000)));
+    if let Some((at, length)) = moment("<")? {
+        // Up to a day is up to its first second.
+        span.to = span.to.min(Wall(at.0.saturating_add(length.min(1_000_000))));
     }
     if let Some((at, _)) = moment(">")? {
         span.from = span.from.max(at);

@@ -5,7 +5,10 @@
 use base::Wall;
 use http::Method;
 use model::query::UsageDay;
-use model::{AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Service, UsageRow};
+use model::{
+    AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Service, UsageRow,
+    whole_seconds,
+};
 use serde_json::{Value, json};
 
 use super::{date, date_or_null, read};
@@ -287,7 +290,6 @@ pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
             "reported_loss_256th": media.reported_loss,
         })
     });
-    let billed = cdr.answered.map_or(0, |answered| cdr.ended.micros_since(answered));
     json!({
         "call_sid": cdr.call.to_string(),
         "account_sid": account.to_string(),
@@ -306,7 +308,8 @@ pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
         "created_us": cdr.created.0,
         "answered_us": cdr.answered.map(|at| at.0),
         "ended_us": cdr.ended.0,
-        "duration_exact": micros_as_seconds(billed),
+        "duration": whole_seconds(cdr.micros()).to_string(),
+        "duration_exact": micros_as_seconds(cdr.micros()),
         "sip_code": cdr.code,
         "cause": cdr.cause.name(),
         "ended_by": match cdr.by {

@@ -132,10 +132,15 @@ impl Target {
         url.into()
     }
 
-    /// The URL as the application sees it, and as it is signed.
+    /// The URL as the application sees it, and as it is signed. An empty query is none: that is
+    /// what servers show and validators check, whatever the request line says.
     pub(crate) fn signed(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}{}", self.authority, self.path)
+        let path = match self.path.split_once('?') {
+            Some((path, "")) => path,
+            _ => &self.path,
+        };
+        format!("{scheme}://{}{path}", self.authority)
     }
 }
 
@@ -226,6 +231,19 @@ mod tests {
         assert_eq!(target("http://example.com").signed(), "http://example.com/");
         assert_eq!(target("http://example.com?x=1").signed(), "http://example.com/?x=1");
         assert_eq!(target("http://[2001:db8::1]:8080/x").signed(), "http://[2001:db8::1]:8080/x");
+    }
+
+    #[test]
+    fn an_empty_query_is_asked_for_and_not_signed() {
+        let bare = target("https://mycompany.com/myapp.php?#rc=1");
+        assert_eq!(bare.path, "/myapp.php?");
+        assert_eq!(bare.signed(), "https://mycompany.com/myapp.php");
+        assert_eq!(target("http://h?").signed(), "http://h/");
+        assert_eq!(target("http://h/p??").signed(), "http://h/p??");
+        // What twilio-python's RequestValidator takes for the URL as it is configured.
+        let params = [("Digits".to_owned(), "1234".to_owned())];
+        let signature = crate::webhook::signature("12345", &bare.signed(), &params);
+        assert_eq!(signature, "ai5WHRyZd6g7zegMIjN1fSv1jDk=");
     }
 
     #[test]

@@ -186,6 +186,8 @@ impl State {
             }
             ApiRequest::PromoteToken => self.promote(account),
             ApiRequest::Replay(letters) => {
+                let order = |it: &DeadLetter| (it.at, it.idempotency_token.clone());
+                assert!(letters.is_sorted_by_key(order), "whoever decides is to sort them");
                 // What is told of a good host is delivered, what is told of a bad one is refused.
                 let (good, bad): (Vec<_>, Vec<_>) =
                     letters.into_iter().partition(|it| it.url.contains("good"));

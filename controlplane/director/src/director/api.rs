@@ -13,8 +13,9 @@ use wire::event::Cause;
 use super::inventory::Asker;
 use super::originate::NewLeg;
 use super::{Director, Timer};
+use crate::answer::{Asked, Document};
 use crate::live::{Ending, Start};
-use crate::script::{Input, Script, Target, Wait};
+use crate::script::{Input, Program, Script, Target, Wait};
 use crate::web;
 
 /// How long an answer to `Status=completed` waits for the call's end.
@@ -23,22 +24,24 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 /// What a call is to run, once looked up.
 struct Plan {
     start: Start,
+    /// Of the document that `start` has.
+    program: Option<Program>,
     fallback: Option<Hook>,
     status: Option<StatusHook>,
 }
 
 impl Director {
     /// A request of the API.
-    pub fn handle_api(&mut self, now: Now, request: ApiCall) {
-        let ApiCall { id, account, what } = request;
+    pub fn handle_api(&mut self, now: Now, request: impl Into<Asked>) {
+        let (ApiCall { id, account, what }, document) = request.into().into_parts();
         match what {
             ApiRequest::CreateCall(create) => {
-                if let Err(error) = self.create_call(now, id, account, *create) {
+                if let Err(error) = self.create_call(now, (id, account), *create, document) {
                     self.reply(id, Err(error));
                 }
             }
             ApiRequest::UpdateCall { call, update } => {
-                if let Err(error) = self.update_call(now, id, account, call, *update) {
+                if let Err(error) = self.update_call(now, (id, account), call, *update, document) {
                     self.reply(id, Err(error));
                 }
             }
@@ -68,9 +71,9 @@ impl Director {
     fn create_call(
         &mut self,
         now: Now,
-        id: ApiId,
-        account: AccountSid,
+        (id, account): (ApiId, AccountSid),
         create: CreateCall,
+        document: Option<Document>,
     ) -> Result<(), ApiError> {
         if self.directory.account(account).is_none() {
             return Err(error(404, 20_404, "the requested resource was not found"));
@@ -95,7 +98,7 @@ impl Director {
         }
         let timeout = bounded("Timeout", create.timeout.unwrap_or(60), 1..=600)?;
         let limit = bounded("TimeLimit", create.time_limit.unwrap_or(14_400), 1..=86_400)?;
-        let plan = self.plan(account, create.instructions)?;
+        let plan = self.plan(now, account, create.instructions, document)?;
         if let Some(hook) = &create.status {
             check_url(&hook.hook.url)?;
         }
@@ -123,6 +126,7 @@ impl Director {
         self.make_leg(now, leg, way);
         if let Some(mut live) = self.calls.get_mut(&call) {
             live.start = Some(plan.start);
+            live.volatile.program = plan.program;
             live.fallback = plan.fallback;
             let row = Box::new(live.row.clone());
             self.reply_when_stored(id, ApiDone::Call(row));
@@ -133,10 +137,10 @@ impl Director {
     fn update_call(
         &mut self,
         now: Now,
-        id: ApiId,
-        account: AccountSid,
+        (id, account): (ApiId, AccountSid),
         call: CallId,
         update: UpdateCall,
+        document: Option<Document>,
     ) -> Result<(), ApiError> {
         let missing = || error(404, 20_404, "the requested resource was not found");
         let live = self.calls.get(&call).filter(|live| live.row.account == account);
@@ -160,7 +164,8 @@ impl Director {
             let message = "a dialled leg can be redirected once it is answered";
             return Err(error(400, 21_220, message));
         }
-        let plan = update.instructions.map(|it| self.plan(account, it)).transpose()?;
+        let plan = update.instructions;
+        let plan = plan.map(|it| self.plan(now, account, it, document)).transpose()?;
         if let Some(hook) = &update.status {
             check_url(&hook.hook.url)?;
         }
@@ -239,6 +244,7 @@ impl Director {
             live.fallback = plan.fallback;
         }
         live.start = Some(plan.start);
+        live.volatile.program = plan.program;
         if live.outgoing.is_some() && !live.is_answered() {
             return;
         }
@@ -262,21 +268,45 @@ impl Director {
                 live.script.get_or_insert_with(Script::default).wait = Wait::Ready;
                 self.start_fetch(now, call, hook, Vec::new(), None);
             }
-            Some(Start::Run(document)) => self.run_document(now, call, document, String::new()),
+            Some(Start::Run(text)) => {
+                let read = live.volatile.program.take();
+                let document = match read {
+                    Some(program) => Document { text, program: Ok(program) },
+                    // It was a predecessor that had read it.
+                    None => self.read(text),
+                };
+                self.run_document(now, call, document, String::new());
+            }
             None => {}
         }
     }
 
-    fn plan(&self, account: AccountSid, what: Instructions) -> Result<Plan, ApiError> {
+    fn read(&mut self, text: String) -> Document {
+        self.stats.documents_read += 1;
+        Document::of(text, self.settings.limits.document_bytes)
+    }
+
+    /// `document`: an inline one, if it was read already.
+    fn plan(
+        &mut self,
+        now: Now,
+        account: AccountSid,
+        what: Instructions,
+        document: Option<Document>,
+    ) -> Result<Plan, ApiError> {
         match what {
             Instructions::Url { hook, fallback } => {
                 check_url(&hook.url)?;
                 fallback.as_ref().map_or(Ok(()), |hook| check_url(&hook.url))?;
-                Ok(Plan { start: Start::Ask(hook), fallback, status: None })
+                Ok(Plan { start: Start::Ask(hook), program: None, fallback, status: None })
             }
-            Instructions::Twiml(document) => {
-                let bytes_max = self.settings.limits.document_bytes;
-                let program = crate::script::parse(&document, bytes_max).map_err(|bad| {
+            Instructions::Twiml(text) => {
+                if !self.may_read(now, account, text.len()) {
+                    let message = "more bytes of documents than the account may have in a second";
+                    return Err(error(429, 20_429, message));
+                }
+                let document = document.unwrap_or_else(|| self.read(text));
+                let program = document.program.map_err(|bad| {
                     let message = format!("Twiml, line {}: {}", bad.line, bad.message);
                     error(400, 12_100, message)
                 })?;
@@ -284,7 +314,8 @@ impl Director {
                 if let Some(problem) = program.unresolved() {
                     return Err(error(400, problem.code, format!("Twiml: {}", problem.message)));
                 }
-                Ok(Plan { start: Start::Run(document), fallback: None, status: None })
+                let start = Start::Run(document.text);
+                Ok(Plan { program: Some(program), start, fallback: None, status: None })
             }
             Instructions::Application(sid) => {
                 let application = self.directory.application(sid);
@@ -295,7 +326,7 @@ impl Director {
                     return Err(error(400, 21_205, "the application has no voice URL"));
                 };
                 let (fallback, status) = (config.voice_fallback, config.status_callback);
-                Ok(Plan { start: Start::Ask(voice), fallback, status })
+                Ok(Plan { start: Start::Ask(voice), program: None, fallback, status })
             }
         }
     }

@@ -21,6 +21,7 @@ use model::{AccountSid, CallEvent, DeadLetter, Hook, stamp};
 use super::endpoints::{Endpoint, HostKey, Outcome};
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
+use crate::answer::code_of;
 use crate::live::{Callback, Lane, Live};
 use crate::web;
 
@@ -416,7 +417,7 @@ impl Fault {
             }
             Err(error) => {
                 let again = !matches!(error, HttpError::Forbidden | HttpError::BadUrl);
-                fault(super::fetch::code_of(*error), false, error.name().to_owned(), again)
+                fault(code_of(*error), false, error.name().to_owned(), again)
             }
         }
     }

@@ -6,7 +6,7 @@ use base::{CallId, LegId, Now, ShardId};
 use model::port::{ApiDone, ApiId, OwnedCommand, Record};
 use model::{
     AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
-    UsageRow,
+    UsageRow, whole_seconds,
 };
 use wire::event::{Cause, Direction, Summary};
 use wire::{Usage, UsageKey};
@@ -48,6 +48,7 @@ impl Director {
             return;
         }
         let end = End::of(summary);
+        self.tell_missed(now, summary, end);
         if let Some(mut live) = self.calls.get_mut(&call) {
             live.leg = summary.leg;
             live.shard = shard;
@@ -62,6 +63,26 @@ impl Director {
         self.alert_end(now, summary);
         self.alert_media(now, summary);
         self.call_over(now, call);
+    }
+
+    /// What happened to a leg and nobody was told of, for its dataplane died before it could say
+    /// so, is told before its end: followers hear of a call in order, and whole.
+    fn tell_missed(&mut self, now: Now, summary: &Summary<'_>, end: End) {
+        let (call, leg) = (summary.call, summary.leg);
+        if leg == LegId::NONE {
+            return;
+        }
+        if self.calls.get(&call).is_some_and(|live| live.outgoing.is_some()) {
+            self.on_dialed(now, call, leg, summary.created);
+        }
+        if let Some(mut live) = self.calls.get_mut(&call)
+            && end.answered
+            && live.set_status(CallStatus::InProgress, now.wall)
+        {
+            live.row.answer_time = Some(summary.answered);
+            live.touch();
+            self.tell_event(now, call, CallEvent::Answered);
+        }
     }
 
     /// The end of a call was taken for earlier than it was (its leg was booked from a cell that was
@@ -214,7 +235,7 @@ impl Director {
                 last: usage.last,
                 count: usage.count,
                 micros,
-                seconds: micros.div_ceil(1_000_000),
+                seconds: whole_seconds(micros),
                 bytes: usage.bytes,
             }));
             let Some(account) = account else { continue };
@@ -397,10 +418,10 @@ fn finish_row(live: &mut Live, end: End, now: Now) {
     live.touch_row(now.wall);
 }
 
-/// Answer to end, to the nearest second.
+/// Answer to end.
 fn seconds(row: &CallRow) -> u32 {
     let (Some(answered), Some(ended)) = (row.answer_time, row.end_time) else {
         return 0;
     };
-    u32::try_from((ended.micros_since(answered) + 500_000) / 1_000_000).unwrap_or(u32::MAX)
+    u32::try_from(whole_seconds(ended.micros_since(answered))).unwrap_or(u32::MAX)
 }

@@ -73,18 +73,29 @@ impl Director {
             other => other.account(),
         };
         let limits = &self.settings.limits;
-        // Its list of accounts is itself and its sub-accounts, closed ones too.
-        let (most, own) = match entity {
-            Entity::Account(_) => (limits.subaccounts, 1),
-            _ => (limits.account_things, 0),
+        let has = owner.map_or(0, |owner| self.directory.count(kind, owner));
+        let most = match entity {
+            // Closed ones are none any more, but are kept as everything is. Its list of accounts
+            // has the account itself.
+            Entity::Account(it)
+                if has > limits.subaccounts && self.open_subaccounts(it) >= limits.subaccounts =>
+            {
+                limits.subaccounts
+            }
+            _ if has >= limits.account_things => limits.account_things,
+            _ => return Ok(()),
         };
-        let has = owner.map_or(0, |owner| self.directory.count(kind, owner)).saturating_sub(own);
-        if has < most {
-            return Ok(());
-        }
         let message =
             format!("the account has {most} of these already, which is as many as it may");
         Err(refusal(400, 20_001, &message))
+    }
+
+    /// Of the account that this one is to belong to.
+    fn open_subaccounts(&self, of: &Account) -> usize {
+        let is_open = |sid: &AccountSid| {
+            self.directory.account(*sid).is_some_and(|it| it.status != AccountStatus::Closed)
+        };
+        self.subaccounts(of.parent).iter().filter(|sid| is_open(sid)).count()
     }
 
     /// A foreign thing is as good as none (THREATS.md, tenancy), and so is what belongs to the

@@ -46,7 +46,7 @@ impl Director {
         self.settle(now);
     }
 
-    fn on_dialed(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
+    pub(super) fn on_dialed(&mut self, now: Now, call: CallId, leg: LegId, at: Wall) {
         self.learn_leg(call, leg);
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;

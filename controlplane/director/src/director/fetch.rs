@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use base::{CallId, Mono, Now};
 use model::cookie::Jar;
-use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
+use model::port::{HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use model::{AccountSid, CallStatus, Hook, Secret};
 
 use super::endpoints::Endpoint;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
+use crate::answer::{Answer, Document, Failure};
 use crate::live::{Live, Telling};
 use crate::script::{Fetch, Script, Wait};
+use crate::settings::Limits;
 use crate::web::{self, Policy};
 
 /// Families that are looked at when a place is free, although they find none.
@@ -34,6 +36,8 @@ struct InFlight {
     kind: HttpKind,
     /// It waits for a place.
     waiting: Option<Box<HttpRequest>>,
+    /// It was answered, and the answer waits for the family's budget.
+    held: Option<Box<Answer>>,
 }
 
 #[derive(Clone, Debug)]
@@ -218,8 +222,15 @@ impl Director {
         // Callbacks had to have a place before they came here.
         let waits = kind == HttpKind::Instructions
             && (self.shares.is_waiting(family) || !self.shares.has_room(family, kind, limits));
-        let mut flight =
-            InFlight { call, purpose, guard: (Mono(0), 0), family, kind, waiting: None };
+        let mut flight = InFlight {
+            call,
+            purpose,
+            guard: (Mono(0), 0),
+            family,
+            kind,
+            waiting: None,
+            held: None,
+        };
         if waits {
             // Where too many wait, it is as if nobody had answered.
             let has_room = self.shares.wait(family, id, limits);
@@ -287,8 +298,56 @@ impl Director {
         Policy::new(self.settings.webhook_connect_ms, self.settings.webhook_total_ms.min(15_000))
     }
 
-    pub(super) fn on_http(&mut self, now: Now, reply: HttpReply) {
-        let Some(flight) = self.fetches.under_way.remove(&reply.id) else {
+    pub(super) fn on_http(&mut self, now: Now, answer: Answer) {
+        if let Some(answer) = self.hold(now, answer) {
+            self.end_flight(now, answer);
+        }
+    }
+
+    /// A document over its family's budget waits, and keeps its place: whoever sends more than that
+    /// has fewer requests.
+    fn hold(&mut self, now: Now, answer: Answer) -> Option<Answer> {
+        let (id, limits) = (answer.id(), &self.settings.limits);
+        let flight = self.fetches.under_way.get_mut(&id).filter(|flight| flight.held.is_none())?;
+        let bytes = match flight.purpose {
+            Purpose::Instructions | Purpose::Event { .. } => answer.document_bytes(),
+            _ => 0,
+        };
+        if bytes == 0 {
+            return Some(answer);
+        }
+        let patience = Duration::from_millis(u64::from(self.settings.webhook_total_ms));
+        let wait = self.budgets.take(now.mono, flight.family, bytes, limits, patience);
+        if wait == Some(Duration::ZERO) {
+            return Some(answer);
+        }
+        let held = if wait.is_some() { answer } else { answer.refused(over_budget(bytes, limits)) };
+        flight.held = Some(Box::new(held));
+        let before = flight.guard;
+        let guard = self.after(now, wait.unwrap_or(patience), Timer::Document(id));
+        self.timers.remove(&before);
+        if let Some(flight) = self.fetches.under_way.get_mut(&id) {
+            flight.guard = guard;
+        }
+        None
+    }
+
+    /// What was held is taken.
+    pub(super) fn document_due(&mut self, now: Now, id: HttpId) {
+        let flight = self.fetches.under_way.get_mut(&id);
+        if let Some(answer) = flight.and_then(|flight| flight.held.take()) {
+            self.end_flight(now, *answer);
+        }
+    }
+
+    /// An inline document is not waited for.
+    pub(super) fn may_read(&mut self, now: Now, account: AccountSid, bytes: usize) -> bool {
+        let (family, limits) = (self.directory.family(account), &self.settings.limits);
+        self.budgets.take(now.mono, family, bytes, limits, Duration::ZERO).is_some()
+    }
+
+    fn end_flight(&mut self, now: Now, answer: Answer) {
+        let Some(flight) = self.fetches.under_way.remove(&answer.id()) else {
             return;
         };
         self.timers.remove(&flight.guard);
@@ -298,7 +357,7 @@ impl Director {
             was_full = self.shares.is_full(kind, &self.settings.limits);
             self.shares.end(family, kind);
         }
-        self.take_answer(now, call, purpose, reply);
+        self.take_answer(now, call, purpose, answer);
         // Where the node had no place, this one is for whoever's turn it is.
         if !was_full {
             self.serve_family(now, family);
@@ -306,8 +365,9 @@ impl Director {
         self.serve_turns(now);
     }
 
-    fn take_answer(&mut self, now: Now, call: CallId, purpose: Purpose, reply: HttpReply) {
-        if let Ok(answer) = &reply.result
+    fn take_answer(&mut self, now: Now, call: CallId, purpose: Purpose, answer: Answer) {
+        let result = &answer.reply.result;
+        if let Ok(answer) = result
             && !matches!(purpose, Purpose::Forgotten)
         {
             self.take_cookies(now, call, answer);
@@ -315,37 +375,39 @@ impl Director {
         match purpose {
             Purpose::Forgotten => {}
             Purpose::Callback { family, endpoint, token } => {
-                let of = (family, endpoint, token.as_str());
-                self.callback_answered(now, call, of, &reply.result);
+                self.callback_answered(now, call, (family, endpoint, token.as_str()), result);
             }
-            Purpose::Replay(family) => self.replay_answered(now, family, &reply.result),
+            Purpose::Replay(family) => self.replay_answered(now, family, result),
             Purpose::Instructions => {
                 let Some(mut live) = self.calls.get_mut(&call) else {
                     return;
                 };
                 live.volatile.fetch = None;
-                match document(&reply.result) {
-                    Ok(text) => {
-                        let from = reply.result.map(|answer| answer.url).unwrap_or_default();
-                        self.take_document(now, call, text, from);
-                    }
+                let from = answer.came_from();
+                match self.document(answer) {
+                    Ok(document) => self.take_document(now, call, document, from),
                     Err(failure) => self.fetch_failed(now, call, &failure),
                 }
             }
             Purpose::Event { url, token } => {
                 // Written with the call's next step: told once more, it is known by its token.
                 if let Some(mut live) = self.calls.get_mut(&call) {
-                    live.volatile.tellings.retain(|id| *id != reply.id);
+                    live.volatile.tellings.retain(|id| *id != answer.id());
                     live.tellings.retain(|telling| telling.token != token);
                 }
-                self.event_application_answered(now, call, url, &reply.result);
+                self.event_application_answered(now, call, url, answer);
             }
         }
     }
 
+    fn document(&mut self, answer: Answer) -> Result<Document, Failure> {
+        self.stats.documents_read += u64::from(!answer.is_read());
+        answer.into_document(self.settings.limits.document_bytes)
+    }
+
     /// The client never answered: as if it had said so.
     pub(super) fn http_is_silent(&mut self, now: Now, id: HttpId) {
-        self.on_http(now, HttpReply { id, result: Err(HttpError::Timeout) });
+        self.on_http(now, HttpReply { id, result: Err(HttpError::Timeout) }.into());
     }
 
     /// Whatever comes of it does not matter any more.
@@ -361,7 +423,7 @@ impl Director {
     }
 
     /// `from`: where redirects led to, if there were any.
-    fn take_document(&mut self, now: Now, call: CallId, text: String, from: String) {
+    fn take_document(&mut self, now: Now, call: CallId, document: Document, from: String) {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
@@ -377,28 +439,22 @@ impl Director {
             self.calls.touch(call);
             return;
         }
-        let parsed = crate::script::parse(&text, self.settings.limits.document_bytes);
         let asked = web::without_fragment(&fetch.hook.url);
         let base = if from.is_empty() { asked.to_owned() } else { from };
-        if let Err(error) = &parsed
+        if let Err(error) = &document.program
             && fetch.fallback.is_some()
         {
-            let code = 12_100;
-            let message = format!("line {}: {}", error.line, error.message);
+            let failure = Failure::of(error);
             if let Some(script) = live.script.as_mut() {
                 script.wait = Wait::Fetch(fetch);
             }
-            self.fetch_failed(
-                now,
-                call,
-                &Failure { code, reason: "document", message, retry: None },
-            );
+            self.fetch_failed(now, call, &failure);
             return;
         }
         if let Some(script) = live.script.as_mut() {
             script.base.clone_from(&base);
         }
-        self.run_parsed(now, call, text, base, parsed);
+        self.run_document(now, call, document, base);
     }
 
     /// Retry, fallback, or the default.
@@ -443,24 +499,16 @@ impl Director {
         }
     }
 
-    fn event_application_answered(
-        &mut self,
-        now: Now,
-        call: CallId,
-        url: String,
-        result: &Result<HttpAnswer, HttpError>,
-    ) {
-        match document(result) {
-            Ok(text) => {
-                let bytes_max = self.settings.limits.document_bytes;
-                let has_verbs = crate::script::parse(&text, bytes_max)
-                    .map_or(true, |program| !program.verbs.is_empty());
+    fn event_application_answered(&mut self, now: Now, call: CallId, url: String, answer: Answer) {
+        let from = answer.came_from();
+        match self.document(answer) {
+            Ok(document) => {
+                let verbs = document.program.as_ref().map(|program| !program.verbs.is_empty());
                 let alive = self.calls.get(&call).is_some_and(|live| !live.is_over());
-                let from = result.as_ref().map(|answer| answer.url.clone()).unwrap_or_default();
                 let url = if from.is_empty() { url } else { from };
-                if has_verbs && alive {
+                if verbs.unwrap_or(true) && alive {
                     self.abandon(now, call);
-                    self.run_document(now, call, text, url);
+                    self.run_document(now, call, document, url);
                 }
             }
             Err(failure) => self.alert_failure(now, call, &failure, &Hook::post(url)),
@@ -538,87 +586,16 @@ impl Director {
     }
 }
 
+fn over_budget(bytes: usize, limits: &Limits) -> Failure {
+    let message = format!(
+        "a document of {bytes} bytes is not read: the account and its sub-accounts have {} bytes of \
+         documents a second and {} at once, and others waited before it",
+        limits.account_document_bytes_per_second, limits.account_document_bytes_at_once
+    );
+    Failure { code: 12_400, reason: "document-bytes", message, retry: None }
+}
+
 /// How long an answer is waited for.
 fn patience(request: &HttpRequest) -> Duration {
     Duration::from_millis(u64::from(request.total_ms.saturating_add(HTTP_GRACE_MS)))
-}
-
-/// Why there is no document.
-struct Failure {
-    code: u32,
-    reason: &'static str,
-    message: String,
-    retry: Option<Retry>,
-}
-
-#[derive(Clone, Copy)]
-enum Retry {
-    Connect,
-    Read,
-    Status4xx,
-    Status5xx,
-}
-
-impl Retry {
-    fn allowed(self, policy: &Policy) -> bool {
-        match self {
-            Self::Connect => policy.retry_connect,
-            Self::Read => policy.retry_read,
-            Self::Status4xx => policy.retry_4xx,
-            Self::Status5xx => policy.retry_5xx,
-        }
-    }
-}
-
-/// An answer that did not come, as applications know it.
-pub(super) fn code_of(error: HttpError) -> u32 {
-    match error {
-        HttpError::Resolve => 11_210,
-        HttpError::Connect => 11_205,
-        HttpError::Tls => 11_237,
-        HttpError::Forbidden | HttpError::Timeout | HttpError::Protocol => 11_200,
-        HttpError::TooLarge => 11_750,
-        HttpError::BadUrl => 11_100,
-    }
-}
-
-/// The text of an answer that can be a document; an empty one is an empty document.
-fn document(result: &Result<HttpAnswer, HttpError>) -> Result<String, Failure> {
-    let fail = |code, reason, message, retry| Err(Failure { code, reason, message, retry });
-    let answer = match result {
-        Ok(answer) => answer,
-        Err(error) => {
-            let retry = match error {
-                HttpError::Resolve | HttpError::Connect | HttpError::Tls => Some(Retry::Connect),
-                HttpError::Timeout | HttpError::Protocol => Some(Retry::Read),
-                HttpError::Forbidden | HttpError::TooLarge | HttpError::BadUrl => None,
-            };
-            return fail(
-                code_of(*error),
-                error.name(),
-                format!("no answer: {}", error.name()),
-                retry,
-            );
-        }
-    };
-    if !(200..300).contains(&answer.status) {
-        let retry = match answer.status {
-            400..500 => Some(Retry::Status4xx),
-            500.. => Some(Retry::Status5xx),
-            _ => None,
-        };
-        return fail(11_200, "http-status", format!("HTTP status {}", answer.status), retry);
-    }
-    let kind = answer.content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let body = &answer.body;
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok("<Response/>".to_owned());
-    }
-    if !matches!(kind.as_str(), "" | "text/xml" | "application/xml" | "text/html" | "text/plain") {
-        return fail(12_300, "content-type", format!("content type {kind:?} is not XML"), None);
-    }
-    match String::from_utf8(body.clone()) {
-        Ok(text) => Ok(text),
-        Err(_) => fail(12_100, "document", "the document is not UTF-8".to_owned(), None),
-    }
 }

@@ -9,6 +9,7 @@ use wire::event::{Cause, Direction, Party, Summary};
 use wire::{Service, Usage};
 
 use super::Director;
+use crate::script::Wait;
 
 impl Director {
     /// A leg that died with the memory it stood in: nobody has its cell, its far end was told
@@ -23,6 +24,7 @@ impl Director {
         let answered = row.answer_time.unwrap_or(Wall(0));
         let began = row.start_time.unwrap_or(row.date_created);
         let ended = seen.max(answered).max(began);
+        let live_joined = live.volatile.joined;
         let sip_call_id = live.facts.sip_call_id.clone();
         let mut summary = Summary {
             // No dataplane has it: its highest bit is set, and the rest is the call's.
@@ -56,6 +58,38 @@ impl Director {
                 bytes: 0,
             });
         }
+        let joined = live_joined.filter(|joined| answered.0 > 0 && *joined < ended);
+        if let Some(joined) = joined {
+            // What was relayed nobody counted; how long is what it costs.
+            summary.usage.push(Usage {
+                service: Service::MediaRelay,
+                segment: 1,
+                open: true,
+                start: joined,
+                last: ended,
+                count: 0,
+                bytes: 0,
+            });
+        }
         self.on_ended(now, shard, &summary);
+    }
+
+    /// Since when legs were connected whose memory is gone, as their logs have it: they were joined
+    /// when the later of them was answered. Joins that were over by then are in no log.
+    pub(super) fn remember_joins(&mut self) {
+        let joined = self.calls.all().filter_map(|leg| {
+            let parent = self.calls.get(&leg.row.parent?)?;
+            let Wait::Verb(state) = &parent.script.as_ref()?.wait else { return None };
+            let is_joined = state.is_joined() && state.waits_for().contains(&leg.call());
+            let at = leg.row.answer_time?.max(parent.row.answer_time?);
+            (is_joined && leg.script.is_none()).then(|| ([leg.call(), parent.call()], at))
+        });
+        for (legs, at) in joined.collect::<Vec<_>>() {
+            for call in legs {
+                if let Some(mut live) = self.calls.get_mut(&call) {
+                    live.volatile.joined = Some(at);
+                }
+            }
+        }
     }
 }

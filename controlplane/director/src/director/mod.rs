@@ -7,6 +7,7 @@
 
 mod admission;
 mod api;
+mod budget;
 mod callback;
 mod calls;
 mod cookies;
@@ -31,11 +32,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base::{CallId, Mono, Now, ShardId, Wall};
 use model::port::{
-    ApiDone, ApiError, ApiId, ApiResult, HttpId, HttpReply, Notice, Output, OwnedCommand, Record,
-    Resolved, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored,
+    ApiDone, ApiError, ApiId, ApiResult, HttpId, Notice, Output, OwnedCommand, Record, Resolved,
+    ScriptChange, ScriptLog, StoreId, StoreWrite, Stored,
 };
 use model::{AccountSid, Alert, AlertLevel, AlertSid, Directory, Method};
 
+use crate::answer::Answer;
 use crate::log::{Entry, Parts};
 use crate::rng::Rng;
 use crate::script::Input;
@@ -44,6 +46,7 @@ use crate::settings::Settings;
 pub(crate) use endpoints::Endpoint;
 
 use admission::{Admission, Tell};
+use budget::Budgets;
 use calls::Calls;
 use cookies::Cookies;
 use durability::{After, Durability};
@@ -66,6 +69,7 @@ pub struct Director {
     resolves: BTreeMap<u64, (CallId, usize)>,
     callbacks: Callbacks,
     shares: Shares,
+    budgets: Budgets,
     cookies: Cookies,
     replays: Replays,
     durability: Durability,
@@ -101,6 +105,8 @@ pub struct Stats {
     pub calls_originated: u64,
     pub calls_ended: u64,
     pub fetches: u64,
+    /// Documents that came unread, and were read by the director itself.
+    pub documents_read: u64,
     pub fetches_failed: u64,
     /// To be told: delivered, given up, or waiting.
     pub callbacks_made: u64,
@@ -128,6 +134,8 @@ enum Timer {
     Endpoint(u64),
     /// No answer from the HTTP client at all.
     Http(HttpId),
+    /// A document that was over its family's budget is taken.
+    Document(HttpId),
     Resolve(u64),
     Store(StoreId),
     ApiWait(ApiId, CallId),
@@ -187,6 +195,7 @@ impl Director {
             resolves: BTreeMap::new(),
             callbacks: Callbacks::default(),
             shares: Shares::default(),
+            budgets: Budgets::default(),
             cookies: Cookies::default(),
             replays: Replays::default(),
             durability: Durability::default(),
@@ -247,9 +256,10 @@ impl Director {
         self.settle(now);
     }
 
-    /// An application answered, or did not.
-    pub fn handle_http(&mut self, now: Now, reply: HttpReply) {
-        self.on_http(now, reply);
+    /// An application answered, or did not. What whoever received the answer did not read is read
+    /// here.
+    pub fn handle_http(&mut self, now: Now, answer: impl Into<Answer>) {
+        self.on_http(now, answer.into());
         self.settle(now);
     }
 
@@ -296,6 +306,7 @@ impl Director {
             Timer::Callbacks(call) => self.callbacks_due(now, call),
             Timer::Endpoint(endpoint) => self.wake_endpoint(now, endpoint),
             Timer::Http(id) => self.http_is_silent(now, id),
+            Timer::Document(id) => self.document_due(now, id),
             Timer::Resolve(id) => self.on_resolved(now, id, Vec::new()),
             Timer::Store(id) => self.again.push(id),
             Timer::ApiWait(id, call) => self.api_wait_over(id, call),

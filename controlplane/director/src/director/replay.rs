@@ -127,6 +127,7 @@ impl Director {
             let message = "dead letters of the account are being sent again; ask when they are";
             return self.refuse(id, 429, 20_429, message);
         }
+        // The API has sorted them: a look at each.
         letters.sort_by(|one, other| {
             (one.at, &one.idempotency_token).cmp(&(other.at, &other.idempotency_token))
         });

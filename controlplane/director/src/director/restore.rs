@@ -57,6 +57,9 @@ impl Director {
         });
         director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
         director.lost = book.lost;
+        if book.lost.is_some() {
+            director.remember_joins();
+        }
         for call in &calls {
             director.end_lost_legs(*call);
         }

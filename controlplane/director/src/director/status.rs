@@ -21,7 +21,7 @@ pub(super) struct End {
     by: Party,
     direction: Direction,
     /// It was answered, and could be talked over.
-    answered: bool,
+    pub(super) answered: bool,
 }
 
 impl End {

@@ -6,8 +6,9 @@ use model::{CallStatus, Hook};
 use wire::event::Cause;
 
 use super::{Director, Timer, Trouble, status};
+use crate::answer::{Document, Failure};
 use crate::live::Ending;
-use crate::script::{self, DocumentError, Effect, Input, Problem, Program, Script, View, Wait};
+use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
 
 /// How often scripts may be stepped within one mutation, for all calls together.
 const STEPS_MAX: usize = 100_000;
@@ -24,21 +25,15 @@ impl Director {
     }
 
     /// Runs a document from its first verb.
-    pub(super) fn run_document(&mut self, now: Now, call: CallId, document: String, base: String) {
-        let parsed = script::parse(&document, self.settings.limits.document_bytes);
-        self.run_parsed(now, call, document, base, parsed);
-    }
-
-    /// `parsed`: what was read in `document`.
-    pub(super) fn run_parsed(
+    pub(super) fn run_document(
         &mut self,
         now: Now,
         call: CallId,
-        document: String,
+        document: Document,
         base: String,
-        parsed: Result<Program, DocumentError>,
     ) {
-        match parsed {
+        let Document { text, program } = document;
+        match program {
             Ok(mut program) => {
                 let problems = std::mem::take(&mut program.problems);
                 let fails = self.settings.fail_on_unsupported;
@@ -53,7 +48,7 @@ impl Director {
                 } else if let Some(mut live) = self.calls.get_mut(&call) {
                     let before = live.script.take().unwrap_or_default();
                     live.script = Some(Script {
-                        document,
+                        document: text,
                         base,
                         at: 0,
                         wait: Wait::Ready,
@@ -67,14 +62,9 @@ impl Director {
                 }
             }
             Err(error) => {
-                let message = format!("line {}: {}", error.line, error.message);
-                self.problem(
-                    now,
-                    call,
-                    Problem { code: 12_100, reason: "document", message },
-                    false,
-                );
-                self.give_up(now, call, "document");
+                let Failure { code, reason, message, .. } = Failure::of(&error);
+                self.problem(now, call, Problem { code, reason, message }, false);
+                self.give_up(now, call, reason);
             }
         }
         self.calls.touch(call);
