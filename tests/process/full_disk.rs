@@ -15,7 +15,7 @@ use crate::load::{Books, Load, Route, by_webhook, standing};
 const INSIDE: &str = "TANDEM_TEST_FULL_DISK";
 const NAME: &str = "full_disk::a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them";
 /// So many that their ends are more than the segments that stand ready hold.
-const CALLS: u32 = 40;
+const CALLS: u32 = 120;
 /// Calls that come together while the disk is full.
 const PROBES: u32 = 20;
 const TALK: u32 = 12;
@@ -94,7 +94,7 @@ fn a_disk_that_is_filled_and_freed_under_calls_costs_no_second_of_them() {
     let probe = Route { callee, to: format!("sip:+15550101@{}", bed.sip) };
     becomes(&bed, 200, "ok");
     let before = [bed.pid("dataplane"), bed.pid("controlplane")];
-    let load = Load::ended_by("caller", &bed, &route, CALLS, 20, TALK);
+    let load = Load::ended_by("caller", &bed, &route, CALLS, 30, TALK);
     let legs = 2 * usize::try_from(CALLS).expect("few");
     standing(&bed, legs);
     let ballast = disk.path().join("ballast");
