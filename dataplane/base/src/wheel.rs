@@ -125,6 +125,7 @@ impl Wheel {
             let Some((level, start)) = due else {
                 self.now = self.now.max(target);
                 self.deal_out_ahead();
+                self.fetch_first();
                 return None;
             };
             self.now = self.now.max(start);
@@ -140,6 +141,13 @@ impl Wheel {
             }
             self.deal_out(slot, usize::MAX);
         }
+    }
+
+    /// Fetches what will be asked for first.
+    fn fetch_first(&self) {
+        let first = self.first_near().and_then(|tick| self.heads.get(slot_of(0, tick)));
+        let node = first.and_then(|index| self.nodes.get(*index as usize));
+        node.into_iter().for_each(crate::fetch::ahead);
     }
 
     /// No timer fires before this, and none needs to be dealt out; [`Mono::NEVER`] if none is set.

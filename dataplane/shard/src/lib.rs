@@ -339,25 +339,24 @@ impl<'m> Shard<'m> {
     }
 
     /// The legs whose time has come: nearly always to be metered, which every leg is once a second,
-    /// long after its memory was last seen.
+    /// long after its memory was last seen. The memory of some is fetched while others are served.
     fn legs_due(&mut self, now: Now, frames: &mut dyn Frames) {
+        let mut coming = leg::Due::new();
         loop {
-            let due = self.legs.pop(now.mono);
-            if due.is_empty() {
-                return;
-            }
-            for slot in &due {
-                self.legs.fetch_ahead(*slot);
-                self.media.fetch_ahead(*slot);
-                if let Some(cell) = self.core.region.cell(*slot) {
+            while !coming.is_full()
+                && let Some(slot) = self.legs.pop(now.mono)
+            {
+                self.legs.fetch_ahead(slot);
+                self.media.fetch_ahead(slot);
+                if let Some(cell) = self.core.region.cell(slot) {
                     wire::cell::fetch_ahead(cell);
                 }
+                coming.push(slot);
             }
+            let Some(slot) = coming.pop_at(0) else { return };
             // A leg that came into a slot meanwhile finds that nothing of it is due.
-            for slot in due {
-                if let Some(leg) = self.legs.at(slot).map(|leg| leg.id) {
-                    self.with_leg(now, frames, leg, |leg| leg.timeout());
-                }
+            if let Some(leg) = self.legs.at(slot).map(|leg| leg.id) {
+                self.with_leg(now, frames, leg, |leg| leg.timeout());
             }
         }
     }

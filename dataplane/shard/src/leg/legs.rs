@@ -26,8 +26,9 @@ pub(crate) struct Leftover {
     pub(crate) untold: bool,
 }
 
-/// Slots whose time has come: so many that the memory of one is fetched while others are served.
-pub(crate) type Due = arrayvec::ArrayVec<u32, 16>;
+/// Slots whose time has come: so many that the memory of one is fetched while others are served, and
+/// no more than fetches can be under way.
+pub(crate) type Due = arrayvec::ArrayVec<u32, 4>;
 
 /// A free slot: the id of the leg that will have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,9 +118,9 @@ impl Legs {
         self.timers.set(id.index(), deadline);
     }
 
-    /// The next slots whose time has come.
-    pub(crate) fn pop(&mut self, now: Mono) -> Due {
-        core::iter::from_fn(|| self.timers.pop(now)).take(Due::new().capacity()).collect()
+    /// The next slot whose time has come.
+    pub(crate) fn pop(&mut self, now: Mono) -> Option<u32> {
+        self.timers.pop(now)
     }
 
     /// Fetches the leg of a slot.

@@ -49,7 +49,7 @@ use wire::event::{Cause, Direction, Party};
 
 pub(crate) use dialog::Request;
 pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
-pub(crate) use legs::{Entry, Leftover, Legs};
+pub(crate) use legs::{Due, Entry, Leftover, Legs};
 pub(crate) use offer::{BadOffer, judge_target};
 pub(crate) use outbound::{begin_invite, call_id_text};
 pub(crate) use state::{Move, State};
