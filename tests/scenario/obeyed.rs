@@ -172,6 +172,14 @@ fn a_listed_caller_is_obeyed_from_the_lists_and_a_phone_from_everywhere() {
     assert_eq!(answer(&mut world, &log, STRANGER, &bye), "403");
     assert_eq!(answer(&mut world, &log, OTHER, &bye), "200");
     assert_eq!(refused(&world), 1);
+    // A trunk's policy holds for its calls to applications too.
+    let (mut world, log) = world_of(network, None);
+    let signalling = SignallingSources::Anywhere;
+    let (domain, sources) = ("elsewhere.example".to_owned(), vec!["10.1.0.0/16".parse().unwrap()]);
+    let route = StaticRoute { signalling, domain, sources, ..route_to(&world, &[1]) };
+    publish(&mut world, &Table { routes: vec![route], admission: admission() });
+    let a = answered(&mut world, &log, ("+15550001", A));
+    assert_eq!(answer(&mut world, &log, STRANGER, &a.request("BYE", 20, "", &empty())), "200");
     let (mut world, log) = world_of(network, admission());
     let a = answered(&mut world, &log, ("+15550002", STRANGER));
     assert_eq!(answer(&mut world, &log, OTHER, &a.request("BYE", 20, "", &empty())), "200");

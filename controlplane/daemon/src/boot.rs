@@ -115,13 +115,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let operator = operator::credential(&places.data_dir, credentials.as_deref(), file)?;
     let inbox = Arc::new(Inbox::new().context("making a doorbell")?);
     let (gauges, replies) = (Arc::new(Gauges::default()), Arc::new(Replies::default()));
+    let seen = alive::read(&places.data_dir);
+    seen.iter().for_each(|seen| clock::expect(seen.at));
     let opened = open(&config, &places, &inbox, &gauges.health)?;
 
     let listener = listen(config.controlplane.http).await?;
     let (world, documents) = outside(&config, &inbox, &replies)?;
 
     let Opened { facts, store, directory } = opened;
-    let seen = alive::read(&places.data_dir);
     let _alive =
         alive::keep(&places.data_dir, Arc::clone(&gauges)).context("writing down who is alive")?;
     let start = starter(config.clone(), Arc::clone(&store), seen);

@@ -42,9 +42,16 @@ impl Believed {
     }
 }
 
+static BELIEVED: Mutex<Believed> = Mutex::new(Believed { last: None, ahead_since: None });
+
+/// What the clock was when a predecessor last looked: a start far later is doubted too.
+pub fn expect(last: Wall) {
+    let now = Now { wall: last, ..sample() };
+    BELIEVED.lock().unwrap_or_else(PoisonError::into_inner).last.get_or_insert(now);
+}
+
 /// The wall clock for retention.
 pub fn believed() -> Wall {
-    static BELIEVED: Mutex<Believed> = Mutex::new(Believed { last: None, ahead_since: None });
     BELIEVED.lock().unwrap_or_else(PoisonError::into_inner).wall(sample())
 }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use model::port::{StoreId, StoreWrite, Stored};
+use model::port::{Record, StoreId, StoreWrite, Stored};
 use store::journal::{Medium, RECORD_BYTES_MAX};
 use store::{Folder, Journal, Position, Store, Vault, entry};
 
@@ -65,7 +65,9 @@ impl<M: Medium> Facts<M> {
         }
         let taken = encoded.and_then(|bytes| {
             let position = self.journal.append(&bytes).map_err(|error| error.to_string())?;
-            Ok((position, bytes.len()))
+            // In memory they are not packed.
+            let weight: usize = write.records.iter().map(Record::weight).sum();
+            Ok((position, weight.max(bytes.len())))
         });
         match taken {
             Ok((position, bytes)) => {

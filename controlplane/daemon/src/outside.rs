@@ -137,11 +137,11 @@ impl Said {
     }
 }
 
-/// What an answered callback waits at most until the runtime, which was awake just now, is woken for
-/// it.
+/// What an answered callback waits at most until the runtime, which was awake just now, is woken
+/// for it.
 const REMINDED: Duration = Duration::from_millis(50);
-/// No request's time is shorter, nearly. A timer that is the nearest of all makes tokio wake its own
-/// thread when it is set; with one that is always nearer, those of requests do not.
+/// No request's time is shorter, nearly. A timer that is the nearest of all makes tokio wake its
+/// own thread when it is set; with one that is always nearer, those of requests do not.
 const NEARER: Duration = Duration::from_millis(500);
 
 /// Sends what is asked for until nobody asks any more.

@@ -38,7 +38,7 @@ impl Places {
 
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.data_dir.join("tandem.db")
+        self.data_dir.join(store::sqlite::FILE_NAME)
     }
 
     #[must_use]

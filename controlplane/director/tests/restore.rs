@@ -463,3 +463,19 @@ fn legs_whose_memory_is_gone_are_billed_to_when_they_were_seen() {
         assert!(billed > 5_000_000, "{billed}");
     }
 }
+
+/// A clock that was set ahead before everything died: nobody is billed longer than a call may last.
+#[test]
+fn a_lost_leg_is_not_billed_longer_than_it_could_stand() {
+    let mut world = World::new(|_| xml("<Response><Pause length=\"0\"/><Pause/></Response>"));
+    world.call_in("sip:bob@demo.test");
+    world.run(500);
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    let seen = world.now.later(year).wall;
+    world.director = world.heir(seen);
+    world.drain();
+    world.run(20_000);
+    let longest = u64::from(world.settings.limits.inbound_ms) * 1_000;
+    let billed: Vec<u64> = world.store.usage.values().map(|row| row.micros).collect();
+    assert_eq!(billed, [longest]);
+}

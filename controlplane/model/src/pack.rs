@@ -20,6 +20,7 @@ const SHORTEST: usize = 48;
 /// Sids and tokens are 32 hexadecimal digits, which are 16 bytes behind these two.
 const DIGITS: [u8; 2] = [MARK, 1];
 const HEX: usize = 32;
+const KNOWN_MAX: usize = 1 << 16;
 /// A byte of no text. Where it stands for itself, a zero follows.
 const MARK: u8 = 0xf7;
 
@@ -45,8 +46,9 @@ pub fn unpack(packed: &[u8], len: usize, known: &[u8]) -> Option<Vec<u8>> {
     lengthen(&short).filter(|plain| plain.len() == len)
 }
 
-/// What is likeliest to come again stands last.
+/// What is likeliest to come again stands last. A block points back so far and no farther.
 fn words(known: &[u8]) -> Cow<'_, [u8]> {
+    let known = &known[known.len().saturating_sub(KNOWN_MAX)..];
     if known.is_empty() { WORDS.into() } else { shorten(known, WORDS).into() }
 }
 

@@ -39,6 +39,12 @@ pub enum VaultError {
         #[source]
         source: io::Error,
     },
+    /// Another key would open nothing of what is there.
+    #[error(
+        "{store} was sealed with a key that is in neither the data directory nor the service \
+         manager's credentials ({KEY_NAME}: /etc/credstore, /etc/tandem)"
+    )]
+    Gone { store: String },
     /// The key must be readable by its owner only.
     #[error("the key file {path} has mode {mode:03o}; `chmod 600 {path}`")]
     Mode { path: String, mode: u32 },
@@ -66,6 +72,10 @@ impl Vault {
             return Self::read(&path, false);
         }
         let path = data_dir.join(KEY_NAME);
+        let store = data_dir.join(crate::sqlite::FILE_NAME);
+        if !path.exists() && store.exists() {
+            return Err(VaultError::Gone { store: store.display().to_string() });
+        }
         if !path.exists() {
             make(&path).map_err(|source| file_error(&path, source))?;
         }
@@ -182,6 +192,14 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, b"short").unwrap();
         assert!(matches!(Vault::open(folder.path(), None), Err(VaultError::Length { .. })));
+    }
+
+    #[test]
+    fn no_new_key_is_made_for_an_old_store() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(crate::sqlite::FILE_NAME), b"").unwrap();
+        assert!(matches!(Vault::open(folder.path(), None), Err(VaultError::Gone { .. })));
+        assert!(!folder.path().join(KEY_NAME).exists());
     }
 
     #[test]

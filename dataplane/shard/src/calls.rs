@@ -153,15 +153,11 @@ impl<'m> Shard<'m> {
         let (id, taken, route) = self.admit_call(now, call)?;
         let hop = datagram.hop;
         let side = Side::Inbound(inbound(call, route, self.trusts(route, hop.to.ip())));
-        let leg = self.making.insert(Leg::new(
-            id,
-            self.core.epoch,
-            side,
-            hop,
-            (now.wall, self.core.offset),
-        ));
+        let obeyed = self.obeyed(datagram.standing, hop.to.ip());
+        let times = (now.wall, self.core.offset);
+        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
         leg.session.agreed = taken.session;
-        leg.signalling.obeyed = Obeyed::of(datagram.standing);
+        leg.signalling.obeyed = obeyed;
         let media = self.core.media_index(hop.via);
         let mut cx = Cx { now, frames, core: &mut self.core };
         // An application's call has its port once it is accepted.
@@ -287,6 +283,12 @@ impl<'m> Shard<'m> {
             Refused { why: "the route is full", ..Refused::new(code, cause) }
         });
         taken.map(Some)
+    }
+
+    /// From where a far end there is obeyed that no static route is followed for.
+    fn obeyed(&self, standing: Standing, far_end: IpAddr) -> Obeyed {
+        let policy = (standing == Standing::Trunk).then(|| self.routes.signalling_of(far_end));
+        policy.flatten().map_or_else(|| Obeyed::of(standing), Obeyed::by_route)
     }
 
     fn trusts(&self, route: Option<RouteHandle>, source: IpAddr) -> bool {
@@ -434,14 +436,10 @@ impl<'m> Shard<'m> {
         let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
         let media = self.core.media_index(hop.via);
         let side = Side::Outbound(outbound(wish));
-        let leg = self.making.insert(Leg::new(
-            id,
-            self.core.epoch,
-            side,
-            hop,
-            (now.wall, self.core.offset),
-        ));
-        leg.signalling.obeyed = Obeyed::of(self.core.guard.standing(hop.to, now.mono));
+        let obeyed = self.obeyed(self.core.guard.standing(hop.to, now.mono), hop.to.ip());
+        let times = (now.wall, self.core.offset);
+        let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
+        leg.signalling.obeyed = obeyed;
         let mut cx = Cx { now, frames, core: &mut self.core };
         if !self.media.open(&mut cx, id, media, hop.to.ip()) {
             cx.count(Counter::RefusedNoPort);

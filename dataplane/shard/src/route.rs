@@ -6,7 +6,7 @@ use base::{HashKey, Mono};
 use core::net::IpAddr;
 use sip::Uri;
 use wire::event::Cause;
-use wire::table::{Network, PlaceKind, StaticRoute, Table};
+use wire::table::{Network, PlaceKind, SignallingSources, StaticRoute, Table};
 
 use crate::transport::guard::{Bucket, Guard, Standing};
 use crate::transport::networks::{Networks, is_open};
@@ -103,6 +103,13 @@ pub(crate) enum Admits {
 pub(crate) type Full = (u16, Cause);
 
 impl Routes {
+    /// From where a trunk's far end is obeyed, whatever its call follows: what the first route says
+    /// that takes calls from there.
+    pub(crate) fn signalling_of(&self, source: IpAddr) -> Option<SignallingSources> {
+        let lists = |route: &&StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        self.table.routes.iter().find(lists).map(|route| route.signalling)
+    }
+
     pub(crate) fn new() -> Self {
         Self {
             table: Table::default(),
@@ -388,7 +395,7 @@ mod tests {
             calls_max,
             ring_s: 30,
             media: wire::table::MediaSources::default(),
-            signalling: wire::table::SignallingSources::default(),
+            signalling: SignallingSources::default(),
         }
     }
 

@@ -23,6 +23,10 @@ impl Director {
         let inbound = row.direction == CallDirection::Inbound;
         let answered = row.answer_time.unwrap_or(Wall(0));
         let began = row.start_time.unwrap_or(row.date_created);
+        // A clock that was set ahead meanwhile is no reason to bill longer than it could stand.
+        let longest = u64::from(live.longest_ms(self.settings.limits.inbound_ms)) * 1_000;
+        let longest = if answered.0 > 0 && longest > 0 { longest } else { u64::MAX };
+        let seen = seen.min(Wall(answered.0.saturating_add(longest)));
         let ended = seen.max(answered).max(began);
         let live_joined = live.volatile.joined;
         let sip_call_id = live.facts.sip_call_id.clone();

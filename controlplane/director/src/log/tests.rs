@@ -43,7 +43,8 @@ fn step(live: &mut Live, rng: &mut Rng) {
         3 => live.sequence += 1,
         4 => {
             let names = ["CallSid", "To", "Own", "Timestamp"];
-            let at = model::stamp::rfc2822(base::Wall(rng.next() >> 12));
+            // Of any year that the text has room for.
+            let at = model::stamp::rfc2822(base::Wall(rng.next() >> (6 + rng.next() % 7)));
             let values = [live.row.sid.to_string(), live.row.to.clone(), text(rng), at];
             live.callbacks.push_back(Callback {
                 url: live.status.as_ref().map_or("http://x", |hook| &hook.hook.url).to_owned(),

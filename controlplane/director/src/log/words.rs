@@ -122,9 +122,10 @@ impl<'l> Words<'l> {
     pub(super) fn put(&self, bytes: &mut Vec<u8>, text: &str, from: usize) -> usize {
         let number = self.number(text, from);
         let stamp = (number == WRITTEN_OUT).then(|| stamp::of_rfc2822(text)).flatten();
-        if let Some(seconds) = stamp.and_then(|at| usize::try_from(at.seconds()).ok()) {
+        // Numbers are read up to 35 bits; who calls writes what years he likes.
+        if let Some(seconds) = stamp.and_then(|at| u32::try_from(at.seconds()).ok()) {
             put_number(bytes, STAMP);
-            put_number(bytes, seconds);
+            put_number(bytes, seconds as usize);
             return STAMP;
         }
         put_number(bytes, number);

@@ -41,7 +41,7 @@ pub(crate) type Application = Box<dyn FnMut(&HttpRequest) -> Answer>;
 
 pub(crate) struct World {
     pub(crate) director: Director,
-    settings: Settings,
+    pub(crate) settings: Settings,
     book: Book,
     pub(crate) now: Now,
     pub(crate) legs: BTreeMap<CallId, Leg>,

@@ -36,6 +36,9 @@ const BUSY: Duration = Duration::from_secs(10);
 /// Told after every commit; called on the writer's thread.
 pub type Listener = Box<dyn Fn() + Send>;
 
+/// Name of the database in the data directory.
+pub const FILE_NAME: &str = "tandem.db";
+
 /// The store in one SQLite file.
 pub struct Sqlite {
     path: PathBuf,

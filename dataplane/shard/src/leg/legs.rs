@@ -26,8 +26,8 @@ pub(crate) struct Leftover {
     pub(crate) untold: bool,
 }
 
-/// Slots whose time has come: so many that the memory of one is fetched while others are served, and
-/// no more than fetches can be under way.
+/// Slots whose time has come: so many that the memory of one is fetched while others are served,
+/// and no more than fetches can be under way.
 pub(crate) type Due = arrayvec::ArrayVec<u32, 4>;
 
 /// A free slot: the id of the leg that will have it.
