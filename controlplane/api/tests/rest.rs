@@ -235,6 +235,12 @@ async fn lists_turn_pages_and_filter() {
         let message = answer.body["message"].as_str().expect("a message");
         assert!(message.contains("%2B for its +"), "{message}");
     }
+    for unheard in ["StartTime%3E2026-11-22", "StartTime%3C2026-11-22", "EndTime%3E%3D2026-11-22"] {
+        let answer = client.get(&format!("Calls.json?{unheard}")).await;
+        assert_error(&answer, 400, 20_001);
+        let message = answer.body["message"].as_str().expect("a message");
+        assert!(message.contains("Time>= with a moment"), "{message}");
+    }
 }
 
 #[tokio::test]

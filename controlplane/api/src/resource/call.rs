@@ -243,6 +243,16 @@ pub(super) fn span(form: &Form, name: &str) -> Result<Span, Problem> {
         let why = "YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS with Z or an offset (in a URL %2B for its +)";
         parse_moment(text).map(Some).ok_or_else(|| Problem::bad_parameter(&printable(&name), why))
     };
+    // `StartTime>2026-01-02` is a name without a value to a form: unheard, everything is listed.
+    let is_known = |key: &str| ["", "<", ">"].contains(&key);
+    let is_meant = |key: &str| key.starts_with(|c: char| !c.is_alphanumeric());
+    let strange = |(key, _): &(&str, &str)| {
+        key.strip_prefix(name).is_some_and(|rest| is_meant(rest) && !is_known(rest))
+    };
+    if let Some((key, _)) = form.pairs().find(strange) {
+        let why = format!("{name}=, {name}<= or {name}>= with a moment");
+        return Err(Problem::bad_parameter(&printable(key), &why));
+    }
     let mut span = Span::ALL;
     if let Some((at, length)) = moment("")? {
         span = Span { from: at, to: Wall(at.0.saturating_add(length)) };

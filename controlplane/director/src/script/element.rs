@@ -110,8 +110,11 @@ struct Tree {
 impl Tree {
     fn open(&mut self, start: &BytesStart<'_>, line: usize) -> Result<(), String> {
         self.count += 1;
-        if self.open.len() >= DEPTH_MAX || self.count > ELEMENTS_MAX {
-            return Err("elements are nested too deeply or too many".to_owned());
+        if self.open.len() >= DEPTH_MAX {
+            return Err(format!("elements are nested more than {DEPTH_MAX} deep"));
+        }
+        if self.count > ELEMENTS_MAX {
+            return Err(format!("more than {ELEMENTS_MAX} elements"));
         }
         if self.open.is_empty() && self.root.is_some() {
             return Err("a second root element".to_owned());
