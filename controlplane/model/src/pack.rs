@@ -10,8 +10,8 @@ const WORDS: &[u8] = b"application/xmltext/html<Say voice=\"alice\" language=\"e
 <Pause length=\"1\"/><Hangup/></Response><Number></Number></Dial></Response>\
 <Dial action=\"/\" timeout=\"30\" callerId=\"+1<Dial answerOnBridge=\"true\"><Sip \
 statusCallback=\"http://\" statusCallbackEvent=\"initiated ringing answered completed\">sip:+1\
-</Sip></Dial></Response><?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>, Nov 202 +0000\
-UserNormalRemote:5060\"AC01@127.0.0.1http://https:///voice/status\x01\x03USD\x00\x00\x00\x00\x00\
+</Sip></Dial></Response><?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>\
+NormalRemote:5060\"AC01http://https://\x01\x03USD\x00\x00\x00\x00\x00\
 \x01\x01\x00\x01\x00sip:+1";
 
 /// Shorter than this nothing is gained.
@@ -20,6 +20,7 @@ const SHORTEST: usize = 48;
 /// Sids and tokens are 32 hexadecimal digits, which are 16 bytes behind these two.
 const DIGITS: [u8; 2] = [MARK, 1];
 const HEX: usize = 32;
+/// Of what is known so much is looked at: a block points back no farther.
 const KNOWN_MAX: usize = 1 << 16;
 /// A byte of no text. Where it stands for itself, a zero follows.
 const MARK: u8 = 0xf7;
@@ -46,7 +47,7 @@ pub fn unpack(packed: &[u8], len: usize, known: &[u8]) -> Option<Vec<u8>> {
     lengthen(&short).filter(|plain| plain.len() == len)
 }
 
-/// What is likeliest to come again stands last. A block points back so far and no farther.
+/// What is likeliest to come again stands last.
 fn words(known: &[u8]) -> Cow<'_, [u8]> {
     let known = &known[known.len().saturating_sub(KNOWN_MAX)..];
     if known.is_empty() { WORDS.into() } else { shorten(known, WORDS).into() }
