@@ -74,7 +74,7 @@ pub fn stream(bytes: &[u8]) {
         if ts_step == 0xff {
             receiver.restart();
         }
-        let verdict = receiver.handle(&header, length, now);
+        let verdict = receiver.handle(&header, now);
         let before = sender.next_index();
         if verdict.is_new_source() {
             sender.switch_source();

@@ -101,15 +101,13 @@ pub struct LossCounters {
 
 /// One received stream.
 ///
-/// The order of the fields is the order of cache lines: a packet in sequence touches the first two.
+/// The order of the fields is the order of cache lines: a packet in sequence touches the first one.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Receiver {
     window: [u64; 2],
-    bytes: u64,
+    /// When the newest packet that is no duplicate came.
     last_arrival: Mono,
-    /// Received since the start of the leg, duplicates included.
-    packets: u64,
     /// Extended highest sequence number: cycles in the upper half.
     highest: u32,
     ssrc: Ssrc,
@@ -157,9 +155,7 @@ impl Receiver {
     pub const fn new(clock_hz: u32, probation: Probation) -> Self {
         Self {
             window: [0; 2],
-            bytes: 0,
             last_arrival: Mono(0),
-            packets: 0,
             highest: 0,
             ssrc: Ssrc(0),
             received: 0,
@@ -190,19 +186,16 @@ impl Receiver {
         }
     }
 
-    /// Takes one packet into account and says what to do with it. `packet_bytes` is its RTP length,
-    /// header included.
+    /// Takes one packet into account and says what to do with it.
     #[inline]
-    pub fn handle(&mut self, header: &Header, packet_bytes: usize, arrival: Mono) -> Verdict {
+    pub fn handle(&mut self, header: &Header, arrival: Mono) -> Verdict {
         let verdict = self.judge(header);
         if verdict == Verdict::Unconfirmed {
             return verdict;
         }
-        self.packets += 1;
-        self.bytes += u64::try_from(packet_bytes).unwrap_or(0);
         self.received = self.received.wrapping_add(1);
-        self.last_arrival = arrival;
         if verdict != Verdict::Duplicate {
+            self.last_arrival = arrival;
             self.measure_jitter(header.timestamp, arrival);
         }
         verdict
@@ -220,11 +213,9 @@ impl Receiver {
     /// Takes a packet into account for which [`Receiver::is_next`] holds, as [`Receiver::handle`]
     /// would.
     #[inline]
-    pub fn take_next(&mut self, seq: u16, timestamp: u32, packet_bytes: usize, arrival: Mono) {
+    pub fn take_next(&mut self, seq: u16, timestamp: u32, arrival: Mono) {
         self.has_candidate = false;
         self.advance(u32::from(seq.wrapping_sub(low_half(self.highest))));
-        self.packets += 1;
-        self.bytes += packet_bytes as u64;
         self.received = self.received.wrapping_add(1);
         self.last_arrival = arrival;
         self.measure_jitter(timestamp, arrival);
@@ -427,13 +418,6 @@ impl Receiver {
         }
     }
 
-    /// Fetches the line in which what a packet in sequence touches ends; it begins where the
-    /// receiver does.
-    #[inline]
-    pub fn fetch_ahead(&self) {
-        base::fetch::ahead(&self.probation);
-    }
-
     /// The source in force, None before the first.
     #[must_use]
     pub fn ssrc(&self) -> Option<Ssrc> {
@@ -449,17 +433,11 @@ impl Receiver {
 
     /// Packets accepted on this leg, duplicates included.
     #[must_use]
-    pub const fn packets(&self) -> u64 {
-        self.packets
+    pub fn packets(&self) -> u64 {
+        u64::from(self.received_before) + u64::from(self.received)
     }
 
-    /// RTP bytes, headers included, of [`Receiver::packets`].
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// When the last packet was accepted; for media timeouts.
+    /// When the last packet that is no duplicate was accepted; for media timeouts.
     #[must_use]
     pub const fn last_arrival(&self) -> Mono {
         self.last_arrival

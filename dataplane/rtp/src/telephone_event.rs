@@ -277,8 +277,9 @@ pub const QUEUE_EVENTS: usize = 8;
 /// Digits to send one after the other into one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EventQueue {
-    /// Codes and milliseconds, the oldest first.
-    waiting: [(u8, u16); QUEUE_EVENTS],
+    /// Codes and milliseconds, the oldest first: apart, for a pair of them takes four bytes.
+    codes: [u8; QUEUE_EVENTS],
+    millis: [u16; QUEUE_EVENTS],
     count: u8,
     current: Option<EventPackets>,
 }
@@ -294,8 +295,11 @@ pub struct QueuedPacket {
 impl EventQueue {
     /// Puts a digit behind the others. False, and nothing changed, if [`QUEUE_EVENTS`] wait.
     pub fn push(&mut self, code: u8, duration_ms: u16) -> bool {
-        let Some(slot) = self.waiting.get_mut(usize::from(self.count)) else { return false };
-        *slot = (code, duration_ms);
+        let at = usize::from(self.count);
+        let (Some(to), Some(millis)) = (self.codes.get_mut(at), self.millis.get_mut(at)) else {
+            return false;
+        };
+        (*to, *millis) = (code, duration_ms);
         self.count += 1;
         true
     }
@@ -329,8 +333,9 @@ impl EventQueue {
 
     fn take(&mut self) -> Option<(u8, u16)> {
         self.count = self.count.checked_sub(1)?;
-        let first = self.waiting[0];
-        self.waiting.rotate_left(1);
+        let first = (self.codes[0], self.millis[0]);
+        self.codes.rotate_left(1);
+        self.millis.rotate_left(1);
         Some(first)
     }
 }

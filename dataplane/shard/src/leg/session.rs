@@ -374,7 +374,7 @@ impl LegMut<'_, '_> {
 
     /// When the far end last gave a sign of life.
     fn alive_at(&self) -> Mono {
-        let heard = self.media.stream(self.leg.id).map_or(Mono(0), |stream| stream.alive);
+        let heard = self.media.stream(self.leg.id).map_or(Mono(0), crate::media::Stream::alive);
         heard.max(self.leg.signalling.spoke_at)
     }
 

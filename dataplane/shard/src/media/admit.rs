@@ -9,6 +9,7 @@ use wire::counter::Counter;
 
 use super::latch::{Asking, Judgement};
 use super::passes::Pass;
+use super::police::interval;
 use super::stream::Stream;
 use crate::plan::Plan;
 
@@ -51,20 +52,19 @@ pub(crate) fn admit(
         return Err(refuse(stream, source, Counter::DiscardRtpPayload));
     };
     let mut locks = false;
-    if stream.latch.locked() != Some(source) {
+    if !stream.latch.is_locked_to(&source) {
         locks = ask(stream, plan, source, &header, now)?;
     }
-    if !stream.police.takes(stream.interval, now) {
+    if !stream.police.takes(interval(stream.pace), now) {
         return Err(refuse(stream, source, Counter::DiscardRtpRate));
     }
-    let verdict = stream.receiver.handle(&header, packet.len(), now);
+    let verdict = stream.receiver.handle(&header, now);
     if !verdict.is_accepted() {
         return Err(match verdict {
             rtp::Verdict::Unconfirmed => Counter::DiscardRtpSsrc,
             _ => Counter::DiscardRtpSequence,
         });
     }
-    stream.alive = now;
     let (starts, owes_start) = (verdict.is_new_source(), stream.owes_start);
     Ok(Admitted { header, pass, starts, owes_start, locks })
 }
@@ -112,7 +112,7 @@ pub(crate) fn refuse(stream: &mut Stream, source: SocketAddr, reason: Counter) -
         _ => &mut refused.source,
     };
     *count = count.saturating_add(1);
-    let is_known = stream.known.is_described(source) || stream.latch.locked() == Some(source);
+    let is_known = stream.known.is_described(source) || stream.latch.is_locked_to(&source);
     if refused.foreign == MediaTarget::NOWHERE && !is_known {
         refused.foreign = MediaTarget::new(source);
     }

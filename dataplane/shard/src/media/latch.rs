@@ -26,7 +26,7 @@
 //! that is an address of another network that nobody can reach from here, and then to whoever was
 //! learned.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use base::Mono;
@@ -45,21 +45,23 @@ const LATCH_PACKETS: u8 = 5;
 /// A source that says nothing for so long may be followed by another.
 pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
-/// The state of a leg's lock.
+/// A leg's lock: what every packet asks. The rest is in [`Known`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Latch {
+pub(crate) struct Latch {
+    /// Who is heard.
+    source: MediaTarget,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
     /// Nobody spoke yet.
     Open,
-    Learning {
-        source: SocketAddr,
-        until: Mono,
-        packets: u8,
-    },
-    Locked {
-        source: SocketAddr,
-        /// It is not the SDP's address.
-        learned: bool,
-    },
+    Learning,
+    /// To the SDP's address.
+    Locked,
+    /// To another one.
+    Learned,
 }
 
 /// What is known of a far end's addresses.
@@ -72,12 +74,21 @@ pub(crate) struct Known {
     /// Which hosts may be learned.
     pub(crate) sources: MediaSources,
     /// Locked under the description before, if anybody was, and until when it is not learned again.
-    pub(crate) former: (MediaTarget, Mono),
+    pub(crate) former: MediaTarget,
+    pub(crate) former_until: Mono,
     /// Who was heard before the SDP's address spoke, under this description, and how many packets
     /// were heard until then.
-    pub(crate) ousted: (MediaTarget, u64),
+    pub(crate) ousted: MediaTarget,
+    pub(crate) ousted_after: u32,
     /// What the SDP's address has said against whom we listen to.
     pub(crate) claim: Claim,
+    /// Of the source that is being learned: until when it is, and its packets so far.
+    pub(crate) learning_until: Mono,
+    pub(crate) learning_packets: u8,
+    /// Whoever describes itself here may have forged its address, or described somebody else's.
+    pub(crate) is_wary: bool,
+    /// Nothing has shown yet that what we would send is wanted where it would go: nothing is sent.
+    pub(crate) is_unheard: bool,
 }
 
 /// Packets in a row.
@@ -98,8 +109,8 @@ pub(crate) struct Asking {
     pub(crate) follows: bool,
     /// How long nothing was heard.
     pub(crate) silent: Duration,
-    /// How many packets were heard so far.
-    pub(crate) packets: u64,
+    /// How many packets were heard so far, modulo 2^32.
+    pub(crate) packets: u32,
 }
 
 /// May a source speak?
@@ -121,12 +132,30 @@ impl Asking {
             seq: header.seq,
             follows: receiver.is_followed_by(header),
             silent: now.since(receiver.last_arrival()),
-            packets: receiver.packets(),
+            packets: u32::try_from(receiver.packets() & u64::from(u32::MAX)).unwrap_or(0),
         }
     }
 }
 
 impl Known {
+    /// Of a leg that nothing is known of.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            described: MediaTarget::NOWHERE,
+            signalling: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            sources: MediaSources::default(),
+            former: MediaTarget::NOWHERE,
+            former_until: Mono(0),
+            ousted: MediaTarget::NOWHERE,
+            ousted_after: 0,
+            claim: Claim::default(),
+            learning_until: Mono(0),
+            learning_packets: 0,
+            is_wary: false,
+            is_unheard: false,
+        }
+    }
+
     /// Whether a host may be learned.
     fn allows(&self, host: IpAddr) -> bool {
         let host = host.to_canonical();
@@ -157,16 +186,16 @@ impl Known {
 
     /// Whether it was ousted by a few packets of the SDP's address, behind which nothing came.
     fn may_return(&self, asking: &Asking) -> bool {
-        let (source, packets) = self.ousted;
-        source.address() == Some(asking.source)
-            && asking.packets < packets + u64::from(LATCH_PACKETS)
+        let since = asking.packets.wrapping_sub(self.ousted_after);
+        self.ousted.is_at(&asking.source) && since < u32::from(LATCH_PACKETS)
     }
 
     /// Another address was described.
     pub(crate) fn move_to(&mut self, described: MediaTarget, was: Option<SocketAddr>, now: Mono) {
         self.described = described;
-        self.former = (was.map_or(MediaTarget::NOWHERE, MediaTarget::new), now + FORMER);
-        self.ousted = (MediaTarget::NOWHERE, 0);
+        self.former = was.map_or(MediaTarget::NOWHERE, MediaTarget::new);
+        self.former_until = now + FORMER;
+        self.ousted = MediaTarget::NOWHERE;
         self.claim = Claim::default();
     }
 }
@@ -191,24 +220,42 @@ impl Claim {
 }
 
 impl Latch {
+    pub(crate) const OPEN: Self = Self { source: MediaTarget::NOWHERE, state: State::Open };
+
+    pub(super) fn locked_to(source: SocketAddr) -> Self {
+        Self { source: MediaTarget::new(source), state: State::Locked }
+    }
+
+    pub(super) fn learned(source: SocketAddr) -> Self {
+        Self { source: MediaTarget::new(source), state: State::Learned }
+    }
+
+    fn learning(source: SocketAddr) -> Self {
+        Self { source: MediaTarget::new(source), state: State::Learning }
+    }
+
     /// The only source that may speak now.
-    #[inline]
     pub(crate) fn locked(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Locked { source, .. } => Some(*source),
-            _ => None,
+        match self.state {
+            State::Locked | State::Learned => self.source.address(),
+            State::Open | State::Learning => None,
         }
+    }
+
+    /// The same if it is the SDP's address.
+    pub(crate) fn locked_as_described(&self) -> Option<SocketAddr> {
+        self.locked().filter(|_| self.state == State::Locked)
     }
 
     /// Whether this is the only source that may speak now.
     #[inline]
     pub(crate) fn is_locked_to(&self, from: &SocketAddr) -> bool {
-        matches!(self, Self::Locked { source, .. } if source == from)
+        matches!(self.state, State::Locked | State::Learned) && self.source.is_at(from)
     }
 
     /// Nobody has spoken under the description in force. The source locked before.
     pub(crate) fn open(&mut self) -> Option<SocketAddr> {
-        core::mem::replace(self, Self::Open).locked()
+        core::mem::replace(self, Self::OPEN).locked()
     }
 
     /// Locks or learns by the rules above; not asked for the source that is locked.
@@ -217,52 +264,47 @@ impl Latch {
         if known.is_described(source) {
             return self.described_speaks(asking, known);
         }
-        let (former, until) = known.former;
-        let is_former = former.address() == Some(source) && now < until;
+        let is_former = known.former.is_at(&source) && now < known.former_until;
         if is_former || !known.allows(source.ip()) {
             return Judgement::No;
         }
-        match *self {
-            Self::Locked { .. } => {
+        match self.state {
+            State::Locked | State::Learned => {
                 if !(asking.follows || known.may_return(asking)) || asking.silent < SILENCE {
                     return Judgement::No;
                 }
-                *self = Self::Locked { source, learned: true };
+                *self = Self::learned(source);
                 Judgement::Locks
             }
-            Self::Learning { source: learned, until, .. } if learned == source && now >= until => {
-                *self = Self::Locked { source, learned: true };
+            State::Learning if self.source.is_at(&source) && now >= known.learning_until => {
+                *self = Self::learned(source);
                 Judgement::Locks
             }
-            Self::Learning { source: learned, until, packets } if learned == source => {
-                let packets = packets.saturating_add(1);
-                *self = Self::Learning { source, until, packets };
+            State::Learning if self.source.is_at(&source) => {
+                let packets = known.learning_packets.saturating_add(1);
+                known.learning_packets = packets;
                 if packets == LATCH_PACKETS { Judgement::Settles } else { Judgement::Yes }
             }
             // Another one is being learned and has not fallen silent.
-            Self::Learning { .. } if asking.silent < SILENCE => Judgement::No,
-            _ => {
-                *self = Self::Learning { source, until: now + LATCH_WINDOW, packets: 1 };
+            State::Learning if asking.silent < SILENCE => Judgement::No,
+            State::Open | State::Learning => {
+                *self = Self::learning(source);
+                (known.learning_until, known.learning_packets) = (now + LATCH_WINDOW, 1);
                 Judgement::Yes
             }
         }
     }
 
     fn described_speaks(&mut self, asking: &Asking, known: &mut Known) -> Judgement {
-        let is_held = matches!(self, Self::Locked { .. }) && asking.silent < SILENCE;
+        let is_held = self.locked().is_some() && asking.silent < SILENCE;
         if is_held && !known.claim.goes_on(asking) {
             // One forged packet must not take a call away from whom it has listened to.
             return Judgement::No;
         }
         // Who was heard until then may come back: the packet may have been forged all the same.
-        known.ousted = match *self {
-            Self::Open => (MediaTarget::NOWHERE, 0),
-            Self::Learning { source, .. } | Self::Locked { source, .. } => {
-                (MediaTarget::new(source), asking.packets)
-            }
-        };
+        (known.ousted, known.ousted_after) = (self.source, asking.packets);
         known.claim = Claim::default();
-        *self = Self::Locked { source: asking.source, learned: false };
+        *self = Self::locked_to(asking.source);
         Judgement::Locks
     }
 }
@@ -278,9 +320,7 @@ mod tests {
             described: MediaTarget::new("192.168.1.5:4000".parse().unwrap()),
             signalling: "198.51.100.7".parse().unwrap(),
             sources: MediaSources::Signalling,
-            former: (MediaTarget::NOWHERE, Mono(0)),
-            ousted: (MediaTarget::NOWHERE, 0),
-            claim: Claim::default(),
+            ..Known::nothing()
         }
     }
 
@@ -293,12 +333,12 @@ mod tests {
         latch: Latch,
         known: Known,
         heard: Option<(Ssrc, u16, Mono)>,
-        packets: u64,
+        packets: u32,
     }
 
     impl Door {
         fn new(known: Known) -> Self {
-            Self { latch: Latch::Open, known, heard: None, packets: 0 }
+            Self { latch: Latch::OPEN, known, heard: None, packets: 0 }
         }
 
         fn described(&self) -> SocketAddr {
@@ -356,7 +396,7 @@ mod tests {
         assert_eq!(first[4], Judgement::Settles);
         assert_eq!(door.known.target(phone), phone);
         assert_eq!(door.talk(phone, 1, 100, 95), 95);
-        assert_eq!(door.latch, Latch::Locked { source: phone, learned: true });
+        assert_eq!(door.latch, Latch::learned(phone));
     }
 
     #[test]
@@ -485,7 +525,7 @@ mod tests {
             Mono(1_001_000 * MS),
         );
         assert_eq!(door.ask(old, (1, 50), 1_010), Judgement::No);
-        assert_eq!(door.latch, Latch::Open);
+        assert_eq!(door.latch, Latch::OPEN);
         // A phone that really stayed there loses five packets by it.
         assert_eq!(door.ask(old, (1, 55), 1_100), Judgement::Yes);
     }

@@ -328,7 +328,7 @@ impl Media {
     /// The leg is answered: its silence counts from now.
     pub(crate) fn start_watch(&mut self, leg: LegId, now: Mono) {
         if let Some(stream) = self.stream_mut(leg) {
-            stream.alive = now;
+            stream.heard_at = now;
         }
     }
 

@@ -8,7 +8,7 @@ use sdp::MediaTarget;
 use wire::counter::Counter;
 
 use super::Media;
-use super::latch::{Latch, SILENCE};
+use super::latch::SILENCE;
 use super::stream::Stream;
 use crate::cx::Cx;
 
@@ -50,7 +50,7 @@ impl Media {
             || them.is_some_and(|them| packets.clone().any(|packet| packet.is_from(them)));
         stream.rtcp.handle(packets, us, them, (cx.now.mono, cx.now.wall));
         if is_alive {
-            stream.alive = cx.now.mono;
+            stream.heard_at = cx.now.mono;
         }
         if stream.is_elsewhere() {
             // Behind a NAT the description's port is nobody's: reports go where they come from.
@@ -63,18 +63,17 @@ impl Media {
         let now = cx.now;
         let Some(stream) = self.stream_mut(leg).filter(|stream| stream.on) else { return };
         let speaks = now.mono.since(stream.receiver.last_arrival()) < SILENCE;
-        match stream.latch {
-            // The packet that locked was not taken for other reasons, or the source speaks again.
-            Latch::Locked { source, learned: false } if speaks && !stream.is_lock_told => {
-                stream.is_lock_told = true;
-                cx.core.flows.push_back(Flow::Lock { port: stream.port, remote: source });
-            }
+        if stream.is_lock_told && !speaks {
             // Whoever may follow a silent source must be let in.
-            _ if stream.is_lock_told && !speaks => {
-                stream.is_lock_told = false;
-                cx.core.flows.push_back(Flow::Unlock { port: stream.port });
-            }
-            _ => {}
+            stream.is_lock_told = false;
+            cx.core.flows.push_back(Flow::Unlock { port: stream.port });
+        } else if !stream.is_lock_told
+            && speaks
+            && let Some(remote) = stream.latch.locked_as_described()
+        {
+            // The packet that locked was not taken for other reasons, or the source speaks again.
+            stream.is_lock_told = true;
+            cx.core.flows.push_back(Flow::Lock { port: stream.port, remote });
         }
         if now.mono < stream.rtcp_at {
             return;

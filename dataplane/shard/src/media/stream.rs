@@ -9,13 +9,12 @@ use rtp::{Probation, Receiver, Sender, Ssrc};
 use sdp::limits::PLAN_FORMATS_MAX;
 use sdp::{MediaTarget, Plan, PlanFormat};
 use wire::event::{MediaSummary, RtpRefused};
-use wire::table::MediaSources;
 
 use super::Source;
 use super::app::Play;
-use super::latch::{Claim, Known, Latch};
+use super::latch::{Known, Latch};
 use super::passes::{Passes, Special, Specials, Usual, Way};
-use super::police::{self, Police};
+use super::police::Police;
 use super::transcode::is_g711;
 
 /// Clock of everything that does not say otherwise, in timestamp units a second.
@@ -40,9 +39,9 @@ pub(crate) enum Gate {
 /// this.
 ///
 /// The order of the fields is the order of cache lines: a relayed packet touches two lines of the
-/// stream it leaves by and three of the one it came in by, whatever else a stream holds.
+/// stream it leaves by and two of the one it came in by, whatever else a stream holds.
 #[derive(Debug)]
-#[repr(C, align(128))]
+#[repr(C, align(64))]
 pub(crate) struct Stream {
     // Leaving.
     pub(crate) sender: Sender,
@@ -55,63 +54,59 @@ pub(crate) struct Stream {
     pub(crate) port: MediaPort,
     gate: Gate,
     pub(crate) path: Path,
-    // Coming in.
-    pub(crate) latch: Latch,
-    /// Who hears the far end; [`LegId::NONE`] if nobody.
-    listener: LegId,
-    /// The far end's last sign of life: RTP or RTCP that was taken, or a description.
-    pub(crate) alive: Mono,
-    /// Taken from the far end and passed on: packets, and bytes of payload.
-    pub(crate) relayed: u64,
-    pub(crate) relayed_bytes: u64,
-    pub(crate) police: Police,
-    /// What a packet costs of the police's allowance.
-    pub(crate) interval: u32,
-    /// The sound that came last and goes on as it is.
-    pub(crate) usual: Usual,
-    /// The plan's direction, for packets coming in.
-    pub(crate) receives: bool,
-    /// A packet that began a source was lost on its way to another shard: the next one begins it.
-    pub(crate) owes_start: bool,
-    pub(crate) receiver: Receiver,
-    // Everything else.
-    pub(crate) passes: Passes,
-    pub(crate) specials: Specials,
-    /// The far end's description is known.
-    pub(crate) on: bool,
-    /// The far end was told our port.
-    pub(crate) is_told: bool,
-    /// The far end is another leg of this switch: its packets come from a port of ours.
-    pub(crate) is_spiral: bool,
-    /// Whoever describes itself here may have forged its address, or described somebody else's.
-    is_wary: bool,
-    /// Nothing has shown yet that what we would send is wanted where it would go: nothing is sent.
-    is_unheard: bool,
     /// The packet paths know of the lock.
     pub(crate) is_lock_told: bool,
     /// The digit under way was told at its start.
     pub(crate) is_digit_told: bool,
-    /// Which of the plan's formats is the audio that its listener has too; past them all if none
-    /// is, or nobody listens.
-    carried: u8,
+    // Coming in.
+    pub(crate) latch: Latch,
+    /// The sound that came last and goes on as it is; none while the far end may not speak.
+    pub(crate) usual: Usual,
+    /// A packet that began a source was lost on its way to another shard: the next one begins it.
+    pub(crate) owes_start: bool,
+    /// The packet time that the police goes by, in ms.
+    pub(crate) pace: u8,
     /// Packets of speech taken whose payload the listener cannot hear, since the formats are as
     /// they are: billed silence if it goes on.
     pub(crate) undeliverable: u32,
-    /// Packets of speech whose payload was turned into another codec, likewise.
-    pub(crate) converted: u32,
-    /// Packets sent when the last report was written, modulo 2^32: an SR needs news.
-    pub(crate) reported: u32,
-    pub(crate) target_rtcp: MediaTarget,
-    pub(crate) plan: Plan,
-    pub(crate) refused: Refused,
-    pub(crate) known: Known,
-    pub(crate) rtcp: rtp::rtcp::Peer,
-    pub(crate) rtcp_police: Police,
+    pub(crate) police: Police,
+    /// Who hears the far end; [`LegId::NONE`] if nobody.
+    listener: LegId,
+    /// Taken from the far end and passed on: packets, and bytes of payload.
+    pub(crate) relayed: u64,
+    pub(crate) relayed_bytes: u64,
+    pub(crate) receiver: Receiver,
+    // Everything else; first what the meter asks for each second.
+    /// The far end's last sign of life that was no RTP: RTCP that was taken, or a description.
+    pub(crate) heard_at: Mono,
     /// When its next report is due.
     pub(crate) rtcp_at: Mono,
+    /// The far end's description is known.
+    pub(crate) on: bool,
+    /// The plan's direction, for packets coming in.
+    pub(crate) receives: bool,
+    /// The far end was told our port.
+    pub(crate) is_told: bool,
+    /// The far end is another leg of this switch: its packets come from a port of ours.
+    pub(crate) is_spiral: bool,
+    /// Packets sent when the last report was written, modulo 2^32: an SR needs news.
+    pub(crate) reported: u32,
+    pub(crate) rtcp_police: Police,
+    pub(crate) rtcp: rtp::rtcp::Peer,
+    pub(crate) known: Known,
     /// Digits heard from the far end.
     pub(crate) tap: Detector,
     pub(crate) feed: Feed,
+    /// Packets of speech whose payload was turned into another codec, likewise.
+    pub(crate) converted: u32,
+    pub(crate) refused: Refused,
+    pub(crate) target_rtcp: MediaTarget,
+    pub(crate) plan: Plan,
+    pub(crate) passes: Passes,
+    pub(crate) specials: Specials,
+    /// Which of the plan's formats is the audio that its listener has too; past them all if none
+    /// is, or nobody listens.
+    carried: u8,
 }
 
 /// Media that came and was not taken, as [`RtpRefused`] tells it.
@@ -140,8 +135,9 @@ pub(crate) struct Feed {
 
 const _: () = assert!(core::mem::offset_of!(Stream, path) < 128);
 const _: () = assert!(core::mem::offset_of!(Stream, latch) == LINE * 2);
-const _: () = assert!(core::mem::offset_of!(Stream, receiver) + Receiver::USUAL_BYTES <= LINE * 5);
-const _: () = assert!(size_of::<Stream>() == 1_024);
+const _: () = assert!(core::mem::offset_of!(Stream, receiver) == LINE * 3);
+const _: () = assert!(Receiver::USUAL_BYTES <= LINE);
+const _: () = assert!(size_of::<Stream>() == 960);
 
 impl Refused {
     fn told(self) -> RtpRefused {
@@ -163,13 +159,13 @@ impl Stream {
             port: MediaPort { address: 0, port: 0 },
             gate: Gate::Hold,
             path: Path::Socket,
-            latch: Latch::Open,
+            latch: Latch::OPEN,
             listener: LegId::NONE,
-            alive: Mono(0),
+            heard_at: Mono(0),
             relayed: 0,
             relayed_bytes: 0,
             police: Police::new(),
-            interval: police::interval(plan.ptime_ms),
+            pace: plan.ptime_ms,
             usual: Usual::NONE,
             receives: false,
             owes_start: false,
@@ -179,18 +175,9 @@ impl Stream {
             on: false,
             is_told: false,
             is_spiral: false,
-            is_wary: false,
-            is_unheard: false,
             undeliverable: 0,
             converted: 0,
-            known: Known {
-                described: MediaTarget::NOWHERE,
-                signalling: nowhere.ip(),
-                sources: MediaSources::default(),
-                former: (MediaTarget::NOWHERE, Mono(0)),
-                ousted: (MediaTarget::NOWHERE, 0),
-                claim: Claim::default(),
-            },
+            known: Known::nothing(),
             refused: Refused::default(),
             is_lock_told: false,
             is_digit_told: false,
@@ -233,6 +220,11 @@ impl Stream {
             (None, LegId::NONE) => Source::Nothing,
             (None, leg) => Source::Leg(leg),
         }
+    }
+
+    /// The far end's last sign of life: RTP or RTCP that was taken, or a description.
+    pub(crate) fn alive(&self) -> Mono {
+        self.heard_at.max(self.receiver.last_arrival())
     }
 
     /// Who hears the far end; [`LegId::NONE`] if nobody.
@@ -282,7 +274,7 @@ impl Stream {
             let was = self.latch.open();
             self.known.move_to(plan.remote_rtp, was, now);
             unlocked = core::mem::take(&mut self.is_lock_told);
-            self.is_unheard |= self.is_wary && described.ip() != self.known.signalling;
+            self.known.is_unheard |= self.known.is_wary && described.ip() != self.known.signalling;
         }
         if moved.is_some() || self.plan.remote_rtcp != plan.remote_rtcp {
             self.target_rtcp = plan.remote_rtcp;
@@ -293,7 +285,7 @@ impl Stream {
         let before = self.gate;
         self.on = true;
         self.plan = plan;
-        self.alive = now;
+        self.heard_at = now;
         self.plan_packets(heard_by.filter(|_| self.listener != LegId::NONE));
         self.set_clocks();
         if self.gate == Gate::Open && before != Gate::Open {
@@ -313,7 +305,7 @@ impl Stream {
         let carried = carried.zip(0..).find(|((it, _), _)| it.is_audio() && it.way != Way::Drop);
         self.carried = carried.map_or(u8::MAX, |(_, at)| at);
         let ptime = listener.map_or(u8::MAX, |listener| listener.ptime_ms);
-        self.interval = police::interval(self.plan.ptime_ms.min(ptime));
+        self.pace = self.plan.ptime_ms.min(ptime);
         self.receives = self.on && self.plan.direction.receives();
         if !self.wants() || self.plan.telephone_event().is_none() {
             self.feed.events.clear();
@@ -416,13 +408,13 @@ impl Stream {
     /// Whether the far end wants to hear us, and can be reached.
     pub(crate) fn wants(&self) -> bool {
         let is_somewhere = self.plan.remote_rtp != MediaTarget::NOWHERE;
-        self.on && self.plan.direction.sends() && is_somewhere && !self.is_unheard
+        self.on && self.plan.direction.sends() && is_somewhere && !self.known.is_unheard
     }
 
     /// The far end is in nobody's list: nothing is sent until it shows that it hears us where it
     /// says it is. `hears`: its signalling host has shown so already.
     pub(crate) fn beware(&mut self, hears: bool) {
-        (self.is_wary, self.is_unheard) = (true, !hears);
+        (self.known.is_wary, self.known.is_unheard) = (true, !hears);
     }
 
     /// What we sent to the signalling host came back: media may go there.
@@ -441,11 +433,11 @@ impl Stream {
     }
 
     pub(crate) fn is_unheard(&self) -> bool {
-        self.is_unheard
+        self.known.is_unheard
     }
 
     fn set_heard(&mut self) {
-        if !core::mem::take(&mut self.is_unheard) {
+        if !core::mem::take(&mut self.known.is_unheard) {
             return;
         }
         let before = self.gate;
@@ -459,8 +451,7 @@ impl Stream {
     #[inline]
     pub(crate) fn fetch_in(&self) {
         fetch::ahead(&self.latch);
-        fetch::ahead(&self.relayed);
-        self.receiver.fetch_ahead();
+        fetch::ahead(&self.receiver);
     }
 
     /// The same for a packet that leaves.
@@ -474,8 +465,7 @@ impl Stream {
     pub(crate) fn fetch_tick(&self) {
         self.fetch_in();
         fetch::ahead(&self.leg);
-        fetch::ahead(&self.on);
-        fetch::ahead(&self.undeliverable);
+        fetch::ahead(&self.heard_at);
         fetch::ahead(&self.plan);
         fetch::ahead(&self.rtcp_at);
     }
@@ -483,8 +473,8 @@ impl Stream {
     /// What it heard is too old to be passed on, but a sign of life.
     #[cold]
     pub(crate) fn outlive(&mut self, source: SocketAddr, now: Mono) {
-        if self.latch.locked() == Some(source) {
-            self.alive = now;
+        if self.latch.is_locked_to(&source) {
+            self.heard_at = now;
         }
     }
 

@@ -301,7 +301,7 @@ mod descriptions {
     fn an_unchanged_address_keeps_its_lock() {
         let mut bed = Bed::joined(&[(ULAW, 0)]);
         bed.speak(A, 0, 0, 3);
-        let locked = Latch::Locked { source: home(A), learned: false };
+        let locked = Latch::locked_to(home(A));
         assert_eq!(stream(&bed, A).latch, locked);
         bed.core.flows.clear();
         bed.describe(A, plan_to(home(A), &[(ULAW, 0), (G722, 9)]), true);
@@ -345,7 +345,7 @@ mod descriptions {
             assert_eq!(bed.speak(A, 0, 3, 3).len(), 3);
             bed.connect(A, B);
             bed.describe(A, plan_to(home(A), &[(ULAW, 0)]), true);
-            assert_eq!(stream(&bed, A).latch, Latch::Locked { source: home(A), learned: false });
+            assert_eq!(stream(&bed, A).latch, Latch::locked_to(home(A)));
             assert_eq!(bed.speak(B, 0, 5, 5).len(), 5);
         }
     }
@@ -412,9 +412,9 @@ mod life {
         let bytes = report(&bed);
         let rtcp = SocketAddr::new(home(A).ip(), 4_001);
         bed.hear_at("203.0.113.66:9".parse().unwrap(), above(port), &bytes);
-        assert_eq!(bed.now.mono.since(stream(&bed, A).alive), SECOND + PTIME);
+        assert_eq!(bed.now.mono.since(stream(&bed, A).alive()), SECOND + PTIME);
         bed.hear_at(rtcp, above(port), &bytes);
-        assert_eq!(stream(&bed, A).alive, bed.now.mono);
+        assert_eq!(stream(&bed, A).alive(), bed.now.mono);
         assert_eq!(stream(&bed, A).relayed, 1);
     }
 
@@ -456,7 +456,7 @@ mod life {
             bed.hear_from(phone, A, &packet(0, seq, 1, &[0; 160]));
             bed.pass(PTIME);
         }
-        assert_eq!(stream(&bed, A).latch, Latch::Locked { source: phone, learned: true });
+        assert_eq!(stream(&bed, A).latch, Latch::learned(phone));
         let (bytes, port) = (report(&bed), stream(&bed, A).port);
         let source = SocketAddr::new(home(A).ip(), 61_001);
         bed.hear_at(source, above(port), &bytes);
