@@ -63,13 +63,6 @@ impl<T> Slab<T> {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
-    /// Fetches what a slot holds.
-    pub fn fetch_ahead(&self, index: u32) {
-        if let Some(slot) = self.slots.get(index as usize) {
-            crate::fetch::all(slot);
-        }
-    }
-
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -273,7 +273,8 @@ fn provoke(plane: &mut Plane, site: Site, answer: &str) {
         | Site::Dialing
         | Site::Peer
         | Site::PeerLeg
-        | Site::ClientTimer => {
+        | Site::ClientTimer
+        | Site::LegTimer => {
             plane.receive(&invite_of("second"));
         }
         Site::Command => {
@@ -291,8 +292,8 @@ fn provoke(plane: &mut Plane, site: Site, answer: &str) {
             let at = Local::Media(base::MediaPort { port: port.port + 1, ..port });
             plane.datagram("192.0.2.7:4001", at, &[0x80, 201, 0, 1, 0, 0, 0, 7]);
         }
-        // What it stands by: its next look at its usage.
-        Site::LegTimer => {}
+        // What it stands by: the next look at its usage.
+        Site::Meter => {}
     }
     plane.wait(45);
 }
@@ -307,7 +308,7 @@ fn strikes(site: Site) {
     provoke(&mut plane, site, &answer);
     assert_eq!(planted::take(), None, "{site:?} was not come to");
     assert_eq!(plane.faults(), 1, "{site:?}");
-    let about_it = matches!(site, Site::Packet | Site::Report | Site::LegTimer);
+    let about_it = matches!(site, Site::Packet | Site::Report | Site::Meter);
     let stands = plane.cell(LegId::new(0, 0, 0)) == Some(CellState::Open);
     assert_eq!(stands, !about_it, "{site:?}");
     let before = plane.sent.len();

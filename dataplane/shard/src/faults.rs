@@ -11,6 +11,9 @@ use wire::counter::Counter;
 use crate::Shard;
 use crate::cx::{Cx, MESSAGE_BYTES};
 
+/// Slots that the meter comes by in one turn at most; what is left is due in the next.
+const METERED_MAX: usize = 256;
+
 impl Shard<'_> {
     /// Does something that is about one message, timer or report. None if a fault ended it.
     pub(crate) fn contain<R>(
@@ -115,6 +118,21 @@ impl Shard<'_> {
         self.with_leg(now, frames, leg, |leg| leg.fault());
     }
 
+    /// What is due of the meter's round, within bounds. A fault in the metering of a leg ends it.
+    pub(crate) fn meter_tick(&mut self, now: Now, frames: &mut dyn Frames) {
+        for _ in 0..METERED_MAX {
+            match self.contain(frames, |shard, frames| shard.meter_next(now, frames)) {
+                Some(true) => {}
+                Some(false) => return,
+                None => {
+                    let leg = self.round.latest().and_then(|slot| self.legs.at(slot));
+                    let leg = leg.map_or(LegId::NONE, |leg| leg.id);
+                    self.end_by_fault(now, frames, leg);
+                }
+            }
+        }
+    }
+
     /// Streams whose time has come. A fault in one ends its leg.
     pub(crate) fn media_tick(&mut self, now: Now, frames: &mut dyn Frames) {
         loop {
@@ -172,6 +190,8 @@ pub enum Site {
     ServerTimer,
     ClientTimer,
     LegTimer,
+    /// A leg of the meter's round.
+    Meter,
 }
 
 /// Fails here, once, if that was planted. In a product nothing is.
@@ -190,7 +210,7 @@ pub mod planted {
     use core::cell::Cell;
 
     impl Site {
-        pub const ALL: [Self; 13] = [
+        pub const ALL: [Self; 14] = [
             Self::Message,
             Self::Making,
             Self::Route,
@@ -204,6 +224,7 @@ pub mod planted {
             Self::ServerTimer,
             Self::ClientTimer,
             Self::LegTimer,
+            Self::Meter,
         ];
     }
 

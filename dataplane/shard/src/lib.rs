@@ -68,6 +68,8 @@ use crate::transport::targets::BadTargets;
 const FEW: usize = 32;
 /// How often counters are published and ports are looked after.
 const HOUSEKEEPING: core::time::Duration = core::time::Duration::from_millis(100);
+/// How many slots before the meter comes by one its memory is fetched.
+const METERED_AHEAD: u32 = 12;
 
 /// One shard of the dataplane. `'m` is the life of its shared memory.
 #[derive(Debug)]
@@ -76,6 +78,7 @@ pub struct Shard<'m> {
     legs: Legs,
     transactions: Transactions,
     media: Media,
+    round: usage::Round,
     routes: Routes,
     telling: Telling,
     draining: bool,
@@ -112,6 +115,7 @@ impl<'m> Shard<'m> {
                 clients: Clients::new(limits.client_transactions(), first),
             },
             media,
+            round: usage::Round::new(limits.legs),
             routes: Routes::new(),
             telling: Telling::default(),
             draining: false,
@@ -329,6 +333,7 @@ impl<'m> Shard<'m> {
         self.serve_handed(now, frames);
         self.transaction_tick(now, frames);
         self.legs_due(now, frames);
+        self.meter_tick(now, frames);
         self.tell_next(now, frames);
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now, frames);
@@ -341,24 +346,40 @@ impl<'m> Shard<'m> {
     /// The legs whose time has come: nearly always to be metered, which every leg is once a second,
     /// long after its memory was last seen. The memory of some is fetched while others are served.
     fn legs_due(&mut self, now: Now, frames: &mut dyn Frames) {
-        let mut coming = leg::Due::new();
-        loop {
-            while !coming.is_full()
-                && let Some(slot) = self.legs.pop(now.mono)
-            {
-                self.legs.fetch_ahead(slot);
-                self.media.fetch_ahead(slot);
-                if let Some(cell) = self.core.region.cell(slot) {
-                    wire::cell::fetch_ahead(cell);
-                }
-                coming.push(slot);
-            }
-            let Some(slot) = coming.pop_at(0) else { return };
+        while let Some(slot) = self.legs.pop(now.mono) {
             // A leg that came into a slot meanwhile finds that nothing of it is due.
             if let Some(leg) = self.legs.at(slot).map(|leg| leg.id) {
                 self.with_leg(now, frames, leg, |leg| leg.timeout());
             }
         }
+    }
+
+    /// The next leg of the meter's round; false if none is due. A leg is asked itself only if there
+    /// is something odd about it.
+    fn meter_next(&mut self, now: Now, frames: &mut dyn Frames) -> bool {
+        let Some(slot) = self.round.next(now.mono) else { return false };
+        let ahead = slot.wrapping_add(METERED_AHEAD);
+        self.media.fetch_meter(ahead);
+        self.core.region.cell(ahead).into_iter().for_each(wire::cell::fetch_ahead);
+        let Some(usage::Metered { offset, segment }) = self.round.metered(slot) else {
+            return true;
+        };
+        faults::touch(faults::Site::Meter);
+        // No stamp: what stands in the cell of a standing leg is for a successor only.
+        let now = Now { wall: now.wall.under(self.core.offset, offset), ..now };
+        if let Some(cell) = self.core.region.cell(slot).map(wire::cell::CellWriter::new) {
+            cell.advance(now.wall, segment, self.media.counted(slot));
+        }
+        let timeout = self.core.plan.timers.media_timeout;
+        let mut cx = Cx { now, frames, core: &mut self.core };
+        self.media.report(&mut cx, slot);
+        let is_odd = self.media.is_odd(slot, now.mono, timeout);
+        if self.round.asks(slot, is_odd)
+            && let Some(leg) = self.legs.at(slot).map(|leg| leg.id)
+        {
+            self.with_leg(now, frames, leg, |leg| leg.watch());
+        }
+        true
     }
 
     /// The process is about to stop: no new calls, and those that stand are ended properly.
@@ -441,6 +462,7 @@ impl<'m> Shard<'m> {
         }
         self.legs
             .deadline()
+            .min(self.round.deadline())
             .min(self.media.deadline())
             .min(self.transactions.servers.deadline())
             .min(self.transactions.clients.deadline())
@@ -531,6 +553,7 @@ impl<'m> Shard<'m> {
     fn settle(&mut self, id: LegId, was_over: bool) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let deadline = leg.deadline();
+        self.round.set(id.index(), usage::metered(leg));
         if !leg.is_over() {
             return self.legs.arm(id, deadline);
         }

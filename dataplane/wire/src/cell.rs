@@ -191,6 +191,26 @@ impl<'m> CellWriter<'m> {
         });
     }
 
+    /// A standing leg was seen at `now`: its signalling segment and, unless 0, the segment of the
+    /// join that goes on, with what was counted in it. Both were written whole before.
+    pub fn advance(&self, now: Wall, join: u8, (count, bytes): (u64, u64)) {
+        let join = usize::from(join);
+        self.write(|words| {
+            let last = |segment: &[AtomicU64]| {
+                // A clock that is behind takes nothing away.
+                let start = segment[1].load(Ordering::Relaxed);
+                segment[2].store(now.0.max(start), Ordering::Relaxed);
+            };
+            last(&words[W_SEGMENTS..]);
+            if (1..SEGMENTS_MAX).contains(&join) {
+                let segment = &words[W_SEGMENTS + join * SEGMENT_WORDS..];
+                last(segment);
+                segment[3].store(count, Ordering::Relaxed);
+                segment[4].store(bytes, Ordering::Relaxed);
+            }
+        });
+    }
+
     /// The leg is over; nothing in the cell changes until it is released.
     pub fn close(&self, ended: Wall) {
         self.write(|words| {

@@ -326,7 +326,7 @@ impl Leg {
             }
         }
         let header = rtp::Header::parse(packet).ok()?;
-        self.receiver.handle(&header, packet.len(), Mono(arrival_ns));
+        self.receiver.handle(&header, Mono(arrival_ns));
         let Some(said) = Payload::read(header.payload(packet)) else {
             self.corrupt += 1;
             return None;

@@ -289,7 +289,7 @@ impl Media {
         let codec = agreed.or(offered).or(earlier);
         self.heard.foreign += u64::from(!known);
         self.heard.unwanted += u64::from(!receives);
-        self.receiver.handle(&header, datagram.bytes.len(), now.mono);
+        self.receiver.handle(&header, now.mono);
         self.heard.numbers(&header);
         let payload = header.payload(&datagram.bytes);
         match codec {

@@ -4,7 +4,6 @@ use base::LegId;
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
 
-use super::timers::meter_at;
 use super::timers::{ALL, Timer};
 use super::{Answer, Deadlines, LegMut, Move, Side, State, cause_text};
 use crate::handoff::PeerMessage;
@@ -38,19 +37,7 @@ impl LegMut<'_, '_> {
             Timer::Session => self.hang_up(Cause::SessionExpired, Party::Switch),
             Timer::Refresh => self.refresh(),
             Timer::Offer => self.align(),
-            Timer::Meter => self.meter_tick(),
         }
-    }
-
-    fn meter_tick(&mut self) {
-        if !self.leg.is_up() {
-            return;
-        }
-        self.leg.deadlines.set(Timer::Meter, meter_at(self.leg.id, self.cx.now.mono));
-        // No stamp: what stands in the cell of a standing leg is for a successor only.
-        crate::usage::refresh(&self.cx, self.leg, self.media);
-        self.media.report(&mut self.cx, self.leg.id);
-        self.watch();
     }
 
     /// Ends the leg from our side, whatever its state.

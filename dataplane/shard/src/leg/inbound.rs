@@ -7,7 +7,7 @@ use sip::{Message, Name, Part, Reply, reply_to};
 use wire::event::{Cause, Event, Incoming, Party};
 
 use super::offer::BadOffer;
-use super::timers::{Timer, meter_at};
+use super::timers::Timer;
 use super::{Accepted, Leg, LegMut, Move, Side, identity};
 use crate::cx::Core;
 use crate::transport::reply::{ALLOW, contact, warning};
@@ -216,7 +216,6 @@ impl LegMut<'_, '_> {
     pub(crate) fn on_answered(&mut self) {
         let now = self.cx.now;
         let (call, leg) = (self.leg.story.call, self.leg.id);
-        self.leg.deadlines.set(Timer::Meter, meter_at(leg, now.mono));
         if self.leg.limit_ms > 0 {
             let limit = Duration::from_millis(u64::from(self.leg.limit_ms));
             self.leg.deadlines.set(Timer::Limit, now.mono + limit);

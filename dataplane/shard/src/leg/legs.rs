@@ -26,10 +26,6 @@ pub(crate) struct Leftover {
     pub(crate) untold: bool,
 }
 
-/// Slots whose time has come: so many that the memory of one is fetched while others are served,
-/// and no more than fetches can be under way.
-pub(crate) type Due = arrayvec::ArrayVec<u32, 4>;
-
 /// A free slot: the id of the leg that will have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(pub(crate) LegId);
@@ -121,11 +117,6 @@ impl Legs {
     /// The next slot whose time has come.
     pub(crate) fn pop(&mut self, now: Mono) -> Option<u32> {
         self.timers.pop(now)
-    }
-
-    /// Fetches the leg of a slot.
-    pub(crate) fn fetch_ahead(&self, slot: u32) {
-        self.slab.fetch_ahead(slot);
     }
 
     /// The leg in a slot.

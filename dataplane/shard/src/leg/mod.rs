@@ -49,7 +49,7 @@ use wire::event::{Cause, Direction, Party};
 
 pub(crate) use dialog::Request;
 pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
-pub(crate) use legs::{Due, Entry, Leftover, Legs};
+pub(crate) use legs::{Entry, Leftover, Legs};
 pub(crate) use offer::{BadOffer, judge_target};
 pub(crate) use outbound::{begin_invite, call_id_text};
 pub(crate) use state::{Move, State};
@@ -62,9 +62,6 @@ use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::guard::Bucket;
 use crate::transport::obeyed::Obeyed;
 use crate::usage::Joins;
-
-/// How often a standing leg's usage goes to its cell, and its silence is looked at.
-pub(crate) const METER: core::time::Duration = core::time::Duration::from_secs(1);
 
 /// Legs that one leg may have dialled for it at a time.
 pub(crate) const CHILDREN_MAX: usize = 10;

@@ -283,13 +283,15 @@ impl LegMut<'_, '_> {
             self.cx.core.legs_joined += 1;
             // Early media is nobody's join.
             if let Some(stream) = self.media.stream_mut(self.leg.id) {
-                (stream.relayed, stream.relayed_bytes) = (0, 0);
+                (stream.relayed, stream.relayed_bytes) = self.leg.joins.counted();
             }
         }
         self.set_peer_view(Some(view));
         self.leg.offer.anew();
         self.leg.session.strict = false;
         self.media.connect(self.leg.id, other, &view.plan());
+        // The meter goes on in what is written whole here.
+        crate::usage::refresh(&self.cx, self.leg, self.media);
     }
 
     /// The controlplane joins this leg with `other`.

@@ -1,9 +1,7 @@
 //! A leg's own deadlines: an enum and a table; the transactions bring their own.
 
-use base::{LegId, Mono};
+use base::Mono;
 use core::time::Duration;
-
-use super::METER;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -20,8 +18,6 @@ pub(crate) enum Timer {
     Ring,
     /// The end of the call, whoever pays.
     Limit,
-    /// Usage written to the cell, signs of life, RTCP: once a second while it stands.
-    Meter,
     /// The refresher is silent: BYE (RFC 4028).
     Session,
     /// Our turn to refresh the session.
@@ -30,18 +26,7 @@ pub(crate) enum Timer {
     Offer,
 }
 
-/// When a leg is metered next: within [`METER`], each leg at its own moment of it. Legs that are
-/// answered in one burst, or metered late after a stall, are never metered in one breath for long.
-pub(crate) fn meter_at(leg: LegId, now: Mono) -> Mono {
-    let period = u64::try_from(METER.as_nanos()).unwrap_or(u64::MAX);
-    // Neighbours lie far apart: the golden ratio of 32 bits.
-    let place = u64::from(leg.index().wrapping_mul(0x9e37_79b9));
-    let phase = (place * period) >> 32;
-    let since = (now.0 + period - phase) % period;
-    Mono(now.0 + period - since)
-}
-
-const TIMERS: usize = 10;
+const TIMERS: usize = 9;
 
 pub(crate) const ALL: [Timer; TIMERS] = [
     Timer::Hold,
@@ -50,7 +35,6 @@ pub(crate) const ALL: [Timer; TIMERS] = [
     Timer::Target,
     Timer::Ring,
     Timer::Limit,
-    Timer::Meter,
     Timer::Session,
     Timer::Refresh,
     Timer::Offer,
@@ -99,29 +83,5 @@ impl Deadlines {
 
     pub(crate) fn next(&self) -> Mono {
         self.0.into_iter().min().unwrap_or(Mono::NEVER)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whatever they were answered in: at most 1 % of them in 5 ms.
-    #[test]
-    fn legs_that_begin_together_are_metered_apart_and_each_once_a_period() {
-        let now = Mono(77_123_456_789);
-        let mut moments: Vec<u64> = (0..20_000)
-            .map(|index| {
-                let leg = LegId::new(0, 1, index);
-                let first = meter_at(leg, now);
-                assert!(first > now && first <= now + METER);
-                assert_eq!(meter_at(leg, first), first + METER);
-                assert_eq!(meter_at(leg, first + METER / 3), first + METER, "late or not");
-                first.0
-            })
-            .collect();
-        moments.sort_unstable();
-        let crowd = moments.windows(200).map(|few| few[199] - few[0]).min().unwrap();
-        assert!(crowd >= 5_000_000, "200 within {crowd} ns");
     }
 }

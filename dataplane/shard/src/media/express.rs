@@ -15,7 +15,7 @@ use crate::plan::BATCH_MAX;
 
 /// How many packets ahead lines are fetched: those of the stream that a packet leaves by, and twice
 /// as far those of the stream that it comes in by, which says what the other one is.
-const AHEAD: usize = 3;
+const AHEAD: usize = 5;
 /// The packets of a run, and nobody's behind the last.
 pub(super) const OWNERS: usize = BATCH_MAX + 2 * AHEAD;
 

@@ -216,10 +216,23 @@ impl Media {
     }
 
     /// Fetches what metering the leg of a slot touches.
-    pub(crate) fn fetch_ahead(&self, slot: u32) {
+    pub(crate) fn fetch_meter(&self, slot: u32) {
         if let Some(stream) = self.streams.get(slot as usize) {
-            stream.fetch_tick();
+            stream.fetch_meter();
         }
+    }
+
+    /// Packets of a slot's leg that were passed on, and their bytes of payload.
+    pub(crate) fn counted(&self, slot: u32) -> (u64, u64) {
+        let stream = self.streams.get(slot as usize);
+        stream.map_or((0, 0), |stream| (stream.relayed, stream.relayed_bytes))
+    }
+
+    /// Its far end is silent, or speaks what nobody hears: the leg itself knows what to do.
+    pub(crate) fn is_odd(&self, slot: u32, now: Mono, timeout: core::time::Duration) -> bool {
+        let Some(stream) = self.streams.get(slot as usize) else { return false };
+        let is_silent = !timeout.is_zero() && now.since(stream.alive()) >= timeout;
+        is_silent || stream.undeliverable > 0
     }
 
     /// The leg's port, which its far end is told by this; 0 if it has none.

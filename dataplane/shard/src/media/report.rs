@@ -59,9 +59,10 @@ impl Media {
     }
 
     /// Writes the leg's report if it is due.
-    pub(crate) fn report(&mut self, cx: &mut Cx<'_, '_>, leg: LegId) {
+    pub(crate) fn report(&mut self, cx: &mut Cx<'_, '_>, slot: u32) {
         let now = cx.now;
-        let Some(stream) = self.stream_mut(leg).filter(|stream| stream.on) else { return };
+        let stream = self.streams.get_mut(slot as usize).filter(|stream| stream.on);
+        let Some(stream) = stream else { return };
         let speaks = now.mono.since(stream.receiver.last_arrival()) < SILENCE;
         if stream.is_lock_told && !speaks {
             // Whoever may follow a silent source must be let in.

@@ -462,12 +462,9 @@ impl Stream {
     }
 
     /// The same for a leg that is metered.
-    pub(crate) fn fetch_tick(&self) {
+    pub(crate) fn fetch_meter(&self) {
         self.fetch_in();
-        fetch::ahead(&self.leg);
         fetch::ahead(&self.heard_at);
-        fetch::ahead(&self.plan);
-        fetch::ahead(&self.rtcp_at);
     }
 
     /// What it heard is too old to be passed on, but a sign of life.

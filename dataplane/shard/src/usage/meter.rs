@@ -5,6 +5,7 @@ use base::Wall;
 use wire::cell::{SEGMENTS_MAX, Service, Usage};
 use wire::event::Direction;
 
+use super::Metered;
 use crate::cx::Cx;
 use crate::leg::Leg;
 use crate::media::{Media, Stream};
@@ -21,7 +22,7 @@ pub(crate) struct Joins {
     /// When the open segment began; 0 for none. Where it goes on in an older one, so much later
     /// that the whole is as long as both.
     started: Wall,
-    /// What the older one had counted.
+    /// What the older one had counted: the stream counts on from there.
     count: u64,
     bytes: u64,
     closed: ArrayVec<Usage, CLOSED_MAX>,
@@ -47,6 +48,19 @@ impl Joins {
         true
     }
 
+    /// What is counted already in the join that begins.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        (self.count, self.bytes)
+    }
+
+    /// The one that goes on; 0 for none.
+    fn segment(&self) -> u8 {
+        match self.is_open() {
+            true => u8::try_from(self.closed.len()).map_or(0, |closed| 1 + closed),
+            false => 0,
+        }
+    }
+
     /// One is going on.
     pub(super) fn is_open(&self) -> bool {
         self.started.0 != 0
@@ -56,12 +70,12 @@ impl Joins {
     fn open(&self, stream: Option<&Stream>, last: Wall, open: bool) -> Option<Usage> {
         (self.started.0 != 0).then(|| Usage {
             service: Service::MediaRelay,
-            segment: 1 + u16::try_from(self.closed.len()).unwrap_or(0),
+            segment: u16::from(self.segment()),
             open,
             start: self.started,
             last: last.max(self.started),
-            count: self.count + stream.map_or(0, |stream| stream.relayed),
-            bytes: self.bytes + stream.map_or(0, |stream| stream.relayed_bytes),
+            count: stream.map_or(self.count, |stream| stream.relayed),
+            bytes: stream.map_or(self.bytes, |stream| stream.relayed_bytes),
         })
     }
 
@@ -88,6 +102,12 @@ fn service_of(direction: Direction) -> Service {
         Direction::Inbound => Service::SipIngress,
         Direction::Outbound => Service::SipEgress,
     }
+}
+
+/// What the meter's round writes of a leg; None for one that is not up.
+pub(crate) fn metered(leg: &Leg) -> Option<Metered> {
+    let is_metered = leg.is_up() && leg.story.answered.0 != 0;
+    is_metered.then(|| Metered { offset: leg.story.offset, segment: leg.joins.segment() })
 }
 
 /// Writes a standing leg's usage so far.

@@ -6,11 +6,13 @@ mod close;
 mod leftover;
 mod meter;
 mod record;
+mod round;
 
 pub(crate) use close::{close, emit_ended, emit_unmade};
 pub(crate) use leftover::close_leftover_legs;
-pub(crate) use meter::{Joins, end_join, refresh};
+pub(crate) use meter::{Joins, end_join, metered, refresh};
 pub(crate) use record::{CSEQ_AHEAD, ONCE, RESTARTED, record};
+pub(crate) use round::{Metered, Round};
 
 /// The longest texts a summary or record carries, bytes; longer ones are cut.
 pub(crate) const TEXT_MAX: usize = 200;
