@@ -88,8 +88,12 @@ fn every_filter_of_calls_has_an_index_in_the_order_of_the_list() {
     for mut query in questions() {
         for seek in windows() {
             query.window.seek = seek;
-            let plan =
-                store.read(|connection| Ok(plan(connection, Listing::of_calls(&query)))).unwrap();
+            let plan = store
+                .read(|connection| {
+                    let index = read::index_for(connection, &query)?;
+                    Ok(plan(connection, Listing::of_calls(&query, index)))
+                })
+                .unwrap();
             assert!(!plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
             let alone = ["called", "caller", "status", "parent"];
             let wanted = [
@@ -106,6 +110,33 @@ fn every_filter_of_calls_has_an_index_in_the_order_of_the_list() {
             assert!(!spans || plan.contains("created>? AND created<?"), "{query:?}: {plan}");
         }
     }
+}
+
+/// A page of the few is not looked for among the many.
+#[test]
+fn of_two_filters_the_rarer_one_is_walked() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder);
+    let mut rows: Vec<_> = (1..=300).map(|id| call(u128::from(id), id, 1, Some(5))).collect();
+    for row in &mut rows {
+        (row.to, row.from) = ("+1777".to_owned(), "+1888".to_owned());
+    }
+    rows[10].to = "+1778".to_owned();
+    rows[20].from = "+1889".to_owned();
+    rows[30].status = CallStatus::Busy;
+    write(&store, 1, &rows);
+    let asked = |to: Option<&str>, from: Option<&str>, status: Option<CallStatus>| {
+        let (to, from) = (to.map(str::to_owned), from.map(str::to_owned));
+        let query = CallQuery { to, from, status, ..query() };
+        store.read(|connection| read::index_for(connection, &query)).unwrap()
+    };
+    assert_eq!(asked(Some("+1777"), Some("+1889"), None), "call_caller");
+    assert_eq!(asked(Some("+1778"), Some("+1888"), None), "call_called");
+    let (busy, done) = (Some(CallStatus::Busy), Some(CallStatus::Completed));
+    assert_eq!(asked(Some("+1777"), Some("+1888"), busy), "call_status");
+    assert_eq!(asked(Some("+1778"), None, done), "call_called");
+    assert_eq!(asked(None, None, busy), "call_status");
+    assert_eq!(asked(None, None, None), "call_list");
 }
 
 #[test]
