@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::WebhookClient;
+use base::Mono;
 use model::port::{ApiId, ApiResult, HttpKind, HttpRequest, Notice, Resolve};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -16,7 +17,9 @@ use crate::names::Names;
 
 /// Where the director's effects go that are neither commands nor writes. Nothing here blocks.
 pub trait Outside: Send {
-    fn http(&mut self, request: HttpRequest);
+    fn http(&mut self, now: Mono, request: HttpRequest);
+    /// Sends what has waited long enough, or all of it. When the next must go.
+    fn let_go(&mut self, now: Mono, all: bool) -> Mono;
     fn resolve(&mut self, resolve: Resolve);
     fn reply(&mut self, id: ApiId, result: ApiResult);
     fn notice(&mut self, notice: Notice);
@@ -47,12 +50,21 @@ impl Replies {
 /// nor names that do not resolve nor long documents stand in their way.
 #[derive(Debug)]
 pub struct World {
-    requests: UnboundedSender<HttpRequest>,
+    requests: UnboundedSender<Vec<HttpRequest>>,
+    /// Callbacks that wait for others, and until when.
+    waiting: Vec<HttpRequest>,
+    until: Mono,
     names: Names,
     inbox: Arc<Inbox>,
     replies: Arc<Replies>,
     said: Said,
 }
+
+/// How long a callback waits for others, or for a request for instructions, to go along with: to
+/// wake the thread that sends them costs more than what it does then.
+const PATIENCE: Duration = Duration::from_millis(10);
+/// So many do not wait for more.
+const TOGETHER: usize = 32;
 
 /// Notices written in one second: a flood of strangers must not fill the disk.
 const NOTICES_PER_SECOND: u32 = 20;
@@ -73,14 +85,32 @@ impl World {
         std::thread::Builder::new()
             .name("webhooks".to_owned())
             .spawn(move || runtime.block_on(ask(client, documents, taken, told)))?;
-        Ok(Self { requests, names: Names::new()?, inbox, replies, said: Said::default() })
+        Ok(Self {
+            requests,
+            waiting: Vec::new(),
+            until: Mono::NEVER,
+            names: Names::new()?,
+            inbox,
+            replies,
+            said: Said::default(),
+        })
     }
 }
 
 impl Outside for World {
-    fn http(&mut self, request: HttpRequest) {
-        // The thread lives as long as we do.
-        let _ = self.requests.send(request);
+    fn http(&mut self, now: Mono, request: HttpRequest) {
+        let may_wait = request.kind == HttpKind::Callback && self.waiting.len() < TOGETHER;
+        self.until = self.until.min(if may_wait { now + PATIENCE } else { now });
+        self.waiting.push(request);
+    }
+
+    fn let_go(&mut self, now: Mono, all: bool) -> Mono {
+        if (all || self.until <= now) && !self.waiting.is_empty() {
+            // The thread lives as long as we do.
+            let _ = self.requests.send(core::mem::take(&mut self.waiting));
+            self.until = Mono::NEVER;
+        }
+        self.until
     }
 
     fn resolve(&mut self, resolve: Resolve) {
@@ -148,7 +178,7 @@ const NEARER: Duration = Duration::from_millis(500);
 async fn ask(
     client: WebhookClient,
     documents: Arc<Documents>,
-    mut requests: UnboundedReceiver<HttpRequest>,
+    mut requests: UnboundedReceiver<Vec<HttpRequest>>,
     inbox: Arc<Inbox>,
 ) {
     tokio::spawn(async {
@@ -166,18 +196,20 @@ async fn ask(
             reminded.remind();
         }
     });
-    while let Some(request) = requests.recv().await {
-        let (client, inbox) = (client.clone(), Arc::clone(&inbox));
-        let (documents, answered) = (Arc::clone(&documents), Arc::clone(&answered));
-        tokio::spawn(async move {
-            let reply = client.send(&request).await;
-            let answer = Input::Http(documents.answer(&request, reply).await);
-            if request.kind == HttpKind::Instructions {
-                inbox.tell(answer);
-            } else if inbox.tell_later(crate::clock::sample().mono, answer) {
-                answered.notify_one();
-            }
-        });
+    while let Some(together) = requests.recv().await {
+        for request in together {
+            let (client, inbox) = (client.clone(), Arc::clone(&inbox));
+            let (documents, answered) = (Arc::clone(&documents), Arc::clone(&answered));
+            tokio::spawn(async move {
+                let reply = client.send(&request).await;
+                let answer = Input::Http(documents.answer(&request, reply).await);
+                if request.kind == HttpKind::Instructions {
+                    inbox.tell(answer);
+                } else if inbox.tell_later(crate::clock::sample().mono, answer) {
+                    answered.notify_one();
+                }
+            });
+        }
     }
 }
 
@@ -245,16 +277,57 @@ mod tests {
         let mut world = World::new(client, documents, Arc::clone(&inbox), replies).unwrap();
         let kinds = [HttpKind::Instructions, HttpKind::Instructions, HttpKind::Callback];
         for (id, kind) in (0..).zip(kinds) {
-            world.http(request(id, kind, url.clone()));
+            world.http(Mono(0), request(id, kind, url.clone()));
+            world.let_go(Mono(0) + PATIENCE, false);
             let answer = loop {
                 crate::bell::wait(&[inbox.bell()], Duration::from_millis(20));
-                if let Some(Input::Http(answer)) = inbox.take(base::Mono(0)).pop_front() {
+                if let Some(Input::Http(answer)) = inbox.take(Mono(0)).pop_front() {
                     break answer;
                 }
             };
             assert_eq!(answer.is_read(), kind == HttpKind::Instructions, "{answer:.200?}");
         }
         runtime.block_on(served).unwrap();
+    }
+
+    /// Those that were asked for first are the first of those that go.
+    #[test]
+    fn callbacks_go_along_with_others_or_a_little_later() {
+        let (requests, mut sent) = mpsc::unbounded_channel();
+        let mut world = World {
+            requests,
+            waiting: Vec::new(),
+            until: Mono::NEVER,
+            names: Names::new().unwrap(),
+            inbox: Arc::new(Inbox::new().unwrap()),
+            replies: Arc::default(),
+            said: Said::default(),
+        };
+        let mut gone = || -> Vec<u64> {
+            let together = sent.try_recv().unwrap_or_default();
+            together.iter().map(|request| request.id.0).collect()
+        };
+        let at = |millis: u64| Mono(millis * 1_000_000);
+        let ask = |world: &mut World, millis, id, kind| {
+            world.http(at(millis), request(id, kind, String::new()));
+            world.let_go(at(millis), false)
+        };
+        assert_eq!(ask(&mut world, 100, 1, HttpKind::Callback), at(110));
+        assert_eq!(ask(&mut world, 105, 2, HttpKind::Callback), at(110));
+        assert!(gone().is_empty());
+        assert_eq!(ask(&mut world, 106, 3, HttpKind::Instructions), Mono::NEVER);
+        assert_eq!(gone(), [1, 2, 3]);
+        ask(&mut world, 200, 4, HttpKind::Callback);
+        assert_eq!(world.let_go(at(209), false), at(210));
+        assert!(gone().is_empty());
+        world.let_go(at(210), false);
+        assert_eq!(gone(), [4]);
+        ask(&mut world, 300, 5, HttpKind::Callback);
+        world.let_go(at(300), true);
+        assert_eq!(gone(), [5], "the process ends");
+        let many = (0..40).map(|id| ask(&mut world, 400, id, HttpKind::Callback));
+        assert_eq!(many.filter(|until| *until == Mono::NEVER).count(), 1);
+        assert_eq!(gone().len(), TOGETHER + 1);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub struct Runtime<M: Medium = Folder> {
     /// What was told while everything waits.
     postponed: VecDeque<Input>,
     retry_at: Mono,
+    /// When requests that wait for others are to go.
+    requests_at: Mono,
     /// When the reserve on the disk is looked after.
     reserve_at: Mono,
 }
@@ -137,6 +139,7 @@ impl<M: Medium> Runtime<M> {
             admission: Admission::default(),
             postponed: VecDeque::new(),
             retry_at: Mono(0),
+            requests_at: Mono::NEVER,
             reserve_at: Mono(0),
         }
     }
@@ -162,6 +165,7 @@ impl<M: Medium> Runtime<M> {
             self.take_leave(now);
         }
         self.let_out(now);
+        self.requests_at = self.outside.let_go(now.mono, exit.is_some());
         self.settle(now);
         self.admit(now);
         self.publish_gauges(now);
@@ -189,6 +193,7 @@ impl<M: Medium> Runtime<M> {
             self.retry_at = now.mono + WRITE_AGAIN;
             self.let_out(now);
         }
+        self.requests_at = self.outside.let_go(now.mono, exit.is_some());
         self.settle(now);
         self.admit(now);
         self.publish_gauges(now);
@@ -245,7 +250,8 @@ impl<M: Medium> Runtime<M> {
         let director = self.director.as_ref().map_or(Mono::NEVER, Director::deadline);
         let waiting = self.shards.iter().any(|ends| ends.waiting() > 0);
         let retry = if waiting { now + RETRY_EVERY } else { Mono::NEVER };
-        director.min(self.sweep_at).min(retry).min(self.publisher.deadline())
+        let next = director.min(self.sweep_at).min(retry);
+        next.min(self.publisher.deadline()).min(self.requests_at)
     }
 
     fn take(&mut self, now: Now, input: Input) -> Option<Exit> {
@@ -464,7 +470,7 @@ impl<M: Medium> Runtime<M> {
         }
         for effect in self.effects.drain(..) {
             match effect {
-                Output::Http(request) => self.outside.http(request),
+                Output::Http(request) => self.outside.http(now.mono, request),
                 Output::Resolve(resolve) => self.outside.resolve(resolve),
                 Output::ApiReply { id, result } => self.outside.reply(id, result),
                 Output::Notice(notice) => self.outside.notice(notice),

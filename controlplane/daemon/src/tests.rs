@@ -180,7 +180,10 @@ struct Recorded {
 struct Recorder(Arc<Mutex<Recorded>>);
 
 impl Outside for Recorder {
-    fn http(&mut self, _request: HttpRequest) {}
+    fn http(&mut self, _now: Mono, _request: HttpRequest) {}
+    fn let_go(&mut self, _now: Mono, _all: bool) -> Mono {
+        Mono::NEVER
+    }
     fn resolve(&mut self, _resolve: Resolve) {}
     fn reply(&mut self, id: ApiId, result: ApiResult) {
         self.0.lock().unwrap().replies.push((id, result));

@@ -15,7 +15,7 @@ NormalRemote:5060\"AC01http://https://\x01\x03USD\x00\x00\x00\x00\x00\
 \x01\x01\x00\x01\x00sip:+1";
 
 /// Shorter than this nothing is gained.
-const SHORTEST: usize = 48;
+const SHORTEST: usize = 16;
 
 /// Sids and tokens are 32 hexadecimal digits, which are 16 bytes behind these two.
 const DIGITS: [u8; 2] = [MARK, 1];

@@ -35,6 +35,8 @@ const RING_WORDS: usize = 1 << 17;
 const BATCH: usize = 256;
 /// How often what is rare is looked at: a new controlplane, a new table, our epoch.
 const RARE: core::time::Duration = core::time::Duration::from_millis(20);
+/// How long the controlplane may sleep on over events that may wait.
+const PATIENCE: core::time::Duration = core::time::Duration::from_millis(10);
 /// How often it is said that ports are refused.
 const SAY_EVERY: core::time::Duration = core::time::Duration::from_secs(10);
 
@@ -147,6 +149,7 @@ impl Life {
             refused: None,
             refused_said: Mono(0),
             faults: 0,
+            ring_at: Mono::NEVER,
         };
         let mut stopping: Option<Mono> = None;
         loop {
@@ -154,11 +157,13 @@ impl Life {
             if self.stop.load(Ordering::Relaxed) && stopping.is_none() {
                 stopping = Some(now.mono + STOP_MAX);
                 breath.shard.handle_stop(now, breath.driver.pool_mut());
-                breath.exhale();
+                breath.exhale(now);
             }
             if stopping.is_some_and(|end| breath.shard.is_quiet() || now.mono >= end) {
-                breath.exhale();
+                breath.exhale(now);
                 breath.driver.flush();
+                // What may wait does not wait for somebody who is gone.
+                breath.bells.controlplane.ring();
                 return Ok(());
             }
         }
@@ -184,12 +189,15 @@ struct Breathing {
     refused: Option<(MediaPort, i32)>,
     refused_said: Mono,
     faults: u64,
+    /// Until when the controlplane may sleep on over events that may wait; [`Mono::NEVER`] if none
+    /// do.
+    ring_at: Mono,
 }
 
 impl Breathing {
     fn turn(&mut self) -> Result<base::Now, Failure> {
         let sleep = self.prepare_sleep();
-        let deadline = self.shard.deadline();
+        let deadline = self.shard.deadline().min(self.ring_at);
         let breath = self.driver.breathe(deadline, sleep, &mut self.received);
         self.driver.check()?;
         if sleep {
@@ -211,7 +219,7 @@ impl Breathing {
         if now.mono >= self.shard.deadline() {
             self.shard.handle_tick(now, self.driver.pool_mut());
         }
-        self.exhale();
+        self.exhale(now);
         if now.mono >= self.rare_at {
             self.rare_at = now.mono + RARE;
             self.rare(now)?;
@@ -304,28 +312,40 @@ impl Breathing {
         }
     }
 
-    fn exhale(&mut self) {
+    fn exhale(&mut self, now: base::Now) {
         while let Some(transmit) = self.shard.poll_transmit() {
             self.driver.transmit(transmit);
         }
         while let Some(flow) = self.shard.poll_flow() {
             self.driver.flow(flow);
         }
-        self.push_events();
+        self.push_events(now);
         self.push_handoffs();
     }
 
-    fn push_events(&mut self) {
+    /// The controlplane is woken at once for what somebody waits for; the rest rides along, or
+    /// wakes it a little later: each time that it is woken costs it more than what it does then.
+    fn push_events(&mut self, now: base::Now) {
         let Some(controller) = self.controller.as_mut() else { return };
+        let mut may_wait = true;
         while let Some(event) = self.shard.poll_event() {
             // A full ring: the shard keeps it, and admits fewer calls while it keeps many.
             if controller.events.push(event).is_err() {
                 break;
             }
+            may_wait &= wire::event::may_wait(event);
             self.shard.event_taken();
         }
-        if controller.events.publish() {
+        let is_news = controller.events.publish();
+        let is_due = now.mono >= self.ring_at;
+        let rings = if is_due { controller.events.is_waited_for() } else { is_news && !may_wait };
+        if rings {
             self.bells.controlplane.ring();
+        }
+        if rings || is_due {
+            self.ring_at = Mono::NEVER;
+        } else if is_news && self.ring_at == Mono::NEVER {
+            self.ring_at = now.mono + PATIENCE;
         }
     }
 

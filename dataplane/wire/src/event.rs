@@ -34,6 +34,18 @@ pub enum Event<'a> {
     Refused { at: Wall, source: SocketAddr, code: u16, cause: Cause, uri: &'a str, why: &'a str },
 }
 
+/// Whether an event, as encoded, may stand in its ring for some milliseconds: nobody who speaks or
+/// listens waits for what follows from it. Whoever is to decide on a call, has answered or presses
+/// digits does.
+#[must_use]
+pub fn may_wait(encoded: &[u8]) -> bool {
+    // The number of the variant comes first.
+    const INCOMING: u8 = 0;
+    const ANSWERED: u8 = 3;
+    const DIGIT: u8 = 6;
+    !matches!(encoded.first(), None | Some(&INCOMING | &ANSWERED | &DIGIT))
+}
+
 /// An INVITE without our tag in To.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Incoming<'a> {
@@ -277,5 +289,34 @@ impl Cause {
             Self::SessionExpired => "session-expired",
             Self::NotFound => "not-found",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_waits_for_does_not_wait() {
+        let (call, leg, at) = (CallId::NONE, LegId::NONE, Wall(1));
+        let source = SocketAddr::from(([127, 0, 0, 1], 5_060));
+        let (uri, why, cause) = ("", "", Cause::Normal);
+        let events = [
+            (Event::Dialed { call, leg, at }, true),
+            (Event::Progress { call, leg, at, code: 180, media: false }, true),
+            (Event::Answered { call, leg, at }, false),
+            (Event::Joined { call, peer: call, at }, true),
+            (Event::Parted { call, at }, true),
+            (Event::Digit { call, at, digit: '1' }, false),
+            (Event::Unknown { call }, true),
+            (Event::Refused { at, source, code: 404, cause, uri, why }, true),
+        ];
+        for (event, waits) in events {
+            let mut bytes = [0; 256];
+            let len = crate::encode(&event, &mut bytes).unwrap();
+            assert_eq!(may_wait(&bytes[..len]), waits, "{event:?}");
+        }
+        assert!(!may_wait(&[0, 1]), "a new call");
+        assert!(!may_wait(&[]));
     }
 }

@@ -149,6 +149,14 @@ impl<'m> Producer<'m> {
         fence(Ordering::SeqCst);
         self.cursors.sleeping.load(Ordering::Relaxed) != 0
     }
+
+    /// True if the consumer sleeps and has not read all: its doorbell was not rung, because what was
+    /// shown could wait.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.cursors.sleeping.load(Ordering::Relaxed) != 0
+            && self.cursors.read.load(Ordering::Acquire) != self.head
+    }
 }
 
 impl<'m> Consumer<'m> {

@@ -115,6 +115,12 @@ fn a_sleeper_is_seen_by_the_producer() {
     assert!(consumer.prepare_sleep());
     producer.push(b"wake").unwrap();
     assert!(producer.publish(), "the doorbell must ring");
+    assert!(producer.is_waited_for(), "it was not rung yet");
     consumer.wake();
+    assert!(!producer.is_waited_for(), "awake");
     assert!(!consumer.prepare_sleep(), "something is there: no sleep");
+    let mut buffer = vec![0; RECORD_BYTES_MAX];
+    assert_eq!(consumer.pop(&mut buffer), Ok(Some(&b"wake"[..])));
+    assert!(consumer.prepare_sleep());
+    assert!(!producer.is_waited_for(), "all is read");
 }
