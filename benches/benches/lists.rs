@@ -128,7 +128,7 @@ fn main() {
             asked.push((time, format!("{name} + {other}"), found));
         }
     }
-    asked.sort_by(|one, other| other.0.cmp(&one.0));
+    asked.sort_by_key(|asked| std::cmp::Reverse(asked.0));
     println!("the slowest of {} questions:", asked.len());
     for (time, name, found) in asked.iter().take(12) {
         println!("{name:<40}{:>9.2} ms {found:>4} found", time.as_secs_f64() * 1e3);

@@ -150,8 +150,8 @@ impl<'m> Producer<'m> {
         self.cursors.sleeping.load(Ordering::Relaxed) != 0
     }
 
-    /// True if the consumer sleeps and has not read all: its doorbell was not rung, because what was
-    /// shown could wait.
+    /// True if the consumer sleeps and has not read all: its doorbell was not rung, because what
+    /// was shown could wait.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         self.cursors.sleeping.load(Ordering::Relaxed) != 0
