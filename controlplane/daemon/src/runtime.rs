@@ -199,7 +199,7 @@ impl<M: Medium> Runtime<M> {
         self.publish_gauges(now);
         match exit {
             Some(exit) => Next::Exit(exit),
-            None if self.admission.is_blocked() => Next::Sleep(self.retry_at),
+            None if self.admission.is_blocked() => Next::Sleep(self.retry_at.min(self.requests_at)),
             None => Next::Again,
         }
     }

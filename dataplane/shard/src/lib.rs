@@ -343,8 +343,7 @@ impl<'m> Shard<'m> {
         self.drain(now, frames);
     }
 
-    /// The legs whose time has come: nearly always to be metered, which every leg is once a second,
-    /// long after its memory was last seen. The memory of some is fetched while others are served.
+    /// The legs whose time has come.
     fn legs_due(&mut self, now: Now, frames: &mut dyn Frames) {
         while let Some(slot) = self.legs.pop(now.mono) {
             // A leg that came into a slot meanwhile finds that nothing of it is due.
@@ -355,7 +354,7 @@ impl<'m> Shard<'m> {
     }
 
     /// The next leg of the meter's round; false if none is due. A leg is asked itself only if there
-    /// is something odd about it.
+    /// is something odd about it; it has its own clock, as in everything that is about one leg.
     fn meter_next(&mut self, now: Now, frames: &mut dyn Frames) -> bool {
         let Some(slot) = self.round.next(now.mono) else { return false };
         let ahead = slot.wrapping_add(METERED_AHEAD);
@@ -366,12 +365,12 @@ impl<'m> Shard<'m> {
         };
         faults::touch(faults::Site::Meter);
         // No stamp: what stands in the cell of a standing leg is for a successor only.
-        let now = Now { wall: now.wall.under(self.core.offset, offset), ..now };
+        let seen = Now { wall: now.wall.under(self.core.offset, offset), ..now };
         if let Some(cell) = self.core.region.cell(slot).map(wire::cell::CellWriter::new) {
-            cell.advance(now.wall, segment, self.media.counted(slot));
+            cell.advance(seen.wall, segment, self.media.counted(slot));
         }
         let timeout = self.core.plan.timers.media_timeout;
-        let mut cx = Cx { now, frames, core: &mut self.core };
+        let mut cx = Cx { now: seen, frames, core: &mut self.core };
         self.media.report(&mut cx, slot);
         let is_odd = self.media.is_odd(slot, now.mono, timeout);
         if self.round.asks(slot, is_odd)

@@ -34,9 +34,9 @@ pub enum Event<'a> {
     Refused { at: Wall, source: SocketAddr, code: u16, cause: Cause, uri: &'a str, why: &'a str },
 }
 
-/// Whether an event, as encoded, may stand in its ring for some milliseconds: nobody who speaks or
-/// listens waits for what follows from it. Whoever is to decide on a call, has answered or presses
-/// digits does.
+/// Whether an event, as encoded, may stand in its ring for some milliseconds. Not where a call is
+/// to be decided on, was answered, or digits are pressed: somebody waits for what follows. What
+/// follows from an end (the next target, the next verb) comes those milliseconds later.
 #[must_use]
 pub fn may_wait(encoded: &[u8]) -> bool {
     // The number of the variant comes first.

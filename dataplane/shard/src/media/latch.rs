@@ -261,6 +261,10 @@ impl Latch {
     /// Locks or learns by the rules above; not asked for the source that is locked.
     pub(crate) fn judge(&mut self, asking: &Asking, known: &mut Known, now: Mono) -> Judgement {
         let source = asking.source;
+        if MediaTarget::new(source) == MediaTarget::NOWHERE {
+            // Nobody has port 0: it is forged, and could not be answered.
+            return Judgement::No;
+        }
         if known.is_described(source) {
             return self.described_speaks(asking, known);
         }
@@ -373,6 +377,13 @@ mod tests {
             });
             packets.count()
         }
+    }
+
+    #[test]
+    fn what_comes_from_no_place_is_not_learned() {
+        let mut door = Door::new(known());
+        assert_eq!(door.talk(address("198.51.100.7:0"), 6, 0, 10), 0);
+        assert_eq!(door.talk(address("198.51.100.7:61000"), 1, 10, 100), 100);
     }
 
     #[test]
