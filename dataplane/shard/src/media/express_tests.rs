@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use base::{LegId, Prng};
+use sdp::Direction;
 use wire::counter::Counter;
 
 use super::bed::*;
@@ -80,7 +81,14 @@ fn the_express_way_does_what_the_general_one_does() {
             let leg = [A, B][speaks];
             let (source, bytes) = talkers[speaks].speak(&mut random);
             let (joins, rests) = (random.chance(1, 60), random.chance(1, 60));
-            let (hold, millis) = (random.chance(1, 60), random.below(30));
+            let (described, millis) = (random.chance(1, 30), random.below(30));
+            let fresh = random.chance(1, 2);
+            // Back and forth: what is held for long passes nothing.
+            let direction = match random.below(8) {
+                0 => Direction::Inactive,
+                1 => Direction::SendOnly,
+                _ => Direction::SendRecv,
+            };
             let sent = beds.each_mut().map(|bed| {
                 if joins {
                     bed.join(A, B);
@@ -88,8 +96,11 @@ fn the_express_way_does_what_the_general_one_does() {
                 if rests {
                     bed.with(|media, _| media.disconnect(leg));
                 }
-                if hold {
-                    bed.describe(leg, plan_to(home(leg), &[(ULAW, 0), (EVENT, 101)]), true);
+                if described {
+                    let formats = [(ULAW, 0), (EVENT, 101)];
+                    let mut plan = plan_to(home(leg), &formats);
+                    plan.direction = direction;
+                    bed.describe(leg, plan, fresh);
                 }
                 bed.now = bed.now.later(Duration::from_millis(millis));
                 bed.hear_from(source, leg, &bytes)
@@ -106,5 +117,5 @@ fn the_express_way_does_what_the_general_one_does() {
         assert_eq!(format!("{:?}", express.core.counters), format!("{:?}", general.core.counters));
         relayed += express.counted(Counter::RtpRelayed);
     }
-    assert!(relayed > 5_000, "{relayed}: hardly anything was passed on");
+    assert!(relayed > 3_000, "{relayed}: hardly anything was passed on");
 }
