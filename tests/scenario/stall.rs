@@ -91,23 +91,6 @@ fn media_that_waited_too_long_is_neither_relayed_nor_billed() {
     }
 }
 
-/// Who spoke all the time is not taken for dead, however long we stood still.
-#[test]
-fn a_stall_longer_than_the_media_timeout_ends_no_call_that_speaks() {
-    let mut setup = Setup::new(3);
-    setup.plane.frames = (16_384, 512);
-    setup.plane.timers = world::plane::timers_with_media_timeout(10 * SECOND);
-    let talks = || Manner::default().with_audio();
-    let mut world = routed(&setup, talks(), vec![talks()]);
-    let (call, callee) = standing(&mut world, 4 * SECOND);
-    stall(&mut world, 20 * SECOND);
-    world.run_for(SECOND);
-    assert!(ends(&mut world).is_empty(), "{:?}", ends(&mut world));
-    assert!(!world.call(call).is_over() && !world.call(callee).is_over());
-    world.act(call, Action::HangUp);
-    nothing_left(&mut world);
-}
-
 /// A CANCEL and a 2xx that waited: the attempt ended, and the call began, when they came.
 #[test]
 fn an_answer_and_a_cancel_count_from_when_they_came() {
@@ -155,4 +138,22 @@ fn nothing_is_told_of_an_earlier_moment_than_the_last() {
         assert!(before <= at, "{before:?} was told before {at:?}");
     }
     nothing_left(&mut world);
+}
+
+/// Who speaks all the time is not ended for silence because nobody listened to him for a while.
+#[test]
+fn a_stall_longer_than_the_media_timeout_ends_no_call_that_speaks() {
+    let mut setup = Setup::new(3);
+    setup.plane.frames = (4_096, 512);
+    setup.plane.timers.media_timeout = 8 * SECOND;
+    let talks = || Manner::default().with_audio();
+    for mut world in [routed(&setup, talks(), vec![talks()]), bridged(&setup, talks(), talks())] {
+        let (call, _) = standing(&mut world, 5 * SECOND);
+        stall(&mut world, 12 * SECOND);
+        world.run_for(10 * SECOND);
+        assert!(!world.call(call).is_over());
+        world.act(call, Action::Die);
+        world.run_for(20 * SECOND);
+        assert_eq!(ends(&mut world).len(), 2, "silence after it is silence");
+    }
 }

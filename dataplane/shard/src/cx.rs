@@ -51,6 +51,10 @@ pub(crate) struct Core<'m> {
     /// the leg at work has.
     pub(crate) offset: u64,
     pub(crate) offset_of_leg: u64,
+    /// When the last turn was.
+    pub(crate) turned: Mono,
+    /// Since when the process has not stood still: no far end has been silent for longer.
+    pub(crate) awake: Mono,
 }
 
 /// The time, the packet memory and the core, as one handler after the other borrows them.
@@ -137,11 +141,19 @@ impl<'m> Cx<'_, 'm> {
     }
 }
 
+/// There is something to do more often than this: who has done nothing for longer stood still, and
+/// what came meanwhile is not read yet.
+const STALL: core::time::Duration = core::time::Duration::from_secs(1);
+
 impl<'m> Core<'m> {
     /// A turn begins: what the wall clock is before the monotonic one by now.
     pub(crate) fn begin_turn(&mut self, now: Now) {
         self.offset = now.offset();
         self.offset_of_leg = self.offset;
+        if now.mono.since(self.turned) > STALL {
+            self.awake = now.mono;
+        }
+        self.turned = now.mono;
     }
 
     /// Whether the event queue has room for one more leg's words.

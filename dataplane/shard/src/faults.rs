@@ -12,7 +12,7 @@ use crate::Shard;
 use crate::cx::{Cx, MESSAGE_BYTES};
 
 /// Slots that the meter comes by in one turn at most; what is left is due in the next.
-const METERED_MAX: usize = 256;
+const METERED_MAX: usize = 1_024;
 
 impl Shard<'_> {
     /// Does something that is about one message, timer or report. None if a fault ended it.

@@ -127,6 +127,8 @@ impl<'m> Shard<'m> {
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
             core: Core {
                 region,
+                turned: now.mono,
+                awake: Mono(0),
                 epoch,
                 counters: Counters::default(),
                 random: Prng::new(plan.seed ^ u64::from(plan.shard) << 32 ^ u64::from(epoch)),
@@ -372,7 +374,8 @@ impl<'m> Shard<'m> {
         let timeout = self.core.plan.timers.media_timeout;
         let mut cx = Cx { now: seen, frames, core: &mut self.core };
         self.media.report(&mut cx, slot);
-        let is_odd = self.media.is_odd(slot, now.mono, timeout);
+        // Who was not listened to was not silent.
+        let is_odd = self.media.is_odd(slot, (self.core.awake, now.mono), timeout);
         if self.round.asks(slot, is_odd)
             && let Some(leg) = self.legs.at(slot).map(|leg| leg.id)
         {

@@ -299,6 +299,12 @@ impl Plane {
         if now.mono < self.stalled_until {
             return;
         }
+        if core::mem::replace(&mut self.stalled_until, Mono(0)) != Mono(0) {
+            // The first breath finds that time has passed; what waited comes with the next ones.
+            for lane in &mut self.lanes {
+                lane.shard.handle_tick(now, &mut lane.heap);
+            }
+        }
         for _ in 0..1_000 {
             let mut moved = false;
             for index in 0..self.lanes.len() {

@@ -372,10 +372,10 @@ impl LegMut<'_, '_> {
         self.align();
     }
 
-    /// When the far end last gave a sign of life.
+    /// When the far end last gave a sign of life, or could not be listened to.
     fn alive_at(&self) -> Mono {
         let heard = self.media.stream(self.leg.id).map_or(Mono(0), crate::media::Stream::alive);
-        heard.max(self.leg.signalling.spoke_at)
+        heard.max(self.leg.signalling.spoke_at).max(self.cx.core.awake)
     }
 
     /// Once a second: does the far end live, and is what it says heard?

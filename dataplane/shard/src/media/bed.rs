@@ -144,6 +144,8 @@ impl Bed {
             (0..sizes.words(Side::Dataplane)).map(|_| AtomicU64::new(0)).collect();
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_700_000_000_000_000) };
         let core = Core {
+            turned: Mono(0),
+            awake: Mono(0),
             offset: now.offset(),
             offset_of_leg: now.offset(),
             guard: crate::transport::guard::Guard::new(plan.guard, plan.keys.table),

@@ -229,9 +229,14 @@ impl Media {
     }
 
     /// Its far end is silent, or speaks what nobody hears: the leg itself knows what to do.
-    pub(crate) fn is_odd(&self, slot: u32, now: Mono, timeout: core::time::Duration) -> bool {
+    pub(crate) fn is_odd(
+        &self,
+        slot: u32,
+        (awake, now): (Mono, Mono),
+        timeout: core::time::Duration,
+    ) -> bool {
         let Some(stream) = self.streams.get(slot as usize) else { return false };
-        let is_silent = !timeout.is_zero() && now.since(stream.alive()) >= timeout;
+        let is_silent = !timeout.is_zero() && now.since(stream.alive().max(awake)) >= timeout;
         is_silent || stream.undeliverable > 0
     }
 
