@@ -304,7 +304,7 @@ impl Plane {
         // stall, and in half of all worlds.
         for lane in &mut self.lanes {
             if was_stalled || self.setup.seed & 1 == 1 && lane.shard.deadline() <= now.mono {
-                lane.shard.handle_tick(now, &mut lane.heap);
+                within(|| lane.shard.handle_tick(now, &mut lane.heap));
             }
         }
         for _ in 0..1_000 {
