@@ -5,7 +5,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use base::frame::{HEADROOM, LARGE_BYTES};
 use base::{Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received};
@@ -493,12 +492,6 @@ pub fn within(work: impl FnOnce()) {
     WITHIN.with(|within| within.set(true));
     work();
     WITHIN.with(|within| within.set(false));
-}
-
-/// Timers with everything at its default but the media timeout.
-#[must_use]
-pub fn timers_with_media_timeout(media_timeout: Duration) -> Timers {
-    Timers { media_timeout, ..Timers::default() }
 }
 
 impl std::fmt::Debug for Plane {
