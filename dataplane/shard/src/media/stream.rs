@@ -54,8 +54,8 @@ pub(crate) struct Stream {
     pub(crate) port: MediaPort,
     gate: Gate,
     pub(crate) path: Path,
-    /// The packet paths know of the lock.
-    pub(crate) is_lock_told: bool,
+    /// The far end was told our port.
+    pub(crate) is_told: bool,
     /// The digit under way was told at its start.
     pub(crate) is_digit_told: bool,
     // Coming in.
@@ -85,8 +85,8 @@ pub(crate) struct Stream {
     pub(crate) on: bool,
     /// The plan's direction, for packets coming in.
     pub(crate) receives: bool,
-    /// The far end was told our port.
-    pub(crate) is_told: bool,
+    /// The packet paths know of the lock.
+    pub(crate) is_lock_told: bool,
     /// The far end is another leg of this switch: its packets come from a port of ours.
     pub(crate) is_spiral: bool,
     /// Packets sent when the last report was written, modulo 2^32: an SR needs news.
