@@ -90,6 +90,7 @@ pub(crate) struct End {
     pub(crate) relay_ms: u64,
     pub(crate) relayed: u64,
     pub(crate) media: Option<wire::event::MediaSummary>,
+    pub(crate) due_ms: u32,
     pub(crate) shard: u8,
 }
 
@@ -120,6 +121,7 @@ fn end_of(shard: u8, summary: &Summary<'_>) -> End {
         relay_ms: of(true).map_or(0, |usage| usage.micros() / 1_000),
         relayed: of(true).map_or(0, |usage| usage.count),
         media: summary.media,
+        due_ms: summary.due_ms,
         shard,
     }
 }

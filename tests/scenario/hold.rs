@@ -34,7 +34,13 @@ fn a_held_call_is_silent_and_comes_back() {
     assert_eq!((heard.ssrcs.len(), heard.timestamp_backwards, heard.sequence_jumps), (1, 0, 0));
     world.act(call, Action::HangUp);
     world.run_for(SECOND);
-    assert_eq!(ends(&mut world).len(), 2);
+    let ends = ends(&mut world);
+    assert_eq!(ends.len(), 2);
+    // The five seconds of silence were agreed upon: nobody waited for them.
+    for end in ends {
+        let silent = end.billed_ms - u64::from(end.due_ms);
+        assert!((4_900..5_300).contains(&silent), "{} of {}", end.due_ms, end.billed_ms);
+    }
     nothing_left(&mut world);
 }
 

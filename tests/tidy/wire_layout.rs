@@ -135,6 +135,7 @@ fn summary() -> Summary<'static> {
             reported_loss: 1,
             refused: wire::event::RtpRefused::default(),
         }),
+        due_ms: 900,
         usage: usages(),
     }
 }

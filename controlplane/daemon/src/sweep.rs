@@ -89,6 +89,7 @@ fn summary<'r>(cell: &Cell, record: Option<&LegRecord<'r>>) -> Summary<'r> {
         cause: ended_record.map_or(Cause::Restart, |record| record.cause),
         by: ended_record.map_or(Party::Switch, |record| record.by),
         media: None,
+        due_ms: 0,
         usage: cell.usage.iter().copied().collect(),
     }
 }

@@ -168,6 +168,7 @@ fn summary(leg: LegId, call: CallId) -> Summary<'static> {
         cause: Cause::Normal,
         by: Party::Remote,
         media: None,
+        due_ms: 0,
         usage: [usage()].into_iter().collect(),
     }
 }

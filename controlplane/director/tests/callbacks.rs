@@ -398,6 +398,7 @@ fn what_nobody_told_of_a_leg_is_told_before_its_end() {
             cause: Cause::Restart,
             by: Party::Switch,
             media: None,
+            due_ms: 0,
             usage: <_>::default(),
         };
         for _ in 0..2 {

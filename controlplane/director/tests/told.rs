@@ -241,29 +241,28 @@ fn what_was_not_heard_and_what_was_refused_is_told() {
     let host = "192.0.2.66:4000".parse().unwrap();
     let refused = |source, looped| RtpRefused { source, looped, ..RtpRefused::default() };
     let foreign = |source| RtpRefused { foreign: Some(host), ..refused(source, 0) };
-    for (received, by, cause, refused, told) in [
-        (0, Party::Remote, Cause::Normal, refused(0, 0), Some(("no-audio", "nothing was heard"))),
-        (250, Party::Remote, Cause::Normal, refused(0, 0), None),
+    for (received, due_ms, cause, refused, told) in [
+        (0, None, Cause::Normal, refused(0, 0), Some(("no-audio", "nothing was heard"))),
+        (250, None, Cause::Normal, refused(0, 0), None),
         // A few at the beginning are no news, but where nothing else was heard.
-        (250, Party::Remote, Cause::Normal, foreign(10), None),
-        (0, Party::Remote, Cause::Normal, foreign(10), Some(("media-source-refused", "4000"))),
-        (250, Party::Remote, Cause::Normal, foreign(99), Some(("media-source-refused", "99 pa"))),
-        (
-            0,
-            Party::Remote,
-            Cause::Normal,
-            refused(0, 9),
-            Some(("media-looped", "9 packets of our")),
-        ),
+        (250, None, Cause::Normal, foreign(10), None),
+        (0, None, Cause::Normal, foreign(10), Some(("media-source-refused", "4000"))),
+        (250, None, Cause::Normal, foreign(99), Some(("media-source-refused", "99 pa"))),
+        (0, None, Cause::Normal, refused(0, 9), Some(("media-looped", "9 packets of our"))),
         // The end says it.
-        (0, Party::Switch, Cause::MediaTimeout, refused(0, 0), None),
+        (0, None, Cause::MediaTimeout, refused(0, 0), None),
+        // It had agreed to be silent, all the time or but for a moment.
+        (0, Some(0), Cause::Normal, refused(0, 0), None),
+        (0, Some(2_999), Cause::Normal, refused(0, 0), None),
+        (0, Some(3_000), Cause::Normal, refused(0, 0), Some(("no-audio", "in 3 s"))),
     ] {
         let mut world =
             World::new(|_| xml("<Response><Pause length=\"0\"/><Pause length=\"60\"/></Response>"));
         let call = world.call_in("sip:bob@demo.test");
         world.run(2_000);
-        world.legs.get_mut(&call).unwrap().media =
-            Some(MediaSummary { refused, ..heard(received) });
+        let leg = world.legs.get_mut(&call).unwrap();
+        (leg.media, leg.due_ms) = (Some(MediaSummary { refused, ..heard(received) }), due_ms);
+        let by = if cause == Cause::Normal { Party::Remote } else { Party::Switch };
         world.fails_in(call, 3_000, by, cause);
         world.run(20_000);
         let alerts: Vec<_> = (world.store.alerts.iter())

@@ -165,6 +165,9 @@ pub struct Summary<'a> {
     pub cause: Cause,
     pub by: Party,
     pub media: Option<MediaSummary>,
+    /// For how many milliseconds since the answer the far end was to speak: it had not agreed to be
+    /// silent.
+    pub due_ms: u32,
     pub usage: ArrayVec<Usage, SEGMENTS_MAX>,
 }
 

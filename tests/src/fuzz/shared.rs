@@ -131,6 +131,7 @@ fn summary() -> Summary<'static> {
         cause: Cause::Normal,
         by: Party::Remote,
         media: None,
+        due_ms: 0,
         usage: [usage].into_iter().collect(),
     }
 }

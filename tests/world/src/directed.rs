@@ -313,6 +313,7 @@ impl Directed {
             cause: record.cause,
             by: record.by,
             media: None,
+            due_ms: 0,
             usage: cell.usage.iter().copied().collect(),
         };
         self.take(now, shard, &Event::Ended(summary));

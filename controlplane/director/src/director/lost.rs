@@ -49,6 +49,7 @@ impl Director {
             cause: Cause::Restart,
             by: Party::Switch,
             media: None,
+            due_ms: 0,
             usage: <_>::default(),
         };
         if answered.0 > 0 {

@@ -9,7 +9,7 @@ use super::Trouble;
 use crate::script::Outcome;
 
 /// An answered leg that is silent for less is no news.
-const SILENT_SECONDS_MIN: u64 = 3;
+const SILENT_SECONDS_MIN: u32 = 3;
 /// Packets refused that are worth a word where others were taken: half a second.
 const REFUSED_PACKETS_MIN: u32 = 25;
 
@@ -150,7 +150,8 @@ pub(super) fn trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
 /// from whom it was described. None where all is well, and where the end itself says as much.
 pub(super) fn media_trouble(summary: &Summary<'_>) -> Option<Trouble<'static>> {
     let media = summary.media.filter(|_| summary.answered.0 > 0)?;
-    let seconds = summary.ended.micros_since(summary.answered) / 1_000_000;
+    // What it had agreed to, such as hold, is no trouble.
+    let seconds = summary.due_ms / 1_000;
     let silent = media.received == 0
         && seconds >= SILENT_SECONDS_MIN
         && summary.cause != Cause::MediaTimeout;

@@ -38,6 +38,7 @@ pub(super) fn summary(leg: &Leg, at: Wall, by: Party, cause: Cause, code: u16) -
     if leg.joined.0 > 0 {
         usage.push(segment(Service::MediaRelay, 1, leg.joined, 50));
     }
+    let talked_ms = u32::try_from(at.micros_since(leg.answered) / 1_000).unwrap_or(0);
     Summary {
         epoch: 1,
         leg: leg.id,
@@ -56,6 +57,7 @@ pub(super) fn summary(leg: &Leg, at: Wall, by: Party, cause: Cause, code: u16) -
         cause,
         by,
         media: leg.media,
+        due_ms: leg.due_ms.unwrap_or(talked_ms),
         usage,
     }
 }

@@ -115,6 +115,8 @@ pub(crate) struct Leg {
     pub(crate) limit_ms: u32,
     pub(crate) limit_at: Mono,
     pub(crate) media: Option<MediaSummary>,
+    /// How long its far end was to speak; None for all the time since the answer.
+    pub(crate) due_ms: Option<u32>,
 }
 
 impl Leg {
@@ -405,6 +407,7 @@ impl World {
             limit_ms: 0,
             limit_at: Mono::NEVER,
             media: None,
+            due_ms: None,
         }
     }
 

@@ -8,7 +8,7 @@ use wire::event::{Cause, Event, Incoming, Party};
 
 use super::offer::BadOffer;
 use super::timers::Timer;
-use super::{Accepted, Leg, LegMut, Move, Side, identity};
+use super::{Accepted, Due, Leg, LegMut, Move, Side, identity};
 use crate::cx::Core;
 use crate::transport::reply::{ALLOW, contact, warning};
 use crate::usage::{cut, text};
@@ -222,6 +222,9 @@ impl LegMut<'_, '_> {
         }
         self.leg.signalling.spoke_at = now.mono;
         self.media.start_watch(leg, now.mono);
+        let speaks = self.media.stream(leg).is_some_and(|stream| stream.receives);
+        self.leg.story.due = Due::NOTHING;
+        self.leg.story.due.set(speaks, now.mono);
         crate::usage::refresh(&self.cx, self.leg, self.media);
         self.record();
         let at = self.stamp();

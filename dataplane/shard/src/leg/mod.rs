@@ -104,6 +104,7 @@ pub(crate) struct Story {
     pub(crate) ended: Wall,
     /// The last moment of which something of it was told: nothing is told of an earlier one after.
     pub(crate) told: Wall,
+    pub(crate) due: Due,
     /// Final status of its INVITE; 0 before.
     pub(crate) code: u16,
     pub(crate) cause: Cause,
@@ -111,6 +112,29 @@ pub(crate) struct Story {
     pub(crate) from: Stored,
     pub(crate) to: Stored,
     pub(crate) call_id: Stored,
+}
+
+/// How long the far end was to speak since the answer: what was agreed last let it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    /// [`Mono::NEVER`] while it has agreed to be silent.
+    since: Mono,
+    /// Before that.
+    before_ms: u32,
+}
+
+impl Due {
+    pub(crate) const NOTHING: Self = Self { since: Mono::NEVER, before_ms: 0 };
+
+    pub(crate) fn millis_until(self, now: Mono) -> u32 {
+        let since = now.since(self.since).as_millis();
+        self.before_ms.saturating_add(u32::try_from(since).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn set(&mut self, speaks: bool, now: Mono) {
+        self.before_ms = self.millis_until(now);
+        self.since = if speaks { now } else { Mono::NEVER };
+    }
 }
 
 /// How its far end is reached, and the dialog with it.
@@ -403,6 +427,7 @@ impl Story {
             answered: Wall(0),
             ended: Wall(0),
             told: created,
+            due: Due::NOTHING,
             code: 0,
             cause: Cause::Normal,
             by: Party::Switch,

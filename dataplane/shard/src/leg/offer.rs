@@ -478,6 +478,7 @@ impl LegMut<'_, '_> {
         let stream = self.media.stream(self.leg.id);
         let is_heard = stream.is_some_and(|stream| stream.listener() != LegId::NONE);
         let heard_by = is_heard.then(|| self.peer_view().plan());
+        self.leg.story.due.set(plan.direction.receives(), self.cx.now.mono);
         self.media.set_plan(&mut self.cx, self.leg.id, plan, heard_by.as_ref(), fresh);
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn emit_ended(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
         cause: story.cause,
         by: story.by,
         media: media.summary(leg.id),
+        due_ms: story.due.millis_until(cx.now.mono),
         usage,
     };
     let event = Event::Ended(summary);
@@ -88,6 +89,7 @@ pub(crate) fn emit_unmade(
         cause,
         by: Party::Switch,
         media: None,
+        due_ms: 0,
         usage: arrayvec::ArrayVec::new(),
     };
     cx.emit_event(&Event::Ended(summary));

@@ -93,6 +93,7 @@ fn close_leftover(cx: &mut Cx<'_, '_>, at: u32, cell: &Cell) -> bool {
         cause,
         by,
         media: None,
+        due_ms: 0,
         usage,
     };
     cx.emit_event(&Event::Ended(summary));
