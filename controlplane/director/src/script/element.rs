@@ -47,7 +47,7 @@ pub(crate) fn parse(document: &str, bytes_max: usize) -> Result<Element, Documen
 fn read(document: &str, lines: &mut Lines) -> Result<Element, DocumentError> {
     let mut reader = Reader::from_str(document);
     reader.config_mut().check_end_names = true;
-    let mut tree = Tree::default();
+    let (mut tree, mut declared) = (Tree::default(), false);
     for events in 0.. {
         let line = lines.at(document, reader.buffer_position());
         let fail = |message: String| DocumentError { line, message };
@@ -71,7 +71,12 @@ fn read(document: &str, lines: &mut Lines) -> Result<Element, DocumentError> {
             }
             Event::GeneralRef(reference) => tree.reference(&reference).map_err(fail)?,
             Event::DocType(_) => return Err(fail("document types are not allowed".to_owned())),
-            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+            // White space before it is forgiven, a tag or a second declaration is not.
+            Event::Decl(_) if declared || tree.has_begun() => {
+                return Err(fail("an XML declaration that is not at the beginning".to_owned()));
+            }
+            Event::Decl(_) => declared = true,
+            Event::Comment(_) | Event::PI(_) => {}
             Event::Eof => break,
         }
     }
@@ -108,6 +113,10 @@ struct Tree {
 }
 
 impl Tree {
+    fn has_begun(&self) -> bool {
+        !self.open.is_empty() || self.root.is_some()
+    }
+
     fn open(&mut self, start: &BytesStart<'_>, line: usize) -> Result<(), String> {
         self.count += 1;
         if self.open.len() >= DEPTH_MAX {
@@ -189,6 +198,21 @@ mod tests {
         let found: Vec<usize> = root.children.iter().map(|child| child.line).collect();
         assert_eq!(found, [2, 4_003]);
         assert_eq!(root.children[0].text.len(), 4_000 * 2 - 1);
+    }
+
+    #[test]
+    fn a_declaration_is_at_the_beginning_and_once() {
+        let declared = r#"<?xml version="1.0"?>"#;
+        for (document, fine) in [
+            (format!("{declared}<Response/>"), true),
+            (format!("\n{declared}<Response/>"), true),
+            (format!("<!-- a -->{declared}<Response/>"), true),
+            (format!("{declared}{declared}<Response/>"), false),
+            (format!("<Response>{declared}</Response>"), false),
+            (format!("<Response/>{declared}"), false),
+        ] {
+            assert_eq!(parse(&document, 1_000).is_ok(), fine, "{document}");
+        }
     }
 
     #[test]
