@@ -550,7 +550,7 @@ fn strangers(seed: u64, scale: Scale, web: &Web) -> Strangers {
 const GUARD: GuardPlan =
     GuardPlan { source_rate: 100, source_burst: 200, call_rate: 0, stranger_rate: 400 };
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "dial",
     "dial on bridge",
     "dial with action",
@@ -560,6 +560,7 @@ const KINDS: [&str; 13] = [
     "hangup",
     "dial two",
     "dial two on bridge",
+    "dial two in turn",
     "empty",
     "dial and go on",
     "dial a number",
@@ -713,6 +714,7 @@ impl Script<'_> {
             "hangup" => "<Response><Hangup/>".to_owned(),
             "dial two" => self.dial("", &both),
             "dial two on bridge" => self.dial(bridge, &both),
+            "dial two in turn" => self.dial("sequential=\"true\"", &both),
             "empty" => "<Response>".to_owned(),
             "dial and go on" => self.dial("", &self.sip(0)) + "<Pause length=\"3\"/><Hangup/>",
             "dial a number" => self.dial("", &format!("<Number>+1000{group}</Number>")),
