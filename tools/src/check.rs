@@ -95,7 +95,8 @@ fn write_summary(
     writeln!(out, "  media ports  {} pairs, in whole blocks", capacity.pairs)?;
     writeln!(out, "  calls        {} at one time, bound by {}", capacity.calls, capacity.bound)?;
     for listener in &config.dataplane.listener {
-        writeln!(out, "  SIP          {} ({})", listener.bind, listener.name)?;
+        let protocol = crate::system::Protocol::of(listener.transport).text();
+        writeln!(out, "  SIP          {} {protocol} ({})", listener.bind, listener.name)?;
     }
     writeln!(out, "  HTTP         {}", config.controlplane.http)?;
     for finding in crate::up::media_ports(config) {

@@ -64,7 +64,11 @@ impl Capacity {
         let plane = &config.dataplane;
         let shards = u64::from(machine.shards.max(1));
         let pairs: u64 = plane.media.iter().map(|media| blocks(media.ports) / shards * PAIRS).sum();
-        let spare = DESCRIPTORS_SHARD + plane.media.len() as u64 * DESCRIPTORS_SPARE;
+        let connections = u64::from(plane.limits.connections);
+        let spare = DESCRIPTORS_SHARD
+            + connections
+            + connections / 4
+            + plane.media.len() as u64 * DESCRIPTORS_SPARE;
         let each = machine.descriptors.saturating_sub(DESCRIPTORS_ELSEWHERE) / shards;
         let descriptors = each.saturating_sub(spare) / 2;
         let memory = machine.memory_bytes / MEMORY_PART / shards / LEG_BYTES;

@@ -20,7 +20,7 @@
 //! ```
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, Mono, ShardId};
+use base::{CallId, ConnectionId, Hop, LegId, Mono, ShardId};
 use core::net::SocketAddr;
 use sdp::{Codec, CodecId, Direction, MediaTarget, Plan, PlanFormat};
 use wire::event::Cause;
@@ -32,14 +32,9 @@ pub use crate::transport::guard::Standing;
 pub enum Handoff<'a> {
     /// A SIP datagram whose owner is the receiving shard: when it arrived, what is known of its
     /// source, and the shard that took it in.
-    Sip {
-        listener: u8,
-        source: SocketAddr,
-        arrived: Mono,
-        standing: Standing,
-        by: ShardId,
-        bytes: &'a [u8],
-    },
+    Sip { hop: Hop, arrived: Mono, standing: Standing, by: ShardId, bytes: &'a [u8] },
+    /// A SIP message to be sent by a connection of the receiving shard's.
+    Send { listener: u8, id: ConnectionId, to: SocketAddr, bytes: &'a [u8] },
     /// A source hears us: what it sent to the receiving shard named a leg or request of the
     /// sender's.
     Proven { source: SocketAddr },

@@ -148,7 +148,7 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let per_shard = u64::from(system::capacity(config).legs) * 2 + spares + 128;
     all.push(system::nofile(per_shard * shards + 128));
     for listener in &config.dataplane.listener {
-        if let Err(said) = system::port_free(Protocol::Udp, listener.bind) {
+        if let Err(said) = system::port_free(Protocol::of(listener.transport), listener.bind) {
             let cure = "stop it, or choose another address with --sip ADDRESS:PORT";
             all.push(Finding::fail("SIP address", said, cure));
         }
