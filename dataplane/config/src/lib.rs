@@ -102,7 +102,8 @@ pub struct Limits {
     /// Large packet buffers per shard (16 KiB each).
     pub large_frames: u32,
     /// SIP connections (TCP) per shard that are accepted; a quarter of it is opened beside them.
-    /// What is more is closed at once. 4-40,000.
+    /// What is more is closed at once. 4-40,000; 0: as many as the descriptors allow, at most
+    /// 4,096.
     pub connections: u16,
 }
 
@@ -453,13 +454,7 @@ impl Default for Dataplane {
 impl Default for Limits {
     fn default() -> Self {
         // 2,000 calls/s, two transactions each that stand 32 s.
-        Self {
-            legs: 0,
-            transactions: 1 << 17,
-            frames: 16_384,
-            large_frames: 1_024,
-            connections: 1_024,
-        }
+        Self { legs: 0, transactions: 1 << 17, frames: 16_384, large_frames: 1_024, connections: 0 }
     }
 }
 

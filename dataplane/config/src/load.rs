@@ -160,8 +160,9 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
             return fault(&[Key("limits"), Key(key)], format!("must be from 1 to {most}"));
         }
     }
-    if !(4..=40_000).contains(&limits.connections) {
-        return fault(&[Key("limits"), Key("connections")], "must be from 4 to 40000".to_owned());
+    if limits.connections != 0 && !(4..=40_000).contains(&limits.connections) {
+        let message = "must be 0 or from 4 to 40000".to_owned();
+        return fault(&[Key("limits"), Key("connections")], message);
     }
     let timers = &plane.timers;
     if !(50..=10_000).contains(&timers.t1_ms) {

@@ -56,7 +56,7 @@ impl EnginePlan {
         };
         let media = media_blocks(config, shards)?;
         let capacity = Capacity::of(config, &machine(shards));
-        let accepted = plane.limits.connections;
+        let accepted = capacity.connections;
         let limits = Limits {
             connections: (accepted, accepted / 4),
             ..Limits::for_legs(capacity.legs, plane.limits.transactions)
@@ -361,11 +361,12 @@ mod tests {
         let mut config = Config::default();
         config.dataplane.shards = 2;
         config.dataplane.limits.legs = 10_000;
+        config.dataplane.limits.connections = 64;
         config.dataplane.media[0].ports = [1_024, 65_535];
         let plan = EnginePlan::new(&config).unwrap();
         let needed = plan.descriptors(plan.limits);
         assert!(
-            needed >= 2 * u64::from(plan.driver().ports_max) && needed < 2 * 21_400,
+            needed >= 2 * u64::from(plan.driver().ports_max) && needed < 2 * 21_500,
             "{needed}"
         );
         let said = plan.too_few_descriptors(needed, 20_000);

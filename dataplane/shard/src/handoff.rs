@@ -213,7 +213,8 @@ mod tests {
         let source: SocketAddr = "192.0.2.1:5060".parse().unwrap();
         let arrived = Mono(7);
         let standing = Standing::Trunk;
-        let sip = Handoff::Sip { listener: 1, source, arrived, standing, by: 0, bytes: b"INVITE " };
+        let hop = Hop::datagram(1, source);
+        let sip = Handoff::Sip { hop, arrived, standing, by: 0, bytes: b"INVITE " };
         let others = [
             Handoff::Proven { source },
             Handoff::Unreachable { to: source, transaction: LegId::NONE },
