@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Bytes come as frames of the group that SIP has, in the order of the stream; where there is no
-//! buffer, reading stops and the kernel's window closes. A message leaves whole (MSG_WAITALL), the
-//! next one behind it. Whoever takes nothing is given up: by the kernel after [`UNTAKEN`]
-//! (TCP_USER_TIMEOUT), by us when too many messages wait for him.
+//! buffer, reading stops and the kernel's window closes. What is sent is copied out of its frame, so
+//! that nobody who does not read keeps our buffers; what waits leaves together, one send after the
+//! other (MSG_WAITALL). Whoever takes nothing is given up: by the kernel after [`UNTAKEN`]
+//! (TCP_USER_TIMEOUT), by us when too many bytes wait for him.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +17,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use base::{ConnectionId, ConnectionReport, ConnectionRequest, Frame, Frames as _, Transmit};
+use base::{ConnectionId, ConnectionReport, ConnectionRequest, Frames as _, Transmit};
 use io_uring::types::Fixed;
 use io_uring::{cqueue, opcode};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -29,9 +30,11 @@ use crate::sockaddr::RawAddress;
 
 /// How long what was sent may stay unacknowledged.
 const UNTAKEN: Duration = Duration::from_secs(10);
-/// Messages that wait to be sent by one connection, and by all.
-const WAITING_MAX: usize = 32;
-const WAITING_ALL_MAX: usize = 512;
+/// Bytes that wait to be sent by one connection, and by all.
+const WAITING_MAX: usize = 256 << 10;
+const WAITING_ALL_MAX: usize = 16 << 20;
+/// What a connection keeps of its memory when nothing waits.
+const KEPT: usize = 4 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -54,8 +57,10 @@ struct Place {
     /// Operations that have not completed for good.
     under_way: u8,
     is_received: bool,
-    waiting: VecDeque<Frame>,
-    sending: Option<Frame>,
+    waiting: Vec<u8>,
+    /// What the kernel is sending: not touched until it says that it has.
+    sending: Vec<u8>,
+    is_sending: bool,
     /// The shard wants it closed once all is sent.
     closes: bool,
 }
@@ -85,8 +90,9 @@ impl Connections {
             number: 0,
             under_way: 0,
             is_received: false,
-            waiting: VecDeque::new(),
-            sending: None,
+            waiting: Vec::new(),
+            sending: Vec::new(),
+            is_sending: false,
             closes: false,
         };
         let places = usize::from(accepted) + usize::from(opened);
@@ -158,7 +164,7 @@ impl Driver {
             ConnectionRequest::Close { id } => {
                 let Some((index, place)) = self.connections.of(id) else { return };
                 place.closes = true;
-                if place.sending.is_none() && place.waiting.is_empty() {
+                if !place.is_sending && place.waiting.is_empty() {
                     self.end_connection(index, false);
                 }
             }
@@ -211,47 +217,50 @@ impl Driver {
 
     /// Queues a message for a connection. The frame is taken in any case.
     pub(super) fn transmit_by(&mut self, id: ConnectionId, transmit: Transmit) {
-        let is_full = self.connections.waiting >= WAITING_ALL_MAX;
+        let all = self.connections.waiting;
         let Some((index, place)) = self.connections.of(id) else {
             return self.no_local(transmit);
         };
-        if place.sending.is_some() && (place.waiting.len() >= WAITING_MAX || is_full) {
+        let bytes = self.pool.bytes(transmit.frame);
+        let is_full = place.waiting.len() + bytes.len() > WAITING_MAX
+            || place.is_sending && all + bytes.len() > WAITING_ALL_MAX;
+        if !is_full {
+            place.waiting.extend_from_slice(bytes);
+            self.connections.waiting += bytes.len();
+        }
+        self.pool.free(transmit.frame);
+        if is_full {
             self.counters.send_connection_full += 1;
-            self.pool.free(transmit.frame);
             return self.end_connection(index, true);
         }
-        place.waiting.push_back(transmit.frame);
-        self.connections.waiting += 1;
+        self.counters.send_packets += 1;
         self.send_next(index);
     }
 
     fn send_next(&mut self, index: u32) {
         let place = &mut self.connections.places[index as usize];
-        if place.sending.is_some() || place.state != State::Standing {
+        if place.is_sending || place.state != State::Standing {
             return;
         }
-        let Some(frame) = place.waiting.pop_front() else {
+        if place.waiting.is_empty() {
             if place.closes {
                 self.end_connection(index, false);
             }
             return;
-        };
-        self.connections.waiting -= 1;
-        let Some(bytes) = self.pool.begin_send(frame) else {
-            self.counters.send_stale_frame += 1;
-            return self.end_connection(index, true);
-        };
-        let place = &mut self.connections.places[index as usize];
-        place.sending = Some(frame);
+        }
+        core::mem::swap(&mut place.waiting, &mut place.sending);
+        place.is_sending = true;
         place.under_way += 1;
+        let (bytes, len) = (place.sending.as_ptr(), place.sending.len());
         let tag = Tag::new(kind::STREAM_SEND, place.number, index);
+        self.connections.waiting -= len;
+        self.counters.send_bytes += len as u64;
+        // What it points to stays as it is until it has completed (see `Place::sending`).
         let at = Fixed(self.connection_place(index));
-        let entry = opcode::Send::new(at, bytes, u32::from(frame.len))
+        let entry = opcode::Send::new(at, bytes, u32::try_from(len).unwrap_or(0))
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build()
             .user_data(tag.0);
-        self.counters.send_packets += 1;
-        self.counters.send_bytes += u64::from(frame.len);
         self.push_always(&entry);
     }
 
@@ -359,13 +368,11 @@ impl Driver {
 
     fn sent(&mut self, tag: Tag, result: i32) {
         let Some(place) = self.completed(tag) else { return };
-        let frame = place.sending.take();
-        let is_whole = frame.is_some_and(|it| i32::from(it.len) == result);
-        let is_over = place.state == State::Ending;
-        if let Some(frame) = frame {
-            self.pool.end_send(frame.index);
-        }
-        if is_over {
+        let is_whole = usize::try_from(result).is_ok_and(|sent| sent == place.sending.len());
+        place.is_sending = false;
+        place.sending.clear();
+        place.sending.shrink_to(KEPT);
+        if place.state == State::Ending {
             return self.release_if_over(tag.index());
         }
         if !is_whole {
@@ -404,9 +411,6 @@ impl Driver {
             self.connections.reports.push_back(ConnectionReport::Closed { id });
         }
         self.connections.waiting -= waiting.len();
-        for frame in waiting {
-            self.pool.free(frame);
-        }
         if was_opening {
             self.cancel(Tag::new(kind::CONNECT, number, index));
         }

@@ -577,8 +577,9 @@ impl Driver {
         // SAFETY: what the entry points to lives until the kernel has taken it: the header as long
         // as the driver, the destination in `queue.addresses` at this entry's place, the frame's
         // bytes in the pool, in state Sending until `taken` or, for those kept, `settle_sends`
-        // releases it: both run after that moment. Sends do not outlive it because they never
-        // wait.
+        // releases it: both run after that moment. Sends of datagrams do not outlive it because
+        // they never wait; what a connection sends lies in its place's `sending`, which nobody
+        // touches before its completion.
         let pushed = unsafe { submission.push(entry) };
         debug_assert!(pushed.is_ok(), "room was checked");
         drop(submission);
