@@ -97,6 +97,32 @@ fn a_target_that_cannot_be_connected_is_left_at_once() {
     nothing_left(&mut world);
 }
 
+/// Where there is room for one connection of ours, one by which nothing was said for a while makes
+/// room for another far end; what is to be said by it later makes a new one.
+#[test]
+fn an_idle_connection_of_ours_makes_room() {
+    let mut setup = Setup::new(12);
+    setup.plane.connections = (64, 1);
+    setup.plane.shards = 1;
+    let mut world = routed(&setup, tcp(), vec![tcp()]);
+    let other = world.agent(tcp());
+    let first = dial(&mut world, 1);
+    world.run_for(10 * SECOND);
+    let routes = vec![route_to(&world, &[other])];
+    publish(&mut world, &Table { routes, admission: None });
+    let second = dial(&mut world, 2);
+    world.run_for(10 * SECOND);
+    for call in [first, second] {
+        assert!(world.call(call).seen.answered_at.is_some());
+        world.act(call, Action::HangUp);
+        world.run_for(6 * SECOND);
+    }
+    assert_eq!(count(&world, Counter::DiscardConnectionFull), 0);
+    assert!(count(&world, Counter::ConnectionOpened) >= 3);
+    assert_eq!(ends(&mut world).len(), 4);
+    nothing_left(&mut world);
+}
+
 /// Where there is room for one connection of ours, a second far end is left at once.
 #[test]
 fn no_room_for_a_connection_is_told_at_once() {
@@ -207,6 +233,44 @@ fn who_is_slow_or_silent_is_closed() {
         assert_eq!(count(&world, Counter::ConnectionStanding), 0, "{first:?} {bytes:?}");
         assert_eq!(count(&world, Counter::ConnectionSlow), 1, "{first:?} {bytes:?}");
     }
+}
+
+/// Whoever is in a list may be silent, once he has said something.
+#[test]
+fn who_is_known_may_stay() {
+    let mut world = closed(10);
+    let (silent, speaks) = ("10.1.0.8:40000", A);
+    stream(&mut world, silent, b"\r\n\r\n");
+    stream(&mut world, speaks, options("Content-Length: 0\r\n").as_bytes());
+    world.run_for(11 * SECOND);
+    assert_eq!(count(&world, Counter::ConnectionStanding), 1);
+    assert_eq!(count(&world, Counter::ConnectionSlow), 1);
+    world.run_for(600 * SECOND);
+    assert_eq!(count(&world, Counter::ConnectionStanding), 1);
+    assert!(raw::host(silent) != raw::host(speaks));
+}
+
+/// Even of those who are in a list nobody takes all places.
+#[test]
+fn a_known_source_has_half_of_the_connections() {
+    let mut setup = Setup::new(11);
+    setup.plane.connections = (64, 64);
+    setup.plane.shards = 1;
+    let mut world = routed(&setup, tcp(), vec![tcp()]);
+    for port in 1_000..1_060 {
+        let from: SocketAddr = format!("10.1.0.9:{port}").parse().unwrap();
+        world.by_tcp(from);
+        let bytes = b"OPTIONS sip:10.0.0.1".to_vec();
+        world.inject(Datagram { from, to: world::plane::listener(), bytes });
+    }
+    world.run_for(ms(150));
+    assert_eq!(count(&world, Counter::ConnectionAccepted), 32);
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    assert!(world.call(call).seen.answered_at.is_some());
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
 }
 
 /// A stranger has so many connections and no more; others and trunks do not notice.

@@ -148,6 +148,7 @@ impl Life {
             transmit_failures: 0,
             truncated: 0,
             old: 0,
+            full: 0,
             refused: None,
             refused_said: Mono(0),
             faults: 0,
@@ -187,6 +188,8 @@ struct Breathing {
     transmit_failures: u64,
     truncated: u64,
     old: u64,
+    /// Connections for which the driver had no place.
+    full: u64,
     /// The port that was refused last, with the reason, until it is said.
     refused: Option<(MediaPort, i32)>,
     refused_said: Mono,
@@ -419,6 +422,9 @@ impl Breathing {
         let old = self.driver.counters().receive_old;
         let new = old - core::mem::replace(&mut self.old, old);
         self.shard.count_driver(Counter::DiscardRtpOld, new);
+        let full = self.driver.counters().connection_refused;
+        let new = full - core::mem::replace(&mut self.full, full);
+        self.shard.count_driver(Counter::ConnectionRefused, new);
         let failures = self.driver.counters();
         let failures = failures.send_would_block
             + failures.send_icmp_error

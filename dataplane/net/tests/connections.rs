@@ -1,4 +1,5 @@
 //! Connections over loopback: accepted, opened, read in order, written whole, given up.
+#![expect(clippy::disallowed_methods, reason = "the far ends are real sockets")]
 
 #[expect(dead_code, reason = "what only the other files of tests need")]
 mod common;

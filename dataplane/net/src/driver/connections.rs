@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Bytes come as frames of the group that SIP has, in the order of the stream; where there is no
-//! buffer, reading stops and the kernel's window closes. What is sent is copied out of its frame, so
-//! that nobody who does not read keeps our buffers; what waits leaves together, one send after the
-//! other (MSG_WAITALL). Whoever takes nothing is given up: by the kernel after [`UNTAKEN`]
+//! buffer, reading stops and the kernel's window closes. What is sent is copied out of its frame,
+//! so that nobody who does not read keeps our buffers; what waits leaves together, one send after
+//! the other (MSG_WAITALL). Whoever takes nothing is given up: by the kernel after [`UNTAKEN`]
 //! (TCP_USER_TIMEOUT), by us when too many bytes wait for him.
 
 use std::collections::VecDeque;

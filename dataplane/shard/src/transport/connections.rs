@@ -29,9 +29,11 @@ use crate::cx::Cx;
 const SLOW: Duration = Duration::from_secs(10);
 /// How long somebody whom nobody knows may stay without a whole message.
 const SILENT: Duration = Duration::from_secs(120);
+/// How long nothing was said by a connection of ours that makes room for another one.
+const IDLE: Duration = Duration::from_secs(5);
 /// Messages that wait for one connection.
 const WAITING_MAX: usize = 16;
-/// Connections of one source that nobody knows.
+/// Connections of one source that nobody knows; one that somebody knows has half of all.
 const SOURCE_MAX: u16 = 32;
 /// The largest message that is read from a connection.
 pub(crate) const MESSAGE_BYTES: usize = base::frame::LARGE_BYTES - base::frame::HEADROOM;
@@ -46,7 +48,9 @@ struct Connection {
     listener: u8,
     remote: SocketAddr,
     is_standing: bool,
-    /// Accepted from somebody whom nobody knows: it counts for its source, and may not be silent.
+    /// It was accepted: it counts for its source.
+    is_accepted: bool,
+    /// Accepted from somebody whom nobody knows: it may not be silent for long.
     is_strange: bool,
     /// Came, and is no whole message yet.
     unfinished: Vec<u8>,
@@ -54,6 +58,8 @@ struct Connection {
     has_begun: bool,
     /// A whole message came.
     has_spoken: bool,
+    /// When something was said by it last.
+    used: Mono,
     /// Leave once it stands.
     waiting: Vec<Frame>,
 }
@@ -152,14 +158,13 @@ impl Connections {
         let is_strange = matches!(standing, Standing::Stranger | Standing::Proven);
         let source = remote.ip().to_canonical();
         let of_source = self.by_source.get(&source).copied().unwrap_or(0);
+        let share = if is_strange { SOURCE_MAX } else { (self.accepted_max / 2).max(1) };
         let is_taken = self.slots.get(usize::from(id.slot)).is_none_or(Option::is_some);
-        if is_taken || id.slot >= self.accepted_max || is_strange && of_source >= SOURCE_MAX {
+        if is_taken || id.slot >= self.accepted_max || of_source >= share {
             self.requests.push_back(ConnectionRequest::Close { id });
             return false;
         }
-        if is_strange {
-            self.by_source.insert(source, of_source + 1);
-        }
+        self.by_source.insert(source, of_source + 1);
         self.put(
             id.slot,
             Connection {
@@ -167,16 +172,17 @@ impl Connections {
                 listener,
                 remote,
                 is_standing: true,
+                is_accepted: true,
                 is_strange,
                 unfinished: Vec::new(),
                 has_begun: false,
                 has_spoken: false,
+                used: now,
                 waiting: Vec::new(),
             },
         );
-        if is_strange {
-            self.timers.set(u32::from(id.slot), now + SLOW);
-        }
+        // Whoever it is, it has something to say.
+        self.timers.set(u32::from(id.slot), now + SLOW);
         true
     }
 
@@ -194,15 +200,21 @@ impl Connections {
         now: Mono,
     ) -> Way {
         let host = |address: SocketAddr| address.ip().to_canonical();
-        let named = self.get(id).filter(|it| it.is_standing && host(it.remote) == host(to));
-        if let Some(remote) = named.map(|connection| connection.remote) {
-            return Way::Standing(id, remote);
+        let named = self.get_mut(id).filter(|it| it.is_standing && host(it.remote) == host(to));
+        if let Some(connection) = named {
+            connection.used = now;
+            return Way::Standing(id, connection.remote);
         }
         if let Some(slot) = self.by_remote.get(&(listener, to)).copied()
             && let Some(id) = self.id_of(slot)
+            && let Some(connection) = self.get_mut(id)
         {
-            let is_standing = self.get(id).is_some_and(|connection| connection.is_standing);
+            connection.used = now;
+            let is_standing = connection.is_standing;
             return if is_standing { Way::Standing(id, to) } else { Way::Opening(slot) };
+        }
+        if self.free.is_empty() {
+            self.evict(now);
         }
         let Some(slot) = self.free.pop_front() else { return Way::None };
         let generation = self.generations[usize::from(slot)].wrapping_add(1);
@@ -214,10 +226,12 @@ impl Connections {
                 listener,
                 remote: to,
                 is_standing: false,
+                is_accepted: false,
                 is_strange: false,
                 unfinished: Vec::new(),
                 has_begun: false,
                 has_spoken: false,
+                used: now,
                 waiting: Vec::new(),
             },
         );
@@ -225,6 +239,20 @@ impl Connections {
         let id = ConnectionId { shard: self.shard, generation, slot };
         self.requests.push_back(ConnectionRequest::Open { id, listener, to });
         Way::Opening(slot)
+    }
+
+    /// Closes the one of those that we have opened by which nothing was said for the longest time:
+    /// whoever is to hear more is connected anew. None if something was said by each lately.
+    fn evict(&mut self, now: Mono) {
+        let opened = self.slots.iter().flatten().filter(|it| it.is_standing && !it.is_accepted);
+        let oldest = opened.min_by_key(|it| it.used).filter(|it| now.since(it.used) >= IDLE);
+        let Some(oldest) = oldest.map(|it| (it.generation, it.remote, it.listener)) else { return };
+        let (generation, remote, listener) = oldest;
+        let Some(slot) = self.by_remote.get(&(listener, remote)).copied() else { return };
+        let id = ConnectionId { shard: self.shard, generation, slot };
+        if self.remove(id).is_some() {
+            self.requests.push_back(ConnectionRequest::Close { id });
+        }
     }
 
     /// A message waits for a connection; it comes back if there are too many.
@@ -260,7 +288,7 @@ impl Connections {
         if self.by_remote.get(&place) == Some(&id.slot) {
             self.by_remote.remove(&place);
         }
-        if connection.is_strange {
+        if connection.is_accepted {
             let source = connection.remote.ip().to_canonical();
             match self.by_source.get_mut(&source) {
                 Some(count) if *count > 1 => *count -= 1,
@@ -297,10 +325,13 @@ impl Connections {
         let slot = u32::from(id.slot);
         let Some(connection) = self.get_mut(id) else { return true };
         connection.has_spoken |= has_read;
+        if has_read {
+            connection.used = now;
+        }
         // Half a ping begins no message.
         let has_begun = len > 0 && bytes[0] != b'\r';
         let begins = has_begun && (has_read || !connection.has_begun);
-        let (is_strange, has_spoken) = (connection.is_strange, connection.has_spoken);
+        let Connection { is_accepted, is_strange, has_spoken, .. } = *connection;
         connection.unfinished = bytes;
         connection.has_begun = has_begun;
         self.unfinished = total;
@@ -308,7 +339,7 @@ impl Connections {
             // The time of a message that has begun runs on.
             (true, _) if begins => self.timers.set(slot, now + SLOW),
             (false, true) if has_spoken => self.timers.set(slot, now + SILENT),
-            (false, false) => self.timers.cancel(slot),
+            (false, false) if has_spoken || !is_accepted => self.timers.cancel(slot),
             _ => {}
         }
         true
