@@ -93,7 +93,7 @@ fn run(
     for (shard, sockets) in (0..plan.shards).zip(listeners) {
         let life = breath::Life {
             plan: plan.for_shard(shard),
-            driver: plan.driver(),
+            driver: plan.driver(shard),
             cpu: plan.cpu(shard),
             region: parked.regions[usize::from(shard)].words,
             epoch: parked.epoch,

@@ -141,7 +141,7 @@ impl EnginePlan {
         }
     }
 
-    pub(crate) fn driver(&self) -> DriverPlan {
+    pub(crate) fn driver(&self, shard: u8) -> DriverPlan {
         let (small, large) = self.frames;
         let ports = self.ports_max(self.limits);
         let plan = DriverPlan::for_ports(ports, self.addresses.clone());
@@ -152,7 +152,13 @@ impl EnginePlan {
             large_own: (large / 2).max(64),
             ..plan.pool
         };
-        DriverPlan { pool, connections: self.limits.connections, spin_us: self.spin_us, ..plan }
+        DriverPlan {
+            shard,
+            pool,
+            connections: self.limits.connections,
+            spin_us: self.spin_us,
+            ..plan
+        }
     }
 
     /// Media ports of one shard: two per leg and the spares, as far as its blocks go.
@@ -366,7 +372,7 @@ mod tests {
         let plan = EnginePlan::new(&config).unwrap();
         let needed = plan.descriptors(plan.limits);
         assert!(
-            needed >= 2 * u64::from(plan.driver().ports_max) && needed < 2 * 21_500,
+            needed >= 2 * u64::from(plan.driver(0).ports_max) && needed < 2 * 21_500,
             "{needed}"
         );
         let said = plan.too_few_descriptors(needed, 20_000);

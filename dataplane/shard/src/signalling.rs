@@ -214,7 +214,6 @@ impl Shard<'_> {
     ) {
         match report {
             ConnectionReport::Accepted { id, listener, from } => {
-                let id = ConnectionId { shard: self.core.plan.shard, ..id };
                 let standing = self.core.guard.standing(from, now.mono);
                 let taken = self.core.connections.accept((id, listener, from), standing, now.mono);
                 self.core.counters.count(match taken {

@@ -17,7 +17,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use base::{ConnectionId, ConnectionReport, ConnectionRequest, Frames as _, Transmit};
+use base::{ConnectionId, ConnectionReport, ConnectionRequest, Frames as _, ShardId, Transmit};
 use io_uring::types::Fixed;
 use io_uring::{cqueue, opcode};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -68,6 +68,7 @@ struct Place {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connections {
+    shard: ShardId,
     listeners: Vec<Option<(TcpListener, SocketAddr)>>,
     /// Those that are accepted first, then those that are opened.
     places: Vec<Place>,
@@ -80,7 +81,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new((accepted, opened): (u16, u16)) -> Self {
+    pub(super) fn new(shard: ShardId, (accepted, opened): (u16, u16)) -> Self {
         let nowhere = SocketAddr::from(([0; 4], 0));
         let place = || Place {
             state: State::Free,
@@ -97,6 +98,7 @@ impl Connections {
         };
         let places = usize::from(accepted) + usize::from(opened);
         Self {
+            shard,
             listeners: (0..LISTENERS_MAX).map(|_| None).collect(),
             places: (0..places).map(|_| place()).collect(),
             accepted,
@@ -305,7 +307,7 @@ impl Driver {
         let place = &mut self.connections.places[usize::from(slot)];
         place.number = place.number.wrapping_add(1);
         let generation = place.id.generation.wrapping_add(1);
-        place.id = ConnectionId { shard: 0, generation, slot };
+        place.id = ConnectionId { shard: self.connections.shard, generation, slot };
         (place.socket, place.remote, place.state) = (Some(socket), remote, State::Standing);
         place.closes = false;
         let id = place.id;

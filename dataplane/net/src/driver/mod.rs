@@ -205,7 +205,7 @@ impl Driver {
             reports: VecDeque::with_capacity(1024),
             errors: Errors::new(),
             sends: Sends::new(),
-            connections: Connections::new(plan.connections),
+            connections: Connections::new(plan.shard, plan.connections),
             closing: Vec::with_capacity(plan.ports_max as usize),
             unsettled: Vec::with_capacity(plan.ports_max as usize),
             ended: Vec::with_capacity(receives),

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use base::ShardId;
+
 use crate::error::NetError;
 use crate::pool::PoolPlan;
 
@@ -22,6 +24,8 @@ pub struct MediaAddress {
 /// See the fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverPlan {
+    /// Whose driver it is: its connections are named so.
+    pub shard: ShardId,
     /// Submission queue entries; more than a breath transmits, or it is submitted in parts.
     pub entries: u32,
     /// Completion queue entries; what does not fit is not lost but costs more.
@@ -51,6 +55,7 @@ impl DriverPlan {
     #[must_use]
     pub fn for_ports(ports_max: u32, addresses: Vec<MediaAddress>) -> Self {
         Self {
+            shard: 0,
             entries: 1024,
             completions: 8192,
             ports_max,
