@@ -273,6 +273,37 @@ fn a_known_source_has_half_of_the_connections() {
     nothing_left(&mut world);
 }
 
+/// Many strangers do not keep away who is in a list; of IPv6 a /64 is one source.
+#[test]
+fn strangers_leave_room_for_those_in_a_list() {
+    let mut world = closed(13);
+    let connect = |world: &mut World, from: SocketAddr| {
+        world.by_tcp(from);
+        let to = world::plane::listener_for(from);
+        world.inject(Datagram { from, to, bytes: b"OPTIONS sip:10.0.0.1".to_vec() });
+    };
+    for port in 1_000..1_200 {
+        let from = format!("[2001:db8::{:x}]:{port}", port % 50 + 1);
+        connect(&mut world, from.parse().unwrap());
+    }
+    world.run_for(ms(150));
+    assert!(count(&world, Counter::ConnectionAccepted) <= 3 * 32);
+    for host in 1..200_u8 {
+        for port in 1_000..1_005 {
+            connect(&mut world, SocketAddr::from(([203, 0, 113, host], port)));
+        }
+    }
+    world.run_for(ms(150));
+    let accepted = count(&world, Counter::ConnectionAccepted);
+    assert_eq!(accepted, 3 * 192, "three quarters of each shard's");
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    assert!(world.call(call).seen.answered_at.is_some());
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}
+
 /// A stranger has so many connections and no more; others and trunks do not notice.
 #[test]
 fn one_source_has_a_share_of_the_connections() {

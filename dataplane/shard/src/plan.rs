@@ -195,6 +195,8 @@ impl Limits {
             + self.event_bytes
             + self.handoff_bytes * usize::from(shards)
             + self.handoff_bytes / 4
+            + (usize::from(self.connections.0) + usize::from(self.connections.1))
+                * crate::transport::connections::Connections::BYTES
     }
 }
 

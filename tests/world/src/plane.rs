@@ -267,7 +267,7 @@ impl Plane {
     /// Bytes that come by the far end's connection, or by a new one.
     fn receive_stream(&mut self, now: Now, from: SocketAddr, listener: u8, bytes: &[u8]) -> bool {
         let known = self.lanes.iter().position(|lane| lane.wires.of(from).is_some());
-        let hash = HashKey([self.setup.seed, 8]).hash(&[&from.port().to_be_bytes(), bytes]);
+        let hash = HashKey([self.setup.seed, 8]).hash(&[from.to_string().as_bytes()]);
         let lanes = self.lanes.len() as u64;
         let some = usize::try_from(hash.checked_rem(lanes).unwrap_or(0)).unwrap_or(0);
         let Some(lane) = self.lanes.get_mut(known.unwrap_or(some)) else { return false };

@@ -77,6 +77,8 @@ pub(crate) struct Connections {
     free: VecDeque<u16>,
     by_remote: HashMap<(u8, SocketAddr), u16>,
     by_source: HashMap<IpAddr, u16>,
+    /// Accepted ones of those whom nobody knows.
+    strange: u16,
     timers: Wheel,
     unfinished: usize,
     standing: usize,
@@ -95,7 +97,18 @@ pub(crate) enum Way {
     None,
 }
 
+/// What counts as one source: an IPv4 address, a /64.
+fn source_of(remote: SocketAddr) -> IpAddr {
+    match remote.ip().to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
 impl Connections {
+    /// Bytes that one of them takes at birth, about.
+    pub(crate) const BYTES: usize = size_of::<Option<Connection>>() + 64;
+
     /// `limits`: how many are accepted, and how many are opened.
     pub(crate) fn new(shard: ShardId, (accepted, opened): (u16, u16)) -> Self {
         let total = accepted.saturating_add(opened);
@@ -107,6 +120,7 @@ impl Connections {
             free: (accepted..total).collect(),
             by_remote: HashMap::new(),
             by_source: HashMap::new(),
+            strange: 0,
             timers: Wheel::new(u32::from(total)),
             unfinished: 0,
             standing: 0,
@@ -156,15 +170,18 @@ impl Connections {
         now: Mono,
     ) -> bool {
         let is_strange = matches!(standing, Standing::Stranger | Standing::Proven);
-        let source = remote.ip().to_canonical();
+        let source = source_of(remote);
         let of_source = self.by_source.get(&source).copied().unwrap_or(0);
         let share = if is_strange { SOURCE_MAX } else { (self.accepted_max / 2).max(1) };
+        // However many strangers there are, a quarter of the places is for those in a list.
+        let is_crowded = is_strange && self.strange >= self.accepted_max - self.accepted_max / 4;
         let is_taken = self.slots.get(usize::from(id.slot)).is_none_or(Option::is_some);
-        if is_taken || id.slot >= self.accepted_max || of_source >= share {
+        if is_taken || id.slot >= self.accepted_max || of_source >= share || is_crowded {
             self.requests.push_back(ConnectionRequest::Close { id });
             return false;
         }
         self.by_source.insert(source, of_source + 1);
+        self.strange += u16::from(is_strange);
         self.put(
             id.slot,
             Connection {
@@ -289,7 +306,8 @@ impl Connections {
             self.by_remote.remove(&place);
         }
         if connection.is_accepted {
-            let source = connection.remote.ip().to_canonical();
+            self.strange -= u16::from(connection.is_strange);
+            let source = source_of(connection.remote);
             match self.by_source.get_mut(&source) {
                 Some(count) if *count > 1 => *count -= 1,
                 _ => drop(self.by_source.remove(&source)),
