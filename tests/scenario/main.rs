@@ -43,6 +43,8 @@ mod ports;
 mod raw;
 mod reason;
 mod refusal;
+mod reliable_callee;
+mod reliable_caller;
 mod requests;
 mod restart;
 mod retransmission;
