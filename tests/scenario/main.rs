@@ -43,6 +43,7 @@ mod ports;
 mod raw;
 mod reason;
 mod refusal;
+mod reliable_apps;
 mod reliable_callee;
 mod reliable_caller;
 mod requests;

@@ -74,6 +74,7 @@ fn each_one_is_acknowledged_once() {
     call.world.run_for(10 * SECOND);
     assert_eq!(call.log.all(B, "PRACK", "").len(), 4);
     assert_eq!(call.log.all(A, "SIP/2.0 18", "").len(), 1, "its repetitions are nobody's");
+    assert_eq!(count(&call.world, Counter::DiscardSipReliable), 0, "nor out of their turn");
     // The next one is one more, whatever its status; its Contact is where the dialog is now.
     b.contact = "<sip:moved@10.1.0.2:5060>".to_owned();
     let more = "Require: 100rel\nRSeq: 4712\n";

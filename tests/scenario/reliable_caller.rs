@@ -8,8 +8,8 @@ use world::World;
 use crate::by_hand::{self, A, B, Hand, Log, described, empty, header, media_port, world_by_hand};
 use crate::common::{SECOND, count, ends, ms, publish, route_to, told};
 
-const REQUIRED: &str = "Require: 100rel\n";
-const SUPPORTED: &str = "Supported: timer, 100rel\n";
+pub(crate) const REQUIRED: &str = "Require: 100rel\n";
+pub(crate) const SUPPORTED: &str = "Supported: timer, 100rel\n";
 
 /// A call of A to B, by hand.
 pub(crate) struct Asked {
