@@ -46,6 +46,7 @@ mod refusal;
 mod reliable_apps;
 mod reliable_callee;
 mod reliable_caller;
+mod reliable_phones;
 mod requests;
 mod restart;
 mod retransmission;
