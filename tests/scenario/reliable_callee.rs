@@ -2,9 +2,10 @@
 //! its early dialog, in its order; and whatever becomes of a PRACK, the call goes on.
 
 use wire::counter::Counter;
+use world::Datagram;
 
 use crate::by_hand::{self, A, B, Hand, described, empty, header};
-use crate::common::{SECOND, count, ends};
+use crate::common::{SECOND, count, ends, ms};
 use crate::reliable_caller::Asked;
 
 /// `183 Session Progress` of this branch with this number, described from this port (0: not).
@@ -161,6 +162,27 @@ fn a_branch_too_many_is_not_acknowledged() {
     assert_eq!(sent, [1, 1, 1, 1, 0]);
     assert_eq!(count(&call.world, Counter::DiscardSipReliable), 1);
     stands(call, &hands[1], true);
+}
+
+/// Each PRACK is a transaction of ours: a far end has its share of them, and goes on later.
+#[test]
+fn a_flood_of_them_is_not_acknowledged() {
+    let mut call = Asked::new(14, "", "0");
+    let b = call.b.clone();
+    for rseq in 1..=100 {
+        let more = format!("Require: 100rel\nRSeq: {rseq}\n");
+        let text = b.reply(&call.invite, "180 Ringing", &more, &empty());
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        let (from, to) = (B.parse().unwrap(), world::plane::listener());
+        call.world.inject(Datagram { from, to, bytes });
+    }
+    call.world.run_for(ms(100));
+    let sent = pracks(&call, "b").len();
+    assert!((30..=35).contains(&sent), "{sent}");
+    call.world.run_for(2 * SECOND);
+    early(&mut call, &b, u32::try_from(sent).unwrap() + 1, 5_000);
+    assert!(!call.log.all(B, "PRACK", &format!("RAck: {} 1", sent + 1)).is_empty());
+    stands(call, &b, true);
 }
 
 /// The second answer's dialog has seen a PRACK: its BYE has the number behind that.

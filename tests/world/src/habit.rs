@@ -260,8 +260,7 @@ fn habits(random: &mut Prng, manner: &mut Manner, group: u32) -> bool {
     manner.reinvite == Reinvite::Answer
 }
 
-/// Whether it acknowledges provisional responses: by a chance beside the others, which stay what they
-/// were.
+/// Whether it acknowledges provisional responses, by a chance beside the others.
 fn reliable(random: &Prng) -> Reliability {
     let mut aside = Prng::new(random.clone().u64() ^ 0x0003_2620);
     match aside.below(8) {

@@ -59,6 +59,11 @@ impl LegMut<'_, '_> {
             return false;
         }
         let (invite, number) = (side.invite, side.cseq);
+        if !self.may_take_transaction() {
+            // Whatever a far end sends, it has its share: what is not acknowledged comes again.
+            self.cx.count(Counter::DiscardSipReliable);
+            return false;
+        }
         let Some((prack, cseq)) = self.send_prack(message, branch, (rseq, number)) else {
             return false;
         };
