@@ -140,12 +140,15 @@ fn a_stranger_is_told_a_few_times() {
             strangers::send(&mut world, STRANGER, &text.replace(&format!("To: <{uri}>"), &to));
             world.run_for(ms(100));
             raw::last(&log, STRANGER, "SIP/2.0 200", "PRACK").expect("it is answered");
+            manual(&mut world).send(0, &Command::Answer { call, limit_ms: 0 });
         }
         world.run_for(33 * SECOND);
         let times = raw::all(&log, STRANGER, "SIP/2.0 180", "").len();
         assert_eq!(times, if acknowledges { 1 } else { 3 });
         let refused = !raw::all(&log, STRANGER, "SIP/2.0 504", "").is_empty();
         assert_eq!(refused, !acknowledges);
+        let answers = raw::all(&log, STRANGER, "SIP/2.0 200", "1 INVITE").len();
+        assert_eq!(answers, if acknowledges { 11 } else { 0 }, "as to everybody who hears us");
         assert_eq!(count(&world, Counter::LegPanicked), 0);
     }
 }

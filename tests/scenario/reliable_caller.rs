@@ -336,6 +336,28 @@ fn an_answer_that_is_held_ends_with_either_side() {
     }
 }
 
+/// The callee changes its codec while its answer is held: what it is sent is what it takes now.
+#[test]
+fn a_callee_may_change_while_its_answer_is_held() {
+    let mut call = Asked::new(22, SUPPORTED, "0 8");
+    call.b_says("183 Session Progress", true);
+    let rseq = call.rseq("183", true);
+    call.b_says("200 OK", true);
+    let offer = described("10.1.0.2", 5_000, 2, "8");
+    by_hand::send(&mut call.world, B, &call.b.request("INVITE", 5, "", &offer));
+    call.log.last(B, "SIP/2.0 200", "5 INVITE");
+    by_hand::send(&mut call.world, B, &call.b.request("ACK", 5, "", &empty()));
+    call.acknowledges(2, rseq);
+    let ok = call.log.last(A, "SIP/2.0 200", "CSeq: 1 INVITE");
+    header(&ok, "To").clone_into(&mut call.a.to);
+    call.log.clear();
+    for seq in 0..20 {
+        by_hand::packet(&mut call.world, "10.1.0.1:4000", media_port(&ok), (seq, 9));
+        call.world.run_for(ms(20));
+    }
+    assert_eq!(call.log.payload_types("10.1.0.2:5000"), [8]);
+}
+
 /// Without any PRACK a held answer is none.
 #[test]
 fn an_answer_that_is_held_too_long_ends_the_callee() {
@@ -452,10 +474,14 @@ fn an_offer_that_cannot_be_answered_is_refused_and_its_prack_holds() {
     let mut call = Asked::new(17, REQUIRED, "0");
     call.b_says("180 Ringing", false);
     let rseq = call.rseq("180", false);
+    // Its answer waits behind the ringing: the caller has not seen it.
+    call.b_says("183 Session Progress", true);
     let early = described("10.1.0.1", 4_400, 2, "0");
     assert_eq!(call.prack(2, &format!("{rseq} 1 INVITE"), &early), "488");
+    let next = call.rseq("183", true);
+    assert_eq!(call.prack(3, &format!("{next} 1 INVITE"), &early), "200");
     call.world.run_for(5 * SECOND);
-    assert_eq!(call.heard().len(), 1, "{:?}", call.log.lines());
+    assert_eq!(call.heard().len(), 2, "{:?}", call.log.lines());
     call.b_says("200 OK", true);
     call.stands();
 }
