@@ -44,4 +44,5 @@ const LIMITS: Limits = Limits {
     event_bytes: 0,
     handoff_bytes: 0,
     spare_ports: 0,
+    connections: (0, 0),
 };

@@ -373,7 +373,7 @@ fn route() -> StaticRoute {
         prefix: "+1".to_owned(),
         sources: vec!["192.0.2.2/32".parse().expect("a network")],
         trusted: Vec::new(),
-        targets: vec![address(3, 5_060)],
+        targets: vec![base::Target::udp(address(3, 5_060))],
         host: String::new(),
         strip: 0,
         prepend: String::new(),
@@ -396,6 +396,7 @@ fn plan(legs: u32, transactions: u32) -> Plan {
             bound: address(1, 5_060),
             advertised: address(1, 5_060),
             media: 0,
+            transport: base::Transport::Udp,
         }],
         media: vec![MediaPlan {
             bound: address(1, 0).ip(),

@@ -200,7 +200,7 @@ fn route() -> StaticRoute {
         prefix: String::new(),
         sources: vec![table::Network { address: PHONES.into(), bits: 32 }],
         trusted: Vec::new(),
-        targets: vec![at(PHONES, CALLEE_PORT)],
+        targets: vec![base::Target::udp(at(PHONES, CALLEE_PORT))],
         host: String::new(),
         strip: 0,
         prepend: String::new(),

@@ -76,7 +76,7 @@ fn world() -> World {
             parent: incoming.call,
             peer: incoming.leg,
             listener: Originate::ANY_LISTENER,
-            targets: [targets[usize::from(made % 4 == 3)]].into_iter().collect(),
+            targets: [base::Target::udp(targets[usize::from(made % 4 == 3)])].into_iter().collect(),
             uri: incoming.uri,
             from: "sip:switch@example.com",
             from_name: "",

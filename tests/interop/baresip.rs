@@ -71,12 +71,13 @@ fn modules_path() -> String {
     (*there.unwrap_or(&known[0])).to_owned()
 }
 
-/// SIPp's signalling and our voice as caller, baresip as callee.
-fn call(sound: Sound, scenario: Plan<'_>, hz: f64) -> (Bed, Phone, Sipp, Voice) {
+/// SIPp's signalling and our voice as caller, baresip as callee, which is reached as its URI's
+/// parameters say.
+fn call(sound: Sound, params: &str, scenario: Plan<'_>, hz: f64) -> (Bed, Phone, Sipp, Voice) {
     let mut bed = Bed::start();
     let at = bed.ports.address();
     let phone = Phone::start(&mut bed, at, sound);
-    let web = Web::dialling(&format!("sip:phone@{at}"), "answerOnBridge=\"true\"");
+    let web = Web::dialling(&format!("sip:phone@{at}{params}"), "answerOnBridge=\"true\"");
     let _ = bed.number(NUMBER, &web.url("/voice"), &web.url("/status"));
     let voice = Voice::tone(bed.ports.address(), hz);
     let caller = scenario.call(&mut bed, NUMBER, voice.address);
@@ -90,7 +91,7 @@ fn baresip_says_back_what_it_hears() {
         return;
     }
     let scenario = Plan::new("caller").talk(Duration::from_secs(5));
-    let (bed, _phone, caller, voice) = call(ECHO, scenario, 700.0);
+    let (bed, _phone, caller, voice) = call(ECHO, "", scenario, 700.0);
     // What came before the echo was silence: judge the last second and a half of three.
     voice.wait_for(150);
     let samples = voice.heard().samples;
@@ -106,7 +107,14 @@ fn baresip_is_heard_and_hangs_up() {
     if !require("baresip") || !require("sipp") {
         return;
     }
-    let (bed, phone, caller, voice) = call(SINE, Plan::new("caller_hears_bye"), 700.0);
+    for params in ["", ";transport=tcp"] {
+        heard_and_hung_up(params);
+    }
+}
+
+/// It hangs up towards our Contact: over TCP by a connection of its own, or by ours.
+fn heard_and_hung_up(params: &str) {
+    let (bed, phone, caller, voice) = call(SINE, params, Plan::new("caller_hears_bye"), 700.0);
     voice.wait_for(100);
     phone.command("hangup");
     caller.finish();

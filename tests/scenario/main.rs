@@ -57,6 +57,7 @@ mod stall;
 mod static_call;
 mod stopped_stream;
 mod strangers;
+mod tcp;
 mod timeouts;
 mod tones;
 mod too_large;

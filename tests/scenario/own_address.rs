@@ -111,7 +111,7 @@ fn a_call_that_comes_back_under_another_number_is_heard_through_all_its_legs() {
     let back = wire::table::StaticRoute {
         prefix: "9".to_owned(),
         strip: 1,
-        targets: vec![world::plane::listener()],
+        targets: vec![base::Target::udp(world::plane::listener())],
         ..crate::common::route_to(&world, &[callee])
     };
     let out = wire::table::StaticRoute {

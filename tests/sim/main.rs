@@ -290,7 +290,7 @@ fn a_seed_is_one_history() {
 #[test]
 fn faults_strike() {
     let mut struck = Vec::new();
-    for seed in 900_001..900_101 {
+    for seed in 900_001..900_151 {
         let mut story = Story::new(seed, Scale::faulty(seed));
         story.play();
         struck.append(&mut story.struck);

@@ -94,8 +94,11 @@ fn write_summary(
     writeln!(out, "  legs         {legs} in all, those included that wait for their billing")?;
     writeln!(out, "  media ports  {} pairs, in whole blocks", capacity.pairs)?;
     writeln!(out, "  calls        {} at one time, bound by {}", capacity.calls, capacity.bound)?;
+    let connections = u64::from(capacity.connections) * u64::from(shards);
+    writeln!(out, "  connections  {connections} may come in over TCP")?;
     for listener in &config.dataplane.listener {
-        writeln!(out, "  SIP          {} ({})", listener.bind, listener.name)?;
+        let protocol = crate::system::Protocol::of(listener.transport).text();
+        writeln!(out, "  SIP          {} {protocol} ({})", listener.bind, listener.name)?;
     }
     writeln!(out, "  HTTP         {}", config.controlplane.http)?;
     for finding in crate::up::media_ports(config) {

@@ -246,7 +246,16 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    const fn text(self) -> &'static str {
+    /// What carries this transport.
+    #[must_use]
+    pub const fn of(transport: base::Transport) -> Self {
+        match transport {
+            base::Transport::Udp => Self::Udp,
+            base::Transport::Tcp => Self::Tcp,
+        }
+    }
+
+    pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::webhook::Gates;
+use base::Transport;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::rdata::SRV;
 use model::port::{Resolve, Resolved};
@@ -70,7 +71,7 @@ impl Names {
 
     /// Looks it up, and tells the inbox. Nothing here blocks.
     pub fn resolve(&self, resolve: Resolve, inbox: Arc<Inbox>) {
-        let Resolve { id, family, host, port } = resolve;
+        let Resolve { id, family, host, port, transport } = resolve;
         let (runtime, gate) = match family {
             Some(family) => (&self.tenants, self.gates.of(family.0)),
             None => (&self.routes, Arc::clone(&self.route_gate)),
@@ -79,7 +80,8 @@ impl Names {
         let Some(runtime) = runtime else { return };
         runtime.spawn(async move {
             let ask = |host: String, port: u16| addresses(Arc::clone(&gate), host, port);
-            let found = timeout(TIME_MAX, look_up(resolver.as_ref(), &host, port, ask)).await;
+            let found =
+                timeout(TIME_MAX, look_up(resolver.as_ref(), (&host, port, transport), ask)).await;
             let targets = found.unwrap_or_default();
             inbox.tell(Input::Resolved(Resolved { id, targets }));
         });
@@ -95,17 +97,20 @@ impl Drop for Names {
     }
 }
 
-/// Without a port the SRV records of `_sip._udp` come first (RFC 3263 section 4.2), by priority and
-/// falling weight; then the host itself.
+/// Without a port the SRV records of `_sip._udp` (or `_sip._tcp`) come first (RFC 3263 section
+/// 4.2), by priority and falling weight; then the host itself.
 async fn look_up<F: Future<Output = Vec<SocketAddr>>>(
     resolver: Option<&TokioResolver>,
-    host: &str,
-    port: Option<u16>,
+    (host, port, transport): (&str, Option<u16>, Transport),
     ask: impl Fn(String, u16) -> F,
 ) -> Vec<SocketAddr> {
+    let service = match transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    };
     let mut targets = Vec::new();
     if let (Some(resolver), None) = (resolver, port)
-        && let Ok(found) = resolver.srv_lookup(format!("_sip._udp.{host}.")).await
+        && let Ok(found) = resolver.srv_lookup(format!("_sip._{service}.{host}.")).await
     {
         targets = of_records(found.iter().cloned().collect(), &ask).await;
     }
@@ -189,7 +194,8 @@ mod tests {
         let families = [Some(AccountSid(1)), Some(AccountSid(2)), None];
         for (id, family) in (0..).zip(families) {
             let host = "127.0.0.1".to_owned();
-            let resolve = Resolve { id, family, host, port: Some(5_060) };
+            let resolve =
+                Resolve { id, family, host, port: Some(5_060), transport: Transport::Udp };
             names.resolve(resolve, Arc::clone(&inbox));
         }
         let told = |count: usize| {

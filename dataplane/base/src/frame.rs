@@ -12,6 +12,7 @@
 
 use core::net::SocketAddr;
 
+use crate::hop::ConnectionId;
 use crate::time::Mono;
 
 /// Bytes of a small buffer: an Ethernet MTU with room to spare. Media uses these.
@@ -60,6 +61,29 @@ pub enum Local {
     Listener(u8),
     /// A media port.
     Media(MediaPort),
+    /// A connection: the frame holds the next bytes of its stream.
+    Connection(ConnectionId),
+}
+
+/// What the shard asks of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRequest {
+    /// Connect from the address of a listener of streams. Answered by
+    /// [`ConnectionReport::Connected`] or [`ConnectionReport::Closed`].
+    Open { id: ConnectionId, listener: u8, to: SocketAddr },
+    /// Close it once what was sent has left; nothing is reported of it any more.
+    Close { id: ConnectionId },
+}
+
+/// What becomes of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionReport {
+    /// Somebody has connected to a listener of streams.
+    Accepted { id: ConnectionId, listener: u8, from: SocketAddr },
+    /// A connection that was asked for stands.
+    Connected { id: ConnectionId },
+    /// It could not be made, or is over: nothing comes from it any more, nothing can be sent.
+    Closed { id: ConnectionId },
 }
 
 /// A datagram that arrived.

@@ -3,6 +3,46 @@
 
 use core::net::SocketAddr;
 
+use crate::id::ShardId;
+
+/// A connection: the shard that has it, its place there, and which use of the place it is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct ConnectionId {
+    pub shard: ShardId,
+    pub generation: u8,
+    pub slot: u16,
+}
+
+/// What carries SIP messages.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    #[default]
+    Udp,
+    Tcp,
+}
+
+/// Where a request may be sent. As text `192.0.2.1:5060`, or `192.0.2.1:5060;transport=tcp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target {
+    pub address: SocketAddr,
+    pub transport: Transport,
+}
+
 /// The door of ours that a message uses.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -10,8 +50,9 @@ use core::net::SocketAddr;
 pub enum Door {
     /// A datagram listener, by its index in the plan.
     Datagram(u8),
-    /// A connection, by its number on its shard.
-    Stream(u32),
+    /// A connection that came to, or is made in the name of, a listener of streams. What is sent
+    /// goes by this connection while it stands, else by another one to the same address.
+    Connection { listener: u8, id: ConnectionId },
 }
 
 /// A door and the address behind it.
@@ -23,6 +64,100 @@ pub struct Hop {
     pub to: SocketAddr,
 }
 
+impl Target {
+    #[must_use]
+    pub const fn udp(address: SocketAddr) -> Self {
+        Self { address, transport: Transport::Udp }
+    }
+}
+
+/// What stands behind an address that is not reached by UDP.
+const BY_TCP: &str = ";transport=tcp";
+
+impl core::str::FromStr for Target {
+    type Err = core::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, transport) = Transport::split(text);
+        Ok(Self { address: address.parse()?, transport })
+    }
+}
+
+impl core::fmt::Display for Target {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}{}", self.address, self.transport.suffix())
+    }
+}
+
+impl serde::Serialize for Target {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match to.is_human_readable() {
+            true => to.collect_str(self),
+            false => (self.address, self.transport).serialize(to),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Target {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() {
+            return from.deserialize_str(Text);
+        }
+        let (address, transport) = serde::Deserialize::deserialize(from)?;
+        Ok(Self { address, transport })
+    }
+}
+
+/// Reads a target's text.
+struct Text;
+
+impl serde::de::Visitor<'_> for Text {
+    type Value = Target;
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("an address and port, with `;transport=tcp` behind it or not")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Target, E> {
+        text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
+}
+
+impl Transport {
+    /// `host:port` and its transport, of `host:port` or `host:port;transport=tcp`.
+    #[must_use]
+    pub fn split(text: &str) -> (&str, Self) {
+        match text.strip_suffix(BY_TCP) {
+            Some(host) => (host, Self::Tcp),
+            None => (text.strip_suffix(";transport=udp").unwrap_or(text), Self::Udp),
+        }
+    }
+
+    /// What [`Transport::split`] takes off.
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => BY_TCP,
+        }
+    }
+}
+
+impl ConnectionId {
+    /// No connection in particular: whichever there is to the address, or a new one.
+    pub const ANY: Self = Self { shard: ShardId::MAX, generation: 0, slot: u16::MAX };
+}
+
+impl Door {
+    /// The listener that it is, or that a connection came to, by its index in the plan.
+    #[must_use]
+    pub const fn listener(self) -> u8 {
+        match self {
+            Self::Datagram(listener) | Self::Connection { listener, .. } => listener,
+        }
+    }
+}
+
 impl Hop {
     /// By a datagram listener.
     #[must_use]
@@ -30,11 +165,17 @@ impl Hop {
         Self { via: Door::Datagram(listener), to }
     }
 
+    /// By whichever connection there is to this address, in the name of a listener of streams.
+    #[must_use]
+    pub const fn connection(listener: u8, to: SocketAddr) -> Self {
+        Self { via: Door::Connection { listener, id: ConnectionId::ANY }, to }
+    }
+
     /// Whether the transport delivers or says that it cannot: no retransmission timers (RFC 3261
     /// section 17).
     #[must_use]
     pub const fn is_reliable(&self) -> bool {
-        matches!(self.via, Door::Stream(_))
+        matches!(self.via, Door::Connection { .. })
     }
 
     /// The same door, another address.

@@ -21,9 +21,12 @@ pub mod time;
 pub mod wheel;
 
 pub use arena::{Arena, Stored};
-pub use frame::{Flow, FlowReport, Frame, Frames, Local, MediaPort, Path, Received, Transmit};
+pub use frame::{
+    ConnectionReport, ConnectionRequest, Flow, FlowReport, Frame, Frames, Local, MediaPort, Path,
+    Received, Transmit,
+};
 pub use hash::{HashKey, IndexMap};
-pub use hop::{Door, Hop};
+pub use hop::{ConnectionId, Door, Hop, Target, Transport};
 pub use id::{CallId, LegId, ShardId};
 pub use prng::Prng;
 pub use records::Records;

@@ -18,6 +18,10 @@ const DESCRIPTORS_SPARE: u64 = 1_024;
 /// Legs by default: at most, and at least.
 const LEGS_MAX: u64 = 65_536;
 const LEGS_MIN: u64 = 64;
+/// Of the descriptors of a shard, those for connections; and how many these are in any case.
+const CONNECTIONS_PART: u64 = 32;
+const CONNECTIONS_MIN: u64 = 32;
+const CONNECTIONS_MAX: u64 = 4_096;
 /// Ports of a block (DESIGN.md section 4), and pairs of them.
 const BLOCK: u32 = 256;
 const PAIRS: u64 = 128;
@@ -48,6 +52,8 @@ pub enum Bound {
 pub struct Capacity {
     /// Legs per shard.
     pub legs: u32,
+    /// SIP connections per shard that are accepted; a quarter of it is opened.
+    pub connections: u16,
     /// Pairs of media ports.
     pub pairs: u64,
     /// Relayed calls that can stand at once.
@@ -64,8 +70,15 @@ impl Capacity {
         let plane = &config.dataplane;
         let shards = u64::from(machine.shards.max(1));
         let pairs: u64 = plane.media.iter().map(|media| blocks(media.ports) / shards * PAIRS).sum();
-        let spare = DESCRIPTORS_SHARD + plane.media.len() as u64 * DESCRIPTORS_SPARE;
         let each = machine.descriptors.saturating_sub(DESCRIPTORS_ELSEWHERE) / shards;
+        let connections = match u64::from(plane.limits.connections) {
+            0 => (each / CONNECTIONS_PART).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX),
+            connections => connections,
+        };
+        let spare = DESCRIPTORS_SHARD
+            + connections
+            + connections / 4
+            + plane.media.len() as u64 * DESCRIPTORS_SPARE;
         let descriptors = each.saturating_sub(spare) / 2;
         let memory = machine.memory_bytes / MEMORY_PART / shards / LEG_BYTES;
         let legs = match u64::from(plane.limits.legs) {
@@ -88,6 +101,7 @@ impl Capacity {
         let rate = u64::from(plane.limits.transactions) * 1_000 / stand_ms;
         Self {
             legs: u32::try_from(legs).unwrap_or(u32::MAX),
+            connections: u16::try_from(connections).unwrap_or(u16::MAX),
             pairs: pairs * shards,
             calls: least / 2 * shards,
             bound,
@@ -156,9 +170,10 @@ mod tests {
         let capacity = Capacity::of(&config, &poor);
         assert_eq!(u64::from(capacity.legs), (128 << 20) / 4 / LEG_BYTES);
         let few = Machine { descriptors: 4_096, ..machine() };
-        assert_eq!(Capacity::of(&config, &few).legs, 896);
+        let capacity = Capacity::of(&config, &few);
+        assert_eq!((capacity.legs, capacity.connections), (836, 96));
         let many = Machine { shards: 2, ..few };
-        assert_eq!(Capacity::of(&config, &many).legs, 128);
+        assert_eq!(Capacity::of(&config, &many).legs, 98);
         let none = Machine { descriptors: 256, ..machine() };
         assert_eq!(Capacity::of(&config, &none).legs, 64, "enough to say what is missing");
     }

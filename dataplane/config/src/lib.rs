@@ -9,6 +9,7 @@ mod load;
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use base::{Target, Transport};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, load};
@@ -61,8 +62,11 @@ pub struct Dataplane {
 pub struct Listener {
     /// Named by trunks and domains.
     pub name: String,
-    /// UDP address, `127.0.0.1:5060`.
+    /// `127.0.0.1:5060`.
     pub bind: SocketAddr,
+    /// `udp` (default) or `tcp`.
+    #[serde(default)]
+    pub transport: Transport,
     /// What Via and Contact say, where a 1:1 NAT stands between.
     #[serde(default)]
     pub advertised: Option<SocketAddr>,
@@ -97,6 +101,10 @@ pub struct Limits {
     pub frames: u32,
     /// Large packet buffers per shard (16 KiB each).
     pub large_frames: u32,
+    /// SIP connections (TCP) per shard that are accepted; a quarter of it is opened beside them.
+    /// What is more is closed at once. 4-40,000; 0: as many as the descriptors allow, at most
+    /// 4,096.
+    pub connections: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -351,7 +359,7 @@ pub struct Trunk {
     /// History-Info, Identity, Reason): the sources where the key is missing, `[]` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trusted: Option<Vec<String>>,
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Target>,
     #[serde(default)]
     pub host: String,
     #[serde(default)]
@@ -398,7 +406,7 @@ pub struct Outbound {
     pub strip: u8,
     #[serde(default)]
     pub prepend: String,
-    /// `host:port` or `host`, in order of trial; at most 4.
+    /// `host:port` or `host`, with `;transport=tcp` behind it or not, in order of trial; at most 4.
     pub targets: Vec<String>,
     /// Host of the Request-URI; empty for the target as written.
     #[serde(default)]
@@ -421,12 +429,15 @@ impl Default for Dataplane {
             shards: 0,
             pin: true,
             spin_us: 0,
-            listener: vec![Listener {
-                name: "udp".to_owned(),
-                bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
-                advertised: None,
-                media: String::new(),
-            }],
+            listener: [("udp", Transport::Udp), ("tcp", Transport::Tcp)]
+                .map(|(name, transport)| Listener {
+                    name: name.to_owned(),
+                    bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
+                    transport,
+                    advertised: None,
+                    media: String::new(),
+                })
+                .to_vec(),
             media: vec![Media {
                 name: "media".to_owned(),
                 bind: IpAddr::from([127, 0, 0, 1]),
@@ -443,7 +454,7 @@ impl Default for Dataplane {
 impl Default for Limits {
     fn default() -> Self {
         // 2,000 calls/s, two transactions each that stand 32 s.
-        Self { legs: 0, transactions: 1 << 17, frames: 16_384, large_frames: 1_024 }
+        Self { legs: 0, transactions: 1 << 17, frames: 16_384, large_frames: 1_024, connections: 0 }
     }
 }
 

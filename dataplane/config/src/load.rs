@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use base::Transport;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
@@ -88,7 +90,17 @@ fn check(config: &Config) -> Result<(), Fault> {
             );
         }
     }
+    let has_tcp = config.dataplane.listener.iter().any(|it| it.transport == Transport::Tcp);
+    let by_tcp = |text: &str| Transport::split(text).1 == Transport::Tcp;
+    for (at, outbound) in config.outbound.iter().enumerate() {
+        if !has_tcp && outbound.targets.iter().any(|target| by_tcp(target)) {
+            return fault(&[Key("outbound"), At(at), Key("targets")], NO_TCP);
+        }
+    }
     for (at, trunk) in config.trunk.iter().enumerate() {
+        if !has_tcp && trunk.targets.iter().any(|target| target.transport == Transport::Tcp) {
+            return fault(&[Key("trunk"), At(at), Key("targets")], NO_TCP);
+        }
         networks(&[Key("trunk"), At(at), Key("sources")], &trunk.sources)?;
         let trusted = trunk.trusted.as_deref().unwrap_or_default();
         networks(&[Key("trunk"), At(at), Key("trusted")], trusted)?;
@@ -104,6 +116,8 @@ fn check(config: &Config) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+const NO_TCP: &str = "are reached by TCP, which needs a listener with `transport = \"tcp\"`";
 
 fn check_dataplane(config: &Config) -> Result<(), Fault> {
     let plane = &config.dataplane;
@@ -145,6 +159,10 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
         if value == 0 || value > most {
             return fault(&[Key("limits"), Key(key)], format!("must be from 1 to {most}"));
         }
+    }
+    if limits.connections != 0 && !(4..=40_000).contains(&limits.connections) {
+        let message = "must be 0 or from 4 to 40000".to_owned();
+        return fault(&[Key("limits"), Key("connections")], message);
     }
     let timers = &plane.timers;
     if !(50..=10_000).contains(&timers.t1_ms) {

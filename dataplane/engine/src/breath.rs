@@ -10,7 +10,6 @@
 //! It sleeps only when nothing waits and after it has said so in every ring that others write for
 //! it; they ring its doorbell then, and only then.
 
-use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -25,7 +24,7 @@ use wire::region::{Region, Side};
 use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
 
 use crate::link::Attached;
-use crate::park::Bells;
+use crate::park::{Bells, SipSocket};
 use crate::tables::{Found, Tables};
 use crate::{Failure, STOP_MAX};
 
@@ -47,7 +46,7 @@ pub(crate) struct Life {
     pub(crate) cpu: Option<usize>,
     pub(crate) region: &'static [AtomicU64],
     pub(crate) epoch: u32,
-    pub(crate) sockets: Vec<UdpSocket>,
+    pub(crate) sockets: Vec<SipSocket>,
     pub(crate) bells: Arc<Bells>,
     pub(crate) team: Member,
     pub(crate) stop: Arc<AtomicBool>,
@@ -125,7 +124,10 @@ impl Life {
         let mut driver = Driver::new(&self.driver)?;
         driver.enable()?;
         for (index, socket) in (0_u8..).zip(self.sockets) {
-            driver.add_listener(index, socket)?;
+            match socket {
+                SipSocket::Datagrams(socket) => driver.add_listener(index, socket)?,
+                SipSocket::Streams(socket) => driver.add_stream_listener(index, socket)?,
+            }
         }
         driver.watch(&self.bells.shards[usize::from(self.plan.shard)], 0)?;
         let region = Region::open(self.region, Side::Dataplane)?;
@@ -146,6 +148,7 @@ impl Life {
             transmit_failures: 0,
             truncated: 0,
             old: 0,
+            full: 0,
             refused: None,
             refused_said: Mono(0),
             faults: 0,
@@ -185,6 +188,8 @@ struct Breathing {
     transmit_failures: u64,
     truncated: u64,
     old: u64,
+    /// Connections for which the driver had no place.
+    full: u64,
     /// The port that was refused last, with the reason, until it is said.
     refused: Option<(MediaPort, i32)>,
     refused_said: Mono,
@@ -216,6 +221,7 @@ impl Breathing {
             self.ask_for_ports(now);
         }
         self.take_unreachable(now);
+        self.take_connections(now);
         if now.mono >= self.shard.deadline() {
             self.shard.handle_tick(now, self.driver.pool_mut());
         }
@@ -235,6 +241,13 @@ impl Breathing {
                 Origin::Send => self.shard.handle_unreachable(now, report.to, pool),
                 Origin::Icmp => self.shard.handle_icmp(now, report.to, report.quote(), pool),
             }
+        }
+    }
+
+    /// What became of connections: their last bytes were in this breath's batch.
+    fn take_connections(&mut self, now: base::Now) {
+        while let Some(report) = self.driver.poll_connection() {
+            self.shard.handle_connection(now, report, self.driver.pool_mut());
         }
     }
 
@@ -313,6 +326,13 @@ impl Breathing {
     }
 
     fn exhale(&mut self, now: base::Now) {
+        // What is sent by a connection comes before its end.
+        while let Some(request) = self.shard.poll_connection() {
+            while let Some(transmit) = self.shard.poll_transmit() {
+                self.driver.transmit(transmit);
+            }
+            self.driver.connection(request);
+        }
         while let Some(transmit) = self.shard.poll_transmit() {
             self.driver.transmit(transmit);
         }
@@ -402,6 +422,9 @@ impl Breathing {
         let old = self.driver.counters().receive_old;
         let new = old - core::mem::replace(&mut self.old, old);
         self.shard.count_driver(Counter::DiscardRtpOld, new);
+        let full = self.driver.counters().connection_refused;
+        let new = full - core::mem::replace(&mut self.full, full);
+        self.shard.count_driver(Counter::ConnectionRefused, new);
         let failures = self.driver.counters();
         let failures = failures.send_would_block
             + failures.send_icmp_error

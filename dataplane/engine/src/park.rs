@@ -2,11 +2,12 @@
 //! under a name and taken back by the successor. What is not there yet is made and parked.
 
 use std::collections::HashMap;
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use base::Transport;
 use net::notify::Notify;
 use net::{Doorbell, listen};
 use wire::mapping;
@@ -20,7 +21,7 @@ pub(crate) struct Parked {
     pub(crate) regions: Vec<ParkedRegion>,
     pub(crate) bells: Bells,
     /// Per shard, in the order of the listeners.
-    pub(crate) listeners: Vec<Vec<UdpSocket>>,
+    pub(crate) listeners: Vec<Vec<SipSocket>>,
     /// This life's epoch, the same in all regions.
     pub(crate) epoch: u32,
 }
@@ -29,6 +30,37 @@ pub(crate) struct Parked {
 pub(crate) struct ParkedRegion {
     pub(crate) fd: OwnedFd,
     pub(crate) words: &'static [AtomicU64],
+}
+
+/// A socket that SIP comes to.
+#[derive(Debug)]
+pub(crate) enum SipSocket {
+    Datagrams(UdpSocket),
+    Streams(TcpListener),
+}
+
+impl SipSocket {
+    fn of(fd: OwnedFd, transport: Transport) -> Self {
+        match transport {
+            Transport::Udp => Self::Datagrams(fd.into()),
+            Transport::Tcp => Self::Streams(fd.into()),
+        }
+    }
+
+    fn is_at(&self, address: SocketAddr) -> bool {
+        match self {
+            Self::Datagrams(socket) => socket.local_addr(),
+            Self::Streams(socket) => socket.local_addr(),
+        }
+        .is_ok_and(|local| local == address)
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Datagrams(socket) => socket.as_fd(),
+            Self::Streams(socket) => socket.as_fd(),
+        }
+    }
 }
 
 /// Doorbells: one per shard, one for the controlplane.
@@ -153,29 +185,51 @@ fn sockets(
     plan: &EnginePlan,
     take: &mut impl FnMut(&str) -> Option<OwnedFd>,
     notify: &Notify,
-) -> Result<Vec<Vec<UdpSocket>>, Failure> {
-    let mut by_shard: Vec<Vec<UdpSocket>> = (0..plan.shards).map(|_| Vec::new()).collect();
-    for (index, address) in plan.listeners.iter().enumerate() {
-        let name = |shard: u8| format!("sip-{shard}-{index}");
-        let parked: Vec<UdpSocket> = (0..plan.shards)
-            .filter_map(|shard| take(&name(shard)).map(UdpSocket::from))
-            .filter(|socket| socket.local_addr().is_ok_and(|local| local == *address))
+) -> Result<Vec<Vec<SipSocket>>, Failure> {
+    let mut by_shard: Vec<Vec<SipSocket>> = (0..plan.shards).map(|_| Vec::new()).collect();
+    for (index, (address, transport)) in plan.listeners.iter().enumerate() {
+        let name = |shard: u8| match transport {
+            Transport::Udp => format!("sip-{shard}-{index}"),
+            Transport::Tcp => format!("sip-tcp-{shard}-{index}"),
+        };
+        let parked: Vec<SipSocket> = (0..plan.shards)
+            .filter_map(|shard| take(&name(shard)).map(|fd| SipSocket::of(fd, *transport)))
+            .filter(|socket| socket.is_at(*address))
             .collect();
         let sockets = if parked.len() == usize::from(plan.shards) {
             parked
         } else {
             // Another number of shards or another address: the old group is given up whole.
             drop(parked);
-            let listening = listen::Listener::new(*address).open(usize::from(plan.shards))?;
-            tracing::info!(%address, spread = ?listening.spread, "SIP listener");
-            for (shard, socket) in (0_u8..).zip(&listening.sockets) {
+            let sockets = open(*address, *transport, usize::from(plan.shards))?;
+            for (shard, socket) in (0_u8..).zip(&sockets) {
                 notify.store(&name(shard), &[socket.as_fd()])?;
             }
-            listening.sockets
+            sockets
         };
         for (list, socket) in by_shard.iter_mut().zip(sockets) {
             list.push(socket);
         }
     }
     Ok(by_shard)
+}
+
+fn open(
+    address: SocketAddr,
+    transport: Transport,
+    shards: usize,
+) -> Result<Vec<SipSocket>, Failure> {
+    let listener = listen::Listener::new(address);
+    Ok(match transport {
+        Transport::Udp => {
+            let listening = listener.open(shards)?;
+            tracing::info!(%address, spread = ?listening.spread, "SIP listener");
+            listening.sockets.into_iter().map(SipSocket::Datagrams).collect()
+        }
+        Transport::Tcp => {
+            let sockets = listener.open_streams(shards)?;
+            tracing::info!(%address, "SIP listener, TCP");
+            sockets.into_iter().map(SipSocket::Streams).collect()
+        }
+    })
 }

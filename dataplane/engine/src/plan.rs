@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base::HashKey;
+use base::{HashKey, Transport};
 use config::Config;
 use config::capacity::{Capacity, Machine, memory_bytes};
 use net::driver::MediaAddress;
@@ -31,7 +31,7 @@ pub(crate) struct EnginePlan {
     pub(crate) runtime_dir: PathBuf,
     /// Where the number of the last life is kept.
     pub(crate) epoch_file: PathBuf,
-    pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) listeners: Vec<(SocketAddr, Transport)>,
     spin_us: u32,
     frames: (u32, u32),
     pin: bool,
@@ -54,27 +54,13 @@ impl EnginePlan {
             0 => u8::try_from(net::cpu::shards_default()).unwrap_or(1).clamp(1, 64),
             shards => shards,
         };
-        let media: Vec<_> = plane
-            .media
-            .iter()
-            .map(|media| (media.advertised.unwrap_or(media.bind), blocks(media.ports)))
-            .collect();
-        for (media, (_, blocks)) in plane.media.iter().zip(&media) {
-            check_media(media)?;
-            if blocks.len() < usize::from(shards) {
-                let [first, last] = media.ports;
-                return Err(format!(
-                    "media `{}`: ports {first}-{last} hold {} whole blocks of {BLOCK} (a block starts \
-                     at a multiple of {BLOCK}), {shards} shards need one each: widen `ports` or lower \
-                     `shards`",
-                    media.name,
-                    blocks.len()
-                )
-                .into());
-            }
-        }
+        let media = media_blocks(config, shards)?;
         let capacity = Capacity::of(config, &machine(shards));
-        let limits = Limits::for_legs(capacity.legs, plane.limits.transactions);
+        let accepted = capacity.connections;
+        let limits = Limits {
+            connections: (accepted, accepted / 4),
+            ..Limits::for_legs(capacity.legs, plane.limits.transactions)
+        };
         let runtime_dir = if config.node.runtime_dir.as_os_str().is_empty() {
             config.node.data_dir.join("run")
         } else {
@@ -87,7 +73,7 @@ impl EnginePlan {
             sizes: Sizes::for_legs(limits.legs),
             runtime_dir,
             epoch_file: crate::epoch::file(&config.node.data_dir),
-            listeners: plane.listener.iter().map(|listener| listener.bind).collect(),
+            listeners: plane.listener.iter().map(|it| (it.bind, it.transport)).collect(),
             spin_us: plane.spin_us,
             frames: (plane.limits.frames, plane.limits.large_frames),
             // With fewer cores than shards, pinning would only make them wait for each other.
@@ -166,7 +152,7 @@ impl EnginePlan {
             large_own: (large / 2).max(64),
             ..plan.pool
         };
-        DriverPlan { pool, spin_us: self.spin_us, ..plan }
+        DriverPlan { pool, connections: self.limits.connections, spin_us: self.spin_us, ..plan }
     }
 
     /// Media ports of one shard: two per leg and the spares, as far as its blocks go.
@@ -181,7 +167,8 @@ impl EnginePlan {
     /// between them (regions, doorbells, SIP sockets) and of the rest.
     fn descriptors(&self, limits: Limits) -> u64 {
         let ports = self.ports_max(limits);
-        let driver = DriverPlan::for_ports(ports, Vec::new()).descriptors();
+        let plan = DriverPlan::for_ports(ports, Vec::new());
+        let driver = DriverPlan { connections: limits.connections, ..plan }.descriptors();
         u64::from(self.shards) * (driver + 2) + OTHER_DESCRIPTORS
     }
 
@@ -233,6 +220,31 @@ impl EnginePlan {
     }
 }
 
+/// Every media address as it is advertised, with the first ports of its blocks.
+fn media_blocks(config: &Config, shards: u8) -> Result<Vec<(IpAddr, Vec<u16>)>, Failure> {
+    let plane = &config.dataplane;
+    let media: Vec<_> = plane
+        .media
+        .iter()
+        .map(|media| (media.advertised.unwrap_or(media.bind), blocks(media.ports)))
+        .collect();
+    for (media, (_, blocks)) in plane.media.iter().zip(&media) {
+        check_media(media)?;
+        if blocks.len() < usize::from(shards) {
+            let [first, last] = media.ports;
+            return Err(format!(
+                "media `{}`: ports {first}-{last} hold {} whole blocks of {BLOCK} (a block starts \
+                 at a multiple of {BLOCK}), {shards} shards need one each: widen `ports` or lower \
+                 `shards`",
+                media.name,
+                blocks.len()
+            )
+            .into());
+        }
+    }
+    Ok(media)
+}
+
 /// Media that is bound to every address could be described as being at one of ours that we do not
 /// know: it would go round for ever.
 fn check_media(media: &config::Media) -> Result<(), Failure> {
@@ -272,7 +284,12 @@ fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
                 listener.name
             ))
         })?;
-        Ok(ListenerPlan { bound: listener.bind, advertised, media: u8::try_from(media)? })
+        Ok(ListenerPlan {
+            bound: listener.bind,
+            advertised,
+            media: u8::try_from(media)?,
+            transport: listener.transport,
+        })
     };
     plane.listener.iter().map(plan).collect()
 }
@@ -344,11 +361,12 @@ mod tests {
         let mut config = Config::default();
         config.dataplane.shards = 2;
         config.dataplane.limits.legs = 10_000;
+        config.dataplane.limits.connections = 64;
         config.dataplane.media[0].ports = [1_024, 65_535];
         let plan = EnginePlan::new(&config).unwrap();
         let needed = plan.descriptors(plan.limits);
         assert!(
-            needed >= 2 * u64::from(plan.driver().ports_max) && needed < 2 * 21_400,
+            needed >= 2 * u64::from(plan.driver().ports_max) && needed < 2 * 21_500,
             "{needed}"
         );
         let said = plan.too_few_descriptors(needed, 20_000);

@@ -11,12 +11,15 @@
 //! instead of silently taking half of the calls.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::NetError;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
 
 /// What to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,8 +96,37 @@ impl Listener {
         Ok(listening(sockets, spread))
     }
 
+    /// The same for streams: one listening socket per shard, among which the kernel chooses by each
+    /// connection's four numbers.
+    pub fn open_streams(&self, shards: usize) -> Result<Vec<TcpListener>, NetError> {
+        let alone = self.bind_as(Type::STREAM, self.address, false)?;
+        let bound = alone.local_addr().ok().and_then(|address| address.as_socket());
+        let address = bound.ok_or_else(|| NetError::last("reading back a listener's address"))?;
+        let sockets = if shards <= 1 {
+            vec![alone]
+        } else {
+            drop(alone);
+            let shared = (0..shards).map(|_| self.bind_as(Type::STREAM, address, true));
+            shared.collect::<Result<_, _>>()?
+        };
+        for socket in &sockets {
+            socket.listen(BACKLOG).map_err(NetError::system("listening for SIP connections"))?;
+        }
+        Ok(sockets.into_iter().map(Into::into).collect())
+    }
+
     fn bind(&self, address: SocketAddr, is_shared: bool) -> Result<Socket, NetError> {
-        let socket = self.socket(address).map_err(NetError::system("making a SIP socket"))?;
+        self.bind_as(Type::DGRAM, address, is_shared)
+    }
+
+    fn bind_as(
+        &self,
+        kind: Type,
+        address: SocketAddr,
+        is_shared: bool,
+    ) -> Result<Socket, NetError> {
+        let made = if kind == Type::STREAM { self.stream(address) } else { self.socket(address) };
+        let socket = made.map_err(NetError::system("making a SIP socket"))?;
         if is_shared {
             socket.set_reuse_port(true).map_err(NetError::system("SO_REUSEPORT"))?;
         }
@@ -107,6 +139,23 @@ impl Listener {
                 _ => NetError::System { what: "binding a SIP socket", source: error },
             }),
         }
+    }
+
+    fn stream(&self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // Connections of an earlier run that are not quite over do not keep us away.
+        socket.set_reuse_address(true)?;
+        let class = u32::from(self.dscp) << 2;
+        if address.is_ipv6() {
+            socket.set_only_v6(!self.dual_stack)?;
+            socket.set_tclass_v6(class)?;
+        } else {
+            socket.set_tos_v4(class)?;
+        }
+        if let Some(device) = &self.device {
+            socket.bind_device(Some(device.as_bytes()))?;
+        }
+        Ok(socket)
     }
 
     fn socket(&self, address: SocketAddr) -> io::Result<Socket> {

@@ -22,6 +22,8 @@ pub(crate) const OPERATIONS: &[(u8, &str)] = &[
     (opcode::RecvMulti::CODE, "datagrams of a locked port, whose source is known"),
     (opcode::Send::CODE, "datagrams, with or without an address"),
     (opcode::PollAdd::CODE, "doorbells"),
+    (opcode::AcceptMulti::CODE, "connections that carry SIP"),
+    (opcode::Connect::CODE, "connections that we open"),
     (opcode::AsyncCancel::CODE, "a port that closes or changes its use"),
 ];
 

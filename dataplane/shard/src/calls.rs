@@ -1,8 +1,8 @@
 //! How legs are made: of an INVITE that begins a call, of a command, of a static route. Everything
 //! that can refuse a call is asked before anything is spent on it.
 
-use base::{CallId, Door, Frames, Hop, LegId, Now};
-use core::net::{IpAddr, SocketAddr};
+use base::{CallId, Door, Frames, Hop, LegId, Now, Target, Transport};
+use core::net::IpAddr;
 use sip::body::SdpBody;
 use sip::dialog::{Dialog, DialogError};
 use sip::key::TransactionKey;
@@ -19,6 +19,7 @@ use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
 use crate::leg::reliable::Reliable;
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
+use crate::plan::ListenerPlan;
 use crate::route::{Admits, RouteHandle, route_uri};
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
@@ -417,24 +418,20 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::DiscardCommandMalformed);
             return Ok(());
         }
-        let listener = match wish.listener {
-            Originate::ANY_LISTENER => listener_for(&self.core, wish.targets.first()),
-            listener => listener,
-        };
-        if usize::from(listener) >= self.core.plan.listeners.len() {
+        let mut targets = wish.targets.clone();
+        self.core.bad_targets.order(&mut targets, now.mono);
+        // Those that no listener of ours can reach are left out.
+        targets.retain(|target| self.core.hop_to(wish.listener, *target).is_some());
+        let first = targets.first().and_then(|target| self.core.hop_to(wish.listener, *target));
+        let Some(hop) = first else {
             self.core.counters.count(Counter::DiscardCommandMalformed);
-            return Err(Refused::new(0, Cause::Internal));
-        }
+            return Err(Refused::new(0, Cause::Unreachable));
+        };
         let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
         };
         let id = place.0;
-        let mut targets = wish.targets.clone();
-        self.core.bad_targets.order(&mut targets, now.mono);
-        let first = targets.first().copied();
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let hop = Hop::datagram(listener, first.unwrap_or(nowhere));
         let media = self.core.media_index(hop.via);
         let side = Side::Outbound(outbound(wish));
         let obeyed = self.obeyed(self.core.guard.standing(hop.to, now.mono), hop.to.ip());
@@ -451,7 +448,7 @@ impl<'m> Shard<'m> {
         leg.story.parent = wish.parent;
         leg.links.dialed_for = wish.peer;
         leg.limit_ms = wish.limit_ms;
-        let filled = fill_outgoing(cx.core, leg, wish, &targets).is_some() && first.is_some();
+        let filled = fill_outgoing(cx.core, leg, wish, &targets).is_some();
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         self.register(now, frames, leg, wish.call, wish.account);
         self.with_leg(now, frames, id, |leg| match filled {
@@ -624,28 +621,33 @@ fn fill_outgoing(
 }
 
 /// The listener that a call came by, if its route's target can be reached from there.
-fn listener_of(core: &Core<'_>, via: Door, target: Option<&SocketAddr>) -> u8 {
-    let Door::Datagram(listener) = via else { return Originate::ANY_LISTENER };
-    let local = core.plan.listeners.get(usize::from(listener));
-    let fits = local
-        .zip(target)
-        .is_some_and(|(local, target)| local.advertised.is_ipv4() == target.is_ipv4());
-    if fits { listener } else { Originate::ANY_LISTENER }
+fn listener_of(core: &Core<'_>, via: Door, target: Option<&Target>) -> u8 {
+    let local = core.plan.listeners.get(usize::from(via.listener()));
+    let fits = local.zip(target).is_some_and(|(local, target)| {
+        local.advertised.is_ipv4() == target.address.is_ipv4()
+            && local.transport == target.transport
+    });
+    if fits { via.listener() } else { Originate::ANY_LISTENER }
 }
 
-/// A listener from which the target can be reached.
-fn listener_for(core: &Core<'_>, target: Option<&SocketAddr>) -> u8 {
-    let fits = |address: SocketAddr| {
-        target.is_none_or(|target| {
-            target.is_ipv4() == address.is_ipv4()
-                && (target.ip().is_loopback() == address.ip().is_loopback()
-                    || address.ip().is_unspecified())
+impl Core<'_> {
+    /// The way to a target: from the listener that is preferred, if it can be reached from there,
+    /// else from another one of its transport and family. None if there is none.
+    pub(crate) fn hop_to(&self, preferred: u8, target: Target) -> Option<Hop> {
+        let to = target.address;
+        let can = |listener: &ListenerPlan| {
+            listener.transport == target.transport && listener.advertised.is_ipv4() == to.is_ipv4()
+        };
+        let near = |listener: &ListenerPlan| {
+            let ours = listener.advertised.ip();
+            to.ip().is_loopback() == ours.is_loopback() || ours.is_unspecified()
+        };
+        let all = || (0_u8..).zip(&self.plan.listeners).filter(|(_, listener)| can(listener));
+        let wanted = all().find(|(index, _)| *index == preferred);
+        let found = wanted.or_else(|| all().find(|(_, it)| near(it))).or_else(|| all().next());
+        found.map(|(index, _)| match target.transport {
+            Transport::Udp => Hop::datagram(index, to),
+            Transport::Tcp => Hop::connection(index, to),
         })
-    };
-    let same_family =
-        |address: SocketAddr| target.is_none_or(|target| target.is_ipv4() == address.is_ipv4());
-    let listeners = || (0_u8..).zip(&core.plan.listeners);
-    let exact = listeners().find(|(_, listener)| fits(listener.advertised));
-    let some = || listeners().find(|(_, listener)| same_family(listener.advertised));
-    exact.or_else(some).map_or(0, |(index, _)| index)
+    }
 }

@@ -13,6 +13,7 @@ use wire::region::Region;
 use crate::handoff::{Handoff, PeerMessage};
 use crate::outbox::Outbox;
 use crate::plan::{CLOSING_BYTES, Plan};
+use crate::transport::connections::Connections;
 use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
 
@@ -34,6 +35,7 @@ pub(crate) struct Core<'m> {
     pub(crate) handoffs: Vec<Outbox>,
     pub(crate) flows: VecDeque<Flow>,
     pub(crate) transmits: VecDeque<Transmit>,
+    pub(crate) connections: Connections,
     /// Where messages are composed before they get a frame of their size.
     pub(crate) page: Vec<u8>,
     /// The frame that is written or read just now, and that nobody else has yet: whoever fails with

@@ -20,7 +20,7 @@
 //! ```
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, Mono, ShardId};
+use base::{CallId, ConnectionId, Hop, LegId, Mono, ShardId};
 use core::net::SocketAddr;
 use sdp::{Codec, CodecId, Direction, MediaTarget, Plan, PlanFormat};
 use wire::event::Cause;
@@ -32,14 +32,9 @@ pub use crate::transport::guard::Standing;
 pub enum Handoff<'a> {
     /// A SIP datagram whose owner is the receiving shard: when it arrived, what is known of its
     /// source, and the shard that took it in.
-    Sip {
-        listener: u8,
-        source: SocketAddr,
-        arrived: Mono,
-        standing: Standing,
-        by: ShardId,
-        bytes: &'a [u8],
-    },
+    Sip { hop: Hop, arrived: Mono, standing: Standing, by: ShardId, bytes: &'a [u8] },
+    /// A SIP message to be sent by a connection of the receiving shard's.
+    Send { listener: u8, id: ConnectionId, to: SocketAddr, bytes: &'a [u8] },
     /// A source hears us: what it sent to the receiving shard named a leg or request of the
     /// sender's.
     Proven { source: SocketAddr },
@@ -218,7 +213,8 @@ mod tests {
         let source: SocketAddr = "192.0.2.1:5060".parse().unwrap();
         let arrived = Mono(7);
         let standing = Standing::Trunk;
-        let sip = Handoff::Sip { listener: 1, source, arrived, standing, by: 0, bytes: b"INVITE " };
+        let hop = Hop::datagram(1, source);
+        let sip = Handoff::Sip { hop, arrived, standing, by: 0, bytes: b"INVITE " };
         let others = [
             Handoff::Proven { source },
             Handoff::Unreachable { to: source, transaction: LegId::NONE },

@@ -42,8 +42,8 @@ mod usage;
 use std::collections::VecDeque;
 
 use base::{
-    Arena, Flow, FlowReport, Frames, LegId, Local, Mono, Now, Prng, Received, Records, ShardId,
-    Transmit,
+    Arena, ConnectionReport, ConnectionRequest, Flow, FlowReport, Frames, LegId, Local, Mono, Now,
+    Prng, Received, Records, ShardId, Transmit, Transport,
 };
 use core::net::SocketAddr;
 use wire::counter::{Counter, Counters};
@@ -61,6 +61,7 @@ use crate::route::Routes;
 use crate::signalling::Turn;
 use crate::telling::Telling;
 use crate::transaction::{Clients, Servers, Transactions};
+use crate::transport::connections::Connections;
 use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
 
@@ -137,6 +138,7 @@ impl<'m> Shard<'m> {
                 handoffs: (0..plan.shards).map(|_| Outbox::new(limits.handoff_bytes)).collect(),
                 flows: VecDeque::with_capacity(1_024),
                 transmits: VecDeque::with_capacity(4_096),
+                connections: Connections::new(plan.shard, limits.connections),
                 page: vec![0; MESSAGE_BYTES],
                 in_hand: None,
                 bad_targets: BadTargets::default(),
@@ -193,8 +195,9 @@ impl<'m> Shard<'m> {
     /// Puts what came in one breath into the order in which it is served: media and what belongs to
     /// calls before what begins something, strangers last.
     pub fn sort(&mut self, now: Now, batch: &mut Vec<Received>, frames: &dyn Frames) {
+        let is_media = |received: &Received| matches!(received.at, Local::Media(_));
         let is_sip = |received: &Received| matches!(received.at, Local::Listener(_));
-        let sip = batch.iter().filter(|received| is_sip(received)).count();
+        let sip = batch.iter().filter(|received| !is_media(received)).count();
         if sip == 0 {
             return;
         }
@@ -202,6 +205,8 @@ impl<'m> Shard<'m> {
         batch.retain(|received| {
             let turn = match is_sip(received) {
                 true => self.turn_of(now, frames, received, sip > FEW),
+                // The bytes of a stream keep their order.
+                false if matches!(received.at, Local::Connection(_)) => Turn::Other,
                 false => Turn::First,
             };
             if turn != Turn::First {
@@ -234,8 +239,27 @@ impl<'m> Shard<'m> {
                     // call has both its legs before another takes their slots.
                     self.drain(now, frames);
                 }
+                Local::Connection(id) => {
+                    at += 1;
+                    self.contain(frames, |shard, frames| {
+                        shard.stream_bytes(now, frames, received, id);
+                    });
+                    self.drain(now, frames);
+                }
             }
         }
+        self.drain(now, frames);
+    }
+
+    /// What became of a connection. To be called behind the bytes of the same breath.
+    pub fn handle_connection(
+        &mut self,
+        now: Now,
+        report: ConnectionReport,
+        frames: &mut dyn Frames,
+    ) {
+        self.core.begin_turn(now);
+        self.contain(frames, |shard, frames| shard.connection(now, frames, report));
         self.drain(now, frames);
     }
 
@@ -284,7 +308,7 @@ impl<'m> Shard<'m> {
     /// from there goes on at once.
     pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
         self.core.begin_turn(now);
-        self.contain(frames, |shard, frames| shard.target_lost(now, frames, to));
+        self.contain(frames, |shard, frames| shard.target_lost(now, frames, to, Transport::Udp));
         self.drain(now, frames);
     }
 
@@ -334,6 +358,7 @@ impl<'m> Shard<'m> {
         self.media_tick(now, frames);
         self.serve_handed(now, frames);
         self.transaction_tick(now, frames);
+        self.connections_due(now, frames);
         self.legs_due(now, frames);
         self.meter_tick(now, frames);
         self.tell_next(now, frames);
@@ -422,6 +447,11 @@ impl<'m> Shard<'m> {
         self.core.transmits.pop_front()
     }
 
+    /// The next request about connections.
+    pub fn poll_connection(&mut self) -> Option<ConnectionRequest> {
+        self.core.connections.requests.pop_front()
+    }
+
     /// The next request to the packet paths.
     pub fn poll_flow(&mut self) -> Option<Flow> {
         self.core.flows.pop_front()
@@ -469,6 +499,7 @@ impl<'m> Shard<'m> {
             .min(self.transactions.servers.deadline())
             .min(self.transactions.clients.deadline())
             .min(self.telling.deadline())
+            .min(self.core.connections.deadline())
             .min(self.housekeeping_at)
     }
 
@@ -480,6 +511,7 @@ impl<'m> Shard<'m> {
         let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;
         let transactions = self.transactions() as u64;
+        let connections = self.core.connections.standing() as u64;
         let counters = &mut self.core.counters;
         counters.set(Counter::LegStanding, standing);
         counters.set(Counter::LegUnreleased, total - standing);
@@ -487,6 +519,7 @@ impl<'m> Shard<'m> {
         counters.set(Counter::PortSpare, self.media.spare());
         counters.set(Counter::PortRefused, self.media.refused());
         counters.set(Counter::TransactionStanding, transactions);
+        counters.set(Counter::ConnectionStanding, connections);
         counters.publish(self.core.region.counters());
         self.core.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use base::address::classify;
-use base::{HashKey, ShardId};
+use base::{HashKey, ShardId, Transport};
 use sip::token::Key;
 
 /// A shard's plan.
@@ -33,6 +33,7 @@ pub struct ListenerPlan {
     pub advertised: SocketAddr,
     /// Index of the media address of its calls.
     pub media: u8,
+    pub transport: Transport,
 }
 
 /// A media address.
@@ -89,6 +90,8 @@ pub struct Limits {
     pub handoff_bytes: usize,
     /// Media ports kept open and unused, per media address.
     pub spare_ports: u16,
+    /// Connections that are accepted, and that are opened, at most.
+    pub connections: (u16, u16),
 }
 
 /// Times.
@@ -160,6 +163,7 @@ impl Limits {
             event_bytes: legs as usize * CLOSING_BYTES + (1 << 20),
             handoff_bytes: 1 << 20,
             spare_ports: SPARE_PORTS,
+            connections: (CONNECTIONS, CONNECTIONS / 4),
         }
     }
 
@@ -201,6 +205,9 @@ pub const BATCH_MAX: usize = 128;
 
 /// Spare ports per address: what a batch may take at once, and as much again.
 const SPARE_PORTS: u16 = 512;
+
+/// Connections accepted by one shard at most, unless another number is given.
+const CONNECTIONS: u16 = 1_024;
 
 const _: () = assert!(SPARE_PORTS as usize >= 2 * BATCH_MAX);
 

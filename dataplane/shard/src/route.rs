@@ -267,7 +267,7 @@ fn id_of(route: &StaticRoute, key: &HashKey) -> u64 {
         route.prepend.as_bytes(),
     ]);
     let networks = route.sources.iter().map(|network| (network.address, u16::from(network.bits)));
-    let targets = route.targets.iter().map(|target| (target.ip(), target.port()));
+    let targets = route.targets.iter().map(|target| (target.address.ip(), target.address.port()));
     for (address, number) in networks.chain(targets) {
         let len = match address {
             IpAddr::V4(v4) => {
@@ -324,7 +324,7 @@ pub(crate) fn route_uri<'o>(
     let mut target = [0; 64];
     match route.host.is_empty() {
         false => put(route.host.as_bytes())?,
-        true => put(socket_text(*route.targets.first()?, &mut target)?)?,
+        true => put(socket_text(route.targets.first()?.address, &mut target)?)?,
     }
     Some(&out[..at])
 }

@@ -1,15 +1,13 @@
 //! What the controlplane tells a shard. A command names its call; the shard that does not know it
 //! answers with `Event::Unknown`. Every field is checked by the shard before it acts.
 
-use core::net::SocketAddr;
-
 use arrayvec::ArrayVec;
-use base::{CallId, LegId};
+use base::{CallId, LegId, Target};
 
 use crate::event::Cause;
 
-/// Addresses an outgoing leg tries, in order.
-pub type Targets = ArrayVec<SocketAddr, 4>;
+/// What an outgoing leg tries, in order.
+pub type Targets = ArrayVec<Target, 4>;
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]

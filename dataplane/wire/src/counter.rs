@@ -57,6 +57,13 @@ counters! {
     SipSent = "sip_messages_sent_total", "SIP messages sent, retransmissions included";
     SipRetransmitted = "sip_messages_retransmitted_total", "SIP messages sent again";
     SipRepeatedHeader = "sip_headers_repeated_total", "Single headers that stood twice in a request; the first counted";
+    ConnectionStanding = "connections_standing", "Connections that carry SIP";
+    ConnectionAccepted = "connections_accepted_total", "Connections accepted";
+    ConnectionOpened = "connections_opened_total", "Connections opened by us";
+    ConnectionFailed = "connections_failed_total", "Connections that could not be opened";
+    ConnectionRefused = "connections_refused_total", "Connections closed at once: there were too many";
+    ConnectionSlow = "connections_slow_total", "Connections closed: no whole message in time";
+    ConnectionBroken = "connections_broken_total", "Connections closed: what came was no SIP, or too much";
     LegCreated = "legs_created_total", "Legs created";
     LegEnded = "legs_ended_total", "Legs ended";
     LegStanding = "legs_standing", "Legs standing now";
@@ -101,6 +108,8 @@ counters! {
     DiscardHandoffFull = "discards_total" "handoff_full", "Frames and datagrams to another shard whose ring was full";
     DiscardHandoffMalformed = "discards_total" "handoff_malformed", "Handoffs that could not be read";
     DiscardCommandMalformed = "discards_total" "command_malformed", "Commands that could not be read or broke a rule";
+    DiscardConnectionFull = "discards_total" "connection_full", "SIP messages for which no connection had room";
+    DiscardConnectionGone = "discards_total" "connection_gone", "SIP messages of a connection that is over";
     DiscardTransmit = "discards_total" "transmit", "Datagrams the system refused to send";
     RefusedOverload = "refusals_total" "overload", "New calls refused: rate, concurrency or drain";
     RefusedNoPort = "refusals_total" "no_port", "New calls refused: no media port";

@@ -2,10 +2,10 @@
 //! works with the controlplane gone. The controlplane writes it whole under a sequence word (odd
 //! while it writes); each shard copies it when the sequence has moved, checks it and applies it.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use base::HashKey;
+use base::{HashKey, Target};
 
 use crate::WireError;
 
@@ -103,7 +103,7 @@ pub struct StaticRoute {
     pub trusted: Vec<Network>,
     /// Where it goes, in order of trial; a next one is tried on silence, 408 and 5xx (RFC 3261
     /// section 16.7: a 6xx is final).
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Target>,
     /// Host of the outgoing Request-URI; empty for the target's address.
     pub host: String,
     /// Leading characters of the user that are removed, then `prepend` is put in front.

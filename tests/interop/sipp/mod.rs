@@ -6,6 +6,7 @@ mod refused;
 mod reliable;
 mod repeated;
 mod run;
+mod tcp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -52,9 +53,14 @@ impl Line {
 
 /// A tenant whose number is answered with `<Dial>` of `callee`.
 fn tenant(bed: &Bed, callee: SocketAddr, attributes: &str) -> Web {
+    tenant_of(bed, &format!("sip:callee@{callee}"), attributes)
+}
+
+/// The same with any target.
+fn tenant_of(bed: &Bed, target: &str, attributes: &str) -> Web {
     let attributes = format!("action=\"/after\" {attributes}");
     let web = Web::start({
-        let target = format!("sip:callee@{callee}");
+        let target = target.to_owned();
         move |asked| match asked.target.as_str() {
             "/voice" => {
                 format!("<Response><Dial {attributes}><Sip>{target}</Sip></Dial></Response>")

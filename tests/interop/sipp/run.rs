@@ -98,8 +98,9 @@ impl Sipp {
         let mark = format!(":{:04X} ", at.port());
         eventually("SIPp listens", Duration::from_secs(10), || {
             assert!(self.peer.is_running(), "SIPp ended: {}", self.peer.said());
-            let sockets = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
-            sockets.contains(&mark).then_some(())
+            let sockets = |of: &str| std::fs::read_to_string(of).unwrap_or_default();
+            let all = sockets("/proc/net/udp") + &sockets("/proc/net/tcp");
+            all.contains(&mark).then_some(())
         });
     }
 

@@ -99,6 +99,7 @@ impl Setup {
         format!(
             "[dataplane]\nshards = {}\npin = false\n\n\
              [[dataplane.listener]]\nname = \"udp\"\nbind = \"{sip}\"\n\n\
+             [[dataplane.listener]]\nname = \"tcp\"\nbind = \"{sip}\"\ntransport = \"tcp\"\n\n\
              [[dataplane.media]]\nname = \"media\"\nbind = \"{}\"\nports = [{}, {}]\n\n\
              [dataplane.limits]\nlegs = 1024\ntransactions = 2048\nframes = 4096\n\
              large_frames = 256\n\n\

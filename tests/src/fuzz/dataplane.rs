@@ -4,7 +4,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use base::{
-    Flow, FlowReport, Frames, HashKey, LegId, Local, MediaPort, Mono, Now, Path, Received, Wall,
+    ConnectionId, ConnectionReport, ConnectionRequest, Flow, FlowReport, Frames, HashKey, LegId,
+    Local, MediaPort, Mono, Now, Path, Received, Transport, Wall,
 };
 use shard::Shard;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
@@ -80,6 +81,8 @@ pub(super) struct Bench {
     pub(super) heap: Heap,
     pub(super) now: Now,
     pub(super) ports: Vec<MediaPort>,
+    /// Connections that stand, by their place.
+    connections: [Option<ConnectionId>; 8],
     /// What it sent and told, for those who write seeds.
     pub(super) sent: Vec<(SocketAddr, Vec<u8>)>,
     pub(super) told: Vec<Vec<u8>>,
@@ -119,7 +122,14 @@ fn plan() -> Plan {
     Plan {
         shard: 0,
         shards: 2,
-        listeners: vec![ListenerPlan { bound: listener(), advertised: listener(), media: 0 }],
+        listeners: [Transport::Udp, Transport::Tcp]
+            .map(|transport| ListenerPlan {
+                bound: listener(),
+                advertised: listener(),
+                media: 0,
+                transport,
+            })
+            .to_vec(),
         media: vec![MediaPlan {
             bound: listener().ip(),
             advertised: listener().ip(),
@@ -133,6 +143,7 @@ fn plan() -> Plan {
             event_bytes: 64 << 10,
             handoff_bytes: 64 << 10,
             spare_ports: 4,
+            connections: (4, 4),
         },
         timers: Timers { session: Duration::from_secs(90), ..Timers::default() },
         guard: GuardPlan {
@@ -167,6 +178,7 @@ impl Bench {
             heap: Heap::new(64, 16),
             now,
             ports: Vec::new(),
+            connections: [None; 8],
             sent: Vec::new(),
             told: Vec::new(),
             _memory: memory,
@@ -182,9 +194,49 @@ impl Bench {
         self.shard.handle_datagrams(self.now, &[received], &mut self.heap);
     }
 
+    fn report(&mut self, report: ConnectionReport) {
+        self.shard.handle_connection(self.now, report, &mut self.heap);
+    }
+
+    /// Bytes of a connection, which is made if it comes from outside.
+    fn stream(&mut self, slot: u8, bytes: &[u8]) {
+        let from = source(slot, false);
+        let place = usize::from(slot);
+        if slot < 4 && self.connections[place].is_none() {
+            let generation = u8::try_from(self.sent.len() & 0xff).unwrap_or(0);
+            let id = ConnectionId { shard: 0, generation, slot: slot.into() };
+            self.connections[place] = Some(id);
+            self.report(ConnectionReport::Accepted { id, listener: 1, from });
+        }
+        if let Some(id) = self.connections[place] {
+            self.datagram(Local::Connection(id), from, bytes);
+        }
+    }
+
+    /// What it asks of connections: every other one can be opened.
+    fn connect(&mut self) {
+        while let Some(request) = self.shard.poll_connection() {
+            match request {
+                ConnectionRequest::Open { id, .. } if id.slot & 1 == 0 => {
+                    self.connections[usize::from(id.slot & 7)] = Some(id);
+                    self.report(ConnectionReport::Connected { id });
+                }
+                ConnectionRequest::Open { id, .. } => self.report(ConnectionReport::Closed { id }),
+                ConnectionRequest::Close { id } => {
+                    self.connections
+                        .iter_mut()
+                        .filter(|it| **it == Some(id))
+                        .for_each(|it| *it = None);
+                }
+            }
+        }
+    }
+
     fn step(&mut self, kind: u8, bytes: &[u8]) {
         let number = kind >> 3;
         match Step::of(kind) {
+            // By a connection of the same sources, and by those that were opened.
+            Step::Sip if number & 16 != 0 => self.stream(number & 7, bytes),
             Step::Sip => self.datagram(Local::Listener(0), source(number, false), bytes),
             Step::Media => {
                 if !self.ports.is_empty() {
@@ -203,6 +255,11 @@ impl Bench {
                 let wait = self.shard.deadline().since(self.now.mono).min(Duration::from_secs(60));
                 self.now = self.now.later(wait);
                 self.shard.handle_tick(self.now, &mut self.heap);
+            }
+            Step::Report if number & 16 != 0 => {
+                if let Some(id) = self.connections[usize::from(number & 7)].take() {
+                    self.report(ConnectionReport::Closed { id });
+                }
             }
             Step::Report => {
                 let port = bytes.iter().take(2).fold(0, |port, byte| port << 8 | u16::from(*byte));
@@ -233,6 +290,7 @@ impl Bench {
                 Flow::Lock { .. } | Flow::Unlock { .. } => {}
             }
         }
+        self.connect();
         while let Some(transmit) = self.shard.poll_transmit() {
             self.sent.push((transmit.to, self.heap.bytes(transmit.frame).to_vec()));
             self.heap.free(transmit.frame);
@@ -467,7 +525,7 @@ pub(super) fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
         parent: call,
         peer,
         listener: Originate::ANY_LISTENER,
-        targets: [source(1, false)].into_iter().collect(),
+        targets: [base::Target::udp(source(1, false))].into_iter().collect(),
         uri: "sip:b@10.0.0.10",
         from: "sip:a@10.0.0.1",
         from_name: "A",

@@ -62,14 +62,19 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         encoded(&Event::Ended(summary())),
         encoded(&ToDataplane::Hello { layout: 1, pid: 2 }),
         encoded(&Handoff::Sip {
-            listener: 0,
-            source,
+            hop: base::Hop::datagram(0, source),
             arrived: Mono(7),
             standing: shard::handoff::Standing::Known,
             by: 0,
             bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
         }),
         encoded(&Handoff::Proven { source }),
+        encoded(&Handoff::Send {
+            listener: 1,
+            id: base::ConnectionId { shard: 0, generation: 0, slot: 1 },
+            to: source,
+            bytes: b"SIP/2.0 200 OK\r\n\r\n",
+        }),
         encoded(&Handoff::Leg {
             to: leg,
             from: leg,

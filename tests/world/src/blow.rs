@@ -27,6 +27,8 @@ pub enum Blow {
     Fault(Site, u32),
     /// The wall clock is set by so many seconds.
     Clock(i64),
+    /// Every connection that stands is lost.
+    Cut,
 }
 
 /// Everything that happens, in order.
@@ -67,6 +69,10 @@ fn blows(random: &mut Prng, within: Duration) -> Vec<(Mono, Blow)> {
         let at = begin + below(random, within + 10 * SECOND);
         blows.push((at, Blow::PlaneDies));
         blows.push((at + ms(100) + below(random, 2 * SECOND), Blow::PlaneComes));
+    }
+    if random.chance(1, 3) {
+        let cut = |random: &mut Prng| (begin + below(random, within + 10 * SECOND), Blow::Cut);
+        blows.extend((0..=random.below(3)).map(|_| cut(random)));
     }
     blows.sort_by_key(|(at, _)| *at);
     blows

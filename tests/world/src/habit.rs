@@ -22,6 +22,19 @@ pub enum Move {
     Digit(Side, char, bool),
 }
 
+impl Move {
+    /// Somebody takes fewer codecs from then on, or answers what is left of them.
+    pub(crate) fn narrows(&self) -> bool {
+        let does =
+            |action: &Action| matches!(action, Action::ReinviteCodecs(_) | Action::ReinviteEmpty);
+        match self {
+            Self::One(_, action) => does(action),
+            Self::Both(actions, _) => actions.iter().any(does),
+            Self::Digit(..) => false,
+        }
+    }
+}
+
 /// The phones of a conversation and what they are up to.
 #[derive(Clone, Debug)]
 pub struct Cast {

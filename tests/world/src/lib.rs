@@ -25,7 +25,8 @@ pub mod story;
 pub mod strangers;
 pub mod tenant;
 pub mod trace;
-pub mod world;
+pub mod wires;
+mod world;
 
 pub use agent;
 pub use control::{Control, Manual, Told};

@@ -2,7 +2,8 @@
 //! that the seed decides. A scenario may also look at every datagram and decide itself.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::{Mono, Prng};
@@ -54,6 +55,10 @@ pub struct Network {
     pub sip: Weather,
     pub media: Weather,
     filter: Option<Filter>,
+    /// Far ends that speak SIP by connections: nothing is lost or overtaken there.
+    pub by_tcp: BTreeSet<SocketAddr>,
+    /// When the last message came, by the two ends of a connection.
+    last: BTreeMap<(SocketAddr, SocketAddr), Mono>,
     /// Datagrams lost so far by weather or filter.
     pub lost: u64,
     /// Call-IDs of which a SIP message was lost, late by more than the weather, or not heard.
@@ -78,6 +83,8 @@ impl Network {
             sip,
             media,
             filter: None,
+            by_tcp: BTreeSet::new(),
+            last: BTreeMap::new(),
             lost: 0,
             troubled: BTreeSet::new(),
         }
@@ -98,6 +105,18 @@ impl Network {
             None => Fate::Pass,
         };
         let weather = if is_sip(&datagram.bytes) { self.sip } else { self.media };
+        let connects = |end: SocketAddr| self.by_tcp.contains(&end);
+        if connects(datagram.from) || connects(datagram.to) {
+            if fate == Fate::Drop {
+                self.lost += 1;
+                return self.trouble(&datagram);
+            }
+            let at = now + weather.delay + self.jitter(weather);
+            let last = self.last.entry((datagram.from, datagram.to)).or_default();
+            *last = at.max(*last);
+            let at = *last;
+            return self.put(at, datagram);
+        }
         let lost = self.random.chance(u64::from(weather.loss), 1_000_000);
         if fate == Fate::Drop || lost {
             self.lost += 1;

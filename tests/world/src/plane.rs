@@ -3,11 +3,14 @@
 //! datagrams fall on any shard (one carrier is one 4-tuple), so that hand-over is the rule.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use base::frame::{HEADROOM, LARGE_BYTES};
-use base::{Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received};
+use base::{
+    Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received, Transmit,
+    Transport,
+};
 use shard::Shard;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
 use wire::region::{Region, Side, Sizes};
@@ -16,6 +19,7 @@ use wire::ring::{Consumer, Producer};
 use crate::heap::Heap;
 use crate::memory::Memory;
 use crate::network::Datagram;
+use crate::wires::Wires;
 
 /// How the dataplane of a world is built.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct PlaneSetup {
     pub seed: u64,
     /// Small and large frames per shard.
     pub frames: (usize, usize),
+    /// Connections that are accepted, and that are opened, at most.
+    pub connections: (u16, u16),
     /// Words of the events and commands rings.
     pub ring_words: (usize, usize),
 }
@@ -54,6 +60,7 @@ impl Default for PlaneSetup {
             connected: false,
             seed: 1,
             frames: (1_024, 256),
+            connections: (64, 64),
             ring_words: (1 << 15, 1 << 14),
         }
     }
@@ -132,6 +139,7 @@ pub struct Lane {
     table_seen: u64,
     inbox: Vec<Received>,
     open: BTreeMap<MediaPort, Option<SocketAddr>>,
+    wires: Wires,
 }
 
 /// All shards.
@@ -145,6 +153,8 @@ pub struct Plane {
     pub stalled_until: Mono,
     /// Flow wishes seen, for invariants.
     pub ports_open_peak: usize,
+    /// Far ends that speak by connections.
+    pub by_tcp: BTreeSet<SocketAddr>,
     scratch: Vec<u8>,
 }
 
@@ -170,6 +180,7 @@ impl Plane {
             keys,
             stalled_until: Mono(0),
             ports_open_peak: 0,
+            by_tcp: BTreeSet::new(),
             scratch,
         };
         plane.boot(now);
@@ -197,12 +208,14 @@ impl Plane {
         Plan {
             shard: index,
             shards: setup.shards,
-            listeners: (0..)
-                .zip(HOSTS)
-                .map(|(media, host)| ListenerPlan {
+            listeners: [Transport::Udp, Transport::Tcp]
+                .into_iter()
+                .flat_map(|transport| (0..).zip(HOSTS).map(move |at| (transport, at)))
+                .map(|(transport, (media, host))| ListenerPlan {
                     bound: SocketAddr::new(host, 5_060),
                     advertised: SocketAddr::new(host, 5_060),
                     media,
+                    transport,
                 })
                 .collect(),
             media: HOSTS
@@ -219,6 +232,7 @@ impl Plane {
                 .collect(),
             limits: Limits {
                 spare_ports: setup.spare_ports,
+                connections: setup.connections,
                 ..Limits::for_legs(setup.legs, setup.transactions)
             },
             timers: setup.timers,
@@ -241,7 +255,35 @@ impl Plane {
             table_seen: 0,
             inbox: Vec::new(),
             open: BTreeMap::new(),
+            wires: Wires::new(index, self.setup.connections.0, self.setup.seed),
         }
+    }
+
+    /// A connection of a far end is lost, if there is one: by the switch's end of it.
+    pub fn cut(&mut self, remote: SocketAddr) {
+        self.lanes.iter_mut().for_each(|lane| lane.wires.cut(remote));
+    }
+
+    /// Bytes that come by the far end's connection, or by a new one.
+    fn receive_stream(&mut self, now: Now, from: SocketAddr, listener: u8, bytes: &[u8]) -> bool {
+        let known = self.lanes.iter().position(|lane| lane.wires.of(from).is_some());
+        let hash = HashKey([self.setup.seed, 8]).hash(&[&from.port().to_be_bytes(), bytes]);
+        let lanes = self.lanes.len() as u64;
+        let some = usize::try_from(hash.checked_rem(lanes).unwrap_or(0)).unwrap_or(0);
+        let Some(lane) = self.lanes.get_mut(known.unwrap_or(some)) else { return false };
+        let id = match lane.wires.of(from) {
+            Some(id) => id,
+            None => match lane.wires.accept(from, listener) {
+                Some(id) => id,
+                None => return false,
+            },
+        };
+        for part in lane.wires.cut_up(bytes) {
+            let Some(frame) = lane.heap.receive(part) else { return false };
+            let at = Local::Connection(id);
+            lane.inbox.push(Received { frame, at, source: from, arrived: now.mono, is_cut: false });
+        }
+        true
     }
 
     /// The shard that a Call-ID places a new call on.
@@ -254,12 +296,16 @@ impl Plane {
     /// A datagram arrives at one of our addresses. False: nobody is there.
     pub fn receive(&mut self, now: Now, datagram: &Datagram) -> bool {
         let Some(address) = host_index(datagram.to.ip()) else { return false };
+        if datagram.to.port() == 5_060 && self.by_tcp.contains(&datagram.from) {
+            return self.receive_stream(now, datagram.from, address + 2, &datagram.bytes);
+        }
         let at = match datagram.to.port() {
             5_060 => Local::Listener(address),
             port => Local::Media(MediaPort { address, port }),
         };
         let connected = self.setup.connected;
         let lane = match at {
+            Local::Connection(_) => None,
             // The kernel's choice: anything but the owner, as a rule.
             Local::Listener(_) => {
                 let key = HashKey([self.setup.seed, 9]);
@@ -313,7 +359,7 @@ impl Plane {
                     self.lanes[index].inhale(now, &self.setup.foreign_ports, &mut self.scratch);
                 moved |= self.hand_over(now, index);
                 moved |= self.lanes[index].flows(&self.setup.foreign_ports);
-                moved |= self.lanes[index].exhale(now, out);
+                moved |= self.lanes[index].exhale(&self.by_tcp, out);
             }
             if !moved {
                 let open = self.lanes.iter().map(|lane| lane.open.len()).sum();
@@ -375,7 +421,7 @@ impl Plane {
 
 impl Lane {
     fn inhale(&mut self, now: Now, foreign: &[u16], scratch: &mut [u8]) -> bool {
-        let mut moved = false;
+        let mut moved = self.report(now, false);
         if let Some(area) = self.table.table() {
             self.shard.handle_outdated(wire::table::is_outdated(area, self.table_seen));
         }
@@ -393,6 +439,7 @@ impl Lane {
             self.inbox.clear();
             moved = true;
         }
+        moved |= self.report(now, true);
         while let Ok(Some(command)) = self.commands.pop(scratch) {
             within(|| self.shard.handle_command(now, command, &mut self.heap));
             moved = true;
@@ -444,19 +491,25 @@ impl Lane {
         moved
     }
 
-    fn exhale(&mut self, _now: Now, out: &mut Vec<Datagram>) -> bool {
+    /// What became of connections; of those that are over behind their last bytes.
+    fn report(&mut self, now: Now, is_over: bool) -> bool {
         let mut moved = false;
-        while let Some(transmit) = self.shard.poll_transmit() {
-            let from = match transmit.from {
-                Local::Listener(at) => SocketAddr::new(HOSTS[usize::from(at)], 5_060),
-                Local::Media(port) => {
-                    assert!(self.open.contains_key(&port), "sent from a closed port");
-                    SocketAddr::new(HOSTS[usize::from(port.address)], port.port)
-                }
-            };
-            let bytes = self.heap.bytes(transmit.frame).to_vec();
-            self.heap.free(transmit.frame);
-            out.push(Datagram { from, to: transmit.to, bytes });
+        while let Some(report) = self.wires.next_report(is_over) {
+            within(|| self.shard.handle_connection(now, report, &mut self.heap));
+            moved = true;
+        }
+        moved
+    }
+
+    fn exhale(&mut self, by_tcp: &BTreeSet<SocketAddr>, out: &mut Vec<Datagram>) -> bool {
+        let mut moved = false;
+        loop {
+            while let Some(transmit) = self.shard.poll_transmit() {
+                self.transmit(&transmit, out);
+                moved = true;
+            }
+            let Some(request) = self.shard.poll_connection() else { break };
+            self.wires.request(request, by_tcp);
             moved = true;
         }
         while let Some(event) = self.shard.poll_event() {
@@ -468,6 +521,20 @@ impl Lane {
         }
         self.events.publish();
         moved
+    }
+
+    fn transmit(&mut self, transmit: &Transmit, out: &mut Vec<Datagram>) {
+        let bytes = self.heap.bytes(transmit.frame).to_vec();
+        self.heap.free(transmit.frame);
+        let from = match transmit.from {
+            Local::Listener(at) => SocketAddr::new(HOSTS[usize::from(at)], 5_060),
+            Local::Media(port) => {
+                assert!(self.open.contains_key(&port), "sent from a closed port");
+                SocketAddr::new(HOSTS[usize::from(port.address)], port.port)
+            }
+            Local::Connection(id) => return self.wires.write(id, &bytes, out),
+        };
+        out.push(Datagram { from, to: transmit.to, bytes });
     }
 
     /// Media ports that are open now.

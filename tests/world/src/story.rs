@@ -2,10 +2,9 @@
 //! answered, refused, cancelled and forgotten, networks that lose and reorder, processes that die.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use base::{Mono, Prng};
+use base::{Mono, Prng, Target};
 use model::port::{ApiCall, ApiId, ApiRequest, CreateCall, Entity, Instructions};
 use model::{Currency, Nanos, OutboundRoute, Price, PriceUnit, RouteSid};
 use shard::faults::{Site, planted};
@@ -327,6 +326,7 @@ impl Story {
                 }
                 Blow::PlaneComes => self.world.plane.boot(self.world.now),
                 Blow::Clock(by) => self.world.set_clock(by),
+                Blow::Cut => self.world.cut_all(),
                 Blow::Fault(site, later) => {
                     self.faults_until_now();
                     planted::plant(site, later);
@@ -528,7 +528,7 @@ fn configure(directed: &mut Directed, world: &mut World, random: &mut Prng) {
         prefix: "+1000".to_owned(),
         strip: 5,
         prepend: "g".to_owned(),
-        targets: vec![world.address(gateway).to_string()],
+        targets: vec![world.target(gateway).to_string()],
         ..OutboundRoute::default()
     }));
     for entity in entities {
@@ -580,7 +580,8 @@ fn conversation(
     let kind = KINDS[usize::try_from(kind).unwrap_or(0)];
     let with_audio = |manner: Manner| if audio { manner.with_audio() } else { manner };
     let agent = |world: &mut World, random: &mut Prng, manner: Manner| {
-        let manner = with_audio(manner);
+        let by_tcp = random.chance(1, 4);
+        let manner = Manner { by_tcp, ..with_audio(manner) };
         if random.chance(1, 4) { world.agent_v6(manner) } else { world.agent(manner) }
     };
     let callees: Vec<usize> =
@@ -591,7 +592,7 @@ fn conversation(
     }
     let caller = (kind != "by the api").then(|| agent(world, random, cast.caller));
     let domain = web.tenants[tenant].domain.clone();
-    let to = [0, 1].map(|at| world.address(callees[at]));
+    let to = [0, 1].map(|at| world.target(callees[at]));
     let script = Script { group, domain: &domain, to, limit: cast.limit };
     let documents = &mut web.tenants[tenant].documents;
     documents.insert((group, "voice".to_owned()), script.voice(kind));
@@ -602,8 +603,12 @@ fn conversation(
         _ => script.dial("", &script.sip(1)) + "</Response>",
     };
     documents.insert((group, "after".to_owned()), after);
+    // Who is dialled next is offered what the caller has answered last, which may be all that the
+    // first callee had left.
+    let is_dialled_on = kind == "dial with action";
+    let narrows = cast.moves.iter().any(|(_, what)| what.narrows());
     let api = caller.is_none().then(|| CreateCall {
-        to: format!("sip:g{group}@{}", world.address(callees[0])),
+        to: format!("sip:g{group}@{}", world.target(callees[0])),
         from: format!("sip:c{group}@{domain}"),
         instructions: Instructions::Twiml(script.dial("", &script.sip(1)) + "</Response>"),
         status: None,
@@ -620,7 +625,7 @@ fn conversation(
         callees,
         call: None,
         // What is offered to a caller without an offer is G.711 of ours.
-        compatible: cast.compatible && !cast.late_offer,
+        compatible: cast.compatible && !cast.late_offer && !(is_dialled_on && narrows),
         late_offer: cast.late_offer,
         moves: cast.moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
         told: Vec::new(),
@@ -640,7 +645,7 @@ fn visits(
     let desk = world.agent(Manner::answering(ms(700)));
     let silent = world.agent(Manner::ringing());
     let callers = Habit::ALL.map(|habit| world.guest(habit));
-    let to = [desk, silent].map(|at| world.address(at));
+    let to = [desk, silent].map(|at| world.target(at));
     let all = guests::visits(seed, scale.calls, (DAWN.mono + ms(500), scale.within));
     let conversation = |visit: guests::Visit| {
         let guests::Visit { group, at, habit, manner } = visit;
@@ -680,7 +685,7 @@ struct Script<'s> {
     group: u32,
     domain: &'s str,
     /// Whom it may dial.
-    to: [SocketAddr; 2],
+    to: [Target; 2],
     /// Seconds.
     limit: u64,
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use base::{Mono, Now, Prng, Wall};
+use base::{Mono, Now, Prng, Target, Transport, Wall};
 
 use crate::control::Control;
 use crate::guests::{self, Guests, Habit};
@@ -119,6 +119,12 @@ impl World {
         self.agent_at(SocketAddr::new(IpAddr::V6(host), 5_060), manner)
     }
 
+    /// A far end speaks SIP by connections.
+    pub fn by_tcp(&mut self, sip: SocketAddr) {
+        self.plane.by_tcp.insert(sip);
+        self.network.by_tcp.insert(sip);
+    }
+
     /// A guest; its habits are those of each of its calls.
     pub fn guest(&mut self, habit: Habit) -> usize {
         let at = self.agent_at(guests::address(habit), Manner::default());
@@ -129,6 +135,9 @@ impl World {
     fn agent_at(&mut self, sip: SocketAddr, manner: Manner) -> usize {
         let seed = self.random.u64();
         self.agents.push(Agent::new(sip, manner, seed));
+        if self.agents.last().is_some_and(|agent| agent.manner.by_tcp) {
+            self.by_tcp(sip);
+        }
         self.hosts.insert(sip.ip(), self.agents.len() - 1);
         self.agents.len() - 1
     }
@@ -383,6 +392,30 @@ impl World {
     #[must_use]
     pub fn address(&self, agent: usize) -> SocketAddr {
         self.agents[agent].sip
+    }
+
+    /// Every connection is lost; whoever has something to say makes a new one.
+    pub fn cut_all(&mut self) {
+        for remote in self.plane.by_tcp.clone() {
+            self.plane.cut(remote);
+        }
+        self.settle();
+    }
+
+    /// How an agent is reached.
+    #[must_use]
+    pub fn target(&self, agent: usize) -> Target {
+        self.target_at(self.address(agent))
+    }
+
+    /// How a far end at this address is reached.
+    #[must_use]
+    pub fn target_at(&self, address: SocketAddr) -> Target {
+        let transport = match self.plane.by_tcp.contains(&address) {
+            true => Transport::Tcp,
+            false => Transport::Udp,
+        };
+        Target { address, transport }
     }
 
     /// Host of an agent.

@@ -129,8 +129,11 @@ fn configuration(args: &Args) -> Result<Config> {
         config.controlplane.http = http;
     }
     if let Some(sip) = args.sip {
-        let first = config.dataplane.listener.first_mut();
-        first.context("the configuration has no SIP listener")?.bind = sip;
+        let first = config.dataplane.listener.first().map(|listener| listener.bind);
+        let first = first.context("the configuration has no SIP listener")?;
+        // Those of the same address, such as TCP beside UDP, go with it.
+        let same = config.dataplane.listener.iter_mut().filter(|it| it.bind == first);
+        same.for_each(|listener| listener.bind = sip);
         if let Some(media) = config.dataplane.media.first_mut()
             && media.bind.is_ipv4() != sip.is_ipv4()
         {
@@ -189,7 +192,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         // The rest of loopback are strangers.
         sources: vec![strangers::HONEST.to_owned()],
         trusted: None,
-        targets: vec![target],
+        targets: vec![base::Target::udp(target)],
         host: String::new(),
         strip: 0,
         prepend: String::new(),
@@ -203,12 +206,26 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
 
 /// The demo runs beside whatever holds the usual ports.
 fn choose_free_ports(config: &mut Config) -> Result<()> {
-    for listener in &mut config.dataplane.listener {
-        if let Err(said) = port_free(Protocol::Udp, listener.bind) {
-            listener.bind.set_port(free_port(Protocol::Udp, listener.bind.ip())?);
-            say!("{said}: SIP takes {} instead", listener.bind);
-        }
+    let mut listeners = config.dataplane.listener.clone();
+    for at in 0..listeners.len() {
+        let old = listeners[at].bind;
+        let Err(said) = port_free(Protocol::of(listeners[at].transport), old) else { continue };
+        // Those of the same address stay together.
+        let same = listeners.iter().filter(|it| it.bind == old).map(|it| it.transport);
+        let transports: Vec<_> = same.collect();
+        let new = (0..64)
+            .map(|_| free_port(Protocol::Udp, old.ip()).map(|port| SocketAddr::new(old.ip(), port)))
+            .find(|new| {
+                let free = |new: SocketAddr| {
+                    transports.iter().all(|it| port_free(Protocol::of(*it), new).is_ok())
+                };
+                new.as_ref().is_ok_and(|new| free(*new))
+            })
+            .context("no port is free")??;
+        listeners.iter_mut().filter(|it| it.bind == old).for_each(|it| it.bind = new);
+        say!("{said}: SIP takes {new} instead");
     }
+    config.dataplane.listener = listeners;
     let http = &mut config.controlplane.http;
     if let Err(said) = port_free(Protocol::Tcp, *http) {
         http.set_port(free_port(Protocol::Tcp, http.ip())?);

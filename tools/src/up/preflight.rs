@@ -145,10 +145,12 @@ pub(crate) fn examine(config: &Config) -> Vec<Finding> {
     let mut all = vec![system::kernel(), system::io_uring(), system::memlock()];
     let shards = u64::from(shards(config));
     let spares = config.dataplane.media.len() as u64 * 1_024;
-    let per_shard = u64::from(system::capacity(config).legs) * 2 + spares + 128;
+    let capacity = system::capacity(config);
+    let connections = u64::from(capacity.connections) * 5 / 4;
+    let per_shard = u64::from(capacity.legs) * 2 + spares + connections + 192;
     all.push(system::nofile(per_shard * shards + 128));
     for listener in &config.dataplane.listener {
-        if let Err(said) = system::port_free(Protocol::Udp, listener.bind) {
+        if let Err(said) = system::port_free(Protocol::of(listener.transport), listener.bind) {
             let cure = "stop it, or choose another address with --sip ADDRESS:PORT";
             all.push(Finding::fail("SIP address", said, cure));
         }

@@ -43,6 +43,8 @@ impl Director {
             }
         };
         let price = self.write_cdr(summary);
+        // Whoever reads what a predecessor saw may be about to dial it once more.
+        self.withdraw_originate(call);
         if !first {
             self.correct_end(now, summary, price);
             return;

@@ -166,9 +166,12 @@ pub(super) fn check(
             sources(directory, settings, (asker, it.account), networks, &it.sources)
         }
         Entity::Route(it) => {
-            let fine = |target: &String| party::host_and_port(target).is_some();
+            let fine =
+                |target: &String| party::host_and_port(base::Transport::split(target).0).is_some();
             if it.targets.is_empty() || it.targets.len() > 4 || !it.targets.iter().all(fine) {
-                return bad(20_001, "a route has 1 to 4 targets, host or host:port".to_owned());
+                let message = "a route has 1 to 4 targets, host or host:port, with \
+                               `;transport=tcp` behind it or not";
+                return bad(20_001, message.to_owned());
             }
             Ok(())
         }

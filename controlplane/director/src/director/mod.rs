@@ -443,6 +443,18 @@ impl Director {
         self.effects.push(Output::Command { shard, command });
     }
 
+    /// A leg is over of which it was not known that it was ever made: it is not asked for again.
+    fn withdraw_originate(&mut self, call: CallId) {
+        let is = |output: &Output| {
+            let Output::Command { command: OwnedCommand::Originate(wish), .. } = output else {
+                return false;
+            };
+            wish.call == call
+        };
+        self.effects.retain(|output| !is(output));
+        self.out.retain(|output| !is(output));
+    }
+
     fn notice(
         &mut self,
         account: Option<AccountSid>,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base::{CallId, LegId, Now, ShardId};
+use base::{CallId, LegId, Now, ShardId, Transport};
 use model::address::target;
 use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
 use model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook, party};
@@ -207,11 +207,12 @@ impl Director {
         };
         let strip = usize::from(route.strip).min(number.len());
         let user = format!("{}{}", route.prepend, &number[strip..]);
-        let first = route.targets.first().map_or("", String::as_str);
+        let first = route.targets.first().map_or("", |target| Transport::split(target).0);
         let host = if route.host.is_empty() { first } else { route.host.as_str() };
         let targets = route.targets.iter().filter_map(|target| {
+            let (target, transport) = Transport::split(target);
             let (host, port) = party::host_and_port(target)?;
-            Some(TargetHost { host, port, found: None })
+            Some(TargetHost { host: host + transport.suffix(), port, found: None })
         });
         Ok(Way {
             uri: party::at_host(&user, host),
@@ -226,9 +227,14 @@ impl Director {
         let Some(party::Target { uri, headers: wanted }) = party::Target::parse(text) else {
             return bad("sip-uri", format!("{text:?} is no SIP URI"));
         };
-        let transport = uri.transport().unwrap_or(b"udp");
-        if uri.scheme == Scheme::Sips || !transport.eq_ignore_ascii_case(b"udp") {
-            return bad("transport", format!("{text}: only sip: over UDP is supported yet"));
+        let named = uri.transport().unwrap_or(b"udp").to_ascii_lowercase();
+        let transport = match named.as_slice() {
+            b"udp" => Transport::Udp,
+            b"tcp" => Transport::Tcp,
+            _ => return bad("transport", format!("{text}: sip: over UDP or TCP is what there is")),
+        };
+        if uri.scheme == Scheme::Sips {
+            return bad("transport", format!("{text}: there is no TLS yet, sips: needs it"));
         }
         if let Some(address) = uri.host.ip()
             && let Some(kind) = target::refused(address, &self.settings.target_allow)
@@ -238,7 +244,8 @@ impl Director {
         let Some(headers) = headers(wanted) else {
             return bad("sip-headers", format!("{text}: a header may not be sent"));
         };
-        let target = TargetHost { host: party::host(&uri), port: uri.port, found: None };
+        let host = party::host(&uri) + transport.suffix();
+        let target = TargetHost { host, port: uri.port, found: None };
         Ok(Way { uri: party::request_uri(&uri), headers, targets: vec![target], trusted: false })
     }
 
@@ -263,12 +270,13 @@ impl Director {
             if target.found.is_some() {
                 continue;
             }
-            match target.host.parse::<IpAddr>() {
+            let (host, transport) = Transport::split(&target.host);
+            match host.parse::<IpAddr>() {
                 Ok(address) => {
                     let port = target.port.unwrap_or(SIP_PORT);
                     target.found = Some(vec![SocketAddr::new(address, port)]);
                 }
-                Err(_) => unknown.push((at, target.host.clone(), target.port)),
+                Err(_) => unknown.push((at, host.to_owned(), target.port, transport)),
             }
         }
         if unknown.is_empty() {
@@ -276,11 +284,11 @@ impl Director {
         }
         let account = self.calls.get(&call).map(|live| live.row.account).unwrap_or_default();
         let family = (!trusted).then(|| self.directory.family(account));
-        for (at, host, port) in unknown {
+        for (at, host, port, transport) in unknown {
             let id = self.fresh_id();
             self.resolves.insert(id, (call, at));
             self.after(now, RESOLVE_PATIENCE, Timer::Resolve(id));
-            self.effects.push(Output::Resolve(Resolve { id, family, host, port }));
+            self.effects.push(Output::Resolve(Resolve { id, family, host, port, transport }));
         }
     }
 
@@ -318,8 +326,9 @@ impl Director {
             let Some(found) = &target.found else {
                 return;
             };
+            let (_, transport) = Transport::split(&target.host);
             for address in found {
-                if targets.try_push(*address).is_err() {
+                if targets.try_push(base::Target { address: *address, transport }).is_err() {
                     break;
                 }
             }

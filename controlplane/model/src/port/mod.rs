@@ -16,7 +16,7 @@ pub use store::{Record, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored};
 
 use std::net::SocketAddr;
 
-use base::{CallId, LegId, ShardId, Wall};
+use base::{CallId, LegId, ShardId, Transport, Wall};
 use serde::{Deserialize, Serialize};
 
 use crate::AccountSid;
@@ -50,6 +50,8 @@ pub struct Resolve {
     pub family: Option<AccountSid>,
     pub host: String,
     pub port: Option<u16>,
+    /// By which it is to be reached.
+    pub transport: Transport,
 }
 
 /// The answer to a [`Resolve`]; addresses in order of trial, empty when there are none. The

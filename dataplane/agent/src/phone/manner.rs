@@ -151,6 +151,8 @@ pub struct Manner {
     /// To the letter of RFC 3261 section 13.2.1: the first description in a dialog is the answer to
     /// the INVITE's offer, and later ones of the same dialog are ignored. Else the latest counts.
     pub first_answer_counts: bool,
+    /// Speaks SIP by connections: nothing is sent again.
+    pub by_tcp: bool,
 }
 
 /// A call to be made.
@@ -200,6 +202,7 @@ impl Default for Manner {
             headers: Vec::new(),
             reason: None,
             first_answer_counts: false,
+            by_tcp: false,
         }
     }
 }

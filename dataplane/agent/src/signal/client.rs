@@ -35,7 +35,7 @@ impl Signal {
         self.cseq += 1;
         let writer = Writer::new(&mut cx.room.scratch)
             .request_line(Method::Invite, to)
-            .via(&via(self.ours, &branch))
+            .via(&via((self.ours, self.transport), &branch))
             .max_forwards(70)
             .address(Name::From, &self.display, from, Some(&self.tag))
             .address(Name::To, b"", to, None)
@@ -59,8 +59,12 @@ impl Signal {
     {
         let (branch, ours) = (self.branch(), self.ours);
         let dialog = self.dialog.as_mut()?;
-        let writer =
-            dialog.request(&self.text, &mut cx.room.scratch, Method::Invite, &via(ours, &branch));
+        let writer = dialog.request(
+            &self.text,
+            &mut cx.room.scratch,
+            Method::Invite,
+            &via((ours, self.transport), &branch),
+        );
         let cseq = dialog.local_cseq;
         let Ok(bytes) = more(writer.contact(&self.contact)).finish() else {
             self.unwritten += 1;
@@ -80,7 +84,7 @@ impl Signal {
         cseq: u32,
         initial: bool,
     ) {
-        let machine = InviteClient::new(cx.now.mono, &TIMERS, false);
+        let machine = InviteClient::new(cx.now.mono, &TIMERS, self.is_reliable());
         let ack = keep(&mut cx.room.spare, b"");
         self.invites.reserve_exact(1);
         self.invites.push(SentInvite { machine, bytes, branch, ack, cseq, initial, done: false });
@@ -93,8 +97,12 @@ impl Signal {
     {
         let (branch, ours) = (self.branch(), self.ours);
         let dialog = self.dialog.as_mut()?;
-        let mut writer =
-            dialog.request(&self.text, &mut cx.room.scratch, method, &via(ours, &branch));
+        let mut writer = dialog.request(
+            &self.text,
+            &mut cx.room.scratch,
+            method,
+            &via((ours, self.transport), &branch),
+        );
         let cseq = dialog.local_cseq;
         if method == Method::Update {
             writer = writer.contact(&self.contact);
@@ -105,7 +113,7 @@ impl Signal {
         };
         cx.out.put(self.ours, self.peer, bytes);
         let bytes = keep(&mut cx.room.spare, bytes);
-        let machine = Client::new(cx.now.mono, &TIMERS, false);
+        let machine = Client::new(cx.now.mono, &TIMERS, self.is_reliable());
         self.requests.reserve_exact(1);
         self.requests.push(SentRequest { machine, method, bytes, branch, cseq });
         Some(cseq)
@@ -122,7 +130,12 @@ impl Signal {
         else {
             return;
         };
-        let writer = dialog.ack(&self.text, &mut cx.room.scratch, cseq, &via(self.ours, &branch));
+        let writer = dialog.ack(
+            &self.text,
+            &mut cx.room.scratch,
+            cseq,
+            &via((self.ours, self.transport), &branch),
+        );
         let Ok(bytes) = more(writer).finish() else {
             self.unwritten += 1;
             return;
@@ -161,7 +174,7 @@ impl Signal {
         };
         cx.out.put(self.ours, self.peer, bytes);
         let bytes = keep(&mut cx.room.spare, bytes);
-        let machine = Client::new(cx.now.mono, &TIMERS, false);
+        let machine = Client::new(cx.now.mono, &TIMERS, self.is_reliable());
         let method = Method::Cancel;
         self.requests.reserve_exact(1);
         self.requests.push(SentRequest { machine, method, bytes, branch, cseq });

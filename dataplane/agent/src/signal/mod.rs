@@ -153,6 +153,8 @@ pub struct Signal {
     pub contact: Vec<u8>,
     /// Display name in From of our INVITE.
     pub display: Vec<u8>,
+    /// By what its messages go: over a connection nothing is sent again.
+    pub transport: base::Transport,
     /// Forgets requests that are answered, also the one that began the call.
     pub lean: bool,
     /// Messages of the other side that came again.
@@ -182,6 +184,7 @@ impl Signal {
             tag: Vec::new(),
             contact: format!("sip:phone@{ours}").into_bytes(),
             display: Vec::new(),
+            transport: base::Transport::Udp,
             lean: false,
             repeats_heard: 0,
             dialog: None,
@@ -195,6 +198,16 @@ impl Signal {
             served: Vec::new(),
             accepted: Vec::new(),
         }
+    }
+
+    fn is_reliable(&self) -> bool {
+        self.transport == base::Transport::Tcp
+    }
+
+    /// The call goes by connections from now on.
+    pub(crate) fn go_by_tcp(&mut self) {
+        self.transport = base::Transport::Tcp;
+        self.contact.extend_from_slice(b";transport=tcp");
     }
 
     /// Forgets the call and gives its buffers back for the next one.
@@ -290,8 +303,12 @@ impl Machine {
 
 /// A Via with our address.
 #[must_use]
-pub fn via(sent_by: SocketAddr, branch: &[u8]) -> ViaOut<'_> {
-    ViaOut { transport: Transport::Udp, sent_by, branch, rport: true }
+fn via((sent_by, transport): (SocketAddr, base::Transport), branch: &[u8]) -> ViaOut<'_> {
+    let transport = match transport {
+        base::Transport::Udp => Transport::Udp,
+        base::Transport::Tcp => Transport::Tcp,
+    };
+    ViaOut { transport, sent_by, branch, rport: true }
 }
 
 /// Header lines, without line ends, into a message.

@@ -101,8 +101,8 @@ impl Signal {
     ) -> u32 {
         let method = message.method().and_then(known).unwrap_or(Method::Other(b"UNKNOWN"));
         let machine = match method {
-            Method::Invite => Machine::Invite(InviteServer::new(false)),
-            _ => Machine::Other(Server::new(false)),
+            Method::Invite => Machine::Invite(InviteServer::new(self.is_reliable())),
+            _ => Machine::Other(Server::new(self.is_reliable())),
         };
         let cseq = message.cseq().map_or(0, |cseq| cseq.number);
         let branch = branch_of(message).to_vec();

@@ -46,6 +46,12 @@ pub struct Counters {
     pub send_queue_full: u64,
     /// Not sent: nobody held the frame (a defect of the caller).
     pub send_stale_frame: u64,
+    /// Not sent: too many messages waited for a connection, which is closed by that.
+    pub send_connection_full: u64,
+    /// Connections closed at once: there was no place.
+    pub connection_refused: u64,
+    /// Connections that could not be opened or accepted.
+    pub connection_failed: u64,
     /// Sent again: what failed may have been another datagram's ICMP error.
     pub send_retried: u64,
     /// Entries of listeners' error queues.

@@ -36,6 +36,7 @@
 //! that a far end has not opened its port yet; they are counted, and may cost the one packet to it
 //! that comes next. A receive that ended for want of buffers is armed again when there are buffers.
 
+mod connections;
 mod counters;
 mod errors;
 mod plan;
@@ -66,6 +67,7 @@ use crate::error::NetError;
 use crate::pool::{GROUP_LARGE, GROUP_SMALL, Pool};
 use crate::ring::{Ring, Wait};
 use crate::sockaddr::{self, RawAddress};
+use connections::Connections;
 use errors::Errors;
 use ports::Ports;
 use sends::Sends;
@@ -112,6 +114,7 @@ pub struct Driver {
     reports: VecDeque<FlowReport>,
     errors: Errors,
     sends: Sends,
+    connections: Connections,
     /// Sockets of closed ports that queued entries may still name.
     closing: Vec<(u32, OwnedFd)>,
     /// Locked ports that had something queued when they were locked.
@@ -177,7 +180,7 @@ impl Driver {
     /// process together ([`crate::cpu::raise_nofile`], [`DriverPlan::descriptors`]).
     pub fn new(plan: &DriverPlan) -> Result<Self, NetError> {
         plan.check()?;
-        let files = plan.ports_max + LISTENERS_MAX + BELLS_MAX;
+        let files = plan.files();
         let ring = Ring::new(plan.entries, plan.completions, files)?;
         let mut pool = Pool::new(plan.pool)?;
         pool.attach(&ring)?;
@@ -202,6 +205,7 @@ impl Driver {
             reports: VecDeque::with_capacity(1024),
             errors: Errors::new(),
             sends: Sends::new(),
+            connections: Connections::new(plan.connections),
             closing: Vec::with_capacity(plan.ports_max as usize),
             unsettled: Vec::with_capacity(plan.ports_max as usize),
             ended: Vec::with_capacity(receives),
@@ -297,7 +301,8 @@ impl Driver {
         let deadline = deadline.min(self.retry_at);
         let is_idle = self.ring.completion().is_empty()
             && !self.errors.is_pending()
-            && self.reports.is_empty();
+            && self.reports.is_empty()
+            && self.connections.is_idle();
         let may_sleep = may_sleep && is_idle;
         if may_sleep {
             self.sleep(deadline);
@@ -312,6 +317,7 @@ impl Driver {
         }
         self.hear_errors(now.mono);
         self.settle_sends();
+        self.settle_connections();
         self.rearm(now.mono);
         let more = !self.ring.completion().is_empty();
         self.watch.is_behind &= more;
@@ -331,6 +337,7 @@ impl Driver {
                 Some(Some(_)) => (self.ports_max + u32::from(index), Some(transmit.to)),
                 _ => return self.no_local(transmit),
             },
+            Local::Connection(id) => return self.transmit_by(id, transmit),
         };
         if self.queue_is_full() {
             self.counters.send_queue_full += 1;
@@ -526,6 +533,7 @@ impl Driver {
                 opcode::RecvMsgMulti::new(Fixed(self.ports_max + index), stamped, GROUP_LARGE)
                     .build()
             }
+            kind::ACCEPT | kind::STREAM_RECEIVE => self.connection_entry(tag),
             _ => {
                 let place = Fixed(self.ports_max + LISTENERS_MAX + index);
                 opcode::PollAdd::new(place, libc::POLLIN.unsigned_abs().into()).multi(true).build()
@@ -569,8 +577,9 @@ impl Driver {
         // SAFETY: what the entry points to lives until the kernel has taken it: the header as long
         // as the driver, the destination in `queue.addresses` at this entry's place, the frame's
         // bytes in the pool, in state Sending until `taken` or, for those kept, `settle_sends`
-        // releases it: both run after that moment. Sends do not outlive it because they never
-        // wait.
+        // releases it: both run after that moment. Sends of datagrams do not outlive it because
+        // they never wait; what a connection sends lies in its place's `sending`, which nobody
+        // touches before its completion.
         let pushed = unsafe { submission.push(entry) };
         debug_assert!(pushed.is_ok(), "room was checked");
         drop(submission);

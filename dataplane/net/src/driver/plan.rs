@@ -30,6 +30,8 @@ pub struct DriverPlan {
     pub ports_max: u32,
     /// Media addresses; `MediaPort::address` is an index into them.
     pub addresses: Vec<MediaAddress>,
+    /// SIP connections that are accepted, and that are opened, at most.
+    pub connections: (u16, u16),
     pub pool: PoolPlan,
     /// SO_RCVBUF of a media port in bytes (the kernel doubles it); 0 leaves the system's default.
     pub receive_buffer_bytes: u32,
@@ -53,6 +55,7 @@ impl DriverPlan {
             completions: 8192,
             ports_max,
             addresses,
+            connections: (1_024, 256),
             pool: PoolPlan {
                 small_receive: 8192,
                 small_own: 2048,
@@ -68,10 +71,17 @@ impl DriverPlan {
         }
     }
 
-    /// Descriptors that one driver needs: media ports, listeners, doorbells, its ring.
+    /// Descriptors that one driver needs: media ports, listeners, doorbells, connections, its ring.
     #[must_use]
     pub fn descriptors(&self) -> u64 {
-        u64::from(self.ports_max) + u64::from(LISTENERS_MAX + BELLS_MAX) + 1
+        u64::from(self.files()) + 1
+    }
+
+    /// Places of the ring's table: media ports, listeners of datagrams, doorbells, listeners of
+    /// streams, connections.
+    pub(crate) fn files(&self) -> u32 {
+        let (accepted, opened) = self.connections;
+        self.ports_max + LISTENERS_MAX * 2 + BELLS_MAX + u32::from(accepted) + u32::from(opened)
     }
 
     pub(crate) fn check(&self) -> Result<(), NetError> {

@@ -12,7 +12,7 @@
 use std::net::SocketAddr;
 
 use base::frame::{HEADROOM, SMALL_BYTES};
-use base::{Frame, Local, Mono, Received};
+use base::{ConnectionId, Frame, Local, Mono, Received};
 use io_uring::cqueue;
 
 use super::counters::{Counters, is_icmp};
@@ -35,9 +35,8 @@ const _: () = assert!(Pool::receive_offset() >= HEADROOM);
 impl Driver {
     /// Takes completions until `received` is full or none is left; gives the doorbell bits.
     pub(super) fn reap(&mut self, received: &mut Vec<Received>) -> u64 {
-        let Self {
-            ring, pool, ports, ended, starved, failed, counters, errors, sends, watch, ..
-        } = self;
+        let Self { ring, pool, ports, ended, starved, failed, .. } = self;
+        let Self { counters, errors, sends, connections, watch, .. } = self;
         let mut woken = 0;
         let mut completions = ring.completion();
         while received.len() < received.capacity() {
@@ -84,6 +83,16 @@ impl Driver {
                     None => counters.send_failed(-result),
                 },
                 kind::SEND if result < 0 => counters.send_failed(-result),
+                kind::STREAM_RECEIVE => {
+                    if let Some(id) = cqueue::buffer_select(flags) {
+                        let whose = connections.reads(tag);
+                        received.extend(streamed(pool, counters, (whose, watch), id, result));
+                    }
+                    connections.done.push((tag, result, flags));
+                }
+                kind::ACCEPT | kind::CONNECT | kind::STREAM_SEND => {
+                    connections.done.push((tag, result, flags));
+                }
                 _ => {}
             }
         }
@@ -101,7 +110,11 @@ impl Driver {
         for _ in 0..self.starved.len() {
             let Some(tag) = self.starved.pop_front() else { break };
             let buffers =
-                if tag.kind() == kind::LISTENER_RECEIVE { &mut large } else { &mut small };
+                if tag.kind() == kind::LISTENER_RECEIVE || tag.kind() == kind::STREAM_RECEIVE {
+                    &mut large
+                } else {
+                    &mut small
+                };
             if *buffers == 0 {
                 self.starved.push_back(tag);
             } else {
@@ -145,6 +158,9 @@ impl Driver {
                 return;
             }
         }
+        if tag.kind() == kind::STREAM_RECEIVE && !self.is_stream_wanted(tag) {
+            return;
+        }
         self.counters.receive_rearmed += 1;
         self.arm(tag);
     }
@@ -179,6 +195,28 @@ fn arrived(
         None => pool.give_back(index),
     }
     accepted
+}
+
+/// What a connection brought: the next bytes of its stream.
+fn streamed(
+    pool: &mut Pool,
+    counters: &mut Counters,
+    (whose, watch): (Option<(ConnectionId, SocketAddr)>, &Watch),
+    id: u16,
+    result: i32,
+) -> Option<Received> {
+    let index = pool.take(GROUP_LARGE, id)?;
+    let start = u16::try_from(Pool::receive_offset()).unwrap_or(0);
+    let len = u16::try_from(result).unwrap_or(0);
+    let Some((id, source)) = whose.filter(|_| len > 0) else {
+        counters.receive_late += u64::from(len > 0);
+        pool.give_back(index);
+        return None;
+    };
+    counters.receive_packets += 1;
+    counters.receive_bytes += u64::from(len);
+    let (frame, at) = (Frame { index, start, len }, Local::Connection(id));
+    Some(Received { frame, at, source, arrived: watch.media(), is_cut: false })
 }
 
 /// What a plain Recv brought: the datagram alone, from the port's remote.

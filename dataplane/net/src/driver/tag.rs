@@ -15,6 +15,11 @@ pub(super) mod kind {
     pub(in crate::driver) const PLAIN_RECEIVE: u8 = 6;
     /// Of a listener: the index is its place among those kept.
     pub(in crate::driver) const LISTENER_SEND: u8 = 7;
+    pub(in crate::driver) const ACCEPT: u8 = 8;
+    /// Of a connection, as those that follow: the index is its place.
+    pub(in crate::driver) const CONNECT: u8 = 9;
+    pub(in crate::driver) const STREAM_RECEIVE: u8 = 10;
+    pub(in crate::driver) const STREAM_SEND: u8 = 11;
 }
 
 impl Tag {

@@ -329,7 +329,7 @@ impl LegMut<'_, '_> {
         let frame = self.cx.compose(|out, core| {
             let reply = Reply::new(200, None, Some(datagram.hop.to));
             let mut writer = reply_to(out, message, &reply);
-            writer = contact(writer, core.advertised(leg.signalling.hop.via));
+            writer = contact(writer, core.named(leg.signalling.hop.via));
             writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, SUPPORTED);
             writer = writer.with(agreed, |writer, agreed| agreed.write_response(writer));
             match sdp.map(|text| core.arena.get(text)) {
@@ -401,7 +401,7 @@ impl LegMut<'_, '_> {
                 let text = core.arena.get(text);
                 let mut writer = dialog.request(text, out, method.sip(), via);
                 if !matches!(method, Sent::Bye | Sent::Prack) {
-                    writer = contact(writer, core.advertised(hop.via));
+                    writer = contact(writer, core.named(hop.via));
                     writer = writer.field(Name::Allow, ALLOW);
                 }
                 more(writer, &core.arena)

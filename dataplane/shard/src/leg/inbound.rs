@@ -89,10 +89,7 @@ impl LegMut<'_, '_> {
             call: self.leg.story.call,
             leg: self.leg.id,
             at: self.cx.now.wall,
-            listener: match self.leg.signalling.hop.via {
-                base::Door::Datagram(listener) => listener,
-                base::Door::Stream(_) => 0,
-            },
+            listener: self.leg.signalling.hop.via.listener(),
             source: self.leg.signalling.hop.to,
             uri: cut(text(message.uri_raw())),
             from: cut(from.as_ref().map_or("", |from| text(from.uri))),
@@ -352,7 +349,7 @@ fn write_reply(
     };
     let mut writer = reply_to(out, message, &reply);
     if answer.code > 100 && answer.code < 300 {
-        writer = contact(writer, core.advertised(leg.signalling.hop.via));
+        writer = contact(writer, core.named(leg.signalling.hop.via));
         writer = writer.field(Name::Allow, ALLOW);
     }
     if answer.rseq > 0 {

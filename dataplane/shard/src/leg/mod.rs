@@ -41,10 +41,8 @@ mod session;
 mod state;
 mod timers;
 
-use core::net::SocketAddr;
-
 use arrayvec::ArrayVec;
-use base::{Arena, CallId, Hop, LegId, Mono, Stored, Wall};
+use base::{Arena, CallId, Hop, LegId, Mono, Stored, Target, Wall};
 use sip::dialog::Dialog;
 use sip::txn::Accepted2xx;
 use wire::command::Targets;
@@ -418,7 +416,7 @@ impl Leg {
 
 impl Outbound {
     /// The target at this place; None behind the last one, and once the leg is answered.
-    pub(crate) fn target_at(&self, arena: &Arena, place: u8) -> Option<SocketAddr> {
+    pub(crate) fn target_at(&self, arena: &Arena, place: u8) -> Option<Target> {
         let targets: Targets = wire::decode(arena.get(&self.targets)).ok()?;
         targets.get(usize::from(place)).copied()
     }

@@ -48,7 +48,10 @@ impl LegMut<'_, '_> {
         let Some(target) = side.target_at(&self.cx.core.arena, side.target) else {
             return self.finish(Cause::Unreachable, Party::Switch);
         };
-        let hop = self.leg.signalling.hop.towards(target);
+        let from = self.leg.signalling.hop.via.listener();
+        let Some(hop) = self.cx.core.hop_to(from, target) else {
+            return self.finish(Cause::Unreachable, Party::Switch);
+        };
         let (tag, cseq) = (self.tag(), side.cseq);
         let leg = &*self.leg;
         let sent = self.transactions.clients.begin(
@@ -67,7 +70,7 @@ impl LegMut<'_, '_> {
             side.invite = invite;
         }
         self.leg.deadlines.set(Timer::Target, now.mono + self.cx.core.plan.timers.target);
-        self.media.set_signalling(self.leg.id, target.ip());
+        self.media.set_signalling(self.leg.id, target.address.ip());
         self.record();
         if first {
             self.arm_ring();
@@ -370,7 +373,7 @@ fn write_invite(
     let Side::Outbound(side) = &leg.side else { return None };
     let arena: &Arena = &core.arena;
     let mut writer = begin_invite(out, core, (leg, side), (via, tag));
-    writer = contact(writer, core.advertised(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
+    writer = contact(writer, core.named(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
     writer = writer.field(Name::Supported, SUPPORTED);
     writer = writer.with(wanted(core, leg), |writer, wanted| wanted.write(writer));
     for line in arena.get(&side.headers).split(|byte| *byte == b'\n') {

@@ -157,6 +157,7 @@ impl Bed {
             events: Records::new(1 << 16),
             handoffs: (0..2).map(|_| Outbox::new(1 << 16)).collect(),
             flows: VecDeque::new(),
+            connections: crate::transport::connections::Connections::new(0, (0, 0)),
             transmits: VecDeque::new(),
             page: vec![0; 1 << 14],
             legs_taken: 0,
@@ -307,7 +308,8 @@ impl Bed {
 pub(crate) fn shard_plan() -> Plan {
     let advertised = IpAddr::from([203, 0, 113, 1]);
     let sip = SocketAddr::new(advertised, 5_060);
-    let listener = ListenerPlan { bound: sip, advertised: sip, media: 0 };
+    let listener =
+        ListenerPlan { bound: sip, advertised: sip, media: 0, transport: base::Transport::Udp };
     Plan {
         shard: 0,
         shards: 2,

@@ -101,6 +101,10 @@ enum Cancel {
 /// BYE, which is a transaction of ours, for each.
 const FORKS_MAX: usize = 4;
 
+/// Requests that go again when a connection is lost, and how often one does.
+const AGAIN_MAX: usize = 64;
+const TIMES_MAX: u8 = 3;
+
 #[derive(Debug)]
 pub(crate) struct ClientTransaction {
     machine: Machine,
@@ -115,6 +119,9 @@ pub(crate) struct ClientTransaction {
     cancel: Cancel,
     /// It was left for another target: it is not repeated any more.
     left: bool,
+    /// How often the connection that it went by was lost: whoever got it may not have been able to
+    /// say so.
+    again: u8,
     /// Tags that have answered it, hashed: they are only acknowledged when they come again.
     answered: ArrayVec<u64, FORKS_MAX>,
 }
@@ -149,6 +156,17 @@ impl ClientTransaction {
     /// Nothing was heard yet, and a leg waits for it.
     fn waits(&self) -> bool {
         self.is_calling() && !self.left && self.leg != LegId::NONE
+    }
+
+    /// Nothing was heard yet, or nothing final of what rings for nobody.
+    fn is_unanswered(&self) -> bool {
+        use sip::txn::client::State;
+        match &self.machine {
+            Machine::Invite(_) => self.is_calling() && !self.left,
+            Machine::Other(machine) => {
+                matches!(machine.state(), State::Trying | State::Proceeding)
+            }
+        }
     }
 
     fn is_calling(&self) -> bool {
@@ -262,7 +280,6 @@ impl Clients {
             true => Machine::Invite(InviteClient::new(now, &timers, reliable)),
             false => Machine::Other(Client::new(now, &timers, reliable)),
         };
-        let (cancel, left, answered) = (Cancel::No, false, ArrayVec::new());
         let entry = ClientTransaction {
             machine,
             method,
@@ -271,13 +288,14 @@ impl Clients {
             leg,
             cseq,
             used: cseq,
-            cancel,
-            left,
-            answered,
+            cancel: Cancel::No,
+            left: false,
+            again: 0,
+            answered: ArrayVec::new(),
         };
         self.timers.set(index, entry.deadline());
         self.slab.insert(entry);
-        if method.is_invite() {
+        if method.is_invite() || reliable {
             self.waiting.push(index, hop.to, cx.core.plan.keys.table);
         }
         cx.send_sip(hop, Some(frame));
@@ -328,7 +346,11 @@ impl Clients {
         if code < 200 {
             self.cancel_if_wanted(cx, id);
         }
-        self.rearm(cx.core, id);
+        match actions.has(Actions::END) {
+            // Over a connection nothing comes again that would have to be waited for.
+            true => self.remove(cx.core, id),
+            false => self.rearm(cx.core, id),
+        }
         outcome
     }
 
@@ -431,20 +453,49 @@ impl Clients {
     }
 
     /// The next request that waits for its first response from `to`, which the
-    /// network says nobody is behind.
-    pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, to: SocketAddr) -> Option<Outcome> {
+    /// network says nobody is behind, by this transport.
+    pub(crate) fn fail(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        (to, transport): (SocketAddr, base::Transport),
+    ) -> Option<Outcome> {
         let timers = cx.core.sip_timers();
-        let waits = |entry: &ClientTransaction| entry.waits() && entry.hop.to == to;
+        let by = |hop: Hop| cx.core.named(hop.via).transport == transport;
+        let waits =
+            |entry: &ClientTransaction| entry.waits() && entry.hop.to == to && by(entry.hop);
         let is_one = |index: &u32| self.slab.get(*index).is_some_and(waits);
         let index = self.waiting.of(to, cx.core.plan.keys.table).find(is_one)?;
         let id = self.id(cx.core, index);
         let entry = self.slab.get_mut(index)?;
-        if let Machine::Invite(machine) = &mut entry.machine {
-            let _ = machine.handle_transport_error(cx.now.mono, &timers);
-        }
         let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
-        self.remove(cx.core, id);
+        if entry.again > 0 {
+            // Whoever got it by the connection before may answer yet.
+            self.leave(cx, id);
+        } else {
+            if let Machine::Invite(machine) = &mut entry.machine {
+                let _ = machine.handle_transport_error(cx.now.mono, &timers);
+            }
+            self.remove(cx.core, id);
+        }
         Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
+    }
+
+    /// A connection to this address is lost: requests that went by it and that nobody has answered
+    /// go again by another one, under their names, so that whoever has them knows them.
+    pub(crate) fn again(&mut self, cx: &mut Cx<'_, '_>, to: SocketAddr) {
+        let is_one = |index: &u32| {
+            let goes = |it: &ClientTransaction| it.hop.is_reliable() && it.hop.to == to;
+            let may = |it: &ClientTransaction| it.is_unanswered() && it.again < TIMES_MAX;
+            self.slab.get(*index).is_some_and(|it| goes(it) && may(it))
+        };
+        let found = self.waiting.of(to, cx.core.plan.keys.table).filter(is_one);
+        let found: ArrayVec<u32, AGAIN_MAX> = found.take(AGAIN_MAX).collect();
+        for index in found {
+            if let Some(entry) = self.slab.get_mut(index) {
+                entry.again += 1;
+                cx.resend(entry.hop, &entry.text);
+            }
+        }
     }
 
     /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so
@@ -478,6 +529,7 @@ impl Clients {
             used: cseq.saturating_add(crate::usage::CSEQ_AHEAD),
             cancel,
             left: true,
+            again: 0,
             answered: ArrayVec::new(),
         };
         self.slab.occupy_as(id.0.index(), id.0.generation(), entry)
@@ -603,7 +655,8 @@ impl Clients {
         let Some(index) = self.index(id) else { return };
         let Some(entry) = self.slab.get_mut(index) else { return };
         self.timers.set(index, entry.deadline());
-        if !entry.waits() {
+        let may_go_again = entry.hop.is_reliable() && entry.is_unanswered();
+        if !entry.waits() && !may_go_again {
             self.waiting.remove(index);
         }
         match (entry.is_finished(), self.finished.has(index)) {
@@ -699,8 +752,12 @@ fn branch(core: &Core<'_>, id: ClientId, salt: u32) -> sip::token::Token {
 }
 
 fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
-    let sent_by = core.advertised(hop.via);
-    ViaOut { transport: Transport::Udp, sent_by, branch, rport: true }
+    let ours = core.named(hop.via);
+    let transport = match ours.transport {
+        base::Transport::Udp => Transport::Udp,
+        base::Transport::Tcp => Transport::Tcp,
+    };
+    ViaOut { transport, sent_by: ours.address, branch, rport: true }
 }
 
 /// The branch of the request `id`.

@@ -1,5 +1,6 @@
 //! Bytes to messages and whose they are; answers that need no state; where we may send at all.
 
+pub(crate) mod connections;
 pub(crate) mod demux;
 pub(crate) mod guard;
 pub(crate) mod networks;
@@ -8,17 +9,18 @@ pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
 
-use base::{Door, Frame, Hop, Local, Mono, ShardId};
+use base::{Door, Frame, Hop, Local, Mono, ShardId, Transport};
 use wire::counter::Counter;
 
 use guard::Standing;
 
 use crate::cx::{Core, Cx};
+use crate::handoff::Handoff;
 
-/// A SIP datagram as it came in.
+/// A SIP message as it came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Datagram<'d> {
-    /// The listener it came to and the address it came from.
+    /// The listener or connection it came to and the address it came from.
     pub(crate) hop: Hop,
     pub(crate) arrived: Mono,
     pub(crate) bytes: &'d [u8],
@@ -31,12 +33,28 @@ impl Cx<'_, '_> {
     /// Queues a SIP message; None (nothing could be written) was counted where it happened.
     pub(crate) fn send_sip(&mut self, hop: Hop, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
-        let Door::Datagram(listener) = hop.via else {
-            // No connection exists yet that a hop could name.
-            return self.discard(frame, Counter::DiscardTransmit);
-        };
-        self.count(Counter::SipSent);
-        self.transmit(Local::Listener(listener), hop.to, frame);
+        match hop.via {
+            Door::Datagram(listener) => {
+                self.count(Counter::SipSent);
+                self.transmit(Local::Listener(listener), hop.to, frame);
+            }
+            Door::Connection { listener, id }
+                if id.shard != self.core.plan.shard && id.shard < self.core.plan.shards =>
+            {
+                // It lives elsewhere.
+                let bytes = self.frames.bytes(frame);
+                let message = Handoff::Send { listener, id, to: hop.to, bytes };
+                let most = bytes.len() + 64;
+                let queue = self.core.handoffs.get_mut(usize::from(id.shard));
+                match queue.is_some_and(|queue| queue.pass(&message, most)) {
+                    true => self.free(frame),
+                    false => self.discard(frame, Counter::DiscardHandoffFull),
+                }
+            }
+            Door::Connection { listener, id } => {
+                self.send_by_connection((listener, id, hop.to), frame);
+            }
+        }
     }
 
     /// Sends stored bytes once more.
@@ -51,27 +69,26 @@ impl Cx<'_, '_> {
     }
 }
 
+/// How one of our doors is named to a far end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    pub(crate) address: core::net::SocketAddr,
+    pub(crate) transport: Transport,
+}
+
 impl Core<'_> {
     /// What Via and Contact say for messages through this door.
-    pub(crate) fn advertised(&self, via: Door) -> core::net::SocketAddr {
+    pub(crate) fn named(&self, via: Door) -> Named {
         let nowhere = core::net::SocketAddr::from(([0, 0, 0, 0], 0));
-        match via {
-            Door::Datagram(listener) => {
-                let plan = self.plan.listeners.get(usize::from(listener));
-                plan.map_or(nowhere, |listener| listener.advertised)
-            }
-            Door::Stream(_) => nowhere,
+        match self.plan.listeners.get(usize::from(via.listener())) {
+            Some(plan) => Named { address: plan.advertised, transport: plan.transport },
+            None => Named { address: nowhere, transport: Transport::Udp },
         }
     }
 
     /// Index of the media address that calls through this door use.
     pub(crate) fn media_index(&self, via: Door) -> u8 {
-        match via {
-            Door::Datagram(listener) => {
-                self.plan.listeners.get(usize::from(listener)).map_or(0, |plan| plan.media)
-            }
-            Door::Stream(_) => 0,
-        }
+        self.plan.listeners.get(usize::from(via.listener())).map_or(0, |plan| plan.media)
     }
 
     /// What SDP says of the media address with this index.

@@ -1,13 +1,13 @@
 //! Answers without state: the same request gets the same answer again.
 
-use base::Hop;
+use base::{Hop, Transport};
 use core::net::SocketAddr;
 use sip::check::{Core as Checks, Refusal, Why};
 use sip::{Message, Method, Name, Part, Reply, Writer, reply_to};
 use wire::counter::Counter;
 
-use super::Datagram;
 use super::guard::Standing;
+use super::{Datagram, Named};
 use crate::cx::Cx;
 
 /// What we take; everything else is 405 or 501.
@@ -116,11 +116,12 @@ impl Cx<'_, '_> {
     }
 }
 
-/// Where a response goes over UDP (RFC 3261 section 18.2.2, RFC 3581): to the source's address; to
-/// its port if `rport` was asked for, else to the Via's.
+/// Where a response goes (RFC 3261 section 18.2.2, RFC 3581): over UDP to the source's address, to
+/// its port if `rport` was asked for, else to the Via's; by the connection that its request came
+/// by, or, should that be gone, by a new one to the Via's port at the source's address.
 pub(crate) fn response_hop(message: &Message<'_>, from: Hop) -> Hop {
     let Ok(via) = message.via() else { return from };
-    if via.rport != sip::Rport::Absent {
+    if via.rport != sip::Rport::Absent && !from.is_reliable() {
         return from;
     }
     from.towards(SocketAddr::new(from.to.ip(), via.port.unwrap_or(5_060)))
@@ -135,8 +136,12 @@ pub(crate) fn hex(value: u64, out: &mut [u8; 16]) {
 }
 
 /// `sip:address` of one of our listeners, as Contact.
-pub(crate) fn contact(writer: Writer<'_>, address: SocketAddr) -> Writer<'_> {
-    let parts = [Part::Bytes(b"<sip:tandem@"), Part::Socket(address), Part::Bytes(b">")];
+pub(crate) fn contact(writer: Writer<'_>, ours: Named) -> Writer<'_> {
+    let end: &[u8] = match ours.transport {
+        Transport::Udp => b">",
+        Transport::Tcp => b";transport=tcp>",
+    };
+    let parts = [Part::Bytes(b"<sip:tandem@"), Part::Socket(ours.address), Part::Bytes(end)];
     writer.header(Name::Contact, &parts)
 }
 

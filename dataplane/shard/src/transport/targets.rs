@@ -1,8 +1,7 @@
 //! Targets that said nothing lately: they are tried last for a while.
 
 use arrayvec::ArrayVec;
-use base::Mono;
-use core::net::SocketAddr;
+use base::{Mono, Target};
 use core::time::Duration;
 
 /// How long a silent target is remembered.
@@ -11,11 +10,11 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 const TARGETS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
-pub(crate) struct BadTargets(ArrayVec<(SocketAddr, Mono), TARGETS_MAX>);
+pub(crate) struct BadTargets(ArrayVec<(Target, Mono), TARGETS_MAX>);
 
 impl BadTargets {
     /// It said nothing just now.
-    pub(crate) fn mark(&mut self, target: SocketAddr, now: Mono) {
+    pub(crate) fn mark(&mut self, target: Target, now: Mono) {
         self.0.retain(|(known, until)| *known != target && *until > now);
         if self.0.is_full() {
             self.0.remove(0);
@@ -24,18 +23,18 @@ impl BadTargets {
     }
 
     /// It answers again.
-    pub(crate) fn clear(&mut self, target: SocketAddr) {
+    pub(crate) fn clear(&mut self, target: Target) {
         if !self.0.is_empty() {
             self.0.retain(|(known, _)| *known != target);
         }
     }
 
-    fn is_bad(&self, target: SocketAddr, now: Mono) -> bool {
+    fn is_bad(&self, target: Target, now: Mono) -> bool {
         self.0.iter().any(|(known, until)| *known == target && *until > now)
     }
 
     /// Those that answer come first; the order is kept otherwise.
-    pub(crate) fn order<const N: usize>(&self, targets: &mut ArrayVec<SocketAddr, N>, now: Mono) {
+    pub(crate) fn order<const N: usize>(&self, targets: &mut ArrayVec<Target, N>, now: Mono) {
         if self.0.is_empty() {
             return;
         }
@@ -52,12 +51,12 @@ mod tests {
 
     #[test]
     fn a_silent_target_is_tried_last_for_a_while() {
-        let target = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
+        let target = |port: u16| Target::udp(([192, 0, 2, 1], port).into());
         let mut bad = BadTargets::default();
         let order = |bad: &BadTargets, now| {
             let mut targets: ArrayVec<_, 4> = (1..4).map(target).collect();
             bad.order(&mut targets, now);
-            targets.iter().map(SocketAddr::port).collect::<Vec<_>>()
+            targets.iter().map(|target| target.address.port()).collect::<Vec<_>>()
         };
         bad.mark(target(1), Mono(0));
         assert_eq!(order(&bad, Mono(1)), [2, 3, 1]);

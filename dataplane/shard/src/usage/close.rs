@@ -70,7 +70,7 @@ pub(crate) fn emit_unmade(
     wish: &wire::Originate<'_>,
     (code, cause): (u16, Cause),
 ) {
-    let remote = wish.targets.first().copied();
+    let remote = wish.targets.first().map(|target| target.address);
     let summary = Summary {
         epoch: cx.core.epoch,
         leg: LegId::NONE,

@@ -1,0 +1,424 @@
+//! Connections that carry SIP: who has one, what came of a message that is not whole yet, what
+//! waits to be sent until a new one stands, and when one that says nothing is closed.
+//!
+//! ```text
+//!                  request for an address that none goes to
+//!        Opening --(it stands)--> Standing          what waits is sent
+//!           |                        ^
+//!           |   accepted ------------+              closed after SILENT without a whole message
+//!           v                        |
+//!         gone <-(closed, failed)----+              what waits is lost, and counted
+//! ```
+//!
+//! A connection lives on the shard that accepted or opened it. Others send by it through a handoff.
+//! Every number here is a bound: connections in all, those of one source that nobody knows, bytes
+//! of unfinished messages, messages that wait for a connection. What is over a bound is closed or
+//! dropped with a reason.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::{HashMap, VecDeque};
+
+use base::{ConnectionId, ConnectionRequest, Frame, Mono, ShardId, Wheel};
+use wire::counter::Counter;
+
+use super::guard::Standing;
+use crate::cx::Cx;
+
+/// How long a connection may take to stand, and a message to come whole once it has begun.
+const SLOW: Duration = Duration::from_secs(10);
+/// How long somebody whom nobody knows may stay without a whole message.
+const SILENT: Duration = Duration::from_secs(120);
+/// How long nothing was said by a connection of ours that makes room for another one.
+const IDLE: Duration = Duration::from_secs(5);
+/// Messages that wait for one connection.
+const WAITING_MAX: usize = 16;
+/// Connections of one source that nobody knows; one that somebody knows has half of all.
+const SOURCE_MAX: u16 = 32;
+/// The largest message that is read from a connection.
+pub(crate) const MESSAGE_BYTES: usize = base::frame::LARGE_BYTES - base::frame::HEADROOM;
+/// Bytes of unfinished messages, of all connections.
+const UNFINISHED_BYTES: usize = 8 << 20;
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    generation: u8,
+    /// The listener that it came to, or in whose name it was opened.
+    listener: u8,
+    remote: SocketAddr,
+    is_standing: bool,
+    /// It was accepted: it counts for its source.
+    is_accepted: bool,
+    /// Accepted from somebody whom nobody knows: it may not be silent for long.
+    is_strange: bool,
+    /// Came, and is no whole message yet.
+    unfinished: Vec<u8>,
+    /// A message has begun, and its time runs.
+    has_begun: bool,
+    /// A whole message came.
+    has_spoken: bool,
+    /// When something was said by it last.
+    used: Mono,
+    /// Leave once it stands.
+    waiting: Vec<Frame>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    shard: ShardId,
+    slots: Vec<Option<Connection>>,
+    generations: Vec<u8>,
+    /// Places of connections that are accepted come before those that are opened: their
+    /// generations are given by whoever accepts.
+    accepted_max: u16,
+    /// Places for new ones, longest unused first.
+    free: VecDeque<u16>,
+    by_remote: HashMap<(u8, SocketAddr), u16>,
+    by_source: HashMap<IpAddr, u16>,
+    timers: Wheel,
+    unfinished: usize,
+    standing: usize,
+    pub(crate) requests: VecDeque<ConnectionRequest>,
+    /// Far ends to which nothing could be sent.
+    pub(crate) unreachable: VecDeque<SocketAddr>,
+}
+
+/// By what a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Standing(ConnectionId, SocketAddr),
+    /// It waits for this one.
+    Opening(u16),
+    /// There is none, and no room for one more.
+    None,
+}
+
+impl Connections {
+    /// `limits`: how many are accepted, and how many are opened.
+    pub(crate) fn new(shard: ShardId, (accepted, opened): (u16, u16)) -> Self {
+        let total = accepted.saturating_add(opened);
+        Self {
+            shard,
+            slots: (0..total).map(|_| None).collect(),
+            generations: vec![0; usize::from(total)],
+            accepted_max: accepted,
+            free: (accepted..total).collect(),
+            by_remote: HashMap::new(),
+            by_source: HashMap::new(),
+            timers: Wheel::new(u32::from(total)),
+            unfinished: 0,
+            standing: 0,
+            requests: VecDeque::new(),
+            unreachable: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn standing(&self) -> usize {
+        self.standing
+    }
+
+    pub(crate) fn deadline(&self) -> Mono {
+        self.timers.next()
+    }
+
+    fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let connection = self.slots.get(usize::from(id.slot))?.as_ref()?;
+        (connection.generation == id.generation && id.shard == self.shard).then_some(connection)
+    }
+
+    fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let shard = self.shard;
+        let connection = self.slots.get_mut(usize::from(id.slot))?.as_mut()?;
+        (connection.generation == id.generation && id.shard == shard).then_some(connection)
+    }
+
+    fn id_of(&self, slot: u16) -> Option<ConnectionId> {
+        let connection = self.slots.get(usize::from(slot))?.as_ref()?;
+        Some(ConnectionId { shard: self.shard, generation: connection.generation, slot })
+    }
+
+    /// The listener and the far end of a connection that stands.
+    pub(crate) fn ends(&self, id: ConnectionId) -> Option<(u8, SocketAddr)> {
+        self.get(id).map(|connection| (connection.listener, connection.remote))
+    }
+
+    pub(crate) fn is_standing(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some_and(|connection| connection.is_standing)
+    }
+
+    /// Somebody connected. False if he may not: it is closed.
+    pub(crate) fn accept(
+        &mut self,
+        (id, listener, remote): (ConnectionId, u8, SocketAddr),
+        standing: Standing,
+        now: Mono,
+    ) -> bool {
+        let is_strange = matches!(standing, Standing::Stranger | Standing::Proven);
+        let source = remote.ip().to_canonical();
+        let of_source = self.by_source.get(&source).copied().unwrap_or(0);
+        let share = if is_strange { SOURCE_MAX } else { (self.accepted_max / 2).max(1) };
+        let is_taken = self.slots.get(usize::from(id.slot)).is_none_or(Option::is_some);
+        if is_taken || id.slot >= self.accepted_max || of_source >= share {
+            self.requests.push_back(ConnectionRequest::Close { id });
+            return false;
+        }
+        self.by_source.insert(source, of_source + 1);
+        self.put(
+            id.slot,
+            Connection {
+                generation: id.generation,
+                listener,
+                remote,
+                is_standing: true,
+                is_accepted: true,
+                is_strange,
+                unfinished: Vec::new(),
+                has_begun: false,
+                has_spoken: false,
+                used: now,
+                waiting: Vec::new(),
+            },
+        );
+        // Whoever it is, it has something to say.
+        self.timers.set(u32::from(id.slot), now + SLOW);
+        true
+    }
+
+    fn put(&mut self, slot: u16, connection: Connection) {
+        self.standing += usize::from(connection.is_standing);
+        self.by_remote.insert((connection.listener, connection.remote), slot);
+        self.slots[usize::from(slot)] = Some(connection);
+    }
+
+    /// By what a message to an address goes: the connection that is named, if it stands and goes to
+    /// that host; else another one to the address; else a new one.
+    pub(crate) fn way(
+        &mut self,
+        (listener, id, to): (u8, ConnectionId, SocketAddr),
+        now: Mono,
+    ) -> Way {
+        let host = |address: SocketAddr| address.ip().to_canonical();
+        let named = self.get_mut(id).filter(|it| it.is_standing && host(it.remote) == host(to));
+        if let Some(connection) = named {
+            connection.used = now;
+            return Way::Standing(id, connection.remote);
+        }
+        if let Some(slot) = self.by_remote.get(&(listener, to)).copied()
+            && let Some(id) = self.id_of(slot)
+            && let Some(connection) = self.get_mut(id)
+        {
+            connection.used = now;
+            let is_standing = connection.is_standing;
+            return if is_standing { Way::Standing(id, to) } else { Way::Opening(slot) };
+        }
+        if self.free.is_empty() {
+            self.evict(now);
+        }
+        let Some(slot) = self.free.pop_front() else { return Way::None };
+        let generation = self.generations[usize::from(slot)].wrapping_add(1);
+        self.generations[usize::from(slot)] = generation;
+        self.put(
+            slot,
+            Connection {
+                generation,
+                listener,
+                remote: to,
+                is_standing: false,
+                is_accepted: false,
+                is_strange: false,
+                unfinished: Vec::new(),
+                has_begun: false,
+                has_spoken: false,
+                used: now,
+                waiting: Vec::new(),
+            },
+        );
+        self.timers.set(u32::from(slot), now + SLOW);
+        let id = ConnectionId { shard: self.shard, generation, slot };
+        self.requests.push_back(ConnectionRequest::Open { id, listener, to });
+        Way::Opening(slot)
+    }
+
+    /// Closes the one of those that we have opened by which nothing was said for the longest time:
+    /// whoever is to hear more is connected anew. None if something was said by each lately.
+    fn evict(&mut self, now: Mono) {
+        let opened = self.slots.iter().flatten().filter(|it| it.is_standing && !it.is_accepted);
+        let oldest = opened.min_by_key(|it| it.used).filter(|it| now.since(it.used) >= IDLE);
+        let Some(oldest) = oldest.map(|it| (it.generation, it.remote, it.listener)) else { return };
+        let (generation, remote, listener) = oldest;
+        let Some(slot) = self.by_remote.get(&(listener, remote)).copied() else { return };
+        let id = ConnectionId { shard: self.shard, generation, slot };
+        if self.remove(id).is_some() {
+            self.requests.push_back(ConnectionRequest::Close { id });
+        }
+    }
+
+    /// A message waits for a connection; it comes back if there are too many.
+    fn wait(&mut self, slot: u16, frame: Frame) -> Option<Frame> {
+        let connection = self.slots.get_mut(usize::from(slot)).and_then(Option::as_mut);
+        match connection {
+            Some(connection) if connection.waiting.len() < WAITING_MAX => {
+                connection.waiting.push(frame);
+                None
+            }
+            _ => Some(frame),
+        }
+    }
+
+    /// What was asked for stands: what waited for it, and where it goes.
+    fn connected(&mut self, id: ConnectionId) -> Option<(SocketAddr, Vec<Frame>)> {
+        let connection = self.get_mut(id).filter(|connection| !connection.is_standing)?;
+        connection.is_standing = true;
+        let (remote, waiting) = (connection.remote, core::mem::take(&mut connection.waiting));
+        self.standing += 1;
+        self.timers.cancel(u32::from(id.slot));
+        Some((remote, waiting))
+    }
+
+    /// It is over: its far end, and what waited. None if it was not known.
+    fn remove(&mut self, id: ConnectionId) -> Option<(SocketAddr, Vec<Frame>)> {
+        self.get(id)?;
+        let connection = self.slots.get_mut(usize::from(id.slot))?.take()?;
+        self.timers.cancel(u32::from(id.slot));
+        self.standing -= usize::from(connection.is_standing);
+        self.unfinished -= connection.unfinished.len();
+        let place = (connection.listener, connection.remote);
+        if self.by_remote.get(&place) == Some(&id.slot) {
+            self.by_remote.remove(&place);
+        }
+        if connection.is_accepted {
+            let source = connection.remote.ip().to_canonical();
+            match self.by_source.get_mut(&source) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.by_source.remove(&source)),
+            }
+        }
+        if id.slot >= self.accepted_max {
+            self.free.push_back(id.slot);
+        }
+        Some((connection.remote, connection.waiting))
+    }
+
+    /// What came before and is no whole message: to be given back by [`Connections::keep`].
+    pub(crate) fn take_unfinished(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+        let connection = self.get_mut(id)?;
+        let bytes = core::mem::take(&mut connection.unfinished);
+        self.unfinished -= bytes.len();
+        Some(bytes)
+    }
+
+    /// What is left behind the messages that were read. False if there is no room for so much.
+    /// `has_read`: a whole message was among what came. A ping keeps whoever has spoken.
+    pub(crate) fn keep(
+        &mut self,
+        id: ConnectionId,
+        bytes: Vec<u8>,
+        has_read: bool,
+        now: Mono,
+    ) -> bool {
+        let (total, len) = (self.unfinished + bytes.len(), bytes.len());
+        if total > UNFINISHED_BYTES {
+            return false;
+        }
+        let slot = u32::from(id.slot);
+        let Some(connection) = self.get_mut(id) else { return true };
+        connection.has_spoken |= has_read;
+        if has_read {
+            connection.used = now;
+        }
+        // Half a ping begins no message.
+        let has_begun = len > 0 && bytes[0] != b'\r';
+        let begins = has_begun && (has_read || !connection.has_begun);
+        let Connection { is_accepted, is_strange, has_spoken, .. } = *connection;
+        connection.unfinished = bytes;
+        connection.has_begun = has_begun;
+        self.unfinished = total;
+        match (has_begun, is_strange) {
+            // The time of a message that has begun runs on.
+            (true, _) if begins => self.timers.set(slot, now + SLOW),
+            (false, true) if has_spoken => self.timers.set(slot, now + SILENT),
+            (false, false) if has_spoken || !is_accepted => self.timers.cancel(slot),
+            _ => {}
+        }
+        true
+    }
+
+    /// The next one whose time is over.
+    pub(crate) fn pop_late(&mut self, now: Mono) -> Option<ConnectionId> {
+        while let Some(slot) = self.timers.pop(now) {
+            let id = u16::try_from(slot).ok().and_then(|slot| self.id_of(slot));
+            if id.is_some() {
+                return id;
+            }
+        }
+        None
+    }
+}
+
+impl Cx<'_, '_> {
+    /// Sends a message by a connection of this shard.
+    pub(super) fn send_by_connection(
+        &mut self,
+        (listener, id, to): (u8, ConnectionId, SocketAddr),
+        frame: Frame,
+    ) {
+        match self.core.connections.way((listener, id, to), self.now.mono) {
+            Way::Standing(id, remote) => {
+                self.count(Counter::SipSent);
+                self.transmit(base::Local::Connection(id), remote, frame);
+            }
+            Way::Opening(slot) => {
+                self.core.in_hand = None;
+                match self.core.connections.wait(slot, frame) {
+                    None => self.count(Counter::SipSent),
+                    Some(frame) => self.discard(frame, Counter::DiscardConnectionFull),
+                }
+            }
+            Way::None => {
+                self.discard(frame, Counter::DiscardConnectionFull);
+                self.core.connections.unreachable.push_back(to);
+            }
+        }
+    }
+
+    /// The answer to a ping (RFC 5626 section 3.5.1).
+    pub(crate) fn pong(&mut self, id: ConnectionId) {
+        let Some((_, remote)) = self.core.connections.ends(id) else { return };
+        match super::super::cx::frame_of(self.frames, &mut self.core.in_hand, b"\r\n") {
+            Some(frame) => self.transmit(base::Local::Connection(id), remote, frame),
+            None => self.count(Counter::DiscardNoFrame),
+        }
+    }
+
+    /// A connection that was asked for stands.
+    pub(crate) fn connected(&mut self, id: ConnectionId) {
+        let Some((remote, waiting)) = self.core.connections.connected(id) else { return };
+        self.count(Counter::ConnectionOpened);
+        for frame in waiting {
+            self.transmit(base::Local::Connection(id), remote, frame);
+        }
+    }
+
+    /// A connection is over. Its far end, if it was known.
+    pub(crate) fn disconnected(&mut self, id: ConnectionId) -> Option<SocketAddr> {
+        let (remote, waiting) = self.core.connections.remove(id)?;
+        for frame in waiting {
+            self.discard(frame, Counter::DiscardConnectionGone);
+        }
+        Some(remote)
+    }
+
+    /// Closes a connection, and why. Its far end, if it was known.
+    pub(crate) fn close_connection(
+        &mut self,
+        id: ConnectionId,
+        why: Counter,
+    ) -> Option<SocketAddr> {
+        let remote = self.disconnected(id)?;
+        self.count(why);
+        self.core.connections.requests.push_back(ConnectionRequest::Close { id });
+        Some(remote)
+    }
+}
