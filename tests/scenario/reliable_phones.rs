@@ -24,11 +24,12 @@ fn callee(reliable: Reliability) -> Manner {
 #[test]
 fn every_pair_of_phones_hears_each_other() {
     for (one, other) in ALL.iter().flat_map(|one| ALL.iter().map(move |other| (*one, *other))) {
-        for apart in [false, true] {
+        for (apart, by_tcp) in [(false, false), (true, false), (false, true)] {
             let setup = Setup::new(1);
+            let manners = (caller(one), Manner { by_tcp, ..callee(other) });
             let mut world = match apart {
-                true => bridged(&setup, caller(one), callee(other)),
-                false => routed(&setup, caller(one), vec![callee(other)]),
+                true => bridged(&setup, manners.0, manners.1),
+                false => routed(&setup, Manner { by_tcp, ..manners.0 }, vec![manners.1]),
             };
             let call = dial(&mut world, 1);
             world.run_for(ms(1_800));
