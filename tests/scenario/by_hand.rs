@@ -71,6 +71,16 @@ impl Log {
         sip.map(|(_, sent)| format!("{} to {}", line(sent), sent.to)).collect()
     }
 
+    /// Payload types of the media packets to this address, in order, each once in a row.
+    pub(crate) fn payload_types(&self, to: &str) -> Vec<u8> {
+        let to: SocketAddr = to.parse().unwrap();
+        let log = self.0.borrow();
+        let media = log.iter().filter(|(_, sent)| sent.to == to && sent.bytes[0] == 0x80);
+        let mut all: Vec<u8> = media.map(|(_, sent)| sent.bytes[1] & 0x7f).collect();
+        all.dedup();
+        all
+    }
+
     /// Media packets to this address.
     pub(crate) fn media(&self, to: &str) -> usize {
         let to: SocketAddr = to.parse().unwrap();

@@ -17,6 +17,7 @@ use crate::cx::{Core, Cx};
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
+use crate::leg::reliable::Reliable;
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
 use crate::plan::ListenerPlan;
 use crate::route::{Admits, RouteHandle, route_uri};
@@ -470,6 +471,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
         is_unheard: datagram.standing == Standing::Stranger,
         is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
+        reliable: Reliable::of(message),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::transport::Datagram;
 use crate::transport::connections;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
-use crate::transport::reply::{ALLOW, CHECKS};
+use crate::transport::reply::{ALLOW, CHECKS, SUPPORTED};
 use crate::usage::{cut, text};
 
 /// Messages that were handed over and waited, served in one breath at most.
@@ -589,7 +589,8 @@ impl Shard<'_> {
                     if is_stranger {
                         return writer;
                     }
-                    let writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, b"timer");
+                    let writer = writer.field(Name::Allow, ALLOW);
+                    let writer = writer.field(Name::Supported, SUPPORTED);
                     writer.field(Name::Accept, b"application/sdp")
                 });
             }

@@ -150,13 +150,12 @@ impl Wanted {
         Some(Self { seconds: min_se, min_se })
     }
 
-    /// Writes what an INVITE asks: Supported, Session-Expires and Min-SE (section 7.1). No
-    /// refresher is named: the other side may choose.
+    /// Writes what an INVITE asks: Session-Expires and Min-SE (section 7.1); its Supported, which
+    /// the caller writes, lists `timer`. No refresher is named: the other side may choose.
     #[must_use]
     pub fn write<'b>(&self, writer: Writer<'b>) -> Writer<'b> {
         let min_se = self.min_se.max(MIN_SE_SECONDS);
         let seconds = self.seconds.max(min_se);
-        let writer = writer.field(Name::Supported, b"timer");
         let writer = SessionExpires { seconds, refresher: None }.write(writer);
         writer.header(Name::MinSe, &[min_se.into()])
     }

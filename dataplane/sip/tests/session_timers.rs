@@ -95,7 +95,7 @@ fn headers_say_what_was_agreed() {
     let wanted = Wanted { seconds: 60, min_se: 30 };
     assert_eq!(
         text(&|w| wanted.write(w).finish().unwrap().len()),
-        "Supported: timer|Session-Expires: 90|Min-SE: 90"
+        "Session-Expires: 90|Min-SE: 90"
     );
     assert_eq!(
         text(&|w| us.write_request(w, 120).finish().unwrap().len()),

@@ -101,6 +101,7 @@ counters! {
     DiscardSipRate = "discards_total" "sip_rate", "SIP messages over a source's rate";
     DiscardSipSource = "discards_total" "sip_source", "SIP inside a dialog from where its far end is not obeyed";
     DiscardSipBudget = "discards_total" "sip_budget", "Answers over an unproven source's byte budget";
+    DiscardSipReliable = "discards_total" "sip_reliable", "Reliable provisional responses out of turn, or too many";
     DiscardSipTruncated = "discards_total" "sip_truncated", "Datagrams larger than a buffer";
     DiscardNoFrame = "discards_total" "no_frame", "Nothing to write into: all buffers in use";
     DiscardNoRoom = "discards_total" "no_room", "A table of fixed size was full";

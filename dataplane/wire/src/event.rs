@@ -120,7 +120,7 @@ pub enum Cause {
     Protocol = 13,
     /// A fault of ours in this leg.
     Internal = 14,
-    /// No ACK to our 2xx (RFC 3261 section 13.3.1.4).
+    /// No ACK to our 2xx (RFC 3261 section 13.3.1.4), or no PRACK (RFC 3262 section 3).
     NoAck = 15,
     /// Offer and answer have no codec in common (488).
     NoCodec = 16,

@@ -3,6 +3,7 @@
 
 mod answered;
 mod refused;
+mod reliable;
 mod repeated;
 mod run;
 mod tcp;

@@ -7,7 +7,7 @@ use base::Prng;
 use sdp::{Direction, Supported};
 use sip::session::Refresher;
 
-use crate::phone::{Action, Manner, Reinvite, SessionTimer, Speaks};
+use crate::phone::{Action, Manner, Reinvite, Reliability, SessionTimer, Speaks};
 
 /// Which of the two who talk with each other: 0 is the caller, or who was dialled first.
 pub type Side = usize;
@@ -269,7 +269,18 @@ fn habits(random: &mut Prng, manner: &mut Manner, group: u32) -> bool {
         manner.reason = Some(format!("Q.850;cause=16;text=\"bye of {group}\""));
     }
     manner.first_answer_counts = random.chance(1, 6);
+    manner.reliable = reliable(random);
     manner.reinvite == Reinvite::Answer
+}
+
+/// Whether it acknowledges provisional responses, by a chance beside the others.
+fn reliable(random: &Prng) -> Reliability {
+    let mut aside = Prng::new(random.clone().u64() ^ 0x0003_2620);
+    match aside.below(8) {
+        0 => Reliability::Required,
+        1 | 2 => Reliability::Supported,
+        _ => Reliability::Unknown,
+    }
 }
 
 /// Early media one way, or of another branch.

@@ -32,8 +32,8 @@ pub use agent;
 pub use control::{Control, Manual, Told};
 pub use network::{Datagram, Fate, Network, Weather};
 pub use phone::{
-    Action, Agent, Dial, Heard, Manner, Media, PhoneCall, Reinvite, Seen, SessionTimer, Speaks,
-    State, Who,
+    Action, Agent, Dial, Heard, Manner, Media, PhoneCall, Reinvite, Reliability, Seen,
+    SessionTimer, Speaks, State, Who,
 };
 pub use plane::{Plane, PlaneSetup};
 pub use world::{CallRef, DAWN, Setup, World};

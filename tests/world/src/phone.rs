@@ -4,6 +4,6 @@
 
 pub use agent::Media;
 pub use agent::phone::{
-    Action, Agent, Dial, GRACE, Heard, Manner, PhoneCall, Reinvite, Seen, SessionTimer, Speaks,
-    State, StreamHeard, Who, is_silence, payload,
+    Action, Agent, Dial, GRACE, Heard, Manner, PhoneCall, Reinvite, Reliability, Seen,
+    SessionTimer, Speaks, State, StreamHeard, Who, is_silence, payload,
 };

@@ -201,7 +201,9 @@ pub(super) fn told_of(cause: Cause) -> Option<(u32, bool, &'static str)> {
         }
         Cause::Protocol => (32_103, false, "the far end broke the protocol"),
         Cause::Forbidden => (32_203, false, "the far end or a rule of this switch forbids it"),
-        Cause::NoAck => (32_022, false, "the far end never acknowledged the answer (no ACK)"),
+        Cause::NoAck => {
+            (32_022, false, "the far end never acknowledged our response (no ACK, or no PRACK)")
+        }
         Cause::NoPort => (32_011, false, "this switch had no media port free"),
         Cause::Internal => (12_400, false, "a fault inside this switch"),
         Cause::Restart => {

@@ -5,7 +5,7 @@ use sip::{Message, Method, Name};
 
 use super::call::{PhoneCall, State, Who, body, dress, sdp_of};
 use super::change::{Offering, Way};
-use super::manner::Reinvite;
+use super::manner::{Reinvite, Reliability};
 use super::timer::TimerHeaders;
 use crate::describe::Shape;
 use crate::signal::{Answer, Request};
@@ -58,7 +58,8 @@ impl PhoneCall {
     fn unsupported(&self, message: &Message<'_>) -> Option<Vec<u8>> {
         let known = |tag: &[u8]| {
             let timer = self.manner.timer.is_some() && tag == b"timer";
-            timer || self.manner.supported.iter().any(|own| own.as_bytes() == tag)
+            let reliable = self.manner.reliable != Reliability::Unknown && tag == b"100rel";
+            timer || reliable || self.manner.supported.iter().any(|own| own.as_bytes() == tag)
         };
         message.values(Name::Require).find(|tag| !known(tag)).map(<[u8]>::to_vec)
     }
@@ -133,6 +134,7 @@ impl PhoneCall {
             }
             Method::Cancel => self.canceled(cx, cseq, message),
             Method::Invite => self.reinvited(cx, cseq, message),
+            Method::Prack => self.acknowledged_early(cx, cseq, message),
             _ if !self.manner.allows(&name) => {
                 let allow = self.manner.allow_value();
                 self.seen.asked.push((name, 405));
@@ -257,8 +259,12 @@ impl PhoneCall {
         if code >= 300 {
             return self.refuse(cx, code);
         }
+        let rseq = self.begin_reliable(cx.now, code, !text.is_empty());
         let (cseq, manner) = (self.first_cseq, &self.manner);
         self.signal.respond(cx, cseq, Method::Invite, code.into(), |mut writer| {
+            writer = writer.with(rseq, |writer, rseq| {
+                writer.field(Name::Require, b"100rel").header(Name::RSeq, &[rseq.into()])
+            });
             if code > 100 {
                 writer = timer.write(dress(writer, manner, code == 200));
             }

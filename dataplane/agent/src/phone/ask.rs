@@ -5,7 +5,8 @@ use sip::{Message, Method, Name};
 
 use super::call::{PhoneCall, State, body, dress, sdp_of};
 use super::change::{Offering, Way};
-use super::manner::Dial;
+use super::manner::{Dial, Reliability};
+use super::reliable::Reliable;
 use crate::Cx;
 use crate::signal::{Response, with_lines};
 
@@ -39,7 +40,10 @@ impl PhoneCall {
         let (manner, more) = (&self.manner, &self.dial_headers);
         let text = self.offering.as_ref().map_or(&b""[..], |offering| &offering.text);
         let (to, from) = (self.uri.as_bytes(), self.from.as_bytes());
+        self.reliable = Reliable::default();
+        let require = (manner.reliable == Reliability::Required).then_some(b"100rel");
         self.first_cseq = self.signal.invite(cx, to, from, |writer| {
+            let writer = writer.with(require, |writer, tag| writer.field(Name::Require, tag));
             let writer = headers.write(dress(with_lines(writer, more), manner, true));
             body(writer, text)
         });
@@ -119,6 +123,9 @@ impl PhoneCall {
             self.state = State::Ringing;
         }
         self.learn(message);
+        if code > 100 && !self.is_over() && !self.acknowledge(cx, message) {
+            return;
+        }
         if self.answer_to_invite(cx, message) {
             self.start_media(cx.now);
         }

@@ -10,6 +10,7 @@ use sip::{Message, Method, Name, Writer};
 use super::change::{Offering, Way};
 use super::manner::{Action, Manner};
 use super::media::Media;
+use super::reliable::Reliable;
 use super::timer::Timing;
 use crate::describe::Shape;
 use crate::signal::{Signal, with_lines};
@@ -141,6 +142,7 @@ pub struct PhoneCall {
     pub(super) cancel_wanted: bool,
     /// It gave the call up: should it be answered all the same, it hangs up at once.
     pub(super) gave_up: bool,
+    pub(super) reliable: Reliable,
     pub(super) timing: Option<Timing>,
     /// The smallest interval that the other side has asked for.
     pub(super) min_se: u32,
@@ -215,6 +217,7 @@ impl PhoneCall {
             todo: Vec::new(),
             cancel_wanted: false,
             gave_up: false,
+            reliable: Reliable::default(),
             timing: None,
             min_se: 0,
             peer_timer: false,
@@ -310,11 +313,13 @@ impl PhoneCall {
         let todo = self.todo.iter().map(|(at, _)| *at).min().unwrap_or(Mono::NEVER);
         let media = self.media.as_ref().map_or(Mono::NEVER, Media::deadline);
         let timing = self.timing.as_ref().map_or(Mono::NEVER, Timing::deadline);
-        self.signal.deadline().min(todo).min(media).min(timing)
+        let own = todo.min(media).min(timing).min(self.reliable.deadline());
+        self.signal.deadline().min(own)
     }
 
     pub(super) fn handle_tick(&mut self, cx: &mut Cx<'_>) {
         self.handle_expired(cx);
+        self.reliable_tick(cx);
         loop {
             let due = self.todo.iter().enumerate().filter(|(_, (at, _))| *at <= cx.now.mono);
             let Some(at) = due.min_by_key(|(_, (at, _))| *at).map(|(index, _)| index) else {
@@ -358,6 +363,9 @@ impl PhoneCall {
     }
 
     fn perform(&mut self, cx: &mut Cx<'_>, action: &Action) {
+        if self.waits_for_prack(action) {
+            return self.plan(cx.now.mono + Duration::from_millis(50), action.clone());
+        }
         match action {
             Action::Ring => self.answer_invite(cx, 180),
             Action::EarlyMedia => self.answer_invite(cx, 183),
@@ -448,6 +456,7 @@ impl PhoneCall {
         self.seen.ended_by_peer = by_peer;
         self.todo.clear();
         (self.timing, self.offering) = (None, None);
+        self.reliable = Reliable::default();
         if let Some(media) = &mut self.media {
             media.stop();
         }

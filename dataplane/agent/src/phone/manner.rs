@@ -98,6 +98,17 @@ pub struct SessionTimer {
     pub min_se: u32,
 }
 
+/// What a phone has of acknowledged provisional responses (RFC 3262).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reliability {
+    #[default]
+    Unknown,
+    /// A callee's with a description are acknowledged, where the other side supports it.
+    Supported,
+    /// All are: a caller's INVITE says so.
+    Required,
+}
+
 /// A phone's habits.
 #[derive(Clone, Debug)]
 pub struct Manner {
@@ -132,6 +143,7 @@ pub struct Manner {
     pub supported: Vec<&'static str>,
     /// Session timers are supported, and asked for.
     pub timer: Option<SessionTimer>,
+    pub reliable: Reliability,
     /// More header lines of the INVITE and of its 2xx, without line ends.
     pub headers: Vec<String>,
     /// Reason of its CANCEL and BYE.
@@ -186,6 +198,7 @@ impl Default for Manner {
             info: true,
             supported: Vec::new(),
             timer: None,
+            reliable: Reliability::Unknown,
             headers: Vec::new(),
             reason: None,
             first_answer_counts: false,
@@ -271,6 +284,8 @@ impl Manner {
     #[must_use]
     pub(crate) fn supported_value(&self) -> String {
         let timer = self.timer.map(|_| "timer");
-        self.supported.iter().copied().chain(timer).collect::<Vec<_>>().join(", ")
+        let reliable = (self.reliable != Reliability::Unknown).then_some("100rel");
+        let own = self.supported.iter().copied();
+        own.chain(timer).chain(reliable).collect::<Vec<_>>().join(", ")
     }
 }

@@ -8,6 +8,7 @@ mod change;
 mod heard;
 mod manner;
 mod media;
+mod reliable;
 mod timer;
 
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +21,7 @@ use crate::{Cx, Datagram, Outbox};
 
 pub use call::{PhoneCall, Seen, State, Who};
 pub use heard::{Heard, StreamHeard};
-pub use manner::{Action, Dial, Manner, Reinvite, SessionTimer, Speaks};
+pub use manner::{Action, Dial, Manner, Reinvite, Reliability, SessionTimer, Speaks};
 pub use media::{GRACE, Media};
 
 pub use crate::voice::{is_silence, payload};

@@ -258,6 +258,13 @@ impl Signal {
         }
     }
 
+    /// What was last said of the INVITE that began the call goes again.
+    pub(crate) fn repeat_first(&self, cx: &mut Cx<'_>) {
+        if let Some(served) = self.served.iter().find(|served| served.initial) {
+            cx.out.put(self.ours, served.source, &served.response);
+        }
+    }
+
     /// A 2xx of ours to INVITE waits for its ACK.
     #[must_use]
     pub(crate) fn awaits_ack(&self) -> bool {

@@ -15,13 +15,13 @@ use crate::transaction::{
 };
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
-use crate::transport::reply::{ALLOW, contact, response_hop, warning};
+use crate::transport::reply::{ALLOW, SUPPORTED, contact, response_hop, warning};
 
 /// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
 const SHARE_RATE: u32 = 4;
 pub(super) const SHARE_BURST: u32 = 32;
 /// How often a 2xx is repeated to a stranger that has not shown that it hears us.
-const UNHEARD_REPEATS: u8 = 2;
+pub(super) const UNHEARD_REPEATS: u8 = 2;
 
 /// Why a request is refused for which there is no transaction.
 const NO_TRANSACTION: &[u8] = b"no room for another transaction";
@@ -72,6 +72,7 @@ impl LegMut<'_, '_> {
             Some(Method::Invite) => self.reinvite(request),
             Some(Method::Update) => self.update(request),
             Some(Method::Info) => self.info(request),
+            Some(Method::Prack) => self.prack(request),
             _ => {
                 self.respond(request, 200, |writer| writer.field(Name::Allow, ALLOW));
             }
@@ -103,7 +104,7 @@ impl LegMut<'_, '_> {
 
     /// Takes a transaction for the request. None (counted) if the table is full, or if the leg has
     /// its share of it: then it is answered without one.
-    fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
+    pub(super) fn open(&mut self, request: &Request<'_>) -> Option<ServerId> {
         if !self.may_take_transaction() {
             self.cx.count(Counter::RefusedNoTransaction);
             return None;
@@ -139,17 +140,20 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Answers the request by this status and nothing more.
-    pub(crate) fn respond_short(&mut self, request: &Request<'_>, code: u16) {
+    /// Answers the request by this status and nothing more. False if there was no room to.
+    pub(crate) fn respond_short(&mut self, request: &Request<'_>, code: u16) -> bool {
         let Some(server) = self.open(request) else {
-            return self.cx.answer(request.datagram, request.message, code);
+            self.cx.answer(request.datagram, request.message, code);
+            return true;
         };
-        match self.cx.compose_short(request.datagram, request.message, code) {
+        let frame = self.cx.compose_short(request.datagram, request.message, code);
+        match frame {
             Some(frame) => {
                 self.transactions.servers.send_short(&mut self.cx, server, code, frame);
             }
             None => self.unheard(server, request.message),
         }
+        frame.is_some()
     }
 
     fn respond_in(
@@ -175,7 +179,7 @@ impl LegMut<'_, '_> {
 
     /// There was no room for an answer: the request's repetition finds a fresh transaction, and its
     /// CSeq is taken for new (but for an INFO's: its digit has crossed).
-    fn unheard(&mut self, server: ServerId, message: &Message<'_>) {
+    pub(super) fn unheard(&mut self, server: ServerId, message: &Message<'_>) {
         self.transactions.servers.end(self.cx.core, server);
         let number = message.cseq().map_or(0, |cseq| cseq.number);
         let dialog = self.leg.signalling.dialog.as_mut();
@@ -186,7 +190,7 @@ impl LegMut<'_, '_> {
     }
 
     /// Refuses an offer, with the reason for people.
-    fn refuse_in(&mut self, server: ServerId, request: &Request<'_>, bad: BadOffer) {
+    pub(super) fn refuse_in(&mut self, server: ServerId, request: &Request<'_>, bad: BadOffer) {
         self.cx.count(Counter::RefusedProtocol);
         self.respond_in(server, request, bad.code, |writer| match bad.code {
             488 => warning(writer, 399, bad.why.as_bytes()),
@@ -238,7 +242,12 @@ impl LegMut<'_, '_> {
         if !self.leg.is_up() && !has_body(request.message) {
             // A refresh of the target or of the connected line while it rings.
             self.move_target(request.message);
-            return self.respond_short(request, 200);
+            self.respond_short(request, 200);
+            return;
+        }
+        if self.is_agreed_early() {
+            self.answer_early_offer(request);
+            return;
         }
         self.change(request);
     }
@@ -275,7 +284,10 @@ impl LegMut<'_, '_> {
 
     /// The description of the request, if it has one, with our answer; else, for an INVITE, an
     /// offer of ours.
-    fn read_change(&mut self, message: &Message<'_>) -> Result<Option<Exchanged>, BadOffer> {
+    pub(super) fn read_change(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<Option<Exchanged>, BadOffer> {
         match message.sdp() {
             sip::body::SdpBody::Sdp(sdp) => self.take_offer(sdp).map(Some),
             sip::body::SdpBody::Broken => {
@@ -318,7 +330,7 @@ impl LegMut<'_, '_> {
             let reply = Reply::new(200, None, Some(datagram.hop.to));
             let mut writer = reply_to(out, message, &reply);
             writer = contact(writer, core.named(leg.signalling.hop.via));
-            writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, b"timer");
+            writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, SUPPORTED);
             writer = writer.with(agreed, |writer, agreed| agreed.write_response(writer));
             match sdp.map(|text| core.arena.get(text)) {
                 Some(sdp) => writer.content(b"application/sdp", sdp),
@@ -388,7 +400,7 @@ impl LegMut<'_, '_> {
             |out, core, via| {
                 let text = core.arena.get(text);
                 let mut writer = dialog.request(text, out, method.sip(), via);
-                if method != Sent::Bye {
+                if !matches!(method, Sent::Bye | Sent::Prack) {
                     writer = contact(writer, core.named(hop.via));
                     writer = writer.field(Name::Allow, ALLOW);
                 }
@@ -396,7 +408,9 @@ impl LegMut<'_, '_> {
             },
         );
         if asked.is_some() {
-            let moved = core::mem::replace(&mut signalling.hop, hop) != hop;
+            // While it rings, the hop stays where the INVITE went: there its CANCEL goes.
+            let moved =
+                method != Sent::Prack && core::mem::replace(&mut signalling.hop, hop) != hop;
             if !self.leg.is_over() && (moved || cseq.is_multiple_of(crate::usage::CSEQ_AHEAD)) {
                 self.record();
             }
@@ -480,6 +494,8 @@ impl LegMut<'_, '_> {
             Sent::Options => self.probe_outcome(outcome),
             Sent::Info => {}
             Sent::Bye => {}
+            // Whatever is said of it: the far end that misses it ends the call itself.
+            Sent::Prack => {}
         }
     }
 

@@ -78,7 +78,8 @@ impl LegMut<'_, '_> {
         let message = request.message;
         if message.body().is_empty() {
             // A keep-alive of old phones.
-            return self.respond_short(request, 200);
+            self.respond_short(request, 200);
+            return;
         }
         let Some(digit) = digit_of(message) else {
             return self.respond(request, 415, |writer| {
@@ -87,7 +88,10 @@ impl LegMut<'_, '_> {
         };
         match self.carry(digit) {
             Carried::Taken => {}
-            Carried::Unheard => return self.respond_short(request, 415),
+            Carried::Unheard => {
+                self.respond_short(request, 415);
+                return;
+            }
             Carried::Full => {
                 return self
                     .respond(request, 503, |writer| writer.field(sip::Name::RetryAfter, b"1"));

@@ -13,6 +13,7 @@ impl LegMut<'_, '_> {
     /// Everything of the leg whose time may have come.
     pub(crate) fn timeout(&mut self) {
         self.accepted_timeout();
+        self.reliable_timeout();
         for timer in ALL {
             if self.leg.deadlines.take(timer, self.cx.now.mono) {
                 self.on_timer(timer);
@@ -122,7 +123,10 @@ impl LegMut<'_, '_> {
                 let invite = core::mem::replace(&mut side.invite, ServerId::NONE);
                 self.transactions.servers.orphan(self.cx.core, invite);
             }
-            Side::Outbound(side) => self.transactions.clients.orphan(self.cx.core, side.invite),
+            Side::Outbound(side) => {
+                self.transactions.clients.orphan(self.cx.core, side.invite);
+                self.forget_pracks();
+            }
         }
         let asked = self.leg.signalling.asked;
         self.transactions.clients.orphan(self.cx.core, asked);

@@ -10,7 +10,7 @@ use super::offer::BadOffer;
 use super::timers::Timer;
 use super::{Accepted, Due, Leg, LegMut, Move, Side, identity};
 use crate::cx::Core;
-use crate::transport::reply::{ALLOW, contact, warning};
+use crate::transport::reply::{ALLOW, SUPPORTED, contact, warning};
 use crate::usage::{cut, text};
 
 /// A final or provisional response to the INVITE of a leg. Its description, where it has one, is
@@ -24,11 +24,13 @@ pub(crate) struct Answer<'a> {
     pub(crate) described: bool,
     /// The text of a Warning, empty for none.
     pub(crate) why: &'a str,
+    /// The number of one that is to be acknowledged; 0 for none that is.
+    pub(crate) rseq: u32,
 }
 
 impl Answer<'static> {
     pub(crate) const fn new(code: u16) -> Self {
-        Self { code, reason: "", retry_after: 0, described: false, why: "" }
+        Self { code, reason: "", retry_after: 0, described: false, why: "", rseq: 0 }
     }
 
     /// With our description.
@@ -127,6 +129,7 @@ impl LegMut<'_, '_> {
             && let Side::Inbound(side) = &mut self.leg.side
         {
             self.leg.story.code = answer.code;
+            side.reliable.answered();
             self.cx.core.arena.free(&mut side.text);
         }
         sent.is_some()
@@ -182,14 +185,6 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// A provisional response.
-    pub(crate) fn progress(&mut self, code: u16, described: bool) {
-        if self.leg.is_waiting() {
-            self.leg.advance(Move::Ring);
-            self.reply(&Answer { described, ..Answer::new(code) });
-        }
-    }
-
     /// Answers the incoming leg with our description: from now on it is billed.
     pub(crate) fn answer(&mut self) -> bool {
         if !self.reply(&Answer::described(200)) {
@@ -235,6 +230,9 @@ impl LegMut<'_, '_> {
             return;
         }
         self.leg.limit_ms = limit_ms;
+        if self.must_wait() {
+            return self.hold_own();
+        }
         let described = match (self.is_offerless(), self.leg.offer.is_described()) {
             // Early media was described: that stays the answer (RFC 3261 section 13.2.1).
             (_, true) => Ok(()),
@@ -284,7 +282,7 @@ impl LegMut<'_, '_> {
     }
 
     /// The far end has returned what was sent to its host alone.
-    fn hears_us(&mut self) {
+    pub(super) fn hears_us(&mut self) {
         if let Side::Inbound(side) = &mut self.leg.side
             && core::mem::take(&mut side.is_unheard)
         {
@@ -354,8 +352,12 @@ fn write_reply(
         writer = contact(writer, core.named(leg.signalling.hop.via));
         writer = writer.field(Name::Allow, ALLOW);
     }
+    if answer.rseq > 0 {
+        writer = writer.field(Name::Require, b"100rel");
+        writer = writer.header(Name::RSeq, &[Part::Number(u64::from(answer.rseq))]);
+    }
     if answer.code == 200 {
-        writer = writer.field(Name::Supported, b"timer");
+        writer = writer.field(Name::Supported, SUPPORTED);
         writer = writer.with(leg.session.agreed, |writer, agreed| agreed.write_response(writer));
     }
     if answer.retry_after > 0 {

@@ -14,6 +14,7 @@
 //! | room | what it holds |
 //! | --- | --- |
 //! | `inbound`, `outbound` | the INVITE: answering it, sending it, its responses |
+//! | `reliable`, `prack` | provisional responses that are acknowledged: ours, and theirs |
 //! | `dialog` | requests inside the dialog, both ways |
 //! | `offer`, `exchange` | descriptions: what each side may send |
 //! | `agree`, `choose` | which formats, and when we offer anew |
@@ -34,6 +35,8 @@ mod legs;
 mod offer;
 mod outbound;
 pub(crate) mod peer;
+mod prack;
+pub(crate) mod reliable;
 mod session;
 mod state;
 mod timers;
@@ -223,6 +226,8 @@ pub(crate) struct Inbound {
     pub(crate) is_unheard: bool,
     /// Its source is in nobody's list, whether it has shown that it hears us or not.
     pub(crate) is_unlisted: bool,
+    /// What of it is to be acknowledged before the answer.
+    pub(crate) reliable: reliable::Reliable,
 }
 
 /// A leg whose INVITE we send.
@@ -247,8 +252,8 @@ pub(crate) struct Outbound {
     pub(crate) bridge: bool,
     /// One of its targets has rung: the ring time, which is all of theirs together, runs.
     pub(crate) rings: bool,
-    /// Tags of early dialogs that were seen, hashed: branches of a forking proxy.
-    pub(crate) branches: ArrayVec<u32, 4>,
+    /// Early dialogs that were seen: branches of a forking proxy.
+    pub(crate) branches: ArrayVec<prack::Branch, 4>,
     /// The one of them whose early answer was taken last; 0 for none.
     pub(crate) described: u32,
 }
@@ -294,6 +299,13 @@ impl Leg {
 
     pub(crate) fn inbound(&self) -> Option<&Inbound> {
         match &self.side {
+            Side::Inbound(side) => Some(side),
+            Side::Outbound(_) => None,
+        }
+    }
+
+    pub(crate) fn inbound_mut(&mut self) -> Option<&mut Inbound> {
+        match &mut self.side {
             Side::Inbound(side) => Some(side),
             Side::Outbound(_) => None,
         }
@@ -360,7 +372,8 @@ impl Leg {
     pub(crate) fn deadline(&self) -> Mono {
         let accepted = self.signalling.accepted.as_ref();
         let accepted = accepted.map_or(Mono::NEVER, |accepted| accepted.machine.deadline());
-        accepted.min(self.deadlines.next())
+        let reliable = self.inbound().map_or(Mono::NEVER, |side| side.reliable.deadline());
+        accepted.min(reliable).min(self.deadlines.next())
     }
 
     /// Moves to the next state.
@@ -392,7 +405,10 @@ impl Leg {
         offer.free(arena);
         digits.free(arena);
         match side {
-            Side::Inbound(side) => arena.free(&mut side.text),
+            Side::Inbound(side) => {
+                arena.free(&mut side.text);
+                side.reliable.free(arena);
+            }
             Side::Outbound(side) => side.free_texts(arena),
         }
     }

@@ -663,11 +663,12 @@ impl LegMut<'_, '_> {
         self.align();
     }
 
-    /// Tells whoever hears this leg's far end, or is heard by it before the answer, what it takes.
+    /// Tells whoever hears this leg's far end, or is heard by it before the answer, or keeps its
+    /// answer for a while, what it takes.
     pub(crate) fn tell_view(&mut self) {
         let links = &self.leg.links;
         let other = match (links.partner, links.early) {
-            (LegId::NONE, LegId::NONE) if !self.leg.is_up() => links.dialed_for,
+            (LegId::NONE, LegId::NONE) => links.dialed_for,
             (LegId::NONE, early) => early,
             (partner, _) => partner,
         };

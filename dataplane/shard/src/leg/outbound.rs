@@ -7,12 +7,13 @@ use sip::session::Wanted;
 use sip::{Message, Name, Part, ViaOut, Writer};
 use wire::event::{Cause, Event, Party};
 
+use super::prack::Branch;
 use super::timers::Timer;
 use super::{BadOffer, Leg, LegMut, Move, Outbound, Side, State};
 use crate::cx::Core;
 use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
-use crate::transport::reply::{ALLOW, contact, hex};
+use crate::transport::reply::{ALLOW, SUPPORTED, contact, hex};
 
 impl LegMut<'_, '_> {
     /// Gets the offer: the other leg's, or our own.
@@ -108,6 +109,9 @@ impl LegMut<'_, '_> {
         }
         self.read_allow(message);
         let branch = self.early_branch(message);
+        if !self.acknowledge(message) {
+            return;
+        }
         let side = self.leg.outbound_mut();
         if side.is_some_and(|side| !core::mem::replace(&mut side.rings, true)) {
             self.arm_ring();
@@ -141,16 +145,16 @@ impl LegMut<'_, '_> {
         }
         let hash = self.branch_of(message);
         let Some(side) = self.leg.outbound_mut() else { return false };
-        if side.branches.contains(&hash) {
+        if side.branch(hash).is_some() {
             return false;
         }
-        let _ = side.branches.try_push(hash);
+        let _ = side.branches.try_push(Branch::new(hash));
         self.make_dialog(message);
         true
     }
 
     /// The branch that a response comes from: its tag, hashed.
-    fn branch_of(&self, message: &Message<'_>) -> u32 {
+    pub(super) fn branch_of(&self, message: &Message<'_>) -> u32 {
         let tag = message.to_tag().unwrap_or_default();
         let hash = sip::key::call_hash(tag, &self.cx.core.plan.keys.token);
         u32::try_from(hash >> 32).unwrap_or(0)
@@ -179,11 +183,11 @@ impl LegMut<'_, '_> {
         let Some(stored) = self.cx.core.arena.store(&block[..dialog.text_len()]) else {
             return false;
         };
+        // Requests that were sent in its early dialog count on.
+        let hash = self.branch_of(message);
+        let branch = self.leg.outbound_mut().and_then(|side| side.branch(hash));
+        dialog.local_cseq = branch.map_or(0, |branch| branch.cseq).max(dialog.local_cseq);
         let signalling = &mut self.leg.signalling;
-        if let Some(early) = signalling.dialog {
-            // Requests that were sent in the early dialog count on.
-            dialog.local_cseq = dialog.local_cseq.max(early.local_cseq);
-        }
         self.cx.core.arena.free(&mut signalling.text);
         signalling.text = stored;
         signalling.dialog = Some(dialog);
@@ -295,6 +299,7 @@ impl LegMut<'_, '_> {
         };
         side.min_se = raised.min_se;
         side.cseq += 1;
+        self.forget_early();
         self.invite();
         true
     }
@@ -326,11 +331,8 @@ impl LegMut<'_, '_> {
         side.target += 1;
         side.cseq += 1;
         side.min_se = 0;
-        side.branches.clear();
-        side.described = 0;
         self.leg.offer.forget_theirs(arena);
-        self.leg.signalling.dialog = None;
-        arena.free(&mut self.leg.signalling.text);
+        self.forget_early();
         let early = self.media.stream(self.leg.id).filter(|stream| stream.on);
         if let Some(plan) = early.map(|stream| stream.plan.stopped()) {
             // Its early media is over: it neither speaks to the caller nor hears it.
@@ -338,6 +340,19 @@ impl LegMut<'_, '_> {
         }
         self.invite();
         true
+    }
+}
+
+impl LegMut<'_, '_> {
+    /// Another INVITE is sent: the early dialogs of the one before are over.
+    fn forget_early(&mut self) {
+        self.forget_pracks();
+        if let Some(side) = self.leg.outbound_mut() {
+            side.branches.clear();
+            side.described = 0;
+        }
+        self.leg.signalling.dialog = None;
+        self.cx.core.arena.free(&mut self.leg.signalling.text);
     }
 }
 
@@ -359,10 +374,8 @@ fn write_invite(
     let arena: &Arena = &core.arena;
     let mut writer = begin_invite(out, core, (leg, side), (via, tag));
     writer = contact(writer, core.named(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
-    writer = match wanted(core, leg) {
-        Some(wanted) => wanted.write(writer),
-        None => writer.field(Name::Supported, b"timer"),
-    };
+    writer = writer.field(Name::Supported, SUPPORTED);
+    writer = writer.with(wanted(core, leg), |writer, wanted| wanted.write(writer));
     for line in arena.get(&side.headers).split(|byte| *byte == b'\n') {
         let line = line.trim_ascii();
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {

@@ -171,7 +171,7 @@ impl LegMut<'_, '_> {
             return;
         }
         if sdp.is_empty() || self.is_offerless() {
-            // An offer of ours in a provisional response would want PRACK.
+            // An offer of ours is only for a provisional response that is acknowledged.
             return self.progress(code, false);
         }
         let described = self.leg.offer.is_described();
@@ -214,7 +214,7 @@ impl LegMut<'_, '_> {
 
     /// The dialled leg was answered: this one is answered too, if it is not yet, and the two are
     /// joined.
-    fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
+    pub(super) fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != from {
             // What was dialled for us is not wanted any more; a leg that was only to be joined with
@@ -230,6 +230,9 @@ impl LegMut<'_, '_> {
         if !wanted {
             // The join was called off meanwhile.
             return self.tell_peer(from, &PeerMessage::Left);
+        }
+        if self.leg.is_waiting() && self.must_wait() {
+            return self.hold_answer(from, call, sdp, view);
         }
         if self.leg.is_waiting() {
             self.set_peer_view(Some(view));
@@ -325,6 +328,7 @@ impl LegMut<'_, '_> {
 
     /// What the other far end takes or wants is another thing.
     fn on_peer_changed(&mut self, from: LegId, view: &View) {
+        self.held_changed(from, view);
         let links = &self.leg.links;
         // Before it is answered it is heard, as early media, by whom it was dialled for.
         let early = links.early == from || (links.dialed_for == from && !self.leg.is_up());

@@ -1,6 +1,6 @@
 //! Requests that we sent. The branch of each names its transaction: one look-up finds whoever waits
 //! for the answer to INVITE, CANCEL (which shares its INVITE's branch, RFC 3261 section 9.1), BYE,
-//! UPDATE, INFO and OPTIONS.
+//! UPDATE, INFO, OPTIONS and PRACK.
 //!
 //! A transaction outlives its leg where the protocol says so: an INVITE that was left or cancelled
 //! still acknowledges its refusal, and still acknowledges and ends an answer that nobody wants any
@@ -39,6 +39,7 @@ pub(crate) enum Method {
     Update,
     Info,
     Options,
+    Prack,
 }
 
 impl Method {
@@ -50,6 +51,7 @@ impl Method {
             Self::Update => sip::Method::Update,
             Self::Info => sip::Method::Info,
             Self::Options => sip::Method::Options,
+            Self::Prack => sip::Method::Prack,
         }
     }
 
@@ -112,6 +114,8 @@ pub(crate) struct ClientTransaction {
     /// None once nobody waits for the answer.
     leg: LegId,
     cseq: u32,
+    /// The highest CSeq number that an early dialog of this INVITE has seen of us (a PRACK's).
+    used: u32,
     cancel: Cancel,
     /// It was left for another target: it is not repeated any more.
     left: bool,
@@ -283,6 +287,7 @@ impl Clients {
             hop,
             leg,
             cseq,
+            used: cseq,
             cancel: Cancel::No,
             left: false,
             again: 0,
@@ -512,13 +517,16 @@ impl Clients {
             arena.free(&mut text);
             return false;
         };
+        let cseq = invite.cseq().map_or(0, |cseq| cseq.number);
         let entry = ClientTransaction {
             machine: Machine::Invite(machine),
             method: Method::Invite,
             text,
             hop,
             leg: LegId::NONE,
-            cseq: invite.cseq().map_or(0, |cseq| cseq.number),
+            cseq,
+            // Nobody knows what the early dialogs have seen: fewer than that.
+            used: cseq.saturating_add(crate::usage::CSEQ_AHEAD),
             cancel,
             left: true,
             again: 0,
@@ -585,6 +593,13 @@ impl Clients {
         cx.send_sip(entry.hop, Some(frame));
     }
 
+    /// An early dialog of this INVITE has seen a request of ours with this number.
+    pub(crate) fn use_cseq(&mut self, id: ClientId, cseq: u32) {
+        if let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) {
+            entry.used = entry.used.max(cseq);
+        }
+    }
+
     /// This tag's answer is the dialog that we keep.
     pub(crate) fn confirm(&mut self, core: &Core<'_>, id: ClientId, tag: &[u8]) {
         let hash = sip::key::call_hash(tag, &core.plan.keys.token);
@@ -604,7 +619,8 @@ impl Clients {
         if !known && entry.answered.try_push(hash).is_err() {
             return cx.count(Counter::DiscardSipStray);
         }
-        let (hop, cseq, ends) = (entry.hop, entry.cseq, entry.method == Method::Invite && !known);
+        let (hop, cseq, used) = (entry.hop, entry.cseq, entry.used);
+        let ends = entry.method == Method::Invite && !known;
         let mut reason = [0; 256];
         let reason = copied(reason_of(entry, &cx.core.arena), &mut reason);
         let mut block = [0; 4_096];
@@ -625,6 +641,7 @@ impl Clients {
         });
         cx.send_sip(next, ack);
         if ends {
+            dialog.local_cseq = dialog.local_cseq.max(used);
             let cseq = dialog.local_cseq + 1;
             self.begin(cx, (Method::Bye, LegId::NONE, next, cseq), |out, _, via| {
                 let writer = dialog.request(&block, out, sip::Method::Bye, via);

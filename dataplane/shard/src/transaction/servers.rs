@@ -324,6 +324,13 @@ impl Servers {
         Some(hop)
     }
 
+    /// Sends the last response of its transaction again.
+    pub(crate) fn resend(&self, cx: &mut Cx<'_, '_>, id: ServerId) {
+        if let Some(entry) = self.get(id).filter(|entry| !entry.response.is_empty()) {
+            cx.resend(entry.hop, &entry.response);
+        }
+    }
+
     /// Everything whose time has come.
     pub(crate) fn handle_tick(&mut self, cx: &mut Cx<'_, '_>) {
         while let Some(index) = self.timers.pop(cx.now.mono) {

@@ -11,7 +11,7 @@ use super::{Datagram, Named};
 use crate::cx::Cx;
 
 /// What we take; everything else is 405 or 501.
-const METHODS: [Method<'static>; 7] = [
+const METHODS: [Method<'static>; 8] = [
     Method::Invite,
     Method::Ack,
     Method::Bye,
@@ -19,15 +19,19 @@ const METHODS: [Method<'static>; 7] = [
     Method::Options,
     Method::Info,
     Method::Update,
+    Method::Prack,
 ];
 
 /// The value of Allow: the methods that we take.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE";
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+
+/// The value of Supported: the extensions that we have (RFC 4028, RFC 3262).
+pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel";
 
 /// What a request must be like for us (RFC 3261 section 8.2).
 pub(crate) const CHECKS: Checks<'static> = Checks {
     methods: &METHODS,
-    options: &[b"timer"],
+    options: &[b"timer", b"100rel"],
     types: &[b"application/sdp", b"application/dtmf-relay", b"application/dtmf"],
 };
 
