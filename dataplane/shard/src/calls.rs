@@ -490,6 +490,7 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         bridge: wish.bridge,
         rings: false,
         branches: arrayvec::ArrayVec::new(),
+        pracks: [ClientId::NONE; 4],
         described: 0,
     }
 }

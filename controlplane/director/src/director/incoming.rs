@@ -64,7 +64,7 @@ impl Director {
             return self.resume(now, incoming.call);
         }
         let source = incoming.source.ip();
-        if self.is_bygone(incoming) {
+        if self.is_bygone(now, incoming) {
             // Its end follows. Nothing is asked or told of it, but the account has it in its books,
             // unless it would have been refused: then it was.
             if let Some(place) = self.place(incoming.uri, source)
@@ -134,9 +134,15 @@ impl Director {
 
     /// It came in before our time, and stood no more when that began: it was finished already and
     /// is told again, or its caller gave up while nobody was there.
-    fn is_bygone(&self, incoming: &Incoming<'_>) -> bool {
+    fn is_bygone(&self, now: Now, incoming: &Incoming<'_>) -> bool {
         self.replay.as_ref().is_some_and(|replay| {
-            let age = replay.since.wall.micros_since(incoming.at);
+            let since = replay.since;
+            // The clock may have been set since then: what is not of the future is of this one.
+            let began = match incoming.at <= now.wall {
+                true => since.wall.under(since.offset(), now.offset()),
+                false => since.wall,
+            };
+            let age = began.micros_since(incoming.at);
             age > BYGONE_US && !replay.standing.contains(&incoming.call)
         })
     }

@@ -90,6 +90,9 @@ pub(crate) struct Leg {
     pub(crate) released: bool,
 }
 
+// With its stream, its texts and its cell half of what a standing call may take (GOALS.md).
+const _: () = assert!(size_of::<Leg>() <= 1_008);
+
 /// What the CDR wants.
 #[derive(Debug)]
 pub(crate) struct Story {
@@ -254,6 +257,8 @@ pub(crate) struct Outbound {
     pub(crate) rings: bool,
     /// Early dialogs that were seen: branches of a forking proxy.
     pub(crate) branches: ArrayVec<prack::Branch, 4>,
+    /// Our last PRACK in each.
+    pub(crate) pracks: [ClientId; 4],
     /// The one of them whose early answer was taken last; 0 for none.
     pub(crate) described: u32,
 }

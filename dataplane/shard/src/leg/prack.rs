@@ -21,13 +21,11 @@ pub(crate) struct Branch {
     rseq: u32,
     /// CSeq number of our last request in it; 0 for none.
     pub(super) cseq: u32,
-    /// That request.
-    prack: ClientId,
 }
 
 impl Branch {
     pub(super) fn new(tag: u32) -> Self {
-        Self { tag, rseq: 0, cseq: 0, prack: ClientId::NONE }
+        Self { tag, rseq: 0, cseq: 0 }
     }
 }
 
@@ -68,8 +66,12 @@ impl LegMut<'_, '_> {
             return false;
         };
         self.transactions.clients.use_cseq(invite, cseq);
-        if let Some(branch) = self.leg.outbound_mut().and_then(|side| side.branch(tag)) {
-            *branch = Branch { tag, rseq, cseq, prack };
+        if let Some(side) = self.leg.outbound_mut() {
+            let at = side.branches.iter().position(|branch| branch.tag == tag);
+            let places = at.and_then(|at| side.branches.get_mut(at).zip(side.pracks.get_mut(at)));
+            if let Some((branch, last)) = places {
+                (*branch, *last) = (Branch { tag, rseq, cseq }, prack);
+            }
         }
         true
     }
@@ -112,8 +114,8 @@ impl LegMut<'_, '_> {
     /// Nobody waits any more for what becomes of the PRACKs that are open.
     pub(super) fn forget_pracks(&mut self) {
         let Some(side) = self.leg.outbound_mut() else { return };
-        for branch in &mut side.branches {
-            let prack = core::mem::replace(&mut branch.prack, ClientId::NONE);
+        for prack in &mut side.pracks {
+            let prack = core::mem::replace(prack, ClientId::NONE);
             self.transactions.clients.orphan(self.cx.core, prack);
         }
     }

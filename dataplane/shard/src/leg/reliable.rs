@@ -68,9 +68,15 @@ struct Waiting {
 #[derive(Debug)]
 struct Held {
     from: LegId,
+    /// [`HeldAnswer`], encoded.
+    text: Stored,
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct HeldAnswer<'a> {
     call: CallId,
-    sdp: Stored,
-    view: Stored,
+    sdp: &'a [u8],
+    view: View,
 }
 
 impl Reliable {
@@ -108,8 +114,7 @@ impl Reliable {
 
     pub(super) fn free(&mut self, arena: &mut Arena) {
         if let Some(mut held) = self.peer.take() {
-            arena.free(&mut held.sdp);
-            arena.free(&mut held.view);
+            arena.free(&mut held.text);
         }
     }
 
@@ -216,34 +221,35 @@ impl LegMut<'_, '_> {
             let cause = Cause::OtherAnswered;
             return self.tell_peer(from, &PeerMessage::Refused { cause });
         }
+        let text = self.stored(&HeldAnswer { call, sdp, view: view.clone() });
         let arena = &mut self.cx.core.arena;
-        let sdp = arena.store(sdp);
-        let view = encoded(view, arena);
         let Some(side) = self.leg.inbound_mut() else { return };
         side.reliable.free(arena);
-        match (sdp, view) {
-            (Some(sdp), Some(view)) => {
-                side.reliable.peer = Some(Held { from, call, sdp, view });
-            }
-            (sdp, view) => {
-                for mut text in [sdp, view].into_iter().flatten() {
-                    arena.free(&mut text);
-                }
-                self.tell_peer(from, &PeerMessage::Refused { cause: Cause::Internal });
-            }
+        match text {
+            Some(text) => side.reliable.peer = Some(Held { from, text }),
+            None => self.tell_peer(from, &PeerMessage::Refused { cause: Cause::Internal }),
         }
+    }
+
+    fn stored(&mut self, held: &HeldAnswer<'_>) -> Option<Stored> {
+        let mut bytes = [0; MESSAGE_BYTES];
+        let len = wire::encode(held, &mut bytes).ok()?;
+        self.cx.core.arena.store(&bytes[..len])
     }
 
     /// What the far end of a leg whose answer is held takes is another thing.
     pub(super) fn held_changed(&mut self, from: LegId, view: &View) {
-        let arena = &mut self.cx.core.arena;
-        let side = self.leg.inbound_mut();
-        let held = side.and_then(|side| side.reliable.peer.as_mut());
+        let held = self.leg.inbound().and_then(|side| side.reliable.peer.as_ref());
         let Some(held) = held.filter(|held| held.from == from) else { return };
-        if let Some(view) = encoded(view, arena) {
-            arena.free(&mut held.view);
-            held.view = view;
-        }
+        let mut text = [0; MESSAGE_BYTES];
+        let len = held.text.len().min(text.len());
+        text[..len].copy_from_slice(&self.cx.core.arena.get(&held.text)[..len]);
+        let Ok(answer) = wire::decode::<HeldAnswer<'_>>(&text[..len]) else { return };
+        let Some(text) = self.stored(&HeldAnswer { view: view.clone(), ..answer }) else { return };
+        let arena = &mut self.cx.core.arena;
+        let Some(side) = self.leg.inbound_mut() else { return };
+        side.reliable.free(arena);
+        side.reliable.peer = Some(Held { from, text });
     }
 
     /// A PRACK (RFC 3262 sections 3 and 5).
@@ -319,12 +325,12 @@ impl LegMut<'_, '_> {
     fn answer_held(&mut self, mut held: Held) {
         let arena = &mut self.cx.core.arena;
         let mut text = [0; MESSAGE_BYTES];
-        let len = held.sdp.len().min(text.len());
-        text[..len].copy_from_slice(&arena.get(&held.sdp)[..len]);
-        let view: View = wire::decode(arena.get(&held.view)).unwrap_or_default();
-        arena.free(&mut held.sdp);
-        arena.free(&mut held.view);
-        self.on_peer_answer(held.from, held.call, &text[..len], &view);
+        let len = held.text.len().min(text.len());
+        text[..len].copy_from_slice(&arena.get(&held.text)[..len]);
+        arena.free(&mut held.text);
+        if let Ok(HeldAnswer { call, sdp, view }) = wire::decode(&text[..len]) {
+            self.on_peer_answer(held.from, call, sdp, &view);
+        }
     }
 
     /// The next offer of a caller that is not answered yet, in a PRACK or an UPDATE: it is answered
@@ -372,10 +378,4 @@ impl LegMut<'_, '_> {
         }
         true
     }
-}
-
-fn encoded(view: &View, arena: &mut Arena) -> Option<Stored> {
-    let mut bytes = [0; 1_024];
-    let len = wire::encode(view, &mut bytes).ok()?;
-    arena.store(&bytes[..len])
 }
