@@ -2,12 +2,14 @@
 //! by them that is no message.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use base::Transport;
 use sdp::Direction;
+use shard::plan::GuardPlan;
 use wire::counter::Counter;
 use wire::table::Table;
-use world::{Action, Datagram, Manner, Setup, World};
+use world::{Action, Datagram, Fate, Manner, Setup, World};
 
 use crate::common::{
     SECOND, count, dial, ends, heard, ms, nothing_left, publish, route_to, routed,
@@ -185,6 +187,98 @@ fn pings_and_several_messages_in_one_piece_are_answered() {
     assert!(raw::all(&log, A, "SIP/2.0 200", "").iter().all(|it| it.contains("SIP/2.0/TCP")));
     assert_eq!(count(&world, Counter::ConnectionAccepted), 1);
     assert_eq!(count(&world, Counter::ConnectionStanding), 1);
+}
+
+/// However a ping is cut up, there is an answer to it.
+#[test]
+fn a_ping_in_pieces_is_answered() {
+    for pieces in [&[4][..], &[1, 3], &[2, 2], &[3, 1], &[1, 1, 1, 1], &[8]] {
+        let mut world = routed(&Setup::new(14), tcp(), vec![tcp()]);
+        let sent = count(&world, Counter::SipSent);
+        stream(&mut world, A, options("Content-Length: 0\r\n").as_bytes());
+        let pongs = world.plane.pongs(A.parse().unwrap());
+        let mut left = &b"\r\n\r\n\r\n\r\n"[..];
+        for len in pieces {
+            stream(&mut world, A, &left[..*len]);
+            left = &left[*len..];
+        }
+        assert_eq!(world.plane.pongs(A.parse().unwrap()), pongs + 1, "{pieces:?}");
+        assert_eq!(count(&world, Counter::SipSent), sent + 1, "a pong is no message");
+    }
+}
+
+/// Who is in a list and sends too much has its excess refused, and what it says of its calls is
+/// heard; a stranger's connection ends.
+#[test]
+fn over_its_rate_a_known_source_is_refused_and_a_stranger_closed() {
+    let mut setup = Setup::new(15);
+    setup.plane.shards = 1;
+    setup.plane.guard =
+        GuardPlan { source_rate: 4, source_burst: 4, call_rate: 0, stranger_rate: 32 };
+    for (from, closed) in [("10.1.0.7:40000", false), ("203.0.113.9:40000", true)] {
+        let mut world = routed(&setup, tcp(), vec![tcp()]);
+        let (routes, admission) = (vec![route_to(&world, &[1])], Some(admission()));
+        publish(&mut world, &Table { routes, admission });
+        let log = raw::tap(&mut world);
+        for at in 0..40 {
+            let text =
+                options("Content-Length: 0\r\n").replace("z9hG4bKo1", &format!("z9hG4bK{at}"));
+            let bytes = text.replace("OPTIONS", "INVITE").into_bytes();
+            let from = from.parse().unwrap();
+            world.by_tcp(from);
+            world.inject(Datagram { from, to: world::plane::listener(), bytes });
+        }
+        world.run_for(ms(150));
+        assert_eq!(count(&world, Counter::ConnectionBroken), u64::from(closed), "{from}");
+        assert!(count(&world, Counter::DiscardSipRate) > 0);
+        let refused = raw::all(&log, from, "SIP/2.0 503", "Retry-After: 1");
+        assert_eq!(refused.is_empty(), closed, "{from}: {}", refused.len());
+    }
+}
+
+/// A phone connects from another port than its Contact names, and its call lives on any shard: a
+/// BYE that nobody answered goes again when the connection is lost.
+#[test]
+fn what_a_lost_connection_carried_is_said_again_whoever_said_it() {
+    for seed in 1..20 {
+        let mut world = routed(&Setup::new(seed), tcp(), vec![Manner::default()]);
+        let (other, contact) = ("10.1.0.9:49152", "10.1.0.9:5060");
+        let log: raw::Log = Rc::default();
+        let sink = log.clone();
+        world.network.set_filter(move |now, datagram| {
+            if datagram.to.ip() != raw::host(contact) {
+                return Fate::Pass;
+            }
+            sink.borrow_mut().push((now.0 / 1_000_000, datagram.clone()));
+            Fate::Drop
+        });
+        let request = |method: &str, to: &str, body: &str| {
+            format!(
+                "{method} sip:g1@10.0.0.1 SIP/2.0\nVia: SIP/2.0/TCP {other};branch=z9hG4bK{method}\n\
+                 From: <sip:a@x.example>;tag=a\nTo: {to}\nCall-ID: lost{seed}@x\n\
+                 CSeq: 1 {method}\nMax-Forwards: 70\nContact: <sip:x@{contact};transport=tcp>\n{}",
+                raw::body(body)
+            )
+        };
+        let sdp = raw::sdp("10.1.0.9", 1, "0", "");
+        let invite = request("INVITE", "<sip:g1@10.0.0.1>", &sdp).replace('\n', "\r\n");
+        stream(&mut world, other, invite.as_bytes());
+        world.run_for(2 * SECOND);
+        let ok = raw::last(&log, other, "SIP/2.0 200", "INVITE").unwrap();
+        let ack = request("ACK", &raw::header(&ok, "To"), "").replace('\n', "\r\n");
+        stream(&mut world, other, ack.as_bytes());
+        let callee = world.callee_of(1).unwrap();
+        world.act(callee, Action::HangUp);
+        world.run_for(ms(100));
+        assert_eq!(raw::all(&log, other, "BYE", "").len(), 1, "{seed}");
+        world.by_tcp(contact.parse().unwrap());
+        world.plane.cut(other.parse().unwrap());
+        world.run_for(ms(200));
+        let byes = raw::all(&log, contact, "BYE", "");
+        assert_eq!(byes.len(), 2, "{seed}");
+        assert_eq!(byes[0], byes[1], "under its name");
+        assert_eq!(log.borrow().last().unwrap().1.to, contact.parse().unwrap());
+    }
 }
 
 /// What cannot be cut into messages with certainty is answered once and ends the connection (RFC

@@ -192,3 +192,34 @@ fn more_than_there_are_places_for_are_closed_at_once() {
     let again = accepted(&mut world);
     assert!(!ids.contains(&again));
 }
+
+/// A place is closed and opened again in one breath: what was there ends, then the next one is
+/// opened.
+#[test]
+fn a_place_is_used_again_at_once() {
+    let (mut world, _) = listening((4, 4));
+    let far = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = far.local_addr().unwrap();
+    let mut last: Option<(ConnectionId, TcpStream)> = None;
+    for generation in 1..6 {
+        let id = ConnectionId { shard: SHARD, generation, slot: 5 };
+        if let Some((id, _)) = &last {
+            send(&mut world, *id, b"bye");
+            world.driver.connection(ConnectionRequest::Close { id: *id });
+        }
+        world.driver.connection(ConnectionRequest::Open { id, listener: LISTENER, to });
+        assert_eq!(report(&mut world), ConnectionReport::Connected { id });
+        last = Some((id, far.accept().unwrap().0));
+    }
+    // One that is closed before its turn came is not opened.
+    let (id, _) = last.unwrap();
+    let next = ConnectionId { generation: 9, ..id };
+    world.driver.connection(ConnectionRequest::Close { id });
+    world.driver.connection(ConnectionRequest::Open { id: next, listener: LISTENER, to });
+    world.driver.connection(ConnectionRequest::Close { id: next });
+    for _ in 0..50 {
+        world.turn();
+    }
+    assert_eq!(world.driver.poll_connection(), None);
+    assert_eq!(world.buffers_out(), 0);
+}

@@ -35,6 +35,8 @@ pub enum Handoff<'a> {
     Sip { hop: Hop, arrived: Mono, standing: Standing, by: ShardId, bytes: &'a [u8] },
     /// A SIP message to be sent by a connection of the receiving shard's.
     Send { listener: u8, id: ConnectionId, to: SocketAddr, bytes: &'a [u8] },
+    /// A connection of the sender's is lost: what went by it may have to be said again.
+    Lost { id: ConnectionId, to: SocketAddr },
     /// A source hears us: what it sent to the receiving shard named a leg or request of the
     /// sender's.
     Proven { source: SocketAddr },

@@ -34,6 +34,7 @@ mod outbox;
 pub mod plan;
 mod route;
 mod signalling;
+mod streams;
 mod telling;
 mod transaction;
 mod transport;
@@ -205,9 +206,7 @@ impl<'m> Shard<'m> {
         batch.retain(|received| {
             let turn = match is_sip(received) {
                 true => self.turn_of(now, frames, received, sip > FEW),
-                // The bytes of a stream keep their order.
-                false if matches!(received.at, Local::Connection(_)) => Turn::Other,
-                false => Turn::First,
+                false => self.turn_of_stream(received.at),
             };
             if turn != Turn::First {
                 waiting.push((turn, *received));
@@ -241,9 +240,13 @@ impl<'m> Shard<'m> {
                 }
                 Local::Connection(id) => {
                     at += 1;
-                    self.contain(frames, |shard, frames| {
+                    let done = self.contain(frames, |shard, frames| {
                         shard.stream_bytes(now, frames, received, id);
                     });
+                    if done.is_none() {
+                        // Where its next message begins nobody knows any more.
+                        self.end_connection(now, frames, id, Counter::ConnectionBroken);
+                    }
                     self.drain(now, frames);
                 }
             }

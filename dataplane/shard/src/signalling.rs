@@ -2,10 +2,7 @@
 
 use core::net::SocketAddr;
 
-use base::{
-    ConnectionId, ConnectionReport, Door, Frames, Hop, LegId, Mono, Now, Received, Transport,
-};
-use sip::framing::{self, Framed};
+use base::{Door, Frames, Hop, LegId, Now, Received, Transport};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name};
 use wire::counter::Counter;
@@ -20,7 +17,6 @@ use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
 use crate::transaction::{ClientId, Repeated, Report};
 use crate::transport::Datagram;
-use crate::transport::connections;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
 use crate::transport::reply::{ALLOW, CHECKS, SUPPORTED};
@@ -95,181 +91,6 @@ impl Shard<'_> {
         self.datagram = copy;
     }
 
-    /// Bytes of a connection: the messages that are whole by now are served.
-    pub(crate) fn stream_bytes(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        received: &Received,
-        id: ConnectionId,
-    ) {
-        let frame = received.frame;
-        self.core.in_hand = Some(frame);
-        let Some(mut bytes) = self.core.connections.take_unfinished(id) else {
-            return self.cx(now, frames).discard(frame, Counter::DiscardConnectionGone);
-        };
-        bytes.extend_from_slice(frames.bytes(frame));
-        self.cx(now, &mut *frames).free(frame);
-        let (mut at, mut has_read) = (0, false);
-        let closed = loop {
-            match framing::next(&bytes[at..], connections::MESSAGE_BYTES) {
-                Framed::Message(len) => {
-                    let message = &bytes[at..at + len];
-                    at += len;
-                    has_read = true;
-                    if !self.stream_message(now, frames, (id, received.arrived), message) {
-                        break Some(Counter::ConnectionBroken);
-                    }
-                }
-                Framed::KeepAlive { len, ping } => {
-                    // The second half of a ping may be under way.
-                    if !ping && bytes[at..] == *b"\r\n" {
-                        break None;
-                    }
-                    at += len;
-                    self.core.counters.count(Counter::DiscardSipKeepAlive);
-                    if ping {
-                        self.cx(now, frames).pong(id);
-                    }
-                }
-                Framed::Partial => break None,
-                Framed::Broken { head, .. } => {
-                    self.broken(now, frames, (id, received.arrived), &bytes[at..at + head]);
-                    break Some(Counter::ConnectionBroken);
-                }
-            }
-        };
-        bytes.drain(..at);
-        let kept = closed.is_none() && self.core.connections.keep(id, bytes, has_read, now.mono);
-        if !kept {
-            self.end_connection(now, frames, id, closed.unwrap_or(Counter::ConnectionBroken));
-        }
-    }
-
-    /// A whole message of a connection. False if its source sends too many: the connection ends,
-    /// since nothing of a stream can be left out unseen.
-    fn stream_message(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        (id, arrived): (ConnectionId, Mono),
-        bytes: &[u8],
-    ) -> bool {
-        let Some((listener, remote)) = self.core.connections.ends(id) else { return false };
-        self.core.counters.count(Counter::SipReceived);
-        let standing = match self.core.guard.admit(remote, bytes, now.mono) {
-            Ok(standing) => standing,
-            Err(standing) if self.is_ours(now, (remote, standing), bytes) => standing,
-            Err(_) => {
-                self.core.counters.count(Counter::DiscardSipRate);
-                return false;
-            }
-        };
-        let hop = Hop { via: Door::Connection { listener, id }, to: remote };
-        // Who has connected hears us.
-        let standing = match standing {
-            Standing::Stranger => Standing::Proven,
-            standing => standing,
-        };
-        let taken_by = self.core.plan.shard;
-        let datagram = Datagram { hop, arrived, bytes, standing, taken_by };
-        crate::faults::touch(crate::faults::Site::Message);
-        self.sip(now.for_arrival(arrived), frames, &datagram, false);
-        true
-    }
-
-    /// What came cannot be cut into messages: if a request has begun, it is told (RFC 3261 section
-    /// 18.3), and nothing more is read.
-    fn broken(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        (id, arrived): (ConnectionId, Mono),
-        head: &[u8],
-    ) {
-        let Some((listener, remote)) = self.core.connections.ends(id) else { return };
-        let hop = Hop { via: Door::Connection { listener, id }, to: remote };
-        let (standing, taken_by) = (Standing::Proven, self.core.plan.shard);
-        let datagram = Datagram { hop, arrived, bytes: head, standing, taken_by };
-        let parsed = Message::parse(head);
-        let message = match &parsed {
-            Ok(message) => message,
-            Err(malformed) => malformed.partial(),
-        };
-        self.core.counters.count(Counter::DiscardSipMalformed);
-        let can_be_answered = message.is_request()
-            && message.has(Name::Via)
-            && message.method().is_some_and(|method| method != Method::Ack);
-        if can_be_answered && self.may_answer(now, &datagram) {
-            self.cx(now, frames).answer(&datagram, message, 400);
-        }
-    }
-
-    /// What became of a connection.
-    pub(crate) fn connection(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        report: ConnectionReport,
-    ) {
-        match report {
-            ConnectionReport::Accepted { id, listener, from } => {
-                let standing = self.core.guard.standing(from, now.mono);
-                let taken = self.core.connections.accept((id, listener, from), standing, now.mono);
-                self.core.counters.count(match taken {
-                    true => Counter::ConnectionAccepted,
-                    false => Counter::ConnectionRefused,
-                });
-            }
-            ConnectionReport::Connected { id } => self.cx(now, frames).connected(id),
-            ConnectionReport::Closed { id } => {
-                let was_standing = self.core.connections.is_standing(id);
-                let remote = self.cx(now, frames).disconnected(id);
-                match remote {
-                    Some(remote) if was_standing => self.say_again(now, frames, remote),
-                    Some(remote) => {
-                        self.core.counters.count(Counter::ConnectionFailed);
-                        self.target_lost(now, frames, remote, Transport::Tcp);
-                    }
-                    None => {}
-                }
-            }
-        }
-    }
-
-    /// A connection is lost: what was said by it and not answered is said by another one.
-    fn say_again(&mut self, now: Now, frames: &mut dyn Frames, remote: SocketAddr) {
-        let mut cx = Cx { now, frames, core: &mut self.core };
-        self.transactions.clients.again(&mut cx, remote);
-    }
-
-    /// Closes a connection of ours; what waits for a first word from there goes on at once.
-    fn end_connection(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        id: ConnectionId,
-        why: Counter,
-    ) {
-        let was_standing = self.core.connections.is_standing(id);
-        match self.cx(now, frames).close_connection(id, why) {
-            Some(remote) if was_standing => self.say_again(now, frames, remote),
-            Some(remote) => self.target_lost(now, frames, remote, Transport::Tcp),
-            None => {}
-        }
-    }
-
-    /// Connections whose time is over: they did not stand, or nothing whole came by them.
-    pub(crate) fn connections_due(&mut self, now: Now, frames: &mut dyn Frames) {
-        while let Some(id) = self.core.connections.pop_late(now.mono) {
-            let why = match self.core.connections.is_standing(id) {
-                true => Counter::ConnectionSlow,
-                false => Counter::ConnectionFailed,
-            };
-            self.end_connection(now, frames, id, why);
-        }
-    }
-
     /// When a SIP datagram is served in its batch: where there is much, media goes before it, and
     /// what may belong to calls goes before what begins some; strangers come last anyway.
     pub(crate) fn turn_of(
@@ -290,7 +111,7 @@ impl Shard<'_> {
 
     /// Whether a message from a source over its rate names a leg or a request of ours that is
     /// there. The token of one that is over exempts nobody.
-    fn is_ours(
+    pub(crate) fn is_ours(
         &mut self,
         now: Now,
         (source, standing): (SocketAddr, Standing),
@@ -310,7 +131,7 @@ impl Shard<'_> {
     }
 
     /// Whether what names nothing of ours may be served: no source's rate is over.
-    fn may_answer(&mut self, now: Now, datagram: &Datagram<'_>) -> bool {
+    pub(crate) fn may_answer(&mut self, now: Now, datagram: &Datagram<'_>) -> bool {
         let Datagram { hop, standing, .. } = *datagram;
         let may = self.core.guard.other(hop.to, standing, now.mono);
         if !may {
@@ -371,7 +192,13 @@ impl Shard<'_> {
 
     /// A SIP datagram that came here, or (`handed`) that another shard took for ours. The wall time
     /// of `now` is when it arrived: what it begins and ends for money does so then.
-    fn sip(&mut self, now: Now, frames: &mut dyn Frames, datagram: &Datagram<'_>, handed: bool) {
+    pub(crate) fn sip(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        datagram: &Datagram<'_>,
+        handed: bool,
+    ) {
         let message = match Message::parse(datagram.bytes) {
             Ok(message) => message,
             Err(malformed) => {
@@ -651,6 +478,10 @@ impl Shard<'_> {
                     cx.count(Counter::DiscardNoFrame);
                 }
                 cx.send_sip(Hop { via: Door::Connection { listener, id }, to }, frame);
+            }
+            Ok(Handoff::Lost { id, to }) => {
+                let mut cx = Cx { now, frames, core: &mut self.core };
+                self.transactions.clients.again(&mut cx, (id, to));
             }
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);

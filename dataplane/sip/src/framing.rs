@@ -26,7 +26,10 @@ pub enum Framed {
         ping: bool,
     },
     /// More bytes are needed.
-    Partial,
+    Partial {
+        /// Bytes in all; None where the header section has no end yet.
+        needed: Option<usize>,
+    },
     /// The stream cannot be read on: answer 400 from the first `head` bytes if they hold a request,
     /// then close.
     Broken {
@@ -68,7 +71,7 @@ pub fn next(bytes: &[u8], max: usize) -> Framed {
         if bytes.len() >= max {
             return Framed::Broken { fault: Fault::TooLarge, head: window.len() };
         }
-        return Framed::Partial;
+        return Framed::Partial { needed: None };
     };
     match declared {
         Err(fault) => Framed::Broken { fault, head },
@@ -78,7 +81,7 @@ pub fn next(bytes: &[u8], max: usize) -> Framed {
                 if bytes.len() >= total {
                     Framed::Message(total)
                 } else {
-                    Framed::Partial
+                    Framed::Partial { needed: Some(total) }
                 }
             }
             _ => Framed::Broken { fault: Fault::TooLarge, head },
@@ -128,13 +131,14 @@ mod tests {
         let stream = b"OPTIONS sip:a SIP/2.0\r\nl\t:\r\n 3\r\n\r\nabcBYE sip:a SIP/2.0\r\n";
         let whole = stream.len() - b"BYE sip:a SIP/2.0\r\n".len();
         for len in 1..whole {
-            assert_eq!(next(&stream[..len], MAX), Framed::Partial, "{len}");
+            let Framed::Partial { needed } = next(&stream[..len], MAX) else { panic!("{len}") };
+            assert_eq!(needed, (len >= whole - 3).then_some(whole), "{len}");
         }
         assert_eq!(next(stream, MAX), Framed::Message(whole));
-        assert_eq!(next(&stream[whole..], MAX), Framed::Partial);
+        assert!(matches!(next(&stream[whole..], MAX), Framed::Partial { .. }));
         assert_eq!(next(b"\r\n\r\nX", MAX), Framed::KeepAlive { len: 4, ping: true });
         assert_eq!(next(b"\r\n", MAX), Framed::KeepAlive { len: 2, ping: false });
-        assert_eq!(next(b"", MAX), Framed::Partial);
+        assert_eq!(next(b"", MAX), Framed::Partial { needed: None });
     }
 
     #[test]

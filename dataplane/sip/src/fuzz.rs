@@ -57,7 +57,7 @@ pub fn fuzz_stream(bytes: &[u8]) {
                 assert!(head <= rest.len());
                 return;
             }
-            Framed::Partial => return,
+            Framed::Partial { .. } => return,
         };
         assert!(len > 0);
         rest = &rest[len..];

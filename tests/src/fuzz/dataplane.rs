@@ -33,7 +33,7 @@ pub(super) fn sip_stream(input: &[u8]) -> u64 {
         sip::framing::Framed::Message(len) => picture(&[1, len as u64]),
         sip::framing::Framed::KeepAlive { len, .. } => picture(&[2, len as u64]),
         sip::framing::Framed::Broken { head, .. } => picture(&[3, head as u64]),
-        sip::framing::Framed::Partial => 4,
+        sip::framing::Framed::Partial { .. } => 4,
     }
 }
 

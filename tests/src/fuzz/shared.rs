@@ -69,6 +69,10 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
             bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
         }),
         encoded(&Handoff::Proven { source }),
+        encoded(&Handoff::Lost {
+            id: base::ConnectionId { shard: 1, generation: 0, slot: 1 },
+            to: source,
+        }),
         encoded(&Handoff::Send {
             listener: 1,
             id: base::ConnectionId { shard: 0, generation: 0, slot: 1 },

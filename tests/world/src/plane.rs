@@ -259,6 +259,12 @@ impl Plane {
         }
     }
 
+    /// Answers to pings that a far end got by the connections that it has.
+    #[must_use]
+    pub fn pongs(&self, remote: SocketAddr) -> u32 {
+        self.lanes.iter().map(|lane| lane.wires.pongs(remote)).sum()
+    }
+
     /// A connection of a far end is lost, if there is one: by the switch's end of it.
     pub fn cut(&mut self, remote: SocketAddr) {
         self.lanes.iter_mut().for_each(|lane| lane.wires.cut(remote));

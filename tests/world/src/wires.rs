@@ -29,6 +29,8 @@ struct Wire {
     local: SocketAddr,
     /// Went out, and is no whole message yet.
     unfinished: Vec<u8>,
+    /// Answers to pings.
+    pongs: u32,
 }
 
 impl Wires {
@@ -48,6 +50,12 @@ impl Wires {
         self.standing.iter().find(|(_, wire)| wire.remote == remote).map(|(id, _)| *id)
     }
 
+    /// Answers to pings that a far end got.
+    pub(crate) fn pongs(&self, remote: SocketAddr) -> u32 {
+        let own = self.standing.values().filter(|wire| wire.remote == remote);
+        own.map(|wire| wire.pongs).sum()
+    }
+
     pub(crate) fn accept(&mut self, from: SocketAddr, listener: u8) -> Option<ConnectionId> {
         let taken = |slot: u16| self.standing.keys().any(|id| id.slot == slot);
         let places = self.places;
@@ -62,7 +70,7 @@ impl Wires {
 
     fn put(&mut self, id: ConnectionId, listener: u8, remote: SocketAddr) {
         let local = SocketAddr::new(HOSTS[usize::from(listener % 2)], 5_060);
-        self.standing.insert(id, Wire { remote, local, unfinished: Vec::new() });
+        self.standing.insert(id, Wire { remote, local, unfinished: Vec::new(), pongs: 0 });
     }
 
     /// One to three pieces.
@@ -113,9 +121,10 @@ impl Wires {
                 Framed::Message(len) => len,
                 Framed::KeepAlive { len, .. } => {
                     wire.unfinished.drain(..len);
+                    wire.pongs += 1;
                     continue;
                 }
-                Framed::Partial => return,
+                Framed::Partial { .. } => return,
                 Framed::Broken { fault, .. } => panic!("the switch's stream is broken: {fault:?}"),
             };
             let bytes: Vec<u8> = wire.unfinished.drain(..len).collect();

@@ -17,13 +17,16 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use base::{ConnectionId, ConnectionReport, ConnectionRequest, Frames as _, ShardId, Transmit};
+use base::{
+    ConnectionId, ConnectionReport, ConnectionRequest, Frames as _, Mono, ShardId, Transmit,
+};
 use io_uring::types::Fixed;
 use io_uring::{cqueue, opcode};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::tag::{Tag, kind};
 use super::{BELLS_MAX, Driver, LISTENERS_MAX, NO_FRAME};
+use crate::clock;
 use crate::error::NetError;
 use crate::pool::GROUP_LARGE;
 use crate::sockaddr::RawAddress;
@@ -33,6 +36,8 @@ const UNTAKEN: Duration = Duration::from_secs(10);
 /// Bytes that wait to be sent by one connection, and by all.
 const WAITING_MAX: usize = 256 << 10;
 const WAITING_ALL_MAX: usize = 16 << 20;
+/// How long the last words of a connection that is closed may take.
+const LINGER: Duration = Duration::from_secs(2);
 /// What a connection keeps of its memory when nothing waits.
 const KEPT: usize = 4 << 10;
 
@@ -61,8 +66,10 @@ struct Place {
     /// What the kernel is sending: not touched until it says that it has.
     sending: Vec<u8>,
     is_sending: bool,
-    /// The shard wants it closed once all is sent.
-    closes: bool,
+    /// The shard wants it closed once all is sent, but no later than this.
+    closes: Option<Mono>,
+    /// What is opened here as soon as the place is free.
+    next: Option<(ConnectionId, u8, SocketAddr)>,
 }
 
 /// See the module.
@@ -77,7 +84,10 @@ pub(super) struct Connections {
     /// Completions of this breath.
     pub(super) done: Vec<(Tag, i32, u32)>,
     reports: VecDeque<ConnectionReport>,
+    /// Bytes that wait, or are being sent.
     waiting: usize,
+    /// Places that are to be closed once all is sent, with the use of the place.
+    closing: Vec<(u32, u32)>,
 }
 
 impl Connections {
@@ -94,7 +104,8 @@ impl Connections {
             waiting: Vec::new(),
             sending: Vec::new(),
             is_sending: false,
-            closes: false,
+            closes: None,
+            next: None,
         };
         let places = usize::from(accepted) + usize::from(opened);
         Self {
@@ -106,6 +117,7 @@ impl Connections {
             done: Vec::with_capacity(1_024),
             reports: VecDeque::new(),
             waiting: 0,
+            closing: Vec::new(),
         }
     }
 
@@ -125,6 +137,12 @@ impl Connections {
         let is = place.id.generation == id.generation
             && matches!(place.state, State::Opening | State::Standing);
         is.then_some((u32::from(id.slot), place))
+    }
+
+    /// The place at which this one is to be opened.
+    fn waits_at(&mut self, id: ConnectionId) -> Option<&mut Place> {
+        let place = self.places.get_mut(usize::from(id.slot))?;
+        place.next.is_some_and(|(next, ..)| next == id).then_some(place)
     }
 
     /// Whether a receive that ended is still wanted.
@@ -157,17 +175,36 @@ impl Driver {
     /// What the shard asks of connections.
     pub fn connection(&mut self, request: ConnectionRequest) {
         match request {
-            ConnectionRequest::Open { id, listener, to } => {
+            ConnectionRequest::Open { id, listener, to } => self.open_here(id, listener, to),
+            ConnectionRequest::Close { id } => {
+                if let Some(place) = self.connections.waits_at(id) {
+                    place.next = None;
+                    return;
+                }
+                let Some((index, place)) = self.connections.of(id) else { return };
+                if !place.is_sending && place.waiting.is_empty() {
+                    return self.end_connection(index, false);
+                }
+                place.closes = Some(clock::mono() + LINGER);
+                let number = place.number;
+                self.connections.closing.push((index, number));
+            }
+        }
+    }
+
+    /// Opens a connection at its place, or as soon as what was there before is over.
+    fn open_here(&mut self, id: ConnectionId, listener: u8, to: SocketAddr) {
+        let index = u32::from(id.slot);
+        match self.connections.places.get_mut(usize::from(id.slot)) {
+            Some(place) if place.state != State::Free => {
+                place.next = Some((id, listener, to));
+                // The shard has closed it; another one waits for its place.
+                self.end_connection(index, false);
+            }
+            _ => {
                 if self.open_connection(id, listener, to).is_err() {
                     self.counters.connection_failed += 1;
                     self.connections.reports.push_back(ConnectionReport::Closed { id });
-                }
-            }
-            ConnectionRequest::Close { id } => {
-                let Some((index, place)) = self.connections.of(id) else { return };
-                place.closes = true;
-                if !place.is_sending && place.waiting.is_empty() {
-                    self.end_connection(index, false);
                 }
             }
         }
@@ -195,7 +232,7 @@ impl Driver {
         place.socket = Some(OwnedFd::from(socket).into());
         (place.id, place.remote, place.state) = (id, to, State::Opening);
         place.number = place.number.wrapping_add(1);
-        place.closes = false;
+        place.closes = None;
         let tag = Tag::new(kind::CONNECT, place.number, index);
         if let Err(error) = self.set_connection_file(index) {
             self.release_place(index);
@@ -224,8 +261,8 @@ impl Driver {
             return self.no_local(transmit);
         };
         let bytes = self.pool.bytes(transmit.frame);
-        let is_full = place.waiting.len() + bytes.len() > WAITING_MAX
-            || place.is_sending && all + bytes.len() > WAITING_ALL_MAX;
+        let own = place.waiting.len() + place.sending.len() + bytes.len();
+        let is_full = own > WAITING_MAX || place.is_sending && all + bytes.len() > WAITING_ALL_MAX;
         if !is_full {
             place.waiting.extend_from_slice(bytes);
             self.connections.waiting += bytes.len();
@@ -245,7 +282,7 @@ impl Driver {
             return;
         }
         if place.waiting.is_empty() {
-            if place.closes {
+            if place.closes.is_some() {
                 self.end_connection(index, false);
             }
             return;
@@ -255,7 +292,6 @@ impl Driver {
         place.under_way += 1;
         let (bytes, len) = (place.sending.as_ptr(), place.sending.len());
         let tag = Tag::new(kind::STREAM_SEND, place.number, index);
-        self.connections.waiting -= len;
         self.counters.send_bytes += len as u64;
         // What it points to stays as it is until it has completed (see `Place::sending`).
         let at = Fixed(self.connection_place(index));
@@ -267,7 +303,7 @@ impl Driver {
     }
 
     /// After the completions: what they mean.
-    pub(super) fn settle_connections(&mut self) {
+    pub(super) fn settle_connections(&mut self, now: Mono) {
         let mut done = core::mem::take(&mut self.connections.done);
         for (tag, result, flags) in done.drain(..) {
             match tag.kind() {
@@ -278,6 +314,24 @@ impl Driver {
             }
         }
         self.connections.done = done;
+        self.end_lingering(now);
+    }
+
+    /// Whoever takes the last words of a closed connection too slowly does not get them.
+    fn end_lingering(&mut self, now: Mono) {
+        for at in (0..self.connections.closing.len()).rev() {
+            let (index, number) = self.connections.closing[at];
+            let place = &self.connections.places[index as usize];
+            let is_it = place.number == number && place.state == State::Standing;
+            let closes = place.closes.filter(|_| is_it);
+            if closes.is_some_and(|closes| now < closes) {
+                continue;
+            }
+            self.connections.closing.swap_remove(at);
+            if closes.is_some() {
+                self.end_connection(index, false);
+            }
+        }
     }
 
     fn accepted(&mut self, tag: Tag, result: i32, flags: u32) {
@@ -309,7 +363,7 @@ impl Driver {
         let generation = place.id.generation.wrapping_add(1);
         place.id = ConnectionId { shard: self.connections.shard, generation, slot };
         (place.socket, place.remote, place.state) = (Some(socket), remote, State::Standing);
-        place.closes = false;
+        place.closes = None;
         let id = place.id;
         if let Err(error) = self.set_connection_file(slot.into()) {
             self.release_place(slot.into());
@@ -371,10 +425,13 @@ impl Driver {
     fn sent(&mut self, tag: Tag, result: i32) {
         let Some(place) = self.completed(tag) else { return };
         let is_whole = usize::try_from(result).is_ok_and(|sent| sent == place.sending.len());
+        let len = place.sending.len();
         place.is_sending = false;
         place.sending.clear();
         place.sending.shrink_to(KEPT);
-        if place.state == State::Ending {
+        let is_over = place.state == State::Ending;
+        self.connections.waiting -= len;
+        if is_over {
             return self.release_if_over(tag.index());
         }
         if !is_whole {
@@ -438,10 +495,14 @@ impl Driver {
         place.socket = None;
         // A receive that starved will not be armed again.
         place.number = place.number.wrapping_add(1);
+        let next = place.next.take();
         if let Ok(slot) = u16::try_from(index)
             && slot < self.connections.accepted
         {
             self.connections.free.push_back(slot);
+        }
+        if let Some((id, listener, to)) = next {
+            self.open_here(id, listener, to);
         }
     }
 

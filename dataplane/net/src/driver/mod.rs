@@ -317,7 +317,7 @@ impl Driver {
         }
         self.hear_errors(now.mono);
         self.settle_sends();
-        self.settle_connections();
+        self.settle_connections(now.mono);
         self.rearm(now.mono);
         let more = !self.ring.completion().is_empty();
         self.watch.is_behind &= more;

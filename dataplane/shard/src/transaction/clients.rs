@@ -9,7 +9,7 @@
 use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;
-use base::{Arena, Hop, LegId, Mono, Slab, Stored, Wheel};
+use base::{Arena, ConnectionId, Door, Hop, LegId, Mono, Slab, Stored, Wheel};
 use sip::dialog::Dialog;
 use sip::token::Kind;
 use sip::txn::{Actions, Client, InviteClient, Timers};
@@ -28,6 +28,12 @@ pub(crate) struct ClientId(pub(crate) LegId);
 impl ClientId {
     /// No transaction.
     pub(crate) const NONE: Self = Self(LegId::NONE);
+}
+
+/// Under which address a request waits for its first answer: over connections under its host's,
+/// whatever port the connection has.
+fn waits_at(hop: Hop) -> SocketAddr {
+    if hop.is_reliable() { SocketAddr::new(hop.to.ip(), 0) } else { hop.to }
 }
 
 /// What a request of ours is.
@@ -296,7 +302,7 @@ impl Clients {
         self.timers.set(index, entry.deadline());
         self.slab.insert(entry);
         if method.is_invite() || reliable {
-            self.waiting.push(index, hop.to, cx.core.plan.keys.table);
+            self.waiting.push(index, waits_at(hop), cx.core.plan.keys.table);
         }
         cx.send_sip(hop, Some(frame));
         Some(id)
@@ -464,7 +470,11 @@ impl Clients {
         let waits =
             |entry: &ClientTransaction| entry.waits() && entry.hop.to == to && by(entry.hop);
         let is_one = |index: &u32| self.slab.get(*index).is_some_and(waits);
-        let index = self.waiting.of(to, cx.core.plan.keys.table).find(is_one)?;
+        let listed = match transport {
+            base::Transport::Udp => to,
+            base::Transport::Tcp => SocketAddr::new(to.ip(), 0),
+        };
+        let index = self.waiting.of(listed, cx.core.plan.keys.table).find(is_one)?;
         let id = self.id(cx.core, index);
         let entry = self.slab.get_mut(index)?;
         let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
@@ -480,15 +490,19 @@ impl Clients {
         Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
     }
 
-    /// A connection to this address is lost: requests that went by it and that nobody has answered
-    /// go again by another one, under their names, so that whoever has them knows them.
-    pub(crate) fn again(&mut self, cx: &mut Cx<'_, '_>, to: SocketAddr) {
+    /// A connection is lost: requests that went by it, or to its address, and that nobody has
+    /// answered go again by another one, under their names, so that whoever has them knows them.
+    pub(crate) fn again(&mut self, cx: &mut Cx<'_, '_>, (lost, to): (ConnectionId, SocketAddr)) {
         let is_one = |index: &u32| {
-            let goes = |it: &ClientTransaction| it.hop.is_reliable() && it.hop.to == to;
+            let went = |hop: Hop| {
+                let by = matches!(hop.via, Door::Connection { id, .. } if id == lost);
+                by || hop.is_reliable() && hop.to == to
+            };
             let may = |it: &ClientTransaction| it.is_unanswered() && it.again < TIMES_MAX;
-            self.slab.get(*index).is_some_and(|it| goes(it) && may(it))
+            self.slab.get(*index).is_some_and(|it| went(it.hop) && may(it))
         };
-        let found = self.waiting.of(to, cx.core.plan.keys.table).filter(is_one);
+        let listed = SocketAddr::new(to.ip(), 0);
+        let found = self.waiting.of(listed, cx.core.plan.keys.table).filter(is_one);
         let found: ArrayVec<u32, AGAIN_MAX> = found.take(AGAIN_MAX).collect();
         for index in found {
             if let Some(entry) = self.slab.get_mut(index) {

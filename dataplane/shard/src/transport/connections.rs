@@ -31,8 +31,11 @@ const SLOW: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(120);
 /// How long nothing was said by a connection of ours that makes room for another one.
 const IDLE: Duration = Duration::from_secs(5);
-/// Messages that wait for one connection.
-const WAITING_MAX: usize = 16;
+/// Messages that wait for one connection, and for all.
+const WAITING_MAX: usize = 64;
+const WAITING_ALL_MAX: usize = 512;
+/// Connections to one host that do not stand yet.
+const OPENING_MAX: usize = 8;
 /// Connections of one source that nobody knows; one that somebody knows has half of all.
 const SOURCE_MAX: u16 = 32;
 /// The largest message that is read from a connection.
@@ -54,6 +57,8 @@ struct Connection {
     is_strange: bool,
     /// Came, and is no whole message yet.
     unfinished: Vec<u8>,
+    /// With fewer bytes there is no message; 0 where the header section has no end yet.
+    needed: usize,
     /// A message has begun, and its time runs.
     has_begun: bool,
     /// A whole message came.
@@ -80,7 +85,11 @@ pub(crate) struct Connections {
     /// Accepted ones of those whom nobody knows.
     strange: u16,
     timers: Wheel,
+    /// Bytes of unfinished messages: of all, and of those whom nobody knows.
     unfinished: usize,
+    unfinished_strange: usize,
+    /// Messages that wait for connections.
+    waiting: usize,
     standing: usize,
     pub(crate) requests: VecDeque<ConnectionRequest>,
     /// Far ends to which nothing could be sent.
@@ -123,6 +132,8 @@ impl Connections {
             strange: 0,
             timers: Wheel::new(u32::from(total)),
             unfinished: 0,
+            unfinished_strange: 0,
+            waiting: 0,
             standing: 0,
             requests: VecDeque::new(),
             unreachable: VecDeque::new(),
@@ -192,6 +203,7 @@ impl Connections {
                 is_accepted: true,
                 is_strange,
                 unfinished: Vec::new(),
+                needed: 0,
                 has_begun: false,
                 has_spoken: false,
                 used: now,
@@ -205,7 +217,8 @@ impl Connections {
 
     fn put(&mut self, slot: u16, connection: Connection) {
         self.standing += usize::from(connection.is_standing);
-        self.by_remote.insert((connection.listener, connection.remote), slot);
+        // A far end that connects from the port that it listens on takes nothing from one of ours.
+        self.by_remote.entry((connection.listener, connection.remote)).or_insert(slot);
         self.slots[usize::from(slot)] = Some(connection);
     }
 
@@ -230,6 +243,9 @@ impl Connections {
             let is_standing = connection.is_standing;
             return if is_standing { Way::Standing(id, to) } else { Way::Opening(slot) };
         }
+        if self.is_opening(to) {
+            return Way::None;
+        }
         if self.free.is_empty() {
             self.evict(now);
         }
@@ -246,6 +262,7 @@ impl Connections {
                 is_accepted: false,
                 is_strange: false,
                 unfinished: Vec::new(),
+                needed: 0,
                 has_begun: false,
                 has_spoken: false,
                 used: now,
@@ -261,23 +278,34 @@ impl Connections {
     /// Closes the one of those that we have opened by which nothing was said for the longest time:
     /// whoever is to hear more is connected anew. None if something was said by each lately.
     fn evict(&mut self, now: Mono) {
-        let opened = self.slots.iter().flatten().filter(|it| it.is_standing && !it.is_accepted);
-        let oldest = opened.min_by_key(|it| it.used).filter(|it| now.since(it.used) >= IDLE);
-        let Some(oldest) = oldest.map(|it| (it.generation, it.remote, it.listener)) else { return };
-        let (generation, remote, listener) = oldest;
-        let Some(slot) = self.by_remote.get(&(listener, remote)).copied() else { return };
+        let all = (0_u16..).zip(&self.slots);
+        let opened = all.filter_map(|(slot, it)| Some((slot, it.as_ref()?)));
+        let idle = opened.filter(|(_, it)| it.is_standing && !it.is_accepted);
+        let oldest = idle.min_by_key(|(_, it)| it.used);
+        let oldest = oldest.filter(|(_, it)| now.since(it.used) >= IDLE);
+        let Some((slot, generation)) = oldest.map(|(slot, it)| (slot, it.generation)) else {
+            return;
+        };
         let id = ConnectionId { shard: self.shard, generation, slot };
         if self.remove(id).is_some() {
             self.requests.push_back(ConnectionRequest::Close { id });
         }
     }
 
+    /// Whether so many connections to a host are being made that it gets no more.
+    fn is_opening(&self, to: SocketAddr) -> bool {
+        let is = |it: &&Connection| !it.is_standing && source_of(it.remote) == source_of(to);
+        let opened = self.slots.iter().skip(usize::from(self.accepted_max)).flatten();
+        opened.filter(is).count() >= OPENING_MAX
+    }
+
     /// A message waits for a connection; it comes back if there are too many.
     fn wait(&mut self, slot: u16, frame: Frame) -> Option<Frame> {
         let connection = self.slots.get_mut(usize::from(slot)).and_then(Option::as_mut);
-        match connection {
-            Some(connection) if connection.waiting.len() < WAITING_MAX => {
+        match connection.filter(|it| it.waiting.len() < WAITING_MAX) {
+            Some(connection) if self.waiting < WAITING_ALL_MAX => {
                 connection.waiting.push(frame);
+                self.waiting += 1;
                 None
             }
             _ => Some(frame),
@@ -289,6 +317,7 @@ impl Connections {
         let connection = self.get_mut(id).filter(|connection| !connection.is_standing)?;
         connection.is_standing = true;
         let (remote, waiting) = (connection.remote, core::mem::take(&mut connection.waiting));
+        self.waiting -= waiting.len();
         self.standing += 1;
         self.timers.cancel(u32::from(id.slot));
         Some((remote, waiting))
@@ -300,7 +329,8 @@ impl Connections {
         let connection = self.slots.get_mut(usize::from(id.slot))?.take()?;
         self.timers.cancel(u32::from(id.slot));
         self.standing -= usize::from(connection.is_standing);
-        self.unfinished -= connection.unfinished.len();
+        self.waiting -= connection.waiting.len();
+        self.count_unfinished(connection.is_strange, connection.unfinished.len(), 0);
         let place = (connection.listener, connection.remote);
         if self.by_remote.get(&place) == Some(&id.slot) {
             self.by_remote.remove(&place);
@@ -319,27 +349,65 @@ impl Connections {
         Some((connection.remote, connection.waiting))
     }
 
-    /// What came before and is no whole message: to be given back by [`Connections::keep`].
-    pub(crate) fn take_unfinished(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
+    fn count_unfinished(&mut self, is_strange: bool, before: usize, after: usize) {
+        self.unfinished = self.unfinished - before + after;
+        if is_strange {
+            self.unfinished_strange = self.unfinished_strange - before + after;
+        }
+    }
+
+    /// What came before and is no whole message, with what comes now: to be given back by
+    /// [`Connections::keep`]. None of a connection that is over.
+    pub(crate) fn take_unfinished(&mut self, id: ConnectionId, more: &[u8]) -> Option<Vec<u8>> {
         let connection = self.get_mut(id)?;
-        let bytes = core::mem::take(&mut connection.unfinished);
-        self.unfinished -= bytes.len();
+        let mut bytes = core::mem::take(&mut connection.unfinished);
+        let (is_strange, before) = (connection.is_strange, bytes.len());
+        self.count_unfinished(is_strange, before, 0);
+        bytes.extend_from_slice(more);
         Some(bytes)
     }
 
-    /// What is left behind the messages that were read. False if there is no room for so much.
-    /// `has_read`: a whole message was among what came. A ping keeps whoever has spoken.
+    /// Whether these bytes, of which the last so many are new, can hold a message: nobody makes us
+    /// look at the beginning of one again for each byte that he sends.
+    pub(crate) fn may_hold(&self, id: ConnectionId, bytes: &[u8], new: usize) -> bool {
+        let Some(connection) = self.get(id) else { return false };
+        if connection.needed > 0 {
+            return bytes.len() >= connection.needed;
+        }
+        let is_begun = connection.has_begun && bytes.len() > new;
+        // The end of a header section is in what is new, or a little before it.
+        let from = bytes.len().saturating_sub(new + 3);
+        let ends = |window: &[u8]| window.starts_with(b"\n\n") || window.starts_with(b"\n\r\n");
+        !is_begun
+            || bytes.len() >= MESSAGE_BYTES
+            || (from..bytes.len()).any(|at| ends(&bytes[at..]))
+    }
+
+    /// Bytes that its next message has at least; 0 where that is not known.
+    pub(crate) fn needed(&self, id: ConnectionId) -> usize {
+        self.get(id).map_or(0, |connection| connection.needed)
+    }
+
+    /// What is left behind the messages that were read, and how many bytes the next one has at
+    /// least (0: not known). False if there is no room for so much. `has_read`: a whole message was
+    /// among what came. A ping keeps whoever has spoken.
     pub(crate) fn keep(
         &mut self,
         id: ConnectionId,
-        bytes: Vec<u8>,
+        (mut bytes, needed): (Vec<u8>, usize),
         has_read: bool,
         now: Mono,
     ) -> bool {
-        let (total, len) = (self.unfinished + bytes.len(), bytes.len());
-        if total > UNFINISHED_BYTES {
+        let len = bytes.len();
+        let Some(is_strange) = self.get(id).map(|it| it.is_strange) else { return true };
+        // A quarter is for those in a list.
+        let most_strange = UNFINISHED_BYTES - UNFINISHED_BYTES / 4;
+        if self.unfinished + len > UNFINISHED_BYTES
+            || is_strange && self.unfinished_strange + len > most_strange
+        {
             return false;
         }
+        self.count_unfinished(is_strange, 0, len);
         let slot = u32::from(id.slot);
         let Some(connection) = self.get_mut(id) else { return true };
         connection.has_spoken |= has_read;
@@ -350,9 +418,10 @@ impl Connections {
         let has_begun = len > 0 && bytes[0] != b'\r';
         let begins = has_begun && (has_read || !connection.has_begun);
         let Connection { is_accepted, is_strange, has_spoken, .. } = *connection;
+        bytes.shrink_to(len);
         connection.unfinished = bytes;
+        connection.needed = needed;
         connection.has_begun = has_begun;
-        self.unfinished = total;
         match (has_begun, is_strange) {
             // The time of a message that has begun runs on.
             (true, _) if begins => self.timers.set(slot, now + SLOW),
@@ -361,6 +430,11 @@ impl Connections {
             _ => {}
         }
         true
+    }
+
+    /// Whether it came from somebody whom nobody knows.
+    pub(crate) fn is_strange(&self, id: ConnectionId) -> bool {
+        self.get(id).is_none_or(|connection| connection.is_strange)
     }
 
     /// The next one whose time is over.

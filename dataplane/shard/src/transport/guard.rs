@@ -294,8 +294,31 @@ impl Guard {
     ) -> Result<Standing, Standing> {
         let hash = self.hash(source);
         let standing = self.standing_of(hash, source.ip(), now);
+        self.judge((hash, standing), bytes, now, false)
+    }
+
+    /// The same of what came by a connection: whoever has made one is where he says he is, and
+    /// shares no bucket with those who may be anywhere.
+    pub(crate) fn admit_stream(
+        &mut self,
+        source: SocketAddr,
+        bytes: &[u8],
+        now: Mono,
+    ) -> Result<Standing, Standing> {
+        let hash = self.hash(source);
+        let standing = self.standing_of(hash, source.ip(), now);
+        self.judge((hash, standing), bytes, now, true)
+    }
+
+    fn judge(
+        &mut self,
+        (hash, standing): (u64, Standing),
+        bytes: &[u8],
+        now: Mono,
+        connected: bool,
+    ) -> Result<Standing, Standing> {
         let granted = match standing {
-            Standing::Stranger => self.admit_stranger(hash, bytes, now),
+            Standing::Stranger => self.admit_stranger(hash, bytes, now, connected),
             _ if begins_call(bytes) => self.take(hash, standing, Kind::Call, now),
             // What names nothing of ours is counted again once that is known ([`Guard::other`]).
             _ => self.take(hash, standing, Kind::Unread, now),
@@ -303,7 +326,7 @@ impl Guard {
         if granted { Ok(standing) } else { Err(standing) }
     }
 
-    fn admit_stranger(&mut self, hash: u64, bytes: &[u8], now: Mono) -> bool {
+    fn admit_stranger(&mut self, hash: u64, bytes: &[u8], now: Mono, connected: bool) -> bool {
         let (rate, burst) = self.plan.stranger_source();
         let place = self.strangers.place(hash, burst.min(FIRST_BURST), now);
         let bucket = match begins_call(bytes) {
@@ -311,7 +334,8 @@ impl Guard {
             false => &mut place.others,
         };
         let all = self.plan.stranger_rate;
-        let granted = bucket.take(rate, burst, now) && self.all_strangers.take(all, all, now);
+        let granted =
+            bucket.take(rate, burst, now) && (connected || self.all_strangers.take(all, all, now));
         if granted {
             place.pay_in(bytes.len(), now);
         }
