@@ -115,7 +115,8 @@ impl PhoneCall {
         if let Some(told) = told {
             self.seen.session_expires = Some(told.seconds);
         }
-        if self.manner.timer.is_none() {
+        // An answer that comes behind our BYE begins nothing.
+        if self.manner.timer.is_none() || self.state == State::Over {
             return;
         }
         let Some(told) = told else {
