@@ -281,6 +281,59 @@ fn what_a_lost_connection_carried_is_said_again_whoever_said_it() {
     }
 }
 
+/// Strangers who begin long messages and never end them leave a quarter of the room: whose message
+/// comes in pieces from a list is read.
+#[test]
+fn unfinished_messages_of_strangers_leave_room() {
+    let mut setup = Setup::new(16);
+    setup.plane.connections = (1_024, 64);
+    setup.plane.shards = 1;
+    let mut world = routed(&setup, tcp(), vec![tcp()]);
+    let (routes, admission) = (vec![route_to(&world, &[1])], Some(admission()));
+    publish(&mut world, &Table { routes, admission });
+    let begun = format!("OPTIONS sip:10.0.0.1 SIP/2.0\r\nX-Long: {}", "y".repeat(16_000));
+    // Long ones, and short ones for what these leave.
+    for (host, len) in
+        (1..24_u8).zip(core::iter::repeat_n(16_000, 18).chain([900, 300, 100, 40, 30]))
+    {
+        for port in 1_000..1_031 {
+            let from = SocketAddr::from(([203, 0, 113, host], port));
+            world.by_tcp(from);
+            let bytes = begun.as_bytes()[..len].to_vec();
+            world.inject(Datagram { from, to: world::plane::listener(), bytes });
+        }
+        world.run_for(ms(1));
+    }
+    world.run_for(ms(200));
+    assert!(count(&world, Counter::ConnectionBroken) > 0, "there is a bound");
+    let call = dial(&mut world, 1);
+    world.run_for(3 * SECOND);
+    assert!(world.call(call).seen.answered_at.is_some());
+    world.act(call, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}
+
+/// A fault of ours inside of a stream ends its connection, since nobody knows where its next
+/// message begins; what comes by a new one is heard.
+#[test]
+fn a_fault_inside_of_a_stream_ends_its_connection() {
+    let mut setup = Setup::new(17);
+    setup.plane.shards = 1;
+    let mut world = routed(&setup, tcp(), vec![tcp()]);
+    let log = raw::tap(&mut world);
+    let whole = options("Content-Length: 0\r\n");
+    stream(&mut world, A, &whole.as_bytes()[..60]);
+    world.plane.lanes[0].heap.plant.set(Some(world::heap::Touch::Read));
+    stream(&mut world, A, &whole.as_bytes()[60..]);
+    assert_eq!(count(&world, Counter::ConnectionBroken), 1);
+    assert_eq!(count(&world, Counter::ConnectionStanding), 0);
+    assert!(raw::all(&log, A, "SIP/2.0", "").is_empty());
+    stream(&mut world, A, whole.as_bytes());
+    assert_eq!(raw::all(&log, A, "SIP/2.0 200", "").len(), 1);
+    nothing_left(&mut world);
+}
+
 /// What cannot be cut into messages with certainty is answered once and ends the connection (RFC
 /// 3261 sections 18.3 and 20.14); what stands behind it is not read.
 #[test]
