@@ -145,6 +145,12 @@ impl Listener {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Connections of an earlier run that are not quite over do not keep us away.
         socket.set_reuse_address(true)?;
+        self.dress(&socket, address)?;
+        Ok(socket)
+    }
+
+    /// What sockets of both kinds have.
+    fn dress(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
         let class = u32::from(self.dscp) << 2;
         if address.is_ipv6() {
             socket.set_only_v6(!self.dual_stack)?;
@@ -155,25 +161,16 @@ impl Listener {
         if let Some(device) = &self.device {
             socket.bind_device(Some(device.as_bytes()))?;
         }
-        Ok(socket)
+        Ok(())
     }
 
     fn socket(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        let class = u32::from(self.dscp) << 2;
-        if address.is_ipv6() {
-            socket.set_only_v6(!self.dual_stack)?;
-            socket.set_tclass_v6(class)?;
-        } else {
-            socket.set_tos_v4(class)?;
-        }
+        self.dress(&socket, address)?;
         force_buffer(&socket, libc::SO_RCVBUFFORCE, self.receive_buffer_bytes)
             .or_else(|_| socket.set_recv_buffer_size(self.receive_buffer_bytes))?;
         force_buffer(&socket, libc::SO_SNDBUFFORCE, self.send_buffer_bytes)
             .or_else(|_| socket.set_send_buffer_size(self.send_buffer_bytes))?;
-        if let Some(device) = &self.device {
-            socket.bind_device(Some(device.as_bytes()))?;
-        }
         Ok(socket)
     }
 }

@@ -106,6 +106,26 @@ pub(crate) enum Way {
     None,
 }
 
+impl Connection {
+    /// One that is to be opened.
+    fn new(generation: u8, (listener, remote): (u8, SocketAddr), now: Mono) -> Self {
+        Self {
+            generation,
+            listener,
+            remote,
+            is_standing: false,
+            is_accepted: false,
+            is_strange: false,
+            unfinished: Vec::new(),
+            needed: 0,
+            has_begun: false,
+            has_spoken: false,
+            used: now,
+            waiting: Vec::new(),
+        }
+    }
+}
+
 /// What counts as one source: an IPv4 address, a /64.
 fn source_of(remote: SocketAddr) -> IpAddr {
     match remote.ip().to_canonical() {
@@ -196,18 +216,10 @@ impl Connections {
         self.put(
             id.slot,
             Connection {
-                generation: id.generation,
-                listener,
-                remote,
                 is_standing: true,
                 is_accepted: true,
                 is_strange,
-                unfinished: Vec::new(),
-                needed: 0,
-                has_begun: false,
-                has_spoken: false,
-                used: now,
-                waiting: Vec::new(),
+                ..Connection::new(id.generation, (listener, remote), now)
             },
         );
         // Whoever it is, it has something to say.
@@ -252,23 +264,7 @@ impl Connections {
         let Some(slot) = self.free.pop_front() else { return Way::None };
         let generation = self.generations[usize::from(slot)].wrapping_add(1);
         self.generations[usize::from(slot)] = generation;
-        self.put(
-            slot,
-            Connection {
-                generation,
-                listener,
-                remote: to,
-                is_standing: false,
-                is_accepted: false,
-                is_strange: false,
-                unfinished: Vec::new(),
-                needed: 0,
-                has_begun: false,
-                has_spoken: false,
-                used: now,
-                waiting: Vec::new(),
-            },
-        );
+        self.put(slot, Connection::new(generation, (listener, to), now));
         self.timers.set(u32::from(slot), now + SLOW);
         let id = ConnectionId { shard: self.shard, generation, slot };
         self.requests.push_back(ConnectionRequest::Open { id, listener, to });

@@ -292,9 +292,7 @@ impl Guard {
         bytes: &[u8],
         now: Mono,
     ) -> Result<Standing, Standing> {
-        let hash = self.hash(source);
-        let standing = self.standing_of(hash, source.ip(), now);
-        self.judge((hash, standing), bytes, now, false)
+        self.judge(source, bytes, now, false)
     }
 
     /// The same of what came by a connection: whoever has made one is where he says he is, and
@@ -305,18 +303,18 @@ impl Guard {
         bytes: &[u8],
         now: Mono,
     ) -> Result<Standing, Standing> {
-        let hash = self.hash(source);
-        let standing = self.standing_of(hash, source.ip(), now);
-        self.judge((hash, standing), bytes, now, true)
+        self.judge(source, bytes, now, true)
     }
 
     fn judge(
         &mut self,
-        (hash, standing): (u64, Standing),
+        source: SocketAddr,
         bytes: &[u8],
         now: Mono,
         connected: bool,
     ) -> Result<Standing, Standing> {
+        let hash = self.hash(source);
+        let standing = self.standing_of(hash, source.ip(), now);
         let granted = match standing {
             Standing::Stranger => self.admit_stranger(hash, bytes, now, connected),
             _ if begins_call(bytes) => self.take(hash, standing, Kind::Call, now),
