@@ -382,6 +382,7 @@ fn route() -> StaticRoute {
         ring_s: 60,
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
+        tls_name: String::new(),
     }
 }
 

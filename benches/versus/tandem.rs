@@ -209,5 +209,6 @@ fn route() -> StaticRoute {
         ring_s: 60,
         media: MediaSources::default(),
         signalling: SignallingSources::default(),
+        tls_name: String::new(),
     }
 }

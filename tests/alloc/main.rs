@@ -85,6 +85,7 @@ fn world() -> World {
             limit_ms: 0,
             pass_progress: true,
             bridge: true,
+            tls_names: [].into_iter().collect(),
         };
         commands.push(((told.shard + 1) % 3, encode(&Command::Originate(wish))));
     });

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use tests::bed::{Bed, Peer, Voice, Web, eventually, require, tone_share};
+use tests::bed::{Bed, Peer, Setup, Voice, Web, eventually, require, tone_share};
 
+use crate::authority::Authority;
 use crate::sipp::{Plan, Sipp};
 
 const NUMBER: &str = "+15550200";
@@ -25,10 +26,17 @@ const ECHO: Sound = ("aubridge,loop", "aubridge,loop", 8_000, 1);
 const SINE: Sound = ("ausine,440", "aubridge,sink", 48_000, 2);
 
 impl Phone {
-    fn start(bed: &mut Bed, at: SocketAddr, (source, player, rate, channels): Sound) -> Self {
+    /// `tls`: lines of its configuration about certificates. By TLS it listens on the port behind
+    /// `at`.
+    fn start(
+        bed: &mut Bed,
+        at: SocketAddr,
+        (source, player, rate, channels): Sound,
+        tls: &str,
+    ) -> Self {
         let control = bed.ports.address();
         let (first, last) = (bed.ports.one(), bed.ports.one() + 6);
-        let folder = bed.folder().join("baresip");
+        let folder = bed.folder().join(format!("baresip-{}", at.port()));
         std::fs::create_dir_all(&folder).expect("a directory");
         let modules: String = ["account", "g711", "ausine", "aubridge", "ctrl_tcp", "menu"]
             .iter()
@@ -39,7 +47,7 @@ impl Phone {
              net_interface {}\naudio_player {player}\naudio_source {source}\n\
              audio_alert aubridge,alert\nausrc_srate {rate}\nauplay_srate {rate}\n\
              ausrc_channels {channels}\nauplay_channels {channels}\nctrl_tcp_listen {control}\n\
-             module_path {}\n{modules}",
+             module_path {}\n{modules}{tls}",
             at.ip(),
             modules_path()
         );
@@ -48,7 +56,7 @@ impl Phone {
         std::fs::write(folder.join("accounts"), accounts).expect("it is written");
         let mut command = Command::new("baresip");
         command.arg("-4").arg("-v").arg("-f").arg(&folder);
-        let mut peer = Peer::start("baresip", &mut command, bed.folder());
+        let mut peer = Peer::start("baresip", &mut command, &folder);
         eventually("baresip is ready", Duration::from_secs(15), || {
             assert!(peer.is_running(), "baresip ended: {}", peer.said());
             TcpStream::connect(control).ok()
@@ -58,8 +66,12 @@ impl Phone {
 
     /// A command by ctrl_tcp: JSON in a netstring.
     fn command(&self, name: &str) {
+        self.command_with(name, "");
+    }
+
+    fn command_with(&self, name: &str, params: &str) {
         use std::io::Write as _;
-        let json = format!("{{\"command\":\"{name}\"}}");
+        let json = format!("{{\"command\":\"{name}\",\"params\":\"{params}\"}}");
         let mut control = TcpStream::connect(self.control).expect("baresip takes commands");
         write!(control, "{}:{json},", json.len()).expect("it is sent");
     }
@@ -76,7 +88,7 @@ fn modules_path() -> String {
 fn call(sound: Sound, params: &str, scenario: Plan<'_>, hz: f64) -> (Bed, Phone, Sipp, Voice) {
     let mut bed = Bed::start();
     let at = bed.ports.address();
-    let phone = Phone::start(&mut bed, at, sound);
+    let phone = Phone::start(&mut bed, at, sound, "");
     let web = Web::dialling(&format!("sip:phone@{at}{params}"), "answerOnBridge=\"true\"");
     let _ = bed.number(NUMBER, &web.url("/voice"), &web.url("/status"));
     let voice = Voice::tone(bed.ports.address(), hz);
@@ -125,4 +137,73 @@ fn heard_and_hung_up(params: &str) {
     let calls = bed.ended(2);
     assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
     assert!(phone.peer.said().contains("terminated"), "it was baresip that hung up");
+}
+
+/// One calls by TLS, verifies the switch and is heard by the other, who is called by TLS, has
+/// proven its address and hangs up towards our Contact.
+#[test]
+fn two_phones_talk_by_tls() {
+    if !require("baresip") {
+        return;
+    }
+    let authority = Authority::new();
+    let mut bed = Setup { more: authority.believed(), ..Setup::default() }.start();
+    let [one, two] = [bed.ports.address(), bed.ports.address()];
+    let proves = format!("sip_certificate {}\n", authority.sign("127.0.0.1").display());
+    let made = bed.data().join("tls/development.pem");
+    let believes = format!("sip_cafile {}\nsip_verify_server yes\n", made.display());
+    let caller = Phone::start(&mut bed, one, SINE, &format!("{proves}{believes}"));
+    let callee = Phone::start(&mut bed, two, SINE, &proves);
+    let at = SocketAddr::new(two.ip(), two.port() + 1);
+    let target = format!("sip:phone@{at};transport=tls");
+    let web = Web::dialling(&target, "answerOnBridge=\"true\"");
+    let _ = bed.number(NUMBER, &web.url("/voice"), &web.url("/status"));
+    caller.command_with("dial", &format!("sip:{NUMBER}@{};transport=tls", bed.tls()));
+    eventually("both talk", Duration::from_secs(15), || {
+        (bed.calls("in-progress").len() == 2).then_some(())
+    });
+    tests::bed::pass(Duration::from_secs(3));
+    callee.command("hangup");
+    let calls = bed.ended(2);
+    assert!(calls.iter().all(|call| call["status"] == "completed"), "{calls:?}");
+    for phone in [&caller, &callee] {
+        eventually("the call is over", Duration::from_secs(10), || {
+            phone.peer.said().contains("terminated").then_some(())
+        });
+    }
+    let heard = calls.iter().map(|call| {
+        let sid = call["sid"].as_str().expect("a sid");
+        bed.rest.list(&format!("/Calls/{sid}/Cdrs.json"), "cdrs", "")
+    });
+    for cdr in heard.flatten() {
+        let packets = cdr["media"]["packets_received"].as_u64().unwrap_or(0);
+        assert!(packets > 50, "both have spoken: {cdr}");
+    }
+}
+
+/// A callee whose certificate names somebody else, or that nobody believed has signed, is not
+/// spoken to: the call fails, and nothing has rung.
+#[test]
+fn a_phone_that_does_not_prove_its_address_gets_no_call() {
+    if !require("baresip") || !require("sipp") {
+        return;
+    }
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let mut bed = Setup { more: authority.believed(), ..Setup::default() }.start();
+    for (number, file) in [
+        ("+15550301", authority.sign("somebody.example")),
+        ("+15550302", stranger.sign("127.0.0.1")),
+    ] {
+        let two = bed.ports.address();
+        let callee =
+            Phone::start(&mut bed, two, SINE, &format!("sip_certificate {}\n", file.display()));
+        let at = SocketAddr::new(two.ip(), two.port() + 1);
+        let web = Web::dialling(&format!("sip:phone@{at};transport=tls"), "action=\"/after\"");
+        let _ = bed.number(number, &web.url("/voice"), &web.url("/status"));
+        let voice = Voice::numbered(bed.ports.address(), 1);
+        let caller = Plan::new("caller").call(&mut bed, number, voice.address);
+        let _ = web.expect("/after", "DialCallStatus", "failed");
+        assert!(!callee.peer.said().contains("Incoming call"), "{}", callee.peer.said());
+        drop(caller);
+    }
 }

@@ -2,6 +2,7 @@
 //! ports of its own; a peer that is not installed is said aloud (see `bed::require`).
 #![expect(clippy::disallowed_methods, reason = "these tests stand outside: real sockets")]
 
+mod authority;
 mod baresip;
 mod sipp;
 mod twilio;

@@ -34,6 +34,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         ring_s: 30,
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
+        tls_name: String::new(),
     }
 }
 
@@ -241,6 +242,7 @@ pub(crate) fn originate<'a>(call: CallId, target: SocketAddr, uri: &'a str) -> O
         limit_ms: 0,
         pass_progress: true,
         bridge: true,
+        tls_names: [].into_iter().collect(),
     }
 }
 

@@ -59,6 +59,7 @@ mod stopped_stream;
 mod strangers;
 mod tcp;
 mod timeouts;
+mod tls;
 mod tones;
 mod too_large;
 mod transcoding;

@@ -81,7 +81,7 @@ fn a_target_that_cannot_be_connected_is_left_at_once() {
     let silent = world.agent(Manner { on_ring: Vec::new(), trying: false, ..tcp() });
     let gone: SocketAddr = "10.1.9.9:5060".parse().unwrap();
     let mut route = route_to(&world, &[silent, 1]);
-    route.targets.insert(0, base::Target { address: gone, transport: Transport::Tcp });
+    route.targets.insert(0, base::Target::by(Transport::Tcp, gone));
     publish(&mut world, &Table { routes: vec![route], admission: None });
     let call = dial(&mut world, 1);
     world.run_for(ms(500));

@@ -170,6 +170,7 @@ fn commands() -> Vec<Command<'static>> {
             limit_ms: 3_600_000,
             pass_progress: true,
             bridge: true,
+            tls_names: ["sip.example.com"].into_iter().collect(),
         }),
         Command::Join { call, b: leg },
         Command::Part { call },
@@ -262,6 +263,7 @@ fn memory() -> String {
         cause: Cause::Normal,
         by: Party::Peer,
         words: LastWords::None,
+        tls_name: "",
     };
     let mut text = format!("cell {}\n", show(&cell));
     for last in last_words() {
@@ -310,6 +312,7 @@ fn link() -> String {
         ring_s: 60,
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
+        tls_name: String::new(),
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

@@ -57,6 +57,9 @@ pub fn main(args: &Args) -> Result<bool> {
     if let Some(fault) = media_fault(&config, shards) {
         bail!("{}: {fault}", args.file.display());
     }
+    if let Some(fault) = certificate_fault(&config) {
+        bail!("{}: {fault}", args.file.display());
+    }
     // Whoever reads no further (`| head -1`) has what he wants.
     let _ = write_summary(&mut std::io::stdout().lock(), &args.file, &config, shards);
     Ok(true)
@@ -79,6 +82,28 @@ fn media_fault(config: &Config, shards: u8) -> Option<String> {
         })
     };
     config.dataplane.media.iter().find_map(fault)
+}
+
+/// Certificates that the dataplane would not take. Those that `tandem up` makes are right.
+fn certificate_fault(config: &Config) -> Option<String> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))
+    };
+    for certificate in &config.tls.certificate {
+        let both = read(&certificate.chain).and_then(|chain| Ok((chain, read(&certificate.key)?)));
+        let (chain, key) = match both {
+            Ok(both) => both,
+            Err(fault) => return Some(fault),
+        };
+        let certificates = vec![wire::material::Certificate { chain, key, listeners: Vec::new() }];
+        let material = wire::material::Material { certificates, authorities: Vec::new() };
+        if let Err(error) = secure::Identity::new(&material, &[secure::Asks::Nothing]) {
+            return Some(format!("{}: {error}", certificate.chain.display()));
+        }
+    }
+    let authorities = &config.tls.authorities;
+    let is_named = !authorities.as_os_str().is_empty();
+    is_named.then(|| read(authorities).err()).flatten()
 }
 
 fn write_summary(

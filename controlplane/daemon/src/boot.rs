@@ -26,6 +26,7 @@ use tokio::sync::{oneshot, watch};
 use crate::alive::{self, Seen};
 use crate::backend::Local;
 use crate::bell;
+use crate::certificates::Certificates;
 use crate::clock;
 use crate::directory::Directory;
 use crate::documents::Documents;
@@ -137,7 +138,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let exited = spawn(runtime, Arc::clone(&inbox), told, attached)?;
     let node = config.node.id;
     let epoch = u32::try_from(clock::sample().wall.seconds()).unwrap_or(u32::MAX);
-    link::spawn(places.link(), node, epoch, Arc::clone(&notify), Arc::clone(&inbox))
+    let with = (Arc::clone(&notify), Certificates::of(&config));
+    link::spawn(places.link(), node, epoch, with, Arc::clone(&inbox))
         .context("starting the link")?;
 
     let next = AtomicU64::new(1);

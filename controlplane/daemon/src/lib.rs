@@ -21,6 +21,7 @@ mod alive;
 pub mod backend;
 pub mod bell;
 pub mod boot;
+pub mod certificates;
 pub mod clock;
 pub mod directory;
 pub mod documents;

@@ -19,8 +19,6 @@ use tokio::time::timeout;
 
 use crate::inbox::{Inbox, Input};
 
-/// The port of a SIP host without one (RFC 3261 section 19.1.2).
-const SIP_PORT: u16 = 5060;
 /// Addresses that a look-up gives at most, and SRV records whose hosts are asked for.
 const ADDRESSES_MAX: usize = 16;
 const RECORDS_MAX: usize = 8;
@@ -97,25 +95,26 @@ impl Drop for Names {
     }
 }
 
-/// Without a port the SRV records of `_sip._udp` (or `_sip._tcp`) come first (RFC 3263 section
-/// 4.2), by priority and falling weight; then the host itself.
+/// Without a port the SRV records of `_sip._udp` (`_sip._tcp`, `_sips._tcp`) come first (RFC 3263
+/// section 4.2), by priority and falling weight; then the host itself.
 async fn look_up<F: Future<Output = Vec<SocketAddr>>>(
     resolver: Option<&TokioResolver>,
     (host, port, transport): (&str, Option<u16>, Transport),
     ask: impl Fn(String, u16) -> F,
 ) -> Vec<SocketAddr> {
     let service = match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
+        Transport::Udp => "_sip._udp",
+        Transport::Tcp => "_sip._tcp",
+        Transport::Tls => "_sips._tcp",
     };
     let mut targets = Vec::new();
     if let (Some(resolver), None) = (resolver, port)
-        && let Ok(found) = resolver.srv_lookup(format!("_sip._{service}.{host}.")).await
+        && let Ok(found) = resolver.srv_lookup(format!("{service}.{host}.")).await
     {
         targets = of_records(found.iter().cloned().collect(), &ask).await;
     }
     if targets.is_empty() {
-        targets = ask(host.to_owned(), port.unwrap_or(SIP_PORT)).await;
+        targets = ask(host.to_owned(), port.unwrap_or_else(|| transport.port())).await;
     }
     targets.truncate(ADDRESSES_MAX);
     targets

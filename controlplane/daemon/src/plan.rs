@@ -227,6 +227,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             ring_s: trunk.ring_s,
             media: trunk.media,
             signalling: trunk.signalling,
+            tls_name: trunk.tls_name.clone(),
         });
     }
     Ok(Table { routes, admission: None })

@@ -122,6 +122,7 @@ impl Shard {
             cause: Cause::Normal,
             by: Party::Remote,
             words: LastWords::None,
+            tls_name: "",
         };
         record::write(self.theirs.record(leg.index()).unwrap(), EPOCH, &fields).unwrap();
     }

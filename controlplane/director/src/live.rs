@@ -126,7 +126,7 @@ pub(crate) struct Outgoing {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TargetHost {
-    /// With `;transport=tcp` behind it where it is not reached by UDP.
+    /// With its transport behind it (`;transport=tcp`) where it is not reached by UDP.
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
     /// None until looked up.

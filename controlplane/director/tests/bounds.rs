@@ -11,7 +11,7 @@ use world::{World, is_callback, param, status, xml};
 
 /// 90 verbs of 10 targets that no address can be had of, and the whole again.
 fn hopeless() -> String {
-    let targets = "<Sip>sip:nobody@10.0.0.1;transport=tls</Sip>".repeat(10);
+    let targets = "<Sip>sip:nobody@10.0.0.1;transport=sctp</Sip>".repeat(10);
     let dial = format!("<Dial answerOnBridge=\"true\">{targets}</Dial>");
     format!("<Response>{}<Redirect>/voice</Redirect></Response>", dial.repeat(90))
 }

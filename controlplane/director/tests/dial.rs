@@ -77,7 +77,7 @@ fn outcomes_reach_the_action() {
     for (target, dial, sip) in [
         ("<Sip>sip:busy@127.0.0.1</Sip>", "busy", "486"),
         ("<Sip>sip:ring@127.0.0.1</Sip>", "no-answer", "487"),
-        ("<Sip>sip:ok@10.0.0.1;transport=tls</Sip>", "failed", "404"),
+        ("<Sip>sip:ok@10.0.0.1;transport=sctp</Sip>", "failed", "404"),
         ("<Sip>sip:ok@169.254.169.254</Sip>", "failed", "404"),
         ("<Sip>sip:ok@nowhere.test</Sip>", "failed", "404"),
         ("<Number>+4420</Number>", "failed", "404"),

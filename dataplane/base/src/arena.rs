@@ -5,6 +5,7 @@
 //! what does not fit is refused.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 /// Every class is a whole number of units of so many bytes.
 const UNIT: usize = 1 << UNIT_SHIFT;
@@ -19,11 +20,20 @@ const NONE: u32 = u32::MAX;
 
 /// Bytes stored in an [`Arena`]. Give it back with [`Arena::free`]; it is not `Copy` so that this
 /// is done once.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Stored {
     /// In units of 16 bytes.
     unit: u32,
-    len: u32,
+    /// Its length and one: an optional one takes no more room than this.
+    len_and_one: NonZeroU32,
+}
+
+const _: () = assert!(size_of::<Option<Stored>>() == 8);
+
+impl Default for Stored {
+    fn default() -> Self {
+        Self { unit: 0, len_and_one: NonZeroU32::MIN }
+    }
 }
 
 #[derive(Debug)]
@@ -39,12 +49,12 @@ pub struct Arena {
 impl Stored {
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len as usize
+        self.len_and_one.get() as usize - 1
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len_and_one == NonZeroU32::MIN
     }
 }
 
@@ -73,7 +83,8 @@ impl Arena {
         self.used += size;
         self.memory[at..at + bytes.len()].copy_from_slice(bytes);
         let unit = u32::try_from(at >> UNIT_SHIFT).ok()?;
-        Some(Stored { unit, len: u32::try_from(bytes.len()).ok()? })
+        let len_and_one = NonZeroU32::MIN.checked_add(u32::try_from(bytes.len()).ok()?)?;
+        Some(Stored { unit, len_and_one })
     }
 
     #[must_use]

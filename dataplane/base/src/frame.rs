@@ -12,7 +12,7 @@
 
 use core::net::SocketAddr;
 
-use crate::hop::ConnectionId;
+use crate::hop::{ConnectionId, TlsName};
 use crate::time::Mono;
 
 /// Bytes of a small buffer: an Ethernet MTU with room to spare. Media uses these.
@@ -70,7 +70,7 @@ pub enum Local {
 pub enum ConnectionRequest {
     /// Connect from the address of a listener of streams. Answered by
     /// [`ConnectionReport::Connected`] or [`ConnectionReport::Closed`].
-    Open { id: ConnectionId, listener: u8, to: SocketAddr },
+    Open { id: ConnectionId, listener: u8, to: SocketAddr, name: TlsName },
     /// Close it once what was sent has left; nothing is reported of it any more.
     Close { id: ConnectionId },
 }

@@ -34,13 +34,36 @@ pub enum Transport {
     #[default]
     Udp,
     Tcp,
+    /// TLS over TCP.
+    Tls,
 }
 
-/// Where a request may be sent. As text `192.0.2.1:5060`, or `192.0.2.1:5060;transport=tcp`.
+/// The name that the certificate of a far end must have, by its keyed hash: whoever holds the hash
+/// knows where the text is kept. Two names at one address are two far ends. Means nothing where
+/// the transport is not TLS.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+pub struct TlsName(pub u32);
+
+/// Where a request may be sent. As text `192.0.2.1:5060`, or `192.0.2.1:5060;transport=tcp`; the
+/// name is no part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Target {
     pub address: SocketAddr,
     pub transport: Transport,
+    /// Of a target by TLS.
+    pub name: TlsName,
 }
 
 /// The door of ours that a message uses.
@@ -51,8 +74,8 @@ pub enum Door {
     /// A datagram listener, by its index in the plan.
     Datagram(u8),
     /// A connection that came to, or is made in the name of, a listener of streams. What is sent
-    /// goes by this connection while it stands, else by another one to the same address.
-    Connection { listener: u8, id: ConnectionId },
+    /// goes by this connection while it stands, else by another one to the same address and name.
+    Connection { listener: u8, id: ConnectionId, name: TlsName },
 }
 
 /// A door and the address behind it.
@@ -67,19 +90,29 @@ pub struct Hop {
 impl Target {
     #[must_use]
     pub const fn udp(address: SocketAddr) -> Self {
-        Self { address, transport: Transport::Udp }
+        Self::by(Transport::Udp, address)
+    }
+
+    /// Whoever answers there.
+    #[must_use]
+    pub const fn by(transport: Transport, address: SocketAddr) -> Self {
+        Self { address, transport, name: TlsName::NONE }
     }
 }
 
-/// What stands behind an address that is not reached by UDP.
-const BY_TCP: &str = ";transport=tcp";
+impl TlsName {
+    /// The far end's address is its name.
+    pub const NONE: Self = Self(0);
+    /// Nothing has been proven, and nothing will be: a connection that came to us.
+    pub const UNPROVEN: Self = Self(u32::MAX);
+}
 
 impl core::str::FromStr for Target {
     type Err = core::net::AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (address, transport) = Transport::split(text);
-        Ok(Self { address: address.parse()?, transport })
+        Ok(Self::by(transport, address.parse()?))
     }
 }
 
@@ -93,7 +126,7 @@ impl serde::Serialize for Target {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match to.is_human_readable() {
             true => to.collect_str(self),
-            false => (self.address, self.transport).serialize(to),
+            false => (self.address, self.transport, self.name).serialize(to),
         }
     }
 }
@@ -103,8 +136,8 @@ impl<'de> serde::Deserialize<'de> for Target {
         if from.is_human_readable() {
             return from.deserialize_str(Text);
         }
-        let (address, transport) = serde::Deserialize::deserialize(from)?;
-        Ok(Self { address, transport })
+        let (address, transport, name) = serde::Deserialize::deserialize(from)?;
+        Ok(Self { address, transport, name })
     }
 }
 
@@ -123,12 +156,29 @@ impl serde::de::Visitor<'_> for Text {
     }
 }
 
+impl core::fmt::Display for Transport {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl Transport {
+    /// As the `transport` parameter has it (RFC 3261 section 19.1.1).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
     /// `host:port` and its transport, of `host:port` or `host:port;transport=tcp`.
     #[must_use]
     pub fn split(text: &str) -> (&str, Self) {
-        match text.strip_suffix(BY_TCP) {
-            Some(host) => (host, Self::Tcp),
+        let named = |transport: &Self| text.strip_suffix(transport.suffix());
+        match [Self::Tcp, Self::Tls].into_iter().find(|transport| named(transport).is_some()) {
+            Some(transport) => (named(&transport).unwrap_or(text), transport),
             None => (text.strip_suffix(";transport=udp").unwrap_or(text), Self::Udp),
         }
     }
@@ -138,7 +188,17 @@ impl Transport {
     pub const fn suffix(self) -> &'static str {
         match self {
             Self::Udp => "",
-            Self::Tcp => BY_TCP,
+            Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
+        }
+    }
+
+    /// The port of a host that names none (RFC 3261 section 19.1.2).
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5_060,
+            Self::Tls => 5_061,
         }
     }
 }
@@ -165,10 +225,11 @@ impl Hop {
         Self { via: Door::Datagram(listener), to }
     }
 
-    /// By whichever connection there is to this address, in the name of a listener of streams.
+    /// By whichever connection there is to this address and name, in the name of a listener of
+    /// streams.
     #[must_use]
-    pub const fn connection(listener: u8, to: SocketAddr) -> Self {
-        Self { via: Door::Connection { listener, id: ConnectionId::ANY }, to }
+    pub const fn connection(listener: u8, to: SocketAddr, name: TlsName) -> Self {
+        Self { via: Door::Connection { listener, id: ConnectionId::ANY, name }, to }
     }
 
     /// Whether the transport delivers or says that it cannot: no retransmission timers (RFC 3261

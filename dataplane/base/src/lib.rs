@@ -26,7 +26,7 @@ pub use frame::{
     Received, Transmit,
 };
 pub use hash::{HashKey, IndexMap};
-pub use hop::{ConnectionId, Door, Hop, Target, Transport};
+pub use hop::{ConnectionId, Door, Hop, Target, TlsName, Transport};
 pub use id::{CallId, LegId, ShardId};
 pub use prng::Prng;
 pub use records::Records;

@@ -19,6 +19,7 @@ pub use load::{ConfigError, load};
 pub struct Config {
     pub node: Node,
     pub dataplane: Dataplane,
+    pub tls: Tls,
     pub controlplane: Controlplane,
     /// Routes that the dataplane follows alone.
     pub trunk: Vec<Trunk>,
@@ -64,15 +65,72 @@ pub struct Listener {
     pub name: String,
     /// `127.0.0.1:5060`.
     pub bind: SocketAddr,
-    /// `udp` (default) or `tcp`.
+    /// `udp` (default), `tcp` or `tls`.
     #[serde(default)]
     pub transport: Transport,
+    /// Whether whoever connects by TLS is asked for a certificate.
+    #[serde(default)]
+    pub clients: ClientCertificates,
     /// What Via and Contact say, where a 1:1 NAT stands between.
     #[serde(default)]
     pub advertised: Option<SocketAddr>,
     /// Name of the media address its calls use; empty for the first of the same family.
     #[serde(default)]
     pub media: String,
+}
+
+/// Certificates of those who connect to a TLS listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// Nobody is asked.
+    #[default]
+    Ignore,
+    /// Whoever has one shows it; it must hold.
+    Request,
+    /// Nobody connects without one that holds.
+    Require,
+}
+
+/// What this switch shows on TLS connections, and whom it believes. Both are read again when a file
+/// changes; standing connections stay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Without any, `tls/development.pem` and `tls/development.key` of the data directory, which
+    /// `tandem up` makes.
+    pub certificate: Vec<TlsCertificate>,
+    /// PEM file of the authorities that far ends' certificates must be signed by; empty for the
+    /// system's.
+    pub authorities: PathBuf,
+}
+
+/// A certificate; the one is shown that has the name that a client asks for, else the first one
+/// that serves its listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsCertificate {
+    /// PEM file: the certificate, then those between it and its authority.
+    pub chain: PathBuf,
+    /// PEM file, readable by the controlplane alone.
+    pub key: PathBuf,
+    /// Names of listeners; empty for all.
+    #[serde(default)]
+    pub listeners: Vec<String>,
+}
+
+impl Tls {
+    /// The certificates, those of `tandem up` where none is named. None where no listener needs
+    /// any.
+    #[must_use]
+    pub fn certificates(&self, data_dir: &std::path::Path) -> Vec<TlsCertificate> {
+        if !self.certificate.is_empty() {
+            return self.certificate.clone();
+        }
+        let file = |name: &str| data_dir.join("tls").join(name);
+        let (chain, key) = (file("development.pem"), file("development.key"));
+        vec![TlsCertificate { chain, key, listeners: Vec::new() }]
+    }
 }
 
 /// A media address.
@@ -382,6 +440,10 @@ pub struct Trunk {
     /// trunks), `host` (those hosts alone), `anywhere` (whoever has the tags, as RFC 3261 has it).
     #[serde(default)]
     pub signalling: wire::table::SignallingSources,
+    /// What the certificates of its targets must name that are reached by TLS; empty for their
+    /// addresses.
+    #[serde(default)]
+    pub tls_name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -406,7 +468,8 @@ pub struct Outbound {
     pub strip: u8,
     #[serde(default)]
     pub prepend: String,
-    /// `host:port` or `host`, with `;transport=tcp` behind it or not, in order of trial; at most 4.
+    /// `host:port` or `host`, with `;transport=tcp` or `;transport=tls` behind it or not, in order
+    /// of trial; at most 4. By TLS the host is what the certificate must name.
     pub targets: Vec<String>,
     /// Host of the Request-URI; empty for the target as written.
     #[serde(default)]
@@ -429,11 +492,12 @@ impl Default for Dataplane {
             shards: 0,
             pin: true,
             spin_us: 0,
-            listener: [("udp", Transport::Udp), ("tcp", Transport::Tcp)]
-                .map(|(name, transport)| Listener {
-                    name: name.to_owned(),
-                    bind: SocketAddr::from(([127, 0, 0, 1], 5060)),
+            listener: [Transport::Udp, Transport::Tcp, Transport::Tls]
+                .map(|transport| Listener {
+                    name: transport.name().to_owned(),
+                    bind: SocketAddr::from(([127, 0, 0, 1], transport.port())),
                     transport,
+                    clients: ClientCertificates::Ignore,
                     advertised: None,
                     media: String::new(),
                 })

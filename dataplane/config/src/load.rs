@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use base::Transport;
+use base::{Target, Transport};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -90,16 +90,19 @@ fn check(config: &Config) -> Result<(), Fault> {
             );
         }
     }
-    let has_tcp = config.dataplane.listener.iter().any(|it| it.transport == Transport::Tcp);
-    let by_tcp = |text: &str| Transport::split(text).1 == Transport::Tcp;
+    let listens =
+        |transport: Transport| config.dataplane.listener.iter().any(|it| it.transport == transport);
+    let unreached = |transport: Transport| (!listens(transport)).then(|| no_listener(transport));
     for (at, outbound) in config.outbound.iter().enumerate() {
-        if !has_tcp && outbound.targets.iter().any(|target| by_tcp(target)) {
-            return fault(&[Key("outbound"), At(at), Key("targets")], NO_TCP);
+        let of = |target: &String| unreached(Transport::split(target).1);
+        if let Some(message) = outbound.targets.iter().find_map(of) {
+            return fault(&[Key("outbound"), At(at), Key("targets")], &message);
         }
     }
     for (at, trunk) in config.trunk.iter().enumerate() {
-        if !has_tcp && trunk.targets.iter().any(|target| target.transport == Transport::Tcp) {
-            return fault(&[Key("trunk"), At(at), Key("targets")], NO_TCP);
+        let of = |target: &Target| unreached(target.transport);
+        if let Some(message) = trunk.targets.iter().find_map(of) {
+            return fault(&[Key("trunk"), At(at), Key("targets")], &message);
         }
         networks(&[Key("trunk"), At(at), Key("sources")], &trunk.sources)?;
         let trusted = trunk.trusted.as_deref().unwrap_or_default();
@@ -117,7 +120,9 @@ fn check(config: &Config) -> Result<(), Fault> {
     Ok(())
 }
 
-const NO_TCP: &str = "are reached by TCP, which needs a listener with `transport = \"tcp\"`";
+fn no_listener(transport: Transport) -> String {
+    format!("are reached by {transport}, which needs a listener with `transport = \"{transport}\"`")
+}
 
 fn check_dataplane(config: &Config) -> Result<(), Fault> {
     let plane = &config.dataplane;
@@ -140,6 +145,7 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
             return fault(&[Key("listener"), At(at), Key("media")], message);
         }
     }
+    check_tls(config)?;
     for (at, media) in plane.media.iter().enumerate() {
         let [first, last] = media.ports;
         if first < 1024 || last < first || last - first < 1 {
@@ -175,6 +181,28 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
     if !(500..=32_000).contains(&timers.target_ms) {
         let message = "must be from 500 to 32000".to_owned();
         return fault(&[Key("timers"), Key("target_ms")], message);
+    }
+    Ok(())
+}
+
+/// A certificate serves listeners that there are, and has both of its files.
+fn check_tls(config: &Config) -> Result<(), Fault> {
+    for (at, certificate) in config.tls.certificate.iter().enumerate() {
+        let fault = |key, message: &str| {
+            let path = vec![Key("tls"), Key("certificate"), At(at), Key(key)];
+            Err((path, message.to_owned()))
+        };
+        for (key, file) in [("chain", &certificate.chain), ("key", &certificate.key)] {
+            if file.as_os_str().is_empty() {
+                return fault(key, "must name a PEM file");
+            }
+        }
+        for name in &certificate.listeners {
+            let mut listeners = config.dataplane.listener.iter();
+            if !listeners.any(|it| it.name == *name && it.transport == Transport::Tls) {
+                return fault("listeners", &format!("names no listener of TLS: `{name}`"));
+            }
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use base::{FlowReport, MediaPort, Mono, Received};
+use base::{ConnectionRequest, FlowReport, Local, MediaPort, Mono, Received};
 use crossbeam_queue::ArrayQueue;
 use net::driver::Origin;
 use net::{Driver, DriverPlan};
@@ -26,6 +26,7 @@ use wire::ring::{Consumer, Cursors, Producer, RECORD_BYTES_MAX, Slots};
 use crate::link::Attached;
 use crate::park::{Bells, SipSocket};
 use crate::tables::{Found, Tables};
+use crate::tls::Tls;
 use crate::{Failure, STOP_MAX};
 
 /// Words of a ring between two shards (1 MiB).
@@ -49,6 +50,7 @@ pub(crate) struct Life {
     pub(crate) sockets: Vec<SipSocket>,
     pub(crate) bells: Arc<Bells>,
     pub(crate) team: Member,
+    pub(crate) tls: Tls,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -140,6 +142,7 @@ impl Life {
             epoch: self.epoch,
             bells: self.bells,
             team: self.team,
+            tls: self.tls,
             controller: None,
             received: Vec::with_capacity(4_096),
             buffer: vec![0; RECORD_BYTES_MAX],
@@ -180,6 +183,7 @@ struct Breathing {
     epoch: u32,
     bells: Arc<Bells>,
     team: Member,
+    tls: Tls,
     controller: Option<Controller>,
     received: Vec<Received>,
     buffer: Vec<u8>,
@@ -201,7 +205,7 @@ struct Breathing {
 
 impl Breathing {
     fn turn(&mut self) -> Result<base::Now, Failure> {
-        let sleep = self.prepare_sleep();
+        let sleep = !self.tls.is_waiting() && self.prepare_sleep();
         let deadline = self.shard.deadline().min(self.ring_at);
         let breath = self.driver.breathe(deadline, sleep, &mut self.received);
         self.driver.check()?;
@@ -214,6 +218,7 @@ impl Breathing {
         self.take_commands(now);
         self.take_handoffs(now);
         self.ask_for_ports(now);
+        self.tls.unseal(&mut self.driver, &mut self.received, now.mono);
         self.shard.sort(now, &mut self.received, self.driver.pool());
         for from in (0..self.received.len()).step_by(BATCH_MAX) {
             let batch = &self.received[from..self.received.len().min(from + BATCH_MAX)];
@@ -247,7 +252,18 @@ impl Breathing {
     /// What became of connections: their last bytes were in this breath's batch.
     fn take_connections(&mut self, now: base::Now) {
         while let Some(report) = self.driver.poll_connection() {
+            let shard = &self.shard;
+            let is_stranger = |from| shard.is_stranger(from, now);
+            let told = self.tls.report(&mut self.driver, report, is_stranger, now.mono);
+            if let Some(report) = told {
+                self.shard.handle_connection(now, report, self.driver.pool_mut());
+            }
+        }
+        while let Some(report) = self.tls.poll_report() {
             self.shard.handle_connection(now, report, self.driver.pool_mut());
+        }
+        while let Some(counter) = self.tls.poll_counted() {
+            self.shard.count_driver(counter, 1);
         }
     }
 
@@ -328,19 +344,28 @@ impl Breathing {
     fn exhale(&mut self, now: base::Now) {
         // What is sent by a connection comes before its end.
         while let Some(request) = self.shard.poll_connection() {
-            while let Some(transmit) = self.shard.poll_transmit() {
-                self.driver.transmit(transmit);
-            }
-            self.driver.connection(request);
+            self.transmit(now);
+            let name = match request {
+                ConnectionRequest::Open { name, .. } => self.shard.tls_name(name),
+                ConnectionRequest::Close { .. } => None,
+            };
+            self.tls.request(&mut self.driver, request, name, now.mono);
         }
-        while let Some(transmit) = self.shard.poll_transmit() {
-            self.driver.transmit(transmit);
-        }
+        self.transmit(now);
         while let Some(flow) = self.shard.poll_flow() {
             self.driver.flow(flow);
         }
         self.push_events(now);
         self.push_handoffs();
+    }
+
+    fn transmit(&mut self, now: base::Now) {
+        while let Some(transmit) = self.shard.poll_transmit() {
+            match transmit.from {
+                Local::Connection(_) => self.tls.transmit(&mut self.driver, transmit, now.mono),
+                _ => self.driver.transmit(transmit),
+            }
+        }
     }
 
     /// The controlplane is woken at once for what somebody waits for; the rest rides along, or
@@ -415,6 +440,7 @@ impl Breathing {
         if let Some(words) = self.team.attach.pop() {
             self.attach(words);
         }
+        self.tls.renew();
         self.say_faults();
         let truncated = self.driver.counters().receive_truncated;
         let new = truncated - core::mem::replace(&mut self.truncated, truncated);

@@ -12,6 +12,7 @@ use wire::mapping;
 use wire::region::{Region, Side, Sizes, layout_hash};
 
 use crate::Failure;
+use crate::certificates::Certificates;
 use crate::park::{Bells, ParkedRegion};
 use crate::plan::EnginePlan;
 
@@ -23,6 +24,7 @@ pub(crate) struct Lobby {
     regions: Vec<OwnedFd>,
     bells: Arc<Bells>,
     attach: Vec<Arc<ArrayQueue<Attached>>>,
+    certificates: Certificates,
     sizes: Sizes,
     epoch: u32,
     node: u32,
@@ -31,10 +33,10 @@ pub(crate) struct Lobby {
 impl Lobby {
     pub(crate) fn new(
         plan: &EnginePlan,
-        regions: &[ParkedRegion],
-        epoch: u32,
+        (regions, epoch): (&[ParkedRegion], u32),
         bells: Arc<Bells>,
         attach: Vec<Arc<ArrayQueue<Attached>>>,
+        certificates: Certificates,
     ) -> Result<Self, Failure> {
         std::fs::create_dir_all(&plan.runtime_dir)?;
         let listener = LinkListener::bind(&plan.runtime_dir.join("link.sock"))?;
@@ -42,7 +44,8 @@ impl Lobby {
             .iter()
             .map(|region| mapping::reopen_readonly(&region.fd))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { listener, regions, bells, attach, sizes: plan.sizes, epoch, node: plan.node })
+        let (sizes, node) = (plan.sizes, plan.node);
+        Ok(Self { listener, regions, bells, attach, certificates, sizes, epoch, node })
     }
 
     /// For ever, one controlplane after the other.
@@ -110,9 +113,25 @@ impl Lobby {
         }
         self.bells.shards.iter().for_each(net::Doorbell::ring);
         tracing::info!(pid, "the controlplane is attached");
-        // Nothing more is said: this returns when the other side is gone.
-        while receive(link, &mut buffer).is_ok() {}
+        // Until the other side is gone.
+        while let Ok(more) = receive(link, &mut buffer) {
+            self.hear(&buffer[..more.len], more.descriptors);
+        }
         Ok(())
+    }
+
+    /// What the controlplane says once it is attached.
+    fn hear(&self, message: &[u8], descriptors: Vec<OwnedFd>) {
+        let Ok(ToDataplane::Certificates) = wire::decode(message) else {
+            return tracing::warn!("a message on the link that means nothing now");
+        };
+        let taken = match descriptors.into_iter().next() {
+            Some(fd) => self.certificates.take(fd),
+            None => Err("they came without memory".into()),
+        };
+        if let Err(error) = taken {
+            tracing::error!("new certificates cannot be used: {error}");
+        }
     }
 }
 

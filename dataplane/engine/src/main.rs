@@ -13,11 +13,13 @@
 #![forbid(unsafe_code)]
 
 mod breath;
+mod certificates;
 mod epoch;
 mod link;
 mod park;
 mod plan;
 mod tables;
+mod tls;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -83,6 +85,12 @@ fn run(
     );
     let parked = park::Parked::open(&mut plan, inherited, &notify)?;
     let listeners = parked.listeners;
+    let heard = net::notify::Notify::from_env()?;
+    let certificates =
+        certificates::Certificates::new(&config.dataplane.listener, plan.shards, heard);
+    if let Some(fd) = parked.certificates {
+        certificates.inherit(fd);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -100,13 +108,20 @@ fn run(
             sockets,
             bells: Arc::clone(&bells),
             team: team.member(shard),
+            tls: plan.tls(certificates.queue(shard)),
             stop: Arc::clone(&stop),
         };
         let builder = std::thread::Builder::new().name(format!("shard-{shard}"));
         threads.push(Some(builder.spawn(move || life.run())?));
     }
     let attach = team.attach_queues();
-    let lobby = link::Lobby::new(&plan, &parked.regions, parked.epoch, Arc::clone(&bells), attach)?;
+    let lobby = link::Lobby::new(
+        &plan,
+        (&parked.regions, parked.epoch),
+        Arc::clone(&bells),
+        attach,
+        certificates,
+    )?;
     std::thread::Builder::new().name("link".to_owned()).spawn(move || lobby.serve())?;
     let pulses: Vec<_> = parked.regions.iter().map(|region| region.words).collect();
     watch(&notify, &pulses, &stop, &mut threads)?;

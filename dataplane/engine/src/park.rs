@@ -24,6 +24,8 @@ pub(crate) struct Parked {
     pub(crate) listeners: Vec<Vec<SipSocket>>,
     /// This life's epoch, the same in all regions.
     pub(crate) epoch: u32,
+    /// Of a predecessor.
+    pub(crate) certificates: Option<OwnedFd>,
 }
 
 /// One shard's region.
@@ -43,7 +45,7 @@ impl SipSocket {
     fn of(fd: OwnedFd, transport: Transport) -> Self {
         match transport {
             Transport::Udp => Self::Datagrams(fd.into()),
-            Transport::Tcp => Self::Streams(fd.into()),
+            Transport::Tcp | Transport::Tls => Self::Streams(fd.into()),
         }
     }
 
@@ -98,10 +100,11 @@ impl Parked {
         let shards = shards.collect::<Result<_, _>>()?;
         let bells = Bells { shards, controlplane: bell("cp-bell")? };
         let listeners = sockets(plan, &mut take, notify)?;
+        let certificates = take(crate::certificates::PARKED);
         if !inherited.is_empty() {
             tracing::warn!(names = ?inherited.keys(), "parked descriptors that nobody asks for");
         }
-        Ok(Self { regions, bells, listeners, epoch })
+        Ok(Self { regions, bells, listeners, epoch, certificates })
     }
 }
 
@@ -190,7 +193,7 @@ fn sockets(
     for (index, (address, transport)) in plan.listeners.iter().enumerate() {
         let name = |shard: u8| match transport {
             Transport::Udp => format!("sip-{shard}-{index}"),
-            Transport::Tcp => format!("sip-tcp-{shard}-{index}"),
+            Transport::Tcp | Transport::Tls => format!("sip-{transport}-{shard}-{index}"),
         };
         let parked: Vec<SipSocket> = (0..plan.shards)
             .filter_map(|shard| take(&name(shard)).map(|fd| SipSocket::of(fd, *transport)))
@@ -226,9 +229,9 @@ fn open(
             tracing::info!(%address, spread = ?listening.spread, "SIP listener");
             listening.sockets.into_iter().map(SipSocket::Datagrams).collect()
         }
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Tls => {
             let sockets = listener.open_streams(shards)?;
-            tracing::info!(%address, "SIP listener, TCP");
+            tracing::info!(%address, %transport, "SIP listener");
             sockets.into_iter().map(SipSocket::Streams).collect()
         }
     })

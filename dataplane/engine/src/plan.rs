@@ -3,17 +3,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{HashKey, Transport};
 use config::Config;
 use config::capacity::{Capacity, Machine, memory_bytes};
+use crossbeam_queue::ArrayQueue;
 use net::driver::MediaAddress;
 use net::{DriverPlan, PoolPlan};
+use secure::Identity;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
 use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
+use crate::tls::Tls;
 
 /// Ports of a block (DESIGN.md section 4).
 const BLOCK: u16 = 256;
@@ -139,6 +143,13 @@ impl EnginePlan {
             keys: self.keys,
             seed: self.seed,
         }
+    }
+
+    /// The TLS sessions of a shard, which begin with what comes by `fresh`.
+    pub(crate) fn tls(&self, fresh: Arc<ArrayQueue<Arc<Identity>>>) -> Tls {
+        let seals = self.listeners.iter().map(|(_, transport)| *transport == Transport::Tls);
+        let (accepted, opened) = self.limits.connections;
+        Tls::new(seals.collect(), usize::from(accepted) + usize::from(opened), fresh)
     }
 
     pub(crate) fn driver(&self, shard: u8) -> DriverPlan {

@@ -114,7 +114,12 @@ fn a_connection_of_ours_stands_or_is_refused() {
     let far = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = far.local_addr().unwrap();
     let id = ConnectionId { shard: SHARD, generation: 7, slot: 4 };
-    world.driver.connection(ConnectionRequest::Open { id, listener: LISTENER, to });
+    world.driver.connection(ConnectionRequest::Open {
+        id,
+        listener: LISTENER,
+        to,
+        name: base::TlsName::NONE,
+    });
     assert_eq!(report(&mut world), ConnectionReport::Connected { id });
     let (mut peer, from) = far.accept().unwrap();
     assert_eq!(from.ip(), to.ip(), "from the listener's address");
@@ -135,7 +140,12 @@ fn a_connection_of_ours_stands_or_is_refused() {
     drop(far);
     for generation in 8..12 {
         let id = ConnectionId { generation, ..id };
-        world.driver.connection(ConnectionRequest::Open { id, listener: LISTENER, to });
+        world.driver.connection(ConnectionRequest::Open {
+            id,
+            listener: LISTENER,
+            to,
+            name: base::TlsName::NONE,
+        });
         assert_eq!(report(&mut world), ConnectionReport::Closed { id });
     }
     send(&mut world, id, b"to nobody");
@@ -207,7 +217,12 @@ fn a_place_is_used_again_at_once() {
             send(&mut world, *id, b"bye");
             world.driver.connection(ConnectionRequest::Close { id: *id });
         }
-        world.driver.connection(ConnectionRequest::Open { id, listener: LISTENER, to });
+        world.driver.connection(ConnectionRequest::Open {
+            id,
+            listener: LISTENER,
+            to,
+            name: base::TlsName::NONE,
+        });
         assert_eq!(report(&mut world), ConnectionReport::Connected { id });
         last = Some((id, far.accept().unwrap().0));
     }
@@ -215,7 +230,12 @@ fn a_place_is_used_again_at_once() {
     let (id, _) = last.unwrap();
     let next = ConnectionId { generation: 9, ..id };
     world.driver.connection(ConnectionRequest::Close { id });
-    world.driver.connection(ConnectionRequest::Open { id: next, listener: LISTENER, to });
+    world.driver.connection(ConnectionRequest::Open {
+        id: next,
+        listener: LISTENER,
+        to,
+        name: base::TlsName::NONE,
+    });
     world.driver.connection(ConnectionRequest::Close { id: next });
     for _ in 0..50 {
         world.turn();

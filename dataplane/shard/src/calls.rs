@@ -1,7 +1,7 @@
 //! How legs are made: of an INVITE that begins a call, of a command, of a static route. Everything
 //! that can refuse a call is asked before anything is spent on it.
 
-use base::{CallId, Door, Frames, Hop, LegId, Now, Target, Transport};
+use base::{CallId, Door, Frames, Hop, LegId, Now, Target, TlsName, Transport};
 use core::net::IpAddr;
 use sip::body::SdpBody;
 use sip::dialog::{Dialog, DialogError};
@@ -328,6 +328,7 @@ impl<'m> Shard<'m> {
         let name = shown.and_then(|from| from.display_value(&mut name)).map(text);
         let from = shown.map_or(ANONYMOUS, |from| text(from.uri));
         let targets: Targets = route.targets.iter().take(4).copied().collect();
+        let tls_names = targets.iter().map(|_| route.tls_name.as_str()).collect();
         let originate = Originate {
             call: CallId::begun(now.wall, self.core.random.u128()),
             account: route.account,
@@ -343,14 +344,17 @@ impl<'m> Shard<'m> {
             limit_ms: 0,
             pass_progress: true,
             bridge: true,
+            tls_names,
         };
         if let Some(cell) = self.core.cell(id) {
             cell.set_account(route.account);
         }
-        let most = uri.len() + from.len() + originate.from_name.len() + 512;
+        let texts = uri.len() + from.len() + originate.from_name.len() + route.tls_name.len() * 4;
+        let most = texts + 512;
         let dial = Handoff::Dial(originate);
         let own = usize::from(self.core.plan.shard);
         let queued = self.core.handoffs[own].try_say(&dial, most);
+        drop(dial);
         if !queued {
             self.core.counters.count(Counter::DiscardHandoffFull);
             self.with_leg(now, frames, id, |leg| {
@@ -418,7 +422,7 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::DiscardCommandMalformed);
             return Ok(());
         }
-        let mut targets = wish.targets.clone();
+        let mut targets = self.core.named_targets(wish);
         self.core.bad_targets.order(&mut targets, now.mono);
         // Those that no listener of ours can reach are left out.
         targets.retain(|target| self.core.hop_to(wish.listener, *target).is_some());
@@ -632,6 +636,18 @@ fn listener_of(core: &Core<'_>, via: Door, target: Option<&Target>) -> u8 {
 }
 
 impl Core<'_> {
+    /// The targets of an order, each with what its certificate must name: its address where nothing
+    /// is said. One whose name can be none is left out.
+    fn named_targets(&mut self, wish: &Originate<'_>) -> Targets {
+        let names = wish.tls_names.iter().copied().chain(core::iter::repeat(""));
+        let named = |(target, name): (&Target, &str)| {
+            let is_named = target.transport == Transport::Tls && !name.is_empty();
+            let name = if is_named { self.names.dial(wish.account, name)? } else { TlsName::NONE };
+            Some(Target { name, ..*target })
+        };
+        wish.targets.iter().zip(names).filter_map(named).collect()
+    }
+
     /// The way to a target: from the listener that is preferred, if it can be reached from there,
     /// else from another one of its transport and family. None if there is none.
     pub(crate) fn hop_to(&self, preferred: u8, target: Target) -> Option<Hop> {
@@ -648,7 +664,7 @@ impl Core<'_> {
         let found = wanted.or_else(|| all().find(|(_, it)| near(it))).or_else(|| all().next());
         found.map(|(index, _)| match target.transport {
             Transport::Udp => Hop::datagram(index, to),
-            Transport::Tcp => Hop::connection(index, to),
+            Transport::Tcp | Transport::Tls => Hop::connection(index, to, target.name),
         })
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Core<'m> {
     pub(crate) flows: VecDeque<Flow>,
     pub(crate) transmits: VecDeque<Transmit>,
     pub(crate) connections: Connections,
+    /// What certificates of far ends must name.
+    pub(crate) names: crate::transport::names::Names,
     /// Where messages are composed before they get a frame of their size.
     pub(crate) page: Vec<u8>,
     /// The frame that is written or read just now, and that nobody else has yet: whoever fails with

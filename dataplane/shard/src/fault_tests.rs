@@ -57,6 +57,7 @@ impl Plane {
             ring_s: 30,
             media: wire::table::MediaSources::default(),
             signalling: wire::table::SignallingSources::default(),
+            tls_name: String::new(),
         };
         let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
         drop(plane.shard.handle_table(now, table));

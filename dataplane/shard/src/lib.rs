@@ -44,7 +44,7 @@ use std::collections::VecDeque;
 
 use base::{
     Arena, ConnectionReport, ConnectionRequest, Flow, FlowReport, Frames, LegId, Local, Mono, Now,
-    Prng, Received, Records, ShardId, Transmit, Transport,
+    Prng, Received, Records, ShardId, TlsName, Transmit,
 };
 use core::net::SocketAddr;
 use wire::counter::{Counter, Counters};
@@ -61,9 +61,11 @@ pub use crate::route::Published;
 use crate::route::Routes;
 use crate::signalling::Turn;
 use crate::telling::Telling;
+use crate::transaction::Lost;
 use crate::transaction::{Clients, Servers, Transactions};
 use crate::transport::connections::Connections;
-use crate::transport::guard::Guard;
+use crate::transport::guard::{Guard, Standing};
+use crate::transport::names::Names;
 use crate::transport::targets::BadTargets;
 
 /// A batch of no more than so many datagrams is served as it came, but for strangers.
@@ -140,6 +142,7 @@ impl<'m> Shard<'m> {
                 flows: VecDeque::with_capacity(1_024),
                 transmits: VecDeque::with_capacity(4_096),
                 connections: Connections::new(plan.shard, limits.connections),
+                names: Names::new(&plan.keys.token),
                 page: vec![0; MESSAGE_BYTES],
                 in_hand: None,
                 bad_targets: BadTargets::default(),
@@ -311,7 +314,7 @@ impl<'m> Shard<'m> {
     /// from there goes on at once.
     pub fn handle_unreachable(&mut self, now: Now, to: SocketAddr, frames: &mut dyn Frames) {
         self.core.begin_turn(now);
-        self.contain(frames, |shard, frames| shard.target_lost(now, frames, to, Transport::Udp));
+        self.contain(frames, |shard, frames| shard.target_lost(now, frames, Lost::Address(to)));
         self.drain(now, frames);
     }
 
@@ -342,7 +345,8 @@ impl<'m> Shard<'m> {
     /// dropped where no packet waits.
     pub fn handle_table(&mut self, now: Now, mut published: Published) -> Published {
         let applied = self.contain(&mut NoFrames, |shard, _| {
-            published.swap(&mut shard.routes, &mut shard.core.guard, now.mono);
+            let core = &mut shard.core;
+            published.swap(&mut shard.routes, (&mut core.guard, &mut core.names), now.mono);
         });
         if applied.is_some() {
             self.core.counters.count(Counter::TableApplied);
@@ -453,6 +457,19 @@ impl<'m> Shard<'m> {
     /// The next request about connections.
     pub fn poll_connection(&mut self) -> Option<ConnectionRequest> {
         self.core.connections.requests.pop_front()
+    }
+
+    /// What a far end must prove to be called; None for its address.
+    #[must_use]
+    pub fn tls_name(&self, name: TlsName) -> Option<&str> {
+        self.core.names.text(name)
+    }
+
+    /// Whether nobody knows who connects from there.
+    #[must_use]
+    pub fn is_stranger(&self, from: SocketAddr, now: Now) -> bool {
+        let standing = self.core.guard.standing(from, now.mono);
+        matches!(standing, Standing::Stranger | Standing::Proven)
     }
 
     /// The next request to the packet paths.

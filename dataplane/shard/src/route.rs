@@ -70,7 +70,13 @@ impl Published {
     }
 
     /// Takes it into force, and holds what was in force before.
-    pub(crate) fn swap(&mut self, routes: &mut Routes, guard: &mut Guard, now: Mono) {
+    pub(crate) fn swap(
+        &mut self,
+        routes: &mut Routes,
+        (guard, tls_names): (&mut Guard, &mut crate::transport::names::Names),
+        now: Mono,
+    ) {
+        tls_names.list(self.table.routes.iter().map(|route| route.tls_name.as_str()));
         let networks = core::mem::replace(&mut self.networks, Networks::everybody(&[]));
         self.networks = guard.replace(networks);
         let table = core::mem::take(&mut self.table);
@@ -396,6 +402,7 @@ mod tests {
             ring_s: 30,
             media: wire::table::MediaSources::default(),
             signalling: SignallingSources::default(),
+            tls_name: String::new(),
         }
     }
 

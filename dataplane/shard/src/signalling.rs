@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use base::{Door, Frames, Hop, LegId, Now, Received, Transport};
+use base::{Door, Frames, Hop, LegId, Now, Received};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name};
 use wire::counter::Counter;
@@ -15,7 +15,7 @@ use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
-use crate::transaction::{ClientId, Repeated, Report};
+use crate::transaction::{ClientId, Lost, Repeated, Report};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
@@ -302,22 +302,16 @@ impl Shard<'_> {
         id: ClientId,
     ) {
         match self.transactions.clients.target(id, claimed) {
-            Some(to) => self.target_lost(now, frames, to, Transport::Udp),
+            Some(to) => self.target_lost(now, frames, Lost::Address(to)),
             None => self.core.counters.count(Counter::DiscardSipStray),
         }
     }
 
     /// Whatever waits for a first response from there has failed.
-    pub(crate) fn target_lost(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        to: SocketAddr,
-        transport: Transport,
-    ) {
+    pub(crate) fn target_lost(&mut self, now: Now, frames: &mut dyn Frames, lost: Lost) {
         loop {
             let mut cx = Cx { now, frames, core: &mut self.core };
-            let failed = self.transactions.clients.fail(&mut cx, (to, transport));
+            let failed = self.transactions.clients.fail(&mut cx, lost);
             let Some(outcome) = failed else { break };
             self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
@@ -471,17 +465,18 @@ impl Shard<'_> {
                 let datagram = Datagram { hop, arrived, bytes, standing, taken_by: by };
                 self.sip(now.for_arrival(arrived), frames, &datagram, true);
             }
-            Ok(Handoff::Send { listener, id, to, bytes }) => {
+            Ok(Handoff::Send { listener, id, name, to, bytes }) => {
+                let name = self.core.names.dial(0, name).unwrap_or_default();
                 let mut cx = self.cx(now, frames);
                 let frame = crate::cx::frame_of(cx.frames, &mut cx.core.in_hand, bytes);
                 if frame.is_none() {
                     cx.count(Counter::DiscardNoFrame);
                 }
-                cx.send_sip(Hop { via: Door::Connection { listener, id }, to }, frame);
+                cx.send_sip(Hop { via: Door::Connection { listener, id, name }, to }, frame);
             }
-            Ok(Handoff::Lost { id, to }) => {
+            Ok(Handoff::Lost { id, end }) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };
-                self.transactions.clients.again(&mut cx, (id, to));
+                self.transactions.clients.again(&mut cx, (id, end));
             }
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);
@@ -556,10 +551,8 @@ impl Shard<'_> {
 
     /// What streams noticed and legs of this shard said to each other, until they are silent.
     pub(crate) fn drain(&mut self, now: Now, frames: &mut dyn Frames) {
-        while let Some(to) = self.core.connections.unreachable.pop_front() {
-            self.contain(frames, |shard, frames| {
-                shard.target_lost(now, frames, to, Transport::Tcp);
-            });
+        while let Some(end) = self.core.connections.unreachable.pop_front() {
+            self.contain(frames, |shard, frames| shard.target_lost(now, frames, Lost::End(end)));
         }
         while let Some(notice) = self.media.poll_notice() {
             let Notice { leg, digit, duration_ms, crosses } = notice;

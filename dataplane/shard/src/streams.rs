@@ -1,10 +1,9 @@
 //! The way of SIP by connections: bytes to messages, what becomes of connections, and what is said
 //! again when one is lost.
 
-use core::net::SocketAddr;
-
 use base::{
-    ConnectionId, ConnectionReport, Door, Frames, Hop, Local, Mono, Now, Received, Transport,
+    ConnectionId, ConnectionReport, Door, Frames, Hop, Local, Mono, Now, Received, TlsName,
+    Transport,
 };
 use sip::framing::{self, Framed};
 use sip::{Message, Method, Name};
@@ -14,6 +13,8 @@ use crate::Shard;
 use crate::cx::Cx;
 use crate::handoff::Handoff;
 use crate::signalling::Turn;
+use crate::transaction::Lost;
+use crate::transport::connections::End;
 use crate::transport::guard::Standing;
 use crate::transport::{Datagram, connections};
 
@@ -95,7 +96,7 @@ impl Shard<'_> {
             Ok(standing) => (standing, false),
             Err(standing) => (standing, !self.is_ours(now, (remote, standing), bytes)),
         };
-        let hop = Hop { via: Door::Connection { listener, id }, to: remote };
+        let hop = Hop { via: Door::Connection { listener, id, name: TlsName::NONE }, to: remote };
         if is_over {
             self.core.counters.count(Counter::DiscardSipRate);
             // What those in a list send over their rate is refused, and their other calls go on.
@@ -140,7 +141,7 @@ impl Shard<'_> {
         head: &[u8],
     ) {
         let Some((listener, remote)) = self.core.connections.ends(id) else { return };
-        let hop = Hop { via: Door::Connection { listener, id }, to: remote };
+        let hop = Hop { via: Door::Connection { listener, id, name: TlsName::NONE }, to: remote };
         let (standing, taken_by) = (Standing::Proven, self.core.plan.shard);
         let datagram = Datagram { hop, arrived, bytes: head, standing, taken_by };
         let parsed = Message::parse(head);
@@ -167,7 +168,10 @@ impl Shard<'_> {
         match report {
             ConnectionReport::Accepted { id, listener, from } => {
                 let standing = self.core.guard.standing(from, now.mono);
-                let taken = self.core.connections.accept((id, listener, from), standing, now.mono);
+                let is_tls = self.core.transport(listener) == Transport::Tls;
+                let name = if is_tls { TlsName::UNPROVEN } else { TlsName::NONE };
+                let end = End { listener, remote: from, name };
+                let taken = self.core.connections.accept((id, end), standing, now.mono);
                 self.core.counters.count(match taken {
                     true => Counter::ConnectionAccepted,
                     false => Counter::ConnectionRefused,
@@ -176,12 +180,11 @@ impl Shard<'_> {
             ConnectionReport::Connected { id } => self.cx(now, frames).connected(id),
             ConnectionReport::Closed { id } => {
                 let was_standing = self.core.connections.is_standing(id);
-                let remote = self.cx(now, frames).disconnected(id);
-                match remote {
-                    Some(remote) if was_standing => self.say_again(now, frames, (id, remote)),
-                    Some(remote) => {
+                match self.cx(now, frames).disconnected(id) {
+                    Some(end) if was_standing => self.say_again(now, frames, (id, end)),
+                    Some(end) => {
                         self.core.counters.count(Counter::ConnectionFailed);
-                        self.target_lost(now, frames, remote, Transport::Tcp);
+                        self.target_lost(now, frames, Lost::End(end));
                     }
                     None => {}
                 }
@@ -191,17 +194,12 @@ impl Shard<'_> {
 
     /// A connection is lost: what was said by it and not answered is said by another one, whichever
     /// shard said it.
-    fn say_again(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        (id, remote): (ConnectionId, SocketAddr),
-    ) {
+    fn say_again(&mut self, now: Now, frames: &mut dyn Frames, (id, end): (ConnectionId, End)) {
         let mut cx = Cx { now, frames, core: &mut self.core };
-        self.transactions.clients.again(&mut cx, (id, remote));
+        self.transactions.clients.again(&mut cx, (id, end));
         for shard in 0..self.core.plan.shards {
             if shard != self.core.plan.shard {
-                self.push_handoff(shard, &Handoff::Lost { id, to: remote }, 64);
+                self.push_handoff(shard, &Handoff::Lost { id, end }, 64);
             }
         }
     }
@@ -226,8 +224,8 @@ impl Shard<'_> {
     ) {
         let was_standing = self.core.connections.is_standing(id);
         match self.cx(now, frames).close_connection(id, why) {
-            Some(remote) if was_standing => self.say_again(now, frames, (id, remote)),
-            Some(remote) => self.target_lost(now, frames, remote, Transport::Tcp),
+            Some(end) if was_standing => self.say_again(now, frames, (id, end)),
+            Some(end) => self.target_lost(now, frames, Lost::End(end)),
             None => {}
         }
     }

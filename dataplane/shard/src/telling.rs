@@ -50,6 +50,7 @@ impl Telling {
             let mut bytes = [0; FIELD_BYTES_MAX];
             let Some((_, record)) = read(cx, *slot, &mut bytes) else { continue };
             let LastWords::Cancel { door, invite } = record.words else { continue };
+            let _ = cx.core.names.dial(0, record.tls_name);
             let hop = Hop { via: door, to: record.remote };
             if let Ok(invite) = Message::parse(invite)
                 && let Some(id) = name_of(cx, &invite)
@@ -124,6 +125,8 @@ fn tell(cx: &mut Cx<'_, '_>, slot: u32, (clients, servers): (&mut Clients, &mut 
         let record = LegRecord { words: LastWords::None, ..record.clone() };
         let _ = wire::record::write(slot, epoch, &record);
     }
+    // Its hash is the one that the door has: their key outlives us.
+    let _ = cx.core.names.dial(0, record.tls_name);
     let hop = |via: Door| Hop { via, to: record.remote };
     let said = match words {
         LastWords::None => None,

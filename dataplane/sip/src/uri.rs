@@ -253,7 +253,8 @@ impl<'a> Uri<'a> {
     /// Port, or the default of the scheme (5060, 5061).
     #[must_use]
     pub fn port_or_default(&self) -> u16 {
-        self.port.unwrap_or(if self.scheme == Scheme::Sips { 5061 } else { 5060 })
+        let is_tls = self.transport().is_some_and(|it| it.eq_ignore_ascii_case(b"tls"));
+        self.port.unwrap_or(if is_tls || self.scheme == Scheme::Sips { 5061 } else { 5060 })
     }
 
     /// Has the `lr` parameter: a loose router (RFC 3261 section 16.12).

@@ -108,6 +108,9 @@ pub struct Originate<'a> {
     /// On answer, answer the peer if it is not answered yet, and join the two. The peer's end
     /// always ends this leg.
     pub bridge: bool,
+    /// What the certificates of `targets` must name, in their order; empty where a target is not
+    /// reached by TLS.
+    pub tls_names: ArrayVec<&'a str, 4>,
 }
 
 impl Originate<'_> {

@@ -23,6 +23,7 @@ pub mod counter;
 pub mod event;
 pub mod link;
 pub mod mapping;
+pub mod material;
 pub mod record;
 pub mod region;
 pub mod ring;

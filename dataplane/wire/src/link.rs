@@ -1,6 +1,6 @@
 //! What the two processes say when they meet on the link socket (AF_UNIX, SEQPACKET, peer uid
-//! checked). Afterwards they talk through the regions only; the connection stays open so that each
-//! sees the other's death.
+//! checked). Afterwards they talk through the regions; the connection stays open so that each sees
+//! the other's death, and for certificates.
 //!
 //! ```text
 //! controlplane                                   dataplane
@@ -8,6 +8,7 @@
 //!      | <- Welcome { .. } + descriptors: read-only region per shard, doorbell per shard,
 //!      |                                 the controlplane's doorbell
 //!      | -- Attach { epoch } + descriptors: read-only region per shard
+//!      | -- Certificates + a sealed memfd, now and whenever they change
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub enum ToDataplane {
     },
     /// Carries one read-only descriptor per shard.
     Attach { epoch: u32 },
+    /// Carries one descriptor: a memfd sealed against every change, which holds an encoded
+    /// [`crate::material::Material`]. At any time after Attach, as often as it changes.
+    Certificates,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

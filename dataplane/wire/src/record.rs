@@ -24,11 +24,11 @@ pub const RECORD_WORDS: usize = 120;
 /// Bytes the fields may take.
 pub const FIELD_BYTES_MAX: usize = (RECORD_WORDS - HEAD_WORDS) * 8;
 /// The version this binary writes.
-pub const RECORD_VERSION: u32 = 2;
+pub const RECORD_VERSION: u32 = 3;
 
 const HEAD_WORDS: usize = 4;
 
-/// The fields. Version 1 ended before `words`.
+/// The fields. Version 2 ended before `tls_name`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LegRecord<'a> {
     pub leg: LegId,
@@ -48,6 +48,9 @@ pub struct LegRecord<'a> {
     pub cause: Cause,
     pub by: Party,
     pub words: LastWords<'a>,
+    /// What the certificate of its far end must name, where a connection may have to be made to say
+    /// it; empty for nothing.
+    pub tls_name: &'a str,
 }
 
 /// What is to be said to the far end of a leg whose shard died; the address is the record's
@@ -123,7 +126,7 @@ fn completed(bytes: &mut [u8; FIELD_BYTES_MAX], len: usize, version: u32) -> Opt
     if version == RECORD_VERSION {
         return Some(len);
     }
-    // No last words: the number of their first variant.
+    // No name: its length.
     *bytes.get_mut(len)? = 0;
     Some(len + 1)
 }
@@ -154,6 +157,7 @@ mod tests {
                 numbers: &[1, 2],
                 text: b"a84b4c76e66710",
             },
+            tls_name: "",
         }
     }
 
@@ -173,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn the_version_before_is_read_without_last_words() {
+    fn the_version_before_is_read_without_a_name() {
         let slot: Vec<AtomicU64> = (0..RECORD_WORDS).map(|_| AtomicU64::new(0)).collect();
-        let fields = LegRecord { words: LastWords::None, ..fields() };
+        let fields = fields();
         write(&slot, 9, &fields).unwrap();
-        // As version 1 wrote it: the same bytes but the last.
+        // As version 2 wrote it: the same bytes but the last.
         let mut bytes = [0; FIELD_BYTES_MAX];
         let len = crate::encode(&fields, &mut bytes).unwrap() - 1;
-        slot[1].store((len as u64) << 32 | 1, Ordering::Relaxed);
+        slot[1].store((len as u64) << 32 | 2, Ordering::Relaxed);
         slot[3].store(u64::from(crc32fast::hash(&bytes[..len])), Ordering::Relaxed);
         assert_eq!(read(&slot, &mut bytes), Ok((9, fields)));
     }

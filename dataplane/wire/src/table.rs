@@ -117,6 +117,8 @@ pub struct StaticRoute {
     pub ring_s: u16,
     pub media: MediaSources,
     pub signalling: SignallingSources,
+    /// What the certificates of its targets must name; empty for their addresses.
+    pub tls_name: String,
 }
 
 /// Which hosts may send media for a far end, besides the address that its description names.
@@ -292,6 +294,7 @@ mod tests {
                 ring_s: 60,
                 media: MediaSources::Network,
                 signalling: SignallingSources::Host,
+                tls_name: String::new(),
             }],
             admission: None,
         };

@@ -96,10 +96,12 @@ impl Setup {
                  targets = [\"{target}\"]\nring_s = 10\n"
             )
         });
+        let tls = beside(sip);
         format!(
             "[dataplane]\nshards = {}\npin = false\n\n\
              [[dataplane.listener]]\nname = \"udp\"\nbind = \"{sip}\"\n\n\
              [[dataplane.listener]]\nname = \"tcp\"\nbind = \"{sip}\"\ntransport = \"tcp\"\n\n\
+             [[dataplane.listener]]\nname = \"tls\"\nbind = \"{tls}\"\ntransport = \"tls\"\n\n\
              [[dataplane.media]]\nname = \"media\"\nbind = \"{}\"\nports = [{}, {}]\n\n\
              [dataplane.limits]\nlegs = 1024\ntransactions = 2048\nframes = 4096\n\
              large_frames = 256\n\n\
@@ -113,6 +115,11 @@ impl Setup {
             self.more
         )
     }
+}
+
+/// Where the switch takes TLS: the port beside the others.
+fn beside(sip: SocketAddr) -> SocketAddr {
+    SocketAddr::new(sip.ip(), sip.port() + 1)
 }
 
 fn launch(folder: &Path, data: &Path, bin_dir: Option<&Path>) -> Child {
@@ -143,6 +150,12 @@ impl Bed {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Its SIP address for TLS.
+    #[must_use]
+    pub fn tls(&self) -> SocketAddr {
+        beside(self.sip)
     }
 
     #[must_use]

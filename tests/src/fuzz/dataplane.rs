@@ -122,7 +122,7 @@ fn plan() -> Plan {
     Plan {
         shard: 0,
         shards: 2,
-        listeners: [Transport::Udp, Transport::Tcp]
+        listeners: [Transport::Udp, Transport::Tcp, Transport::Tls]
             .map(|transport| ListenerPlan {
                 bound: listener(),
                 advertised: listener(),
@@ -534,5 +534,6 @@ pub(super) fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
         limit_ms: 0,
         pass_progress: true,
         bridge: true,
+        tls_names: ["sip.example.com"].into_iter().collect(),
     }
 }

@@ -1,6 +1,8 @@
 //! What crosses between the processes: whatever the other side writes is refused or believed, never
 //! a panic.
 
+use std::net::SocketAddr;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::{CallId, Door, LegId, Mono, Wall};
@@ -43,7 +45,7 @@ fn encoded<T: serde::Serialize>(message: &T) -> Vec<u8> {
 
 pub(super) fn message_seeds() -> Vec<Vec<u8>> {
     let (call, leg, at) = (CallId(7), LegId::new(0, 1, 1), Wall(1_700_000_000_000_000));
-    let source = "10.0.0.9:5060".parse().expect("an address");
+    let source: SocketAddr = "10.0.0.9:5060".parse().expect("an address");
     let mut seeds = vec![
         encoded(&Event::Dialed { call, leg, at }),
         encoded(&Event::Progress { call, leg, at, code: 180, media: true }),
@@ -69,16 +71,6 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
             bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
         }),
         encoded(&Handoff::Proven { source }),
-        encoded(&Handoff::Lost {
-            id: base::ConnectionId { shard: 1, generation: 0, slot: 1 },
-            to: source,
-        }),
-        encoded(&Handoff::Send {
-            listener: 1,
-            id: base::ConnectionId { shard: 0, generation: 0, slot: 1 },
-            to: source,
-            bytes: b"SIP/2.0 200 OK\r\n\r\n",
-        }),
         encoded(&Handoff::Leg {
             to: leg,
             from: leg,
@@ -109,7 +101,25 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
     seeds.push(encoded(&Event::Incoming(incoming)));
     seeds.push(encoded(&Command::Accept { call, account: 1, setup_ms: 60_000 }));
     seeds.push(encoded(&Command::Hangup { call, cause: Cause::Normal }));
+    seeds.extend(connection_seeds(source));
     seeds
+}
+
+/// What shards hand over about connections.
+fn connection_seeds(source: SocketAddr) -> [Vec<u8>; 2] {
+    [
+        encoded(&Handoff::Lost {
+            id: base::ConnectionId { shard: 1, generation: 0, slot: 1 },
+            end: shard::handoff::End { listener: 1, remote: source, name: base::TlsName(7) },
+        }),
+        encoded(&Handoff::Send {
+            listener: 1,
+            id: base::ConnectionId { shard: 0, generation: 0, slot: 1 },
+            name: "sip.example.com",
+            to: source,
+            bytes: b"SIP/2.0 200 OK\r\n\r\n",
+        }),
+    ]
 }
 
 fn summary() -> Summary<'static> {
@@ -275,6 +285,7 @@ pub(super) fn word_seeds() -> Vec<Vec<u8>> {
         cause: Cause::Normal,
         by: Party::Remote,
         words: LastWords::Cancel { door: Door::Datagram(0), invite: b"INVITE" },
+        tls_name: "",
     };
     wire::record::write(&record, 1, &fields).expect("it fits");
     let table = fresh(64);

@@ -56,7 +56,7 @@ pub struct Network {
     pub media: Weather,
     filter: Option<Filter>,
     /// Far ends that speak SIP by connections: nothing is lost or overtaken there.
-    pub by_tcp: BTreeSet<SocketAddr>,
+    pub by_streams: BTreeSet<SocketAddr>,
     /// When the last message came, by the two ends of a connection.
     last: BTreeMap<(SocketAddr, SocketAddr), Mono>,
     /// Datagrams lost so far by weather or filter.
@@ -83,7 +83,7 @@ impl Network {
             sip,
             media,
             filter: None,
-            by_tcp: BTreeSet::new(),
+            by_streams: BTreeSet::new(),
             last: BTreeMap::new(),
             lost: 0,
             troubled: BTreeSet::new(),
@@ -105,7 +105,7 @@ impl Network {
             None => Fate::Pass,
         };
         let weather = if is_sip(&datagram.bytes) { self.sip } else { self.media };
-        let connects = |end: SocketAddr| self.by_tcp.contains(&end);
+        let connects = |end: SocketAddr| self.by_streams.contains(&end);
         if connects(datagram.from) || connects(datagram.to) {
             if fate == Fate::Drop {
                 self.lost += 1;

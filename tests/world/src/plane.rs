@@ -3,13 +3,13 @@
 //! datagrams fall on any shard (one carrier is one 4-tuple), so that hand-over is the rule.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use base::frame::{HEADROOM, LARGE_BYTES};
 use base::{
-    Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path, Received, Transmit,
-    Transport,
+    ConnectionRequest, Flow, FlowReport, Frames, HashKey, Local, MediaPort, Mono, Now, Path,
+    Received, Transmit, Transport,
 };
 use shard::Shard;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
@@ -140,6 +140,8 @@ pub struct Lane {
     inbox: Vec<Received>,
     open: BTreeMap<MediaPort, Option<SocketAddr>>,
     wires: Wires,
+    /// What far ends of TLS connections had to prove, in the order of the connections.
+    pub verified: Vec<String>,
 }
 
 /// All shards.
@@ -154,7 +156,7 @@ pub struct Plane {
     /// Flow wishes seen, for invariants.
     pub ports_open_peak: usize,
     /// Far ends that speak by connections.
-    pub by_tcp: BTreeSet<SocketAddr>,
+    pub by_streams: BTreeMap<SocketAddr, Transport>,
     scratch: Vec<u8>,
 }
 
@@ -180,7 +182,7 @@ impl Plane {
             keys,
             stalled_until: Mono(0),
             ports_open_peak: 0,
-            by_tcp: BTreeSet::new(),
+            by_streams: BTreeMap::new(),
             scratch,
         };
         plane.boot(now);
@@ -208,12 +210,12 @@ impl Plane {
         Plan {
             shard: index,
             shards: setup.shards,
-            listeners: [Transport::Udp, Transport::Tcp]
+            listeners: [Transport::Udp, Transport::Tcp, Transport::Tls]
                 .into_iter()
                 .flat_map(|transport| (0..).zip(HOSTS).map(move |at| (transport, at)))
                 .map(|(transport, (media, host))| ListenerPlan {
-                    bound: SocketAddr::new(host, 5_060),
-                    advertised: SocketAddr::new(host, 5_060),
+                    bound: SocketAddr::new(host, transport.port()),
+                    advertised: SocketAddr::new(host, transport.port()),
                     media,
                     transport,
                 })
@@ -256,6 +258,7 @@ impl Plane {
             inbox: Vec::new(),
             open: BTreeMap::new(),
             wires: Wires::new(index, self.setup.connections.0, self.setup.seed),
+            verified: Vec::new(),
         }
     }
 
@@ -302,8 +305,10 @@ impl Plane {
     /// A datagram arrives at one of our addresses. False: nobody is there.
     pub fn receive(&mut self, now: Now, datagram: &Datagram) -> bool {
         let Some(address) = host_index(datagram.to.ip()) else { return false };
-        if datagram.to.port() == 5_060 && self.by_tcp.contains(&datagram.from) {
-            return self.receive_stream(now, datagram.from, address + 2, &datagram.bytes);
+        let is_listener = [5_060, 5_061].contains(&datagram.to.port());
+        if let Some(transport) = self.by_streams.get(&datagram.from).filter(|_| is_listener) {
+            let listener = address + if *transport == Transport::Tls { 4 } else { 2 };
+            return self.receive_stream(now, datagram.from, listener, &datagram.bytes);
         }
         let at = match datagram.to.port() {
             5_060 => Local::Listener(address),
@@ -365,7 +370,7 @@ impl Plane {
                     self.lanes[index].inhale(now, &self.setup.foreign_ports, &mut self.scratch);
                 moved |= self.hand_over(now, index);
                 moved |= self.lanes[index].flows(&self.setup.foreign_ports);
-                moved |= self.lanes[index].exhale(&self.by_tcp, out);
+                moved |= self.lanes[index].exhale(&self.by_streams, out);
             }
             if !moved {
                 let open = self.lanes.iter().map(|lane| lane.open.len()).sum();
@@ -507,7 +512,11 @@ impl Lane {
         moved
     }
 
-    fn exhale(&mut self, by_tcp: &BTreeSet<SocketAddr>, out: &mut Vec<Datagram>) -> bool {
+    fn exhale(
+        &mut self,
+        by_streams: &BTreeMap<SocketAddr, Transport>,
+        out: &mut Vec<Datagram>,
+    ) -> bool {
         let mut moved = false;
         loop {
             while let Some(transmit) = self.shard.poll_transmit() {
@@ -515,7 +524,13 @@ impl Lane {
                 moved = true;
             }
             let Some(request) = self.shard.poll_connection() else { break };
-            self.wires.request(request, by_tcp);
+            if let ConnectionRequest::Open { name, listener, to, .. } = request
+                && listener >= 4
+            {
+                let address = to.ip().to_string();
+                self.verified.push(self.shard.tls_name(name).unwrap_or(&address).to_owned());
+            }
+            self.wires.request(request, by_streams);
             moved = true;
         }
         while let Some(event) = self.shard.poll_event() {

@@ -581,7 +581,8 @@ fn conversation(
     let with_audio = |manner: Manner| if audio { manner.with_audio() } else { manner };
     let agent = |world: &mut World, random: &mut Prng, manner: Manner| {
         let by_tcp = random.chance(1, 4);
-        let manner = Manner { by_tcp, ..with_audio(manner) };
+        let by_tls = by_tcp && group % 2 == 0;
+        let manner = Manner { by_tcp, by_tls, ..with_audio(manner) };
         if random.chance(1, 4) { world.agent_v6(manner) } else { world.agent(manner) }
     };
     let callees: Vec<usize> =

@@ -21,7 +21,7 @@ const BURST: u32 = 5;
 /// Addresses that the many have.
 const MANY: u64 = 50;
 /// The port that they write into a forged address; no phone has it.
-const FORGED: u16 = 5_061;
+const FORGED: u16 = 5_067;
 /// Tags of the switch's that are remembered.
 const TAGS_MAX: usize = 8;
 /// An answer may be so many times as large as its request (GOALS.md S4).

@@ -1,10 +1,10 @@
 //! The connections of one shard: what comes by them comes in pieces, in order; what goes by them is
 //! cut into messages again, as their far ends would.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use base::{ConnectionId, ConnectionReport, ConnectionRequest, Prng, ShardId};
+use base::{ConnectionId, ConnectionReport, ConnectionRequest, Prng, ShardId, Transport};
 use sip::framing::{Framed, next};
 
 use crate::network::Datagram;
@@ -69,7 +69,8 @@ impl Wires {
     }
 
     fn put(&mut self, id: ConnectionId, listener: u8, remote: SocketAddr) {
-        let local = SocketAddr::new(HOSTS[usize::from(listener % 2)], 5_060);
+        let port = if listener < 4 { 5_060 } else { 5_061 };
+        let local = SocketAddr::new(HOSTS[usize::from(listener % 2)], port);
         self.standing.insert(id, Wire { remote, local, unfinished: Vec::new(), pongs: 0 });
     }
 
@@ -97,9 +98,13 @@ impl Wires {
         self.reports.remove(first)
     }
 
-    pub(crate) fn request(&mut self, request: ConnectionRequest, by_tcp: &BTreeSet<SocketAddr>) {
+    pub(crate) fn request(
+        &mut self,
+        request: ConnectionRequest,
+        by_streams: &BTreeMap<SocketAddr, Transport>,
+    ) {
         match request {
-            ConnectionRequest::Open { id, listener, to } if by_tcp.contains(&to) => {
+            ConnectionRequest::Open { id, listener, to, .. } if by_streams.contains_key(&to) => {
                 self.put(id, listener, to);
                 self.reports.push_back(ConnectionReport::Connected { id });
             }

@@ -121,8 +121,12 @@ impl World {
 
     /// A far end speaks SIP by connections.
     pub fn by_tcp(&mut self, sip: SocketAddr) {
-        self.plane.by_tcp.insert(sip);
-        self.network.by_tcp.insert(sip);
+        self.by_streams(sip, Transport::Tcp);
+    }
+
+    fn by_streams(&mut self, sip: SocketAddr, transport: Transport) {
+        self.plane.by_streams.insert(sip, transport);
+        self.network.by_streams.insert(sip);
     }
 
     /// A guest; its habits are those of each of its calls.
@@ -135,8 +139,9 @@ impl World {
     fn agent_at(&mut self, sip: SocketAddr, manner: Manner) -> usize {
         let seed = self.random.u64();
         self.agents.push(Agent::new(sip, manner, seed));
-        if self.agents.last().is_some_and(|agent| agent.manner.by_tcp) {
-            self.by_tcp(sip);
+        let manner = self.agents.last().map(|agent| agent.manner.transport());
+        if let Some(transport @ (Transport::Tcp | Transport::Tls)) = manner {
+            self.by_streams(sip, transport);
         }
         self.hosts.insert(sip.ip(), self.agents.len() - 1);
         self.agents.len() - 1
@@ -396,7 +401,7 @@ impl World {
 
     /// Every connection is lost; whoever has something to say makes a new one.
     pub fn cut_all(&mut self) {
-        for remote in self.plane.by_tcp.clone() {
+        for remote in self.plane.by_streams.keys().copied().collect::<Vec<_>>() {
             self.plane.cut(remote);
         }
         self.settle();
@@ -411,11 +416,8 @@ impl World {
     /// How a far end at this address is reached.
     #[must_use]
     pub fn target_at(&self, address: SocketAddr) -> Target {
-        let transport = match self.plane.by_tcp.contains(&address) {
-            true => Transport::Tcp,
-            false => Transport::Udp,
-        };
-        Target { address, transport }
+        let transport = self.plane.by_streams.get(&address).copied();
+        Target::by(transport.unwrap_or_default(), address)
     }
 
     /// Host of an agent.

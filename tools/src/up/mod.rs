@@ -13,6 +13,7 @@ macro_rules! say {
 }
 
 mod child;
+mod development;
 mod endpoints;
 mod log;
 mod notify;
@@ -105,6 +106,7 @@ pub fn main(args: &Args) -> Result<bool> {
     }
     preflight::runtime_dir(&config.node.runtime_dir)?;
     preflight::judge(&examine(&config))?;
+    development::make(&config)?;
     endpoints::write_private(&file, &toml::to_string(&config)?)?;
     let mut up = Supervisor::new(args, config, &file, lock)?;
     let ended = up.run(&signals);
@@ -134,6 +136,10 @@ fn configuration(args: &Args) -> Result<Config> {
         // Those of the same address, such as TCP beside UDP, go with it.
         let same = config.dataplane.listener.iter_mut().filter(|it| it.bind == first);
         same.for_each(|listener| listener.bind = sip);
+        // TLS that stands beside them stays there.
+        let beside = |it: SocketAddr| SocketAddr::new(it.ip(), it.port().saturating_add(1));
+        let next = config.dataplane.listener.iter_mut().filter(|it| it.bind == beside(first));
+        next.for_each(|listener| listener.bind = beside(sip));
         if let Some(media) = config.dataplane.media.first_mut()
             && media.bind.is_ipv4() != sip.is_ipv4()
         {
@@ -201,6 +207,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         ring_s: 60,
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
+        tls_name: String::new(),
     }
 }
 

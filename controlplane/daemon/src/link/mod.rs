@@ -9,6 +9,7 @@ mod peer;
 mod regions;
 mod socket;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use wire::link::{LINK_BYTES_MAX, ToControlplane, ToDataplane};
 use wire::region::{Region, Sizes};
 
 use crate::bell::{self, Bell};
+use crate::certificates::Certificates;
 use crate::inbox::{Inbox, Input};
 use crate::notify::Notify;
 pub use peer::Peer;
@@ -26,6 +28,9 @@ use socket::Socket;
 
 /// Between attempts to connect: from, to.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
+
+/// How often files of certificates are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What the runtime gets when a dataplane is there.
 #[derive(Debug)]
@@ -61,7 +66,7 @@ pub fn spawn(
     path: PathBuf,
     node: u32,
     epoch: u32,
-    notify: Arc<Notify>,
+    (notify, mut certificates): (Arc<Notify>, Option<Certificates>),
     inbox: Arc<Inbox>,
 ) -> std::io::Result<()> {
     let mut regions = Regions::new(epoch, notify);
@@ -78,7 +83,7 @@ pub fn spawn(
                     );
                     (pause, told) = (BACK_OFF[0], String::new());
                     inbox.tell(Input::Attached(Box::new(attachment)));
-                    socket.wait_for_end();
+                    stay(&socket, certificates.as_mut());
                     tracing::warn!("the dataplane is gone; waiting for its successor");
                     inbox.tell(Input::Detached);
                 }
@@ -96,6 +101,31 @@ pub fn spawn(
         }
     };
     std::thread::Builder::new().name("link".to_owned()).spawn(run).map(drop)
+}
+
+/// Until the other side has closed, or died: gives it certificates, now and whenever they change.
+fn stay(socket: &Socket, mut certificates: Option<&mut Certificates>) {
+    if let Some(certificates) = certificates.as_mut() {
+        certificates.forget();
+    }
+    loop {
+        if let Some(certificates) = certificates.as_mut() {
+            match certificates.changed().and_then(|fd| give(socket, fd)) {
+                Ok(()) => {}
+                Err(error) => tracing::error!("certificates cannot be used: {error:#}"),
+            }
+        }
+        if socket.has_ended(LOOK_EVERY) {
+            return;
+        }
+    }
+}
+
+fn give(socket: &Socket, fd: Option<OwnedFd>) -> anyhow::Result<()> {
+    let Some(fd) = fd else { return Ok(()) };
+    let mut buffer = [0; LINK_BYTES_MAX];
+    let len = wire::encode(&ToDataplane::Certificates, &mut buffer)?;
+    socket.send(&buffer[..len], &[fd]).context("giving certificates to the dataplane")
 }
 
 fn attach(

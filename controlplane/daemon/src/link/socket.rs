@@ -4,7 +4,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -83,10 +85,16 @@ impl Socket {
         Ok((got.bytes, fds))
     }
 
-    /// Returns when the other side has closed, or died.
-    pub(super) fn wait_for_end(&self) {
-        let mut buffer = [0; 256];
-        while self.receive(&mut buffer).is_ok() {}
+    /// Waits so long for the other side to close, or die: whether it has.
+    pub(super) fn has_ended(&self, patience: Duration) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let patience = Timespec::try_from(patience).ok();
+        match rustix::event::poll(&mut fds, patience.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => false,
+            // It says nothing more: what can be read is its end.
+            Ok(_) => self.receive(&mut [0; 256]).is_err(),
+            Err(_) => true,
+        }
     }
 }
 

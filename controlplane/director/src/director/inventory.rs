@@ -170,7 +170,7 @@ pub(super) fn check(
                 |target: &String| party::host_and_port(base::Transport::split(target).0).is_some();
             if it.targets.is_empty() || it.targets.len() > 4 || !it.targets.iter().all(fine) {
                 let message = "a route has 1 to 4 targets, host or host:port, with \
-                               `;transport=tcp` behind it or not";
+                               `;transport=tcp` or `;transport=tls` behind it or not";
                 return bad(20_001, message.to_owned());
             }
             Ok(())

@@ -22,7 +22,6 @@ use crate::script::{ChildSpec, Input, Problem, Target};
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
 const HEADER_BYTES_MAX: usize = 2_048;
-const SIP_PORT: u16 = 5060;
 
 /// Why a target cannot be called.
 #[derive(Debug)]
@@ -231,11 +230,14 @@ impl Director {
         let transport = match named.as_slice() {
             b"udp" => Transport::Udp,
             b"tcp" => Transport::Tcp,
-            _ => return bad("transport", format!("{text}: sip: over UDP or TCP is what there is")),
+            b"tls" => Transport::Tls,
+            _ => {
+                let message = format!("{text}: sip: over UDP, TCP or TLS is what there is");
+                return bad("transport", message);
+            }
         };
-        if uri.scheme == Scheme::Sips {
-            return bad("transport", format!("{text}: there is no TLS yet, sips: needs it"));
-        }
+        // RFC 3261 section 26.2.2: whatever the parameter says, on TLS alone.
+        let transport = if uri.scheme == Scheme::Sips { Transport::Tls } else { transport };
         if let Some(address) = uri.host.ip()
             && let Some(kind) = target::refused(address, &self.settings.target_allow)
         {
@@ -273,7 +275,7 @@ impl Director {
             let (host, transport) = Transport::split(&target.host);
             match host.parse::<IpAddr>() {
                 Ok(address) => {
-                    let port = target.port.unwrap_or(SIP_PORT);
+                    let port = target.port.unwrap_or_else(|| transport.port());
                     target.found = Some(vec![SocketAddr::new(address, port)]);
                 }
                 Err(_) => unknown.push((at, host.to_owned(), target.port, transport)),
@@ -321,16 +323,19 @@ impl Director {
         let Some(outgoing) = live.outgoing.as_mut() else {
             return;
         };
-        let mut targets = Targets::new();
+        let (mut targets, mut tls_names) = (Targets::new(), Vec::new());
         for target in &outgoing.targets {
             let Some(found) = &target.found else {
                 return;
             };
-            let (_, transport) = Transport::split(&target.host);
+            let (host, transport) = Transport::split(&target.host);
             for address in found {
-                if targets.try_push(base::Target { address: *address, transport }).is_err() {
+                if targets.try_push(base::Target::by(transport, *address)).is_err() {
                     break;
                 }
+                // What was asked for, not what a name server made of it (RFC 5922 section 4).
+                let name = if transport == Transport::Tls { host } else { "" };
+                tls_names.push(name.trim_matches(['[', ']']).to_owned());
             }
         }
         if targets.is_empty() {
@@ -359,6 +364,7 @@ impl Director {
             limit_ms: live.limit_ms,
             pass_progress: outgoing.pass_progress,
             bridge: outgoing.bridge,
+            tls_names,
         };
         if !fits(&command) {
             return self.never_sent(now, call, "command-too-long");
@@ -416,7 +422,8 @@ impl Director {
 fn fits(order: &OwnedOriginate) -> bool {
     const REST: usize = 512;
     let texts = [&order.uri, &order.from, &order.from_name, &order.headers];
-    texts.iter().map(|text| text.len()).sum::<usize>() + REST <= wire::MESSAGE_BYTES_MAX
+    let texts = texts.into_iter().chain(&order.tls_names);
+    texts.map(|text| text.len()).sum::<usize>() + REST <= wire::MESSAGE_BYTES_MAX
 }
 
 /// A target as it is shown.

@@ -36,6 +36,8 @@ pub struct OwnedOriginate {
     pub limit_ms: u32,
     pub pass_progress: bool,
     pub bridge: bool,
+    /// As many as the targets.
+    pub tls_names: Vec<String>,
 }
 
 impl OwnedCommand {
@@ -77,6 +79,7 @@ impl OwnedOriginate {
             limit_ms: self.limit_ms,
             pass_progress: self.pass_progress,
             bridge: self.bridge,
+            tls_names: self.tls_names.iter().take(4).map(String::as_str).collect(),
         }
     }
 }

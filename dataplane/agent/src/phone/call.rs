@@ -174,9 +174,7 @@ impl PhoneCall {
         let mut signal = Signal::new(ours, switch, cseq, random.u64());
         signal.call_id = call_id.clone().into_bytes();
         signal.tag = tag.into_bytes();
-        if manner.by_tcp {
-            signal.go_by_tcp();
-        }
+        signal.go_by(manner.transport());
         let shape = Shape {
             codecs: manner.codecs.clone(),
             direction: Direction::SendRecv,

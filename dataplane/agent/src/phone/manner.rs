@@ -153,6 +153,20 @@ pub struct Manner {
     pub first_answer_counts: bool,
     /// Speaks SIP by connections: nothing is sent again.
     pub by_tcp: bool,
+    /// By connections over TLS.
+    pub by_tls: bool,
+}
+
+impl Manner {
+    /// What carries what it says.
+    #[must_use]
+    pub const fn transport(&self) -> base::Transport {
+        match (self.by_tls, self.by_tcp) {
+            (true, _) => base::Transport::Tls,
+            (false, true) => base::Transport::Tcp,
+            (false, false) => base::Transport::Udp,
+        }
+    }
 }
 
 /// A call to be made.
@@ -203,6 +217,7 @@ impl Default for Manner {
             reason: None,
             first_answer_counts: false,
             by_tcp: false,
+            by_tls: false,
         }
     }
 }

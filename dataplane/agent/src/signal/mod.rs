@@ -201,13 +201,13 @@ impl Signal {
     }
 
     fn is_reliable(&self) -> bool {
-        self.transport == base::Transport::Tcp
+        self.transport != base::Transport::Udp
     }
 
-    /// The call goes by connections from now on.
-    pub(crate) fn go_by_tcp(&mut self) {
-        self.transport = base::Transport::Tcp;
-        self.contact.extend_from_slice(b";transport=tcp");
+    /// What carries the call from now on.
+    pub(crate) fn go_by(&mut self, transport: base::Transport) {
+        self.transport = transport;
+        self.contact.extend_from_slice(transport.suffix().as_bytes());
     }
 
     /// Forgets the call and gives its buffers back for the next one.
@@ -307,6 +307,7 @@ fn via((sent_by, transport): (SocketAddr, base::Transport), branch: &[u8]) -> Vi
     let transport = match transport {
         base::Transport::Udp => Transport::Udp,
         base::Transport::Tcp => Transport::Tcp,
+        base::Transport::Tls => Transport::Tls,
     };
     ViaOut { transport, sent_by, branch, rport: true }
 }

@@ -175,7 +175,7 @@ impl Driver {
     /// What the shard asks of connections.
     pub fn connection(&mut self, request: ConnectionRequest) {
         match request {
-            ConnectionRequest::Open { id, listener, to } => self.open_here(id, listener, to),
+            ConnectionRequest::Open { id, listener, to, .. } => self.open_here(id, listener, to),
             ConnectionRequest::Close { id } => {
                 if let Some(place) = self.connections.waits_at(id) {
                     place.next = None;

@@ -158,6 +158,7 @@ impl Bed {
             handoffs: (0..2).map(|_| Outbox::new(1 << 16)).collect(),
             flows: VecDeque::new(),
             connections: crate::transport::connections::Connections::new(0, (0, 0)),
+            names: crate::transport::names::Names::new(&plan.keys.token),
             transmits: VecDeque::new(),
             page: vec![0; 1 << 14],
             legs_taken: 0,

@@ -16,9 +16,11 @@ use sip::txn::{Actions, Client, InviteClient, Timers};
 use sip::{Message, Name, Transport, ViaOut, Writer};
 use wire::counter::Counter;
 
+use super::Lost;
 use super::finished::Finished;
 use super::waiting::Waiting;
 use crate::cx::{Core, Cx};
+use crate::transport::connections::End;
 use crate::transport::policy::towards;
 
 /// Names a client transaction for as long as it lives; packed as a leg's id is.
@@ -458,21 +460,18 @@ impl Clients {
         request.is_some_and(|request| host(request.hop.to) == host(source))
     }
 
-    /// The next request that waits for its first response from `to`, which the
-    /// network says nobody is behind, by this transport.
-    pub(crate) fn fail(
-        &mut self,
-        cx: &mut Cx<'_, '_>,
-        (to, transport): (SocketAddr, base::Transport),
-    ) -> Option<Outcome> {
+    /// The next request that waits for its first response from where nothing can be sent.
+    pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, lost: Lost) -> Option<Outcome> {
         let timers = cx.core.sip_timers();
-        let by = |hop: Hop| cx.core.named(hop.via).transport == transport;
-        let waits =
-            |entry: &ClientTransaction| entry.waits() && entry.hop.to == to && by(entry.hop);
+        let went = |hop: Hop| match lost {
+            Lost::Address(to) => !hop.is_reliable() && hop.to == to,
+            Lost::End(end) => end.is_of(hop),
+        };
+        let waits = |entry: &ClientTransaction| entry.waits() && went(entry.hop);
         let is_one = |index: &u32| self.slab.get(*index).is_some_and(waits);
-        let listed = match transport {
-            base::Transport::Udp => to,
-            base::Transport::Tcp => SocketAddr::new(to.ip(), 0),
+        let listed = match lost {
+            Lost::Address(to) => to,
+            Lost::End(end) => SocketAddr::new(end.remote.ip(), 0),
         };
         let index = self.waiting.of(listed, cx.core.plan.keys.table).find(is_one)?;
         let id = self.id(cx.core, index);
@@ -492,16 +491,16 @@ impl Clients {
 
     /// A connection is lost: requests that went by it, or to its address, and that nobody has
     /// answered go again by another one, under their names, so that whoever has them knows them.
-    pub(crate) fn again(&mut self, cx: &mut Cx<'_, '_>, (lost, to): (ConnectionId, SocketAddr)) {
+    pub(crate) fn again(&mut self, cx: &mut Cx<'_, '_>, (lost, end): (ConnectionId, End)) {
         let is_one = |index: &u32| {
             let went = |hop: Hop| {
                 let by = matches!(hop.via, Door::Connection { id, .. } if id == lost);
-                by || hop.is_reliable() && hop.to == to
+                by || end.is_of(hop)
             };
             let may = |it: &ClientTransaction| it.is_unanswered() && it.again < TIMES_MAX;
             self.slab.get(*index).is_some_and(|it| went(it.hop) && may(it))
         };
-        let listed = SocketAddr::new(to.ip(), 0);
+        let listed = SocketAddr::new(end.remote.ip(), 0);
         let found = self.waiting.of(listed, cx.core.plan.keys.table).filter(is_one);
         let found: ArrayVec<u32, AGAIN_MAX> = found.take(AGAIN_MAX).collect();
         for index in found {
@@ -770,6 +769,7 @@ fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
     let transport = match ours.transport {
         base::Transport::Udp => Transport::Udp,
         base::Transport::Tcp => Transport::Tcp,
+        base::Transport::Tls => Transport::Tls,
     };
     ViaOut { transport, sent_by: ours.address, branch, rport: true }
 }

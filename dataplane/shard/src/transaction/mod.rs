@@ -15,11 +15,24 @@ mod servers;
 mod share;
 mod waiting;
 
+use core::net::SocketAddr;
+
 pub(crate) use clients::{
     ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,
     lone_branch, request_branch, via_of,
 };
 pub(crate) use servers::{Begin, Repeated, ServerId, ServerTransaction, Servers};
+
+use crate::transport::connections::End;
+
+/// Where nothing can be sent, as the network says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lost {
+    /// Datagrams to there.
+    Address(SocketAddr),
+    /// By a connection to there.
+    End(End),
+}
 
 /// Both sides.
 #[derive(Debug)]

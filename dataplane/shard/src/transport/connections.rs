@@ -19,11 +19,13 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::collections::{HashMap, VecDeque};
 
-use base::{ConnectionId, ConnectionRequest, Frame, Mono, ShardId, Wheel};
+use base::{
+    ConnectionId, ConnectionRequest, Door, Frame, Hop, Mono, ShardId, TlsName, Transport, Wheel,
+};
 use wire::counter::Counter;
 
 use super::guard::Standing;
-use crate::cx::Cx;
+use crate::cx::{Core, Cx};
 
 /// How long a connection may take to stand, and a message to come whole once it has begun.
 const SLOW: Duration = Duration::from_secs(10);
@@ -43,13 +45,29 @@ pub(crate) const MESSAGE_BYTES: usize = base::frame::LARGE_BYTES - base::frame::
 /// Bytes of unfinished messages, of all connections.
 const UNFINISHED_BYTES: usize = 8 << 20;
 
+/// What a connection leads to: two that lead to the same are as good as each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct End {
+    /// The listener that it came to, or in whose name it was opened.
+    pub listener: u8,
+    pub remote: SocketAddr,
+    /// What the far end has proven, or is to prove, to be called.
+    pub name: TlsName,
+}
+
+impl End {
+    /// Whether this is the way of a message.
+    pub(crate) fn is_of(&self, hop: Hop) -> bool {
+        let Door::Connection { listener, name, .. } = hop.via else { return false };
+        *self == Self { listener, remote: hop.to, name }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 struct Connection {
     generation: u8,
-    /// The listener that it came to, or in whose name it was opened.
-    listener: u8,
-    remote: SocketAddr,
+    end: End,
     is_standing: bool,
     /// It was accepted: it counts for its source.
     is_accepted: bool,
@@ -80,7 +98,7 @@ pub(crate) struct Connections {
     accepted_max: u16,
     /// Places for new ones, longest unused first.
     free: VecDeque<u16>,
-    by_remote: HashMap<(u8, SocketAddr), u16>,
+    by_end: HashMap<End, u16>,
     by_source: HashMap<IpAddr, u16>,
     /// Accepted ones of those whom nobody knows.
     strange: u16,
@@ -93,7 +111,7 @@ pub(crate) struct Connections {
     standing: usize,
     pub(crate) requests: VecDeque<ConnectionRequest>,
     /// Far ends to which nothing could be sent.
-    pub(crate) unreachable: VecDeque<SocketAddr>,
+    pub(crate) unreachable: VecDeque<End>,
 }
 
 /// By what a message goes.
@@ -108,11 +126,10 @@ pub(crate) enum Way {
 
 impl Connection {
     /// One that is to be opened.
-    fn new(generation: u8, (listener, remote): (u8, SocketAddr), now: Mono) -> Self {
+    fn new(generation: u8, end: End, now: Mono) -> Self {
         Self {
             generation,
-            listener,
-            remote,
+            end,
             is_standing: false,
             is_accepted: false,
             is_strange: false,
@@ -147,7 +164,7 @@ impl Connections {
             generations: vec![0; usize::from(total)],
             accepted_max: accepted,
             free: (accepted..total).collect(),
-            by_remote: HashMap::new(),
+            by_end: HashMap::new(),
             by_source: HashMap::new(),
             strange: 0,
             timers: Wheel::new(u32::from(total)),
@@ -186,7 +203,7 @@ impl Connections {
 
     /// The listener and the far end of a connection that stands.
     pub(crate) fn ends(&self, id: ConnectionId) -> Option<(u8, SocketAddr)> {
-        self.get(id).map(|connection| (connection.listener, connection.remote))
+        self.get(id).map(|connection| (connection.end.listener, connection.end.remote))
     }
 
     pub(crate) fn is_standing(&self, id: ConnectionId) -> bool {
@@ -196,12 +213,12 @@ impl Connections {
     /// Somebody connected. False if he may not: it is closed.
     pub(crate) fn accept(
         &mut self,
-        (id, listener, remote): (ConnectionId, u8, SocketAddr),
+        (id, end): (ConnectionId, End),
         standing: Standing,
         now: Mono,
     ) -> bool {
         let is_strange = matches!(standing, Standing::Stranger | Standing::Proven);
-        let source = source_of(remote);
+        let source = source_of(end.remote);
         let of_source = self.by_source.get(&source).copied().unwrap_or(0);
         let share = if is_strange { SOURCE_MAX } else { (self.accepted_max / 2).max(1) };
         // However many strangers there are, a quarter of the places is for those in a list.
@@ -219,7 +236,7 @@ impl Connections {
                 is_standing: true,
                 is_accepted: true,
                 is_strange,
-                ..Connection::new(id.generation, (listener, remote), now)
+                ..Connection::new(id.generation, end, now)
             },
         );
         // Whoever it is, it has something to say.
@@ -230,24 +247,25 @@ impl Connections {
     fn put(&mut self, slot: u16, connection: Connection) {
         self.standing += usize::from(connection.is_standing);
         // A far end that connects from the port that it listens on takes nothing from one of ours.
-        self.by_remote.entry((connection.listener, connection.remote)).or_insert(slot);
+        self.by_end.entry(connection.end).or_insert(slot);
         self.slots[usize::from(slot)] = Some(connection);
     }
 
     /// By what a message to an address goes: the connection that is named, if it stands and goes to
-    /// that host; else another one to the address; else a new one.
-    pub(crate) fn way(
-        &mut self,
-        (listener, id, to): (u8, ConnectionId, SocketAddr),
-        now: Mono,
-    ) -> Way {
+    /// that host; else another one to the address and name; else a new one, where one may be made.
+    pub(crate) fn way(&mut self, id: ConnectionId, end: End, may_open: bool, now: Mono) -> Way {
+        let to = end.remote;
         let host = |address: SocketAddr| address.ip().to_canonical();
-        let named = self.get_mut(id).filter(|it| it.is_standing && host(it.remote) == host(to));
-        if let Some(connection) = named {
+        let is_it = |it: &&mut Connection| {
+            // One that came to us proves nothing but that its requests came by it.
+            let is_called = it.is_accepted || it.end.name == end.name;
+            it.is_standing && host(it.end.remote) == host(to) && is_called
+        };
+        if let Some(connection) = self.get_mut(id).filter(is_it) {
             connection.used = now;
-            return Way::Standing(id, connection.remote);
+            return Way::Standing(id, connection.end.remote);
         }
-        if let Some(slot) = self.by_remote.get(&(listener, to)).copied()
+        if let Some(slot) = self.by_end.get(&end).copied()
             && let Some(id) = self.id_of(slot)
             && let Some(connection) = self.get_mut(id)
         {
@@ -255,7 +273,7 @@ impl Connections {
             let is_standing = connection.is_standing;
             return if is_standing { Way::Standing(id, to) } else { Way::Opening(slot) };
         }
-        if self.is_opening(to) {
+        if !may_open || self.is_opening(to) {
             return Way::None;
         }
         if self.free.is_empty() {
@@ -264,10 +282,11 @@ impl Connections {
         let Some(slot) = self.free.pop_front() else { return Way::None };
         let generation = self.generations[usize::from(slot)].wrapping_add(1);
         self.generations[usize::from(slot)] = generation;
-        self.put(slot, Connection::new(generation, (listener, to), now));
+        self.put(slot, Connection::new(generation, end, now));
         self.timers.set(u32::from(slot), now + SLOW);
         let id = ConnectionId { shard: self.shard, generation, slot };
-        self.requests.push_back(ConnectionRequest::Open { id, listener, to });
+        let End { listener, remote: to, name } = end;
+        self.requests.push_back(ConnectionRequest::Open { id, listener, to, name });
         Way::Opening(slot)
     }
 
@@ -290,7 +309,7 @@ impl Connections {
 
     /// Whether so many connections to a host are being made that it gets no more.
     fn is_opening(&self, to: SocketAddr) -> bool {
-        let is = |it: &&Connection| !it.is_standing && source_of(it.remote) == source_of(to);
+        let is = |it: &&Connection| !it.is_standing && source_of(it.end.remote) == source_of(to);
         let opened = self.slots.iter().skip(usize::from(self.accepted_max)).flatten();
         opened.filter(is).count() >= OPENING_MAX
     }
@@ -312,7 +331,7 @@ impl Connections {
     fn connected(&mut self, id: ConnectionId) -> Option<(SocketAddr, Vec<Frame>)> {
         let connection = self.get_mut(id).filter(|connection| !connection.is_standing)?;
         connection.is_standing = true;
-        let (remote, waiting) = (connection.remote, core::mem::take(&mut connection.waiting));
+        let (remote, waiting) = (connection.end.remote, core::mem::take(&mut connection.waiting));
         self.waiting -= waiting.len();
         self.standing += 1;
         self.timers.cancel(u32::from(id.slot));
@@ -320,20 +339,19 @@ impl Connections {
     }
 
     /// It is over: its far end, and what waited. None if it was not known.
-    fn remove(&mut self, id: ConnectionId) -> Option<(SocketAddr, Vec<Frame>)> {
+    fn remove(&mut self, id: ConnectionId) -> Option<(End, Vec<Frame>)> {
         self.get(id)?;
         let connection = self.slots.get_mut(usize::from(id.slot))?.take()?;
         self.timers.cancel(u32::from(id.slot));
         self.standing -= usize::from(connection.is_standing);
         self.waiting -= connection.waiting.len();
         self.count_unfinished(connection.is_strange, connection.unfinished.len(), 0);
-        let place = (connection.listener, connection.remote);
-        if self.by_remote.get(&place) == Some(&id.slot) {
-            self.by_remote.remove(&place);
+        if self.by_end.get(&connection.end) == Some(&id.slot) {
+            self.by_end.remove(&connection.end);
         }
         if connection.is_accepted {
             self.strange -= u16::from(connection.is_strange);
-            let source = source_of(connection.remote);
+            let source = source_of(connection.end.remote);
             match self.by_source.get_mut(&source) {
                 Some(count) if *count > 1 => *count -= 1,
                 _ => drop(self.by_source.remove(&source)),
@@ -342,7 +360,7 @@ impl Connections {
         if id.slot >= self.accepted_max {
             self.free.push_back(id.slot);
         }
-        Some((connection.remote, connection.waiting))
+        Some((connection.end, connection.waiting))
     }
 
     fn count_unfinished(&mut self, is_strange: bool, before: usize, after: usize) {
@@ -445,14 +463,22 @@ impl Connections {
     }
 }
 
+impl Core<'_> {
+    /// Whether a connection may be made: over TLS only to whoever can be known.
+    fn may_open(&self, end: End) -> bool {
+        match self.transport(end.listener) {
+            Transport::Udp => false,
+            Transport::Tcp => true,
+            Transport::Tls => end.name == TlsName::NONE || self.names.text(end.name).is_some(),
+        }
+    }
+}
+
 impl Cx<'_, '_> {
     /// Sends a message by a connection of this shard.
-    pub(super) fn send_by_connection(
-        &mut self,
-        (listener, id, to): (u8, ConnectionId, SocketAddr),
-        frame: Frame,
-    ) {
-        match self.core.connections.way((listener, id, to), self.now.mono) {
+    pub(super) fn send_by_connection(&mut self, id: ConnectionId, end: End, frame: Frame) {
+        let may_open = self.core.may_open(end);
+        match self.core.connections.way(id, end, may_open, self.now.mono) {
             Way::Standing(id, remote) => {
                 self.count(Counter::SipSent);
                 self.transmit(base::Local::Connection(id), remote, frame);
@@ -466,7 +492,7 @@ impl Cx<'_, '_> {
             }
             Way::None => {
                 self.discard(frame, Counter::DiscardConnectionFull);
-                self.core.connections.unreachable.push_back(to);
+                self.core.connections.unreachable.push_back(end);
             }
         }
     }
@@ -490,23 +516,19 @@ impl Cx<'_, '_> {
     }
 
     /// A connection is over. Its far end, if it was known.
-    pub(crate) fn disconnected(&mut self, id: ConnectionId) -> Option<SocketAddr> {
-        let (remote, waiting) = self.core.connections.remove(id)?;
+    pub(crate) fn disconnected(&mut self, id: ConnectionId) -> Option<End> {
+        let (end, waiting) = self.core.connections.remove(id)?;
         for frame in waiting {
             self.discard(frame, Counter::DiscardConnectionGone);
         }
-        Some(remote)
+        Some(end)
     }
 
     /// Closes a connection, and why. Its far end, if it was known.
-    pub(crate) fn close_connection(
-        &mut self,
-        id: ConnectionId,
-        why: Counter,
-    ) -> Option<SocketAddr> {
-        let remote = self.disconnected(id)?;
+    pub(crate) fn close_connection(&mut self, id: ConnectionId, why: Counter) -> Option<End> {
+        let end = self.disconnected(id)?;
         self.count(why);
         self.core.connections.requests.push_back(ConnectionRequest::Close { id });
-        Some(remote)
+        Some(end)
     }
 }

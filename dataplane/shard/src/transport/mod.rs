@@ -3,6 +3,7 @@
 pub(crate) mod connections;
 pub(crate) mod demux;
 pub(crate) mod guard;
+pub(crate) mod names;
 pub(crate) mod networks;
 pub(crate) mod obeyed;
 pub(crate) mod policy;
@@ -12,6 +13,7 @@ pub(crate) mod targets;
 use base::{Door, Frame, Hop, Local, Mono, ShardId, Transport};
 use wire::counter::Counter;
 
+use connections::End;
 use guard::Standing;
 
 use crate::cx::{Core, Cx};
@@ -38,21 +40,24 @@ impl Cx<'_, '_> {
                 self.count(Counter::SipSent);
                 self.transmit(Local::Listener(listener), hop.to, frame);
             }
-            Door::Connection { listener, id }
+            Door::Connection { listener, id, name }
                 if id.shard != self.core.plan.shard && id.shard < self.core.plan.shards =>
             {
                 // It lives elsewhere.
                 let bytes = self.frames.bytes(frame);
-                let message = Handoff::Send { listener, id, to: hop.to, bytes };
-                let most = bytes.len() + 64;
+                let name_text = self.core.names.text(name).unwrap_or_default();
+                let message = Handoff::Send { listener, id, name: name_text, to: hop.to, bytes };
+                let most = bytes.len() + name_text.len() + 64;
                 let queue = self.core.handoffs.get_mut(usize::from(id.shard));
-                match queue.is_some_and(|queue| queue.pass(&message, most)) {
+                let passed = queue.is_some_and(|queue| queue.pass(&message, most));
+                drop(message);
+                match passed {
                     true => self.free(frame),
                     false => self.discard(frame, Counter::DiscardHandoffFull),
                 }
             }
-            Door::Connection { listener, id } => {
-                self.send_by_connection((listener, id, hop.to), frame);
+            Door::Connection { listener, id, name } => {
+                self.send_by_connection(id, End { listener, remote: hop.to, name }, frame);
             }
         }
     }
@@ -77,6 +82,19 @@ pub(crate) struct Named {
 }
 
 impl Core<'_> {
+    /// What the certificate of a far end must name; empty for nothing.
+    pub(crate) fn tls_name(&self, via: Door) -> &str {
+        match via {
+            Door::Datagram(_) => "",
+            Door::Connection { name, .. } => self.names.text(name).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn transport(&self, listener: u8) -> Transport {
+        let plan = self.plan.listeners.get(usize::from(listener));
+        plan.map_or(Transport::Udp, |plan| plan.transport)
+    }
+
     /// What Via and Contact say for messages through this door.
     pub(crate) fn named(&self, via: Door) -> Named {
         let nowhere = core::net::SocketAddr::from(([0, 0, 0, 0], 0));

@@ -140,6 +140,7 @@ pub(crate) fn contact(writer: Writer<'_>, ours: Named) -> Writer<'_> {
     let end: &[u8] = match ours.transport {
         Transport::Udp => b">",
         Transport::Tcp => b";transport=tcp>",
+        Transport::Tls => b";transport=tls>",
     };
     let parts = [Part::Bytes(b"<sip:tandem@"), Part::Socket(ours.address), Part::Bytes(end)];
     writer.header(Name::Contact, &parts)

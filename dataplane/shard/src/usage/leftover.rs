@@ -135,5 +135,6 @@ fn unknown(cell: &Cell, last: Wall) -> LegRecord<'static> {
         cause: Cause::Restart,
         by: Party::Switch,
         words: LastWords::None,
+        tls_name: "",
     }
 }

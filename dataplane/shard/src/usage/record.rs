@@ -59,6 +59,7 @@ fn fields<'a>(core: &'a Core<'_>, leg: &'a Leg, words: LastWords<'a>) -> LegReco
         cause: story.cause,
         by: story.by,
         words,
+        tls_name: core.tls_name(leg.signalling.hop.via),
     }
 }
 

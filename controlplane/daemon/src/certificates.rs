@@ -1,0 +1,133 @@
+//! Certificates of TLS connections: read from their files, given to the dataplane in a sealed
+//! memfd, and again whenever a file changes. What cannot be read is said, and what was given before
+//! stays; the dataplane judges the rest, and says what it cannot use.
+
+use std::fs;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, ensure};
+use base::Transport;
+use config::Config;
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use wire::material::{Certificate, MATERIAL_BYTES_MAX, Material};
+
+/// What is never changed again.
+const SEALS: SealFlags =
+    SealFlags::WRITE.union(SealFlags::GROW).union(SealFlags::SHRINK).union(SealFlags::SEAL);
+
+/// A file as it was seen last: when it was changed, and its length.
+type Seen = Option<(SystemTime, u64)>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Certificates {
+    files: Vec<Files>,
+    /// Empty for the system's.
+    authorities: PathBuf,
+    /// As they were when they were read last.
+    seen: Vec<Seen>,
+}
+
+#[derive(Debug)]
+struct Files {
+    chain: PathBuf,
+    key: PathBuf,
+    listeners: Vec<u8>,
+}
+
+impl Certificates {
+    /// None where no listener speaks TLS.
+    #[must_use]
+    pub fn of(config: &Config) -> Option<Self> {
+        let listeners = &config.dataplane.listener;
+        if !listeners.iter().any(|listener| listener.transport == Transport::Tls) {
+            return None;
+        }
+        let index = |name: &String| listeners.iter().position(|it| it.name == *name);
+        let files = config.tls.certificates(&config.node.data_dir).into_iter().map(|it| {
+            let named = it.listeners.iter().filter_map(index);
+            let listeners = named.filter_map(|at| u8::try_from(at).ok()).collect();
+            Files { chain: it.chain, key: it.key, listeners }
+        });
+        Some(Self {
+            files: files.collect(),
+            authorities: config.tls.authorities.clone(),
+            seen: Vec::new(),
+        })
+    }
+
+    /// What is to be given to the dataplane, if a file has changed since this was asked last.
+    ///
+    /// # Errors
+    /// What cannot be read or used; it is said once for each change.
+    pub fn changed(&mut self) -> anyhow::Result<Option<OwnedFd>> {
+        let files = self.files.iter().flat_map(|files| [&files.chain, &files.key]);
+        let files = files.chain([&self.authorities]);
+        let seen: Vec<Seen> = files.map(|file| look(file)).collect();
+        if seen == self.seen {
+            return Ok(None);
+        }
+        self.seen = seen;
+        sealed(&self.read()?).map(Some)
+    }
+
+    /// Everything is to be given again: somebody else asks for it.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    fn read(&self) -> anyhow::Result<Material> {
+        let certificates = self.files.iter().map(|files| {
+            let (chain, key) = (read(&files.chain)?, read(&files.key)?);
+            let _ = certificates_of(&chain, &files.chain)?;
+            let is_key = PrivateKeyDer::from_pem_slice(&key);
+            is_key.with_context(|| format!("{}: there is no private key", files.key.display()))?;
+            Ok(Certificate { chain, key, listeners: files.listeners.clone() })
+        });
+        let certificates = certificates.collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Material { certificates, authorities: self.authorities()? })
+    }
+
+    fn authorities(&self) -> anyhow::Result<Vec<Vec<u8>>> {
+        if self.authorities.as_os_str().is_empty() {
+            let found = rustls_native_certs::load_native_certs();
+            return Ok(found.certs.iter().map(|der| der.to_vec()).collect());
+        }
+        certificates_of(&read(&self.authorities)?, &self.authorities)
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("{}", file.display()))
+}
+
+/// The certificates of a PEM file, DER.
+fn certificates_of(pem: &[u8], file: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let found = CertificateDer::pem_slice_iter(pem).map(|it| it.map(|der| der.to_vec()));
+    let found: Vec<_> =
+        found.collect::<Result<_, _>>().with_context(|| format!("{}", file.display()))?;
+    ensure!(!found.is_empty(), "{}: there is no certificate in it", file.display());
+    Ok(found)
+}
+
+fn look(file: &Path) -> Seen {
+    let found = fs::metadata(file).ok()?;
+    Some((found.modified().ok()?, found.len()))
+}
+
+/// A memfd with the encoded material, sealed against every change.
+fn sealed(material: &Material) -> anyhow::Result<OwnedFd> {
+    let mut bytes = vec![0; MATERIAL_BYTES_MAX];
+    let len = wire::encode(material, &mut bytes).context("there are too many certificates")?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create("tandem-tls", flags).context("memory for certificates")?;
+    let mut file = fs::File::from(fd);
+    file.write_all(&bytes[..len]).context("memory for certificates")?;
+    rustix::fs::fcntl_add_seals(&file, SEALS).context("sealing certificates")?;
+    Ok(file.into())
+}
