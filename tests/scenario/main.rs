@@ -66,3 +66,4 @@ mod transcoding;
 mod unheard;
 mod unreachable;
 mod useless_answer;
+mod web;

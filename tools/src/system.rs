@@ -251,7 +251,7 @@ impl Protocol {
     pub const fn of(transport: base::Transport) -> Self {
         match transport {
             base::Transport::Udp => Self::Udp,
-            base::Transport::Tcp | base::Transport::Tls => Self::Tcp,
+            _ => Self::Tcp,
         }
     }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
-use base::Transport;
 use config::Config;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustls::pki_types::pem::PemObject;
@@ -45,7 +44,7 @@ impl Certificates {
     #[must_use]
     pub fn of(config: &Config) -> Option<Self> {
         let listeners = &config.dataplane.listener;
-        if !listeners.iter().any(|listener| listener.transport == Transport::Tls) {
+        if !listeners.iter().any(|listener| listener.transport.is_tls()) {
             return None;
         }
         let index = |name: &String| listeners.iter().position(|it| it.name == *name);

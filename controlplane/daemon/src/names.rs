@@ -106,6 +106,9 @@ async fn look_up<F: Future<Output = Vec<SocketAddr>>>(
         Transport::Udp => "_sip._udp",
         Transport::Tcp => "_sip._tcp",
         Transport::Tls => "_sips._tcp",
+        // RFC 7118 section 5.4.
+        Transport::Ws => "_sip._ws",
+        Transport::Wss => "_sips._wss",
     };
     let mut targets = Vec::new();
     if let (Some(resolver), None) = (resolver, port)

@@ -36,6 +36,10 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// WebSocket (RFC 7118): clients connect, we do not.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 /// The name that the certificate of a far end must have, by its keyed hash: whoever holds the hash
@@ -163,13 +167,27 @@ impl core::fmt::Display for Transport {
 }
 
 impl Transport {
-    /// As the `transport` parameter has it (RFC 3261 section 19.1.1).
+    /// Whether its bytes are sealed.
+    #[must_use]
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it carries frames of WebSocket.
+    #[must_use]
+    pub const fn is_web(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// As configurations have it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 
@@ -190,6 +208,8 @@ impl Transport {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
             Self::Tls => ";transport=tls",
+            // RFC 7118 section 5.5.1: of both.
+            Self::Ws | Self::Wss => ";transport=ws",
         }
     }
 
@@ -199,6 +219,8 @@ impl Transport {
         match self {
             Self::Udp | Self::Tcp => 5_060,
             Self::Tls => 5_061,
+            Self::Ws => 80,
+            Self::Wss => 443,
         }
     }
 }

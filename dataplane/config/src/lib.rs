@@ -65,7 +65,7 @@ pub struct Listener {
     pub name: String,
     /// `127.0.0.1:5060`.
     pub bind: SocketAddr,
-    /// `udp` (default), `tcp` or `tls`.
+    /// `udp` (default), `tcp`, `tls`, `ws` or `wss` (WebSocket, RFC 7118: clients connect).
     #[serde(default)]
     pub transport: Transport,
     /// Whether whoever connects by TLS is asked for a certificate.

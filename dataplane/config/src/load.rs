@@ -199,7 +199,7 @@ fn check_tls(config: &Config) -> Result<(), Fault> {
         }
         for name in &certificate.listeners {
             let mut listeners = config.dataplane.listener.iter();
-            if !listeners.any(|it| it.name == *name && it.transport == Transport::Tls) {
+            if !listeners.any(|it| it.name == *name && it.transport.is_tls()) {
                 return fault("listeners", &format!("names no listener of TLS: `{name}`"));
             }
         }

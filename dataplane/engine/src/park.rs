@@ -45,7 +45,7 @@ impl SipSocket {
     fn of(fd: OwnedFd, transport: Transport) -> Self {
         match transport {
             Transport::Udp => Self::Datagrams(fd.into()),
-            Transport::Tcp | Transport::Tls => Self::Streams(fd.into()),
+            _ => Self::Streams(fd.into()),
         }
     }
 
@@ -193,7 +193,7 @@ fn sockets(
     for (index, (address, transport)) in plan.listeners.iter().enumerate() {
         let name = |shard: u8| match transport {
             Transport::Udp => format!("sip-{shard}-{index}"),
-            Transport::Tcp | Transport::Tls => format!("sip-{transport}-{shard}-{index}"),
+            _ => format!("sip-{transport}-{shard}-{index}"),
         };
         let parked: Vec<SipSocket> = (0..plan.shards)
             .filter_map(|shard| take(&name(shard)).map(|fd| SipSocket::of(fd, *transport)))
@@ -229,7 +229,7 @@ fn open(
             tracing::info!(%address, spread = ?listening.spread, "SIP listener");
             listening.sockets.into_iter().map(SipSocket::Datagrams).collect()
         }
-        Transport::Tcp | Transport::Tls => {
+        _ => {
             let sockets = listener.open_streams(shards)?;
             tracing::info!(%address, %transport, "SIP listener");
             sockets.into_iter().map(SipSocket::Streams).collect()

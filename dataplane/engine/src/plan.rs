@@ -147,7 +147,7 @@ impl EnginePlan {
 
     /// The TLS sessions of a shard, which begin with what comes by `fresh`.
     pub(crate) fn tls(&self, fresh: Arc<ArrayQueue<Arc<Identity>>>) -> Tls {
-        let seals = self.listeners.iter().map(|(_, transport)| *transport == Transport::Tls);
+        let seals = self.listeners.iter().map(|(_, transport)| transport.is_tls());
         let (accepted, opened) = self.limits.connections;
         Tls::new(seals.collect(), usize::from(accepted) + usize::from(opened), fresh)
     }

@@ -664,7 +664,7 @@ impl Core<'_> {
         let found = wanted.or_else(|| all().find(|(_, it)| near(it))).or_else(|| all().next());
         found.map(|(index, _)| match target.transport {
             Transport::Udp => Hop::datagram(index, to),
-            Transport::Tcp | Transport::Tls => Hop::connection(index, to, target.name),
+            _ => Hop::connection(index, to, target.name),
         })
     }
 }

@@ -39,6 +39,7 @@ mod telling;
 mod transaction;
 mod transport;
 mod usage;
+mod web;
 
 use std::collections::VecDeque;
 

@@ -3,7 +3,6 @@
 
 use base::{
     ConnectionId, ConnectionReport, Door, Frames, Hop, Local, Mono, Now, Received, TlsName,
-    Transport,
 };
 use sip::framing::{self, Framed};
 use sip::{Message, Method, Name};
@@ -14,9 +13,25 @@ use crate::cx::Cx;
 use crate::handoff::Handoff;
 use crate::signalling::Turn;
 use crate::transaction::Lost;
-use crate::transport::connections::End;
+use crate::transport::connections::{Dress, End};
 use crate::transport::guard::Standing;
 use crate::transport::{Datagram, connections};
+
+/// What was read of the bytes of a connection.
+pub(crate) struct Read {
+    /// So many of them are done with.
+    pub(crate) at: usize,
+    /// A whole message was among them.
+    pub(crate) has_read: bool,
+    /// How many more are needed at least (0: not known), or why it ends.
+    pub(crate) left: Result<usize, Counter>,
+}
+
+impl Read {
+    fn nothing(needed: usize) -> Self {
+        Self { at: 0, has_read: false, left: Ok(needed) }
+    }
+}
 
 impl Shard<'_> {
     /// Bytes of a connection: the messages that are whole by now are served.
@@ -31,23 +46,45 @@ impl Shard<'_> {
         self.core.in_hand = Some(frame);
         let more = frames.bytes(frame);
         let new = more.len();
-        let Some(mut bytes) = self.core.connections.take_unfinished(id, more) else {
+        let Some((mut bytes, mut dress)) = self.core.connections.take_unfinished(id, more) else {
             return self.cx(now, frames).discard(frame, Counter::DiscardConnectionGone);
         };
         self.cx(now, &mut *frames).free(frame);
+        let whose = (id, received.arrived);
+        let read = if !self.core.connections.may_hold(id, &bytes, new) {
+            Read::nothing(self.core.connections.needed(id))
+        } else if let Dress::Plain = dress {
+            self.read_plain(now, frames, whose, &bytes)
+        } else {
+            self.read_web(now, frames, whose, &mut bytes, &mut dress)
+        };
+        bytes.drain(..read.at);
+        let connections = &mut self.core.connections;
+        let keep = |needed| connections.keep(id, (bytes, dress, needed), read.has_read, now.mono);
+        match read.left.map(keep) {
+            Ok(true) => {}
+            Ok(false) => self.end_connection(now, frames, id, Counter::ConnectionBroken),
+            Err(why) => self.end_connection(now, frames, id, why),
+        }
+    }
+
+    /// Messages, one behind the other.
+    fn read_plain(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        (id, arrived): (ConnectionId, Mono),
+        bytes: &[u8],
+    ) -> Read {
         let (mut at, mut has_read, mut has_ping) = (0, false, false);
-        let may_hold = self.core.connections.may_hold(id, &bytes, new);
         let left = loop {
-            if !may_hold {
-                break Ok(self.core.connections.needed(id));
-            }
             let rest = &bytes[at..];
             match framing::next(rest, connections::MESSAGE_BYTES) {
                 Framed::Message(len) => {
                     let message = &bytes[at..at + len];
                     at += len;
                     has_read = true;
-                    if !self.stream_message(now, frames, (id, received.arrived), message) {
+                    if !self.stream_message(now, frames, (id, arrived), message) {
                         break Err(Counter::ConnectionBroken);
                     }
                 }
@@ -62,7 +99,7 @@ impl Shard<'_> {
                 }
                 Framed::Partial { needed } => break Ok(needed.unwrap_or(0)),
                 Framed::Broken { head, .. } => {
-                    self.broken(now, frames, (id, received.arrived), &bytes[at..at + head]);
+                    self.broken(now, frames, (id, arrived), &bytes[at..at + head]);
                     break Err(Counter::ConnectionBroken);
                 }
             }
@@ -70,19 +107,12 @@ impl Shard<'_> {
         if has_ping {
             self.cx(now, frames).pong(id);
         }
-        bytes.drain(..at);
-        let kept =
-            left.map(|needed| self.core.connections.keep(id, (bytes, needed), has_read, now.mono));
-        match kept {
-            Ok(true) => {}
-            Ok(false) => self.end_connection(now, frames, id, Counter::ConnectionBroken),
-            Err(why) => self.end_connection(now, frames, id, why),
-        }
+        Read { at, has_read, left }
     }
 
     /// A whole message of a connection. False if its source sends too many: the connection ends,
     /// since nothing of a stream can be left out unseen.
-    fn stream_message(
+    pub(crate) fn stream_message(
         &mut self,
         now: Now,
         frames: &mut dyn Frames,
@@ -168,10 +198,11 @@ impl Shard<'_> {
         match report {
             ConnectionReport::Accepted { id, listener, from } => {
                 let standing = self.core.guard.standing(from, now.mono);
-                let is_tls = self.core.transport(listener) == Transport::Tls;
-                let name = if is_tls { TlsName::UNPROVEN } else { TlsName::NONE };
+                let transport = self.core.transport(listener);
+                let name = if transport.is_tls() { TlsName::UNPROVEN } else { TlsName::NONE };
+                let dress = if transport.is_web() { Dress::Opening } else { Dress::Plain };
                 let end = End { listener, remote: from, name };
-                let taken = self.core.connections.accept((id, end), standing, now.mono);
+                let taken = self.core.connections.accept((id, end, dress), standing, now.mono);
                 self.core.counters.count(match taken {
                     true => Counter::ConnectionAccepted,
                     false => Counter::ConnectionRefused,

@@ -1,5 +1,5 @@
-//! Message boundaries in a byte stream: TCP, TLS (RFC 3261 sections 7.5 and 18.3). WebSocket needs
-//! none of this: one frame is one message (RFC 7118).
+//! Message boundaries in a byte stream: TCP, TLS (RFC 3261 sections 7.5 and 18.3). WebSocket has
+//! its own ([`crate::websocket`]).
 //!
 //! [`next`] looks at what has arrived and says: a whole message of so many bytes, a keep-alive,
 //! wait, or close. It reads lines with the same functions as the parser, so that both agree on

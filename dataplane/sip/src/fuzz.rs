@@ -17,6 +17,7 @@ use crate::session;
 use crate::token::{self, Key};
 use crate::uri::{Scheme, Uri};
 use crate::via::Transport;
+use crate::websocket::{self, Opening};
 use crate::write::ViaOut;
 
 const KEY: Key = Key([3; 16]);
@@ -42,8 +43,27 @@ pub fn fuzz_parse(bytes: &[u8]) {
     }
 }
 
+/// Takes a WebSocket's stream apart: what opens it, then frames.
+fn fuzz_web(bytes: &[u8]) {
+    let mut rest = match websocket::opening(bytes) {
+        Opening::Wanted { len, accept } => {
+            assert!(len <= bytes.len() && accept.is_ascii());
+            &bytes[len..]
+        }
+        Opening::Partial | Opening::Refused(_) => bytes,
+    };
+    while let websocket::Framed::Frame { head, payload, .. } = websocket::next(rest, 16_384) {
+        assert!(payload <= 16_384 && head + payload <= rest.len());
+        rest = &rest[head + payload..];
+    }
+    if let websocket::Framed::Partial(needed) = websocket::next(rest, 16_384) {
+        assert!(needed > rest.len() && needed <= 16_384 + 14);
+    }
+}
+
 /// Takes a stream apart.
 pub fn fuzz_stream(bytes: &[u8]) {
+    fuzz_web(bytes);
     let mut rest = bytes;
     while !rest.is_empty() {
         let len = match next(rest, 16_384) {

@@ -34,6 +34,7 @@ pub mod token;
 pub mod txn;
 pub mod uri;
 pub mod via;
+pub mod websocket;
 pub mod write;
 
 pub use addr::NameAddr;

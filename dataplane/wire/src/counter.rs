@@ -64,6 +64,7 @@ counters! {
     ConnectionRefused = "connections_refused_total", "Connections closed at once: there were too many";
     ConnectionSlow = "connections_slow_total", "Connections closed: no whole message in time";
     ConnectionBroken = "connections_broken_total", "Connections closed: what came was no SIP, or too much";
+    ConnectionLeft = "connections_left_total", "WebSockets that their far ends closed";
     TlsUp = "tls_handshakes_total", "TLS handshakes done";
     TlsFailed = "tls_handshakes_failed_total", "TLS handshakes that failed";
     TlsBroken = "tls_broken_total", "TLS sessions that broke after their handshake";

@@ -122,7 +122,7 @@ fn plan() -> Plan {
     Plan {
         shard: 0,
         shards: 2,
-        listeners: [Transport::Udp, Transport::Tcp, Transport::Tls]
+        listeners: [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws]
             .map(|transport| ListenerPlan {
                 bound: listener(),
                 advertised: listener(),

@@ -210,12 +210,15 @@ impl Plane {
         Plan {
             shard: index,
             shards: setup.shards,
-            listeners: [Transport::Udp, Transport::Tcp, Transport::Tls]
+            listeners: [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Wss]
                 .into_iter()
                 .flat_map(|transport| (0..).zip(HOSTS).map(move |at| (transport, at)))
                 .map(|(transport, (media, host))| ListenerPlan {
-                    bound: SocketAddr::new(host, transport.port()),
-                    advertised: SocketAddr::new(host, transport.port()),
+                    bound: SocketAddr::new(host, if transport.is_tls() { 5_061 } else { 5_060 }),
+                    advertised: SocketAddr::new(
+                        host,
+                        if transport.is_tls() { 5_061 } else { 5_060 },
+                    ),
                     media,
                     transport,
                 })
@@ -287,7 +290,8 @@ impl Plane {
                 None => return false,
             },
         };
-        for part in lane.wires.cut_up(bytes) {
+        let bytes = lane.wires.dressed(id, bytes);
+        for part in lane.wires.cut_up(&bytes) {
             let Some(frame) = lane.heap.receive(part) else { return false };
             let at = Local::Connection(id);
             lane.inbox.push(Received { frame, at, source: from, arrived: now.mono, is_cut: false });
@@ -307,7 +311,12 @@ impl Plane {
         let Some(address) = host_index(datagram.to.ip()) else { return false };
         let is_listener = [5_060, 5_061].contains(&datagram.to.port());
         if let Some(transport) = self.by_streams.get(&datagram.from).filter(|_| is_listener) {
-            let listener = address + if *transport == Transport::Tls { 4 } else { 2 };
+            let listener = address
+                + match transport {
+                    Transport::Tls => 4,
+                    Transport::Ws | Transport::Wss => 6,
+                    Transport::Udp | Transport::Tcp => 2,
+                };
             return self.receive_stream(now, datagram.from, listener, &datagram.bytes);
         }
         let at = match datagram.to.port() {

@@ -31,6 +31,39 @@ struct Wire {
     unfinished: Vec<u8>,
     /// Answers to pings.
     pongs: u32,
+    /// Whether it is a WebSocket, and how far it is.
+    web: Web,
+}
+
+/// A phone's side of a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Web {
+    No,
+    /// Its request is to be sent, or to be answered.
+    Unasked,
+    Asked,
+    Open,
+}
+
+/// What opens a WebSocket (RFC 7118 section 4.1).
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: switch.example\r\nUpgrade: websocket\r\n\
+     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+     Origin: https://app.example\r\nSec-WebSocket-Protocol: sip\r\n\
+     Sec-WebSocket-Version: 13\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 101 ";
+const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+
+/// A frame of a client's.
+fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+    let len = u16::try_from(payload.len()).expect("a message fits");
+    let short = u8::try_from(len).ok().filter(|len| *len < 126);
+    let mut frame = vec![first, 0x80 | short.unwrap_or(126)];
+    if short.is_none() {
+        frame.extend(len.to_be_bytes());
+    }
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
 }
 
 impl Wires {
@@ -71,7 +104,30 @@ impl Wires {
     fn put(&mut self, id: ConnectionId, listener: u8, remote: SocketAddr) {
         let port = if listener < 4 { 5_060 } else { 5_061 };
         let local = SocketAddr::new(HOSTS[usize::from(listener % 2)], port);
-        self.standing.insert(id, Wire { remote, local, unfinished: Vec::new(), pongs: 0 });
+        let web = if listener < 6 { Web::No } else { Web::Unasked };
+        self.standing.insert(id, Wire { remote, local, unfinished: Vec::new(), pongs: 0, web });
+    }
+
+    /// What a far end's message is on the wire: over WebSocket in one frame or two with a ping
+    /// between them, the first one behind the request that opens it.
+    pub(crate) fn dressed(&mut self, id: ConnectionId, bytes: &[u8]) -> Vec<u8> {
+        let wire = self.standing.get_mut(&id).filter(|wire| wire.web != Web::No);
+        let Some(wire) = wire else { return bytes.to_vec() };
+        let mut out = Vec::new();
+        if wire.web == Web::Unasked {
+            out.extend_from_slice(REQUEST);
+            wire.web = Web::Asked;
+        }
+        let mask = self.random.u32().to_be_bytes();
+        let at = usize::try_from(self.random.below(bytes.len() as u64 + 1)).unwrap_or(0);
+        if self.random.chance(1, 2) {
+            out.extend(masked(0x81, bytes, mask));
+        } else {
+            out.extend(masked(0x01, &bytes[..at], mask));
+            out.extend(masked(0x89, b"alive", mask));
+            out.extend(masked(0x80, &bytes[at..], mask));
+        }
+        out
     }
 
     /// One to three pieces.
@@ -121,6 +177,9 @@ impl Wires {
     pub(crate) fn write(&mut self, id: ConnectionId, bytes: &[u8], out: &mut Vec<Datagram>) {
         let Some(wire) = self.standing.get_mut(&id) else { return };
         wire.unfinished.extend_from_slice(bytes);
+        if wire.web != Web::No {
+            return wire.read_web(out);
+        }
         loop {
             let len = match next(&wire.unfinished, sip::limits::MESSAGE_BYTES_MAX) {
                 Framed::Message(len) => len,
@@ -134,6 +193,39 @@ impl Wires {
             };
             let bytes: Vec<u8> = wire.unfinished.drain(..len).collect();
             out.push(Datagram { from: wire.local, to: wire.remote, bytes });
+        }
+    }
+}
+
+impl Wire {
+    /// What a WebSocket's client reads: the answer that opens it, then a message a frame.
+    fn read_web(&mut self, out: &mut Vec<Datagram>) {
+        if self.web == Web::Asked {
+            let text = String::from_utf8_lossy(&self.unfinished).into_owned();
+            let Some(end) = text.find("\r\n\r\n") else { return };
+            assert!(self.unfinished.starts_with(ANSWER) && text.contains(ACCEPT), "{text}");
+            self.unfinished.drain(..end + 4);
+            self.web = Web::Open;
+        }
+        while let [first, second, ..] = *self.unfinished {
+            let (len, head) = match (second, self.unfinished.get(2..4)) {
+                (126, None) => return,
+                (126, Some(len)) => (usize::from(u16::from_be_bytes([len[0], len[1]])), 4),
+                (len, _) => (usize::from(len), 2),
+            };
+            if self.unfinished.len() < head + len {
+                return;
+            }
+            let payload = self.unfinished.drain(..head + len).skip(head).collect::<Vec<u8>>();
+            match first {
+                0x81 | 0x82 if payload == b"\r\n" => self.pongs += 1,
+                0x81 | 0x82 => {
+                    out.push(Datagram { from: self.local, to: self.remote, bytes: payload })
+                }
+                0x8a => assert_eq!(payload, b"alive"),
+                0x88 => {}
+                first => panic!("a frame that no server sends: {first:#x}"),
+            }
         }
     }
 }

@@ -140,7 +140,7 @@ impl World {
         let seed = self.random.u64();
         self.agents.push(Agent::new(sip, manner, seed));
         let manner = self.agents.last().map(|agent| agent.manner.transport());
-        if let Some(transport @ (Transport::Tcp | Transport::Tls)) = manner {
+        if let Some(transport) = manner.filter(|it| *it != Transport::Udp) {
             self.by_streams(sip, transport);
         }
         self.hosts.insert(sip.ip(), self.agents.len() - 1);

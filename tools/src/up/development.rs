@@ -7,7 +7,6 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use base::Transport;
 use config::Config;
 
 /// Makes it where a TLS listener needs one and none is configured.
@@ -16,7 +15,7 @@ use config::Config;
 /// If its files cannot be written.
 pub(super) fn make(config: &Config) -> Result<()> {
     let listeners = &config.dataplane.listener;
-    let is_needed = listeners.iter().any(|it| it.transport == Transport::Tls);
+    let is_needed = listeners.iter().any(|it| it.transport.is_tls());
     if !is_needed || !config.tls.certificate.is_empty() {
         return Ok(());
     }
@@ -81,7 +80,7 @@ mod tests {
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
         // Its own certificates are not touched, and without TLS there is none.
         fs::remove_dir_all(folder.join("tls")).unwrap();
-        config.dataplane.listener.retain(|it| it.transport != Transport::Tls);
+        config.dataplane.listener.retain(|it| !it.transport.is_tls());
         make(&config).unwrap();
         assert!(!folder.join("tls").exists());
         fs::remove_dir_all(folder).unwrap();

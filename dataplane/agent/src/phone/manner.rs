@@ -155,16 +155,19 @@ pub struct Manner {
     pub by_tcp: bool,
     /// By connections over TLS.
     pub by_tls: bool,
+    /// By a WebSocket over TLS: nobody can connect to it.
+    pub by_web: bool,
 }
 
 impl Manner {
     /// What carries what it says.
     #[must_use]
     pub const fn transport(&self) -> base::Transport {
-        match (self.by_tls, self.by_tcp) {
-            (true, _) => base::Transport::Tls,
-            (false, true) => base::Transport::Tcp,
-            (false, false) => base::Transport::Udp,
+        match (self.by_web, self.by_tls, self.by_tcp) {
+            (true, ..) => base::Transport::Wss,
+            (false, true, _) => base::Transport::Tls,
+            (false, false, true) => base::Transport::Tcp,
+            (false, false, false) => base::Transport::Udp,
         }
     }
 }
@@ -218,6 +221,7 @@ impl Default for Manner {
             first_answer_counts: false,
             by_tcp: false,
             by_tls: false,
+            by_web: false,
         }
     }
 }

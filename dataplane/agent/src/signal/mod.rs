@@ -207,6 +207,10 @@ impl Signal {
     /// What carries the call from now on.
     pub(crate) fn go_by(&mut self, transport: base::Transport) {
         self.transport = transport;
+        if transport.is_web() {
+            // A browser knows no address of its own (RFC 7118 section 5).
+            self.contact = b"sip:phone@df7jal23ls0d.invalid".to_vec();
+        }
         self.contact.extend_from_slice(transport.suffix().as_bytes());
     }
 
@@ -308,6 +312,8 @@ fn via((sent_by, transport): (SocketAddr, base::Transport), branch: &[u8]) -> Vi
         base::Transport::Udp => Transport::Udp,
         base::Transport::Tcp => Transport::Tcp,
         base::Transport::Tls => Transport::Tls,
+        base::Transport::Ws => Transport::Ws,
+        base::Transport::Wss => Transport::Wss,
     };
     ViaOut { transport, sent_by, branch, rport: true }
 }

@@ -770,6 +770,8 @@ fn via<'b>(core: &Core<'_>, hop: Hop, branch: &'b [u8]) -> ViaOut<'b> {
         base::Transport::Udp => Transport::Udp,
         base::Transport::Tcp => Transport::Tcp,
         base::Transport::Tls => Transport::Tls,
+        base::Transport::Ws => Transport::Ws,
+        base::Transport::Wss => Transport::Wss,
     };
     ViaOut { transport, sent_by: ours.address, branch, rport: true }
 }

@@ -22,6 +22,7 @@ use std::collections::{HashMap, VecDeque};
 use base::{
     ConnectionId, ConnectionRequest, Door, Frame, Hop, Mono, ShardId, TlsName, Transport, Wheel,
 };
+use sip::websocket;
 use wire::counter::Counter;
 
 use super::guard::Standing;
@@ -85,6 +86,30 @@ struct Connection {
     used: Mono,
     /// Leave once it stands.
     waiting: Vec<Frame>,
+    /// What it carries.
+    pub(super) dress: Dress,
+}
+
+/// What the bytes of a connection are.
+#[derive(Debug, Default)]
+pub(crate) enum Dress {
+    /// Messages, one behind the other.
+    #[default]
+    Plain,
+    /// A request that opens a WebSocket is to come.
+    Opening,
+    /// Frames of WebSocket, and what came of a message that is not whole yet.
+    Web(Option<Vec<u8>>),
+}
+
+impl Dress {
+    /// Bytes of a message that is not whole.
+    fn held(&self) -> usize {
+        match self {
+            Self::Web(Some(message)) => message.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// See the module.
@@ -139,6 +164,7 @@ impl Connection {
             has_spoken: false,
             used: now,
             waiting: Vec::new(),
+            dress: Dress::Plain,
         }
     }
 }
@@ -213,7 +239,7 @@ impl Connections {
     /// Somebody connected. False if he may not: it is closed.
     pub(crate) fn accept(
         &mut self,
-        (id, end): (ConnectionId, End),
+        (id, end, dress): (ConnectionId, End, Dress),
         standing: Standing,
         now: Mono,
     ) -> bool {
@@ -236,6 +262,7 @@ impl Connections {
                 is_standing: true,
                 is_accepted: true,
                 is_strange,
+                dress,
                 ..Connection::new(id.generation, end, now)
             },
         );
@@ -345,7 +372,8 @@ impl Connections {
         self.timers.cancel(u32::from(id.slot));
         self.standing -= usize::from(connection.is_standing);
         self.waiting -= connection.waiting.len();
-        self.count_unfinished(connection.is_strange, connection.unfinished.len(), 0);
+        let held = connection.unfinished.len() + connection.dress.held();
+        self.count_unfinished(connection.is_strange, held, 0);
         if self.by_end.get(&connection.end) == Some(&id.slot) {
             self.by_end.remove(&connection.end);
         }
@@ -372,13 +400,18 @@ impl Connections {
 
     /// What came before and is no whole message, with what comes now: to be given back by
     /// [`Connections::keep`]. None of a connection that is over.
-    pub(crate) fn take_unfinished(&mut self, id: ConnectionId, more: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn take_unfinished(
+        &mut self,
+        id: ConnectionId,
+        more: &[u8],
+    ) -> Option<(Vec<u8>, Dress)> {
         let connection = self.get_mut(id)?;
         let mut bytes = core::mem::take(&mut connection.unfinished);
-        let (is_strange, before) = (connection.is_strange, bytes.len());
+        let dress = core::mem::take(&mut connection.dress);
+        let (is_strange, before) = (connection.is_strange, bytes.len() + dress.held());
         self.count_unfinished(is_strange, before, 0);
         bytes.extend_from_slice(more);
-        Some(bytes)
+        Some((bytes, dress))
     }
 
     /// Whether these bytes, of which the last so many are new, can hold a message: nobody makes us
@@ -408,11 +441,12 @@ impl Connections {
     pub(crate) fn keep(
         &mut self,
         id: ConnectionId,
-        (mut bytes, needed): (Vec<u8>, usize),
+        (mut bytes, dress, needed): (Vec<u8>, Dress, usize),
         has_read: bool,
         now: Mono,
     ) -> bool {
-        let len = bytes.len();
+        let (rest, held) = (bytes.len(), dress.held());
+        let len = rest + held;
         let Some(is_strange) = self.get(id).map(|it| it.is_strange) else { return true };
         // A quarter is for those in a list.
         let most_strange = UNFINISHED_BYTES - UNFINISHED_BYTES / 4;
@@ -429,11 +463,12 @@ impl Connections {
             connection.used = now;
         }
         // Half a ping begins no message.
-        let has_begun = len > 0 && bytes[0] != b'\r';
+        let has_begun = held > 0 || rest > 0 && bytes[0] != b'\r';
         let begins = has_begun && (has_read || !connection.has_begun);
         let Connection { is_accepted, is_strange, has_spoken, .. } = *connection;
-        bytes.shrink_to(len);
+        bytes.shrink_to(rest);
         connection.unfinished = bytes;
+        connection.dress = dress;
         connection.needed = needed;
         connection.has_begun = has_begun;
         match (has_begun, is_strange) {
@@ -464,10 +499,15 @@ impl Connections {
 }
 
 impl Core<'_> {
+    /// What a connection speaks.
+    pub(crate) fn transport_of(&self, id: ConnectionId) -> Transport {
+        self.connections.ends(id).map_or(Transport::Tcp, |(listener, _)| self.transport(listener))
+    }
+
     /// Whether a connection may be made: over TLS only to whoever can be known.
     fn may_open(&self, end: End) -> bool {
         match self.transport(end.listener) {
-            Transport::Udp => false,
+            Transport::Udp | Transport::Ws | Transport::Wss => false,
             Transport::Tcp => true,
             Transport::Tls => end.name == TlsName::NONE || self.names.text(end.name).is_some(),
         }
@@ -481,7 +521,7 @@ impl Cx<'_, '_> {
         match self.core.connections.way(id, end, may_open, self.now.mono) {
             Way::Standing(id, remote) => {
                 self.count(Counter::SipSent);
-                self.transmit(base::Local::Connection(id), remote, frame);
+                self.transmit_by(id, remote, frame);
             }
             Way::Opening(slot) => {
                 self.core.in_hand = None;
@@ -501,9 +541,34 @@ impl Cx<'_, '_> {
     pub(crate) fn pong(&mut self, id: ConnectionId) {
         let Some((_, remote)) = self.core.connections.ends(id) else { return };
         match super::super::cx::frame_of(self.frames, &mut self.core.in_hand, b"\r\n") {
+            Some(frame) => self.transmit_by(id, remote, frame),
+            None => self.count(Counter::DiscardNoFrame),
+        }
+    }
+
+    /// Bytes of our own by a connection, as they are.
+    pub(crate) fn say(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some((_, remote)) = self.core.connections.ends(id) else { return };
+        match super::super::cx::frame_of(self.frames, &mut self.core.in_hand, bytes) {
             Some(frame) => self.transmit(base::Local::Connection(id), remote, frame),
             None => self.count(Counter::DiscardNoFrame),
         }
+    }
+
+    /// A message by a connection that stands, in the form that its transport has.
+    fn transmit_by(&mut self, id: ConnectionId, remote: SocketAddr, frame: Frame) {
+        if !self.core.transport_of(id).is_web() {
+            return self.transmit(base::Local::Connection(id), remote, frame);
+        }
+        let header = websocket::header(self.frames.bytes(frame));
+        let header = header.filter(|(_, len)| usize::from(frame.start) >= *len);
+        let Some((header, len)) = header else {
+            return self.discard(frame, Counter::DiscardConnectionFull);
+        };
+        let more = u16::try_from(len).unwrap_or(0);
+        let frame = Frame { start: frame.start - more, len: frame.len + more, ..frame };
+        self.frames.bytes_mut(frame)[..len].copy_from_slice(&header[..len]);
+        self.transmit(base::Local::Connection(id), remote, frame);
     }
 
     /// A connection that was asked for stands.

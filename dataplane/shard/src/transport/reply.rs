@@ -141,6 +141,7 @@ pub(crate) fn contact(writer: Writer<'_>, ours: Named) -> Writer<'_> {
         Transport::Udp => b">",
         Transport::Tcp => b";transport=tcp>",
         Transport::Tls => b";transport=tls>",
+        Transport::Ws | Transport::Wss => b";transport=ws>",
     };
     let parts = [Part::Bytes(b"<sip:tandem@"), Part::Socket(ours.address), Part::Bytes(end)];
     writer.header(Name::Contact, &parts)
