@@ -383,6 +383,7 @@ fn route() -> StaticRoute {
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
+        login: String::new(),
     }
 }
 
@@ -409,6 +410,7 @@ fn plan(legs: u32, transactions: u32) -> Plan {
         timers: Timers::default(),
         guard: GuardPlan::NONE,
         keys: Keys { token: Key([7; 16]), placement: Key([8; 16]), table: HashKey([1, 2]) },
+        logins: Vec::new(),
         seed: 1,
     }
 }

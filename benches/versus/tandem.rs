@@ -210,5 +210,6 @@ fn route() -> StaticRoute {
         media: MediaSources::default(),
         signalling: SignallingSources::default(),
         tls_name: String::new(),
+        login: String::new(),
     }
 }

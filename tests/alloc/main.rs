@@ -86,6 +86,8 @@ fn world() -> World {
             pass_progress: true,
             bridge: true,
             tls_names: [].into_iter().collect(),
+            username: "",
+            password: wire::command::Secret(""),
         };
         commands.push(((told.shard + 1) % 3, encode(&Command::Originate(wish))));
     });

@@ -35,6 +35,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
+        login: String::new(),
     }
 }
 
@@ -243,6 +244,8 @@ pub(crate) fn originate<'a>(call: CallId, target: SocketAddr, uri: &'a str) -> O
         pass_progress: true,
         bridge: true,
         tls_names: [].into_iter().collect(),
+        username: "",
+        password: wire::command::Secret(""),
     }
 }
 

@@ -9,6 +9,7 @@ mod asked_for_offer;
 mod attack;
 mod babble;
 mod cancel;
+mod credentials;
 mod digits;
 mod digits_across;
 mod early_answer;

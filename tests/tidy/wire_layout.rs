@@ -171,6 +171,8 @@ fn commands() -> Vec<Command<'static>> {
             pass_progress: true,
             bridge: true,
             tls_names: ["sip.example.com"].into_iter().collect(),
+            username: "trunk",
+            password: wire::command::Secret("secret"),
         }),
         Command::Join { call, b: leg },
         Command::Part { call },
@@ -313,6 +315,7 @@ fn link() -> String {
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
+        login: "carrier".to_owned(),
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

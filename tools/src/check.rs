@@ -48,8 +48,12 @@ fn shown(path: &Path, text: &str, error: &config::ConfigError) -> String {
 /// # Errors
 /// As [`load`].
 pub fn main(args: &Args) -> Result<bool> {
-    let config = load(&args.file)?;
+    let mut config = load(&args.file)?;
     if args.print {
+        // What is printed is shown to others.
+        for trunk in config.trunk.iter_mut().filter(|trunk| !trunk.password.0.is_empty()) {
+            "***".clone_into(&mut trunk.password.0);
+        }
         print!("{}", toml::to_string(&config)?);
         return Ok(true);
     }

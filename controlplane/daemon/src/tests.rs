@@ -507,6 +507,7 @@ fn nothing_leaves_a_full_disk_before_its_record_and_everything_does_once_there_i
             timeout: None,
             time_limit: None,
             caller_id: None,
+            login: None,
         }))
     };
     let ask = |id| Input::Api(ApiCall { id: ApiId(id), account: ACCOUNT, what: what() }.into());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::{CallId, LegId, Mono, Now, ShardId, Wall};
 use model::cookie::Jar;
 use model::port::{ApiId, HttpId};
-use model::{CallRow, CallStatus, Hook, Method, StatusHook};
+use model::{CallRow, CallStatus, Hook, Method, SipLogin, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
@@ -29,6 +29,9 @@ pub(crate) struct Live {
     pub(crate) facts: Facts,
     /// What was asked of a shard, or will be once its targets are resolved.
     pub(crate) outgoing: Option<Outgoing>,
+    /// What a leg of ours shows a called side that asks.
+    #[serde(default)]
+    pub(crate) login: Option<SipLogin>,
     pub(crate) status: Option<StatusHook>,
     pub(crate) event_application: Option<StatusHook>,
     pub(crate) fallback: Option<Hook>,

@@ -29,6 +29,7 @@ fn call_out(world: &mut World) -> model::port::ApiId {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     })))
 }
 
@@ -234,6 +235,7 @@ fn a_limit_given_while_it_rings_counts_from_the_answer() {
             timeout: None,
             time_limit: None,
             caller_id: None,
+            login: None,
         })));
         world.run(500);
         let (&call, leg) = world.legs.first_key_value().expect("a leg");
@@ -319,6 +321,7 @@ fn documents_over_the_budget_of_their_family_wait_or_are_refused() {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     })));
     assert_eq!(world.reply(inline).unwrap().as_ref().unwrap_err().status, 429);
     world.run(30_000);

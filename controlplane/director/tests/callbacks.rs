@@ -336,6 +336,7 @@ fn call_out(world: &mut World, to: &str) -> CallId {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     })));
     world.run(10);
     match world.reply(id) {

@@ -26,6 +26,7 @@ fn call_out(text: &str) -> ApiRequest {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     }))
 }
 

@@ -177,6 +177,7 @@ fn create(from: &str) -> ApiRequest {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     }))
 }
 

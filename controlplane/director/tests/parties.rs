@@ -148,6 +148,7 @@ fn the_api_takes_numbers_in_any_notation_and_callers_that_can_be_meant() {
             timeout: None,
             time_limit: None,
             caller_id: None,
+            login: None,
         }))
     };
     let mut world = World::new(|_| xml("<Response/>"));

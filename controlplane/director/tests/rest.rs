@@ -26,6 +26,7 @@ fn create(to: &str, instructions: Instructions) -> ApiRequest {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     }))
 }
 

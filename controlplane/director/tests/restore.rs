@@ -75,6 +75,7 @@ fn created(world: &mut World) -> Vec<CallId> {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     })));
     Vec::new()
 }

@@ -224,6 +224,7 @@ fn an_address_that_leads_nowhere_is_told_or_refused_at_once() {
                 timeout: None,
                 time_limit: None,
                 caller_id: None,
+                login: None,
             })));
             world.run(5_000);
             let no_callback = url.is_empty() && document.contains("statusCallback");

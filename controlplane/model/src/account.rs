@@ -15,6 +15,27 @@ use crate::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, Route
 #[serde(transparent)]
 pub struct Secret(pub String);
 
+/// What a far end that is dialled knows us by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SipLogin {
+    pub username: String,
+    pub password: Secret,
+}
+
+impl SipLogin {
+    /// Longest username and password, bytes.
+    pub const BYTES_MAX: usize = 255;
+
+    /// None if one of them is too long, or holds what no header can.
+    #[must_use]
+    pub fn new(username: &str, password: &str) -> Option<Self> {
+        let fits = |text: &str| text.len() <= Self::BYTES_MAX && !text.contains(char::is_control);
+        let quotable = !username.contains(['"', '\\']) && !username.is_empty();
+        (fits(username) && fits(password) && quotable)
+            .then(|| Self { username: username.to_owned(), password: Secret(password.to_owned()) })
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountStatus {

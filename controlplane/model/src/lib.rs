@@ -27,7 +27,7 @@ mod usage;
 
 pub use account::{
     Account, AccountLimits, AccountStatus, ApiKey, Application, OutboundRoute, PhoneNumber, Secret,
-    SipDomain, VoiceConfig,
+    SipDomain, SipLogin, VoiceConfig,
 };
 pub use alert::{Alert, AlertLevel, DeadLetter};
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};

@@ -444,6 +444,25 @@ pub struct Trunk {
     /// addresses.
     #[serde(default)]
     pub tls_name: String,
+    /// What answers a challenge (401, 407) of the targets, of nobody else; empty for nothing.
+    #[serde(default)]
+    pub username: String,
+    #[serde(default)]
+    pub password: Secret,
+    /// The only realm that is answered; empty for the first that asks in a call.
+    #[serde(default)]
+    pub realm: String,
+}
+
+/// Text that no log has: its `Debug` says nothing.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl core::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

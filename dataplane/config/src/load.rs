@@ -113,6 +113,8 @@ fn check(config: &Config) -> Result<(), Fault> {
                 "must name at least one address",
             );
         }
+        check_login(config, at)
+            .map_err(|(key, message)| (vec![Key("trunk"), At(at), Key(key)], message.to_owned()))?;
     }
     if !["auto", "json", "text"].contains(&config.log.format.as_str()) {
         return fault(&[Key("log"), Key("format")], "must be `auto`, `json` or `text`");
@@ -122,6 +124,35 @@ fn check(config: &Config) -> Result<(), Fault> {
 
 fn no_listener(transport: Transport) -> String {
     format!("are reached by {transport}, which needs a listener with `transport = \"{transport}\"`")
+}
+
+/// The credentials of a trunk, which the dataplane finds by the trunk's name.
+fn check_login(config: &Config, at: usize) -> Result<(), (&'static str, &'static str)> {
+    const BYTES_MAX: usize = 255;
+    let trunk = &config.trunk[at];
+    let (username, password) = (trunk.username.as_str(), trunk.password.0.as_str());
+    let texts = [("username", username), ("password", password), ("realm", &trunk.realm)];
+    for (key, text) in texts {
+        if text.len() > BYTES_MAX || text.chars().any(char::is_control) {
+            return Err((key, "must be at most 255 bytes without control characters"));
+        }
+    }
+    if username.contains(['"', '\\']) || trunk.realm.contains(['"', '\\']) {
+        return Err(("username", "and realm must be without quotes and backslashes"));
+    }
+    match (username.is_empty(), password.is_empty()) {
+        (false, true) => Err(("password", "is missing beside `username`")),
+        (true, false) => Err(("username", "is missing beside `password`")),
+        (true, true) if !trunk.realm.is_empty() => {
+            Err(("realm", "says nothing without `username` and `password`"))
+        }
+        (false, false)
+            if config.trunk.iter().filter(|other| other.name == trunk.name).count() > 1 =>
+        {
+            Err(("name", "is another trunk's, too: one with credentials needs its own"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_dataplane(config: &Config) -> Result<(), Fault> {

@@ -13,7 +13,7 @@ use crossbeam_queue::ArrayQueue;
 use net::driver::MediaAddress;
 use net::{DriverPlan, PoolPlan};
 use secure::Identity;
-use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
+use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, Login, MediaPlan, Plan, Timers};
 use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
@@ -47,6 +47,8 @@ pub(crate) struct EnginePlan {
     timers: Timers,
     guard: GuardPlan,
     keys: Keys,
+    /// Trunks' credentials: from the configuration into this process's own memory, and no further.
+    logins: Vec<Login>,
     seed: u64,
 }
 
@@ -104,6 +106,7 @@ impl EnginePlan {
                 stranger_rate: plane.guard.stranger_rate,
             },
             keys: keys()?,
+            logins: logins(config),
             seed: random_u64()?,
         })
     }
@@ -141,6 +144,7 @@ impl EnginePlan {
             timers: self.timers,
             guard: self.guard,
             keys: self.keys,
+            logins: self.logins.clone(),
             seed: self.seed,
         }
     }
@@ -235,6 +239,17 @@ impl EnginePlan {
         let region = self.sizes.words(wire::region::Side::Dataplane) * 8;
         usize::from(self.shards) * (self.limits.footprint(self.shards) + frames + region)
     }
+}
+
+fn logins(config: &Config) -> Vec<Login> {
+    let known = config.trunk.iter().filter(|trunk| !trunk.username.is_empty());
+    let login = |trunk: &config::Trunk| Login {
+        trunk: trunk.name.clone(),
+        user: trunk.username.clone(),
+        password: trunk.password.0.clone(),
+        realm: trunk.realm.clone(),
+    };
+    known.map(login).collect()
 }
 
 /// Every media address as it is advertised, with the first ports of its blocks.

@@ -21,6 +21,7 @@ use crate::leg::reliable::Reliable;
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
 use crate::plan::ListenerPlan;
 use crate::route::{Admits, RouteHandle, route_uri};
+use crate::transaction::logins::Who;
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
@@ -242,7 +243,7 @@ impl<'m> Shard<'m> {
         if let Some(cell) = self.core.cell(id) {
             cell.open(self.core.epoch, id, call, account);
         }
-        crate::usage::record(&mut self.cx(now, frames), &leg);
+        crate::usage::record(&mut self.cx(now, frames), &leg, b"");
         self.legs.insert(leg);
         self.legs.register(id, call);
         self.core.legs_taken = self.legs.len();
@@ -345,6 +346,8 @@ impl<'m> Shard<'m> {
             pass_progress: true,
             bridge: true,
             tls_names,
+            username: "",
+            password: wire::command::Secret::default(),
         };
         if let Some(cell) = self.core.cell(id) {
             cell.set_account(route.account);
@@ -385,11 +388,28 @@ impl<'m> Shard<'m> {
         let route = self.legs.get_mut(wish.peer).and_then(|leg| leg.inbound()?.route);
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
-            self.media.set_sources(leg, route.media);
+            let login = self.core.plan.logins.iter().position(|it| it.trunk == route.login);
+            let login = login.filter(|_| !route.login.is_empty());
+            let login = login.and_then(|place| u16::try_from(place).ok()).map(Who::Trunk);
+            let (media, signalling) = (route.media, route.signalling);
+            if let Some(who) = login
+                && !self.give_login(leg, who, &wish.targets)
+            {
+                // It is tried without: its targets may let it pass.
+                self.core.counters.count(Counter::DiscardNoRoom);
+            }
+            self.media.set_sources(leg, media);
             if let Some(leg) = self.legs.get_mut(leg) {
-                leg.signalling.obeyed = Obeyed::by_route(route.signalling);
+                leg.signalling.obeyed = Obeyed::by_route(signalling);
             }
         }
+    }
+
+    /// The leg's targets, and nobody else, may be shown these credentials. False if there is no
+    /// room.
+    fn give_login(&mut self, leg: LegId, who: Who<'_>, targets: &Targets) -> bool {
+        let hosts = targets.iter().map(|target| target.address.ip()).collect();
+        self.transactions.clients.logins.give(&mut self.core, leg, (who, hosts))
     }
 
     /// As [`Shard::originate`]; a fault while the leg is made is an error too.
@@ -454,6 +474,8 @@ impl<'m> Shard<'m> {
         leg.limit_ms = wish.limit_ms;
         let filled = fill_outgoing(cx.core, leg, wish, &targets).is_some();
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
+        let who = Who::Own { user: wish.username, password: wish.password.0 };
+        let filled = filled && (wish.username.is_empty() || self.give_login(id, who, &targets));
         self.register(now, frames, leg, wish.call, wish.account);
         self.with_leg(now, frames, id, |leg| match filled {
             true => leg.dial(),

@@ -58,6 +58,7 @@ impl Plane {
             media: wire::table::MediaSources::default(),
             signalling: wire::table::SignallingSources::default(),
             tls_name: String::new(),
+            login: String::new(),
         };
         let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
         drop(plane.shard.handle_table(now, table));

@@ -117,7 +117,7 @@ impl<'m> Shard<'m> {
             legs: Legs::new(plan.shard, limits.legs, first),
             transactions: Transactions {
                 servers: Servers::new(limits.transactions),
-                clients: Clients::new(limits.client_transactions(), first),
+                clients: Clients::new((limits.client_transactions(), limits.legs), first),
             },
             media,
             round: usage::Round::new(limits.legs),

@@ -20,8 +20,27 @@ pub struct Plan {
     pub timers: Timers,
     pub guard: GuardPlan,
     pub keys: Keys,
+    /// Credentials of trunks. They come with the plan and stand in no memory that is shared.
+    pub logins: Vec<Login>,
     /// Seed of everything random that is no secret.
     pub seed: u64,
+}
+
+/// What a trunk's targets know us by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The trunk's name, by which routes of the published table name it.
+    pub trunk: String,
+    pub user: String,
+    pub password: String,
+    /// The only realm that is answered; empty for the first that asks.
+    pub realm: String,
+}
+
+impl core::fmt::Debug for Login {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Login").field("trunk", &self.trunk).finish_non_exhaustive()
+    }
 }
 
 /// A SIP listener (one socket of it per shard).

@@ -403,6 +403,7 @@ mod tests {
             media: wire::table::MediaSources::default(),
             signalling: SignallingSources::default(),
             tls_name: String::new(),
+            login: String::new(),
         }
     }
 

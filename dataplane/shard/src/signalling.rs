@@ -222,13 +222,15 @@ impl Shard<'_> {
                 self.stray(now, frames, id, &message);
             }
             (false, Owned::Client(id)) => {
-                if self.transactions.clients.is_from_target(id, datagram.hop.to) {
+                let from_target = self.transactions.clients.is_from_target(id, datagram.hop.to);
+                if from_target {
                     self.proven(now, datagram);
                 } else if !self.is_obeyed(self.transactions.clients.leg(id), datagram) {
                     return self.core.counters.count(Counter::DiscardSipSource);
                 }
                 let mut cx = Cx { now, frames, core: &mut self.core };
-                let outcome = self.transactions.clients.handle_response(&mut cx, id, &message);
+                let id_of = (id, from_target);
+                let outcome = self.transactions.clients.handle_response(&mut cx, id_of, &message);
                 if let Some(outcome) = outcome {
                     let handle = |leg: &mut crate::leg::LegMut<'_, '_>| {
                         leg.outcome(&outcome, Some(&message));

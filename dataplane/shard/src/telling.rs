@@ -147,13 +147,20 @@ fn say_bye(
 ) -> Option<()> {
     let heard = wire::decode::<Dialog>(numbers).ok();
     let marked = || wire::decode::<(Dialog, bool)>(numbers).ok().map(|(dialog, _)| dialog);
+    // Behind a mark that says nothing: what the BYE has to show whoever knows us by credentials.
+    let known = wire::decode::<(Dialog, bool, &[u8])>(numbers).ok();
+    let lines = known.map_or(&b""[..], |(_, _, lines)| lines);
+    let heard = heard.or_else(|| known.map(|(dialog, ..)| dialog));
     let mut dialog = heard.or_else(marked)?;
     let hop = towards(dialog.next_hop(text), last);
     let cseq = dialog.local_cseq.saturating_add(1);
     let mut again = dialog;
     let asked = heard.and_then(|_| {
         clients.begin(cx, (Sent::Bye, LegId::NONE, hop, cseq), |out, _, via| {
-            ended(dialog.request(text, out, sip::Method::Bye, via))
+            let writer = dialog.request(text, out, sip::Method::Bye, via);
+            ended(lines_of(lines).fold(writer, |writer, (name, value)| {
+                writer.header_text(name, &[sip::Part::Bytes(value)])
+            }))
         })
     });
     if asked.is_some() {
@@ -167,6 +174,15 @@ fn say_bye(
     })?;
     cx.send_sip(hop, Some(frame));
     Some(())
+}
+
+/// Header lines of a record: names and values.
+fn lines_of(lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pair = |line: &'_ [u8]| line.iter().position(|byte| *byte == b':');
+    lines.split(|byte| *byte == b'\n').filter_map(move |line| {
+        let (name, value) = line.split_at(pair(line)?);
+        Some((name, value[1..].trim_ascii()))
+    })
 }
 
 fn say_cancel(cx: &mut Cx<'_, '_>, clients: &mut Clients, hop: Hop, invite: &[u8]) -> Option<()> {

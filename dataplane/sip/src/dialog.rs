@@ -276,6 +276,14 @@ impl Dialog {
         self.routes.of(text)
     }
 
+    /// What the request line of the next request says: the target, or a strict first route.
+    #[must_use]
+    pub fn request_uri<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        let strict = self.first_route(text).filter(|r| r.uri().is_ok_and(|uri| !uri.is_loose()));
+        let bare = |route: NameAddr<'t>| route.uri.split(|&c| c == b'?').next();
+        strict.and_then(bare).unwrap_or_else(|| self.target(text))
+    }
+
     /// URI that the next request goes to: the first route, else the target.
     #[must_use]
     pub fn next_hop<'t>(&self, text: &'t [u8]) -> &'t [u8] {

@@ -1,4 +1,5 @@
-//! Digest authentication (RFC 3261 section 22, RFC 7616, RFC 8760): MD5 and SHA-256, qop=auth.
+//! Digest authentication (RFC 3261 section 22, RFC 7616, RFC 8760): MD5 and SHA-256, qop=auth; as a
+//! client with sessions' keys (`-sess`) as well.
 //!
 //! Both sides work from HA1 = H(user:realm:password), so that no password is kept here. Nonces are
 //! made without state: the time and a keyed hash over (time, source, realm); they live 60 s
@@ -17,6 +18,9 @@ use crate::method::Method;
 use crate::name::Name;
 use crate::token::Key;
 use crate::write::{Part, Writer};
+
+/// What the names of algorithms end in whose key is a session's.
+const SESSION: &[u8] = b"-sess";
 
 /// How long a nonce is good, in seconds.
 pub const NONCE_LIFE_SECONDS: u64 = 60;
@@ -175,6 +179,14 @@ impl<'a> Challenge<'a> {
     /// Reads a challenge; `None` for another scheme, an unknown algorithm, or a qop without auth.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
+        Self::parse_session(value).filter(|(_, session)| !session).map(|(challenge, _)| challenge)
+    }
+
+    /// As [`Challenge::parse`], with the algorithms whose key is a session's (`MD5-sess`,
+    /// `SHA-256-sess`, RFC 7616 section 3.4.2): true beside the challenge.
+    #[must_use]
+    pub fn parse_session(value: &'a [u8]) -> Option<(Self, bool)> {
+        let mut session = false;
         let mut challenge = Self {
             realm: b"",
             nonce: b"",
@@ -190,7 +202,11 @@ impl<'a> Challenge<'a> {
                 Field::Realm => realm = Some(text),
                 Field::Nonce => nonce = Some(text),
                 Field::Opaque => challenge.opaque = Some(text),
-                Field::Algorithm => challenge.algorithm = Algorithm::of(text)?,
+                Field::Algorithm => {
+                    let (plain, end) = text.split_at(text.len().saturating_sub(SESSION.len()));
+                    session = end.eq_ignore_ascii_case(SESSION);
+                    challenge.algorithm = Algorithm::of(if session { plain } else { text })?;
+                }
                 Field::Stale => challenge.stale = text.eq_ignore_ascii_case(b"true"),
                 Field::Qop => {
                     let auth = |q: &[u8]| q.trim_ascii().eq_ignore_ascii_case(b"auth");
@@ -202,7 +218,7 @@ impl<'a> Challenge<'a> {
                 _ => {}
             }
         }
-        Some(Self { realm: realm?, nonce: nonce?, ..challenge })
+        Some((Self { realm: realm?, nonce: nonce?, ..challenge }, session))
     }
 
     /// Writes the challenge. With several algorithms the preferred one goes first (RFC 8760 section
@@ -240,13 +256,19 @@ impl<'a> Challenge<'a> {
         let count = Hash::of(&with.nc.to_be_bytes());
         let qop = self.qop_auth.then_some((count.bytes(), with.cnonce));
         let question = Question { nonce: self.nonce, qop, method: with.method, uri: with.uri };
-        let hash = response(self.algorithm, with.ha1, &question);
+        let of_session =
+            with.session.then(|| self.algorithm.hash(&[with.ha1, self.nonce, with.cnonce]));
+        let key = of_session.as_ref().map_or(with.ha1, Hash::bytes);
+        let hash = response(self.algorithm, key, &question);
+        // RFC 2617 section 3.2.2 has a client nonce where there is a qop; a session's key needs it.
+        let lone = with.session && qop.is_none();
         let (open, opaque, close): (&[u8], &[u8], &[u8]) = match self.opaque {
             Some(opaque) => (b",opaque=\"", opaque, b"\""),
             None => (b"", b"", b""),
         };
         let (q1, q2, q3, q4): (&[u8], &[u8], &[u8], &[u8]) = match qop {
             Some((nc, cnonce)) => (b",qop=auth,nc=", nc, b",cnonce=\"", cnonce),
+            None if lone => (b"", b"", b",cnonce=\"", with.cnonce),
             None => (b"", b"", b"", b""),
         };
         let parts = [
@@ -262,6 +284,7 @@ impl<'a> Challenge<'a> {
             Part::Bytes(hash.bytes()),
             Part::Bytes(b"\",algorithm="),
             self.algorithm.text().into(),
+            Part::Bytes(if with.session { SESSION } else { b"" }),
             Part::Bytes(open),
             Part::Bytes(opaque),
             Part::Bytes(close),
@@ -269,7 +292,7 @@ impl<'a> Challenge<'a> {
             Part::Bytes(q2),
             Part::Bytes(q3),
             Part::Bytes(q4),
-            Part::Bytes(if qop.is_some() { b"\"" } else { b"" }),
+            Part::Bytes(if qop.is_some() || lone { b"\"" } else { b"" }),
         ];
         writer.header(name, &parts)
     }
@@ -290,6 +313,8 @@ pub struct Answer<'a> {
     pub nc: u32,
     /// Client nonce.
     pub cnonce: &'a [u8],
+    /// The key is a session's: HA1, this nonce and this client nonce hashed.
+    pub session: bool,
 }
 
 impl<'a> Credentials<'a> {

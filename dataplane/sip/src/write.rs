@@ -243,6 +243,17 @@ impl<'b> Writer<'b> {
         }
     }
 
+    /// Lines for a message that stands elsewhere: what was written, and no end.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub fn lines(self) -> Result<&'b [u8], WriteError> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(&self.out[..self.len]),
+        }
+    }
+
     /// Bytes written so far.
     #[must_use]
     pub const fn len(&self) -> usize {

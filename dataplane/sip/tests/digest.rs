@@ -58,6 +58,7 @@ fn a_client_answers_what_a_server_asks() {
             uri: b"sip:example.com",
             nc: 2,
             cnonce: b"xyz",
+            session: false,
         };
         let writer = Writer::new(&mut reply).request_line(Method::Register, b"sip:example.com");
         let bytes = challenge.answer(writer, Name::Authorization, &with).finish().unwrap();

@@ -111,6 +111,20 @@ pub struct Originate<'a> {
     /// What the certificates of `targets` must name, in their order; empty where a target is not
     /// reached by TLS.
     pub tls_names: ArrayVec<&'a str, 4>,
+    /// What answers a challenge (401, 407) of the targets; empty for nothing.
+    pub username: &'a str,
+    pub password: Secret<'a>,
+}
+
+/// A text that no log has.
+#[derive(Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Secret<'a>(pub &'a str);
+
+impl core::fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 impl Originate<'_> {

@@ -132,6 +132,8 @@ pub enum Cause {
     SessionExpired = 19,
     /// A number or URI that cannot be dialled or does not exist (404, 484, 604).
     NotFound = 20,
+    /// 401 or 407: the far end wants credentials of us, and we have none, or not those.
+    Credentials = 21,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -242,7 +244,7 @@ const MEDIA_BYTES: usize = 64 + 4 * 5 + 22;
 
 impl Cause {
     /// Every cause, for tables and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Normal,
         Self::Busy,
         Self::NoAnswer,
@@ -264,6 +266,7 @@ impl Cause {
         Self::OtherAnswered,
         Self::SessionExpired,
         Self::NotFound,
+        Self::Credentials,
     ];
 
     /// The cause's name in CDRs, alerts and metrics.
@@ -291,6 +294,7 @@ impl Cause {
             Self::OtherAnswered => "other-answered",
             Self::SessionExpired => "session-expired",
             Self::NotFound => "not-found",
+            Self::Credentials => "credentials",
         }
     }
 }

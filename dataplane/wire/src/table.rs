@@ -119,6 +119,9 @@ pub struct StaticRoute {
     pub signalling: SignallingSources,
     /// What the certificates of its targets must name; empty for their addresses.
     pub tls_name: String,
+    /// Name of the trunk whose credentials its targets are shown, which only the dataplane has;
+    /// empty for none.
+    pub login: String,
 }
 
 /// Which hosts may send media for a far end, besides the address that its description names.
@@ -295,6 +298,7 @@ mod tests {
                 media: MediaSources::Network,
                 signalling: SignallingSources::Host,
                 tls_name: String::new(),
+                login: "carrier".to_owned(),
             }],
             admission: None,
         };

@@ -133,6 +133,7 @@ pub(super) fn twiml(input: &[u8]) -> u64 {
         timeout: None,
         time_limit: None,
         caller_id: None,
+        login: None,
     };
     let what = ApiRequest::CreateCall(Box::new(create));
     let request = ApiCall { id: ApiId(1), account: ACCOUNT, what };

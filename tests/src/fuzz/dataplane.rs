@@ -153,6 +153,7 @@ fn plan() -> Plan {
             stranger_rate: 500,
         },
         keys: Keys { token: Key([1; 16]), placement: Key([2; 16]), table: HashKey([3, 4]) },
+        logins: Vec::new(),
         seed: 5,
     }
 }
@@ -535,5 +536,7 @@ pub(super) fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
         pass_progress: true,
         bridge: true,
         tls_names: ["sip.example.com"].into_iter().collect(),
+        username: "user",
+        password: wire::command::Secret("secret"),
     }
 }

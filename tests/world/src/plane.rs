@@ -42,6 +42,8 @@ pub struct PlaneSetup {
     pub frames: (usize, usize),
     /// Connections that are accepted, and that are opened, at most.
     pub connections: (u16, u16),
+    /// Credentials of trunks.
+    pub logins: Vec<shard::plan::Login>,
     /// Words of the events and commands rings.
     pub ring_words: (usize, usize),
 }
@@ -61,6 +63,7 @@ impl Default for PlaneSetup {
             seed: 1,
             frames: (1_024, 256),
             connections: (64, 64),
+            logins: Vec::new(),
             ring_words: (1 << 15, 1 << 14),
         }
     }
@@ -243,6 +246,7 @@ impl Plane {
             timers: setup.timers,
             guard: setup.guard,
             keys: self.keys,
+            logins: setup.logins.clone(),
             seed: setup.seed,
         }
     }

@@ -616,6 +616,7 @@ fn conversation(
         timeout: Some(10),
         time_limit: Some(u32::try_from(cast.limit + 50).unwrap_or(60)),
         caller_id: None,
+        login: None,
     });
     Conversation {
         group,

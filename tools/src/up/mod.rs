@@ -208,6 +208,9 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         media: wire::table::MediaSources::default(),
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
+        username: String::new(),
+        password: config::Secret::default(),
+        realm: String::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use base::{CallId, Wall};
 use http::Method as HttpMethod;
 use model::port::{ApiDone, ApiRequest, CreateCall, Instructions, UpdateCall};
 use model::query::{CallQuery, Span};
-use model::{AccountSid, CallRow, CallStatus, Hook, StatusHook};
+use model::{AccountSid, CallRow, CallStatus, Hook, SipLogin, StatusHook};
 use serde_json::{Value, json};
 
 use super::{Verb, alert, call_sid, date, date_or_null, refuse, submit, subresources, voice};
@@ -25,13 +25,11 @@ const TIME_LIMIT_S_MAX: u64 = 86_400;
 /// Parameters that would change the call in ways that are not built yet. What only tunes one of
 /// them (RecordingTrack, MachineDetectionTimeout, …) and what is informative (CallReason,
 /// CallToken, ClientNotificationUrl, Trim) is accepted and has no effect.
-const UNSUPPORTED: [&str; 9] = [
+const UNSUPPORTED: [&str; 7] = [
     "Record",
     "SendDigits",
     "MachineDetection",
     "AsyncAmd",
-    "SipAuthUsername",
-    "SipAuthPassword",
     "Byoc",
     "RecordingConfigurationId",
     "Passports",
@@ -91,7 +89,20 @@ fn read_create(form: &Form) -> Result<CreateCall, Problem> {
             Some(caller) => Some(address(caller, "CallerId", 21_212)?),
             None => None,
         },
+        login: login(form)?,
     })
+}
+
+/// What the called side is shown if it asks.
+fn login(form: &Form) -> Result<Option<SipLogin>, Problem> {
+    let text = |name| form.get(name).unwrap_or_default();
+    let (username, password) = (text("SipAuthUsername"), text("SipAuthPassword"));
+    if username.is_empty() && password.is_empty() {
+        return Ok(None);
+    }
+    let why = "at most 255 characters, no quotes, backslashes or control characters, not alone";
+    let login = SipLogin::new(username, password).filter(|_| !password.is_empty());
+    login.map(Some).ok_or_else(|| Problem::bad_parameter("SipAuthUsername", why))
 }
 
 /// ApplicationSid before Url before Twiml, as the clients' documentation has it.

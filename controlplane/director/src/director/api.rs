@@ -122,6 +122,7 @@ impl Director {
             pass_progress: false,
             bridge: false,
             status: create.status.or(plan.status),
+            login: create.login,
         };
         self.make_leg(now, leg, way);
         if let Some(mut live) = self.calls.get_mut(&call) {

@@ -294,6 +294,7 @@ impl Director {
                 headers: headers(incoming.headers),
             },
             outgoing: None,
+            login: None,
             status: status_callback,
             event_application,
             fallback: voice_fallback,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use base::{CallId, LegId, Now, ShardId, Transport};
 use model::address::target;
 use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
-use model::{AccountSid, CallDirection, CallRow, CallStatus, StatusHook, party};
+use model::{AccountSid, CallDirection, CallRow, CallStatus, SipLogin, StatusHook, party};
 use sip::Scheme;
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
@@ -55,6 +55,7 @@ pub(super) struct NewLeg {
     pub(super) pass_progress: bool,
     pub(super) bridge: bool,
     pub(super) status: Option<StatusHook>,
+    pub(super) login: Option<SipLogin>,
 }
 
 impl Director {
@@ -97,6 +98,7 @@ impl Director {
             pass_progress: spec.pass_progress,
             bridge: true,
             status: spec.status,
+            login: spec.login,
         };
         match way {
             Ok(way) => self.make_leg(now, leg, way),
@@ -173,6 +175,7 @@ impl Director {
                 sent: false,
             }),
             status: leg.status,
+            login: leg.login,
             event_application: None,
             fallback: None,
             start: None,
@@ -365,6 +368,7 @@ impl Director {
             pass_progress: outgoing.pass_progress,
             bridge: outgoing.bridge,
             tls_names,
+            login: live.login.clone(),
         };
         if !fits(&command) {
             return self.never_sent(now, call, "command-too-long");
@@ -420,7 +424,7 @@ impl Director {
 
 /// The command has room in a record of the ring: its text, and the rest at its longest.
 fn fits(order: &OwnedOriginate) -> bool {
-    const REST: usize = 512;
+    const REST: usize = 512 + 2 * SipLogin::BYTES_MAX;
     let texts = [&order.uri, &order.from, &order.from_name, &order.headers];
     let texts = texts.into_iter().chain(&order.tls_names);
     texts.map(|text| text.len()).sum::<usize>() + REST <= wire::MESSAGE_BYTES_MAX

@@ -201,6 +201,11 @@ pub(super) fn told_of(cause: Cause) -> Option<(u32, bool, &'static str)> {
         }
         Cause::Protocol => (32_103, false, "the far end broke the protocol"),
         Cause::Forbidden => (32_203, false, "the far end or a rule of this switch forbids it"),
+        Cause::Credentials => (
+            32_202,
+            false,
+            "the far end wants credentials of us: there are none for it, or it does not take them",
+        ),
         Cause::NoAck => {
             (32_022, false, "the far end never acknowledged our response (no ACK, or no PRACK)")
         }

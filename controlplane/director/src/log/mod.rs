@@ -13,7 +13,8 @@
 //! something between them is gone: such a log is not read.
 //!
 //! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version
-//! 2 had no cookies: its wholes have a part less, and entries of version 3 may follow them.
+//! 2 had no cookies, versions before 5 no credentials: their wholes have parts less, and entries of
+//! later versions may follow them.
 
 mod part;
 mod words;
@@ -28,8 +29,9 @@ pub(crate) use part::Parts;
 use part::{DOCUMENT, PARTS};
 
 /// The first byte of an entry. Version 1 began with a brace.
-const VERSION: u8 = 4;
-/// Versions before: nothing was packed, and there were no cookies.
+const VERSION: u8 = 5;
+/// Versions before: there were no credentials, nothing was packed, and there were no cookies.
+const WITHOUT_LOGIN: u8 = 4;
 const UNPACKED: u8 = 3;
 const WITHOUT_COOKIES: u8 = 2;
 const WHOLE: u8 = 0;
@@ -271,12 +273,12 @@ impl<'b> Reader<'b> {
 
     fn entry(&mut self) -> Option<Found<'b>> {
         let version = self.byte()?;
-        if ![VERSION, UNPACKED, WITHOUT_COOKIES].contains(&version) {
+        if !(WITHOUT_COOKIES..=VERSION).contains(&version) {
             return None;
         }
         let kind = self.byte()?;
         let sequence = u32::try_from(self.number()?).ok()?;
-        let is_packed = version == VERSION && kind & PACKED != 0;
+        let is_packed = version > UNPACKED && kind & PACKED != 0;
         let unpacked = if is_packed { Some(self.number()?) } else { None };
         let kind = if is_packed { kind & !PACKED } else { kind };
         Some(Found { version, kind, sequence, unpacked, payload: self.bytes()? })
@@ -284,7 +286,11 @@ impl<'b> Reader<'b> {
 
     fn whole(mut self, version: u8, parts: &mut Parts, document: &mut Vec<u8>) -> Option<()> {
         let mut found: [&[u8]; PARTS] = [&[]; PARTS];
-        let count = if version == WITHOUT_COOKIES { PARTS - 1 } else { PARTS };
+        let count = match version {
+            WITHOUT_COOKIES => PARTS - 2,
+            UNPACKED | WITHOUT_LOGIN => PARTS - 1,
+            _ => PARTS,
+        };
         for part in &mut found[..count] {
             *part = self.bytes()?;
         }

@@ -13,7 +13,7 @@ use super::words::Words;
 use crate::live::{Callback, Live, Telling, Volatile};
 use crate::script::Script;
 
-pub(super) const PARTS: usize = 9;
+pub(super) const PARTS: usize = 10;
 /// Where a part's number would stand: the document of the script.
 pub(super) const DOCUMENT: usize = 15;
 
@@ -33,6 +33,7 @@ const SCRIPT: usize = 5;
 const CALLBACKS: usize = 6;
 const TELLINGS: usize = 7;
 const COOKIES: usize = 8;
+const LOGIN: usize = 9;
 
 impl Parts {
     pub(super) fn len(&self) -> usize {
@@ -87,6 +88,7 @@ impl Parts {
             leg,
             facts,
             outgoing: self.whole(OUTGOING)?,
+            login: self.some(LOGIN)?,
             status,
             event_application,
             fallback,
@@ -130,11 +132,12 @@ impl Parts {
 
     /// Nothing where no application set any.
     fn cookies(&self) -> Result<Arc<Jar>> {
-        if self.get(COOKIES).is_empty() {
-            Ok(Arc::default())
-        } else {
-            self.whole(COOKIES).map(Arc::new)
-        }
+        self.some(COOKIES).map(|jar| jar.map(Arc::new).unwrap_or_default())
+    }
+
+    /// A part that most calls have nothing of.
+    fn some<T: DeserializeOwned>(&self, part: usize) -> Result<Option<T>> {
+        if self.get(part).is_empty() { Ok(None) } else { self.whole(part).map(Some) }
     }
 
     fn whole<T: DeserializeOwned>(&self, part: usize) -> Result<T> {
@@ -188,6 +191,10 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
         }
         COOKIES if live.cookies.is_empty() => Ok(bytes),
         COOKIES => put(&*live.cookies, bytes),
+        LOGIN => match &live.login {
+            Some(login) => put(login, bytes),
+            None => Ok(bytes),
+        },
         _ if live.tellings.is_empty() => Ok(bytes),
         _ => {
             let words = Words::of(live);

@@ -1,7 +1,7 @@
 //! Legs that a script has made for its own: whom they call, and what they came to.
 
 use base::CallId;
-use model::{CallStatus, StatusHook};
+use model::{CallStatus, SipLogin, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
@@ -22,6 +22,7 @@ pub(crate) struct ChildSpec {
     pub(crate) ring_ms: u32,
     pub(crate) limit_ms: u32,
     pub(crate) pass_progress: bool,
+    pub(crate) login: Option<SipLogin>,
     pub(crate) status: Option<StatusHook>,
 }
 

@@ -295,7 +295,7 @@ mod tests {
     const BYTES_MAX: usize = 64 * 1024;
 
     /// Documents, how many verbs they have, and why anything in them was left aside.
-    const DOCUMENTS: [(&str, usize, &[&str]); 16] = [
+    const DOCUMENTS: [(&str, usize, &[&str]); 17] = [
         ("<Response/>", 0, &[]),
         ("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Hangup/></Response>\n", 1, &[]),
         ("\u{feff}<Response><!-- c --><Pause length=\"3\"/><Hangup/></Response>", 2, &[]),
@@ -305,6 +305,11 @@ mod tests {
         ("<Response><Dial><Sip>sip:a@b?X-A=1&amp;X-B=2</Sip></Dial></Response>", 1, &[]),
         (
             "<Response><Dial><Sip username=\"u\" password=\"p\">sip:a@b</Sip></Dial></Response>",
+            1,
+            &[],
+        ),
+        (
+            "<Response><Dial><Sip password=\"p\">sip:a@b</Sip></Dial></Response>",
             1,
             &["sip-credentials"],
         ),

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use base::CallId;
-use model::{CallStatus, Events, Hook, Method, StatusHook, party};
+use model::{CallStatus, Events, Hook, Method, SipLogin, StatusHook, party};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
@@ -46,6 +46,7 @@ pub(crate) struct Dial {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Noun {
     target: Target,
+    login: Option<SipLogin>,
     status: Option<(String, Method, Events)>,
 }
 
@@ -180,6 +181,7 @@ impl Dial {
             ring_ms: self.timeout * 1_000,
             limit_ms: self.time_limit * 1_000,
             pass_progress: self.answer_on_bridge,
+            login: noun.login.clone(),
             status,
         }));
         true
@@ -408,22 +410,14 @@ impl Noun {
             "Number" => Self::number(element, problems),
             "Sip" => {
                 unknown_attributes(element, &NOUN_ATTRIBUTES, problems);
-                if element.attribute("username").is_some() {
-                    let message = format!(
-                        "line {}: <Sip username>: digest towards the called side is not supported \
-                         yet; the call is tried without",
-                        element.line
-                    );
-                    problems.push(Problem { code: 12_200, reason: "sip-credentials", message });
-                }
                 let text = element.text.clone();
                 if party::Target::parse(&text).is_none() {
                     let message = format!("line {}: <Sip>{text}</Sip> is no URI", element.line);
                     problems.push(Problem { code: 13_224, reason: "dial-sip-uri", message });
                     return None;
                 }
-                let status = status(element, problems);
-                Some(Self { target: Target::Sip(text), status })
+                let (login, status) = (login(element, problems), status(element, problems));
+                Some(Self { target: Target::Sip(text), login, status })
             }
             name => {
                 let message = format!(
@@ -445,7 +439,7 @@ impl Noun {
         match party::number(&element.text) {
             Some(number) => {
                 let status = if noun { status(element, problems) } else { None };
-                Some(Self { target: Target::Number(number), status })
+                Some(Self { target: Target::Number(number), login: None, status })
             }
             None => {
                 let message =
@@ -464,6 +458,26 @@ impl Noun {
         };
         Some(StatusHook { hook: Hook { url, method: *method }, events: *events })
     }
+}
+
+/// What the called side is shown if it asks. One of the two alone is none.
+fn login(element: &Element, problems: &mut Vec<Problem>) -> Option<SipLogin> {
+    let text = |name| element.attribute(name).unwrap_or_default();
+    let (username, password) = (text("username"), text("password"));
+    if username.is_empty() && password.is_empty() {
+        return None;
+    }
+    let login = SipLogin::new(username, password);
+    if login.is_none() {
+        let message = format!(
+            "line {}: <Sip username password>: at most {} characters each, no quotes, backslashes \
+             or control characters, and no password without a username; the call is tried without",
+            element.line,
+            SipLogin::BYTES_MAX
+        );
+        problems.push(Problem { code: 12_200, reason: "sip-credentials", message });
+    }
+    login
 }
 
 /// Who the called side sees as its caller. What cannot be meant is told, and the call keeps its own

@@ -4,7 +4,7 @@
 use base::CallId;
 
 use super::{Entity, EntityKey};
-use crate::{Account, AccountSid, ApplicationSid, CallRow, DeadLetter, Hook, StatusHook};
+use crate::{Account, AccountSid, ApplicationSid, CallRow, DeadLetter, Hook, SipLogin, StatusHook};
 
 /// Made by the API; echoed in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +72,8 @@ pub struct CreateCall {
     pub time_limit: Option<u32>,
     /// Overrides `from` as what the called party sees.
     pub caller_id: Option<String>,
+    /// What answers a challenge of the called side.
+    pub login: Option<SipLogin>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! Commands that own their text until they are written to a ring.
 
 use base::{CallId, LegId};
-use wire::command::{Command, Originate, Targets};
+use wire::command::{Command, Originate, Secret, Targets};
 use wire::event::Cause;
+
+use crate::account::SipLogin;
 
 /// [`wire::Command`] with its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,7 @@ pub struct OwnedOriginate {
     pub bridge: bool,
     /// As many as the targets.
     pub tls_names: Vec<String>,
+    pub login: Option<SipLogin>,
 }
 
 impl OwnedCommand {
@@ -80,6 +83,8 @@ impl OwnedOriginate {
             pass_progress: self.pass_progress,
             bridge: self.bridge,
             tls_names: self.tls_names.iter().take(4).map(String::as_str).collect(),
+            username: self.login.as_ref().map_or("", |login| &login.username),
+            password: Secret(self.login.as_ref().map_or("", |login| &login.password.0)),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::offer::{BadOffer, Exchanged};
 use super::{LegMut, State};
 use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
+    with_credentials,
 };
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
@@ -424,10 +425,13 @@ impl LegMut<'_, '_> {
         let text = &self.leg.signalling.text;
         let next = dialog.next_hop(self.cx.core.arena.get(text));
         let hop: Hop = towards(next, self.leg.signalling.hop);
+        let clients = &self.transactions.clients;
+        let sent = clients.text(invite).filter(|_| clients.logins.is_for_leg(self.leg.id));
         let frame = self.cx.compose(|out, core| {
             let branch = ack_branch(core, invite);
             let writer = dialog.ack(core.arena.get(text), out, cseq, &via_of(core, hop, &branch));
-            writer.finish().ok().map(<[u8]>::len)
+            let sent = sent.map_or(&b""[..], |text| core.arena.get(text));
+            with_credentials(writer, sent).finish().ok().map(<[u8]>::len)
         });
         self.cx.send_sip(hop, frame);
     }
@@ -484,8 +488,11 @@ impl LegMut<'_, '_> {
 
     /// What became of a request of ours.
     pub(crate) fn outcome(&mut self, outcome: &Outcome, message: Option<&Message<'_>>) {
-        if matches!(outcome.report, Report::Response(_)) {
+        if matches!(outcome.report, Report::Response(_) | Report::Again { .. }) {
             self.leg.signalling.spoke_at = self.cx.now.mono;
+        }
+        if let Report::Again { id, cseq } = outcome.report {
+            return self.asked_again(outcome, id, cseq);
         }
         match outcome.method {
             Sent::Invite => self.invite_outcome(outcome, message),

@@ -130,6 +130,7 @@ impl LegMut<'_, '_> {
         }
         let asked = self.leg.signalling.asked;
         self.transactions.clients.orphan(self.cx.core, asked);
+        self.transactions.clients.logins.leave(&mut self.cx.core.arena, self.leg.id);
     }
 
     /// A fault of ours while handling this leg: it ends, the others go on.

@@ -20,6 +20,7 @@
 //! | `agree`, `choose` | which formats, and when we offer anew |
 //! | `session` | session timers and signs of life |
 //! | `peer`, `command` | what other legs and the controlplane say |
+//! | `login` | requests that were sent again with our credentials |
 //! | `end`, `timers` | the end, and everything that time brings |
 
 pub(crate) mod agree;
@@ -32,6 +33,7 @@ mod exchange;
 pub(crate) mod identity;
 mod inbound;
 mod legs;
+mod login;
 mod offer;
 mod outbound;
 pub(crate) mod peer;
@@ -59,6 +61,7 @@ pub(crate) use timers::{Deadlines, Timer};
 use crate::cx::Cx;
 use crate::media::Media;
 use crate::route::RouteHandle;
+use crate::transaction::logins::LINE_BYTES;
 use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::guard::Bucket;
 use crate::transport::obeyed::Obeyed;
@@ -511,7 +514,9 @@ impl LegMut<'_, '_> {
 
     /// Writes the leg's record, so that a successor can end and bill it.
     pub(crate) fn record(&mut self) {
-        crate::usage::record(&mut self.cx, self.leg);
+        let mut lines = [0; LINE_BYTES];
+        let len = self.last_lines(&mut lines);
+        crate::usage::record(&mut self.cx, self.leg, &lines[..len]);
     }
 
     /// The leg's media port, taken now if it has none. False if there is none to be had.

@@ -100,6 +100,7 @@ impl LegMut<'_, '_> {
             (Report::Response(_), None) => {}
             (Report::Timeout, _) => self.target_lost(),
             (Report::Unreachable, _) => self.target_lost(),
+            (Report::Again { .. }, _) => {}
         }
     }
 
@@ -345,7 +346,7 @@ impl LegMut<'_, '_> {
 
 impl LegMut<'_, '_> {
     /// Another INVITE is sent: the early dialogs of the one before are over.
-    fn forget_early(&mut self) {
+    pub(super) fn forget_early(&mut self) {
         self.forget_pracks();
         if let Some(side) = self.leg.outbound_mut() {
             side.branches.clear();
@@ -412,6 +413,7 @@ pub(crate) fn cause_of(code: u16) -> Cause {
         486 | 600 => Cause::Busy,
         408 | 480 | 487 => Cause::NoAnswer,
         404 | 410 | 484 | 604 => Cause::NotFound,
+        401 | 407 => Cause::Credentials,
         403 => Cause::Forbidden,
         488 | 606 => Cause::NoCodec,
         503 => Cause::Overload,

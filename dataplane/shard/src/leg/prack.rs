@@ -27,6 +27,11 @@ impl Branch {
     pub(super) fn new(tag: u32) -> Self {
         Self { tag, rseq: 0, cseq: 0 }
     }
+
+    /// A request in it had this number.
+    pub(super) fn use_cseq(&mut self, cseq: u32) {
+        self.cseq = self.cseq.max(cseq);
+    }
 }
 
 impl Outbound {

@@ -30,7 +30,7 @@ const LATER_MAX: Duration = Duration::from_secs(120);
 pub(crate) struct Session {
     pub(crate) agreed: Option<Agreed>,
     /// An OPTIONS of ours that asks whether the far end lives.
-    probe: ClientId,
+    pub(super) probe: ClientId,
     /// Min-SE that a 422 asked for, seconds (RFC 4028 section 7.3); 0 for none.
     min_se: u32,
     /// The partner's offer was waited for once.
@@ -361,6 +361,7 @@ impl LegMut<'_, '_> {
                 self.leg.signalling.allows_update = false;
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono);
             }
+            (Report::Again { .. }, _) => return,
             // Busy: once more, as long as the session lasts.
             (Report::Response(code), message) => {
                 let longer = message.is_some_and(|message| code == 422 && self.lengthen(message));

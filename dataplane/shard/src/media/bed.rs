@@ -329,6 +329,7 @@ pub(crate) fn shard_plan() -> Plan {
             placement: sip::token::Key([0; 16]),
             table: HashKey([0; 2]),
         },
+        logins: Vec::new(),
         seed: 1,
     }
 }

@@ -9,8 +9,7 @@
 use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;
-use base::{Arena, ConnectionId, Door, Hop, LegId, Mono, Slab, Stored, Wheel};
-use sip::dialog::Dialog;
+use base::{Hop, LegId, Mono, Slab, Stored, Wheel};
 use sip::token::Kind;
 use sip::txn::{Actions, Client, InviteClient, Timers};
 use sip::{Message, Name, Transport, ViaOut, Writer};
@@ -18,10 +17,14 @@ use wire::counter::Counter;
 
 use super::Lost;
 use super::finished::Finished;
+use super::logins::{LoginId, Logins, Way};
 use super::waiting::Waiting;
 use crate::cx::{Core, Cx};
-use crate::transport::connections::End;
-use crate::transport::policy::towards;
+
+mod again;
+mod branches;
+
+pub(crate) use again::with_credentials;
 
 /// Names a client transaction for as long as it lives; packed as a leg's id is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub(crate) enum Report {
     Timeout,
     /// The network says that nobody is there.
     Unreachable,
+    /// It was asked for our credentials, and was sent again with them, as this.
+    Again { id: ClientId, cseq: u32 },
 }
 
 #[derive(Debug)]
@@ -109,10 +114,6 @@ enum Cancel {
 /// BYE, which is a transaction of ours, for each.
 const FORKS_MAX: usize = 4;
 
-/// Requests that go again when a connection is lost, and how often one does.
-const AGAIN_MAX: usize = 64;
-const TIMES_MAX: u8 = 3;
-
 #[derive(Debug)]
 pub(crate) struct ClientTransaction {
     machine: Machine,
@@ -130,6 +131,10 @@ pub(crate) struct ClientTransaction {
     /// How often the connection that it went by was lost: whoever got it may not have been able to
     /// say so.
     again: u8,
+    /// The credentials that it is sent with, should it be asked for some.
+    login: LoginId,
+    /// How often it was sent again with them.
+    tries: u8,
     /// Tags that have answered it, hashed: they are only acknowledged when they come again.
     answered: ArrayVec<u64, FORKS_MAX>,
 }
@@ -140,6 +145,7 @@ pub(crate) struct Clients {
     timers: Wheel,
     finished: Finished,
     waiting: Waiting,
+    pub(crate) logins: Logins,
     /// The one whose timer is being served.
     at_work: Option<ClientId>,
 }
@@ -209,11 +215,12 @@ impl ClientTransaction {
 }
 
 impl Clients {
-    /// `first`: the first generation, another one in each run.
-    pub(crate) fn new(limit: u32, first: u32) -> Self {
+    /// For so many transactions of so many legs. `first`: the first generation, another one in each
+    /// run.
+    pub(crate) fn new((limit, legs): (u32, u32), first: u32) -> Self {
         let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
         let (finished, waiting) = (Finished::new(limit), Waiting::new(limit));
-        Self { slab, timers, finished, waiting, at_work: None }
+        Self { slab, timers, finished, waiting, logins: Logins::new(legs), at_work: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -263,7 +270,19 @@ impl Clients {
     pub(crate) fn begin(
         &mut self,
         cx: &mut Cx<'_, '_>,
+        request: (Method, LegId, Hop, u32),
+        write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
+    ) -> Option<ClientId> {
+        let login = self.logins.of(request.1);
+        self.begin_as(cx, request, (login, 0), write)
+    }
+
+    /// The same with these credentials, for the so-manieth time.
+    fn begin_as(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
         (method, leg, hop, cseq): (Method, LegId, Hop, u32),
+        (login, tries): (LoginId, u8),
         write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
     ) -> Option<ClientId> {
         if self.slab.is_full() {
@@ -276,7 +295,8 @@ impl Clients {
         let id = ClientId(LegId::new(cx.core.plan.shard, generation, index));
         let frame = cx.compose(|out, core| {
             let branch = branch(core, id, REQUEST);
-            write(out, core, &via(core, hop, &branch))
+            let len = write(out, core, &via(core, hop, &branch))?;
+            self.logins.sign(core, (login, hop.to.ip()), out, len)
         })?;
         let Some(text) = cx.core.arena.store(cx.frames.bytes(frame)) else {
             cx.discard(frame, Counter::DiscardNoRoom);
@@ -299,8 +319,11 @@ impl Clients {
             cancel: Cancel::No,
             left: false,
             again: 0,
+            login,
+            tries,
             answered: ArrayVec::new(),
         };
+        self.logins.hold(login, cseq);
         self.timers.set(index, entry.deadline());
         self.slab.insert(entry);
         if method.is_invite() || reliable {
@@ -311,11 +334,11 @@ impl Clients {
     }
 
     /// A response whose branch names this transaction. What it means for the leg that waits, if one
-    /// does and it is news.
+    /// does and it is news. `from_target`: it comes from the host that the request went to.
     pub(crate) fn handle_response(
         &mut self,
         cx: &mut Cx<'_, '_>,
-        id: ClientId,
+        (id, from_target): (ClientId, bool),
         message: &Message<'_>,
     ) -> Option<Outcome> {
         let (Some(code), Ok(cseq)) = (message.status(), message.cseq()) else { return None };
@@ -350,7 +373,8 @@ impl Clients {
             // Nobody rings for it, or nobody waits for it: it does not proceed for ever.
             machine.give_up_later(now, &timers);
         }
-        let outcome = self.responded(cx, id, message, (code, actions));
+        let way = Way::of(code).filter(|_| from_target);
+        let outcome = self.responded(cx, id, message, (code, actions, way));
         if code < 200 {
             self.cancel_if_wanted(cx, id);
         }
@@ -367,7 +391,7 @@ impl Clients {
         cx: &mut Cx<'_, '_>,
         id: ClientId,
         message: &Message<'_>,
-        (code, actions): (u16, Actions),
+        (code, actions, way): (u16, Actions, Option<Way>),
     ) -> Option<Outcome> {
         let entry = self.slab.get(self.index(id)?)?;
         if actions.has(Actions::ACK) {
@@ -382,13 +406,18 @@ impl Clients {
             return None;
         }
         let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
-        let report = Report::Response(code);
-        if matches!(entry.machine, Machine::Other(_)) && code >= 200 {
+        let is_other = matches!(entry.machine, Machine::Other(_));
+        let again = way.and_then(|way| self.challenged(cx, id, (way, message)));
+        if is_other && code >= 200 {
             // Over: what would come again (timer K) is only counted.
             self.remove(cx.core, id);
+        } else if again.is_some() {
+            // What comes again is acknowledged, and nobody's news.
+            self.orphan(cx.core, id);
         } else if leg == LegId::NONE && (200..300).contains(&code) {
             self.end_branch(cx, id, message);
         }
+        let report = again.unwrap_or(Report::Response(code));
         (leg != LegId::NONE).then_some(Outcome { id, leg, method, cseq, report })
     }
 
@@ -489,28 +518,6 @@ impl Clients {
         Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
     }
 
-    /// A connection is lost: requests that went by it, or to its address, and that nobody has
-    /// answered go again by another one, under their names, so that whoever has them knows them.
-    pub(crate) fn again(&mut self, cx: &mut Cx<'_, '_>, (lost, end): (ConnectionId, End)) {
-        let is_one = |index: &u32| {
-            let went = |hop: Hop| {
-                let by = matches!(hop.via, Door::Connection { id, .. } if id == lost);
-                by || end.is_of(hop)
-            };
-            let may = |it: &ClientTransaction| it.is_unanswered() && it.again < TIMES_MAX;
-            self.slab.get(*index).is_some_and(|it| went(it.hop) && may(it))
-        };
-        let listed = SocketAddr::new(end.remote.ip(), 0);
-        let found = self.waiting.of(listed, cx.core.plan.keys.table).filter(is_one);
-        let found: ArrayVec<u32, AGAIN_MAX> = found.take(AGAIN_MAX).collect();
-        for index in found {
-            if let Some(entry) = self.slab.get_mut(index) {
-                entry.again += 1;
-                cx.resend(entry.hop, &entry.text);
-            }
-        }
-    }
-
     /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so
     /// that responses find it. It is not sent again and counts as proceeding: whatever was said
     /// while nobody listened is not said again. False if there is no room.
@@ -543,6 +550,8 @@ impl Clients {
             cancel,
             left: true,
             again: 0,
+            login: LoginId::NONE,
+            tries: 0,
             answered: ArrayVec::new(),
         };
         self.slab.occupy_as(id.0.index(), id.0.generation(), entry)
@@ -621,48 +630,6 @@ impl Clients {
         }
     }
 
-    /// A 2xx that makes a dialog nobody wants (another branch of a forking proxy, an answer that
-    /// crossed our CANCEL, one that we cannot use): it is acknowledged each time it comes, and its
-    /// dialog ended once (RFC 3261 section 13.2.2.4).
-    pub(crate) fn end_branch(&mut self, cx: &mut Cx<'_, '_>, id: ClientId, message: &Message<'_>) {
-        let Some(entry) = self.index(id).and_then(|index| self.slab.get_mut(index)) else { return };
-        let tag = message.to_tag().unwrap_or_default();
-        let hash = sip::key::call_hash(tag, &cx.core.plan.keys.token);
-        let known = entry.answered.contains(&hash);
-        if !known && entry.answered.try_push(hash).is_err() {
-            return cx.count(Counter::DiscardSipStray);
-        }
-        let (hop, cseq, used) = (entry.hop, entry.cseq, entry.used);
-        let ends = entry.method == Method::Invite && !known;
-        let mut reason = [0; 256];
-        let reason = copied(reason_of(entry, &cx.core.arena), &mut reason);
-        let mut block = [0; 4_096];
-        let dialog = match Message::parse(cx.core.arena.get(&entry.text)) {
-            Ok(invite) => Dialog::uac(&mut block, &invite, message)
-                .or_else(|_| Dialog::uac_to_end(&mut block, &invite, message))
-                .ok(),
-            Err(_) => None,
-        };
-        let Some(mut dialog) = dialog else {
-            return cx.count(Counter::DiscardSipStray);
-        };
-        let next = towards(dialog.next_hop(&block), hop);
-        let ack = cx.compose(|out, core| {
-            let branch = branch(core, id, ACK);
-            let writer = dialog.ack(&block, out, cseq, &via(core, next, &branch));
-            writer.finish().ok().map(<[u8]>::len)
-        });
-        cx.send_sip(next, ack);
-        if ends {
-            dialog.local_cseq = dialog.local_cseq.max(used);
-            let cseq = dialog.local_cseq + 1;
-            self.begin(cx, (Method::Bye, LegId::NONE, next, cseq), |out, _, via| {
-                let writer = dialog.request(&block, out, sip::Method::Bye, via);
-                with_reason(writer, reason).finish().ok().map(<[u8]>::len)
-            });
-        }
-    }
-
     /// Sets its timer; once it is finished, what no repetition needs is given back.
     fn rearm(&mut self, core: &mut Core<'_>, id: ClientId) {
         let Some(index) = self.index(id) else { return };
@@ -688,6 +655,7 @@ impl Clients {
         let Some(index) = self.index(id) else { return };
         let Some(mut entry) = self.slab.remove(index) else { return };
         core.arena.free(&mut entry.text);
+        self.logins.release(&mut core.arena, entry.login);
         match &mut entry.cancel {
             Cancel::No => {}
             Cancel::Wanted(text) | Cancel::Sent(_, text) => core.arena.free(text),
@@ -701,8 +669,16 @@ impl Clients {
 /// Leaves of an INVITE what its ACK and the BYE of an answer nobody wants are made of (RFC 3261
 /// sections 12.1.2 and 17.1.1.3): no description, no list of what we support.
 fn shrink(core: &mut Core<'_>, text: &mut Stored) {
-    const KEPT: [Name; 6] =
-        [Name::Via, Name::From, Name::To, Name::CallId, Name::CSeq, Name::Route];
+    const KEPT: [Name; 8] = [
+        Name::Via,
+        Name::From,
+        Name::To,
+        Name::CallId,
+        Name::CSeq,
+        Name::Route,
+        Name::Authorization,
+        Name::ProxyAuthorization,
+    ];
     let mut page = core::mem::take(&mut core.page);
     let len = Message::parse(core.arena.get(text)).ok().and_then(|invite| {
         let mut writer = Writer::new(&mut page).request_line(invite.method()?, invite.uri_raw());
@@ -718,24 +694,6 @@ fn shrink(core: &mut Core<'_>, text: &mut Stored) {
         *text = short;
     }
     core.page = page;
-}
-
-/// The value of Reason that its CANCEL carries, or will.
-fn reason_of<'a>(entry: &ClientTransaction, arena: &'a Arena) -> &'a [u8] {
-    match &entry.cancel {
-        Cancel::No => b"",
-        Cancel::Wanted(reason) => arena.get(reason),
-        Cancel::Sent(_, cancel) => {
-            let cancel = Message::parse(arena.get(cancel)).ok();
-            cancel.and_then(|cancel| cancel.header(Name::Reason)).unwrap_or_default()
-        }
-    }
-}
-
-fn copied<'b>(text: &[u8], buffer: &'b mut [u8; 256]) -> &'b [u8] {
-    let len = text.len().min(buffer.len());
-    buffer[..len].copy_from_slice(&text[..len]);
-    &buffer[..len]
 }
 
 fn with_reason<'w>(writer: Writer<'w>, reason: &[u8]) -> Writer<'w> {

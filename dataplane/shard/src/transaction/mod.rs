@@ -11,6 +11,7 @@
 
 mod clients;
 mod finished;
+pub(crate) mod logins;
 mod servers;
 mod share;
 mod waiting;
@@ -19,7 +20,7 @@ use core::net::SocketAddr;
 
 pub(crate) use clients::{
     ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,
-    lone_branch, request_branch, via_of,
+    lone_branch, request_branch, via_of, with_credentials,
 };
 pub(crate) use servers::{Begin, Repeated, ServerId, ServerTransaction, Servers};
 

@@ -20,18 +20,23 @@ pub(crate) const CSEQ_AHEAD: u32 = 64;
 /// (ITU-T Q.850).
 pub(crate) const RESTARTED: &[u8] = b"Q.850;cause=41;text=\"Temporary failure\"";
 
-/// Bytes of a dialog's numbers: seven ranges of two numbers, two CSeq numbers and four flags.
-const NUMBER_BYTES: usize = 7 * 2 * 3 + 2 * 5 + 4 + 1;
+/// Bytes of a dialog's numbers: seven ranges of two numbers, two CSeq numbers and four flags;
+/// behind them header lines, as many as a record has room for.
+const NUMBER_BYTES: usize = 7 * 2 * 3 + 2 * 5 + 4 + 1 + FIELD_BYTES_MAX;
 
-/// Writes the leg's record, so that a successor can bill it and tell its far end.
-pub(crate) fn record(cx: &mut Cx<'_, '_>, leg: &Leg) {
+/// Writes the leg's record, so that a successor can bill it and tell its far end. `lines`: header
+/// lines that its BYE needs; where there is no room for them, it goes without.
+pub(crate) fn record(cx: &mut Cx<'_, '_>, leg: &Leg, lines: &[u8]) {
     let Some(slot) = cx.core.region.record(leg.id.index()) else { return };
-    let (mut page, mut numbers) = ([0; FIELD_BYTES_MAX], [0; NUMBER_BYTES]);
-    let words = last_words(cx.core, leg, &mut numbers, &mut page);
-    let written = words.and_then(|words| {
-        let fields = fields(cx.core, leg, words);
-        wire::record::write(slot, cx.core.epoch, &fields)
-    });
+    let write = |lines: &[u8]| {
+        let (mut page, mut numbers) = ([0; FIELD_BYTES_MAX], [0; NUMBER_BYTES]);
+        let words = last_words(cx.core, leg, (&mut numbers, lines), &mut page)?;
+        wire::record::write(slot, cx.core.epoch, &fields(cx.core, leg, words))
+    };
+    let mut written = write(lines);
+    if written.is_err() && !lines.is_empty() {
+        written = write(b"");
+    }
     if written.is_err() {
         // The CDR comes first. Without words its texts, which are cut, always fit.
         cx.count(Counter::RecordTooLong);
@@ -70,7 +75,7 @@ pub(crate) const ONCE: &[u8] = b"\r\n";
 fn last_words<'a>(
     core: &'a Core<'_>,
     leg: &'a Leg,
-    numbers: &'a mut [u8; NUMBER_BYTES],
+    (numbers, lines): (&'a mut [u8; NUMBER_BYTES], &[u8]),
     page: &'a mut [u8; FIELD_BYTES_MAX],
 ) -> Result<LastWords<'a>, WireError> {
     let door = leg.signalling.hop.via;
@@ -92,9 +97,9 @@ fn last_words<'a>(
             let invite = writer.finish().map_err(|_| WireError::TooLong)?;
             Ok(LastWords::Cancel { door, invite })
         }
-        (State::Answering | State::Standing, _) => bye(core, leg, numbers),
+        (State::Answering | State::Standing, _) => bye(core, leg, numbers, lines),
         // Its BYE waits for the ACK of its 2xx.
-        (State::Closing, _) if leg.signalling.accepted.is_some() => bye(core, leg, numbers),
+        (State::Closing, _) if leg.signalling.accepted.is_some() => bye(core, leg, numbers, lines),
         _ => Ok(LastWords::None),
     }
 }
@@ -103,12 +108,14 @@ fn bye<'a>(
     core: &'a Core<'_>,
     leg: &'a Leg,
     numbers: &'a mut [u8; NUMBER_BYTES],
+    lines: &[u8],
 ) -> Result<LastWords<'a>, WireError> {
     let Some(mut dialog) = leg.signalling.dialog else { return Ok(LastWords::None) };
     dialog.local_cseq = dialog.local_cseq.saturating_add(CSEQ_AHEAD);
     // The mark of who may not be there: behind the numbers, for those alone.
     let len = match leg.is_unheard() {
         true => wire::encode(&(&dialog, true), numbers)?,
+        false if !lines.is_empty() => wire::encode(&(&dialog, false, lines), numbers)?,
         false => wire::encode(&dialog, numbers)?,
     };
     let door = leg.signalling.hop.via;
