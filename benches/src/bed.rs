@@ -384,6 +384,7 @@ fn route() -> StaticRoute {
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
         login: String::new(),
+        transfer: false,
     }
 }
 

@@ -211,5 +211,6 @@ fn route() -> StaticRoute {
         signalling: SignallingSources::default(),
         tls_name: String::new(),
         login: String::new(),
+        transfer: false,
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
         login: String::new(),
+        transfer: false,
     }
 }
 
@@ -145,6 +146,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Ended(_) => "ended",
         wire::Event::Unknown { .. } => "unknown",
         wire::Event::Refused { .. } => "refused",
+        wire::Event::Refer { .. } => "refer",
     }
 }
 

@@ -43,6 +43,8 @@ mod own_address;
 mod ports;
 mod raw;
 mod reason;
+mod referral;
+mod referral_apps;
 mod refusal;
 mod reliable_apps;
 mod reliable_callee;

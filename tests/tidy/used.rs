@@ -61,7 +61,7 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/sip/src/lex.rs", "is_token_text", INSIDE),
     ("dataplane/sip/src/limits.rs", "LIST_ENTRIES_MAX TOKEN_BYTES_MAX", BOUND),
     ("dataplane/sip/src/message.rs", "contact_is_star", INSIDE),
-    ("dataplane/sip/src/message.rs", "record_routes replaces", STEP_4),
+    ("dataplane/sip/src/message.rs", "record_routes", STEP_4),
     ("dataplane/sip/src/name.rs", "is_list is_single is_vital", INSIDE),
     ("dataplane/sip/src/session.rs", "supports_timer", INSIDE),
     ("dataplane/sip/src/uri.rs", "has_scheme parse_lenient", INSIDE),
@@ -79,7 +79,6 @@ const UNREAD_FIELDS: &[(&str, &str)] = &[
     ("Event::Progress.code", "one callback `ringing` for every 18x so far"),
     ("Event::Progress.media", "one callback `ringing` for every 18x so far"),
     ("PeerMessage::Joined.call", "the leg that answers knows its partner's call already"),
-    ("PeerMessage::Offer.call", "the leg that was dialled knows its parent's call already"),
 ];
 
 /// Crates of the dataplane that others may build on.

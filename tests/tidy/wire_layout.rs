@@ -38,6 +38,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Ended(_) => 7,
         Event::Unknown { .. } => 8,
         Event::Refused { .. } => 9,
+        Event::Refer { .. } => 10,
     }
 }
 
@@ -56,6 +57,7 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Limit { .. } => 9,
         Command::Release { .. } => 10,
         Command::Drain { .. } => 11,
+        Command::Referred { .. } => 12,
     }
 }
 
@@ -86,6 +88,7 @@ fn events() -> Vec<Event<'static>> {
         Event::Ended(summary()),
         Event::Unknown { call },
         Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:1@a", why: "" },
+        Event::Refer { call, peer: leg, at, to: "sip:carol@example.com", by: "sip:bob@a" },
     ]
 }
 
@@ -180,6 +183,7 @@ fn commands() -> Vec<Command<'static>> {
         Command::Limit { call, remaining_ms: 1_000 },
         Command::Release { epoch: 7, leg },
         Command::Drain { on: true },
+        Command::Referred { call, code: 486 },
     ]
 }
 
@@ -316,6 +320,7 @@ fn link() -> String {
         signalling: wire::table::SignallingSources::default(),
         tls_name: String::new(),
         login: "carrier".to_owned(),
+        transfer: true,
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

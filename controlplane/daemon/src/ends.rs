@@ -233,7 +233,8 @@ fn call_of(command: &OwnedCommand) -> CallId {
         | OwnedCommand::Join { call, .. }
         | OwnedCommand::Part { call }
         | OwnedCommand::Ringback { call, .. }
-        | OwnedCommand::Limit { call, .. } => *call,
+        | OwnedCommand::Limit { call, .. }
+        | OwnedCommand::Referred { call, .. } => *call,
         OwnedCommand::Originate(originate) => originate.call,
         OwnedCommand::Release { .. } => CallId::NONE,
     }

@@ -228,6 +228,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             media: trunk.media,
             signalling: trunk.signalling,
             tls_name: trunk.tls_name.clone(),
+            transfer: trunk.transfer,
             // The name alone: the dataplane reads what it stands for itself.
             login: if trunk.username.is_empty() { String::new() } else { trunk.name.clone() },
         });

@@ -40,9 +40,13 @@ impl Settings {
     /// Calls to this host go by number: it is an address, or a name of ours.
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
+        host.parse::<IpAddr>().is_ok() || self.is_here(host)
+    }
+
+    /// An address or a name of ours.
+    pub(crate) fn is_here(&self, host: &str) -> bool {
         let own = party::host_and_port(&self.sip_host).map(|(host, _)| host).unwrap_or_default();
-        host.parse::<IpAddr>().is_ok()
-            || host.eq_ignore_ascii_case(&own)
+        host.eq_ignore_ascii_case(&own)
             || self.own_hosts.iter().any(|own| host.eq_ignore_ascii_case(own))
     }
 }

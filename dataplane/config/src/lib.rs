@@ -452,6 +452,10 @@ pub struct Trunk {
     /// The only realm that is answered; empty for the first that asks in a call.
     #[serde(default)]
     pub realm: String,
+    /// Its sources may refer calls that static routes carry (REFER): the call goes on to where they
+    /// could call. Else 603.
+    #[serde(default)]
+    pub transfer: bool,
 }
 
 /// Text that no log has: its `Debug` says nothing.

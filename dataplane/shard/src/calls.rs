@@ -335,7 +335,7 @@ impl<'m> Shard<'m> {
             account: route.account,
             parent: leg.story.call,
             peer: id,
-            listener: listener_of(&self.core, leg.signalling.hop.via, targets.first()),
+            listener: listener_of(&self.core, leg.signalling.hop.via, &targets),
             targets,
             uri: text(uri),
             from,
@@ -366,12 +366,14 @@ impl<'m> Shard<'m> {
         }
     }
 
-    /// A static route's leg is dialled; if it cannot be made, whoever waits for it hears so.
+    /// A static route's leg is dialled; if it cannot be made, whoever waits for it hears so. `of`:
+    /// another route than the one that the leg follows which it is dialled for.
     pub(crate) fn dial_for_route(
         &mut self,
         now: Now,
         frames: &mut dyn Frames,
         wish: &Originate<'_>,
+        of: Option<RouteHandle>,
     ) {
         let made = self.contain(frames, |shard, frames| {
             crate::faults::touch(crate::faults::Site::Dial);
@@ -386,6 +388,7 @@ impl<'m> Shard<'m> {
         }
         // Both sides of a trunk's call follow its policy.
         let route = self.legs.get_mut(wish.peer).and_then(|leg| leg.inbound()?.route);
+        let route = of.or(route);
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             let login = self.core.plan.logins.iter().position(|it| it.trunk == route.login);
@@ -401,6 +404,9 @@ impl<'m> Shard<'m> {
             self.media.set_sources(leg, media);
             if let Some(leg) = self.legs.get_mut(leg) {
                 leg.signalling.obeyed = Obeyed::by_route(signalling);
+                if let Side::Outbound(side) = &mut leg.side {
+                    side.by_route = true;
+                }
             }
         }
     }
@@ -514,6 +520,7 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         min_se: 0,
         pass_progress: wish.pass_progress,
         bridge: wish.bridge,
+        by_route: false,
         rings: false,
         branches: arrayvec::ArrayVec::new(),
         pracks: [ClientId::NONE; 4],
@@ -648,9 +655,9 @@ fn fill_outgoing(
 }
 
 /// The listener that a call came by, if its route's target can be reached from there.
-fn listener_of(core: &Core<'_>, via: Door, target: Option<&Target>) -> u8 {
+pub(crate) fn listener_of(core: &Core<'_>, via: Door, targets: &Targets) -> u8 {
     let local = core.plan.listeners.get(usize::from(via.listener()));
-    let fits = local.zip(target).is_some_and(|(local, target)| {
+    let fits = local.zip(targets.first()).is_some_and(|(local, target)| {
         local.advertised.is_ipv4() == target.address.is_ipv4()
             && local.transport == target.transport
     });

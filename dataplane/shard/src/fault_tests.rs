@@ -59,6 +59,7 @@ impl Plane {
             signalling: wire::table::SignallingSources::default(),
             tls_name: String::new(),
             login: String::new(),
+            transfer: false,
         };
         let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
         drop(plane.shard.handle_table(now, table));

@@ -18,6 +18,8 @@
 //!        | <------ Digit { digit } --------> |   a digit that does not cross as a packet
 //!        | <- Ended { cause } -> or <------- |   whoever ends first
 //! ```
+//!
+//! `Refer`, `Referred`, `Replace` and `Takeover` are told of in `leg::refer`.
 
 use arrayvec::ArrayVec;
 use base::{CallId, ConnectionId, Hop, LegId, Mono, ShardId};
@@ -93,6 +95,16 @@ pub enum PeerMessage<'a> {
     /// The speaker is over. `code`: its final SIP status, 0 if none. `reason`: the value of the
     /// Reason header that its far end ended with, empty if none (RFC 3326).
     Ended { code: u16, cause: Cause, reason: &'a str },
+    /// The speaker's far end refers the hearer's to somebody, who may take the speaker's place; or
+    /// nothing comes of that.
+    Refer { begins: bool },
+    /// What the hearer's far end wanted has come to this.
+    Referred { code: u16 },
+    /// The speaker's far end names this dialog of the hearer's: whom the hearer is joined with is
+    /// to be joined with `other`. `host`, `account`: whose the speaker is.
+    Replace { other: LegId, host: core::net::IpAddr, account: u64, dialog: &'a [u8] },
+    /// The speaker leaves, and `by` takes its place.
+    Takeover { by: LegId },
 }
 
 /// How digits can be brought to a leg's far end.
@@ -203,6 +215,7 @@ impl PeerMessage<'_> {
                 Self::Progress { sdp, .. } | Self::Answer { sdp, .. } => sdp.len() + VIEW + 32,
                 Self::Joined { .. } | Self::Join { .. } | Self::Changed { .. } => VIEW + 32,
                 Self::Ended { reason, .. } => reason.len() + 16,
+                Self::Replace { dialog, .. } => dialog.len() + 64,
                 _ => 16,
             }
     }

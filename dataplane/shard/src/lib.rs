@@ -32,6 +32,7 @@ mod leg;
 mod media;
 mod outbox;
 pub mod plan;
+mod refer;
 mod route;
 mod signalling;
 mod streams;
@@ -62,8 +63,7 @@ pub use crate::route::Published;
 use crate::route::Routes;
 use crate::signalling::Turn;
 use crate::telling::Telling;
-use crate::transaction::Lost;
-use crate::transaction::{Clients, Servers, Transactions};
+use crate::transaction::{Clients, Lost, Referrals, Servers, Transactions};
 use crate::transport::connections::Connections;
 use crate::transport::guard::{Guard, Standing};
 use crate::transport::names::Names;
@@ -118,6 +118,7 @@ impl<'m> Shard<'m> {
             transactions: Transactions {
                 servers: Servers::new(limits.transactions),
                 clients: Clients::new((limits.client_transactions(), limits.legs), first),
+                referrals: Referrals::new(),
             },
             media,
             round: usage::Round::new(limits.legs),
@@ -529,6 +530,9 @@ impl<'m> Shard<'m> {
         let mut cx = Cx { now, frames, core: &mut self.core };
         self.media.housekeeping(&mut cx);
         self.media.shrink(&mut cx);
+        while let Some(leg) = self.transactions.referrals.late(now.mono) {
+            self.with_leg(now, frames, leg, |leg| leg.referral_over(408));
+        }
         let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;
         let transactions = self.transactions() as u64;

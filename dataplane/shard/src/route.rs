@@ -153,6 +153,12 @@ impl Routes {
         u32::try_from(at).ok()
     }
 
+    /// Whether a far end there may refer: some route that takes calls from there says so.
+    pub(crate) fn may_refer(&self, source: IpAddr) -> bool {
+        let lists = |route: &&StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        self.table.routes.iter().filter(lists).any(|route| route.transfer)
+    }
+
     /// The place of the first route whose domain, prefix and source fit.
     pub(crate) fn find(&self, uri: &Uri<'_>, source: IpAddr, standing: Standing) -> Option<usize> {
         // A stranger is in no route's networks but those that are open to the world.
@@ -404,6 +410,7 @@ mod tests {
             signalling: SignallingSources::default(),
             tls_name: String::new(),
             login: String::new(),
+            transfer: false,
         }
     }
 

@@ -365,7 +365,10 @@ impl Shard<'_> {
         if method == Some(Method::Cancel) {
             return self.cancel(now, frames, datagram, message);
         }
-        let request = Request { datagram, message, key };
+        let request = Request { datagram, message, key, referral: None };
+        if let Some(leg) = leg.filter(|_| method == Some(Method::Refer)) {
+            return self.refer(now, frames, leg, &request);
+        }
         let handled =
             leg.is_some_and(|leg| self.with_leg(now, frames, leg, |leg| leg.request(&request)));
         match (handled, message.to_tag()) {
@@ -396,7 +399,7 @@ impl Shard<'_> {
     }
 
     fn out_of_dialog(&mut self, now: Now, frames: &mut dyn Frames, request: &Request<'_>) {
-        let Request { datagram, message, key } = *request;
+        let Request { datagram, message, key, .. } = *request;
         match message.method() {
             Some(Method::Invite) => {
                 let merge = TransactionKey::merge(message, &self.core.plan.keys.token).ok();
@@ -492,7 +495,7 @@ impl Shard<'_> {
                     self.end_by_fault(now, frames, to);
                 }
             }
-            Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish),
+            Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish, None),
             Ok(Handoff::Unreachable { to, transaction }) => {
                 self.icmp(now, frames, to, ClientId(transaction));
             }

@@ -75,6 +75,12 @@ pub enum Command<'a> {
     Drain {
         on: bool,
     },
+    /// What the far end of this call wanted by its REFER comes to nothing, with this status
+    /// (300-699). What comes of it else the legs say themselves.
+    Referred {
+        call: CallId,
+        code: u16,
+    },
 }
 
 /// A new outgoing leg.

@@ -32,6 +32,11 @@ pub enum Event<'a> {
     /// Something was refused before there was a leg: for the tenant's debugger and the operator.
     /// `why`: what a person should know beyond the cause, empty for nothing.
     Refused { at: Wall, source: SocketAddr, code: u16, cause: Cause, uri: &'a str, why: &'a str },
+    /// The far end of `call` has referred that of `peer`, the leg that it is joined with, to `to`:
+    /// a leg dialled for `peer` takes the place of this one with its answer. Empty: the shards
+    /// join `peer` with another leg. The two legs end with each other from now on. `by`: who
+    /// refers.
+    Refer { call: CallId, peer: LegId, at: Wall, to: &'a str, by: &'a str },
 }
 
 /// Whether an event, as encoded, may stand in its ring for some milliseconds. Not where a call is
@@ -43,7 +48,8 @@ pub fn may_wait(encoded: &[u8]) -> bool {
     const INCOMING: u8 = 0;
     const ANSWERED: u8 = 3;
     const DIGIT: u8 = 6;
-    !matches!(encoded.first(), None | Some(&INCOMING | &ANSWERED | &DIGIT))
+    const REFER: u8 = 10;
+    !matches!(encoded.first(), None | Some(&INCOMING | &ANSWERED | &DIGIT | &REFER))
 }
 
 /// An INVITE without our tag in To.
@@ -232,6 +238,7 @@ impl Event<'_> {
                 FIXED + texts + USAGE_BYTES * SEGMENTS_MAX + MEDIA_BYTES
             }
             Self::Refused { uri, why, .. } => FIXED + uri.len() + why.len(),
+            Self::Refer { to, by, .. } => FIXED + to.len() + by.len(),
             _ => FIXED,
         }
     }
@@ -317,6 +324,7 @@ mod tests {
             (Event::Digit { call, at, digit: '1' }, false),
             (Event::Unknown { call }, true),
             (Event::Refused { at, source, code: 404, cause, uri, why }, true),
+            (Event::Refer { call, peer: leg, at, to: uri, by: why }, false),
         ];
         for (event, waits) in events {
             let mut bytes = [0; 256];

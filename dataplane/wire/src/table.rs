@@ -122,6 +122,8 @@ pub struct StaticRoute {
     /// Name of the trunk whose credentials its targets are shown, which only the dataplane has;
     /// empty for none.
     pub login: String,
+    /// Far ends that it takes calls from may refer (REFER): the call goes where they could call.
+    pub transfer: bool,
 }
 
 /// Which hosts may send media for a far end, besides the address that its description names.
@@ -299,6 +301,7 @@ mod tests {
                 signalling: SignallingSources::Host,
                 tls_name: String::new(),
                 login: "carrier".to_owned(),
+                transfer: true,
             }],
             admission: None,
         };

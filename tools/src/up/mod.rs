@@ -211,6 +211,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         username: String::new(),
         password: config::Secret::default(),
         realm: String::new(),
+        transfer: false,
     }
 }
 

@@ -170,6 +170,7 @@ impl Director {
         row.end_time = Some(now.wall);
         row.duration = Some(0);
         live.touch_row(now.wall);
+        self.referred_without_leg(now, call, code);
         self.call_over(now, call);
     }
 
@@ -184,6 +185,7 @@ impl Director {
     /// Everybody who waits for the end of a call is told.
     fn call_over(&mut self, now: Now, call: CallId) {
         self.stats.calls_ended += 1;
+        self.referrers.remove(&call);
         self.calls.touch(call);
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;

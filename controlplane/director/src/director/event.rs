@@ -42,6 +42,9 @@ impl Director {
             Event::Refused { at, source, code, cause, uri, why } => {
                 self.on_refused(now, &Refused { at, source, code, cause, uri, why });
             }
+            Event::Refer { call, peer, to, by, .. } => {
+                self.on_refer(now, (shard, call, peer), (to, by));
+            }
         }
         self.settle(now);
     }
@@ -152,7 +155,8 @@ impl Director {
             | Event::Progress { call, .. }
             | Event::Answered { call, .. }
             | Event::Parted { call, .. }
-            | Event::Digit { call, .. } => [call, CallId::NONE],
+            | Event::Digit { call, .. }
+            | Event::Refer { call, .. } => [call, CallId::NONE],
             Event::Joined { call, peer, .. } => [call, peer],
             _ => return,
         };
@@ -177,7 +181,8 @@ fn moment(event: &Event<'_>) -> Option<Wall> {
         Event::Dialed { at, .. }
         | Event::Progress { at, .. }
         | Event::Answered { at, .. }
-        | Event::Joined { at, .. } => Some(at),
+        | Event::Joined { at, .. }
+        | Event::Refer { at, .. } => Some(at),
         Event::Ended(ref summary) => Some(summary.ended),
         _ => None,
     }

@@ -21,6 +21,7 @@ mod incoming;
 mod inventory;
 mod lost;
 mod originate;
+mod refer;
 mod replay;
 mod restore;
 mod shares;
@@ -52,6 +53,7 @@ use cookies::Cookies;
 use durability::{After, Durability};
 use endpoints::Callbacks;
 use fetch::Fetches;
+use refer::Referrer;
 use replay::Replays;
 use shares::Shares;
 use strangers::Strangers;
@@ -67,6 +69,8 @@ pub struct Director {
     timers: BTreeMap<(Mono, u64), Timer>,
     fetches: Fetches,
     resolves: BTreeMap<u64, (CallId, usize)>,
+    /// Legs that referrals have dialled: who waits to hear of them.
+    referrers: BTreeMap<CallId, Referrer>,
     callbacks: Callbacks,
     shares: Shares,
     budgets: Budgets,
@@ -193,6 +197,7 @@ impl Director {
             timers: BTreeMap::new(),
             fetches: Fetches::default(),
             resolves: BTreeMap::new(),
+            referrers: BTreeMap::new(),
             callbacks: Callbacks::default(),
             shares: Shares::default(),
             budgets: Budgets::default(),

@@ -271,6 +271,14 @@ impl World {
         self.drain();
     }
 
+    /// The far end of `call` refers that of `other` to `to`.
+    pub(crate) fn refer(&mut self, call: CallId, other: CallId, to: &str) {
+        let (shard, peer) = (self.legs[&call].id.shard(), self.legs[&other].id);
+        let event = Event::Refer { call, peer, at: self.now.wall, to, by: "sip:r@test" };
+        self.director.handle_event(self.now, shard, &event);
+        self.drain();
+    }
+
     /// A leg ends by itself in `after` milliseconds.
     pub(crate) fn fails_in(&mut self, call: CallId, after: u64, by: Party, cause: Cause) {
         self.plan(after, Happening::End { call, by, cause, code: 200, unanswered_only: false });
@@ -620,7 +628,9 @@ impl World {
                 self.legs.get_mut(&call).unwrap().peer = None;
             }
             OwnedCommand::Limit { call, remaining_ms } => self.limit(call, remaining_ms),
-            OwnedCommand::Join { .. } | OwnedCommand::Ringback { .. } => {}
+            OwnedCommand::Join { .. }
+            | OwnedCommand::Ringback { .. }
+            | OwnedCommand::Referred { .. } => {}
         }
     }
 

@@ -19,6 +19,7 @@ pub enum OwnedCommand {
     Ringback { call: CallId, on: bool },
     Limit { call: CallId, remaining_ms: u32 },
     Release { epoch: u32, leg: LegId },
+    Referred { call: CallId, code: u16 },
 }
 
 /// [`wire::Originate`] with its text.
@@ -60,6 +61,7 @@ impl OwnedCommand {
             Self::Ringback { call, on } => Command::Ringback { call, on },
             Self::Limit { call, remaining_ms } => Command::Limit { call, remaining_ms },
             Self::Release { epoch, leg } => Command::Release { epoch, leg },
+            Self::Referred { call, code } => Command::Referred { call, code },
         }
     }
 }

@@ -135,6 +135,15 @@ impl PhoneCall {
             Method::Cancel => self.canceled(cx, cseq, message),
             Method::Invite => self.reinvited(cx, cseq, message),
             Method::Prack => self.acknowledged_early(cx, cseq, message),
+            Method::Notify => {
+                let line = message.body().split(|byte| *byte == b'\r').next();
+                let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+                self.seen.notified.push(line);
+                if !message.body().ends_with(b"\r\n") {
+                    self.complain("a fragment whose line does not end (RFC 3420)");
+                }
+                self.signal.respond(cx, cseq, method, 200.into(), |writer| writer);
+            }
             _ if !self.manner.allows(&name) => {
                 let allow = self.manner.allow_value();
                 self.seen.asked.push((name, 405));

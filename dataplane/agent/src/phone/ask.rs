@@ -76,6 +76,26 @@ impl PhoneCall {
         });
     }
 
+    pub(super) fn refer(&mut self, cx: &mut Cx<'_>, to: &str, quiet: bool) {
+        if self.state != State::Up {
+            return;
+        }
+        self.signal.request(cx, Method::Refer, |writer| {
+            let writer = writer.address(Name::ReferTo, b"", to.as_bytes(), None);
+            if quiet { writer.field(Name::ReferSub, b"false") } else { writer }
+        });
+    }
+
+    /// Its dialog, as a Refer-To names it for another one to take its place (RFC 3891), escaped.
+    #[must_use]
+    pub fn replaces(&self) -> String {
+        let Some(dialog) = &self.signal.dialog else { return String::new() };
+        let id = dialog.id(self.signal.text());
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let (call, theirs, ours) = (text(id.call_id), text(id.remote_tag), text(id.local_tag));
+        format!("{}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}", call.replace('@', "%40"))
+    }
+
     /// CANCEL, as soon as a provisional response allows it.
     pub(super) fn cancel(&mut self, cx: &mut Cx<'_>) {
         if !matches!(self.state, State::Trying | State::Ringing) {

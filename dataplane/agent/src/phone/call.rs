@@ -78,6 +78,8 @@ pub struct Seen {
     pub allow: Vec<String>,
     /// Digits that came by INFO.
     pub info_digits: String,
+    /// First lines of what NOTIFYs said of a referral of ours.
+    pub notified: Vec<String>,
     /// Reason of the CANCEL or BYE that came.
     pub reason: Option<String>,
     /// 491 received.
@@ -376,6 +378,7 @@ impl PhoneCall {
             Action::Cancel => self.cancel(cx),
             Action::Update => self.refresh_by_update(cx),
             Action::Options => self.request(cx, Method::Options, b"", b""),
+            Action::Refer(to, quiet) => self.refer(cx, to, *quiet),
             Action::Info(digit) => {
                 let body = format!("Signal={digit}\r\nDuration=160\r\n");
                 self.request(cx, Method::Info, b"application/dtmf-relay", body.as_bytes());

@@ -51,6 +51,8 @@ pub enum Action {
     UpdateOffer(Direction),
     /// OPTIONS inside the dialog.
     Options,
+    /// REFER to this URI; without a subscription (RFC 4488) if true.
+    Refer(String, bool),
     /// A digit by RFC 4733.
     Digit(char),
     /// A digit by INFO (`application/dtmf-relay`).

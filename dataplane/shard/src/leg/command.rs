@@ -34,6 +34,9 @@ impl LegMut<'_, '_> {
             Command::Part { .. } => self.part(),
             Command::Ringback { on, .. } => self.ringback(*on),
             Command::Limit { remaining_ms, .. } => self.limit(*remaining_ms),
+            Command::Referred { code, .. } if (300..700).contains(code) => {
+                self.referral_over(*code);
+            }
             _ => self.cx.count(Counter::DiscardCommandMalformed),
         }
     }
@@ -65,7 +68,8 @@ pub(crate) fn call_of(command: &Command<'_>) -> CallId {
         | Command::Join { call, .. }
         | Command::Part { call }
         | Command::Ringback { call, .. }
-        | Command::Limit { call, .. } => *call,
+        | Command::Limit { call, .. }
+        | Command::Referred { call, .. } => *call,
         Command::Originate(originate) => originate.call,
         Command::Release { .. } | Command::Drain { .. } => CallId::NONE,
     }

@@ -10,6 +10,7 @@ use wire::event::{Cause, Party};
 use super::exchange::Phase;
 use super::offer::{BadOffer, Exchanged};
 use super::{LegMut, State};
+use crate::refer::Referral;
 use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
     with_credentials,
@@ -33,6 +34,8 @@ pub(crate) struct Request<'a> {
     pub(crate) datagram: &'a Datagram<'a>,
     pub(crate) message: &'a Message<'a>,
     pub(crate) key: TransactionKey,
+    /// What it wants, of a REFER.
+    pub(crate) referral: Option<&'a Referral<'a>>,
 }
 
 impl LegMut<'_, '_> {
@@ -74,6 +77,7 @@ impl LegMut<'_, '_> {
             Some(Method::Update) => self.update(request),
             Some(Method::Info) => self.info(request),
             Some(Method::Prack) => self.prack(request),
+            Some(Method::Refer) => self.refer(request),
             _ => {
                 self.respond(request, 200, |writer| writer.field(Name::Allow, ALLOW));
             }
@@ -110,7 +114,7 @@ impl LegMut<'_, '_> {
             self.cx.count(Counter::RefusedNoTransaction);
             return None;
         }
-        let Request { datagram, message, key } = *request;
+        let Request { datagram, message, key, .. } = *request;
         let begin = Begin {
             invite: message.method() == Some(Method::Invite),
             key,
@@ -503,6 +507,7 @@ impl LegMut<'_, '_> {
             Sent::Bye => {}
             // Whatever is said of it: the far end that misses it ends the call itself.
             Sent::Prack => {}
+            Sent::Notify => self.notify_outcome(outcome),
         }
     }
 

@@ -84,12 +84,13 @@ fn put(out: &mut [u8], at: usize, (name, value): (&[u8], &[u8])) -> usize {
     at + len
 }
 
-/// Header lines that a controlplane may send out: extensions and User-to-User (RFC 7433), nothing
-/// that means something to a proxy.
+/// Header lines that a controlplane may send out: extensions, User-to-User (RFC 7433) and what a
+/// referral says (RFC 3892, RFC 3891), nothing that means something to a proxy.
 pub(crate) fn passes(headers: &str) -> bool {
     headers.lines().filter(|line| !line.is_empty()).all(|line| {
         let name = line.split_once(':').map_or("", |(name, _)| name.trim_ascii());
         let extension = name.len() > 2 && name.as_bytes()[..2].eq_ignore_ascii_case(b"X-");
-        extension || name.eq_ignore_ascii_case("User-to-User")
+        let known = ["User-to-User", "Referred-By", "Replaces"];
+        extension || known.iter().any(|known| name.eq_ignore_ascii_case(known))
     })
 }

@@ -31,6 +31,11 @@ impl LegMut<'_, '_> {
             }
             self.transactions.clients.use_cseq(side.invite, cseq);
         }
+        if let Some(referral) = self.transactions.referrals.of(self.leg.id)
+            && referral.notify == before
+        {
+            referral.notify = id;
+        }
         if !self.leg.is_over() {
             self.record();
         }

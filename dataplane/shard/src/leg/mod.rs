@@ -20,6 +20,7 @@
 //! | `agree`, `choose` | which formats, and when we offer anew |
 //! | `session` | session timers and signs of life |
 //! | `peer`, `command` | what other legs and the controlplane say |
+//! | `refer` | far ends that refer each other to somebody else |
 //! | `login` | requests that were sent again with our credentials |
 //! | `end`, `timers` | the end, and everything that time brings |
 
@@ -38,6 +39,7 @@ mod offer;
 mod outbound;
 pub(crate) mod peer;
 mod prack;
+mod refer;
 pub(crate) mod reliable;
 mod session;
 mod state;
@@ -197,6 +199,12 @@ pub(crate) struct Links {
     pub(crate) early: LegId,
     /// The leg it was dialled for has heard of its end.
     pub(crate) parent_left: bool,
+    /// A referral was tried between it and its partner: it ends with whom it is joined with.
+    pub(crate) bound: bool,
+    /// Its partner's far end has referred its own: somebody dialled for it may take that place.
+    pub(crate) referred: bool,
+    /// How often that was so.
+    pub(crate) transfers: u8,
     /// Legs dialled for this one.
     pub(crate) children: ArrayVec<LegId, CHILDREN_MAX>,
     /// What the partner (or the early leg) last said of its far end: an encoded `View`.
@@ -256,6 +264,8 @@ pub(crate) struct Outbound {
     pub(crate) min_se: u32,
     pub(crate) pass_progress: bool,
     pub(crate) bridge: bool,
+    /// A static route made it.
+    pub(crate) by_route: bool,
     /// One of its targets has rung: the ring time, which is all of theirs together, runs.
     pub(crate) rings: bool,
     /// Early dialogs that were seen: branches of a forking proxy.
@@ -487,6 +497,9 @@ impl Default for Links {
             joining: LegId::NONE,
             early: LegId::NONE,
             parent_left: false,
+            bound: false,
+            referred: false,
+            transfers: 0,
             children: ArrayVec::new(),
             view: Stored::default(),
             ringback: false,

@@ -4,6 +4,7 @@
 use base::{CallId, LegId};
 use wire::event::{Cause, Event, Party};
 
+use super::refer::Named;
 use super::timers::Timer;
 use super::{Answer, LegMut, Side, State, identity};
 use crate::handoff::{PeerMessage, View};
@@ -22,7 +23,11 @@ impl LegMut<'_, '_> {
         }
         match message {
             PeerMessage::OfferRequest => self.on_peer_offer_request(from),
-            PeerMessage::Offer { sdp, view, max_forwards, identity, hidden, .. } => {
+            PeerMessage::Offer { call, sdp, view, max_forwards, identity, hidden } => {
+                if self.leg.story.parent == CallId::NONE {
+                    // A referrer does not know whose its target's leg is.
+                    self.leg.story.parent = *call;
+                }
                 self.on_peer_offer(from, (sdp, view), *max_forwards, (identity, hidden));
             }
             PeerMessage::Progress { code, sdp, view } => {
@@ -40,6 +45,13 @@ impl LegMut<'_, '_> {
             }
             PeerMessage::Left => self.on_peer_left(from),
             PeerMessage::Unheard => self.on_peer_unheard(from),
+            PeerMessage::Refer { begins } => self.on_peer_refer(from, *begins),
+            PeerMessage::Referred { code } => self.referral_over(*code),
+            PeerMessage::Replace { other, host, account, dialog } => {
+                let (other, host, account) = (*other, *host, *account);
+                self.on_peer_replace(from, Named { other, host, account, dialog });
+            }
+            PeerMessage::Takeover { by } => self.on_peer_takeover(from, *by),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
             }
@@ -47,6 +59,11 @@ impl LegMut<'_, '_> {
     }
 
     fn on_peer_offer_request(&mut self, from: LegId) {
+        let links = &self.leg.links;
+        if links.bound && !links.referred {
+            // Of a referral that is over, or was one too many.
+            return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::Rejected });
+        }
         if self.leg.links.children.try_push(from).is_err() {
             return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::Overload });
         }
@@ -215,6 +232,10 @@ impl LegMut<'_, '_> {
     /// The dialled leg was answered: this one is answered too, if it is not yet, and the two are
     /// joined.
     pub(super) fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
+        let links = &self.leg.links;
+        if links.referred && links.partner != from && links.children.contains(&from) {
+            self.leave_referrer();
+        }
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != from {
             // What was dialled for us is not wanted any more; a leg that was only to be joined with
@@ -316,7 +337,9 @@ impl LegMut<'_, '_> {
             return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoAnswer });
         }
         let partner = self.leg.links.partner;
-        if partner != LegId::NONE && partner != from {
+        if self.leg.links.referred && partner != from {
+            self.leave_referrer();
+        } else if partner != LegId::NONE && partner != from {
             self.leave_join();
         }
         self.make_join(from, view);
@@ -385,6 +408,9 @@ impl LegMut<'_, '_> {
     fn on_peer_refused(&mut self, from: LegId, cause: Cause) {
         let links = &self.leg.links;
         if links.joining == from && links.partner != from && cause == Cause::NoAnswer {
+            if links.bound {
+                return self.hang_up(Cause::Normal, Party::Peer);
+            }
             return self.join_refused();
         }
         if links.dialed_for == from || links.partner == from {
@@ -408,7 +434,7 @@ impl LegMut<'_, '_> {
         }
     }
 
-    fn left_join(&mut self) {
+    pub(super) fn left_join(&mut self) {
         self.end_relay();
         self.set_peer_view(None);
         self.stand_alone();
@@ -430,6 +456,9 @@ impl LegMut<'_, '_> {
     /// A leg around this one is over. Dialled for it: so are we. Dialled by us on a static route:
     /// so are we. Else we stand alone, and the controlplane says how it goes on.
     fn on_peer_ended(&mut self, from: LegId, code: u16, cause: Cause, reason: &str) {
+        if self.on_peer_ended_bound(from, code, cause) {
+            return;
+        }
         let links = &mut self.leg.links;
         links.children.retain(|child| *child != from);
         // A leg that could not be made has no id: nobody was joined with it.
@@ -541,9 +570,14 @@ pub(crate) fn on_peer_nobody(
             | PeerMessage::Joined { .. }
             | PeerMessage::Changed { .. }
             | PeerMessage::Digit { .. }
+            | PeerMessage::Refer { begins: true }
     );
     if waits {
         let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };
         cx.send_to_peer(to, from, &over);
+    }
+    if matches!(message, PeerMessage::Replace { .. }) {
+        // No dialog of that name (RFC 3891 section 3).
+        cx.send_to_peer(to, from, &PeerMessage::Referred { code: 481 });
     }
 }

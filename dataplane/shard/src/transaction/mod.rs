@@ -12,6 +12,7 @@
 mod clients;
 mod finished;
 pub(crate) mod logins;
+mod referrals;
 mod servers;
 mod share;
 mod waiting;
@@ -22,6 +23,7 @@ pub(crate) use clients::{
     ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,
     lone_branch, request_branch, via_of, with_credentials,
 };
+pub(crate) use referrals::Referrals;
 pub(crate) use servers::{Begin, Repeated, ServerId, ServerTransaction, Servers};
 
 use crate::transport::connections::End;
@@ -40,4 +42,5 @@ pub(crate) enum Lost {
 pub(crate) struct Transactions {
     pub(crate) servers: Servers,
     pub(crate) clients: Clients,
+    pub(crate) referrals: Referrals,
 }

@@ -11,7 +11,7 @@ use super::{Datagram, Named};
 use crate::cx::Cx;
 
 /// What we take; everything else is 405 or 501.
-const METHODS: [Method<'static>; 8] = [
+const METHODS: [Method<'static>; 9] = [
     Method::Invite,
     Method::Ack,
     Method::Bye,
@@ -20,18 +20,19 @@ const METHODS: [Method<'static>; 8] = [
     Method::Info,
     Method::Update,
     Method::Prack,
+    Method::Refer,
 ];
 
 /// The value of Allow: the methods that we take.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK";
+pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER";
 
-/// The value of Supported: the extensions that we have (RFC 4028, RFC 3262).
-pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel";
+/// The value of Supported: the extensions that we have (RFC 4028, RFC 3262, RFC 4488).
+pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel, norefersub";
 
 /// What a request must be like for us (RFC 3261 section 8.2).
 pub(crate) const CHECKS: Checks<'static> = Checks {
     methods: &METHODS,
-    options: &[b"timer", b"100rel"],
+    options: &[b"timer", b"100rel", b"norefersub"],
     types: &[b"application/sdp", b"application/dtmf-relay", b"application/dtmf"],
 };
 

@@ -1,0 +1,146 @@
+//! Transfers by REFER of calls that applications answer. The dataplane has accepted the referral
+//! and joins the legs; here is decided whether that may be, and whom the call goes to: dialled for
+//! the leg that is referred, as a target of its own `<Dial>` would be, on its account.
+//!
+//! Two legs that a referral is tried between are none of their documents' any more: their scripts
+//! wait for their ends, and the shards see to it that each ends with whom it talks with. Else the
+//! referrer's end, which is what comes of every transfer, would end the document that holds the
+//! other leg.
+
+use base::{CallId, LegId, Now, ShardId};
+use model::party;
+use model::port::OwnedCommand;
+use sip::Scheme;
+use wire::event::Cause;
+
+use super::Director;
+use crate::live::Live;
+use crate::script::{ChildSpec, Problem, Target, Wait};
+
+/// How long the target of a referral may ring.
+const RING_MS: u32 = 60_000;
+/// How long the call with it may last.
+const LIMIT_MS: u32 = 14_400_000;
+
+/// The leg that a referral has dialled, while no shard tells its end: who referred.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Referrer {
+    call: CallId,
+    shard: ShardId,
+    /// Who is referred.
+    other: CallId,
+}
+
+impl Director {
+    /// The far end of `call` refers that of `peer` to `to`; to nobody if the shards join the legs.
+    pub(super) fn on_refer(
+        &mut self,
+        now: Now,
+        (shard, call, peer): (ShardId, CallId, LegId),
+        (to, by): (&str, &str),
+    ) {
+        let is_peer = |live: &&Live| live.leg == peer && !live.is_over();
+        let other = self.calls.all().find(is_peer).map(Live::call);
+        let Some(other) = other.filter(|_| self.calls.contains(&call)) else {
+            if !to.is_empty() {
+                self.command(shard, OwnedCommand::Referred { call, code: 603 });
+            }
+            return;
+        };
+        for call in [call, other] {
+            self.release(call);
+        }
+        if to.is_empty() {
+            return;
+        }
+        let referrer = Referrer { call, shard, other };
+        if !self.calls.get(&call).is_some_and(is_phone) {
+            let message =
+                format!("{by} wanted the call to go on to {to}: a carrier may not refer calls");
+            let problem = Problem { code: 13_802, reason: "refer-refused", message };
+            self.problem(now, call, problem, true);
+            return self.refer_failed(now, referrer, 603);
+        }
+        match self.target_of(to) {
+            Some(target) => self.dial_referred(now, referrer, target),
+            None => self.refer_failed(now, referrer, 404),
+        }
+    }
+
+    fn dial_referred(&mut self, now: Now, referrer: Referrer, target: Target) {
+        let Some(live) = self.calls.get(&referrer.other) else { return };
+        let (own, account) = (live.row.from.clone(), live.row.account);
+        // Whom the target talks with: the leg's far end, if it may be shown.
+        let far = if live.outgoing.is_some() { live.row.to.clone() } else { own.clone() };
+        let caller = if self.may_show(account, &far) { far } else { own };
+        let call = CallId::begun(now.wall, self.rng.wide());
+        let spec = ChildSpec {
+            call,
+            target,
+            caller,
+            ring_ms: RING_MS,
+            limit_ms: LIMIT_MS,
+            pass_progress: false,
+            login: None,
+            status: None,
+        };
+        self.referrers.insert(call, referrer);
+        self.spawn(now, referrer.other, spec);
+        if !self.calls.contains(&call) {
+            // The account has no room for it.
+            self.referred_without_leg(now, call, 503);
+        }
+    }
+
+    /// A leg that was dialled for a referral has come to nothing, and no shard knows of it.
+    pub(super) fn referred_without_leg(&mut self, now: Now, call: CallId, code: u16) {
+        if let Some(referrer) = self.referrers.remove(&call) {
+            self.refer_failed(now, referrer, if code < 300 { 480 } else { code });
+        }
+    }
+
+    /// The referrer is told, and the call stands as it was; if there is nobody but who was
+    /// referred, it ends.
+    fn refer_failed(&mut self, now: Now, referrer: Referrer, code: u16) {
+        let Referrer { call, shard, other } = referrer;
+        if self.calls.get(&call).is_some_and(|live| !live.is_over()) {
+            return self.command(shard, OwnedCommand::Referred { call, code });
+        }
+        let shard = self.calls.get(&other).filter(|live| !live.is_over()).map(|live| live.shard);
+        if let Some(shard) = shard {
+            self.command(shard, OwnedCommand::Hangup { call: other, cause: Cause::Normal });
+            self.watch_orphan(now, other);
+        }
+    }
+
+    /// The call is none of its document's any more.
+    fn release(&mut self, call: CallId) {
+        let Some(mut live) = self.calls.get_mut(&call) else { return };
+        if let Some(script) = live.script.as_mut() {
+            script.wait = Wait::Over;
+            live.volatile.wake = None;
+            live.touch();
+        }
+    }
+
+    /// Whom a Refer-To means: a number where it names one of our hosts, else the URI's own.
+    fn target_of(&self, to: &str) -> Option<Target> {
+        let uri = sip::Uri::parse(to.as_bytes()).ok()?;
+        let number = sip::Number::from_uri(&uri).map(|number| number.to_string());
+        let is_ours = uri.scheme == Scheme::Tel || self.settings.is_here(&party::host(&uri));
+        match number.filter(|_| is_ours) {
+            Some(number) => Some(Target::Number(number)),
+            None if is_ours => None,
+            None => Some(Target::Sip(to.to_owned())),
+        }
+    }
+}
+
+/// Whether a leg's far end is a phone: it called a domain of its account's, or was dialled by its
+/// own URI. Numbers are reached by carriers, whose referrals would be calls on others' accounts.
+fn is_phone(live: &Live) -> bool {
+    match &live.outgoing {
+        Some(outgoing) => !outgoing.trusted,
+        None => live.facts.domain.is_some(),
+    }
+}

@@ -1,0 +1,151 @@
+//! Transfers by REFER: whom the call goes to, who may say so, and what becomes of the documents.
+
+mod world;
+
+use base::CallId;
+use model::port::{OwnedCommand, OwnedOriginate};
+use world::{ACCOUNT_NUMBER, World, param, status, xml};
+
+/// A call to the domain whose document dials `noun`: it, and the leg dialled for it, connected.
+fn connected(noun: &'static str) -> (World, CallId, CallId) {
+    let mut world = World::new(move |request| match request.url.as_str() {
+        "http://app.test/voice" => xml(&format!(
+            "<Response><Dial action=\"/done\">{noun}</Dial><Pause length=\"60\"/></Response>"
+        )),
+        "http://app.test/done" => xml("<Response><Hangup/></Response>"),
+        _ => status(204),
+    });
+    world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5066".parse().unwrap()]);
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(4_000);
+    let child = world.children_of(call)[0];
+    assert_eq!((world.status_of(call), world.status_of(child)), ("in-progress", "in-progress"));
+    world.commands.clear();
+    (world, call, child)
+}
+
+const PHONE: &str = "<Sip>sip:ok@127.0.0.1</Sip>";
+
+fn originated(world: &World) -> Vec<OwnedOriginate> {
+    let of = |command: &OwnedCommand| match command {
+        OwnedCommand::Originate(originate) => Some(originate.as_ref().clone()),
+        _ => None,
+    };
+    world.commands.iter().filter_map(of).collect()
+}
+
+fn refused(world: &World) -> Vec<(CallId, u16)> {
+    let of = |command: &OwnedCommand| match command {
+        OwnedCommand::Referred { call, code } => Some((*call, *code)),
+        _ => None,
+    };
+    world.commands.iter().filter_map(of).collect()
+}
+
+fn ended_by_us(world: &World, call: CallId) -> bool {
+    let ends =
+        |it: &OwnedCommand| matches!(it, OwnedCommand::Hangup { call: it, .. } if *it == call);
+    world.commands.iter().any(ends)
+}
+
+/// Whoever refers, the target is dialled for the other leg, and neither document says anything any
+/// more: not when the referrer is gone, nor when the target is.
+#[test]
+fn the_target_is_dialled_for_whom_is_referred() {
+    for by_callee in [true, false] {
+        let (mut world, call, child) = connected(PHONE);
+        let (from, other) = if by_callee { (child, call) } else { (call, child) };
+        world.refer(from, other, "sip:ok@callee.test:5066;transport=udp");
+        world.run(200);
+        let order = originated(&world)[0].clone();
+        assert_eq!(order.uri, "sip:ok@callee.test:5066");
+        assert_eq!((order.account, order.parent), (ACCOUNT_NUMBER, other));
+        assert_eq!(order.peer, world.legs[&other].id);
+        assert!(order.bridge && !order.pass_progress);
+        // What the shards do when it answers, or a referrer who does not wait.
+        world.bye_in(from, 2_000);
+        world.run(8_000);
+        assert!(!ended_by_us(&world, other), "by the callee: {by_callee}");
+        assert!(!ended_by_us(&world, order.call));
+        assert!(world.asked("/done").is_empty());
+        world.bye_in(order.call, 0);
+        world.bye_in(other, 0);
+        world.run(30_000);
+        assert!(world.asked("/done").is_empty());
+        let row = &world.store.calls[&order.call];
+        assert_eq!((row.parent, row.status.name()), (Some(other), "completed"));
+        assert_eq!(world.store.calls[&other].status.name(), "completed");
+        world.assert_clean();
+    }
+}
+
+/// What cannot be dialled is told to the referrer, and nothing is ended.
+#[test]
+fn what_cannot_be_dialled_comes_to_nothing() {
+    for (to, code) in [
+        ("sip:ok@224.0.0.1", 404),
+        ("sip:nobody@demo.test.invalid;transport=ws", 404),
+        ("sip:alice@127.0.0.1", 404),
+        ("tel:+4930123", 404),
+        ("sip:2@224.0.0.2", 404),
+    ] {
+        let (mut world, call, child) = connected(PHONE);
+        world.refer(child, call, to);
+        world.run(10);
+        assert_eq!(refused(&world), [(child, code)], "{to}");
+        assert!(originated(&world).is_empty() && !ended_by_us(&world, call));
+        world.bye_in(call, 0);
+        world.bye_in(child, 0);
+        world.run(30_000);
+        world.assert_clean();
+    }
+}
+
+/// The referrer is gone, and the target has no address: whom it was for is not left alone.
+#[test]
+fn nobody_waits_for_a_target_that_is_not_there() {
+    let (mut world, call, child) = connected(PHONE);
+    world.refer(child, call, "sip:ok@unknown.test");
+    world.bye_in(child, 0);
+    world.run(20_000);
+    assert!(ended_by_us(&world, call), "{:?}", world.commands);
+    world.run(30_000);
+    world.assert_clean();
+}
+
+/// A carrier's REFER would be a call on its customer's account (toll fraud).
+#[test]
+fn a_carrier_may_not_refer() {
+    let (mut world, call, child) = connected("+15550199");
+    world.refer(child, call, "sip:ok@callee.test");
+    world.run(10);
+    assert_eq!(refused(&world), [(child, 603)]);
+    assert!(originated(&world).is_empty());
+    let alert = world.store.alerts.iter().find(|alert| alert.code == 13_802).unwrap();
+    assert!(alert.message.contains("sip:ok@callee.test"), "{alert:?}");
+    // His customer's phone may.
+    world.refer(call, child, "sip:ok@callee.test");
+    world.run(200);
+    assert_eq!(originated(&world).len(), 1);
+    world.bye_in(call, 0);
+    world.bye_in(child, 0);
+    world.bye_in(originated(&world)[0].call, 0);
+    world.run(30_000);
+    world.assert_clean();
+}
+
+/// The shards join two legs themselves: nobody is dialled, and no document ends them.
+#[test]
+fn legs_that_the_shards_join_are_left_alone() {
+    let (mut world, call, child) = connected(PHONE);
+    world.refer(child, call, "");
+    world.bye_in(child, 0);
+    world.run(5_000);
+    assert!(originated(&world).is_empty() && refused(&world).is_empty());
+    assert!(!ended_by_us(&world, call));
+    assert!(world.asked("/done").is_empty());
+    world.bye_in(call, 0);
+    world.run(30_000);
+    assert_eq!(param(world.asked("/status").last().unwrap(), "CallStatus"), "completed");
+    world.assert_clean();
+}
