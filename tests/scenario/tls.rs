@@ -47,6 +47,9 @@ fn calls_go_by_tls_and_say_so() {
             world.act(if seed % 2 == 0 { call } else { callee_call }, Action::HangUp);
             world.run_for(SECOND);
             assert_eq!(ends(&mut world).len(), 2);
+            // What comes by a connection of ours is answered by it, and later requests go by it.
+            assert_eq!(count(&world, Counter::ConnectionOpened), u64::from(callee));
+            assert_eq!(verified(&world), expected);
             assert_eq!(count(&world, Counter::SipRetransmitted), 0);
             nothing_left(&mut world);
         }

@@ -5,8 +5,8 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
 use config::Config;
@@ -19,8 +19,8 @@ use wire::material::{Certificate, MATERIAL_BYTES_MAX, Material};
 const SEALS: SealFlags =
     SealFlags::WRITE.union(SealFlags::GROW).union(SealFlags::SHRINK).union(SealFlags::SEAL);
 
-/// A file as it was seen last: when it was changed, and its length.
-type Seen = Option<(SystemTime, u64)>;
+/// A file as it was seen last: which one, when it or its mode was changed, and its length.
+type Seen = Option<(u64, i64, i64, u64)>;
 
 /// See the module.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Certificates {
     /// What is to be given to the dataplane, if a file has changed since this was asked last.
     ///
     /// # Errors
-    /// What cannot be read or used; it is said once for each change.
+    /// What cannot be read; it is tried again the next time.
     pub fn changed(&mut self) -> anyhow::Result<Option<OwnedFd>> {
         let files = self.files.iter().flat_map(|files| [&files.chain, &files.key]);
         let files = files.chain([&self.authorities]);
@@ -72,7 +72,12 @@ impl Certificates {
             return Ok(None);
         }
         self.seen = seen;
-        sealed(&self.read()?).map(Some)
+        let read = self.read().and_then(|material| sealed(&material));
+        if read.is_err() {
+            // It may pass by itself.
+            self.seen.clear();
+        }
+        read.map(Some)
     }
 
     /// Everything is to be given again: somebody else asks for it.
@@ -116,7 +121,7 @@ fn certificates_of(pem: &[u8], file: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
 
 fn look(file: &Path) -> Seen {
     let found = fs::metadata(file).ok()?;
-    Some((found.modified().ok()?, found.len()))
+    Some((found.ino(), found.ctime(), found.ctime_nsec(), found.len()))
 }
 
 /// A memfd with the encoded material, sealed against every change.

@@ -9,10 +9,12 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
 
-use crate::{Api, CallLimits, Config, DOCUMENT_BYTES_MAX, Retention};
+use crate::{Api, CallLimits, ClientCertificates, Config, DOCUMENT_BYTES_MAX, Retention};
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;
+/// Each is looked at when a client names a host that none before it has.
+const CERTIFICATES_MAX: usize = 100;
 /// The most shards a LegId's eight bits and the parking of descriptors are laid out for.
 const SHARDS_MAX: u8 = 64;
 
@@ -216,8 +218,33 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A certificate serves listeners that there are, and has both of its files.
+/// A certificate serves listeners that there are, and has both of its files; clients' certificates
+/// are asked for over TLS alone, and believed if an authority that is named signed them.
 fn check_tls(config: &Config) -> Result<(), Fault> {
+    for (at, listener) in config.dataplane.listener.iter().enumerate() {
+        let message = match listener.clients {
+            ClientCertificates::Ignore => continue,
+            _ if !listener.transport.is_tls() => "needs `transport = \"tls\"` or `\"wss\"`",
+            // Any public authority's client would do.
+            _ if config.tls.authorities.as_os_str().is_empty() => {
+                "needs `tls.authorities`: whose clients' certificates are believed"
+            }
+            _ => continue,
+        };
+        let path = vec![Key("dataplane"), Key("listener"), At(at), Key("clients")];
+        return Err((path, message.to_owned()));
+    }
+    for (at, trunk) in config.trunk.iter().enumerate() {
+        let is_written = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+        if trunk.tls_name.len() > 253 || !trunk.tls_name.bytes().all(is_written) {
+            let message = "must be a host name or an address, without a port".to_owned();
+            return Err((vec![Key("trunk"), At(at), Key("tls_name")], message));
+        }
+    }
+    if config.tls.certificate.len() > CERTIFICATES_MAX {
+        let message = format!("must be at most {CERTIFICATES_MAX}");
+        return Err((vec![Key("tls"), Key("certificate")], message));
+    }
     for (at, certificate) in config.tls.certificate.iter().enumerate() {
         let fault = |key, message: &str| {
             let path = vec![Key("tls"), Key("certificate"), At(at), Key(key)];

@@ -251,6 +251,7 @@ impl Breathing {
 
     /// What became of connections: their last bytes were in this breath's batch.
     fn take_connections(&mut self, now: base::Now) {
+        self.tls.renew();
         while let Some(report) = self.driver.poll_connection() {
             let shard = &self.shard;
             let is_stranger = |from| shard.is_stranger(from, now);
@@ -440,7 +441,6 @@ impl Breathing {
         if let Some(words) = self.team.attach.pop() {
             self.attach(words);
         }
-        self.tls.renew();
         self.say_faults();
         let truncated = self.driver.counters().receive_truncated;
         let new = truncated - core::mem::replace(&mut self.truncated, truncated);

@@ -78,6 +78,10 @@ impl Certificates {
         let material: Material = wire::decode(&bytes)?;
         bytes.fill(0);
         let identity = Arc::new(Identity::new(&material, &self.asks)?);
+        let (believed, unread) = identity.authorities;
+        if believed == 0 || unread > 0 {
+            tracing::warn!(believed, unread, "authorities of TLS far ends");
+        }
         for queue in &self.shards {
             queue.force_push(Arc::clone(&identity));
         }

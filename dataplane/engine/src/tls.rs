@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use base::{
     ConnectionId, ConnectionReport, ConnectionRequest, Frame, Frames, Local, Mono, Received,
-    Transmit,
+    TlsName, Transmit,
 };
 use crossbeam_queue::ArrayQueue;
 use net::Driver;
@@ -20,6 +20,8 @@ use wire::counter::Counter;
 
 /// Between two lines about handshakes that fail.
 const SAY_EVERY: core::time::Duration = core::time::Duration::from_secs(1);
+/// Buffers of each size that what has come sealed leaves alone.
+const RESERVE: usize = 32;
 /// Bytes of a frame for the network.
 const FRAME: usize = base::frame::LARGE_BYTES - base::frame::HEADROOM;
 
@@ -34,11 +36,20 @@ pub(crate) struct Tls {
     plain: Vec<Received>,
     /// What is to be told to the shard.
     reports: Vec<ConnectionReport>,
-    /// Far ends by place.
-    remotes: Vec<SocketAddr>,
+    /// Connections by place, as long as it has no other use.
+    places: Vec<Place>,
     scratch: Vec<u8>,
     counted: Vec<Counter>,
     said: Mono,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy)]
+struct Place {
+    remote: SocketAddr,
+    /// Its bytes are sealed, whether it has a session (any more) or not: nothing plain comes from
+    /// it or goes by it.
+    sealed: Option<ConnectionId>,
 }
 
 /// What a session's bytes go through.
@@ -46,7 +57,7 @@ struct Ends<'t> {
     driver: &'t mut Driver,
     plain: &'t mut Vec<Received>,
     reports: &'t mut Vec<ConnectionReport>,
-    remotes: &'t [SocketAddr],
+    places: &'t [Place],
     counted: &'t mut Vec<Counter>,
     said: &'t mut Mono,
     now: Mono,
@@ -69,7 +80,7 @@ impl Tls {
             fresh,
             plain: Vec::new(),
             reports: Vec::new(),
-            remotes: vec![NOWHERE; places],
+            places: vec![Place { remote: NOWHERE, sealed: None }; places],
             scratch: Vec::new(),
             counted: Vec::new(),
             said: Mono(0),
@@ -88,14 +99,24 @@ impl Tls {
     }
 
     fn split<'t>(&'t mut self, driver: &'t mut Driver, now: Mono) -> (&'t mut Sessions, Ends<'t>) {
-        let Self { sessions, plain, reports, remotes, counted, said, .. } = self;
-        (sessions, Ends { driver, plain, reports, remotes, counted, said, now })
+        let Self { sessions, plain, reports, places, counted, said, .. } = self;
+        (sessions, Ends { driver, plain, reports, places, counted, said, now })
     }
 
-    fn remember(&mut self, id: ConnectionId, remote: SocketAddr) {
-        if let Some(place) = self.remotes.get_mut(usize::from(id.slot)) {
-            *place = remote;
+    fn remember(&mut self, id: ConnectionId, remote: SocketAddr, is_sealed: bool) {
+        if let Some(place) = self.places.get_mut(usize::from(id.slot)) {
+            *place = Place { remote, sealed: is_sealed.then_some(id) };
         }
+    }
+
+    fn is_sealed(&self, id: ConnectionId) -> bool {
+        self.places.get(usize::from(id.slot)).is_some_and(|place| place.sealed == Some(id))
+    }
+
+    /// A frame that belongs to a session that is over.
+    fn discard(&mut self, driver: &mut Driver, frame: Frame) {
+        driver.pool_mut().free(frame);
+        self.counted.push(Counter::DiscardConnectionGone);
     }
 
     /// Whether something waits that needs no packet to go on.
@@ -112,11 +133,31 @@ impl Tls {
 
     /// What came sealed is plain behind this, at the end of the batch.
     pub(crate) fn unseal(&mut self, driver: &mut Driver, received: &mut Vec<Received>, now: Mono) {
-        if self.sessions.is_empty() {
+        let is_sealed = |one: &Received| match one.at {
+            Local::Connection(id) => self.is_sealed(id),
+            _ => false,
+        };
+        let first = if self.places.is_empty() { None } else { received.iter().position(is_sealed) };
+        if let Some(first) = first {
+            self.unseal_from(driver, received, (first, now));
+        }
+        if !self.sessions.is_waiting() {
             return;
         }
-        let mut kept = 0;
-        for at in 0..received.len() {
+        let (sessions, mut ends) = self.split(driver, now);
+        sessions.serve(&mut ends);
+        received.append(&mut self.plain);
+    }
+
+    /// What came sealed is given to its session.
+    fn unseal_from(
+        &mut self,
+        driver: &mut Driver,
+        received: &mut Vec<Received>,
+        (first, now): (usize, Mono),
+    ) {
+        let mut kept = first;
+        for at in first..received.len() {
             let one = received[at];
             match one.at {
                 Local::Connection(id) if self.sessions.has(id) => {
@@ -126,6 +167,7 @@ impl Tls {
                     sessions.receive(id, &bytes, &mut ends);
                     self.scratch = bytes;
                 }
+                Local::Connection(id) if self.is_sealed(id) => self.discard(driver, one.frame),
                 _ => {
                     received[kept] = one;
                     kept += 1;
@@ -133,15 +175,15 @@ impl Tls {
             }
         }
         received.truncate(kept);
-        let (sessions, mut ends) = self.split(driver, now);
-        sessions.serve(&mut ends);
-        received.append(&mut self.plain);
     }
 
     /// Something of the shard's leaves.
     pub(crate) fn transmit(&mut self, driver: &mut Driver, transmit: Transmit, now: Mono) {
         let id = match transmit.from {
             Local::Connection(id) if self.sessions.has(id) => id,
+            Local::Connection(id) if self.is_sealed(id) => {
+                return self.discard(driver, transmit.frame);
+            }
             _ => return driver.transmit(transmit),
         };
         self.take(driver, transmit.frame);
@@ -151,26 +193,32 @@ impl Tls {
         self.scratch = bytes;
     }
 
-    /// What the shard asks of connections. `name`: what the far end of one that is to be opened
-    /// must prove; None for its address.
+    /// What the shard asks of connections. `text`: of the name that the far end of one that is to
+    /// be opened must prove.
     pub(crate) fn request(
         &mut self,
         driver: &mut Driver,
         request: ConnectionRequest,
-        name: Option<&str>,
+        text: Option<&str>,
         now: Mono,
     ) {
         match request {
-            ConnectionRequest::Open { id, listener, to, .. } if self.seals(listener) => {
-                self.remember(id, to);
+            ConnectionRequest::Open { id, listener, to, name } => {
+                let is_sealed = self.seals(listener);
+                self.remember(id, to, is_sealed);
                 let address = to.ip().to_canonical().to_string();
-                let opened = self.sessions.open(id, name.unwrap_or(&address));
-                if opened.is_err() {
+                let text = if name == TlsName::NONE { Some(address.as_str()) } else { text };
+                let opened = match text {
+                    _ if !is_sealed => Ok(()),
+                    Some(text) => self.sessions.open(id, text),
+                    None => Err(Broken::NoName),
+                };
+                if let Err(why) = opened {
                     self.counted.push(Counter::TlsFailed);
-                    return self.reports.push(ConnectionReport::Closed { id });
+                    self.reports.push(ConnectionReport::Closed { id });
+                    return self.split(driver, now).1.say(id, &why);
                 }
             }
-            ConnectionRequest::Open { .. } => {}
             ConnectionRequest::Close { id } => {
                 let (sessions, mut ends) = self.split(driver, now);
                 sessions.close(id, &mut ends);
@@ -189,9 +237,11 @@ impl Tls {
         now: Mono,
     ) -> Option<ConnectionReport> {
         match report {
-            ConnectionReport::Accepted { id, listener, from } if self.seals(listener) => {
-                self.remember(id, from);
-                if let Err(why) = self.sessions.accept(id, listener, is_stranger(from)) {
+            ConnectionReport::Accepted { id, listener, from } => {
+                let is_sealed = self.seals(listener);
+                self.remember(id, from, is_sealed);
+                if is_sealed && let Err(why) = self.sessions.accept(id, listener, is_stranger(from))
+                {
                     let (_, mut ends) = self.split(driver, now);
                     // The shard has not heard of it.
                     ends.say(id, &why);
@@ -207,7 +257,6 @@ impl Tls {
                 }
             }
             ConnectionReport::Closed { id } => self.sessions.forget(id),
-            ConnectionReport::Accepted { .. } => {}
         }
         Some(report)
     }
@@ -224,7 +273,7 @@ impl Tls {
 
 impl Ends<'_> {
     fn remote(&self, id: ConnectionId) -> SocketAddr {
-        self.remotes.get(usize::from(id.slot)).copied().unwrap_or(NOWHERE)
+        self.places.get(usize::from(id.slot)).map_or(NOWHERE, |place| place.remote)
     }
 
     /// Now and then: whoever wants to can make handshakes fail all day.
@@ -252,6 +301,11 @@ impl Outlet for Ends<'_> {
 
     fn plain(&mut self, id: ConnectionId, bytes: &[u8]) -> bool {
         let source = self.remote(id);
+        // What comes must not keep us from saying anything.
+        let (small, large) = self.driver.pool().allocatable();
+        if small < RESERVE || large < RESERVE {
+            return false;
+        }
         let mut taken = Vec::new();
         for piece in bytes.chunks(FRAME) {
             let pool = self.driver.pool_mut();

@@ -3,15 +3,18 @@
 
 use std::sync::Arc;
 
-use rustls::client::verify_server_name;
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::danger::ClientCertVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
 use wire::material::{Certificate, Material};
 
 /// What is asked of whoever connects to a listener.
@@ -34,7 +37,7 @@ pub enum BadMaterial {
     #[error("certificates of clients are asked for, and no authority is believed")]
     NoAuthority,
     #[error("{0}")]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] Error),
 }
 
 /// One set of certificates as the sessions use it. Sessions that stand keep the one they began
@@ -44,6 +47,8 @@ pub struct Identity {
     /// By listener; None where no certificate serves it.
     pub(crate) servers: Vec<Option<Arc<ServerConfig>>>,
     pub(crate) client: Arc<ClientConfig>,
+    /// Authorities that are believed, and those that could not be read.
+    pub authorities: (usize, usize),
 }
 
 /// Those of one listener.
@@ -67,7 +72,7 @@ impl Identity {
         let shown: Vec<_> = shown.collect::<Result<_, _>>()?;
         let mut roots = RootCertStore::empty();
         // Systems list some that no longer parse.
-        let _ = roots.add_parsable_certificates(
+        let authorities = roots.add_parsable_certificates(
             material.authorities.iter().map(|der| CertificateDer::from_slice(der)),
         );
         let roots = Arc::new(roots);
@@ -82,7 +87,7 @@ impl Identity {
             if own.is_empty() { Ok(None) } else { server(own, *asks, &roots, &provider).map(Some) }
         };
         let servers = listeners.iter().enumerate().map(server).collect::<Result<_, _>>()?;
-        Ok(Self { servers, client: client(shown.first(), &roots, &provider)? })
+        Ok(Self { servers, client: client(shown.first(), &roots, &provider)?, authorities })
     }
 
     /// Whether a listener has a certificate.
@@ -114,7 +119,7 @@ fn server(
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(rustls::DEFAULT_VERSIONS)?;
     let builder = match clients(asks, roots, provider)? {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        Some(verifier) => builder.with_client_cert_verifier(Arc::new(Bounded(verifier))),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Choice(own)));
@@ -149,7 +154,10 @@ fn client(
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(provider));
     let config = match verifier.build() {
-        Ok(verifier) => builder.with_webpki_verifier(verifier).with_client_cert_resolver(own),
+        Ok(verifier) => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Bounded(verifier)))
+            .with_client_cert_resolver(own),
         Err(_) => {
             let none = RootCertStore::empty();
             builder.with_root_certificates(none).with_client_cert_resolver(own)
@@ -187,5 +195,104 @@ impl ResolvesClientCert for Own {
 
     fn has_certs(&self) -> bool {
         self.0.is_some()
+    }
+}
+
+/// Certificates between a far end's and its authority, and their bytes in all.
+const CHAIN_MAX: usize = 5;
+const CHAIN_BYTES_MAX: usize = 16 << 10;
+
+/// A verifier that looks at no chain longer than chains are: with many certificates of one name the
+/// search for a path takes seconds, and the thread that does it carries calls.
+#[derive(Debug)]
+struct Bounded<V>(V);
+
+fn check_chain(end: &CertificateDer<'_>, between: &[CertificateDer<'_>]) -> Result<(), Error> {
+    let bytes = end.len() + between.iter().map(|it| it.len()).sum::<usize>();
+    match between.len() > CHAIN_MAX || bytes > CHAIN_BYTES_MAX {
+        true => Err(Error::InvalidCertificate(CertificateError::BadEncoding)),
+        false => Ok(()),
+    }
+}
+
+impl ServerCertVerifier for Bounded<Arc<WebPkiServerVerifier>> {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        check_chain(end, between)?;
+        self.0.verify_server_cert(end, between, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+impl ClientCertVerifier for Bounded<Arc<dyn ClientCertVerifier>> {
+    fn offer_client_auth(&self) -> bool {
+        self.0.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.0.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        check_chain(end, between)?;
+        self.0.verify_client_cert(end, between, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }

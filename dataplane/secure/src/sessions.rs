@@ -21,6 +21,10 @@ use crate::identity::Identity;
 
 /// Bytes of a connection that wait to be read: four records, or a long handshake.
 const INBOX_MAX: usize = 80 << 10;
+/// Bytes of a far end before its session is up: a hello, a certificate chain.
+const GREETING_MAX: usize = 24 << 10;
+/// Those of all of them, a quarter of which is for known far ends.
+const GREETINGS_MAX: usize = 8 << 20;
 /// Bytes said before a session is up.
 const EARLY_MAX: usize = 64 << 10;
 /// Plain bytes handed over at a time: no record has more.
@@ -36,6 +40,8 @@ pub enum Broken {
     TooMuch,
     #[error("no certificate serves this listener yet")]
     NoCertificate,
+    #[error("the name that its far end must prove is forgotten, or is none")]
+    NoName,
     #[error("{0}")]
     Tls(rustls::Error),
 }
@@ -64,6 +70,10 @@ struct Session {
     inbox: Vec<u8>,
     /// Read, and not handed over yet.
     plain: Vec<u8>,
+    /// The far end has said its last.
+    has_closed: bool,
+    /// Bytes that came before it was up.
+    greeted: usize,
 }
 
 /// See the module.
@@ -78,6 +88,9 @@ pub struct Sessions {
     ready: VecDeque<ConnectionId>,
     /// That greet: known far ends, strangers.
     greeting: [VecDeque<ConnectionId>; 2],
+    /// Bytes that sessions hold which are not up: of all, of strangers.
+    greetings: usize,
+    greetings_strange: usize,
     page: Box<[u8; PLAIN]>,
     sealed: Vec<u8>,
 }
@@ -90,6 +103,8 @@ impl Default for Sessions {
             named: HashMap::new(),
             ready: VecDeque::new(),
             greeting: [VecDeque::new(), VecDeque::new()],
+            greetings: 0,
+            greetings_strange: 0,
             page: Box::new([0; PLAIN]),
             sealed: Vec::new(),
         }
@@ -126,8 +141,7 @@ impl Sessions {
     /// Nothing can be called so.
     pub fn open(&mut self, id: ConnectionId, name: &str) -> Result<(), Broken> {
         let name = ServerName::try_from(name.to_owned());
-        let name = name.map_err(|_| Broken::Tls(rustls::Error::General("no name".to_owned())))?;
-        self.named.insert(id, name);
+        self.named.insert(id, name.map_err(|_| Broken::NoName)?);
         Ok(())
     }
 
@@ -158,6 +172,8 @@ impl Sessions {
             is_stranger,
             inbox: Vec::new(),
             plain: Vec::new(),
+            has_closed: false,
+            greeted: 0,
         };
         self.sessions.insert(id.slot, session);
     }
@@ -180,13 +196,50 @@ impl Sessions {
     /// Bytes came. False if the connection has no session: they are plain.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], outlet: &mut dyn Outlet) -> bool {
         let Some(session) = self.get(id) else { return false };
-        if session.inbox.len() + bytes.len() > INBOX_MAX {
+        let (is_up, is_full) = (session.is_up, session.inbox.len() + bytes.len() > INBOX_MAX);
+        if is_up && is_full {
+            // Whoever stands is read at once before he is cut off.
+            self.read(id, outlet);
+        }
+        let may = is_up || self.may_greet(id, bytes.len());
+        let Some(session) = self.get(id) else { return true };
+        if !may || session.inbox.len() + bytes.len() > INBOX_MAX {
             self.end(id, Broken::TooMuch, outlet);
             return true;
         }
         session.inbox.extend_from_slice(bytes);
         self.queue(id);
         true
+    }
+
+    /// Counts so many bytes of a far end that greets; false if they are too many.
+    fn may_greet(&mut self, id: ConnectionId, len: usize) -> bool {
+        let most_strange = GREETINGS_MAX - GREETINGS_MAX / 4;
+        let (all, strange) = (self.greetings + len, self.greetings_strange + len);
+        let Some(session) = self.get(id) else { return false };
+        let is_stranger = session.is_stranger;
+        if session.greeted + len > GREETING_MAX
+            || all > GREETINGS_MAX
+            || is_stranger && strange > most_strange
+        {
+            return false;
+        }
+        session.greeted += len;
+        self.greetings = all;
+        if is_stranger {
+            self.greetings_strange = strange;
+        }
+        true
+    }
+
+    /// It greets no more.
+    fn forget_greeting(&mut self, id: ConnectionId) {
+        let Some(session) = self.get(id) else { return };
+        let (len, is_stranger) = (core::mem::take(&mut session.greeted), session.is_stranger);
+        self.greetings -= len;
+        if is_stranger {
+            self.greetings_strange -= len;
+        }
     }
 
     fn queue(&mut self, id: ConnectionId) {
@@ -224,8 +277,13 @@ impl Sessions {
         session.is_queued = false;
         let mut inbox = core::mem::take(&mut session.inbox);
         let outcome = session.read(&mut inbox, &mut self.page, &mut self.sealed, outlet);
+        let (is_up, is_done) = (session.is_up, session.plain.is_empty() && inbox.is_empty());
+        if is_up {
+            self.forget_greeting(id);
+        }
+        let Some(session) = self.get(id) else { return };
         match outcome {
-            Ok(()) if inbox.is_empty() && session.plain.is_empty() => {}
+            Ok(()) if is_done => {}
             Ok(()) => {
                 session.inbox = inbox;
                 self.queue(id);
@@ -268,6 +326,7 @@ impl Sessions {
     /// The connection is gone.
     pub fn forget(&mut self, id: ConnectionId) {
         self.named.remove(&id);
+        self.forget_greeting(id);
         if self.has(id) {
             self.sessions.remove(&id.slot);
         }
@@ -299,6 +358,12 @@ impl Session {
                 return Ok(());
             }
             self.plain = Vec::new();
+            if !self.hand_over(page, outlet) {
+                return Ok(());
+            }
+            if self.has_closed {
+                return Err(Broken::Closed);
+            }
         }
         let mut at = 0;
         let outcome = loop {
@@ -314,7 +379,7 @@ impl Session {
                 Ok(state) => state,
                 Err(error) => break Err(Broken::Tls(error)),
             };
-            let has_closed = state.peer_has_closed();
+            self.has_closed |= state.peer_has_closed();
             if let Err(why) = self.flush(sealed, outlet) {
                 break Err(why);
             }
@@ -323,11 +388,11 @@ impl Session {
                 outlet.up(self.id);
             }
             let is_taken = self.hand_over(page, outlet);
-            if has_closed {
-                break Err(Broken::Closed);
-            }
             if !is_taken {
                 break Ok(());
+            }
+            if self.has_closed {
+                break Err(Broken::Closed);
             }
         };
         inbox.drain(..at);

@@ -274,3 +274,86 @@ fn material_that_is_none_is_refused_with_its_place() {
         assert!(!error.contains("secret"));
     }
 }
+
+/// What a client's greeting is, in pieces: a hello, then what it says once it is answered.
+fn hello(material: &Material, slot: u16) -> Vec<u8> {
+    let mut ours = side(material, Asks::Nothing);
+    ours.sessions.open(id(slot), "sip.example.com").unwrap();
+    ours.sessions.connected(id(slot), &mut ours.out);
+    ours.out.sealed.remove(&id(slot)).unwrap()
+}
+
+#[test]
+fn those_who_greet_hold_little_and_leave_room_for_known_ones() {
+    let authority = Authority::new();
+    let material = authority.material(vec![authority.sign("sip.example.com", &[])]);
+    let mut theirs = side(&material, Asks::Nothing);
+    // A hello that says it were 60 KiB long.
+    let endless = [&[22, 3, 1, 0x40, 0, 1, 0, 0xf0, 0][..], &[0; 16_000]].concat();
+    let mut holding = 0;
+    for slot in 0..1_000 {
+        theirs.sessions.accept(id(slot), 0, true).unwrap();
+        theirs.sessions.receive(id(slot), &endless, &mut theirs.out);
+        theirs.sessions.serve(&mut theirs.out);
+        holding += usize::from(theirs.sessions.has(id(slot)));
+    }
+    assert!((300..500).contains(&holding), "{holding}");
+    theirs.sessions.receive(id(0), &endless, &mut theirs.out);
+    assert!(!theirs.sessions.has(id(0)), "one has 24 KiB");
+    // A known far end still greets.
+    theirs.sessions.accept(id(2_000), 0, false).unwrap();
+    theirs.sessions.receive(id(2_000), &hello(&material, 2_000), &mut theirs.out);
+    theirs.sessions.serve(&mut theirs.out);
+    assert!(theirs.out.sealed.contains_key(&id(2_000)));
+    // What they held is free once they are gone.
+    for slot in 0..1_000 {
+        theirs.sessions.forget(id(slot));
+    }
+    while theirs.sessions.is_waiting() {
+        theirs.sessions.serve(&mut theirs.out);
+    }
+    theirs.sessions.accept(id(1), 0, true).unwrap();
+    theirs.sessions.receive(id(1), &endless, &mut theirs.out);
+    assert!(theirs.sessions.has(id(1)));
+}
+
+#[test]
+fn a_burst_of_somebody_who_stands_is_taken_whole() {
+    let authority = Authority::new();
+    let material = authority.material(vec![authority.sign("sip.example.com", &[])]);
+    let (mut ours, mut theirs) = greet(&material, &material, Asks::Nothing, "sip.example.com");
+    for _ in 0..30 {
+        ours.sessions.send(id(1), &[b'x'; 10_000], &mut ours.out);
+    }
+    let burst = ours.out.sealed.remove(&id(1)).unwrap();
+    for piece in burst.chunks(16_000) {
+        theirs.sessions.receive(id(1), piece, &mut theirs.out);
+    }
+    theirs.sessions.serve(&mut theirs.out);
+    assert_eq!(theirs.out.plain.len(), 300_000);
+    // Its last words are heard although they could not be taken at once.
+    theirs.out.is_full = true;
+    ours.sessions.send(id(1), &[b'y'; 30_000], &mut ours.out);
+    ours.sessions.close(id(1), &mut ours.out);
+    carry(&mut ours, &mut theirs, id(1), 4_000);
+    theirs.out.is_full = false;
+    while theirs.sessions.is_waiting() {
+        theirs.sessions.serve(&mut theirs.out);
+    }
+    assert_eq!(theirs.out.plain.len(), 330_000);
+    assert_eq!(theirs.out.broken, [(id(1), true, Broken::Closed)]);
+}
+
+/// With certificates of one name that sign each other the search for a path is long.
+#[test]
+fn a_chain_longer_than_chains_are_is_not_looked_at() {
+    let authority = Authority::new();
+    let material = authority.material(vec![authority.sign("sip.example.com", &[])]);
+    let mut long = authority.sign("sip.example.com", &[]);
+    for _ in 0..6 {
+        long.chain.extend_from_slice(&authority.sign("between.example", &[]).chain);
+    }
+    let long = authority.material(vec![long]);
+    assert_eq!(greet(&material, &long, Asks::Nothing, "sip.example.com").0.out.up.len(), 0);
+    assert_eq!(greet(&long, &material, Asks::Always, "sip.example.com").1.out.up.len(), 0);
+}

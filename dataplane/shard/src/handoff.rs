@@ -37,8 +37,8 @@ pub enum Handoff<'a> {
     /// source, and the shard that took it in.
     Sip { hop: Hop, arrived: Mono, standing: Standing, by: ShardId, bytes: &'a [u8] },
     /// A SIP message to be sent by a connection of the receiving shard's.
-    /// `name`: what its far end is verified by, should it have to be opened again.
-    Send { listener: u8, id: ConnectionId, name: &'a str, to: SocketAddr, bytes: &'a [u8] },
+    /// `text`: of the name that its far end is verified by, should it have to be opened again.
+    Send { hop: Hop, text: &'a str, bytes: &'a [u8] },
     /// A connection of the sender's is lost: what went by it may have to be said again.
     Lost { id: ConnectionId, end: End },
     /// A source hears us: what it sent to the receiving shard named a leg or request of the

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use base::{Door, Frames, Hop, LegId, Now, Received};
+use base::{Frames, Hop, LegId, Now, Received};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name};
 use wire::counter::Counter;
@@ -470,14 +470,14 @@ impl Shard<'_> {
                 let datagram = Datagram { hop, arrived, bytes, standing, taken_by: by };
                 self.sip(now.for_arrival(arrived), frames, &datagram, true);
             }
-            Ok(Handoff::Send { listener, id, name, to, bytes }) => {
-                let name = self.core.names.dial(0, name).unwrap_or_default();
+            Ok(Handoff::Send { hop, text, bytes }) => {
+                let _ = self.core.names.dial(0, text);
                 let mut cx = self.cx(now, frames);
                 let frame = crate::cx::frame_of(cx.frames, &mut cx.core.in_hand, bytes);
                 if frame.is_none() {
                     cx.count(Counter::DiscardNoFrame);
                 }
-                cx.send_sip(Hop { via: Door::Connection { listener, id, name }, to }, frame);
+                cx.send_sip(hop, frame);
             }
             Ok(Handoff::Lost { id, end }) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };

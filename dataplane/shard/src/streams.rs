@@ -1,9 +1,7 @@
 //! The way of SIP by connections: bytes to messages, what becomes of connections, and what is said
 //! again when one is lost.
 
-use base::{
-    ConnectionId, ConnectionReport, Door, Frames, Hop, Local, Mono, Now, Received, TlsName,
-};
+use base::{ConnectionId, ConnectionReport, Frames, Local, Mono, Now, Received, TlsName};
 use sip::framing::{self, Framed};
 use sip::{Message, Method, Name};
 use wire::counter::Counter;
@@ -119,14 +117,14 @@ impl Shard<'_> {
         (id, arrived): (ConnectionId, Mono),
         bytes: &[u8],
     ) -> bool {
-        let Some((listener, remote)) = self.core.connections.ends(id) else { return false };
+        let Some(hop) = self.core.connections.hop(id) else { return false };
+        let remote = hop.to;
         self.core.counters.count(Counter::SipReceived);
         let admitted = self.core.guard.admit_stream(remote, bytes, now.mono);
         let (standing, is_over) = match admitted {
             Ok(standing) => (standing, false),
             Err(standing) => (standing, !self.is_ours(now, (remote, standing), bytes)),
         };
-        let hop = Hop { via: Door::Connection { listener, id, name: TlsName::NONE }, to: remote };
         if is_over {
             self.core.counters.count(Counter::DiscardSipRate);
             // What those in a list send over their rate is refused, and their other calls go on.
@@ -170,8 +168,7 @@ impl Shard<'_> {
         (id, arrived): (ConnectionId, Mono),
         head: &[u8],
     ) {
-        let Some((listener, remote)) = self.core.connections.ends(id) else { return };
-        let hop = Hop { via: Door::Connection { listener, id, name: TlsName::NONE }, to: remote };
+        let Some(hop) = self.core.connections.hop(id) else { return };
         let (standing, taken_by) = (Standing::Proven, self.core.plan.shard);
         let datagram = Datagram { hop, arrived, bytes: head, standing, taken_by };
         let parsed = Message::parse(head);

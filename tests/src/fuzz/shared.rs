@@ -113,10 +113,8 @@ fn connection_seeds(source: SocketAddr) -> [Vec<u8>; 2] {
             end: shard::handoff::End { listener: 1, remote: source, name: base::TlsName(7) },
         }),
         encoded(&Handoff::Send {
-            listener: 1,
-            id: base::ConnectionId { shard: 0, generation: 0, slot: 1 },
-            name: "sip.example.com",
-            to: source,
+            hop: base::Hop::connection(1, source, base::TlsName(7)),
+            text: "sip.example.com",
             bytes: b"SIP/2.0 200 OK\r\n\r\n",
         }),
     ]

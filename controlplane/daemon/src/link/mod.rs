@@ -108,12 +108,15 @@ fn stay(socket: &Socket, mut certificates: Option<&mut Certificates>) {
     if let Some(certificates) = certificates.as_mut() {
         certificates.forget();
     }
+    let mut told = String::new();
     loop {
         if let Some(certificates) = certificates.as_mut() {
-            match certificates.changed().and_then(|fd| give(socket, fd)) {
-                Ok(()) => {}
-                Err(error) => tracing::error!("certificates cannot be used: {error:#}"),
+            let given = certificates.changed().and_then(|fd| give(socket, fd));
+            let said = given.err().map(|error| format!("{error:#}")).unwrap_or_default();
+            if said != told && !said.is_empty() {
+                tracing::error!("certificates cannot be used: {said}");
             }
+            told = said;
         }
         if socket.has_ended(LOOK_EVERY) {
             return;

@@ -232,6 +232,14 @@ impl Connections {
         self.get(id).map(|connection| (connection.end.listener, connection.end.remote))
     }
 
+    /// The way back by a connection: who was verified is verified again should it have to be made
+    /// anew.
+    pub(crate) fn hop(&self, id: ConnectionId) -> Option<Hop> {
+        let Connection { end: End { listener, remote, name }, is_accepted, .. } = *self.get(id)?;
+        let name = if is_accepted { TlsName::NONE } else { name };
+        Some(Hop { via: Door::Connection { listener, id, name }, to: remote })
+    }
+
     pub(crate) fn is_standing(&self, id: ConnectionId) -> bool {
         self.get(id).is_some_and(|connection| connection.is_standing)
     }

@@ -40,14 +40,14 @@ impl Cx<'_, '_> {
                 self.count(Counter::SipSent);
                 self.transmit(Local::Listener(listener), hop.to, frame);
             }
-            Door::Connection { listener, id, name }
+            Door::Connection { id, name, .. }
                 if id.shard != self.core.plan.shard && id.shard < self.core.plan.shards =>
             {
                 // It lives elsewhere.
                 let bytes = self.frames.bytes(frame);
-                let name_text = self.core.names.text(name).unwrap_or_default();
-                let message = Handoff::Send { listener, id, name: name_text, to: hop.to, bytes };
-                let most = bytes.len() + name_text.len() + 64;
+                let text = self.core.names.text(name).unwrap_or_default();
+                let message = Handoff::Send { hop, text, bytes };
+                let most = bytes.len() + text.len() + 64;
                 let queue = self.core.handoffs.get_mut(usize::from(id.shard));
                 let passed = queue.is_some_and(|queue| queue.pass(&message, most));
                 drop(message);

@@ -2,7 +2,8 @@
 //! hold the hash; whoever opens a connection asks here for the text.
 //!
 //! The names of static routes stay as long as the table lists them; those that applications dial
-//! come and go: an account has a share, and the name that was dialled longest ago makes room. What
+//! come and go: an account has a share, and the name that was dialled longest ago makes room, those
+//! that several accounts dial last. What
 //! has been forgotten is not connected to any more: nobody is ever verified by another name.
 
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ struct Known {
     dialled: u64,
 }
 
+/// Instead of an account: others dialled it, too, or it came from another shard or life.
+const SEVERAL: u64 = 0;
 /// The age of a name that the table lists.
 const LISTED: u64 = u64::MAX;
 
@@ -56,7 +59,7 @@ impl Names {
             known.dialled = self.dialled;
         }
         for name in names {
-            let _ = self.put(0, name, LISTED);
+            let _ = self.put(SEVERAL, name, LISTED);
         }
     }
 
@@ -78,6 +81,8 @@ impl Names {
             let is_it = *known.text == *text;
             if is_it {
                 known.dialled = known.dialled.max(dialled);
+                // It is nobody's alone any more.
+                known.account = if known.account == account { account } else { SEVERAL };
             }
             return is_it.then_some(name);
         }
@@ -91,10 +96,10 @@ impl Names {
     fn make_room(&mut self, account: u64) {
         let dialled = || self.known.iter().filter(|(_, known)| known.dialled != LISTED);
         let of_account = || dialled().filter(|(_, known)| known.account == account);
-        let oldest = if of_account().count() >= ACCOUNT_MAX {
+        let oldest = if account != SEVERAL && of_account().count() >= ACCOUNT_MAX {
             of_account().min_by_key(|(_, known)| known.dialled)
         } else if dialled().count() >= DIALLED_MAX {
-            dialled().min_by_key(|(_, known)| known.dialled)
+            dialled().min_by_key(|(_, known)| (known.account == SEVERAL, known.dialled))
         } else {
             None
         };
@@ -148,6 +153,12 @@ mod tests {
         }
         assert_eq!(names.known.len(), DIALLED_MAX + 1);
         assert_eq!(names.text(other), None);
+        let shared = names.dial(3, "shared.example").unwrap();
+        assert_eq!(names.dial(4, "shared.example"), Some(shared));
+        for at in 0..DIALLED_MAX * 2 {
+            names.dial(5 + at as u64 % 20, &format!("m{at}.example")).unwrap();
+        }
+        assert_eq!(names.text(shared), Some("shared.example"));
         let listed = names.dial(9, "carrier.example").unwrap();
         assert_eq!(names.text(listed), Some("carrier.example"));
         // A table that does not list it leaves it to its age.

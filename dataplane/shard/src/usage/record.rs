@@ -40,7 +40,7 @@ pub(crate) fn record(cx: &mut Cx<'_, '_>, leg: &Leg, lines: &[u8]) {
     if written.is_err() {
         // The CDR comes first. Without words its texts, which are cut, always fit.
         cx.count(Counter::RecordTooLong);
-        let fields = fields(cx.core, leg, LastWords::None);
+        let fields = LegRecord { tls_name: "", ..fields(cx.core, leg, LastWords::None) };
         let _ = wire::record::write(slot, cx.core.epoch, &fields);
     }
 }
