@@ -280,6 +280,9 @@ async fn another_tenants_things_do_not_exist() {
     let domain = client.post("SIP/Domains.json", &[("DomainName", "a.example")]).await;
     let alert = "NO00000000000000000000000000000007";
     let list = format!("AL{}", &text(&domain.body["sid"])[2..]);
+    let domain_sid = text(&domain.body["sid"]);
+    let credentials = client.post("SIP/CredentialLists.json", &[("FriendlyName", "x")]).await;
+    let credentials = text(&credentials.body["sid"]);
     let things = [
         format!("Calls/{call}"),
         format!("Calls/{call}/Cdrs"),
@@ -292,6 +295,12 @@ async fn another_tenants_things_do_not_exist() {
         format!("SIP/Domains/{}/IpAccessControlListMappings", text(&domain.body["sid"])),
         format!("SIP/IpAccessControlLists/{list}"),
         format!("SIP/IpAccessControlLists/{list}/IpAddresses"),
+        format!("SIP/CredentialLists/{credentials}"),
+        format!("SIP/CredentialLists/{credentials}/Credentials"),
+        format!("SIP/Domains/{domain_sid}/CredentialListMappings"),
+        format!("SIP/Domains/{domain_sid}/Auth/Calls/CredentialListMappings"),
+        format!("SIP/Domains/{domain_sid}/Auth/Calls/IpAccessControlListMappings"),
+        format!("SIP/Domains/{domain_sid}/Auth/Registrations/CredentialListMappings"),
         format!("Notifications/{alert}"),
     ];
     for thing in &things {
@@ -451,6 +460,59 @@ async fn a_domains_networks_are_its_access_list() {
     );
     let lists = client.get("SIP/IpAccessControlLists.json").await;
     assert_eq!(lists.body["ip_access_control_lists"].as_array().map(Vec::len), Some(2));
+}
+
+/// A mapping's sid is its list's; calls and registrations are apart; no password is ever shown.
+#[tokio::test]
+async fn a_domain_takes_lists_of_credentials_for_calls_and_registrations_apart() {
+    let client = Client::new();
+    let made = client.post("SIP/Domains.json", &[("DomainName", "pbx.example")]).await;
+    assert_eq!(made.body["sip_registration"], false);
+    let domain = format!("SIP/Domains/{}", text(&made.body["sid"]));
+    let uri = text(&made.body["uri"]);
+    assert_error(&client.post("SIP/CredentialLists.json", &[]).await, 400, 21_240);
+    let list = client.post("SIP/CredentialLists.json", &[("FriendlyName", "phones")]).await;
+    let sid = text(&list.body["sid"]);
+    let credentials = text(&list.body["subresource_uris"]["credentials"]);
+    let form = [("Username", "alice"), ("Password", "Secret-of-Alice-1")];
+    let alice = client.post(&credentials, &form).await;
+    assert_eq!((alice.status, &alice.body["username"]), (201, &json!("alice")), "{}", alice.body);
+    let shown = client.get(&text(&alice.body["uri"])).await.body;
+    assert!(!shown.to_string().contains("Secret"), "{shown}");
+    let other = client.post("SIP/CredentialLists.json", &[("FriendlyName", "others")]).await;
+    let others = text(&other.body["subresource_uris"]["credentials"]);
+    assert_eq!(client.get(&others).await.body["credentials"], json!([]));
+    assert_eq!(client.get(&credentials).await.body["credentials"], json!([shown]));
+    let foreign = format!("{}/{}.json", others.trim_end_matches(".json"), text(&shown["sid"]));
+    assert_error(&client.get(&foreign).await, 404, 20_404);
+
+    let calls = format!("{domain}/Auth/Calls/CredentialListMappings");
+    let registrations = format!("{domain}/Auth/Registrations/CredentialListMappings");
+    let form = [("CredentialListSid", sid.as_str())];
+    for (path, of) in [(&registrations, "contents"), (&calls, "contents")] {
+        let mapped = client.post(&format!("{path}.json"), &form).await;
+        assert_eq!((mapped.status, &mapped.body["sid"]), (201, &json!(sid)), "{}", mapped.body);
+        assert_eq!(mapped.body.get("uri"), None);
+        let rows = client.get(&format!("{path}.json")).await.body[of].clone();
+        assert_eq!(rows, json!([mapped.body]), "one more time is the same mapping");
+        assert_eq!(client.post(&format!("{path}.json"), &form).await.status, 201);
+    }
+    let plain = client.get(&format!("{domain}/CredentialListMappings/{sid}.json")).await;
+    assert_eq!(plain.body["domain_sid"], made.body["sid"], "one set with calls: {}", plain.body);
+    let change = [("SipRegistration", "true")];
+    assert_eq!(client.post(&uri, &change).await.body["sip_registration"], true);
+    let shown = client.get("SIP/Domains.json").await.body["domains"][0].clone();
+    assert_eq!(
+        (&shown["sip_registration"], &shown["auth_type"]),
+        (&json!(true), &json!("CREDENTIAL_LIST"))
+    );
+    assert_eq!(client.ask("DELETE", &format!("{calls}/{sid}.json"), &[]).await.status, 204);
+    assert_error(&client.get(&format!("{calls}/{sid}.json")).await, 404, 20_404);
+    assert_eq!(client.get(&format!("{registrations}/{sid}.json")).await.status, 200);
+    let nobodys = [("CredentialListSid", "CL00000000000000000000000000000001")];
+    assert_error(&client.post(&format!("{calls}.json"), &nobodys).await, 400, 21_240);
+    assert_error(&client.post(&format!("{calls}/{sid}.json"), &[]).await, 405, 20_004);
+    assert_error(&client.post(&uri, &[("SipRegistration", "maybe")]).await, 400, 20_001);
 }
 
 #[tokio::test]

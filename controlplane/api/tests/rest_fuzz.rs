@@ -121,7 +121,7 @@ const VALUES: [&str; 40] = [
     "PAffffffffffffffffffffffffffffffffffffffffffffffff",
 ];
 
-const PATHS: [&str; 30] = [
+const PATHS: [&str; 38] = [
     "",
     ".json",
     "/Calls",
@@ -140,6 +140,14 @@ const PATHS: [&str; 30] = [
     "/SIP/Domains.json",
     "/SIP/Domains/{sid}.json",
     "/SIP/Domains/{sid}/IpAccessControlListMappings.json",
+    "/SIP/Domains/{sid}/Auth/Calls/IpAccessControlListMappings.json",
+    "/SIP/Domains/{sid}/CredentialListMappings.json",
+    "/SIP/Domains/{sid}/Auth/Calls/CredentialListMappings/{sid}.json",
+    "/SIP/Domains/{sid}/Auth/Registrations/CredentialListMappings.json",
+    "/SIP/CredentialLists.json",
+    "/SIP/CredentialLists/{sid}.json",
+    "/SIP/CredentialLists/{sid}/Credentials.json",
+    "/SIP/CredentialLists/{sid}/Credentials/{sid}.json",
     "/SIP/IpAccessControlLists.json",
     "/SIP/IpAccessControlLists/{sid}.json",
     "/SIP/IpAccessControlLists/{sid}/IpAddresses.json",
@@ -155,12 +163,13 @@ const PATHS: [&str; 30] = [
 ];
 
 /// The letters of the sids that a path takes first.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("/Calls/", "CA"),
     ("/Applications/", "AP"),
     ("/IncomingPhoneNumbers/", "PN"),
     ("/Keys/", "SK"),
     ("/SIP/Domains/", "SD"),
+    ("/SIP/CredentialLists/", "CL"),
 ];
 
 /// A sid that exists (of the path's kind, mostly), one that does not, or none at all.

@@ -130,7 +130,12 @@ fn is_listed(record: &Record) -> bool {
         Record::Delete(key) => *key,
         _ => return false,
     };
-    let listed = [EntityKind::Account, EntityKind::PhoneNumber, EntityKind::SipDomain];
+    let listed = [
+        EntityKind::Account,
+        EntityKind::PhoneNumber,
+        EntityKind::SipDomain,
+        EntityKind::DomainAuth,
+    ];
     listed.contains(&key.kind())
 }
 

@@ -8,9 +8,10 @@ use model::port::{
     OwnedCommand,
 };
 use model::{
-    Account, AccountLimits, AccountSid, AccountStatus, Book, CallerId, CallerSid, DomainSid,
-    DomainSuffix, Grant, GrantKey, Hook, NumberRange, NumberSid, OutboundRoute, PhoneNumber, Price,
-    PriceKey, RangeSid, RouteSid, SecondToken, SipDomain, SuffixSid, TokenKey, VoiceConfig,
+    Account, AccountLimits, AccountSid, AccountStatus, Book, CallerId, CallerSid, Credential,
+    CredentialList, CredentialListSid, CredentialSid, DomainAuth, DomainSid, DomainSuffix, Grant,
+    GrantKey, Hook, Mapping, NumberRange, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey,
+    RangeSid, RouteSid, SecondToken, SipDomain, SuffixSid, TokenKey, VoiceConfig,
 };
 use world::{ACCOUNT, Caller, World, status, xml};
 
@@ -471,6 +472,70 @@ fn a_second_token_takes_the_place_of_the_first_when_it_is_told_to() {
     assert_eq!((account.auth_token.0.as_str(), account.number), ("two", world::ACCOUNT_NUMBER));
     assert!(world.director.directory().second_token(ACCOUNT).is_none());
     assert_eq!(world.store.deleted, [key]);
+}
+
+/// Credentials and mappings are of the account's own lists and domains, and go with them.
+#[test]
+fn credentials_are_mapped_within_an_account_and_go_with_their_list() {
+    let mut world = two_tenants("<Response/>");
+    let list = |sid, account| CredentialList {
+        sid: CredentialListSid(sid),
+        account,
+        ..CredentialList::default()
+    };
+    assert_eq!(came(&mut world, ACCOUNT, put(list(1, ACCOUNT), true)), 0);
+    assert_eq!(came(&mut world, THIEF, put(list(2, THIEF), true)), 0);
+    assert_eq!(
+        came(&mut world, ACCOUNT, put(domain(50, ACCOUNT, "a.demo.test", "192.0.2.0/24"), true)),
+        0
+    );
+    let credential = |sid, account, list, username: &str, password: &str| {
+        let credential = Credential {
+            sid: CredentialSid(sid),
+            account,
+            list: CredentialListSid(list),
+            username: username.to_owned(),
+            password: password.into(),
+            ..Credential::default()
+        };
+        put(credential, true)
+    };
+    const GOOD: &str = "Secret-of-Alice-1";
+    for (sid, account, of, username, password, code) in [
+        (1, ACCOUNT, 1, "alice", GOOD, 0),
+        (2, ACCOUNT, 1, "alice", GOOD, 20_409),
+        (3, ACCOUNT, 2, "bob", GOOD, 20_404),
+        (4, THIEF, 1, "bob", GOOD, 20_404),
+        (5, ACCOUNT, 1, "b:ob", GOOD, 21_243),
+        (6, ACCOUNT, 1, "b\"ob", GOOD, 21_243),
+        (7, ACCOUNT, 1, "", GOOD, 21_243),
+        (8, ACCOUNT, 1, "bob", "Short-1", 21_243),
+        (9, ACCOUNT, 1, "bob", "no-capital-letter-1", 21_243),
+        (10, ACCOUNT, 1, "bob", "No-Digit-At-All", 21_243),
+        (11, ACCOUNT, 1, &"b".repeat(33), GOOD, 21_243),
+        (12, THIEF, 2, "alice", GOOD, 0),
+    ] {
+        let came = came(&mut world, account, credential(sid, account, of, username, password));
+        assert_eq!(came, code, "{username} {password}");
+    }
+    let auth = |account, domain, lists: &[u128]| {
+        let mapping =
+            |list: &u128| Mapping { list: CredentialListSid(*list), ..Mapping::default() };
+        let calls = lists.iter().map(mapping).collect();
+        let domain = DomainSid(domain);
+        put(DomainAuth { domain, account, calls, ..DomainAuth::default() }, true)
+    };
+    assert_eq!(came(&mut world, ACCOUNT, auth(ACCOUNT, 50, &[1, 2])), 20_404, "another's list");
+    assert_eq!(came(&mut world, THIEF, auth(THIEF, 50, &[2])), 20_404, "another's domain");
+    assert_eq!(came(&mut world, ACCOUNT, auth(ACCOUNT, 50, &[1; 21])), 21_239);
+    assert_eq!(came(&mut world, ACCOUNT, auth(ACCOUNT, 50, &[1])), 0);
+    let gone = ApiRequest::Delete(CredentialListSid(1).into());
+    assert_eq!(came(&mut world, ACCOUNT, gone.clone()), 21_241, "a domain takes it");
+    assert_eq!(came(&mut world, ACCOUNT, ApiRequest::Delete(DomainSid(50).into())), 0);
+    assert!(world.director.directory().domain_auth(DomainSid(50)).is_none());
+    assert_eq!(came(&mut world, ACCOUNT, gone), 0);
+    assert!(world.director.directory().credential(CredentialListSid(1), "alice").is_none());
+    assert!(world.director.directory().credential(CredentialListSid(2), "alice").is_some());
 }
 
 #[test]

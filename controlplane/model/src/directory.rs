@@ -11,9 +11,9 @@ use wire::Service;
 use crate::port::{Entity, EntityKey, Record};
 use crate::query::{Cursor, EntityQuery, Listed as _, Seek};
 use crate::{
-    Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, CallerSid, Currency,
-    DomainSid, EntityKind, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, Resource,
-    Secret, SipDomain, VoiceConfig,
+    Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, CallerSid, Credential,
+    CredentialListSid, CredentialSid, Currency, DomainSid, EntityKind, NumberSid, OutboundRoute,
+    PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain, VoiceConfig,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,7 @@ pub struct Directory {
     by_domain: BTreeMap<String, DomainSid>,
     /// Verified caller ids, digits without `+`.
     callers: BTreeSet<(Option<AccountSid>, String, CallerSid)>,
+    by_username: BTreeMap<(CredentialListSid, String), CredentialSid>,
 }
 
 impl Directory {
@@ -55,6 +56,9 @@ impl Directory {
             }
             Entity::CallerId(it) => {
                 self.callers.insert((it.account, digits(&it.number).to_owned(), it.sid));
+            }
+            Entity::Credential(it) => {
+                self.by_username.insert((it.list, it.username.clone()), it.sid);
             }
             _ => {}
         }
@@ -85,6 +89,9 @@ impl Directory {
             }
             Entity::CallerId(it) => {
                 self.callers.remove(&(it.account, digits(&it.number).to_owned(), it.sid));
+            }
+            Entity::Credential(it) => {
+                self.by_username.remove(&(it.list, it.username));
             }
             _ => {}
         }
@@ -221,6 +228,18 @@ impl Directory {
         self.get(*self.by_digits.get(digits(number))?)
     }
 
+    /// The credential of this user in a list.
+    #[must_use]
+    pub fn credential(&self, list: CredentialListSid, username: &str) -> Option<&Credential> {
+        self.get(*self.by_username.get(&(list, username.to_owned()))?)
+    }
+
+    /// The credentials of a list.
+    pub fn credentials(&self, list: CredentialListSid) -> impl Iterator<Item = CredentialSid> {
+        let of_list = self.by_username.range((list, String::new())..);
+        of_list.take_while(move |((of, _), _)| *of == list).map(|(_, sid)| *sid)
+    }
+
     #[must_use]
     pub fn application(&self, sid: ApplicationSid) -> Option<&Application> {
         self.get(sid)
@@ -336,6 +355,7 @@ mod tests {
                     account: Some(account),
                     friendly_name: name,
                     number_part: None,
+                    list: None,
                     window: Window { seek, limit },
                 };
                 let of_account = |it: &&Entity| it.account() == Some(account) && query.matches(it);

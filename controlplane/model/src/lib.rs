@@ -13,6 +13,7 @@ pub mod address;
 mod alert;
 mod call;
 pub mod cookie;
+mod credential;
 mod directory;
 pub mod inventory;
 mod money;
@@ -31,13 +32,14 @@ pub use account::{
 };
 pub use alert::{Alert, AlertLevel, DeadLetter};
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
+pub use credential::{AuthKey, Credential, CredentialList, DomainAuth, Mapping};
 pub use directory::Directory;
 pub use inventory::{CallerId, DomainSuffix, Grant, GrantKey, NumberRange, SecondToken, TokenKey};
 pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUnit};
 pub use resource::{Book, EntityKind, Resource};
 pub use sid::{
-    AccountSid, AlertSid, ApplicationSid, BadSid, CallerSid, DomainSid, KeySid, NumberSid,
-    RangeSid, RouteSid, SuffixSid,
+    AccountSid, AlertSid, ApplicationSid, BadSid, CallerSid, CredentialListSid, CredentialSid,
+    DomainSid, KeySid, NumberSid, RangeSid, RouteSid, SuffixSid,
 };
 pub use usage::{Cdr, UsageRow, whole_seconds};
 // For crates above, which do not see the wire.

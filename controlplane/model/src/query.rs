@@ -5,8 +5,8 @@ use base::{CallId, Wall};
 
 use crate::port::Entity;
 use crate::{
-    AccountSid, Alert, AlertLevel, CallRow, CallStatus, Currency, DeadLetter, EntityKind, Nanos,
-    Service,
+    AccountSid, Alert, AlertLevel, CallRow, CallStatus, CredentialListSid, Currency, DeadLetter,
+    EntityKind, Nanos, Service,
 };
 
 /// A place in a list that is ordered newest first: by moment, then by sid's number, both
@@ -47,6 +47,8 @@ pub struct EntityQuery {
     pub friendly_name: Option<String>,
     /// Part of a phone number, digits alone (phone numbers only).
     pub number_part: Option<String>,
+    /// Of one list (credentials only).
+    pub list: Option<CredentialListSid>,
     pub window: Window,
 }
 
@@ -146,6 +148,9 @@ impl EntityQuery {
         let part = match (&self.number_part, entity) {
             (Some(part), Entity::PhoneNumber(it)) => it.number.contains(part.as_str()),
             (part, _) => part.is_none(),
+        } && match (&self.list, entity) {
+            (Some(list), Entity::Credential(it)) => it.list == *list,
+            (list, _) => list.is_none(),
         };
         let wanted = self.friendly_name.as_deref();
         part && wanted.is_none_or(|wanted| entity.friendly_name() == Some(wanted))

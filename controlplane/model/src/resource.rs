@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::port::{ScriptLog, Standing};
 use crate::query::{Cursor, Listed};
 use crate::{
-    Account, AccountSid, ApiKey, Application, ApplicationSid, CallerId, CallerSid, DomainSid,
+    Account, AccountSid, ApiKey, Application, ApplicationSid, AuthKey, CallerId, CallerSid,
+    Credential, CredentialList, CredentialListSid, CredentialSid, DomainAuth, DomainSid,
     DomainSuffix, Grant, GrantKey, KeySid, NumberRange, NumberSid, OutboundRoute, PhoneNumber,
     Price, PriceKey, RangeSid, RouteSid, SecondToken, Secret, SipDomain, SuffixSid, TokenKey,
 };
@@ -216,6 +217,10 @@ resources! {
     Grant(Grant, GrantKey) = 11 "" in grants;
     /// By account.
     SecondToken(SecondToken, TokenKey) = 12 "" in second_tokens;
+    CredentialList(CredentialList, CredentialListSid) = 13 "CL" in credential_lists;
+    Credential(Credential, CredentialSid) = 14 "CR" in credentials;
+    /// By domain.
+    DomainAuth(DomainAuth, AuthKey) = 15 "" in domain_auths;
 }
 
 #[cfg(test)]

@@ -100,6 +100,15 @@ sid!(
     CallerSid, "CI"
 );
 
+sid!(
+    /// A list of credentials, `CL...`.
+    CredentialListSid, "CL"
+);
+sid!(
+    /// A user name and its password, `CR...`.
+    CredentialSid, "CR"
+);
+
 fn digits(text: &str, prefix: &str) -> Result<u128, BadSid> {
     let digits = text.strip_prefix(prefix).ok_or(BadSid)?;
     if digits.len() != 32 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {

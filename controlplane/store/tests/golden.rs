@@ -12,8 +12,9 @@ use model::port::{Entity, Record, ScriptChange, ScriptLog, StoreId, StoreWrite};
 use model::{
     Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
     Application, ApplicationSid, CallDirection, CallRow, CallStatus, CallerId, CallerSid, Cause,
-    Cdr, Currency, DeadLetter, Direction, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid,
-    LedgerEntry, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber, Price,
+    Cdr, Credential, CredentialList, CredentialListSid, CredentialSid, Currency, DeadLetter,
+    Direction, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid, LedgerEntry,
+    Mapping, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber, Price,
     PriceUnit, RangeSid, RouteSid, SecondToken, Service, SipDomain, StatusHook, SuffixSid,
     UsageKey, UsageRow, VoiceConfig,
 };
@@ -167,6 +168,38 @@ fn gifts() -> Vec<Entity> {
             token: "second".into(),
             date_created,
             date_updated,
+        }),
+    ]
+}
+
+/// Credentials and what domains take: kinds that came with version 3.
+fn locks() -> Vec<Entity> {
+    let (date_created, date_updated) = (AT, Wall(AT.0 + 1));
+    let (account, list) = (ACCOUNT, CredentialListSid(13));
+    let mapping = Mapping { list, at: AT };
+    vec![
+        Entity::CredentialList(CredentialList {
+            sid: list,
+            account,
+            friendly_name: "Name".to_owned(),
+            date_created,
+            date_updated,
+        }),
+        Entity::Credential(Credential {
+            sid: CredentialSid(14),
+            account,
+            list,
+            username: "alice".to_owned(),
+            password: "password".into(),
+            date_created,
+            date_updated,
+        }),
+        Entity::DomainAuth(DomainAuth {
+            domain: DomainSid(5),
+            account,
+            registers: true,
+            calls: vec![mapping],
+            registrations: vec![mapping],
         }),
     ]
 }
@@ -326,6 +359,7 @@ fn records_are_written_as_they_were_and_read() {
         ("records-1.txt", records()),
         ("records-2.txt", changes(gifts(), 8)),
         ("records-3.txt", gone),
+        ("records-4.txt", changes(locks(), 13)),
     ] {
         let written: String = records
             .iter()
@@ -374,7 +408,8 @@ fn open(path: &Path) -> Sqlite {
 
 #[test]
 fn rows_of_what_is_configured_are_written_as_they_were_and_read() {
-    for (file, entities) in [("rows-1.txt", entities()), ("rows-2.txt", gifts())] {
+    let kinds = [("rows-1.txt", entities()), ("rows-2.txt", gifts()), ("rows-3.txt", locks())];
+    for (file, entities) in kinds {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tandem.db");
         let store = open(&path);

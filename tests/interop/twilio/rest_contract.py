@@ -289,6 +289,48 @@ def numbers_domains_and_their_networks(world):
 
 
 @check
+def credentials_and_what_domains_take(world):
+    client = world.client
+    mark = str(time.time_ns())[-9:]
+    domain = client.sip.domains.create(domain_name=f"c{mark}.example.com", sip_registration=True)
+    assert domain.sip_registration is True and domain.auth_type == ""
+    phones = client.sip.credential_lists.create(friendly_name="phones")
+    alice = phones.credentials.create(username="alice", password="Secret-of-Alice-1")
+    assert alice.username == "alice" and alice.credential_list_sid == phones.sid
+    refused(400, 21243, phones.credentials.create, username="bob", password="too-simple")
+    refused(409, 20409, phones.credentials.create, username="alice", password="Secret-of-Alice-1")
+    for number in range(5):
+        phones.credentials.create(username=f"p{number}", password="Secret-of-Phone-1")
+    names = {it.username for it in phones.credentials.list(page_size=2)}
+    assert names == {"alice", "p0", "p1", "p2", "p3", "p4"}, names
+    assert alice.update(password="Secret-of-Alice-2").sid == alice.sid
+    renamed = client.sip.credential_lists(phones.sid).update("desk phones")
+    assert renamed.friendly_name == "desk phones"
+    auth = client.sip.domains(domain.sid).auth
+    calls = auth.calls.credential_list_mappings.create(credential_list_sid=phones.sid)
+    registrations = auth.registrations.credential_list_mappings.create(
+        credential_list_sid=phones.sid
+    )
+    assert calls.sid == registrations.sid == phones.sid
+    for mappings in (
+        auth.calls.credential_list_mappings,
+        auth.registrations.credential_list_mappings,
+        client.sip.domains(domain.sid).credential_list_mappings,
+    ):
+        found = [(it.sid, it.friendly_name) for it in mappings.list()]
+        assert found == [(phones.sid, "desk phones")], found
+    networks = auth.calls.ip_access_control_list_mappings.list()
+    assert [it.sid for it in networks] == ["AL" + domain.sid[2:]]
+    assert domain.fetch().auth_type == "CREDENTIAL_LIST"
+    refused(400, 21241, phones.delete)
+    assert auth.registrations.credential_list_mappings(phones.sid).delete()
+    assert auth.registrations.credential_list_mappings.list() == []
+    assert domain.update(sip_registration=False).sip_registration is False
+    assert domain.delete() and phones.delete()
+    refused(404, 20404, client.sip.credential_lists(phones.sid).credentials(alice.sid).fetch)
+
+
+@check
 def keys_log_in(world):
     made = world.client.new_keys.create(friendly_name="Interop")
     assert made.sid.startswith("SK") and made.secret

@@ -136,6 +136,7 @@ async fn list<T: Thing>(desk: &Desk<'_>) -> Outcome {
         account: account(desk)?,
         friendly_name: desk.form.filled("FriendlyName").map(str::to_owned),
         number_part: None,
+        list: None,
         window: asked.window(),
     };
     let rows = read(desk.shared.backend.entities(query).await)?;

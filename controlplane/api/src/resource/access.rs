@@ -39,26 +39,36 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     }
 }
 
-/// `/SIP/Domains/{sid}/IpAccessControlListMappings`
-pub(super) async fn mappings(context: &Context<'_>, domain: &SipDomain, rest: &[&str]) -> Outcome {
-    let uri = format!("{}/SIP/Domains/{}/IpAccessControlListMappings", context.base(), domain.sid);
+/// `/SIP/Domains/{sid}/IpAccessControlListMappings`, and the same below `Auth/Calls` (`is_auth`),
+/// which shows less.
+pub(super) async fn mappings(
+    context: &Context<'_>,
+    domain: &SipDomain,
+    is_auth: bool,
+    rest: &[&str],
+) -> Outcome {
+    let below = if is_auth { "Auth/Calls/" } else { "" };
+    let name = "IpAccessControlListMappings";
+    let uri = format!("{}/SIP/Domains/{}/{below}{name}", context.base(), domain.sid);
     let own = format!("AL{:032x}", domain.sid.0);
     let shown = |mapping: &str| {
-        json!({
+        let mut body = json!({
             "sid": mapping,
             "account_sid": domain.account.to_string(),
-            "domain_sid": domain.sid.to_string(),
             "friendly_name": domain.friendly_name,
             "date_created": date(domain.date_created),
             "date_updated": date(domain.date_updated),
-            "uri": format!("{uri}/{mapping}.json"),
-        })
+        });
+        if !is_auth {
+            body["domain_sid"] = domain.sid.to_string().into();
+            body["uri"] = format!("{uri}/{mapping}.json").into();
+        }
+        body
     };
     match Verb::of(context, rest)? {
         Verb::List => {
-            let list =
-                whole("ip_access_control_list_mappings", &format!("{uri}.json"), vec![shown(&own)]);
-            Ok(Reply::Shown(list))
+            let key = if is_auth { "contents" } else { "ip_access_control_list_mappings" };
+            Ok(Reply::Shown(whole(key, &format!("{uri}.json"), vec![shown(&own)])))
         }
         Verb::Create if context.form.get("IpAccessControlListSid") == Some(own.as_str()) => {
             Ok(Reply::Created(shown(&own)))
@@ -81,6 +91,7 @@ async fn list(context: &Context<'_>) -> Outcome {
         account: Some(context.account.sid),
         friendly_name: None,
         number_part: None,
+        list: None,
         window: Window { seek: Seek::First, limit: SIZE_MAX },
     };
     let domains = read(context.backend().entities(query).await)?;

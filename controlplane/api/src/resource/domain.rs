@@ -1,38 +1,88 @@
-//! SIP domains: which application answers for `sip:anything@domain`, and from where calls are
-//! taken.
+//! SIP domains: which application answers for `sip:anything@domain`, from where calls are taken,
+//! and whether phones may register.
 
-use model::{DomainSid, Network, SipDomain};
+use model::query::EntityQuery;
+use model::{DomainAuth, DomainSid, Network, Resource as _, SipDomain};
 use serde_json::{Value, json};
 
+use super::mapping::Which;
 use super::{
-    Verb, access, application, date, delete, fetch, friendly_name, list, put, random_sid, refuse,
-    subresources, voice,
+    Verb, access, application, date, delete, fetch, friendly_name, mapping, put, random_sid, read,
+    refuse, subresources, voice,
 };
 use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
+use crate::page::Asked;
 use crate::problem::Problem;
 
 /// What a domain could do elsewhere and cannot here yet.
-const UNSUPPORTED: [&str; 5] =
-    ["SipRegistration", "EmergencyCallingEnabled", "Secure", "ByocTrunkSid", "EmergencyCallerSid"];
+const UNSUPPORTED: [&str; 4] =
+    ["EmergencyCallingEnabled", "Secure", "ByocTrunkSid", "EmergencyCallerSid"];
 /// Networks of one domain at most.
 const SOURCES_MAX: usize = 100;
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
-    if let [sid, "IpAccessControlListMappings", rest @ ..] = rest {
+    if let [sid, below @ ..] = rest
+        && !below.is_empty()
+    {
         let domain = fetch::<SipDomain>(context, sid).await?;
-        return access::mappings(context, &domain, rest).await;
+        return match below {
+            ["IpAccessControlListMappings", rest @ ..] => {
+                access::mappings(context, &domain, false, rest).await
+            }
+            ["Auth", "Calls", "IpAccessControlListMappings", rest @ ..] => {
+                access::mappings(context, &domain, true, rest).await
+            }
+            ["CredentialListMappings", rest @ ..] => {
+                mapping::handle(context, &domain, Which::Plain, rest).await
+            }
+            ["Auth", "Calls", "CredentialListMappings", rest @ ..] => {
+                mapping::handle(context, &domain, Which::Calls, rest).await
+            }
+            ["Auth", "Registrations", "CredentialListMappings", rest @ ..] => {
+                mapping::handle(context, &domain, Which::Registrations, rest).await
+            }
+            _ => Err(context.not_found()),
+        };
     }
     match Verb::of(context, rest)? {
-        Verb::List => {
-            let uri = format!("{}/SIP/Domains.json", context.base());
-            list(context, "domains", &uri, None, show).await
-        }
+        Verb::List => list(context).await,
         Verb::Create => create(context).await,
-        Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
+        Verb::Fetch(sid) => {
+            let domain = fetch::<SipDomain>(context, sid).await?;
+            let (auth, _) = mapping::auth(context, &domain).await?;
+            Ok(Reply::Shown(show(&domain, &auth)))
+        }
         Verb::Update(sid) => update(context, sid).await,
         Verb::Delete(sid) => delete::<SipDomain>(context, sid).await,
     }
+}
+
+async fn list(context: &Context<'_>) -> Outcome {
+    let asked = Asked::read(&context.form)?;
+    let query = EntityQuery {
+        kind: SipDomain::KIND,
+        account: Some(context.account.sid),
+        friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
+        number_part: None,
+        list: None,
+        window: asked.window(),
+    };
+    let rows = read(context.backend().entities(query).await)?;
+    let mut auths = Vec::with_capacity(rows.len());
+    for domain in rows.iter().filter_map(SipDomain::in_entity) {
+        auths.push(mapping::auth(context, domain).await?.0);
+    }
+    let uri = format!("{}/SIP/Domains.json", context.base());
+    let show = |row: &_| {
+        let domain = SipDomain::in_entity(row);
+        let found = domain.and_then(|domain| {
+            Some((domain, auths.iter().find(|auth| auth.domain == domain.sid)?))
+        });
+        found.map_or(Value::Null, |(domain, auth)| show(domain, auth))
+    };
+    let _turn = context.shared.writing(rows.len()).await;
+    Ok(Reply::Shown(asked.body("domains", &uri, &context.form, rows, show)))
 }
 
 async fn create(context: &Context<'_>) -> Outcome {
@@ -52,7 +102,8 @@ async fn create(context: &Context<'_>) -> Outcome {
     domain.friendly_name.clone_from(&domain.domain_name);
     change(context, &mut domain).await?;
     let stored = put(context, domain, true).await?;
-    Ok(Reply::Created(show(&stored)))
+    let auth = registers(context, &stored).await?;
+    Ok(Reply::Created(show(&stored, &auth)))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
@@ -63,11 +114,26 @@ async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     }
     change(context, &mut domain).await?;
     domain.date_updated = context.backend().now();
-    Ok(Reply::Shown(show(&put(context, domain, false).await?)))
+    let stored = put(context, domain, false).await?;
+    let auth = registers(context, &stored).await?;
+    Ok(Reply::Shown(show(&stored, &auth)))
+}
+
+/// SipRegistration as it is asked for; it stands beside what is mapped.
+async fn registers(context: &Context<'_>, domain: &SipDomain) -> Result<DomainAuth, Problem> {
+    let (mut auth, is_known) = mapping::auth(context, domain).await?;
+    match context.form.boolean("SipRegistration")? {
+        Some(registers) if registers != auth.registers => {
+            auth.registers = registers;
+            put(context, auth, !is_known).await
+        }
+        _ => Ok(auth),
+    }
 }
 
 async fn change(context: &Context<'_>, domain: &mut SipDomain) -> Result<(), Problem> {
     refuse(context, &UNSUPPORTED)?;
+    context.form.boolean("SipRegistration")?;
     if let Some(name) = friendly_name(context)? {
         domain.friendly_name = name;
     }
@@ -121,14 +187,20 @@ fn domain_name(text: &str) -> Result<String, Problem> {
     Err(Problem::new(400, 21_232, message))
 }
 
-fn show(domain: &SipDomain) -> Value {
+fn show(domain: &SipDomain, auth: &DomainAuth) -> Value {
     let uri = format!("/2010-04-01/Accounts/{}/SIP/Domains/{}", domain.account, domain.sid);
     let sources: Vec<String> = domain.sources.iter().map(access::text).collect();
+    let auth_type = match (domain.sources.is_empty(), auth.calls.is_empty()) {
+        (true, true) => "",
+        (false, true) => "IP_ACL",
+        (true, false) => "CREDENTIAL_LIST",
+        (false, false) => "IP_ACL,CREDENTIAL_LIST",
+    };
     let mut body = json!({
         "sid": domain.sid.to_string(),
         "account_sid": domain.account.to_string(),
         "api_version": "2010-04-01",
-        "auth_type": if domain.sources.is_empty() { "" } else { "IP_ACL" },
+        "auth_type": auth_type,
         "domain_name": domain.domain_name,
         "friendly_name": domain.friendly_name,
         "date_created": date(domain.date_created),
@@ -137,11 +209,12 @@ fn show(domain: &SipDomain) -> Value {
         "emergency_caller_sid": null,
         "emergency_calling_enabled": false,
         "secure": false,
-        "sip_registration": false,
+        "sip_registration": auth.registers,
         "source_networks": sources,
         "voice_application_sid": domain.application.map(|application| application.to_string()),
         "uri": format!("{uri}.json"),
         "subresource_uris": subresources(&uri, &[
+            ("credential_list_mappings", "CredentialListMappings"),
             ("ip_access_control_list_mappings", "IpAccessControlListMappings"),
         ]),
     });

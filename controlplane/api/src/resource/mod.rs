@@ -6,8 +6,10 @@ mod account;
 mod alert;
 mod application;
 mod call;
+mod credential;
 mod domain;
 mod key;
+mod mapping;
 mod number;
 pub(crate) mod token;
 mod usage;
@@ -60,6 +62,7 @@ pub(crate) async fn dispatch(context: &Context<'_>, segments: Option<&[&str]>) -
         ["IncomingPhoneNumbers", rest @ ..] => number::handle(context, rest).await,
         ["Keys", rest @ ..] => key::handle(context, rest).await,
         ["Notifications", rest @ ..] => alert::handle(context, None, rest).await,
+        ["SIP", "CredentialLists", rest @ ..] => credential::handle(context, rest).await,
         ["SIP", "Domains", rest @ ..] => domain::handle(context, rest).await,
         ["SIP", "IpAccessControlLists", rest @ ..] => access::handle(context, rest).await,
         ["Usage", "Records", rest @ ..] => usage::handle(context, rest).await,
@@ -169,6 +172,7 @@ async fn list<R: Resource>(
         account: Some(context.account.sid),
         friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
         number_part,
+        list: None,
         window: asked.window(),
     };
     let rows = read(context.backend().entities(query).await)?;

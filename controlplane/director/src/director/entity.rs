@@ -2,10 +2,13 @@
 
 use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
-use model::{Account, AccountSid, AccountStatus, CallStatus, PhoneNumber, TokenKey};
+use model::{
+    Account, AccountSid, AccountStatus, AuthKey, CallStatus, Directory, PhoneNumber, TokenKey,
+};
 use wire::event::Cause;
 
 use super::Director;
+use super::credential::may_delete;
 use super::inventory::{Asker, check, is_fixed, is_operators};
 use crate::live::Ending;
 
@@ -204,10 +207,15 @@ impl Director {
                 self.refuse(id, 400, 20_001, "accounts are closed, not deleted");
             }
             Some(entity) if is_fixed(entity) => self.reply(id, Err(fixed())),
+            Some(entity) if let Err(error) = may_delete(&self.directory, entity) => {
+                self.reply(id, Err(error));
+            }
             Some(_) => {
                 let given = matches!(key, EntityKey::NumberRange(_)).then(|| self.numbers_given());
-                self.directory.remove(key);
-                self.records.push(Record::Delete(key));
+                for key in held_by(&self.directory, key).into_iter().chain([key]) {
+                    self.directory.remove(key);
+                    self.records.push(Record::Delete(key));
+                }
                 self.tell_left(given.unwrap_or_default());
                 self.reply_when_stored(id, ApiDone::Deleted);
             }
@@ -282,6 +290,9 @@ impl Director {
                     | Entity::ApiKey(_)
                     | Entity::SecondToken(_)
                     | Entity::CallerId(_)
+                    | Entity::CredentialList(_)
+                    | Entity::Credential(_)
+                    | Entity::DomainAuth(_)
             );
             kind && entity.account() == Some(account) && !is_fixed(entity)
         };
@@ -306,6 +317,17 @@ impl Director {
             self.end_leg(call, Ending::Hangup(Cause::Normal));
             self.never_was(now, call, CallStatus::Canceled);
         }
+    }
+}
+
+/// What goes with a thing: a domain's mappings, a list's credentials.
+fn held_by(directory: &Directory, key: EntityKey) -> Vec<EntityKey> {
+    match key {
+        EntityKey::SipDomain(domain) => {
+            directory.domain_auth(domain).map(|_| AuthKey(domain).into()).into_iter().collect()
+        }
+        EntityKey::CredentialList(list) => directory.credentials(list).map(Into::into).collect(),
+        _ => Vec::new(),
     }
 }
 

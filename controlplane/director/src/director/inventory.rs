@@ -11,6 +11,7 @@ use sip::Number;
 use wire::table::Network;
 
 use super::Director;
+use super::credential;
 use super::originate::Undialable;
 use crate::live::Live;
 use crate::script::{ChildSpec, Target};
@@ -184,6 +185,9 @@ pub(super) fn check(
                 _ => None,
             };
             price(directory, it, known)
+        }
+        Entity::CredentialList(_) | Entity::Credential(_) | Entity::DomainAuth(_) => {
+            credential::check(directory, entity)
         }
         _ => Ok(()),
     }

@@ -11,6 +11,7 @@ mod budget;
 mod callback;
 mod calls;
 mod cookies;
+mod credential;
 mod durability;
 mod ending;
 mod endpoints;
