@@ -147,6 +147,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Unknown { .. } => "unknown",
         wire::Event::Refused { .. } => "refused",
         wire::Event::Refer { .. } => "refer",
+        wire::Event::Claim(_) => "claim",
     }
 }
 

@@ -9,6 +9,7 @@ mod asked_for_offer;
 mod attack;
 mod babble;
 mod cancel;
+mod claims;
 mod credentials;
 mod digits;
 mod digits_across;

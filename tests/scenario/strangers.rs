@@ -21,7 +21,7 @@ pub(crate) const STRANGER: &str = "10.2.0.9:5060";
 pub(crate) fn admission() -> Admission {
     let network = |text: &str| text.parse::<Network>().unwrap();
     let sources = vec![vec![network("10.1.0.0/16")], vec![network("0.0.0.0/0")]];
-    let mut admission = Admission { key: [7, 9], sources, places: Vec::new(), is_partial: false };
+    let mut admission = Admission { key: [7, 9], sources, ..Admission::default() };
     let mut places = vec![
         Place { hash: admission.hash(PlaceKind::Number, b"15550001"), sources: 0 },
         Place { hash: admission.hash(PlaceKind::Domain, b"Known.example"), sources: 0 },

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrayvec::ArrayVec;
 use base::{CallId, Door, LegId, Path, Wall};
 use wire::cell::{CELL_WORDS, CellWriter};
+use wire::command::Verdict;
 use wire::counter::Counter;
-use wire::event::{Cause, Direction, MediaSummary};
+use wire::event::{Cause, Claim, Direction, MediaSummary};
 use wire::link::{ToControlplane, ToDataplane};
 use wire::record::{LastWords, LegRecord, RECORD_WORDS};
 use wire::region::{Side, Sizes, WIRE_VERSION, layout_hash};
@@ -39,6 +40,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Unknown { .. } => 8,
         Event::Refused { .. } => 9,
         Event::Refer { .. } => 10,
+        Event::Claim(_) => 11,
     }
 }
 
@@ -58,6 +60,7 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Release { .. } => 10,
         Command::Drain { .. } => 11,
         Command::Referred { .. } => 12,
+        Command::Verdict { .. } => 13,
     }
 }
 
@@ -78,6 +81,7 @@ fn events() -> Vec<Event<'static>> {
             call_id: "a84b4c76e66710",
             diversion: "",
             headers: "X-Trace: 1\r\n",
+            user: "alice",
         }),
         Event::Dialed { call, leg, at },
         Event::Progress { call, leg, at, code: 183, media: true },
@@ -89,6 +93,14 @@ fn events() -> Vec<Event<'static>> {
         Event::Unknown { call },
         Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:1@a", why: "" },
         Event::Refer { call, peer: leg, at, to: "sip:carol@example.com", by: "sip:bob@a" },
+        Event::Claim(Claim {
+            registers: true,
+            id: 7 << 32 | 1,
+            at,
+            hop: base::Hop::datagram(1, source),
+            realm: "example.com",
+            head: b"REGISTER sip:example.com SIP/2.0\r\n\r\n",
+        }),
     ]
 }
 
@@ -184,6 +196,10 @@ fn commands() -> Vec<Command<'static>> {
         Command::Release { epoch: 7, leg },
         Command::Drain { on: true },
         Command::Referred { call, code: 486 },
+        Command::Verdict {
+            id: 7 << 32 | 1,
+            verdict: Verdict::Answer { code: 423, retry_after: 5, headers: "Min-Expires: 60\r\n" },
+        },
     ]
 }
 

@@ -236,7 +236,7 @@ fn call_of(command: &OwnedCommand) -> CallId {
         | OwnedCommand::Limit { call, .. }
         | OwnedCommand::Referred { call, .. } => *call,
         OwnedCommand::Originate(originate) => originate.call,
-        OwnedCommand::Release { .. } => CallId::NONE,
+        OwnedCommand::Release { .. } | OwnedCommand::Verdict { .. } => CallId::NONE,
     }
 }
 

@@ -13,7 +13,7 @@ use model::{
     OutboundRoute, RangeSid, RouteSid, SipDomain, SuffixSid,
 };
 use store::sqlite::{Keep, Retention};
-use wire::table::{Admission, Network, Place, PlaceKind, StaticRoute, Table};
+use wire::table::{Admission, Lock, Network, Place, PlaceKind, StaticRoute, Table};
 
 use crate::clock;
 
@@ -281,6 +281,7 @@ pub fn admission<'e>(
         }
     }
     let mut places = Vec::new();
+    admission.locks = locks(&admission, settings, entities.clone());
     for entity in entities {
         let (hash, networks) = match entity {
             Entity::PhoneNumber(number) => {
@@ -301,6 +302,34 @@ pub fn admission<'e>(
     places.dedup_by_key(|place| place.hash);
     admission.places = places;
     admission
+}
+
+/// The domains that take credentials.
+fn locks<'e>(
+    admission: &Admission,
+    settings: &Settings,
+    entities: impl Iterator<Item = &'e Entity> + Clone,
+) -> Vec<Lock> {
+    let domains: HashMap<_, _> = entities
+        .clone()
+        .filter_map(|entity| match entity {
+            Entity::SipDomain(it) if !settings.is_own_host(&it.domain_name) => {
+                Some((it.sid, it.domain_name.as_bytes()))
+            }
+            _ => None,
+        })
+        .collect();
+    let lock = |entity: &Entity| {
+        let Entity::DomainAuth(auth) = entity else { return None };
+        let hash = admission.hash(PlaceKind::Domain, domains.get(&auth.domain)?);
+        let registrations = auth.registers && !auth.registrations.is_empty();
+        let lock = Lock { hash, calls: !auth.calls.is_empty(), registrations };
+        (lock.calls || lock.registrations).then_some(lock)
+    };
+    let mut locks: Vec<Lock> = entities.filter_map(lock).collect();
+    locks.sort_unstable_by_key(|lock| lock.hash);
+    locks.dedup_by_key(|lock| lock.hash);
+    locks
 }
 
 /// The lists of networks that places have, when there is no room for all: each family's in turn,

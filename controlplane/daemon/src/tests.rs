@@ -613,6 +613,7 @@ fn a_call_to_nobody_is_refused() {
         call_id: "x",
         diversion: "",
         headers: "",
+        user: "",
     }));
     life.turn(None);
     assert!(shard.heard().contains(&Got::Reject { call }));

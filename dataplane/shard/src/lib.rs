@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod claims;
 mod cx;
 #[cfg(test)]
 mod fault_tests;
@@ -53,6 +54,7 @@ use wire::counter::{Counter, Counters};
 use wire::event::{Cause, Party};
 use wire::region::Region;
 
+use crate::claims::Claims;
 use crate::cx::{Core, Cx, MESSAGE_BYTES};
 use crate::handoff::Handoff;
 use crate::leg::{LegMut, Legs};
@@ -67,6 +69,7 @@ use crate::transaction::{Clients, Lost, Referrals, Servers, Transactions};
 use crate::transport::connections::Connections;
 use crate::transport::guard::{Guard, Standing};
 use crate::transport::names::Names;
+use crate::transport::nonces::Nonces;
 use crate::transport::targets::BadTargets;
 
 /// A batch of no more than so many datagrams is served as it came, but for strangers.
@@ -85,6 +88,7 @@ pub struct Shard<'m> {
     media: Media,
     round: usage::Round,
     routes: Routes,
+    claims: Claims,
     telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
@@ -123,6 +127,7 @@ impl<'m> Shard<'m> {
             media,
             round: usage::Round::new(limits.legs),
             routes: Routes::new(),
+            claims: Claims::new(Nonces::new(&plan, epoch), epoch),
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
@@ -368,6 +373,7 @@ impl<'m> Shard<'m> {
         self.serve_handed(now, frames);
         self.transaction_tick(now, frames);
         self.connections_due(now, frames);
+        self.claims_due(now, frames);
         self.legs_due(now, frames);
         self.meter_tick(now, frames);
         self.tell_next(now, frames);
@@ -522,6 +528,7 @@ impl<'m> Shard<'m> {
             .min(self.transactions.clients.deadline())
             .min(self.telling.deadline())
             .min(self.core.connections.deadline())
+            .min(self.claims.deadline())
             .min(self.housekeeping_at)
     }
 

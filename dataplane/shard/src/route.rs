@@ -6,7 +6,7 @@ use base::{HashKey, Mono};
 use core::net::IpAddr;
 use sip::Uri;
 use wire::event::Cause;
-use wire::table::{Network, PlaceKind, SignallingSources, StaticRoute, Table};
+use wire::table::{Lock, Network, PlaceKind, SignallingSources, StaticRoute, Table};
 
 use crate::transport::guard::{Bucket, Guard, Standing};
 use crate::transport::networks::{Networks, is_open};
@@ -193,9 +193,28 @@ impl Routes {
     /// Whether somebody answers for what is called, and takes calls from there. While another table
     /// is on its way this one refuses nothing.
     pub(crate) fn admits(&self, uri: &Uri<'_>, source: IpAddr) -> Admits {
-        let Some(admission) = self.table.admission.as_ref().filter(|_| !self.is_outdated) else {
-            return Admits::Yes;
-        };
+        if self.is_outdated { Admits::Yes } else { self.admits_now(uri, source) }
+    }
+
+    /// What a domain that is called takes credentials for, and its name in `out`, lower case.
+    pub(crate) fn lock_of<'o>(
+        &self,
+        uri: &Uri<'_>,
+        out: &'o mut [u8; 255],
+    ) -> Option<(&'o [u8], Lock)> {
+        if uri.scheme == sip::uri::Scheme::Tel {
+            return None;
+        }
+        let len = host_value(uri, out)?.len();
+        let host = &mut out[..len];
+        host.make_ascii_lowercase();
+        let lock = self.table.admission.as_ref()?.lock_of(host)?;
+        Some((host, lock))
+    }
+
+    /// As [`Routes::admits`], by what stands here.
+    pub(crate) fn admits_now(&self, uri: &Uri<'_>, source: IpAddr) -> Admits {
+        let Some(admission) = self.table.admission.as_ref() else { return Admits::Yes };
         let domain = || {
             let mut host = [0; 255];
             admission.sources_of(PlaceKind::Domain, host_value(uri, &mut host)?)

@@ -178,7 +178,7 @@ impl Shard<'_> {
     }
 
     /// Its source hears us: it named something of ours that stands.
-    fn proven(&mut self, now: Now, datagram: &Datagram<'_>) {
+    pub(crate) fn proven(&mut self, now: Now, datagram: &Datagram<'_>) {
         let (source, by) = (datagram.hop.to, datagram.taken_by);
         if !matches!(datagram.standing, Standing::Stranger | Standing::Proven) {
             return;
@@ -407,7 +407,10 @@ impl Shard<'_> {
                 if merged.is_some() {
                     return self.cx(now, frames).answer(datagram, message, 482);
                 }
-                self.new_call(now, frames, &NewCall { datagram, message, key, merge });
+                let call = NewCall { datagram, message, key, merge, user: "" };
+                if !self.must_prove(now, frames, &call) {
+                    self.new_call(now, frames, &call);
+                }
             }
             Some(Method::Options) => {
                 let is_stranger = datagram.standing == Standing::Stranger;
@@ -433,8 +436,13 @@ impl Shard<'_> {
         message: &Message<'_>,
     ) {
         let key = TransactionKey::cancelled(message, &self.core.plan.keys.token);
-        let server = key.ok().and_then(|key| self.transactions.servers.find(key));
+        let server = key.as_ref().ok().and_then(|key| self.transactions.servers.find(*key));
         let Some(server) = server else {
+            if let Ok(key) = key
+                && self.cancel_claim(now, frames, key, (datagram, message))
+            {
+                return;
+            }
             return self.cx(now, frames).answer(datagram, message, 481);
         };
         let leg = self.transactions.servers.leg(server);

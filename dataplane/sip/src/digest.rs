@@ -379,8 +379,8 @@ impl<'a> Credentials<'a> {
 /// What a nonce turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// Ours and young.
-    Fresh,
+    /// Ours and young: when it was made and its mark.
+    Fresh { stamp: u32, mark: u32 },
     /// Ours, but older than its life: challenge again with `stale=true`.
     Stale,
     /// Not ours, or made for another source or realm.
@@ -390,13 +390,15 @@ pub enum Freshness {
 /// A nonce of ours as text.
 pub type Nonce = Hash;
 
-/// Makes a nonce for a source and realm at `seconds` (wall clock since 1970).
+/// Makes a nonce for a source and realm at `seconds` (wall clock since 1970). `mark` tells those
+/// of one moment apart, and says whose they are.
 #[must_use]
-pub fn make_nonce(key: &Key, seconds: u64, source: IpAddr, realm: &[u8]) -> Nonce {
+pub fn make_nonce(key: &Key, seconds: u64, mark: u32, source: IpAddr, realm: &[u8]) -> Nonce {
     let stamp = u32::try_from(seconds & u64::from(u32::MAX)).unwrap_or(0);
-    let mut raw = [0u8; 20];
+    let mut raw = [0u8; 16];
     raw[..4].copy_from_slice(&stamp.to_be_bytes());
-    raw[4..].copy_from_slice(&nonce_mac(key, stamp, source, realm));
+    raw[4..8].copy_from_slice(&mark.to_be_bytes());
+    raw[8..].copy_from_slice(&nonce_mac(key, (stamp, mark), source, realm));
     Hash::of(&raw)
 }
 
@@ -409,19 +411,24 @@ pub fn check_nonce(
     source: IpAddr,
     realm: &[u8],
 ) -> Freshness {
-    let mut stamp = 0u32;
-    for &c in nonce.get(..8).unwrap_or_default() {
-        let Some(digit) = hex(c) else { return Freshness::Foreign };
-        stamp = (stamp << 4) | u32::from(digit);
-    }
-    let honest = make_nonce(key, u64::from(stamp), source, realm);
+    let number = |part: Option<&[u8]>| {
+        let mut digits = part.unwrap_or_default().iter().map(|&c| hex(c).map(u32::from));
+        digits.try_fold(0, |value: u32, digit| Some((value << 4) | digit?))
+    };
+    let (Some(stamp), Some(mark)) = (number(nonce.get(..8)), number(nonce.get(8..16))) else {
+        return Freshness::Foreign;
+    };
+    let honest = make_nonce(key, u64::from(stamp), mark, source, realm);
     if !same_secret(honest.bytes(), nonce) {
         return Freshness::Foreign;
     }
     let now = u32::try_from(seconds & u64::from(u32::MAX)).unwrap_or(0);
     // A stamp from the future (the wall clock was set back) is old as well.
     let age = u64::from(now.wrapping_sub(stamp));
-    if age <= NONCE_LIFE_SECONDS { Freshness::Fresh } else { Freshness::Stale }
+    match age <= NONCE_LIFE_SECONDS {
+        true => Freshness::Fresh { stamp, mark },
+        false => Freshness::Stale,
+    }
 }
 
 /// Equality of hexadecimal texts, any case, in time that depends on the length only.
@@ -431,15 +438,18 @@ fn same_secret(expected: &[u8], given: &[u8]) -> bool {
     expected.len() == given.len() && core::hint::black_box(sum) == 0
 }
 
-fn nonce_mac(key: &Key, stamp: u32, source: IpAddr, realm: &[u8]) -> [u8; 16] {
+/// Half of a hash: a nonce lives a minute, and is guessed online or not at all.
+fn nonce_mac(key: &Key, (stamp, mark): (u32, u32), source: IpAddr, realm: &[u8]) -> [u8; 8] {
     let mut hasher = SipHasher24::new_with_key(&key.0);
+    hasher.write(b"nonce");
     hasher.write_u32(stamp);
+    hasher.write_u32(mark);
     match source.to_canonical() {
         IpAddr::V4(ip) => hasher.write(&ip.octets()),
         IpAddr::V6(ip) => hasher.write(&ip.octets()),
     }
     hasher.write(realm);
-    hasher.finish128().as_u128().to_be_bytes()
+    hasher.finish128().h1.to_be_bytes()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

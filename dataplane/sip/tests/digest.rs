@@ -93,16 +93,19 @@ fn what_is_no_digest_is_none() {
 fn nonces_are_bound_to_time_source_and_realm() {
     let key = Key([9; 16]);
     let source: IpAddr = "192.0.2.1".parse().unwrap();
-    let nonce = make_nonce(&key, 1_000, source, b"r");
+    let nonce = make_nonce(&key, 1_000, 7, source, b"r");
     let check =
         |nonce: &[u8], at, source, realm: &[u8]| check_nonce(&key, nonce, at, source, realm);
-    assert_eq!(check(nonce.bytes(), 1_000, source, b"r"), Freshness::Fresh);
-    assert_eq!(check(nonce.bytes(), 1_060, source, b"r"), Freshness::Fresh);
+    let fresh = Freshness::Fresh { stamp: 1_000, mark: 7 };
+    assert_eq!(check(nonce.bytes(), 1_000, source, b"r"), fresh);
+    assert_eq!(check(nonce.bytes(), 1_060, source, b"r"), fresh);
+    let other = make_nonce(&key, 1_000, 8, source, b"r");
+    assert_ne!(other.bytes(), nonce.bytes(), "each phone behind one address has its own");
     assert_eq!(check(nonce.bytes(), 1_061, source, b"r"), Freshness::Stale);
     assert_eq!(check(nonce.bytes(), 999, source, b"r"), Freshness::Stale);
     assert_eq!(check(nonce.bytes(), 1_000, source, b"s"), Freshness::Foreign);
     assert_eq!(check(nonce.bytes(), 1_000, "192.0.2.2".parse().unwrap(), b"r"), Freshness::Foreign);
-    assert_eq!(check(&nonce.bytes()[..39], 1_000, source, b"r"), Freshness::Foreign);
+    assert_eq!(check(&nonce.bytes()[..31], 1_000, source, b"r"), Freshness::Foreign);
     assert_eq!(check(b"", 0, source, b"r"), Freshness::Foreign);
     let mut forged = nonce.bytes().to_vec();
     forged[0] ^= 1;

@@ -81,6 +81,27 @@ pub enum Command<'a> {
         call: CallId,
         code: u16,
     },
+    /// What becomes of a request that claimed to be somebody's (`Event::Claim`).
+    Verdict {
+        id: u64,
+        verdict: Verdict<'a>,
+    },
+}
+
+/// What a claim is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Verdict<'a> {
+    /// Wrong credentials, or nobody's: it is challenged again.
+    Wrong,
+    /// The call goes on as this user's.
+    Proven { user: &'a str },
+    /// A final response; `headers` as the response has them, each ended with CRLF.
+    Answer {
+        code: u16,
+        /// Seconds, 0 for no Retry-After header.
+        retry_after: u32,
+        headers: &'a str,
+    },
 }
 
 /// A new outgoing leg.

@@ -68,6 +68,8 @@ counters! {
     TlsUp = "tls_handshakes_total", "TLS handshakes done";
     TlsFailed = "tls_handshakes_failed_total", "TLS handshakes that failed";
     TlsBroken = "tls_broken_total", "TLS sessions that broke after their handshake";
+    ChallengeSent = "sip_challenges_sent_total", "Requests that were asked for credentials";
+    NonceReplayed = "sip_nonces_replayed_total", "Requests whose answer to a challenge had been used before";
     LegCreated = "legs_created_total", "Legs created";
     LegEnded = "legs_ended_total", "Legs ended";
     LegStanding = "legs_standing", "Legs standing now";
@@ -121,6 +123,7 @@ counters! {
     RefusedNoController = "refusals_total" "no_controller", "New calls refused: the controlplane did not take them";
     RefusedUnknown = "refusals_total" "unknown_destination", "INVITEs to nobody's number or domain";
     RefusedSource = "refusals_total" "source_not_allowed", "INVITEs from where their destination takes none";
+    RefusedCredentials = "refusals_total" "credentials", "Requests with credentials that are wrong or nobody's";
     RefusedNoTransaction = "refusals_total" "no_transaction", "Requests refused: no room for another transaction";
     RefusedProtocol = "refusals_total" "protocol", "Requests refused by SIP rules";
     RefusedOwnAddress = "refusals_total" "own_address", "Descriptions refused: they name an address of this switch";

@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, Path, Wall};
+use base::{CallId, Hop, LegId, Path, Wall};
 
 use crate::cell::{SEGMENTS_MAX, Usage};
 
@@ -37,6 +37,26 @@ pub enum Event<'a> {
     /// join `peer` with another leg. The two legs end with each other from now on. `by`: who
     /// refers.
     Refer { call: CallId, peer: LegId, at: Wall, to: &'a str, by: &'a str },
+    /// A request says by whom it is, and waits for a verdict.
+    Claim(Claim<'a>),
+}
+
+/// A request with credentials whose nonce is ours, young and not used before: whether they are
+/// right only the controlplane knows. To be answered within 2 s.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Claim<'a> {
+    /// A REGISTER; else an INVITE.
+    // The first field: a new call is told by it to wait for nothing.
+    pub registers: bool,
+    /// Of this run of the dataplane.
+    pub id: u64,
+    pub at: Wall,
+    /// By which way it came, and from where.
+    pub hop: Hop,
+    /// The domain that its credentials are of.
+    pub realm: &'a str,
+    /// The request without its body.
+    pub head: &'a [u8],
 }
 
 /// Whether an event, as encoded, may stand in its ring for some milliseconds. Not where a call is
@@ -49,7 +69,12 @@ pub fn may_wait(encoded: &[u8]) -> bool {
     const ANSWERED: u8 = 3;
     const DIGIT: u8 = 6;
     const REFER: u8 = 10;
-    !matches!(encoded.first(), None | Some(&INCOMING | &ANSWERED | &DIGIT | &REFER))
+    const CLAIM: u8 = 11;
+    match encoded {
+        [] | [INCOMING | ANSWERED | DIGIT | REFER, ..] => false,
+        [CLAIM, registers, ..] => *registers != 0,
+        _ => true,
+    }
 }
 
 /// An INVITE without our tag in To.
@@ -75,6 +100,8 @@ pub struct Incoming<'a> {
     pub diversion: &'a str,
     /// The X-* and User-to-User headers as received, one `Name: value` a line, ended with CRLF.
     pub headers: &'a str,
+    /// Whose credentials it has proven to have, of the domain that is called; empty for nobody's.
+    pub user: &'a str,
 }
 
 /// Who ended a leg.
@@ -230,6 +257,7 @@ impl Event<'_> {
                     incoming.call_id,
                     incoming.diversion,
                     incoming.headers,
+                    incoming.user,
                 ];
                 FIXED + texts.iter().map(|text| text.len() + 3).sum::<usize>()
             }
@@ -239,6 +267,7 @@ impl Event<'_> {
             }
             Self::Refused { uri, why, .. } => FIXED + uri.len() + why.len(),
             Self::Refer { to, by, .. } => FIXED + to.len() + by.len(),
+            Self::Claim(claim) => FIXED + claim.realm.len() + claim.head.len(),
             _ => FIXED,
         }
     }
@@ -315,6 +344,9 @@ mod tests {
         let (call, leg, at) = (CallId::NONE, LegId::NONE, Wall(1));
         let source = SocketAddr::from(([127, 0, 0, 1], 5_060));
         let (uri, why, cause) = ("", "", Cause::Normal);
+        let hop = Hop::datagram(0, source);
+        let claim =
+            |registers| Event::Claim(Claim { registers, id: 1, at, hop, realm: "", head: b"" });
         let events = [
             (Event::Dialed { call, leg, at }, true),
             (Event::Progress { call, leg, at, code: 180, media: false }, true),
@@ -325,6 +357,8 @@ mod tests {
             (Event::Unknown { call }, true),
             (Event::Refused { at, source, code: 404, cause, uri, why }, true),
             (Event::Refer { call, peer: leg, at, to: uri, by: why }, false),
+            (claim(true), true),
+            (claim(false), false),
         ];
         for (event, waits) in events {
             let mut bytes = [0; 256];

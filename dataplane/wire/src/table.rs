@@ -35,6 +35,19 @@ pub struct Admission {
     pub places: Vec<Place>,
     /// There was no room for all: what is not listed is asked about.
     pub is_partial: bool,
+    /// Domains that take credentials, sorted by hash, each once.
+    pub locks: Vec<Lock>,
+}
+
+/// A domain that takes credentials. Which, the controlplane alone knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Lock {
+    /// As a place's.
+    pub hash: u64,
+    /// For calls, from wherever they come.
+    pub calls: bool,
+    /// For registrations.
+    pub registrations: bool,
 }
 
 /// A number or a domain that somebody answers for.
@@ -79,8 +92,17 @@ impl Admission {
         self.sources.get(self.places[at].sources as usize).map(Vec::as_slice)
     }
 
+    /// What a domain takes credentials for; None if for nothing.
+    #[must_use]
+    pub fn lock_of(&self, domain: &[u8]) -> Option<Lock> {
+        let hash = self.hash(PlaceKind::Domain, domain);
+        let at = self.locks.binary_search_by_key(&hash, |lock| lock.hash).ok()?;
+        Some(self.locks[at])
+    }
+
     fn is_sound(&self) -> bool {
-        let sorted = self.places.is_sorted_by(|left, right| left.hash < right.hash);
+        let sorted = self.places.is_sorted_by(|left, right| left.hash < right.hash)
+            && self.locks.is_sorted_by(|left, right| left.hash < right.hash);
         let sources = self.sources.len();
         sorted && self.places.iter().all(|place| (place.sources as usize) < sources)
     }

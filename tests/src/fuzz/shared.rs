@@ -84,12 +84,23 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
             message: PeerMessage::Ended { code: 486, cause: Cause::Busy, reason: "" },
         }),
     ];
-    let incoming = wire::Incoming {
-        call,
-        leg,
-        at,
+    seeds.push(encoded(&Event::Incoming(incoming())));
+    seeds.push(encoded(&Event::Claim(claim())));
+    let verdict = wire::command::Verdict::Proven { user: "a" };
+    seeds.push(encoded(&Command::Verdict { id: 1 << 32, verdict }));
+    seeds.push(encoded(&Command::Accept { call, account: 1, setup_ms: 60_000 }));
+    seeds.push(encoded(&Command::Hangup { call, cause: Cause::Normal }));
+    seeds.extend(connection_seeds(source));
+    seeds
+}
+
+fn incoming() -> wire::Incoming<'static> {
+    wire::Incoming {
+        call: CallId(7),
+        leg: LegId::new(0, 1, 1),
+        at: Wall(1_700_000_000_000_000),
         listener: 0,
-        source,
+        source: "10.0.0.9:5060".parse().expect("an address"),
         uri: "sip:+15550100@10.0.0.1",
         from: "sip:a@10.0.0.9",
         from_name: "A",
@@ -97,12 +108,19 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
         call_id: "c1",
         diversion: "",
         headers: "X-A: b\r\n",
-    };
-    seeds.push(encoded(&Event::Incoming(incoming)));
-    seeds.push(encoded(&Command::Accept { call, account: 1, setup_ms: 60_000 }));
-    seeds.push(encoded(&Command::Hangup { call, cause: Cause::Normal }));
-    seeds.extend(connection_seeds(source));
-    seeds
+        user: "",
+    }
+}
+
+fn claim() -> wire::event::Claim<'static> {
+    wire::event::Claim {
+        registers: true,
+        id: 1 << 32,
+        at: Wall(1_700_000_000_000_000),
+        hop: base::Hop::datagram(0, "10.0.0.9:5060".parse().expect("an address")),
+        realm: "a.example",
+        head: b"REGISTER sip:a.example SIP/2.0\r\nTo: <sip:a@a.example>\r\n\r\n",
+    }
 }
 
 /// What shards hand over about connections.

@@ -3,7 +3,7 @@
 
 use model::SipDomain;
 use model::port::Entity;
-use wire::table::{Admission, Network, Place, PlaceKind, Table};
+use wire::table::{Admission, Lock, Network, Place, PlaceKind, Table};
 
 use crate::plane::Plane;
 
@@ -41,5 +41,18 @@ fn admission(entities: &[Entity], key: [u64; 2]) -> Admission {
         admission.places.push(Place { hash, sources });
     }
     admission.places.sort_unstable_by_key(|place| place.hash);
+    let locks = entities.iter().filter_map(|entity| {
+        let Entity::DomainAuth(auth) = entity else { return None };
+        let domain = entities.iter().find_map(|it| match it {
+            Entity::SipDomain(domain) if domain.sid == auth.domain => Some(domain),
+            _ => None,
+        })?;
+        let hash = admission.hash(PlaceKind::Domain, domain.domain_name.as_bytes());
+        let registrations = auth.registers && !auth.registrations.is_empty();
+        Some(Lock { hash, calls: !auth.calls.is_empty(), registrations })
+    });
+    let mut locks: Vec<Lock> = locks.collect();
+    locks.sort_unstable_by_key(|lock| lock.hash);
+    admission.locks = locks;
     admission
 }

@@ -45,6 +45,7 @@ impl Director {
             Event::Refer { call, peer, to, by, .. } => {
                 self.on_refer(now, (shard, call, peer), (to, by));
             }
+            Event::Claim(ref claim) => self.on_claim(now, shard, claim),
         }
         self.settle(now);
     }

@@ -67,7 +67,7 @@ impl Director {
         if self.is_bygone(now, incoming) {
             // Its end follows. Nothing is asked or told of it, but the account has it in its books,
             // unless it would have been refused: then it was.
-            if let Some(place) = self.place(incoming.uri, source)
+            if let Some(place) = self.place(incoming.uri, source, incoming.user)
                 && self.may_come(&place).is_ok()
                 && let Some(replay) = &mut self.replay
             {
@@ -78,7 +78,7 @@ impl Director {
             return;
         }
         self.stats.calls_incoming += 1;
-        let Some(place) = self.place(incoming.uri, source) else {
+        let Some(place) = self.place(incoming.uri, source, incoming.user) else {
             self.stats.calls_unknown += 1;
             if let Some(count) = self.strangers.tell(now.mono) {
                 let (uri, source) = (incoming.uri, incoming.source);
@@ -116,7 +116,7 @@ impl Director {
             told_of(cause).unwrap_or_else(|| (32_011, true, cause.name()));
         let and = if why.is_empty() { "" } else { ": " };
         let message = format!("call from {source} to {uri} refused with {code}: {words}{and}{why}");
-        let place = self.place(uri, source.ip());
+        let place = self.place(uri, source.ip(), "");
         let owner = place.as_ref().map(|place| place.account);
         if let Some(place) = place {
             let account = place.account;
@@ -159,10 +159,10 @@ impl Director {
     /// number. Where the host is an address or a name of ours no domain counts: numbers belong to
     /// whoever has them, whatever domains another tenant has made. So it is with what a carrier
     /// sends, and where the number's owner takes calls from there and the domain's does not.
-    fn place(&self, uri: &str, source: IpAddr) -> Option<Place> {
+    fn place(&self, uri: &str, source: IpAddr, user: &str) -> Option<Place> {
         let uri = Uri::parse(uri.as_bytes()).ok()?;
         let is_carrier = self.settings.carriers.iter().any(|network| network.contains(source));
-        match (self.place_by_domain(&uri, source), self.place_by_number(&uri, source)) {
+        match (self.place_by_domain(&uri, source, user), self.place_by_number(&uri, source)) {
             (Some(domain), Some(number)) => {
                 let goes_first = is_carrier || !domain.welcome && number.welcome;
                 Some(if goes_first { number } else { domain })
@@ -171,7 +171,7 @@ impl Director {
         }
     }
 
-    fn place_by_domain(&self, uri: &Uri<'_>, source: IpAddr) -> Option<Place> {
+    fn place_by_domain(&self, uri: &Uri<'_>, source: IpAddr, user: &str) -> Option<Place> {
         let host = party::host(uri);
         if uri.scheme == Scheme::Tel || self.settings.is_own_host(&host) {
             return None;
@@ -182,7 +182,9 @@ impl Director {
             config: self.directory.config(&domain.config, domain.application).clone(),
             number: None,
             domain: Some((domain.domain_name.clone(), domain.sid.to_string())),
-            welcome: domain.sources.iter().any(|network| network.contains(source)),
+            // A user of the domain's, as its credentials have proven, may come from anywhere.
+            welcome: !user.is_empty()
+                || domain.sources.iter().any(|network| network.contains(source)),
             rule: "domain-source-refused",
         })
     }

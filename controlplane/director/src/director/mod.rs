@@ -7,9 +7,11 @@
 
 mod admission;
 mod api;
+mod backoff;
 mod budget;
 mod callback;
 mod calls;
+mod claim;
 mod cookies;
 mod credential;
 mod durability;
@@ -48,6 +50,7 @@ use crate::settings::Settings;
 pub(crate) use endpoints::Endpoint;
 
 use admission::{Admission, Tell};
+use backoff::Backoff;
 use budget::Budgets;
 use calls::Calls;
 use cookies::Cookies;
@@ -79,6 +82,7 @@ pub struct Director {
     replays: Replays,
     durability: Durability,
     strangers: Strangers,
+    backoff: Backoff,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
     /// The legs of before died with their memory: when they were last seen. See [`Book::lost`].
@@ -206,6 +210,7 @@ impl Director {
             replays: Replays::default(),
             durability: Durability::default(),
             strangers: Strangers::default(),
+            backoff: Backoff::default(),
             replay: None,
             lost: None,
             last_id: 0,

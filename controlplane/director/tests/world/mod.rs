@@ -82,6 +82,8 @@ pub(crate) struct Caller {
     pub(crate) from_name: &'static str,
     pub(crate) diversion: &'static str,
     pub(crate) headers: &'static str,
+    /// Whose he has proven to be.
+    pub(crate) user: &'static str,
 }
 
 impl Default for Caller {
@@ -91,6 +93,7 @@ impl Default for Caller {
             from_name: "Alice",
             diversion: "",
             headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
+            user: "",
         }
     }
 }
@@ -470,6 +473,7 @@ impl World {
                     call_id: "sip-call-id",
                     diversion: caller.diversion,
                     headers: caller.headers,
+                    user: caller.user,
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));
             }
@@ -630,7 +634,8 @@ impl World {
             OwnedCommand::Limit { call, remaining_ms } => self.limit(call, remaining_ms),
             OwnedCommand::Join { .. }
             | OwnedCommand::Ringback { .. }
-            | OwnedCommand::Referred { .. } => {}
+            | OwnedCommand::Referred { .. }
+            | OwnedCommand::Verdict { .. } => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Commands that own their text until they are written to a ring.
 
 use base::{CallId, LegId};
-use wire::command::{Command, Originate, Secret, Targets};
+use wire::command::{Command, Originate, Secret, Targets, Verdict};
 use wire::event::Cause;
 
 use crate::account::SipLogin;
@@ -20,6 +20,15 @@ pub enum OwnedCommand {
     Limit { call: CallId, remaining_ms: u32 },
     Release { epoch: u32, leg: LegId },
     Referred { call: CallId, code: u16 },
+    Verdict { id: u64, verdict: OwnedVerdict },
+}
+
+/// [`wire::command::Verdict`] with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedVerdict {
+    Wrong,
+    Proven { user: String },
+    Answer { code: u16, retry_after: u32, headers: String },
 }
 
 /// [`wire::Originate`] with its text.
@@ -62,6 +71,19 @@ impl OwnedCommand {
             Self::Limit { call, remaining_ms } => Command::Limit { call, remaining_ms },
             Self::Release { epoch, leg } => Command::Release { epoch, leg },
             Self::Referred { call, code } => Command::Referred { call, code },
+            Self::Verdict { id, ref verdict } => Command::Verdict { id, verdict: verdict.view() },
+        }
+    }
+}
+
+impl OwnedVerdict {
+    fn view(&self) -> Verdict<'_> {
+        match *self {
+            Self::Wrong => Verdict::Wrong,
+            Self::Proven { ref user } => Verdict::Proven { user },
+            Self::Answer { code, retry_after, ref headers } => {
+                Verdict::Answer { code, retry_after, headers }
+            }
         }
     }
 }

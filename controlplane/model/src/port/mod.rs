@@ -10,7 +10,7 @@ pub use crate::resource::{Entity, EntityKey};
 pub use api::{
     ApiCall, ApiDone, ApiError, ApiId, ApiRequest, ApiResult, CreateCall, Instructions, UpdateCall,
 };
-pub use command::{OwnedCommand, OwnedOriginate};
+pub use command::{OwnedCommand, OwnedOriginate, OwnedVerdict};
 pub use http::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 pub use store::{Record, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored};
 

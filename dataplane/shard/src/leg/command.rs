@@ -71,6 +71,6 @@ pub(crate) fn call_of(command: &Command<'_>) -> CallId {
         | Command::Limit { call, .. }
         | Command::Referred { call, .. } => *call,
         Command::Originate(originate) => originate.call,
-        Command::Release { .. } | Command::Drain { .. } => CallId::NONE,
+        Command::Release { .. } | Command::Drain { .. } | Command::Verdict { .. } => CallId::NONE,
     }
 }

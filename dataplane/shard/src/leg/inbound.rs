@@ -73,7 +73,7 @@ pub(crate) struct Taken<'a> {
 impl LegMut<'_, '_> {
     /// The call is ours: 100 Trying, then the controlplane is asked. (A static route was told
     /// before.)
-    pub(crate) fn begin(&mut self, message: &Message<'_>) {
+    pub(crate) fn begin(&mut self, message: &Message<'_>, user: &str) {
         if !self.leg.is_stranger() {
             self.reply(&Answer::new(100));
         }
@@ -98,6 +98,7 @@ impl LegMut<'_, '_> {
             call_id: cut(text(message.call_id().unwrap_or_default())),
             diversion: cut(text(identity::diversion(message))),
             headers: text(&extra[..len]),
+            user,
         };
         self.cx.emit_event(&Event::Incoming(incoming));
     }

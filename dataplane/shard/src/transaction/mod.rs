@@ -25,6 +25,7 @@ pub(crate) use clients::{
 };
 pub(crate) use referrals::Referrals;
 pub(crate) use servers::{Begin, Repeated, ServerId, ServerTransaction, Servers};
+pub(crate) use share::{Account as Share, Shares};
 
 use crate::transport::connections::End;
 

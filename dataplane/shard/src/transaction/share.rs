@@ -22,7 +22,7 @@ const KNOWN_PARTS: usize = 8;
 const STRANGER_PARTS: usize = 32;
 
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     limit: usize,
     /// Unfinished transactions, by place.
     counts: Vec<u32>,
@@ -31,13 +31,13 @@ pub(super) struct Shares {
 /// Whom a transaction counts against: a place, or nobody's. Strangers' places come behind those of
 /// the known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Account(u16);
+pub(crate) struct Account(u16);
 
 impl Account {
     /// Trunks are not counted.
     const TRUNK: Self = Self(u16::MAX);
 
-    pub(super) fn of(standing: Standing, source: SocketAddr, key: HashKey) -> Self {
+    pub(crate) fn of(standing: Standing, source: SocketAddr, key: HashKey) -> Self {
         if standing == Standing::Trunk {
             return Self::TRUNK;
         }
@@ -50,18 +50,18 @@ impl Account {
     }
 
     /// Whether what it leaves unacknowledged makes room for others.
-    pub(super) fn is_counted(self) -> bool {
+    pub(crate) fn is_counted(self) -> bool {
         self != Self::TRUNK
     }
 }
 
 impl Shares {
-    pub(super) fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32) -> Self {
         Self { limit: limit as usize, counts: vec![0; 2 * usize::from(PLACES)] }
     }
 
     /// Whether one more may begin, where `open` are unfinished.
-    pub(super) fn may_begin(&self, account: Account, open: usize) -> bool {
+    pub(crate) fn may_begin(&self, account: Account, open: usize) -> bool {
         let Some(count) = self.counts.get(usize::from(account.0)) else { return true };
         let (reserved, parts) = match account.0 < PLACES {
             true => (RESERVED_BY_KNOWN, KNOWN_PARTS),
@@ -73,14 +73,14 @@ impl Shares {
     }
 
     /// One more is unfinished.
-    pub(super) fn begin(&mut self, account: Account) {
+    pub(crate) fn begin(&mut self, account: Account) {
         if let Some(count) = self.counts.get_mut(usize::from(account.0)) {
             *count += 1;
         }
     }
 
     /// One of them is finished or gone.
-    pub(super) fn end(&mut self, account: Account) {
+    pub(crate) fn end(&mut self, account: Account) {
         if let Some(count) = self.counts.get_mut(usize::from(account.0)) {
             *count = count.saturating_sub(1);
         }

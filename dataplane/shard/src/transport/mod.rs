@@ -5,6 +5,7 @@ pub(crate) mod demux;
 pub(crate) mod guard;
 pub(crate) mod names;
 pub(crate) mod networks;
+pub(crate) mod nonces;
 pub(crate) mod obeyed;
 pub(crate) mod policy;
 pub(crate) mod reply;
