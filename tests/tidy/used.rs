@@ -59,7 +59,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/sip/src/dialog.rs", "of_request", STEP_4),
     ("dataplane/sip/src/lex.rs", "is_token_text", INSIDE),
     ("dataplane/sip/src/limits.rs", "LIST_ENTRIES_MAX TOKEN_BYTES_MAX", BOUND),
-    ("dataplane/sip/src/message.rs", "contact_is_star", INSIDE),
     ("dataplane/sip/src/message.rs", "record_routes", STEP_4),
     ("dataplane/sip/src/name.rs", "is_list is_single is_vital", INSIDE),
     ("dataplane/sip/src/session.rs", "supports_timer", INSIDE),

@@ -11,6 +11,7 @@
 mod account;
 pub mod address;
 mod alert;
+mod binding;
 mod call;
 pub mod cookie;
 mod credential;
@@ -31,6 +32,7 @@ pub use account::{
     SipDomain, SipLogin, VoiceConfig,
 };
 pub use alert::{Alert, AlertLevel, DeadLetter};
+pub use binding::Binding;
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
 pub use credential::{AuthKey, Credential, CredentialList, DomainAuth, Mapping};
 pub use directory::Directory;
@@ -38,8 +40,8 @@ pub use inventory::{CallerId, DomainSuffix, Grant, GrantKey, NumberRange, Second
 pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUnit};
 pub use resource::{Book, EntityKind, Resource};
 pub use sid::{
-    AccountSid, AlertSid, ApplicationSid, BadSid, CallerSid, CredentialListSid, CredentialSid,
-    DomainSid, KeySid, NumberSid, RangeSid, RouteSid, SuffixSid,
+    AccountSid, AlertSid, ApplicationSid, BadSid, BindingSid, CallerSid, CredentialListSid,
+    CredentialSid, DomainSid, KeySid, NumberSid, RangeSid, RouteSid, SuffixSid,
 };
 pub use usage::{Cdr, UsageRow, whole_seconds};
 // For crates above, which do not see the wire.

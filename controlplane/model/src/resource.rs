@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::port::{ScriptLog, Standing};
 use crate::query::{Cursor, Listed};
 use crate::{
-    Account, AccountSid, ApiKey, Application, ApplicationSid, AuthKey, CallerId, CallerSid,
-    Credential, CredentialList, CredentialListSid, CredentialSid, DomainAuth, DomainSid,
+    Account, AccountSid, ApiKey, Application, ApplicationSid, AuthKey, Binding, CallerId,
+    CallerSid, Credential, CredentialList, CredentialListSid, CredentialSid, DomainAuth, DomainSid,
     DomainSuffix, Grant, GrantKey, KeySid, NumberRange, NumberSid, OutboundRoute, PhoneNumber,
     Price, PriceKey, RangeSid, RouteSid, SecondToken, Secret, SipDomain, SuffixSid, TokenKey,
 };
@@ -81,6 +81,8 @@ macro_rules! resources {
             pub scripts: Vec<ScriptLog>,
             /// Legs with an open cell.
             pub standing: Vec<Standing>,
+            /// Contacts that phones have registered.
+            pub bindings: Vec<Binding>,
             /// The dataplane of before is gone with its memory (all processes died at once, or the
             /// machine): when it was last seen.
             pub lost: Option<Wall>,

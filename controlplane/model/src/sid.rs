@@ -17,13 +17,6 @@ macro_rules! sid {
         #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub u128);
 
-        impl $name {
-            /// Its 128 bits.
-            pub(crate) fn number(self) -> u128 {
-                self.0
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}{:032x}", $prefix, self.0)
@@ -101,12 +94,33 @@ sid!(
 );
 
 sid!(
+    /// A registered contact, `RB...`.
+    BindingSid, "RB"
+);
+sid!(
     /// A list of credentials, `CL...`.
     CredentialListSid, "CL"
 );
 sid!(
     /// A user name and its password, `CR...`.
     CredentialSid, "CR"
+);
+
+macro_rules! numbered {
+    ($($name:ident)*) => {
+        $(impl $name {
+            /// Its 128 bits.
+            pub(crate) fn number(self) -> u128 {
+                self.0
+            }
+        })*
+    };
+}
+
+// Of what stands in lists.
+numbered!(
+    AccountSid AlertSid ApplicationSid CallerSid CredentialListSid CredentialSid DomainSid KeySid
+    NumberSid RangeSid RouteSid SuffixSid
 );
 
 fn digits(text: &str, prefix: &str) -> Result<u128, BadSid> {

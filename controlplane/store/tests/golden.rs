@@ -11,11 +11,11 @@ use base::{CallId, LegId, Wall};
 use model::port::{Entity, Record, ScriptChange, ScriptLog, StoreId, StoreWrite};
 use model::{
     Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
-    Application, ApplicationSid, CallDirection, CallRow, CallStatus, CallerId, CallerSid, Cause,
-    Cdr, Credential, CredentialList, CredentialListSid, CredentialSid, Currency, DeadLetter,
-    Direction, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid, LedgerEntry,
-    Mapping, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber, Price,
-    PriceUnit, RangeSid, RouteSid, SecondToken, Service, SipDomain, StatusHook, SuffixSid,
+    Application, ApplicationSid, Binding, BindingSid, CallDirection, CallRow, CallStatus, CallerId,
+    CallerSid, Cause, Cdr, Credential, CredentialList, CredentialListSid, CredentialSid, Currency,
+    DeadLetter, Direction, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid,
+    LedgerEntry, Mapping, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber,
+    Price, PriceUnit, RangeSid, RouteSid, SecondToken, Service, SipDomain, StatusHook, SuffixSid,
     UsageKey, UsageRow, VoiceConfig,
 };
 use store::{Sqlite, Store as _, Vault, entry};
@@ -204,6 +204,33 @@ fn locks() -> Vec<Entity> {
     ]
 }
 
+fn bindings() -> Vec<(String, Record)> {
+    let id = base::ConnectionId { shard: 1, generation: 2, slot: 3 };
+    let to = "192.0.2.7:5062".parse().unwrap();
+    let binding = Binding {
+        sid: BindingSid(16),
+        account: ACCOUNT,
+        domain: DomainSid(5),
+        user: "alice".to_owned(),
+        contact: "sip:alice@192.0.2.7:5062;transport=tcp".to_owned(),
+        params: ";+sip.instance=\"<urn:uuid:1>\";reg-id=1".to_owned(),
+        q: 500,
+        instance: "<urn:uuid:1>".to_owned(),
+        reg_id: 1,
+        call_id: "x".to_owned(),
+        cseq: 7,
+        path: vec!["<sip:edge.test;lr>".to_owned()],
+        hop: base::Hop { via: base::Door::Connection { listener: 1, id }, to },
+        user_agent: "phone".to_owned(),
+        date_created: AT,
+        expires: Wall(AT.0 + 1),
+    };
+    vec![
+        ("binding".to_owned(), Record::Binding(Box::new(binding))),
+        ("binding-gone".to_owned(), Record::BindingGone(BindingSid(16))),
+    ]
+}
+
 fn changes(entities: Vec<Entity>, first: usize) -> Vec<(String, Record)> {
     let change = |(entity, kind): (Entity, usize)| {
         let delete = Record::Delete(entity.key());
@@ -360,6 +387,7 @@ fn records_are_written_as_they_were_and_read() {
         ("records-2.txt", changes(gifts(), 8)),
         ("records-3.txt", gone),
         ("records-4.txt", changes(locks(), 13)),
+        ("records-5.txt", bindings()),
     ] {
         let written: String = records
             .iter()
@@ -433,5 +461,23 @@ fn rows_of_what_is_configured_are_written_as_they_were_and_read() {
         let count = "SELECT count(*) FROM entity";
         let left = connection.query_row(count, [], |row| row.get::<_, i64>(0));
         assert_eq!(left.unwrap(), 0);
+    }
+}
+
+#[test]
+fn bindings_come_back_until_they_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("tandem.db"));
+    for ((_, record), (position, left)) in bindings().into_iter().zip([(1, 1), (2, 0)]) {
+        let Record::Binding(written) = &record else {
+            store.submit(position, StoreWrite { id: None, records: vec![record] });
+            store.settle().unwrap();
+            assert_eq!(store.book().unwrap().bindings.len(), left);
+            continue;
+        };
+        let written = (**written).clone();
+        store.submit(position, StoreWrite { id: None, records: vec![record.clone(), record] });
+        store.settle().unwrap();
+        assert_eq!(store.book().unwrap().bindings, [written]);
     }
 }

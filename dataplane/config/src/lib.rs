@@ -398,6 +398,12 @@ pub struct CallLimits {
     /// Sub-accounts of one account that are not closed; with closed ones they are at most
     /// `account_things`.
     pub subaccounts: usize,
+    /// Contacts that one user of a domain, and all users of an account, may have registered.
+    pub user_contacts: usize,
+    pub account_contacts: usize,
+    /// Seconds for which a contact is registered at least (423 for less) and at most.
+    pub register_min_s: u32,
+    pub register_max_s: u32,
 }
 
 /// A static route (see [`wire::table::StaticRoute`]).
@@ -625,6 +631,10 @@ impl Default for CallLimits {
             account_document_bytes_at_once: 4 << 20,
             alerts_per_second: 10,
             subaccounts: 1_000,
+            user_contacts: 100,
+            account_contacts: 100_000,
+            register_min_s: 60,
+            register_max_s: 7_200,
         }
     }
 }

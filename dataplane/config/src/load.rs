@@ -313,6 +313,10 @@ fn check_limits(limits: &CallLimits) -> Result<(), Fault> {
         ("account_document_bytes_at_once", small(limits.account_document_bytes_at_once), 1 << 30),
         ("alerts_per_second", small(limits.alerts_per_second), 10_000),
         ("subaccounts", large(limits.subaccounts), 1 << 20),
+        ("user_contacts", large(limits.user_contacts), 1_000),
+        ("account_contacts", large(limits.account_contacts), 1 << 24),
+        ("register_min_s", small(limits.register_min_s), 3_600),
+        ("register_max_s", small(limits.register_max_s), 31_536_000),
     ] {
         if value == 0 || value > most {
             let path = vec![Key("controlplane"), Key("limits"), Key(key)];

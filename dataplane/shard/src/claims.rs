@@ -6,22 +6,24 @@
 //!   nonce old, or its count used              --> 407 (401), stale=true
 //!   nonce fresh --> kept, Claim told --> Verdict: Wrong --> 407 (401)
 //!                                                 Proven --> the call begins
+//!                                                 Answer --> what becomes of a REGISTER
 //!                                        2 s later       --> 503
 //! ```
 //!
 //! Nothing here tells a user that there is from one that there is not: the same answers are made
 //! by the same work, and which it is is not known.
 
-use base::{Frames, Hop, Mono, Now, ShardId, Stored};
+use base::{Door, Frames, Hop, Mono, Now, ShardId, Stored};
 use sip::digest::{Algorithm, Challenge, Credentials};
 use sip::key::TransactionKey;
-use sip::{Message, Name, Writer};
+use sip::{Message, Method, Name, Writer};
 use wire::command::Verdict;
 use wire::counter::Counter;
 use wire::event::{Claim, Event};
 
 use crate::Shard;
 use crate::calls::NewCall;
+use crate::handoff::Handoff;
 use crate::route::Admits;
 use crate::transaction::{Share, Shares};
 use crate::transport::Datagram;
@@ -56,6 +58,15 @@ struct Open {
 struct Key {
     own: TransactionKey,
     merge: Option<TransactionKey>,
+}
+
+/// The header with credentials, the one that asks for them, and its status (RFC 3261 sections 22.2
+/// and 22.3): of a REGISTER, which is for us, and of what goes on.
+fn asks(message: &Message<'_>) -> (Name, Name, u16) {
+    match message.method() {
+        Some(Method::Register) => (Name::Authorization, Name::WwwAuthenticate, 401),
+        _ => (Name::ProxyAuthorization, Name::ProxyAuthenticate, 407),
+    }
 }
 
 /// See the module.
@@ -109,13 +120,37 @@ impl Shard<'_> {
         !is_free
     }
 
+    /// A REGISTER: of a domain that takes any, in To (RFC 3261 section 10.3).
+    pub(crate) fn registration(&mut self, now: Now, frames: &mut dyn Frames, call: &NewCall<'_>) {
+        let NewCall { datagram, message, .. } = *call;
+        let to = message.to().ok().and_then(|to| to.uri().ok());
+        let mut host = [0; REALM_MAX];
+        let found = to.map(|to| {
+            let is_known = self.routes.admits_now(&to, datagram.hop.to.ip()) != Admits::Nobody;
+            (is_known, self.routes.lock_of(&to, &mut host))
+        });
+        match found {
+            Some((_, Some((realm, lock)))) if lock.registrations => {
+                self.claim(now, frames, call, realm);
+            }
+            Some((true, _)) => {
+                self.core.counters.count(Counter::RefusedSource);
+                self.cx(now, frames).answer(datagram, message, 403);
+            }
+            _ => {
+                self.core.counters.count(Counter::RefusedUnknown);
+                self.cx(now, frames).answer(datagram, message, 404);
+            }
+        }
+    }
+
     fn claim(&mut self, now: Now, frames: &mut dyn Frames, call: &NewCall<'_>, realm: &[u8]) {
         let NewCall { datagram, message, .. } = *call;
         if self.claims.open.iter().any(|open| open.call.own == call.key) {
             // It comes again while it waits.
             return self.core.counters.count(Counter::SipRetransmitted);
         }
-        let header = Name::ProxyAuthorization;
+        let (header, ..) = asks(message);
         let given = message.headers_named(header).filter_map(Credentials::parse);
         let Some(given) = given.into_iter().find(|given| given.realm == realm) else {
             return self.challenge(now, frames, (datagram, message), (realm, false));
@@ -126,6 +161,10 @@ impl Shard<'_> {
         let source = datagram.hop.to.ip();
         let judged = self.claims.nonces.judge(seconds, source, &given, request);
         match judged {
+            // It was answered, and the answer may be lost: a registrar says it again.
+            Judged::Again if message.method() == Some(Method::Register) => {
+                self.ask(now, frames, call, realm);
+            }
             Judged::Fresh => {
                 // It hears us.
                 self.proven(now, datagram);
@@ -163,7 +202,7 @@ impl Shard<'_> {
             qop_auth: true,
         };
         self.core.counters.count(Counter::ChallengeSent);
-        let (name, code) = (Name::ProxyAuthenticate, 407);
+        let (_, name, code) = asks(message);
         self.cx(now, frames).answer_with(datagram, message, code, |writer| {
             let writer = challenge(Algorithm::Sha256).write(writer, name);
             challenge(Algorithm::Md5).write(writer, name)
@@ -186,7 +225,7 @@ impl Shard<'_> {
         }
         let id = self.claims.id();
         let claim = Claim {
-            registers: false,
+            registers: message.method() == Some(Method::Register),
             id,
             at: now.wall,
             hop: datagram.hop,
@@ -246,14 +285,23 @@ impl Shard<'_> {
                 shard.core.counters.count(Counter::RefusedCredentials);
                 shard.challenge(now, frames, (call.datagram, call.message), (realm, false));
             }
-            Verdict::Proven { user } => {
+            Verdict::Proven { user } if call.message.method() == Some(Method::Invite) => {
                 let now = now.for_arrival(call.datagram.arrived);
                 shard.new_call(now, frames, &NewCall { user, ..*call });
+            }
+            Verdict::Proven { .. } => {
+                shard.core.counters.count(Counter::DiscardCommandMalformed);
+                shard.cx(now, frames).answer(call.datagram, call.message, 500);
             }
             Verdict::Answer { code, retry_after, headers } => {
                 let mut digits = [0; 10];
                 let after = decimal(retry_after, &mut digits);
-                let code = if (300..700).contains(&code) { code } else { 500 };
+                let is_register = call.message.method() == Some(Method::Register);
+                if is_register && code == 200 {
+                    shard.keep_flow(call.datagram.hop);
+                }
+                let is_final = (300..700).contains(&code) || is_register && code == 200;
+                let code = if is_final { code } else { 500 };
                 shard.cx(now, frames).answer_with(call.datagram, call.message, code, |writer| {
                     let writer = match retry_after {
                         0 => writer,
@@ -263,6 +311,16 @@ impl Shard<'_> {
                 });
             }
         });
+    }
+
+    /// A phone is reached by the connection on which it registered: it stays, wherever it lives.
+    fn keep_flow(&mut self, hop: Hop) {
+        let Door::Connection { id, .. } = hop.via else { return };
+        if id.shard == self.core.plan.shard {
+            self.core.connections.befriend(id);
+        } else if id.shard < self.core.plan.shards {
+            self.push_handoff(id.shard, &Handoff::Registered { id }, 32);
+        }
     }
 
     /// What was kept, as the request that it is.

@@ -54,6 +54,8 @@ pub enum Handoff<'a> {
     Unreachable { to: SocketAddr, transaction: LegId },
     /// Leg to leg; `at` is the moment of which it speaks.
     Leg { to: LegId, from: LegId, at: Mono, message: PeerMessage<'a> },
+    /// A phone has registered by a connection of the receiving shard's: it stays.
+    Registered { id: ConnectionId },
 }
 
 /// What one leg says to another.

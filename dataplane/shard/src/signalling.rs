@@ -19,7 +19,7 @@ use crate::transaction::{ClientId, Lost, Repeated, Report};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
-use crate::transport::reply::{ALLOW, CHECKS, SUPPORTED};
+use crate::transport::reply::{ALLOW, CHECKS, REGISTERS, SUPPORTED};
 use crate::usage::{cut, text};
 
 /// Messages that were handed over and waited, served in one breath at most.
@@ -358,7 +358,8 @@ impl Shard<'_> {
         if ack {
             return self.ack(now, frames, message, leg);
         }
-        if let Err(refusal) = CHECKS.check(message) {
+        let checks = if method == Some(Method::Register) { &REGISTERS } else { &CHECKS };
+        if let Err(refusal) = checks.check(message) {
             return self.refuse_by_rule(now, frames, (datagram, message), refusal);
         }
         self.core.counters.add(Counter::SipRepeatedHeader, u64::from(message.repeats()));
@@ -422,6 +423,10 @@ impl Shard<'_> {
                     let writer = writer.field(Name::Supported, SUPPORTED);
                     writer.field(Name::Accept, b"application/sdp")
                 });
+            }
+            Some(Method::Register) => {
+                let call = NewCall { datagram, message, key, merge: None, user: "" };
+                self.registration(now, frames, &call);
             }
             // Deny by default: a method that only makes sense inside a dialog.
             _ => self.cx(now, frames).answer(datagram, message, 481),
@@ -491,6 +496,7 @@ impl Shard<'_> {
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 self.transactions.clients.again(&mut cx, (id, end));
             }
+            Ok(Handoff::Registered { id }) => self.core.connections.befriend(id),
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use base::{CallId, LegId};
 use model::port::{Entity, EntityKey, Record, ScriptLog};
-use model::{Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
+use model::{Binding, BindingSid, Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use wire::UsageKey;
 
 /// Everything written.
@@ -21,6 +21,7 @@ pub struct Ledger {
     pub dead_letters: Vec<DeadLetter>,
     pub alerts: u64,
     pub entities: Vec<Entity>,
+    pub bindings: BTreeMap<BindingSid, Binding>,
     /// Writes that came for a key that was there.
     pub repeats: u64,
 }
@@ -52,6 +53,10 @@ impl Ledger {
                 Record::ScriptChange(log) => {
                     self.scripts.entry(log.call).or_default().extend_from_slice(&log.change);
                 }
+                Record::Binding(binding) => {
+                    self.bindings.insert(binding.sid, Binding::clone(binding));
+                }
+                Record::BindingGone(sid) => drop(self.bindings.remove(sid)),
                 Record::Put(entity) => self.put(Entity::clone(entity)),
                 Record::HideCall { call, .. } => drop(self.calls.remove(call)),
                 Record::Delete(key) => self.entities.retain(|entity| entity.key() != *key),
@@ -113,6 +118,7 @@ impl Ledger {
             state: Some(state.clone()),
         };
         book.scripts = scripts.map(log).collect();
+        book.bindings = self.bindings.values().cloned().collect();
         book
     }
 }

@@ -1,20 +1,23 @@
 //! Requests that say whose they are: passwords are known here alone. Whether a user exists, is
 //! another domain's or has another password is answered alike, and by the same work.
 
-use std::net::SocketAddr;
-
 use base::{Now, ShardId};
-use model::port::{OwnedCommand, OwnedVerdict};
+use model::port::{OwnedCommand, OwnedVerdict, Record};
 use model::{AccountSid, DomainSid, Mapping};
 use sip::digest::{Credentials, ha1};
 use sip::{Message, Method, Name, Uri};
 use wire::event::Claim;
 
 use super::backoff::Tried;
-use super::{Director, Trouble};
+use super::durability::After;
+use super::{Director, Trouble, registrar};
 
-/// Told to whose domain it was.
+/// Told to whose domain it was: wrong credentials of a call and of a registration, too many
+/// contacts or another's, contacts that cannot be read.
 const CREDENTIALS_ERROR: u32 = 32_202;
+const REGISTRATION_ERROR: u32 = 32_212;
+const BINDINGS_ERROR: u32 = 32_007;
+const CONTACT_ERROR: u32 = 32_105;
 /// What is compared where there is nobody: as long as passwords are.
 const NOBODYS: &str = "Nobodys-Password-1";
 
@@ -34,38 +37,91 @@ struct Domain {
 
 impl Director {
     pub(super) fn on_claim(&mut self, now: Now, shard: ShardId, claim: &Claim<'_>) {
-        let verdict = self.judge(now, claim);
-        self.command(shard, OwnedCommand::Verdict { id: claim.id, verdict });
+        let (verdict, records) = self.judge(now, claim);
+        let command = OwnedCommand::Verdict { id: claim.id, verdict };
+        if records.is_empty() {
+            return self.command(shard, command);
+        }
+        // No 200 before it is true.
+        self.records.extend(records);
+        self.afters.push(After::Command { shard, command });
     }
 
-    fn judge(&mut self, now: Now, claim: &Claim<'_>) -> OwnedVerdict {
-        let refused = |code, retry_after| {
-            let headers = String::new();
-            OwnedVerdict::Answer { code, retry_after, headers }
-        };
-        let Some(asked) = Asked::read(claim) else { return refused(400, 0) };
+    fn judge(&mut self, now: Now, claim: &Claim<'_>) -> (OwnedVerdict, Vec<Record>) {
+        let Some(asked) = Asked::read(claim) else { return (refused(400, 0), Vec::new()) };
         let domain = self.domain_asked(claim);
         let user = text(asked.given.user).to_owned();
         let source = claim.hop.to.ip();
         let tried = Tried { source, domain: domain.as_ref().map(|it| it.sid), user: &user };
         if let Some(seconds) = self.backoff.wait(now.mono, &tried) {
-            return refused(503, seconds);
+            return (refused(503, seconds), Vec::new());
         }
-        if self.is_right(domain.as_ref(), &asked) && asked.is_of_its_uri(claim) {
-            self.backoff.was_right(&tried);
-            return OwnedVerdict::Proven { user };
+        if !self.is_right(domain.as_ref(), &asked) || !asked.is_of_its_uri(claim) {
+            self.backoff.was_wrong(now.mono, &tried);
+            if let Some(domain) = domain {
+                self.tell_of_wrong(now, &domain, (&user, claim));
+            }
+            return (OwnedVerdict::Wrong, Vec::new());
         }
-        self.backoff.was_wrong(now.mono, &tried);
-        if let Some(domain) = domain {
-            self.tell_of_wrong(now, &domain, (&user, claim.realm, claim.hop.to));
+        self.backoff.was_right(&tried);
+        match domain {
+            Some(domain) if claim.registers => self.registered(now, &domain, (&asked, claim), user),
+            _ => (OwnedVerdict::Proven { user }, Vec::new()),
         }
-        OwnedVerdict::Wrong
+    }
+
+    /// A REGISTER of somebody who is a user of the domain.
+    fn registered(
+        &mut self,
+        now: Now,
+        domain: &Domain,
+        (asked, claim): (&Asked<'_>, &Claim<'_>),
+        user: String,
+    ) -> (OwnedVerdict, Vec<Record>) {
+        if self.durability.is_sick() {
+            return (refused(503, 5), Vec::new());
+        }
+        if !self.directory.is_active(domain.account) {
+            return (refused(403, 0), Vec::new());
+        }
+        // A user registers nobody but himself (RFC 3261 section 10.3, step 4).
+        let is_himself = asked.user_of_to().as_deref() == Some(user.as_str());
+        let user = (domain.sid, user);
+        let register = registrar::Asked {
+            message: &asked.message,
+            hop: claim.hop,
+            account: domain.account,
+            user: &user,
+        };
+        let (rng, limits) = (&mut self.rng, &self.settings.limits);
+        let answered = match is_himself {
+            true => self.registrar.register(now, &register, limits, || rng.wide()),
+            false => registrar::Answered::refused(403, "credentials of another user"),
+        };
+        let registrar::Answered { code, headers, records, why } = answered;
+        if !why.is_empty() {
+            let source = claim.hop.to;
+            let message =
+                format!("registration from {source} at {} refused with {code}: {why}", claim.realm);
+            let (code, reason) = match code {
+                403 => (BINDINGS_ERROR, "registration-refused"),
+                _ => (CONTACT_ERROR, "registration-not-taken"),
+            };
+            let trouble = Trouble { warning: true, code, reason, message, ..Trouble::default() };
+            self.alert(now, domain.account, trouble);
+        }
+        (OwnedVerdict::Answer { code, retry_after: 0, headers }, records)
     }
 
     fn domain_asked(&self, claim: &Claim<'_>) -> Option<Domain> {
         let domain = self.directory.domain(claim.realm)?;
         let auth = self.directory.domain_auth(domain.sid)?;
-        Some(Domain { sid: domain.sid, account: domain.account, lists: auth.calls.clone() })
+        let lists = match claim.registers {
+            true if auth.registers => &auth.registrations,
+            true => return None,
+            false => &auth.calls,
+        };
+        Some(Domain { sid: domain.sid, account: domain.account, lists: lists.clone() })
     }
 
     /// Whether the user is in one of the lists, with this password.
@@ -83,20 +139,21 @@ impl Director {
         is_right
     }
 
-    fn tell_of_wrong(
-        &mut self,
-        now: Now,
-        domain: &Domain,
-        (user, realm, source): (&str, &str, SocketAddr),
-    ) {
-        let message = format!("call from {source} to {realm} refused: credentials of {user:?}");
-        let (code, reason) = (CREDENTIALS_ERROR, "credentials-refused");
-        self.alert(
-            now,
-            domain.account,
-            Trouble { warning: true, code, reason, message, ..Trouble::default() },
-        );
+    fn tell_of_wrong(&mut self, now: Now, domain: &Domain, (user, claim): (&str, &Claim<'_>)) {
+        let (what, code) = match claim.registers {
+            true => ("registration", REGISTRATION_ERROR),
+            false => ("call", CREDENTIALS_ERROR),
+        };
+        let (source, realm) = (claim.hop.to, claim.realm);
+        let message = format!("{what} from {source} to {realm} refused: credentials of {user:?}");
+        let reason = "credentials-refused";
+        let trouble = Trouble { warning: true, code, reason, message, ..Trouble::default() };
+        self.alert(now, domain.account, trouble);
     }
+}
+
+fn refused(code: u16, retry_after: u32) -> OwnedVerdict {
+    OwnedVerdict::Answer { code, retry_after, headers: String::new() }
 }
 
 impl<'a> Asked<'a> {
@@ -124,6 +181,13 @@ impl<'a> Asked<'a> {
         let Credentials { algorithm, user, realm, .. } = self.given;
         let ha1 = ha1(algorithm, user, realm, password.as_bytes());
         self.given.verify(ha1.bytes(), self.method)
+    }
+
+    /// The user of the address of record, as it is meant.
+    fn user_of_to(&self) -> Option<String> {
+        let to = self.message.to().ok()?.uri().ok()?;
+        let mut user = [0; 64];
+        Some(text(to.user_value(&mut user)?).to_owned())
     }
 
     /// The credentials are for what is asked (RFC 7616 section 3.4.6): whoever has seen them takes

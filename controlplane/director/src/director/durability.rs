@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use base::{LegId, ShardId};
-use model::port::{ApiId, ApiResult, Record, StoreId, StoreWrite};
+use model::port::{ApiId, ApiResult, OwnedCommand, Record, StoreId, StoreWrite};
 
 /// Bytes of one write, more or less: a quarter of what a journal's record may have.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -37,6 +37,7 @@ struct Group {
 pub(super) enum After {
     Release { shard: ShardId, epoch: u32, leg: LegId },
     Reply { id: ApiId, result: ApiResult },
+    Command { shard: ShardId, command: OwnedCommand },
 }
 
 impl Durability {

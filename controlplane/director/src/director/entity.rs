@@ -3,7 +3,8 @@
 use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
 use model::{
-    Account, AccountSid, AccountStatus, AuthKey, CallStatus, Directory, PhoneNumber, TokenKey,
+    Account, AccountSid, AccountStatus, AuthKey, CallStatus, Credential, CredentialSid, Directory,
+    DomainAuth, DomainSid, PhoneNumber, TokenKey,
 };
 use wire::event::Cause;
 
@@ -213,8 +214,7 @@ impl Director {
             Some(_) => {
                 let given = matches!(key, EntityKey::NumberRange(_)).then(|| self.numbers_given());
                 for key in held_by(&self.directory, key).into_iter().chain([key]) {
-                    self.directory.remove(key);
-                    self.records.push(Record::Delete(key));
+                    self.delete(key);
                 }
                 self.tell_left(given.unwrap_or_default());
                 self.reply_when_stored(id, ApiDone::Deleted);
@@ -298,9 +298,31 @@ impl Director {
         };
         let keys: Vec<_> = self.directory.entities().filter(held).map(Entity::key).collect();
         for key in keys {
-            self.directory.remove(key);
-            self.records.push(Record::Delete(key));
+            self.delete(key);
         }
+    }
+
+    /// What is deleted takes along who has registered by it.
+    fn delete(&mut self, key: EntityKey) {
+        let gone = match key {
+            EntityKey::SipDomain(domain) => self.registrar.forget(domain, None),
+            EntityKey::Credential(sid) => self.forget_credential(sid),
+            _ => Vec::new(),
+        };
+        self.directory.remove(key);
+        self.records.push(Record::Delete(key));
+        self.records.extend(gone);
+    }
+
+    fn forget_credential(&mut self, sid: CredentialSid) -> Vec<Record> {
+        let Some(credential) = self.directory.get::<Credential>(sid) else { return Vec::new() };
+        let takes = |auth: &&DomainAuth| {
+            auth.registrations.iter().any(|mapping| mapping.list == credential.list)
+        };
+        let domains = self.directory.all::<DomainAuth>().filter(takes).map(|auth| auth.domain);
+        let (domains, user) = (domains.collect::<Vec<_>>(), credential.username.clone());
+        let forget = |domain: DomainSid| self.registrar.forget(domain, Some(&user));
+        domains.into_iter().flat_map(forget).collect()
     }
 
     fn subaccounts(&self, account: AccountSid) -> Vec<AccountSid> {

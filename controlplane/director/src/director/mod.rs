@@ -25,6 +25,7 @@ mod inventory;
 mod lost;
 mod originate;
 mod refer;
+mod registrar;
 mod replay;
 mod restore;
 mod shares;
@@ -58,6 +59,7 @@ use durability::{After, Durability};
 use endpoints::Callbacks;
 use fetch::Fetches;
 use refer::Referrer;
+use registrar::Registrar;
 use replay::Replays;
 use shares::Shares;
 use strangers::Strangers;
@@ -83,6 +85,7 @@ pub struct Director {
     durability: Durability,
     strangers: Strangers,
     backoff: Backoff,
+    registrar: Registrar,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
     replay: Option<Replay>,
     /// The legs of before died with their memory: when they were last seen. See [`Book::lost`].
@@ -211,6 +214,7 @@ impl Director {
             durability: Durability::default(),
             strangers: Strangers::default(),
             backoff: Backoff::default(),
+            registrar: Registrar::default(),
             replay: None,
             lost: None,
             last_id: 0,
@@ -235,7 +239,8 @@ impl Director {
     /// When `handle_tick` is wanted at the latest; [`Mono::NEVER`] for not at all.
     #[must_use]
     pub fn deadline(&self) -> Mono {
-        self.timers.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at)
+        let timer = self.timers.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at);
+        timer.min(self.registrar.deadline())
     }
 
     /// What is configured, as it decides by.
@@ -264,6 +269,7 @@ impl Director {
             self.on_timer(now, timer);
             self.run_inbox(now);
         }
+        self.records.extend(self.registrar.tick(now));
         self.settle(now);
     }
 
@@ -291,6 +297,7 @@ impl Director {
                             Output::Command { shard, command: OwnedCommand::Release { epoch, leg } }
                         }
                         After::Reply { id, result } => Output::ApiReply { id, result },
+                        After::Command { shard, command } => Output::Command { shard, command },
                     });
                 }
             }

@@ -24,6 +24,7 @@ impl Director {
     pub fn restore(settings: Settings, seed: [u64; 4], now: Now, book: Book) -> Self {
         let mut director = Self::new(settings, seed);
         director.directory = Directory::load(&book);
+        director.registrar.load(now, &book.bindings);
         let unreadable: BTreeSet<CallId> = book
             .scripts
             .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{CallId, LegId};
 use model::port::{Record, ScriptLog};
-use model::{Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
+use model::{Alert, Binding, BindingSid, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
 use wire::Service;
 
 /// What the tenants are told to expect.
@@ -20,6 +20,7 @@ pub(crate) struct Store {
     pub(crate) alerts: Vec<Alert>,
     pub(crate) dead: Vec<DeadLetter>,
     pub(crate) scripts: BTreeMap<CallId, ScriptLog>,
+    pub(crate) bindings: BTreeMap<BindingSid, Binding>,
     /// Every log as it was after each write, in order.
     pub(crate) states: Vec<(CallId, Vec<u8>)>,
     pub(crate) deleted: Vec<model::port::EntityKey>,
@@ -37,6 +38,10 @@ impl Store {
             Record::CallIfAbsent(row) => {
                 self.calls.entry(row.sid).or_insert(*row);
             }
+            Record::Binding(binding) => {
+                self.bindings.insert(binding.sid, *binding);
+            }
+            Record::BindingGone(sid) => drop(self.bindings.remove(&sid)),
             Record::Cdr(cdr) => {
                 self.cdrs.entry((cdr.epoch, cdr.leg)).or_insert(*cdr);
             }

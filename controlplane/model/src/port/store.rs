@@ -4,7 +4,9 @@ use base::CallId;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{Entity, EntityKey};
-use crate::{AccountSid, Alert, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
+use crate::{
+    AccountSid, Alert, Binding, BindingSid, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoreId(pub u64);
@@ -52,6 +54,10 @@ pub enum Record {
         call: CallId,
         account: AccountSid,
     },
+    /// Insert or replace by sid.
+    Binding(Box<Binding>),
+    /// It was taken back, or its time was over.
+    BindingGone(BindingSid),
 }
 
 /// The live state of one call, for a successor: takes the place of the call's log, None ends it.
@@ -92,7 +98,9 @@ impl Record {
             | Self::Ledger(_)
             | Self::Delete(_)
             | Self::DeadLetterGone { .. }
+            | Self::BindingGone(_)
             | Self::HideCall { .. } => 256,
+            Self::Binding(binding) => binding.weight(),
             Self::Alert(alert) => {
                 512 + alert.message.len() + alert.url.as_ref().map_or(0, String::len)
             }

@@ -56,6 +56,16 @@ pub(super) fn apply(
             connection.prepare_cached("DELETE FROM call WHERE sid = ?")?.execute([text(call)])?;
             Ok(())
         }
+        Record::Binding(binding) => {
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO binding VALUES (?, ?, ?)")?
+                .execute(params![text(&binding.sid), int(binding.expires.0), json(binding)?])?;
+            Ok(())
+        }
+        Record::BindingGone(sid) => {
+            connection.prepare_cached("DELETE FROM binding WHERE sid = ?")?.execute([text(sid)])?;
+            Ok(())
+        }
         Record::Put(entity) => put(connection, vault, entity),
         Record::Delete(entity) => {
             let (kind, name) = key(entity);

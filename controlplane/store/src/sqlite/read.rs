@@ -38,6 +38,11 @@ pub(super) fn book(connection: &Connection, vault: &Vault) -> Result<Book, Store
         let call = call.parse().map_err(|_| StoreError::Row { table: "script", cause: call })?;
         book.scripts.push(ScriptLog { call, state: Some(row.get(1)?) });
     }
+    let mut statement = connection.prepare("SELECT body FROM binding ORDER BY sid")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        book.bindings.push(from_json("binding", &row.get::<_, String>(0)?)?);
+    }
     Ok(book)
 }
 

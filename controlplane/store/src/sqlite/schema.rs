@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 INSERT INTO meta VALUES ('journal_position', 0);
@@ -326,6 +326,14 @@ CREATE TABLE gone (
   cdr_micros INTEGER NOT NULL,
   charged INTEGER NOT NULL,
   PRIMARY KEY (account, service)
+) WITHOUT ROWID, STRICT;
+",
+    "
+-- Contacts that phones have registered.
+CREATE TABLE binding (
+  sid TEXT PRIMARY KEY,
+  expires INTEGER NOT NULL,
+  body TEXT NOT NULL
 ) WITHOUT ROWID, STRICT;
 ",
 ];

@@ -364,7 +364,11 @@ fn account_of(record: &Record) -> Option<AccountSid> {
         Record::DeadLetterGone { account, .. } => Some(*account),
         Record::HideCall { account, .. } => Some(*account),
         Record::Put(entity) => entity.account(),
-        Record::Script(_) | Record::ScriptChange(_) | Record::Delete(_) => None,
+        Record::Binding(binding) => Some(binding.account),
+        Record::Script(_)
+        | Record::ScriptChange(_)
+        | Record::Delete(_)
+        | Record::BindingGone(_) => None,
     }
 }
 

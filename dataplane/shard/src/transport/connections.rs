@@ -489,6 +489,18 @@ impl Connections {
         true
     }
 
+    /// A phone of somebody's has registered by it: it may be silent between two registrations.
+    pub(crate) fn befriend(&mut self, id: ConnectionId) {
+        let Some(connection) = self.get_mut(id).filter(|it| it.is_strange) else { return };
+        connection.is_strange = false;
+        let (has_begun, len) = (connection.has_begun, connection.unfinished.len());
+        self.strange -= 1;
+        self.unfinished_strange -= len;
+        if !has_begun {
+            self.timers.cancel(u32::from(id.slot));
+        }
+    }
+
     /// Whether it came from somebody whom nobody knows.
     pub(crate) fn is_strange(&self, id: ConnectionId) -> bool {
         self.get(id).is_none_or(|connection| connection.is_strange)

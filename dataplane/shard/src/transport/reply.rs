@@ -11,7 +11,7 @@ use super::{Datagram, Named};
 use crate::cx::Cx;
 
 /// What we take; everything else is 405 or 501.
-const METHODS: [Method<'static>; 9] = [
+const METHODS: [Method<'static>; 10] = [
     Method::Invite,
     Method::Ack,
     Method::Bye,
@@ -21,10 +21,12 @@ const METHODS: [Method<'static>; 9] = [
     Method::Update,
     Method::Prack,
     Method::Refer,
+    Method::Register,
 ];
 
 /// The value of Allow: the methods that we take.
-pub(crate) const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER";
+pub(crate) const ALLOW: &[u8] =
+    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER";
 
 /// The value of Supported: the extensions that we have (RFC 4028, RFC 3262, RFC 4488).
 pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel, norefersub";
@@ -35,6 +37,9 @@ pub(crate) const CHECKS: Checks<'static> = Checks {
     options: &[b"timer", b"100rel", b"norefersub"],
     types: &[b"application/sdp", b"application/dtmf-relay", b"application/dtmf"],
 };
+
+/// What a REGISTER must be like (RFC 3327, RFC 5626).
+pub(crate) const REGISTERS: Checks<'static> = Checks { options: &[b"path", b"outbound"], ..CHECKS };
 
 impl Cx<'_, '_> {
     /// A response of this status and nothing more.
@@ -104,12 +109,14 @@ impl Cx<'_, '_> {
     ) {
         let Refusal { code, why } = refusal;
         let is_stranger = datagram.standing == Standing::Stranger;
+        let is_register = message.method() == Some(Method::Register);
+        let checks = if is_register { &REGISTERS } else { &CHECKS };
         self.answer_with(datagram, message, code, |writer| match why {
             // In the short form, which a short request pays for.
             _ if is_stranger => writer,
             Why::MethodNotAllowed | Why::UnknownMethod => writer.field(Name::Allow, ALLOW),
             Why::MediaType => writer.field(Name::Accept, b"application/sdp"),
-            Why::Extension => CHECKS
+            Why::Extension => checks
                 .unsupported(message)
                 .fold(writer, |writer, tag| writer.field(Name::Unsupported, tag)),
             _ => writer,

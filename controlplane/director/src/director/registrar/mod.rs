@@ -1,0 +1,492 @@
+//! Who is registered where (RFC 3261 section 10, RFC 3327, RFC 5626): the bindings of each user of
+//! a domain. A value of its own: the credentials were judged before, and what has changed goes out
+//! as records.
+//!
+//! A REGISTER changes all that it says or nothing. What is new, moved or taken back is written
+//! before it is answered; what only lasts longer is written within a second, many together: a
+//! successor that has read less lets a contact go up to a second early, and phones come long before
+//! that.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use base::{Door, Hop, Mono, Now, Wall};
+use model::port::Record;
+use model::{AccountSid, Binding, BindingSid, DomainSid};
+use sip::{Message, Name, Scheme, Uri};
+
+use crate::settings::Limits;
+
+/// What is asked for where a phone names no time, and what a time that cannot be read means (RFC
+/// 3261 sections 10.2.1.1 and 10.3), seconds.
+const EXPIRES: u32 = 3_600;
+/// Contacts of one REGISTER; bytes of one contact's URI, of its parameters, and of a path.
+const ASKED_MAX: usize = 10;
+const URI_MAX: usize = 512;
+const PARAMS_MAX: usize = 1_024;
+const PATH_MAX: usize = 1_024;
+/// Bytes of contacts that an answer lists.
+const LISTED_MAX: usize = 4_096;
+/// How long what only lasts longer may be unwritten, and how many of it are written together.
+const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH_MAX: usize = 10_000;
+
+/// A user of a domain.
+pub(super) type User = (DomainSid, String);
+
+/// A REGISTER whose credentials were right.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) message: &'a Message<'a>,
+    pub(super) hop: Hop,
+    pub(super) account: AccountSid,
+    pub(super) user: &'a User,
+}
+
+/// What comes of a REGISTER.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Answered {
+    pub(super) code: u16,
+    /// As the response has them.
+    pub(super) headers: String,
+    /// To be durable before it is answered.
+    pub(super) records: Vec<Record>,
+    /// For the account, of a refusal that concerns it.
+    pub(super) why: &'static str,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    binding: Binding,
+    until: Mono,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registrar {
+    users: BTreeMap<User, Vec<Live>>,
+    ends: BTreeMap<(Mono, BindingSid), User>,
+    counts: BTreeMap<AccountSid, usize>,
+    /// Last longer than is written.
+    fresh: BTreeSet<(User, BindingSid)>,
+    flush_at: Option<Mono>,
+}
+
+/// A contact as a REGISTER has it.
+struct Wanted {
+    contact: String,
+    params: String,
+    q: u16,
+    instance: String,
+    reg_id: u32,
+    /// 0: to be removed.
+    seconds: u32,
+}
+
+impl Answered {
+    pub(super) fn refused(code: u16, why: &'static str) -> Self {
+        Self { code, headers: String::new(), records: Vec::new(), why }
+    }
+}
+
+impl Registrar {
+    /// What was written, for a successor.
+    pub(super) fn load(&mut self, now: Now, bindings: &[Binding]) {
+        for binding in bindings {
+            let lasts = binding.expires.micros_since(now.wall);
+            let until = now.mono + Duration::from_micros(lasts);
+            self.insert(Live { binding: binding.clone(), until });
+        }
+    }
+
+    /// When [`Registrar::tick`] has something to do.
+    pub(super) fn deadline(&self) -> Mono {
+        let end = self.ends.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at);
+        end.min(self.flush_at.unwrap_or(Mono::NEVER))
+    }
+
+    /// Contacts whose time is over go; what lasts longer is written.
+    pub(super) fn tick(&mut self, now: Now) -> Vec<Record> {
+        let mut records = Vec::new();
+        while let Some(entry) = self.ends.first_entry() {
+            let (at, sid) = *entry.key();
+            if at > now.mono {
+                break;
+            }
+            let user = entry.get().clone();
+            self.remove(&user, sid);
+            records.push(Record::BindingGone(sid));
+        }
+        if self.flush_at.is_some_and(|at| at <= now.mono) {
+            for _ in 0..FLUSH_MAX {
+                let Some((user, sid)) = self.fresh.pop_first() else { break };
+                let lives = self.users.get(&user).into_iter().flatten();
+                let live = lives.into_iter().find(|live| live.binding.sid == sid);
+                records.extend(live.map(|it| Record::Binding(Box::new(it.binding.clone()))));
+            }
+            self.flush_at = (!self.fresh.is_empty()).then_some(now.mono);
+        }
+        records
+    }
+
+    /// A user, or all of a domain (`name` none), has no contacts any more.
+    pub(super) fn forget(&mut self, domain: DomainSid, name: Option<&str>) -> Vec<Record> {
+        let first = (domain, name.unwrap_or_default().to_owned());
+        let users = self.users.range(first..).map(|(user, _)| user.clone());
+        let is_its = |user: &User| user.0 == domain && name.is_none_or(|name| user.1 == name);
+        let users: Vec<User> = users.take_while(is_its).collect();
+        let mut records = Vec::new();
+        for user in users {
+            for sid in self.sids(&user) {
+                self.remove(&user, sid);
+                records.push(Record::BindingGone(sid));
+            }
+        }
+        if self.fresh.is_empty() {
+            self.flush_at = None;
+        }
+        records
+    }
+
+    /// Section 10.3, steps 6 to 8. `fresh_sid`: of a binding that is new.
+    pub(super) fn register(
+        &mut self,
+        now: Now,
+        asked: &Asked<'_>,
+        limits: &Limits,
+        fresh_sid: impl FnMut() -> u128,
+    ) -> Answered {
+        let changed = match asked.message.contact_is_star() {
+            true => self.remove_all(asked),
+            false => self.change(now, asked, limits, fresh_sid),
+        };
+        match changed {
+            Ok(records) => {
+                let headers = self.listed(now, asked);
+                Answered { code: 200, headers, records, why: "" }
+            }
+            Err(refused) => refused,
+        }
+    }
+
+    fn remove_all(&mut self, asked: &Asked<'_>) -> Result<Vec<Record>, Answered> {
+        let message = asked.message;
+        let is_alone = message.values(Name::Contact).count() == 1;
+        if !is_alone || message.expires() != Ok(0) {
+            return Err(Answered::refused(400, "`*` stands alone, with Expires: 0"));
+        }
+        let lives = self.users.get(asked.user).into_iter().flatten();
+        if lives.into_iter().any(|live| is_late(&live.binding, message)) {
+            return Err(Answered::refused(500, "the requests of a phone are out of order"));
+        }
+        let sids = self.sids(asked.user);
+        for sid in &sids {
+            self.remove(asked.user, *sid);
+        }
+        Ok(sids.into_iter().map(Record::BindingGone).collect())
+    }
+
+    fn change(
+        &mut self,
+        now: Now,
+        asked: &Asked<'_>,
+        limits: &Limits,
+        mut fresh_sid: impl FnMut() -> u128,
+    ) -> Result<Vec<Record>, Answered> {
+        let wanted = wanted(asked.message, limits)?;
+        if is_outbound_lacking(asked.message, &wanted) {
+            return Err(Answered::refused(439, "the first hop lacks outbound support"));
+        }
+        let path = path(asked.message)?;
+        let known: Vec<Option<&Live>> =
+            wanted.iter().map(|wanted| self.known(asked.user, wanted)).collect();
+        let (mut more, mut is_again) = (0_usize, !wanted.is_empty());
+        for (wanted, known) in wanted.iter().zip(&known) {
+            match known {
+                Some(live) if is_late(&live.binding, asked.message) => {
+                    return Err(Answered::refused(500, "the requests of a phone are out of order"));
+                }
+                Some(live) => is_again &= is_same_request(&live.binding, asked.message),
+                None => {
+                    is_again &= wanted.seconds == 0;
+                    more += usize::from(wanted.seconds > 0);
+                }
+            }
+        }
+        // The answer to it was lost, and it comes again.
+        if is_again {
+            return Ok(Vec::new());
+        }
+        let known: Vec<Option<BindingSid>> =
+            known.into_iter().map(|live| live.map(|live| live.binding.sid)).collect();
+        let has = self.users.get(asked.user).map_or(0, Vec::len);
+        let all = self.counts.get(&asked.account).copied().unwrap_or(0);
+        let is_full = has + more > limits.user_contacts || all + more > limits.account_contacts;
+        if more > 0 && is_full {
+            return Err(Answered::refused(403, "too many contacts are registered"));
+        }
+        let mut records = Vec::new();
+        for (wanted, known) in wanted.into_iter().zip(known) {
+            let sid = known.unwrap_or_else(|| BindingSid(fresh_sid()));
+            records.extend(self.put(now, asked, (wanted, sid), path.clone()));
+        }
+        Ok(records)
+    }
+
+    /// The binding that a contact is about: of the same URI (section 19.1.4), or of the same
+    /// instance and its flow (RFC 5626 section 6). A phone that has come back by another
+    /// connection, and says that it is the same, has left the one of before.
+    fn known(&self, user: &User, wanted: &Wanted) -> Option<&Live> {
+        let lives = self.users.get(user)?;
+        if wanted.reg_id > 0 {
+            let is_flow = |it: &&Live| {
+                it.binding.instance == wanted.instance && it.binding.reg_id == wanted.reg_id
+            };
+            return lives.iter().find(is_flow);
+        }
+        let is_same = |it: &&Live| it.binding.reg_id == 0 && same(&it.binding.contact, wanted);
+        let is_left = |it: &&Live| {
+            let was_stream = matches!(it.binding.hop.via, Door::Connection { .. });
+            let is_it = !wanted.instance.is_empty() && it.binding.instance == wanted.instance;
+            it.binding.reg_id == 0 && was_stream && is_it
+        };
+        lives.iter().find(is_same).or_else(|| lives.iter().find(is_left))
+    }
+
+    /// One contact as it is wanted. What has to be written before the answer.
+    fn put(
+        &mut self,
+        now: Now,
+        asked: &Asked<'_>,
+        (wanted, sid): (Wanted, BindingSid),
+        path: Vec<String>,
+    ) -> Option<Record> {
+        let before = self.remove(asked.user, sid);
+        let Wanted { contact, params, q, instance, reg_id, seconds } = wanted;
+        if seconds == 0 {
+            return before.map(|_| Record::BindingGone(sid));
+        }
+        let lasts = Duration::from_secs(seconds.into());
+        let binding = Binding {
+            sid,
+            account: asked.account,
+            domain: asked.user.0,
+            user: asked.user.1.clone(),
+            contact,
+            params,
+            q,
+            instance,
+            reg_id,
+            call_id: lossy(asked.message.call_id().ok()),
+            cseq: asked.message.cseq().map_or(0, |cseq| cseq.number),
+            path,
+            hop: asked.hop,
+            user_agent: lossy(asked.message.header(Name::UserAgent)).chars().take(128).collect(),
+            date_created: before.as_ref().map_or(now.wall, |it| it.binding.date_created),
+            expires: Wall(now.wall.0 + u64::from(seconds) * 1_000_000),
+        };
+        let is_news = before.as_ref().is_none_or(|it| !it.binding.says_as(&binding));
+        let record = is_news.then(|| Record::Binding(Box::new(binding.clone())));
+        if !is_news {
+            self.fresh.insert((asked.user.clone(), sid));
+            self.flush_at.get_or_insert(now.mono + FLUSH);
+        }
+        self.insert(Live { binding, until: now.mono + lasts });
+        record
+    }
+
+    fn sids(&self, user: &User) -> Vec<BindingSid> {
+        self.users.get(user).into_iter().flatten().map(|live| live.binding.sid).collect()
+    }
+
+    fn insert(&mut self, live: Live) {
+        let Binding { sid, account, domain, .. } = live.binding;
+        let user = (domain, live.binding.user.clone());
+        self.ends.insert((live.until, sid), user.clone());
+        *self.counts.entry(account).or_default() += 1;
+        self.users.entry(user).or_default().push(live);
+    }
+
+    fn remove(&mut self, user: &User, sid: BindingSid) -> Option<Live> {
+        let lives = self.users.get_mut(user)?;
+        let at = lives.iter().position(|live| live.binding.sid == sid)?;
+        let live = lives.remove(at);
+        if lives.is_empty() {
+            self.users.remove(user);
+        }
+        self.ends.remove(&(live.until, sid));
+        self.fresh.remove(&(user.clone(), sid));
+        if let Some(count) = self.counts.get_mut(&live.binding.account) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&live.binding.account);
+            }
+        }
+        Some(live)
+    }
+
+    /// The headers of a 200: the contacts, those of the phone that asks first, as it wrote them.
+    fn listed(&self, now: Now, asked: &Asked<'_>) -> String {
+        let message = asked.message;
+        let call_id = message.call_id().unwrap_or_default();
+        let mut lives: Vec<&Live> = self.users.get(asked.user).into_iter().flatten().collect();
+        let is_its = |it: &Live| it.binding.call_id.as_bytes() == call_id;
+        lives.sort_by_key(|it| core::cmp::Reverse((is_its(it), it.binding.q, it.until)));
+        let mut text = String::new();
+        let mut is_outbound = false;
+        for Live { binding, until } in lives {
+            let Binding { contact, params, q, .. } = binding;
+            if text.len() + contact.len() + params.len() > LISTED_MAX {
+                break;
+            }
+            let left = until.since(now.mono).as_millis().div_ceil(1_000);
+            let _ = write!(text, "Contact: <{contact}>;expires={left}");
+            if *q < 1_000 {
+                let _ = write!(text, ";q=0.{q:03}");
+            }
+            let _ = write!(text, "{params}\r\n");
+            is_outbound |= binding.call_id.as_bytes() == call_id && is_flow(binding);
+        }
+        if message.lists(Name::Supported, b"path") {
+            for path in message.headers_named(Name::Path) {
+                let _ = write!(text, "Path: {}\r\n", String::from_utf8_lossy(path));
+            }
+        }
+        text.push_str("Supported: path, outbound\r\n");
+        if is_outbound && message.lists(Name::Supported, b"outbound") {
+            text.push_str("Require: outbound\r\n");
+        }
+        text
+    }
+}
+
+/// It is reached by a flow that its phone keeps alive (RFC 5626 section 6): over a stream, whose
+/// pings are answered. There is no STUN beside SIP here.
+fn is_flow(binding: &Binding) -> bool {
+    binding.reg_id > 0 && matches!(binding.hop.via, Door::Connection { .. })
+}
+
+/// Of the same phone's requests a later one was taken.
+fn is_late(binding: &Binding, message: &Message<'_>) -> bool {
+    let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+    message.call_id().is_ok_and(|id| id == binding.call_id.as_bytes()) && cseq < binding.cseq
+}
+
+fn is_same_request(binding: &Binding, message: &Message<'_>) -> bool {
+    let cseq = message.cseq().map_or(0, |cseq| cseq.number);
+    message.call_id().is_ok_and(|id| id == binding.call_id.as_bytes()) && cseq == binding.cseq
+}
+
+fn lossy(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+}
+
+fn same(contact: &str, wanted: &Wanted) -> bool {
+    let uris = (Uri::parse(contact.as_bytes()), Uri::parse(wanted.contact.as_bytes()));
+    contact == wanted.contact || matches!(uris, (Ok(left), Ok(right)) if left.same(&right))
+}
+
+/// RFC 5626 section 6: a flow that somebody between relayed is none that we could use, unless he
+/// says that he keeps it.
+fn is_outbound_lacking(message: &Message<'_>, wanted: &[Wanted]) -> bool {
+    let is_wanted =
+        wanted.iter().any(|it| it.reg_id > 0) && message.lists(Name::Supported, b"outbound");
+    let is_relayed = message.values(Name::Via).count() > 1;
+    let last = message.values(Name::Path).last();
+    let keeps = last.is_some_and(|path| {
+        let address = sip::NameAddr::parse(path);
+        address.and_then(|it| it.uri().ok()).is_some_and(|uri| uri.params.has(b"ob"))
+    });
+    is_wanted && is_relayed && !keeps
+}
+
+fn path(message: &Message<'_>) -> Result<Vec<String>, Answered> {
+    let bad = || Answered::refused(400, "a Path that cannot be read");
+    let mut bytes = 0;
+    let mut path = Vec::new();
+    for value in message.values(Name::Path) {
+        bytes += value.len();
+        let address = sip::NameAddr::parse(value).filter(|it| it.bracketed && it.uri().is_ok());
+        let text = core::str::from_utf8(value).ok().filter(|_| address.is_some());
+        path.push(text.ok_or_else(bad)?.to_owned());
+    }
+    if bytes > PATH_MAX { Err(bad()) } else { Ok(path) }
+}
+
+/// The contacts of a REGISTER, all of them readable.
+fn wanted(message: &Message<'_>, limits: &Limits) -> Result<Vec<Wanted>, Answered> {
+    let bad = |why| Answered::refused(400, why);
+    let default = match message.has(Name::Expires) {
+        true => message.expires().unwrap_or(EXPIRES),
+        false => EXPIRES,
+    };
+    let mut all: Vec<Wanted> = Vec::new();
+    for contact in message.contacts() {
+        let contact = contact.map_err(|_| bad("a Contact that cannot be read"))?;
+        let uri = contact.uri().map_err(|_| bad("a Contact whose URI cannot be read"))?;
+        if !matches!(uri.scheme, Scheme::Sip | Scheme::Sips) {
+            return Err(bad("a Contact that is no SIP URI"));
+        }
+        let asked = match contact.params.has(b"expires") {
+            true => contact.expires().unwrap_or(EXPIRES),
+            false => default,
+        };
+        if asked > 0 && asked < limits.register_min_s {
+            let headers = format!("Min-Expires: {}\r\n", limits.register_min_s);
+            return Err(Answered { headers, ..Answered::refused(423, "registered too briefly") });
+        }
+        let text = |bytes| core::str::from_utf8(bytes).map(str::to_owned);
+        let text = text(contact.uri).map_err(|_| bad("a Contact that is no text"))?;
+        let params = params(&contact).ok_or_else(|| bad("a Contact that is no text"))?;
+        if text.len() > URI_MAX || params.len() > PARAMS_MAX || all.len() == ASKED_MAX {
+            return Err(bad("too long, or too many Contacts"));
+        }
+        let instance = contact.params.get(b"+sip.instance").unwrap_or_default();
+        let reg_id = contact
+            .params
+            .get(b"reg-id")
+            .and_then(|text| core::str::from_utf8(text).ok()?.parse::<u32>().ok());
+        let wanted = Wanted {
+            contact: text,
+            params,
+            q: contact.q(),
+            instance: String::from_utf8_lossy(instance).into_owned(),
+            // Of no instance it says nothing.
+            reg_id: reg_id.filter(|_| !instance.is_empty()).unwrap_or(0),
+            seconds: asked.min(limits.register_max_s),
+        };
+        let is_twice = |it: &Wanted| {
+            let is_flow = it.reg_id > 0 && it.reg_id == wanted.reg_id;
+            is_flow && it.instance == wanted.instance
+                || it.reg_id == 0 && same(&it.contact, &wanted)
+        };
+        if all.iter().any(is_twice) {
+            return Err(bad("a Contact that stands twice"));
+        }
+        all.push(wanted);
+    }
+    Ok(all)
+}
+
+/// The parameters that are kept, as they go out again.
+fn params(contact: &sip::NameAddr<'_>) -> Option<String> {
+    let mut text = String::new();
+    for param in contact.params.iter() {
+        if [&b"expires"[..], b"q"].iter().any(|name| param.name.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let _ = write!(text, ";{}", core::str::from_utf8(param.name).ok()?);
+        let Some(value) = param.value else { continue };
+        let value = core::str::from_utf8(value).ok()?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~:".contains(c);
+        match !value.is_empty() && value.chars().all(is_plain) {
+            true => text.push_str(&format!("={value}")),
+            false => text.push_str(&format!("=\"{value}\"")),
+        }
+    }
+    (!text.bytes().any(|byte| byte < b' ')).then_some(text)
+}

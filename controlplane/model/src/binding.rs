@@ -1,0 +1,56 @@
+//! Where a user of a domain is reached: a contact that a phone has registered, and the way on which
+//! it did.
+
+use base::{Hop, Wall};
+use serde::{Deserialize, Serialize};
+
+use crate::sid::{AccountSid, BindingSid, DomainSid};
+
+/// A registered contact (RFC 3261 section 10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    pub sid: BindingSid,
+    pub account: AccountSid,
+    pub domain: DomainSid,
+    /// The user part of its address of record, as it is meant.
+    pub user: String,
+    /// The contact's URI as the phone wrote it.
+    pub contact: String,
+    /// The contact's other parameters (`+sip.instance`, `reg-id`, `pn-*` in the header), as
+    /// written, each behind a semicolon; without `expires` and `q`.
+    pub params: String,
+    /// Thousandths.
+    pub q: u16,
+    /// `+sip.instance` as written, and `reg-id`; empty and 0 for none (RFC 5626).
+    pub instance: String,
+    pub reg_id: u32,
+    pub call_id: String,
+    pub cseq: u32,
+    /// Path values, the nearest to us first (RFC 3327).
+    pub path: Vec<String>,
+    /// By which way its REGISTER came, and from where: the flow.
+    pub hop: Hop,
+    pub user_agent: String,
+    /// When the contact came, and when it goes if nothing is said of it.
+    pub date_created: Wall,
+    pub expires: Wall,
+}
+
+impl Binding {
+    /// About how many bytes it is.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let path: usize = self.path.iter().map(|path| path.len() + 8).sum();
+        let texts = [&self.user, &self.contact, &self.params, &self.instance, &self.call_id];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        512 + texts + path + self.user_agent.len()
+    }
+
+    /// Another REGISTER has said the same: all but times and its own number.
+    #[must_use]
+    pub fn says_as(&self, other: &Self) -> bool {
+        let what =
+            |it: &Self| (it.contact.clone(), it.params.clone(), it.q, it.path.clone(), it.hop);
+        what(self) == what(other)
+    }
+}
