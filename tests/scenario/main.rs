@@ -47,6 +47,7 @@ mod reason;
 mod referral;
 mod referral_apps;
 mod refusal;
+mod registered;
 mod registrar;
 mod reliable_apps;
 mod reliable_callee;

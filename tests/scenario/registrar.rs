@@ -13,7 +13,7 @@ use crate::common::{SECOND, count, ms};
 use crate::raw::{Log, last};
 use crate::strangers::{STRANGER, request, send};
 
-pub(crate) const DOMAIN: &str = "sip:t0.example";
+const DOMAIN: &str = "sip:t0.example";
 
 /// A phone in a test's hands.
 pub(crate) struct Phone {

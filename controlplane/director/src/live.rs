@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::{CallId, LegId, Mono, Now, ShardId, Wall};
+use base::{CallId, ConnectionId, LegId, Mono, Now, ShardId, Wall};
 use model::cookie::Jar;
 use model::port::{ApiId, HttpId};
 use model::{CallRow, CallStatus, Hook, Method, SipLogin, StatusHook};
@@ -125,6 +125,22 @@ pub(crate) struct Outgoing {
     pub(crate) trusted: bool,
     /// The shard was asked, or is about to be: this state is written first.
     pub(crate) sent: bool,
+    /// A registered contact is called. Written behind the rest, and only where there is one: a log
+    /// of before has none.
+    #[serde(skip)]
+    pub(crate) contact: Option<Contact>,
+}
+
+/// What the way to a registered contact has beside addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Contact {
+    /// The address of record.
+    pub(crate) to: String,
+    /// Value of Route; empty for none.
+    pub(crate) route: String,
+    /// The listener that its phone knows.
+    pub(crate) listener: u8,
+    pub(crate) flow: Option<ConnectionId>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

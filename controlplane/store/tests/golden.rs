@@ -220,7 +220,10 @@ fn bindings() -> Vec<(String, Record)> {
         call_id: "x".to_owned(),
         cseq: 7,
         path: vec!["<sip:edge.test;lr>".to_owned()],
-        hop: base::Hop { via: base::Door::Connection { listener: 1, id }, to },
+        hop: base::Hop {
+            via: base::Door::Connection { listener: 1, id, name: base::TlsName::NONE },
+            to,
+        },
         user_agent: "phone".to_owned(),
         date_created: AT,
         expires: Wall(AT.0 + 1),

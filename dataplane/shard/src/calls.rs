@@ -18,7 +18,7 @@ use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
 use crate::leg::reliable::Reliable;
-use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, call_id_text};
+use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
 use crate::plan::ListenerPlan;
 use crate::route::{Admits, RouteHandle, route_uri};
 use crate::transaction::logins::Who;
@@ -345,6 +345,9 @@ impl<'m> Shard<'m> {
             listener: listener_of(&self.core, leg.signalling.hop.via, &targets),
             targets,
             uri: text(uri),
+            to: "",
+            route: "",
+            flow: None,
             from,
             from_name: if hidden { ANONYMOUS_NAME } else { name.unwrap_or_default() },
             headers: "",
@@ -457,9 +460,21 @@ impl<'m> Shard<'m> {
         }
         let mut targets = self.core.named_targets(wish);
         self.core.bad_targets.order(&mut targets, now.mono);
+        if wish.flow.is_some() {
+            // It is where it registered, or nowhere.
+            targets = wish.targets.clone();
+            targets.truncate(1);
+        }
         // Those that no listener of ours can reach are left out.
-        targets.retain(|target| self.core.hop_to(wish.listener, *target).is_some());
-        let first = targets.first().and_then(|target| self.core.hop_to(wish.listener, *target));
+        let core = &self.core;
+        let hop_to = |target: &Target| match wish.flow {
+            // Whatever its listener speaks (TLS, WebSocket): the connection stands, or nothing is
+            // sent.
+            Some(_) => Some(Hop::connection(wish.listener, target.address, TlsName::NONE)),
+            None => core.hop_to(wish.listener, *target),
+        };
+        targets.retain(|target| hop_to(target).is_some());
+        let first = targets.first().and_then(hop_to);
         let Some(hop) = first else {
             self.core.counters.count(Counter::DiscardCommandMalformed);
             return Err(Refused::new(0, Cause::Unreachable));
@@ -517,7 +532,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
 fn outbound(wish: &Originate<'_>) -> Outbound {
     Outbound {
         invite: ClientId::NONE,
-        targets: base::Stored::default(),
+        way: base::Stored::default(),
         target: 0,
         cseq: 1,
         max_forwards: 70,
@@ -647,17 +662,24 @@ fn fill_outgoing(
     call_id_text(wish.call, &mut call_id);
     // The ring is another process's memory: what is written into a message is checked here.
     let is_uri = |text: &str| sip::Uri::parse(text.as_bytes()).is_ok();
-    let sound = passes(wish.headers) && is_uri(wish.uri) && is_uri(wish.from);
+    let sound = passes(wish.headers)
+        && is_uri(wish.uri)
+        && is_uri(wish.from)
+        && (wish.to.is_empty() || is_uri(wish.to))
+        && wish.route.bytes().all(|byte| byte >= b' ' && byte != 0x7f);
     let arena = &mut core.arena;
-    leg.story.to = arena.store(wish.uri.as_bytes())?;
+    let to = if wish.to.is_empty() { wish.uri } else { wish.to };
+    leg.story.to = arena.store(to.as_bytes())?;
     leg.story.from = arena.store(wish.from.as_bytes())?;
     leg.story.call_id = arena.store(&call_id)?;
     let side = leg.outbound_mut()?;
     side.from_name = arena.store(wish.from_name.as_bytes())?;
     side.headers = arena.store(wish.headers.as_bytes())?;
-    let mut encoded = [0; 128];
-    let len = wire::encode(targets, &mut encoded).ok()?;
-    side.targets = arena.store(&encoded[..len])?;
+    let mut encoded = [0; 4_096];
+    let uri = if wish.to.is_empty() { "" } else { wish.uri };
+    let way = Way { targets: targets.clone(), flow: wish.flow, uri, route: wish.route };
+    let len = wire::encode(&way, &mut encoded).ok()?;
+    side.way = arena.store(&encoded[..len])?;
     sound.then_some(())
 }
 

@@ -13,7 +13,8 @@
 //! Nothing here tells a user that there is from one that there is not: the same answers are made
 //! by the same work, and which it is is not known.
 
-use base::{Door, Frames, Hop, Mono, Now, ShardId, Stored};
+use base::{ConnectionId, Door, Frames, Hop, Mono, Now, ShardId, Stored};
+use core::net::SocketAddr;
 use sip::digest::{Algorithm, Challenge, Credentials};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name, Writer};
@@ -23,6 +24,7 @@ use wire::event::{Claim, Event};
 
 use crate::Shard;
 use crate::calls::NewCall;
+use crate::cx::Core;
 use crate::handoff::Handoff;
 use crate::route::Admits;
 use crate::transaction::{Share, Shares};
@@ -393,6 +395,14 @@ impl Shard<'_> {
                 });
             });
         }
+    }
+}
+
+impl Core<'_> {
+    /// The way to a phone by the connection on which it registered, while that stands.
+    pub(crate) fn hop_by_flow(&self, id: ConnectionId, to: SocketAddr) -> Option<Hop> {
+        let hop = self.connections.hop(id)?;
+        (self.connections.is_standing(id) && hop.to == to).then_some(hop)
     }
 }
 

@@ -2,7 +2,7 @@
 //! answers with `Event::Unknown`. Every field is checked by the shard before it acts.
 
 use arrayvec::ArrayVec;
-use base::{CallId, LegId, Target};
+use base::{CallId, ConnectionId, LegId, Target};
 
 use crate::event::Cause;
 
@@ -117,8 +117,15 @@ pub struct Originate<'a> {
     /// Index of the SIP listener to send from; [`Originate::ANY_LISTENER`] picks by family.
     pub listener: u8,
     pub targets: Targets,
-    /// Request-URI and To, a `sip:` URI without brackets.
+    /// Request-URI, a URI without brackets.
     pub uri: &'a str,
+    /// To, a `sip:` URI without brackets; empty for the Request-URI.
+    pub to: &'a str,
+    /// Value of Route, empty for none: the way to a contact that came with a Path (RFC 3327).
+    pub route: &'a str,
+    /// By this connection alone, to its far end, the only target: a phone is reached by the flow on
+    /// which it registered (RFC 5626).
+    pub flow: Option<ConnectionId>,
     /// From, a `sip:` URI without brackets, and its display name ("" for none).
     pub from: &'a str,
     pub from_name: &'a str,

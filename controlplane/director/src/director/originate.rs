@@ -6,17 +6,17 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base::{CallId, LegId, Now, ShardId, Transport};
+use base::{CallId, ConnectionId, Door, LegId, Now, ShardId, Transport};
 use model::address::target;
 use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
-use model::{AccountSid, CallDirection, CallRow, CallStatus, SipLogin, StatusHook, party};
-use sip::Scheme;
+use model::{AccountSid, Binding, CallDirection, CallRow, CallStatus, SipLogin, StatusHook, party};
+use sip::{Scheme, Uri};
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
 
 use super::calls::CallMut;
-use super::{Director, Timer};
-use crate::live::{Facts, Live, Outgoing, TargetHost, Volatile};
+use super::{Director, Timer, registrar};
+use crate::live::{Contact, Facts, Live, Outgoing, TargetHost, Volatile};
 use crate::script::{ChildSpec, Input, Problem, Target};
 
 /// How long a host is looked up.
@@ -38,6 +38,9 @@ pub(super) struct Way {
     headers: String,
     targets: Vec<TargetHost>,
     trusted: bool,
+    contact: Option<Contact>,
+    /// Where it must be made, for its flow.
+    shard: Option<ShardId>,
 }
 
 /// A leg to be made, whoever wants it.
@@ -59,8 +62,54 @@ pub(super) struct NewLeg {
 }
 
 impl Director {
-    /// A leg for one target of a dial.
+    /// A leg for one target of a dial; of a user who has registered, one for each contact: they
+    /// ring together.
     pub(super) fn spawn(&mut self, now: Now, parent: CallId, spec: ChildSpec) {
+        let Some(live) = self.calls.get(&parent) else {
+            return;
+        };
+        let account = live.row.account;
+        let Target::Sip(text) = &spec.target else {
+            return self.spawn_one(now, parent, spec, None);
+        };
+        let Some(user) = self.user_called(account, text) else {
+            return self.spawn_one(now, parent, spec, None);
+        };
+        let most = self.settings.limits.dial_targets.max(1);
+        let contacts: Vec<_> = self.registrar.contacts(&user).into_iter().take(most).collect();
+        let more = contacts.get(1..).unwrap_or_default().to_vec();
+        let forks: Vec<(ChildSpec, Binding)> = more
+            .into_iter()
+            .map(|contact| {
+                let call = CallId::begun(now.wall, self.rng.wide());
+                (ChildSpec { call, ..spec.clone() }, contact)
+            })
+            .collect();
+        if let Some(script) =
+            self.calls.get_mut(&parent).and_then(|live| live.into_live().script.as_mut())
+        {
+            let made = u32::try_from(forks.len()).unwrap_or(u32::MAX);
+            script.legs = script.legs.saturating_add(made);
+        }
+        // The dial waits for them too: it hears of them before anything becomes of one.
+        for (fork, _) in &forks {
+            self.inbox.push_back((parent, Input::ChildForked { call: fork.call }));
+        }
+        let way = self.contact_way(text, contacts.first());
+        self.spawn_one(now, parent, spec, Some(way));
+        for (fork, contact) in forks {
+            let way = self.contact_way(&name(&fork.target), Some(&contact));
+            self.spawn_one(now, parent, fork, Some(way));
+        }
+    }
+
+    fn spawn_one(
+        &mut self,
+        now: Now,
+        parent: CallId,
+        spec: ChildSpec,
+        known: Option<Result<Way, Undialable>>,
+    ) {
         let Some(live) = self.calls.get(&parent) else {
             return;
         };
@@ -81,7 +130,7 @@ impl Director {
             self.problem(now, parent, Problem { code: 13_214, reason, message }, true);
         }
         let (caller, way) = match shown {
-            Ok((caller, _)) => (caller, self.way(account, &spec.target)),
+            Ok((caller, _)) => (caller, known.unwrap_or_else(|| self.way(account, &spec.target))),
             Err(undialable) => (String::new(), Err(undialable)),
         };
         let leg = NewLeg {
@@ -104,7 +153,8 @@ impl Director {
             Ok(way) => self.make_leg(now, leg, way),
             Err(error) => {
                 let Undialable { code, reason, message } = error;
-                self.problem(now, parent, Problem { code, reason, message }, false);
+                let is_away = reason == "user-not-registered";
+                self.problem(now, parent, Problem { code, reason, message }, is_away);
                 self.failed_leg(now, leg, reason);
             }
         }
@@ -126,7 +176,11 @@ impl Director {
         let mut live = self.new_live(now, leg, None);
         live.reason = Some(reason.to_owned());
         self.calls.insert(live);
-        self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
+        let (status, cause, code) = match reason {
+            "user-not-registered" => (CallStatus::NoAnswer, Cause::NoAnswer, 480),
+            _ => (CallStatus::Failed, Cause::NotFound, 404),
+        };
+        self.over_without_leg(now, call, status, cause, code);
     }
 
     fn new_live(&self, now: Now, leg: NewLeg, way: Option<Way>) -> Live {
@@ -136,6 +190,8 @@ impl Director {
             headers: String::new(),
             targets: Vec::new(),
             trusted: false,
+            contact: None,
+            shard: None,
         });
         let row = CallRow {
             sid: leg.call,
@@ -158,7 +214,7 @@ impl Director {
         Live {
             row,
             number: account.map_or(0, |account| account.number),
-            shard: leg.shard,
+            shard: way.shard.unwrap_or(leg.shard),
             leg: LegId::NONE,
             facts: Facts::default(),
             outgoing: Some(Outgoing {
@@ -173,6 +229,7 @@ impl Director {
                 targets: way.targets,
                 trusted: way.trusted,
                 sent: false,
+                contact: way.contact,
             }),
             status: leg.status,
             login: leg.login,
@@ -195,8 +252,57 @@ impl Director {
     pub(super) fn way(&self, account: AccountSid, target: &Target) -> Result<Way, Undialable> {
         match target {
             Target::Number(number) => self.number_way(account, number),
-            Target::Sip(text) => self.sip_way(text),
+            Target::Sip(text) => match self.user_called(account, text) {
+                Some(user) => {
+                    let contact = self.registrar.contacts(&user).into_iter().next();
+                    self.contact_way(text, contact.as_ref())
+                }
+                None => self.sip_way(text),
+            },
         }
+    }
+
+    /// The user of a domain of the account's own that phones register at, whom a SIP URI names.
+    fn user_called(&self, account: AccountSid, text: &str) -> Option<registrar::User> {
+        let party::Target { uri, .. } = party::Target::parse(text)?;
+        let domain = self.directory.domain(&party::host(&uri))?;
+        let registers = self.directory.domain_auth(domain.sid).is_some_and(|it| it.registers);
+        let mut user = [0; 64];
+        let user = core::str::from_utf8(uri.user_value(&mut user)?).ok()?;
+        let is_ours = domain.account == account && registers && !user.is_empty();
+        is_ours.then(|| (domain.sid, user.to_owned()))
+    }
+
+    /// The way to a registered contact: its URI, by the flow on which it registered.
+    fn contact_way(&self, text: &str, contact: Option<&Binding>) -> Result<Way, Undialable> {
+        let undialable = |code, reason, message| Undialable { code, reason, message };
+        let Some(contact) = contact else {
+            let message = format!("{text}: no phone of this user is registered");
+            return Err(undialable(32_009, "user-not-registered", message));
+        };
+        let target = party::Target::parse(text);
+        let wanted = target.as_ref().map_or("", |it| it.headers);
+        let Some(headers) = headers(wanted) else {
+            let message = format!("{text}: a header may not be sent");
+            return Err(undialable(13_224, "sip-headers", message));
+        };
+        let (to, flow) = contact_target(contact);
+        let transport = if flow.is_some() { Transport::Tcp } else { Transport::Udp };
+        let host = to.ip().to_string() + transport.suffix();
+        Ok(Way {
+            uri: contact.contact.clone(),
+            headers,
+            targets: vec![TargetHost { host, port: Some(to.port()), found: None }],
+            // It registered from there.
+            trusted: true,
+            contact: Some(Contact {
+                to: target.map_or_else(String::new, |it| party::plain(&it.uri)),
+                route: contact.path.join(", "),
+                listener: contact.hop.via.listener(),
+                flow,
+            }),
+            shard: flow.map(|flow| flow.shard),
+        })
     }
 
     fn number_way(&self, account: AccountSid, number: &str) -> Result<Way, Undialable> {
@@ -221,6 +327,8 @@ impl Director {
             headers: String::new(),
             targets: targets.collect(),
             trusted: true,
+            contact: None,
+            shard: None,
         })
     }
 
@@ -251,7 +359,14 @@ impl Director {
         };
         let host = party::host(&uri) + transport.suffix();
         let target = TargetHost { host, port: uri.port, found: None };
-        Ok(Way { uri: party::request_uri(&uri), headers, targets: vec![target], trusted: false })
+        Ok(Way {
+            uri: party::request_uri(&uri),
+            headers,
+            targets: vec![target],
+            trusted: false,
+            contact: None,
+            shard: None,
+        })
     }
 
     /// From of a leg: a SIP URI as it is, anything else as a user of ours.
@@ -352,14 +467,20 @@ impl Director {
             self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
             return;
         }
+        let contact = outgoing.contact.clone();
+        let listener = contact.as_ref().map_or(Originate::ANY_LISTENER, |it| it.listener);
+        let Contact { to, route, flow, .. } = contact.unwrap_or_default();
         let command = OwnedOriginate {
             call,
             account: live.number,
             parent: live.row.parent.unwrap_or(CallId::NONE),
             peer: outgoing.peer,
-            listener: Originate::ANY_LISTENER,
+            listener,
             targets,
             uri: outgoing.uri.clone(),
+            to,
+            route,
+            flow,
             from: outgoing.from.clone(),
             from_name: outgoing.from_name.clone(),
             headers: outgoing.headers.clone(),
@@ -422,10 +543,27 @@ impl Director {
     }
 }
 
+/// Where a contact is reached: by its connection, else where its REGISTER came from, which is what
+/// a NAT or a proxy keeps open (RFC 3581); a phone that names its own address with another port
+/// means that.
+fn contact_target(contact: &Binding) -> (SocketAddr, Option<ConnectionId>) {
+    let source = contact.hop.to;
+    if let Door::Connection { id, .. } = contact.hop.via {
+        return (source, Some(id));
+    }
+    let named = Uri::parse(contact.contact.as_bytes()).ok().filter(|_| contact.path.is_empty());
+    let named = named.and_then(|uri| {
+        Some(SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port_or_default()))
+    });
+    let own = named.filter(|named| named.ip() == source.ip().to_canonical() && named.port() > 0);
+    (own.unwrap_or(source), None)
+}
+
 /// The command has room in a record of the ring: its text, and the rest at its longest.
 fn fits(order: &OwnedOriginate) -> bool {
     const REST: usize = 512 + 2 * SipLogin::BYTES_MAX;
-    let texts = [&order.uri, &order.from, &order.from_name, &order.headers];
+    let texts =
+        [&order.uri, &order.to, &order.route, &order.from, &order.from_name, &order.headers];
     let texts = texts.into_iter().chain(&order.tls_names);
     texts.map(|text| text.len()).sum::<usize>() + REST <= wire::MESSAGE_BYTES_MAX
 }

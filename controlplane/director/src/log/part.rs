@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::Reader;
 use super::words::Words;
-use crate::live::{Callback, Live, Telling, Volatile};
+use crate::live::{Callback, Live, Outgoing, Telling, Volatile};
 use crate::script::Script;
 
 pub(super) const PARTS: usize = 10;
@@ -87,7 +87,7 @@ impl Parts {
             shard,
             leg,
             facts,
-            outgoing: self.whole(OUTGOING)?,
+            outgoing: self.outgoing()?,
             login: self.some(LOGIN)?,
             status,
             event_application,
@@ -130,6 +130,17 @@ impl Parts {
         Ok(Some(Script { document, base, at, wait, documents, legs, verbs, dialled, program }))
     }
 
+    /// With the contact behind it, where one is called.
+    fn outgoing(&self) -> Result<Option<Outgoing>> {
+        let (mut outgoing, rest): (Option<Outgoing>, _) = take_from_bytes(self.get(OUTGOING))?;
+        match &mut outgoing {
+            Some(outgoing) if !rest.is_empty() => outgoing.contact = Some(whole(rest)?),
+            _ if !rest.is_empty() => return Err(Error::DeserializeBadEncoding),
+            _ => {}
+        }
+        Ok(outgoing)
+    }
+
     /// Nothing where no application set any.
     fn cookies(&self) -> Result<Arc<Jar>> {
         self.some(COOKIES).map(|jar| jar.map(Arc::new).unwrap_or_default())
@@ -169,7 +180,13 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
             put(&(number, shard, leg, limit_ms, sequence, &live.reason, &live.ending), bytes)
         }
         FACTS => put(&live.facts, bytes),
-        OUTGOING => put(&live.outgoing, bytes),
+        OUTGOING => {
+            let bytes = put(&live.outgoing, bytes)?;
+            match live.outgoing.as_ref().and_then(|outgoing| outgoing.contact.as_ref()) {
+                Some(contact) => put(contact, bytes),
+                None => Ok(bytes),
+            }
+        }
         HOOKS => put(&(&live.status, &live.event_application, &live.fallback, &live.start), bytes),
         SCRIPT => {
             let script = live.script.as_ref();

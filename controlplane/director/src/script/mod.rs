@@ -129,6 +129,10 @@ pub(crate) enum Input {
     ChildAnswered {
         call: CallId,
     },
+    /// A target has more than one contact: this leg goes to another one.
+    ChildForked {
+        call: CallId,
+    },
     /// The account has no room for the leg: it was not made, and there is no row of it.
     ChildRefused {
         call: CallId,

@@ -166,7 +166,8 @@ impl Dial {
         view: &View,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        let Some(noun) = self.targets.get(state.children.len()) else {
+        let targets = self.targets.len().min(view.targets_max);
+        let Some(noun) = self.targets.get(targets.saturating_sub(state.later.len())) else {
             return false;
         };
         let Some(call) = state.later.pop_front() else {
@@ -208,6 +209,10 @@ impl Dial {
                 let left = Outcome { status, code: 200, cause };
                 state.end(call, left);
                 self.finish(state, base, None, effects)
+            }
+            Input::ChildForked { call } => {
+                state.children.push(Child { call, ended: None, refused: false });
+                Step::Stay
             }
             Input::ChildRefused { call } => {
                 if let Some(child) = state.children.iter_mut().find(|child| child.call == call) {

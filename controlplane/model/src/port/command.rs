@@ -1,6 +1,6 @@
 //! Commands that own their text until they are written to a ring.
 
-use base::{CallId, LegId};
+use base::{CallId, ConnectionId, LegId};
 use wire::command::{Command, Originate, Secret, Targets, Verdict};
 use wire::event::Cause;
 
@@ -41,6 +41,9 @@ pub struct OwnedOriginate {
     pub listener: u8,
     pub targets: Targets,
     pub uri: String,
+    pub to: String,
+    pub route: String,
+    pub flow: Option<ConnectionId>,
     pub from: String,
     pub from_name: String,
     pub headers: String,
@@ -99,6 +102,9 @@ impl OwnedOriginate {
             listener: self.listener,
             targets: self.targets.clone(),
             uri: &self.uri,
+            to: &self.to,
+            route: &self.route,
+            flow: self.flow,
             from: &self.from,
             from_name: &self.from_name,
             headers: &self.headers,

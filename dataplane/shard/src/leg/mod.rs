@@ -46,7 +46,7 @@ mod state;
 mod timers;
 
 use arrayvec::ArrayVec;
-use base::{Arena, CallId, Hop, LegId, Mono, Stored, Target, Wall};
+use base::{Arena, CallId, ConnectionId, Hop, LegId, Mono, Stored, Target, Wall};
 use sip::dialog::Dialog;
 use sip::txn::Accepted2xx;
 use wire::command::Targets;
@@ -249,8 +249,8 @@ pub(crate) struct Inbound {
 pub(crate) struct Outbound {
     /// The INVITE in force.
     pub(crate) invite: ClientId,
-    /// Encoded [`Targets`], until it is answered.
-    pub(crate) targets: Stored,
+    /// An encoded [`Way`], until it is answered.
+    pub(crate) way: Stored,
     /// Index of the target whose turn it is.
     pub(crate) target: u8,
     /// CSeq number of the INVITE in force.
@@ -274,6 +274,18 @@ pub(crate) struct Outbound {
     pub(crate) pracks: [ClientId; 4],
     /// The one of them whose early answer was taken last; 0 for none.
     pub(crate) described: u32,
+}
+
+/// Where an INVITE of ours goes.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Way<'a> {
+    pub(crate) targets: Targets,
+    /// By this connection alone.
+    pub(crate) flow: Option<ConnectionId>,
+    /// Request-URI; empty for what To says.
+    pub(crate) uri: &'a str,
+    /// Value of Route; empty for none.
+    pub(crate) route: &'a str,
 }
 
 /// A leg and what it may use: everything that a handler of its behaviour needs.
@@ -435,13 +447,17 @@ impl Leg {
 impl Outbound {
     /// The target at this place; None behind the last one, and once the leg is answered.
     pub(crate) fn target_at(&self, arena: &Arena, place: u8) -> Option<Target> {
-        let targets: Targets = wire::decode(arena.get(&self.targets)).ok()?;
-        targets.get(usize::from(place)).copied()
+        self.way(arena)?.targets.get(usize::from(place)).copied()
+    }
+
+    /// None once the leg is answered.
+    pub(crate) fn way<'a>(&self, arena: &'a Arena) -> Option<Way<'a>> {
+        wire::decode(arena.get(&self.way)).ok()
     }
 
     /// Gives back what only an INVITE is written from: nothing is sent to another target any more.
     pub(crate) fn free_texts(&mut self, arena: &mut Arena) {
-        for text in [&mut self.from_name, &mut self.headers, &mut self.targets] {
+        for text in [&mut self.from_name, &mut self.headers, &mut self.way] {
             arena.free(text);
         }
     }

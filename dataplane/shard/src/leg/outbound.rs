@@ -15,6 +15,9 @@ use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
 use crate::transport::reply::{ALLOW, SUPPORTED, contact, hex};
 
+/// The connection on which a phone registered is gone (RFC 5626 section 5.3.1).
+const FLOW_FAILED: &[u8] = b"SIP;cause=430;text=\"Flow Failed\"";
+
 impl LegMut<'_, '_> {
     /// Gets the offer: the other leg's, or our own.
     pub(crate) fn dial(&mut self) {
@@ -49,7 +52,18 @@ impl LegMut<'_, '_> {
             return self.finish(Cause::Unreachable, Party::Switch);
         };
         let from = self.leg.signalling.hop.via.listener();
-        let Some(hop) = self.cx.core.hop_to(from, target) else {
+        let flow = side.way(&self.cx.core.arena).and_then(|way| way.flow);
+        let hop = match flow {
+            Some(id) => self.cx.core.hop_by_flow(id, target.address),
+            None => self.cx.core.hop_to(from, target),
+        };
+        let Some(hop) = hop else {
+            // The phone comes back by another one: it is not there now (RFC 5626 section 5.3).
+            if flow.is_some() {
+                self.leg.story.code = 480;
+                let reason = self.cx.core.arena.store(FLOW_FAILED);
+                self.leg.signalling.reason = reason.unwrap_or_default();
+            }
             return self.finish(Cause::Unreachable, Party::Switch);
         };
         let (tag, cseq) = (self.tag(), side.cseq);
@@ -396,15 +410,19 @@ pub(crate) fn begin_invite<'o>(
     (via, tag): (&ViaOut<'_>, &[u8]),
 ) -> Writer<'o> {
     let arena = &core.arena;
-    let uri = arena.get(&leg.story.to);
+    let to = arena.get(&leg.story.to);
+    let way = side.way(arena);
+    let uri = way.as_ref().map(|way| way.uri.as_bytes()).filter(|uri| !uri.is_empty());
+    let route = way.as_ref().map(|way| way.route.as_bytes()).filter(|route| !route.is_empty());
     Writer::new(out)
-        .request_line(sip::Method::Invite, uri)
+        .request_line(sip::Method::Invite, uri.unwrap_or(to))
         .via(via)
         .max_forwards(side.max_forwards)
         .address(Name::From, arena.get(&side.from_name), arena.get(&leg.story.from), Some(tag))
-        .address(Name::To, b"", uri, None)
+        .address(Name::To, b"", to, None)
         .call_id(arena.get(&leg.story.call_id))
         .cseq(side.cseq, sip::Method::Invite)
+        .with(route, |writer, route| writer.field(Name::Route, route))
 }
 
 /// What a final status means.

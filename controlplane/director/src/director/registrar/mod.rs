@@ -133,6 +133,14 @@ impl Registrar {
         records
     }
 
+    /// Where a user is reached, the best first.
+    pub(super) fn contacts(&self, user: &User) -> Vec<Binding> {
+        let lives = self.users.get(user).into_iter().flatten();
+        let mut found: Vec<&Live> = lives.collect();
+        found.sort_by_key(|it| core::cmp::Reverse((it.binding.q, it.until)));
+        found.into_iter().map(|it| it.binding.clone()).collect()
+    }
+
     /// A user, or all of a domain (`name` none), has no contacts any more.
     pub(super) fn forget(&mut self, domain: DomainSid, name: Option<&str>) -> Vec<Record> {
         let first = (domain, name.unwrap_or_default().to_owned());

@@ -72,7 +72,7 @@ impl World {
     fn by_connection(&mut self, slot: u16) {
         let id = ConnectionId { shard: 0, generation: 1, slot };
         let to = std::net::SocketAddr::from(([192, 0, 2, 7], 40_000 + slot));
-        self.hop = Hop { via: Door::Connection { listener: 1, id }, to };
+        self.hop = Hop { via: Door::Connection { listener: 1, id, name: base::TlsName::NONE }, to };
     }
 
     fn expires(&self) -> Vec<u64> {
