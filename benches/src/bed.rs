@@ -385,6 +385,7 @@ fn route() -> StaticRoute {
         tls_name: String::new(),
         login: String::new(),
         transfer: false,
+        dtmf: wire::table::Digits::default(),
     }
 }
 

@@ -91,6 +91,7 @@ fn world() -> World {
             tls_names: [].into_iter().collect(),
             username: "",
             password: wire::command::Secret(""),
+            trunk: "",
         };
         commands.push(((told.shard + 1) % 3, encode(&Command::Originate(wish))));
     });

@@ -37,6 +37,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         tls_name: String::new(),
         login: String::new(),
         transfer: false,
+        dtmf: wire::table::Digits::default(),
     }
 }
 
@@ -252,6 +253,7 @@ pub(crate) fn originate<'a>(call: CallId, target: SocketAddr, uri: &'a str) -> O
         tls_names: [].into_iter().collect(),
         username: "",
         password: wire::command::Secret(""),
+        trunk: "",
     }
 }
 

@@ -13,6 +13,7 @@ mod claims;
 mod credentials;
 mod digits;
 mod digits_across;
+mod digits_policy;
 mod early_answer;
 mod early_dialog;
 mod early_media;

@@ -191,6 +191,7 @@ fn commands() -> Vec<Command<'static>> {
             tls_names: ["sip.example.com"].into_iter().collect(),
             username: "trunk",
             password: wire::command::Secret("secret"),
+            trunk: "carrier",
         }),
         Command::Join { call, b: leg },
         Command::Part { call },
@@ -340,6 +341,7 @@ fn link() -> String {
         tls_name: String::new(),
         login: "carrier".to_owned(),
         transfer: true,
+        dtmf: wire::table::Digits::Info,
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

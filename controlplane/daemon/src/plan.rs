@@ -77,6 +77,11 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
         webhook_connect_ms: plane.webhook_connect_ms,
         webhook_total_ms: plane.webhook_total_ms,
         limits: plane.limits,
+        route_trunks: (1..)
+            .zip(&config.outbound)
+            .filter(|(_, outbound)| !outbound.trunk.is_empty())
+            .map(|(place, outbound)| (RouteSid(place), outbound.trunk.clone()))
+            .collect(),
     })
 }
 
@@ -229,6 +234,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             signalling: trunk.signalling,
             tls_name: trunk.tls_name.clone(),
             transfer: trunk.transfer,
+            dtmf: trunk.dtmf,
             // The name alone: the dataplane reads what it stands for itself.
             login: if trunk.username.is_empty() { String::new() } else { trunk.name.clone() },
         });

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 pub use config::CallLimits as Limits;
-use model::party;
+use model::{RouteSid, SipLogin, party};
 use wire::table::Network;
 
 /// The deployment, as the director sees it.
@@ -34,6 +34,8 @@ pub struct Settings {
     /// At most 15,000.
     pub webhook_total_ms: u32,
     pub limits: Limits,
+    /// Trunks whose credentials the targets of these routes are shown.
+    pub route_trunks: Vec<(RouteSid, String)>,
 }
 
 impl Settings {
@@ -41,6 +43,12 @@ impl Settings {
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
         host.parse::<IpAddr>().is_ok() || self.is_here(host)
+    }
+
+    /// What the targets of an outbound route know us by.
+    pub(crate) fn login_of(&self, route: RouteSid) -> Option<SipLogin> {
+        let known = self.route_trunks.iter().find(|(sid, _)| *sid == route);
+        known.map(|(_, trunk)| SipLogin::Trunk(trunk.clone()))
     }
 
     /// An address or a name of ours.
@@ -65,6 +73,7 @@ impl Default for Settings {
             webhook_connect_ms: 3_000,
             webhook_total_ms: 15_000,
             limits: Limits::default(),
+            route_trunks: Vec::new(),
         }
     }
 }

@@ -16,10 +16,14 @@ use crate::sid::{AccountSid, ApplicationSid, DomainSid, KeySid, NumberSid, Route
 pub struct Secret(pub String);
 
 /// What a far end that is dialled knows us by.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SipLogin {
-    pub username: String,
-    pub password: Secret,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SipLogin {
+    Own {
+        username: String,
+        password: Secret,
+    },
+    /// That of the trunk with this name, which only the dataplane has.
+    Trunk(String),
 }
 
 impl SipLogin {
@@ -31,8 +35,10 @@ impl SipLogin {
     pub fn new(username: &str, password: &str) -> Option<Self> {
         let fits = |text: &str| text.len() <= Self::BYTES_MAX && !text.contains(char::is_control);
         let quotable = !username.contains(['"', '\\']) && !username.is_empty();
-        (fits(username) && fits(password) && quotable)
-            .then(|| Self { username: username.to_owned(), password: Secret(password.to_owned()) })
+        (fits(username) && fits(password) && quotable).then(|| {
+            let (username, password) = (username.to_owned(), Secret(password.to_owned()));
+            Self::Own { username, password }
+        })
     }
 }
 

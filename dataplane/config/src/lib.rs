@@ -462,6 +462,9 @@ pub struct Trunk {
     /// could call. Else 603.
     #[serde(default)]
     pub transfer: bool,
+    /// How digits reach its targets: `rfc4733`, `info`, or what they take of the two (`auto`).
+    #[serde(default)]
+    pub dtmf: wire::table::Digits,
 }
 
 /// Text that no log has: its `Debug` says nothing.
@@ -503,6 +506,9 @@ pub struct Outbound {
     /// Host of the Request-URI; empty for the target as written.
     #[serde(default)]
     pub host: String,
+    /// Name of the `[[trunk]]` whose credentials its targets are shown; empty for none.
+    #[serde(default)]
+    pub trunk: String,
 }
 
 fn ring_default() -> u16 {

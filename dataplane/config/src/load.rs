@@ -91,6 +91,14 @@ fn check(config: &Config) -> Result<(), Fault> {
                 "must name one to four hosts",
             );
         }
+        let is_it =
+            |trunk: &crate::Trunk| trunk.name == outbound.trunk && !trunk.username.is_empty();
+        if !outbound.trunk.is_empty() && !config.trunk.iter().any(is_it) {
+            return fault(
+                &[Key("outbound"), At(at), Key("trunk")],
+                "must name a trunk that has a `username`",
+            );
+        }
     }
     let listens =
         |transport: Transport| config.dataplane.listener.iter().any(|it| it.transport == transport);
@@ -543,6 +551,29 @@ mod tests {
         assert!(text.contains("`controlplane.retention.calls_days` must be 0 or from 2"), "{text}");
         assert!(load("[controlplane.retention]\ncalls_days = 0\naccount_calls = 0\n").is_ok());
         assert!(error("[dataplane.timers]\nsession_s = 30\n").contains("RFC 4028"));
+    }
+
+    #[test]
+    fn credentials_are_whole_and_found_by_one_name() {
+        let trunk = |more: &str| {
+            format!("[[trunk]]\nname = \"t\"\nsources = []\ntargets = [\"10.0.0.1:5060\"]\n{more}")
+        };
+        let login = "username = \"u\"\npassword = \"p\"\n";
+        let config = load(&trunk(login)).unwrap();
+        assert!(!format!("{config:?}").contains("\"p\""), "no log has it");
+        assert!(error(&trunk("username = \"u\"\n")).contains("`trunk[0].password` is missing"));
+        assert!(error(&trunk("password = \"p\"\n")).contains("`trunk[0].username` is missing"));
+        assert!(error(&trunk("realm = \"r\"\n")).contains("`trunk[0].realm` says nothing"));
+        assert!(error(&trunk("username = 'a\"b'\npassword = \"p\"\n")).contains("without quotes"));
+        let long = format!("username = \"{}\"\npassword = \"p\"\n", "u".repeat(256));
+        assert!(error(&trunk(&long)).contains("at most 255 bytes"));
+        let two = trunk(login) + &trunk("");
+        assert!(error(&two).contains("`trunk[0].name` is another trunk's"), "{}", error(&two));
+        let way = |trunk: &str| {
+            format!("[[outbound]]\nname = \"o\"\ntargets = [\"h\"]\ntrunk = \"{trunk}\"\n")
+        };
+        assert!(load(&(trunk(login) + &way("t"))).is_ok());
+        assert!(error(&(trunk("") + &way("t"))).contains("a trunk that has a `username`"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ extern crate std;
 mod attribute;
 mod codec;
 mod error;
+mod events;
 pub mod fuzz;
 pub mod limits;
 mod media;
@@ -37,6 +38,7 @@ mod write;
 
 pub use codec::{Codec, CodecId, Format, Formats, PtSet, Supported};
 pub use error::{Blame, SdpError};
+pub use events::strip_events;
 pub use media::{Attribute, Direction, Kind, Media, Protocol, Setup};
 pub use own::{Answer, Offer, answer, reject, write_offer, write_offer_in};
 pub use plan::{Plan, PlanFormat, PtMap, pt_map};

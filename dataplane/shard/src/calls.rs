@@ -10,6 +10,7 @@ use sip::{Message, Name};
 use wire::command::Targets;
 use wire::counter::Counter;
 use wire::event::{Cause, Event, Party};
+use wire::table::Digits;
 use wire::{Command, Originate};
 
 use crate::Shard;
@@ -358,6 +359,7 @@ impl<'m> Shard<'m> {
             tls_names,
             username: "",
             password: wire::command::Secret::default(),
+            trunk: "",
         };
         if let Some(cell) = self.core.cell(id) {
             cell.set_account(route.account);
@@ -401,10 +403,8 @@ impl<'m> Shard<'m> {
         let route = of.or(route);
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
-            let login = self.core.plan.logins.iter().position(|it| it.trunk == route.login);
-            let login = login.filter(|_| !route.login.is_empty());
-            let login = login.and_then(|place| u16::try_from(place).ok()).map(Who::Trunk);
-            let (media, signalling) = (route.media, route.signalling);
+            let login = self.trunk_login(&route.login);
+            let (media, signalling, dtmf) = (route.media, route.signalling, route.dtmf);
             if let Some(who) = login
                 && !self.give_login(leg, who, &wish.targets)
             {
@@ -414,11 +414,20 @@ impl<'m> Shard<'m> {
             self.media.set_sources(leg, media);
             if let Some(leg) = self.legs.get_mut(leg) {
                 leg.signalling.obeyed = Obeyed::by_route(signalling);
+                leg.signalling.digits = dtmf;
+                leg.signalling.allows_info = dtmf == Digits::Info;
                 if let Side::Outbound(side) = &mut leg.side {
                     side.by_route = true;
                 }
             }
         }
+    }
+
+    /// The credentials of a trunk, by its name; none for an empty one.
+    fn trunk_login(&self, name: &str) -> Option<Who<'static>> {
+        let mut logins = self.core.plan.logins.iter();
+        let place = logins.position(|login| login.trunk == name && !name.is_empty())?;
+        u16::try_from(place).ok().map(Who::Trunk)
     }
 
     /// The leg's targets, and nobody else, may be shown these credentials. False if there is no
@@ -502,8 +511,12 @@ impl<'m> Shard<'m> {
         leg.limit_ms = wish.limit_ms;
         let filled = fill_outgoing(cx.core, leg, wish, &targets).is_some();
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
-        let who = Who::Own { user: wish.username, password: wish.password.0 };
-        let filled = filled && (wish.username.is_empty() || self.give_login(id, who, &targets));
+        let who = match self.trunk_login(wish.trunk) {
+            None if wish.username.is_empty() => None,
+            None => Some(Who::Own { user: wish.username, password: wish.password.0 }),
+            trunk => trunk,
+        };
+        let filled = filled && who.is_none_or(|who| self.give_login(id, who, &targets));
         self.register(now, frames, leg, wish.call, wish.account);
         self.with_leg(now, frames, id, |leg| match filled {
             true => leg.dial(),

@@ -60,6 +60,7 @@ impl Plane {
             tls_name: String::new(),
             login: String::new(),
             transfer: false,
+            dtmf: wire::table::Digits::default(),
         };
         let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
         drop(plane.shard.handle_table(now, table));

@@ -218,6 +218,7 @@ impl Shard<'_> {
             username: "",
             password: Secret(""),
             tls_names,
+            trunk: "",
         };
         self.dial_for_route(now, frames, &wish, Some(handle));
         Ok(())

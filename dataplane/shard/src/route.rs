@@ -430,6 +430,7 @@ mod tests {
             tls_name: String::new(),
             login: String::new(),
             transfer: false,
+            dtmf: wire::table::Digits::default(),
         }
     }
 

@@ -148,6 +148,8 @@ pub struct Originate<'a> {
     /// What answers a challenge (401, 407) of the targets; empty for nothing.
     pub username: &'a str,
     pub password: Secret<'a>,
+    /// Name of the trunk whose credentials do it instead; empty for none.
+    pub trunk: &'a str,
 }
 
 /// A text that no log has.

@@ -146,6 +146,21 @@ pub struct StaticRoute {
     pub login: String,
     /// Far ends that it takes calls from may refer (REFER): the call goes where they could call.
     pub transfer: bool,
+    /// How digits reach its targets.
+    pub dtmf: Digits,
+}
+
+/// How digits are brought to a far end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Digits {
+    /// As RTP events where it takes those, else by INFO where its Allow lists that.
+    #[default]
+    Auto,
+    /// As RTP events (RFC 4733) or not at all.
+    Rfc4733,
+    /// By INFO, whatever it allows; RTP events are neither offered to it nor taken.
+    Info,
 }
 
 /// Which hosts may send media for a far end, besides the address that its description names.
@@ -324,6 +339,7 @@ mod tests {
                 tls_name: String::new(),
                 login: "carrier".to_owned(),
                 transfer: true,
+                dtmf: Digits::Info,
             }],
             admission: None,
         };

@@ -541,5 +541,6 @@ pub(super) fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
         tls_names: ["sip.example.com"].into_iter().collect(),
         username: "user",
         password: wire::command::Secret("secret"),
+        trunk: "carrier",
     }
 }

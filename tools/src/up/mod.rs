@@ -212,6 +212,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         password: config::Secret::default(),
         realm: String::new(),
         transfer: false,
+        dtmf: wire::table::Digits::default(),
     }
 }
 

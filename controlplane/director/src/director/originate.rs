@@ -41,6 +41,7 @@ pub(super) struct Way {
     contact: Option<Contact>,
     /// Where it must be made, for its flow.
     shard: Option<ShardId>,
+    login: Option<SipLogin>,
 }
 
 /// A leg to be made, whoever wants it.
@@ -192,6 +193,7 @@ impl Director {
             trusted: false,
             contact: None,
             shard: None,
+            login: None,
         });
         let row = CallRow {
             sid: leg.call,
@@ -232,7 +234,7 @@ impl Director {
                 contact: way.contact,
             }),
             status: leg.status,
-            login: leg.login,
+            login: way.login.or(leg.login),
             event_application: None,
             fallback: None,
             start: None,
@@ -302,6 +304,7 @@ impl Director {
                 flow,
             }),
             shard: flow.map(|flow| flow.shard),
+            login: None,
         })
     }
 
@@ -329,6 +332,7 @@ impl Director {
             trusted: true,
             contact: None,
             shard: None,
+            login: self.settings.login_of(route.sid),
         })
     }
 
@@ -359,14 +363,9 @@ impl Director {
         };
         let host = party::host(&uri) + transport.suffix();
         let target = TargetHost { host, port: uri.port, found: None };
-        Ok(Way {
-            uri: party::request_uri(&uri),
-            headers,
-            targets: vec![target],
-            trusted: false,
-            contact: None,
-            shard: None,
-        })
+        let (uri, targets) = (party::request_uri(&uri), vec![target]);
+        let (contact, shard, login) = (None, None, None);
+        Ok(Way { uri, headers, targets, trusted: false, contact, shard, login })
     }
 
     /// From of a leg: a SIP URI as it is, anything else as a user of ours.

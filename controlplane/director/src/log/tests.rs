@@ -36,7 +36,7 @@ fn cookie(name: &str, value: String) -> Cookie {
 /// Something else about the call, as steps change it.
 fn step(live: &mut Live, rng: &mut Rng) {
     let text = |rng: &mut Rng| "x".repeat(usize::try_from(rng.next() % 40).unwrap());
-    match rng.next() % 10 {
+    match rng.next() % 11 {
         0 => live.row.status = CallStatus::InProgress,
         1 => live.row.date_updated.0 = rng.next(),
         2 => live.reason = Some(text(rng)),
@@ -63,6 +63,7 @@ fn step(live: &mut Live, rng: &mut Rng) {
             live.cookies = std::sync::Arc::new(jar);
         }
         6 => live.facts.domain = Some(text(rng)),
+        10 => live.login = model::SipLogin::new("user", &text(rng)),
         7 => {
             let script = live.script.get_or_insert_with(Script::default);
             (script.document, script.documents) = (text(rng), script.documents + 1);

@@ -94,6 +94,11 @@ impl OwnedVerdict {
 impl OwnedOriginate {
     #[must_use]
     pub fn view(&self) -> Originate<'_> {
+        let (username, password, trunk) = match &self.login {
+            Some(SipLogin::Own { username, password }) => (username.as_str(), &*password.0, ""),
+            Some(SipLogin::Trunk(name)) => ("", "", name.as_str()),
+            None => ("", "", ""),
+        };
         Originate {
             call: self.call,
             account: self.account,
@@ -113,8 +118,9 @@ impl OwnedOriginate {
             pass_progress: self.pass_progress,
             bridge: self.bridge,
             tls_names: self.tls_names.iter().take(4).map(String::as_str).collect(),
-            username: self.login.as_ref().map_or("", |login| &login.username),
-            password: Secret(self.login.as_ref().map_or("", |login| &login.password.0)),
+            username,
+            password: Secret(password),
+            trunk,
         }
     }
 }

@@ -6,6 +6,7 @@ use sip::txn::Actions;
 use sip::{Message, Method, Name, Reply, Writer, reply_to};
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
+use wire::table::Digits;
 
 use super::exchange::Phase;
 use super::offer::{BadOffer, Exchanged};
@@ -99,7 +100,9 @@ impl LegMut<'_, '_> {
     /// What the far end's Allow says; without one, what it said before stands.
     pub(crate) fn read_allow(&mut self, message: &Message<'_>) {
         let signalling = &mut self.leg.signalling;
-        if let Some(info) = message.allows(Method::Info) {
+        if let Some(info) =
+            message.allows(Method::Info).filter(|_| signalling.digits == Digits::Auto)
+        {
             signalling.allows_info = info;
         }
         if let Some(update) = message.allows(Method::Update) {

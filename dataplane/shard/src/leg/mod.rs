@@ -51,6 +51,7 @@ use sip::dialog::Dialog;
 use sip::txn::Accepted2xx;
 use wire::command::Targets;
 use wire::event::{Cause, Direction, Party};
+use wire::table::Digits;
 
 pub(crate) use dialog::Request;
 pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
@@ -161,6 +162,8 @@ pub(crate) struct Signalling {
     pub(crate) accepted: Option<Accepted>,
     /// A request of ours that changes the session and waits for its answer: there is one at most.
     pub(crate) asked: ClientId,
+    /// How digits are brought to it.
+    pub(crate) digits: Digits,
     /// What the far end's Allow says (RFC 3261 section 20.5).
     pub(crate) allows_info: bool,
     pub(crate) allows_update: bool,
@@ -496,6 +499,7 @@ impl Signalling {
             text: Stored::default(),
             accepted: None,
             asked: ClientId::NONE,
+            digits: Digits::Auto,
             allows_info: false,
             allows_update: false,
             spoke_at: Mono(0),

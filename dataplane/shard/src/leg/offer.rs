@@ -336,7 +336,8 @@ impl LegMut<'_, '_> {
         let version = self.leg.offer.version.max(1);
         let mut len = {
             let local = self.local(version);
-            write(self, &local, page)?
+            let len = write(self, &local, page)?;
+            self.stripped(page, len)
         };
         let last = self.leg.offer.to_send().map(|text| self.cx.core.arena.get(text));
         let changed = last.is_some_and(|last| last != &page[..len]);
@@ -344,12 +345,19 @@ impl LegMut<'_, '_> {
         if changed {
             len = {
                 let local = self.local(version);
-                write(self, &local, page)?
+                let len = write(self, &local, page)?;
+                self.stripped(page, len)
             };
         }
         let stored = self.cx.core.arena.store(&page[..len]).ok_or(BadOffer::FULL)?;
         self.leg.offer.version = version;
         Ok(stored)
+    }
+
+    /// The policy for its digits goes before what others would offer or take.
+    fn stripped(&self, page: &mut [u8], len: usize) -> usize {
+        let by_info = self.leg.signalling.digits == wire::table::Digits::Info;
+        if by_info { sdp::strip_events(page, len) } else { len }
     }
 
     fn theirs_text(&self) -> &[u8] {
