@@ -150,6 +150,24 @@ fn a_target_that_does_not_answer_leaves_the_call_as_it_was() {
     }
 }
 
+/// Why a call ends is carried on after a referral, too (RFC 3326).
+#[test]
+fn the_reason_of_a_bye_is_carried_on_behind_a_referral() {
+    const REASON: &str = "Q.850;cause=16;text=\"bye\"";
+    for by_callee in [true, false] {
+        let manner = Manner { reason: Some(REASON.to_owned()), ..Manner::default() };
+        let manners = [manner.clone(), manner, Manner::refusing(486)];
+        let mut world = world(&Setup::new(31), manners);
+        let (from, stays) = standing(&mut world, by_callee);
+        refer(&mut world, from, TARGET);
+        world.run_for(3 * SECOND);
+        world.act(from, Action::HangUp);
+        world.run_for(SECOND);
+        assert_eq!(world.call(stays).seen.reason.as_deref(), Some(REASON));
+        nothing_left(&mut world);
+    }
+}
+
 /// Teams and others say BYE a moment after the 202, or after NOTIFY 100.
 #[test]
 fn a_referrer_may_leave_before_there_is_an_answer() {

@@ -42,7 +42,7 @@ impl Settings {
     /// Calls to this host go by number: it is an address, or a name of ours.
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
-        host.parse::<IpAddr>().is_ok() || self.is_here(host)
+        host.parse::<IpAddr>().is_ok() || self.is_here(host, None)
     }
 
     /// What the targets of an outbound route know us by.
@@ -51,11 +51,12 @@ impl Settings {
         known.map(|(_, trunk)| SipLogin::Trunk(trunk.clone()))
     }
 
-    /// An address or a name of ours.
-    pub(crate) fn is_here(&self, host: &str) -> bool {
-        let own = party::host_and_port(&self.sip_host).map(|(host, _)| host).unwrap_or_default();
-        host.eq_ignore_ascii_case(&own)
-            || self.own_hosts.iter().any(|own| host.eq_ignore_ascii_case(own))
+    /// An address or a name of ours, where no other port is named.
+    pub(crate) fn is_here(&self, host: &str, port: Option<u16>) -> bool {
+        let (own, at) = party::host_and_port(&self.sip_host).unwrap_or_default();
+        let named = host.eq_ignore_ascii_case(&own)
+            || self.own_hosts.iter().any(|own| host.eq_ignore_ascii_case(own));
+        named && (port.is_none() || port == at)
     }
 }
 

@@ -101,6 +101,27 @@ fn what_cannot_be_dialled_comes_to_nothing() {
     }
 }
 
+/// A phone knows numbers at the switch's own address; another port there is somebody else's.
+#[test]
+fn a_number_of_ours_goes_by_its_route() {
+    for (to, uri) in [
+        ("sip:+15550199@127.0.0.1", "sip:+15550199@"),
+        ("tel:+1-555-0199", "sip:+15550199@"),
+        ("sip:2@127.0.0.1:5999", "sip:2@127.0.0.1:5999"),
+    ] {
+        let (mut world, call, child) = connected(PHONE);
+        world.refer(child, call, to);
+        world.run(10);
+        let order = originated(&world)[0].clone();
+        assert!(order.uri.starts_with(uri), "{to}: {}", order.uri);
+        for call in [call, child, order.call] {
+            world.bye_in(call, 0);
+        }
+        world.run(30_000);
+        world.assert_clean();
+    }
+}
+
 /// The referrer is gone, and the target has no address: whom it was for is not left alone.
 #[test]
 fn nobody_waits_for_a_target_that_is_not_there() {

@@ -2,11 +2,13 @@
 //! and sequence of every packet, and once by SIPp's own echo.
 
 mod answered;
+mod credentials;
 mod refused;
 mod reliable;
 mod repeated;
 mod run;
 mod tcp;
+mod transfer;
 
 use std::net::SocketAddr;
 use std::time::Duration;

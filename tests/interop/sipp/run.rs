@@ -59,6 +59,11 @@ impl<'a> Plan<'a> {
         self.start(bed, "callee", at, media)
     }
 
+    /// Answers there beside a callee.
+    pub(crate) fn answer_beside(self, bed: &Bed, at: SocketAddr, media: SocketAddr) -> Sipp {
+        self.start(bed, "target", at, media)
+    }
+
     fn start(self, bed: &Bed, name: &str, at: SocketAddr, media: SocketAddr) -> Sipp {
         let folder = bed.folder();
         let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/sipp/scenario/");
@@ -85,7 +90,7 @@ impl<'a> Plan<'a> {
             .args(&self.arguments);
         let peer = Peer::start(name, &mut command, folder);
         let mut sipp = Sipp { peer, messages, name: name.to_owned() };
-        if name == "callee" {
+        if name != "caller" {
             sipp.wait_for_socket(at);
         }
         sipp

@@ -62,6 +62,8 @@ const LAWS: [&[Supported<'static>]; 7] = [
     &[Supported::OPUS, Supported::PCMU],
     &[Supported::PCMA, Supported::OPUS, Supported::G722],
 ];
+/// Nobody is there.
+const NOBODY: &str = "sip:nobody@10.1.255.250";
 const ALL: [Supported<'static>; 4] =
     [Supported::OPUS, Supported::PCMU, Supported::G722, Supported::PCMA];
 
@@ -159,6 +161,7 @@ impl Cast {
             };
             self.moves.push((at, what));
         }
+        self.referral(random, within);
         let holds = |entry: &(Duration, Move)| match &entry.1 {
             Move::One(side, action) if is_hold(action) => Some((entry.0, *side)),
             Move::Both(actions, _) if is_hold(&actions[0]) => Some((entry.0, 0)),
@@ -169,6 +172,17 @@ impl Cast {
         for (at, side) in holds {
             let resume = Move::One(side, Action::Reinvite(Direction::SendRecv));
             self.moves.push((at + ms(200 + random.below(12_000)), resume));
+        }
+    }
+
+    /// One of the two refers the other to nobody, by a chance beside the others: the call stands.
+    fn referral(&mut self, random: &Prng, within: u64) {
+        let mut aside = Prng::new(random.clone().u64() ^ 0x0000_3515);
+        if aside.chance(1, 6) {
+            let at = ms(3_000 + aside.below(within));
+            let side = usize::try_from(aside.below(2)).unwrap_or(0);
+            let refer = Action::Refer(NOBODY.to_owned(), aside.chance(1, 4));
+            self.moves.push((at, Move::One(side, refer)));
         }
     }
 

@@ -127,7 +127,8 @@ impl Director {
     fn target_of(&self, to: &str) -> Option<Target> {
         let uri = sip::Uri::parse(to.as_bytes()).ok()?;
         let number = sip::Number::from_uri(&uri).map(|number| number.to_string());
-        let is_ours = uri.scheme == Scheme::Tel || self.settings.is_here(&party::host(&uri));
+        let here = self.settings.is_here(&party::host(&uri), uri.port);
+        let is_ours = uri.scheme == Scheme::Tel || here;
         match number.filter(|_| is_ours) {
             Some(number) => Some(Target::Number(number)),
             None if is_ours => None,

@@ -456,7 +456,7 @@ impl LegMut<'_, '_> {
     /// A leg around this one is over. Dialled for it: so are we. Dialled by us on a static route:
     /// so are we. Else we stand alone, and the controlplane says how it goes on.
     fn on_peer_ended(&mut self, from: LegId, code: u16, cause: Cause, reason: &str) {
-        if self.on_peer_ended_bound(from, code, cause) {
+        if self.on_peer_ended_bound(from, (code, cause), reason) {
             return;
         }
         let links = &mut self.leg.links;
@@ -546,7 +546,7 @@ impl LegMut<'_, '_> {
 
 impl super::Signalling {
     /// Why the other side ended, to be carried on.
-    fn reason_from(&mut self, arena: &mut base::Arena, reason: &str) {
+    pub(super) fn reason_from(&mut self, arena: &mut base::Arena, reason: &str) {
         if !reason.is_empty() {
             arena.free(&mut self.reason);
             self.reason = arena.store(reason.as_bytes()).unwrap_or_default();

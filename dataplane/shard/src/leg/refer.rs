@@ -230,7 +230,12 @@ impl LegMut<'_, '_> {
     }
 
     /// A leg around one that was referred is over. False if that is as for any other leg.
-    pub(super) fn on_peer_ended_bound(&mut self, from: LegId, code: u16, cause: Cause) -> bool {
+    pub(super) fn on_peer_ended_bound(
+        &mut self,
+        from: LegId,
+        (code, cause): (u16, Cause),
+        reason: &str,
+    ) -> bool {
         let links = &mut self.leg.links;
         if !links.bound {
             return false;
@@ -244,6 +249,7 @@ impl LegMut<'_, '_> {
         } else if links.referred && dialled {
             self.target_refused(code, cause);
         } else if is_partner || joining {
+            self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
             self.hang_up(Cause::Normal, Party::Peer);
         }
         true
