@@ -212,6 +212,6 @@ fn route() -> StaticRoute {
         tls_name: String::new(),
         login: String::new(),
         transfer: false,
-        dtmf: wire::table::Digits::default(),
+        dtmf: Default::default(),
     }
 }
