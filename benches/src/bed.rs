@@ -138,7 +138,8 @@ impl Bed {
     #[must_use]
     pub fn new(legs: u32, transactions: u32) -> Self {
         let mut bed = Self::unrouted(legs, transactions);
-        let table = bed.shard.prepare(Table { routes: vec![route()], admission: None });
+        let table =
+            bed.shard.prepare(Table { routes: vec![route()], admission: None, ..Table::default() });
         bed.shard.handle_table(bed.now, table);
         bed
     }

@@ -184,7 +184,7 @@ fn meet(path: &Path) -> Result<Link, Failure> {
     let words = mapping::map_shared(&fd, true)?;
     let region = Region::create(words, side, sizes, 1);
     let area = region.table().ok_or("no table in the region")?;
-    table::publish(area, &Table { routes: vec![route()], admission: None })?;
+    table::publish(area, &Table { routes: vec![route()], admission: None, ..Table::default() })?;
     let readonly = mapping::reopen_readonly(&fd)?;
     let len = wire::encode(&ToDataplane::Attach { epoch: 1 }, &mut buffer)?;
     link.send(&buffer[..len], &[readonly.as_fd()])?;

@@ -73,7 +73,7 @@ fn locked_table() -> Table {
     let mut admission = admission();
     let hash = admission.hash(PlaceKind::Domain, b"known.example");
     admission.locks = vec![Lock { hash, calls: true, registrations: false }];
-    Table { routes: Vec::new(), admission: Some(admission) }
+    Table { admission: Some(admission), ..Table::default() }
 }
 
 fn world_with(shards: u8) -> (World, Log) {

@@ -46,7 +46,8 @@ pub(crate) fn routed(setup: &Setup, caller: Manner, callees: Vec<Manner>) -> Wor
     let mut world = World::new(setup);
     world.agent(caller);
     let callees: Vec<usize> = callees.into_iter().map(|manner| world.agent(manner)).collect();
-    let table = Table { routes: vec![route_to(&world, &callees)], admission: None };
+    let table =
+        Table { routes: vec![route_to(&world, &callees)], admission: None, ..Table::default() };
     publish(&mut world, &table);
     world.control = Some(Box::new(Manual::new(&world.plane)));
     world

@@ -41,7 +41,7 @@ fn trunk(setup: &Setup) -> (World, Log) {
     let mut world = routed(setup, Manner::silent(), vec![Manner::silent(), Manner::silent()]);
     let log = Log::new(&mut world, &[A, B, B2, ELSEWHERE]);
     let route = StaticRoute { login: "carrier".to_owned(), ..route_to(&world, &[1, 2]) };
-    publish(&mut world, &Table { routes: vec![route], admission: None });
+    publish(&mut world, &Table { routes: vec![route], ..Table::default() });
     (world, log)
 }
 
@@ -253,7 +253,7 @@ fn what_asks_for_nothing_is_a_refusal() {
     {
         let (mut world, log) = trunk(&setup(5, ""));
         let route = StaticRoute { login: login.to_owned(), ..route_to(&world, &[1]) };
-        publish(&mut world, &Table { routes: vec![route], admission: None });
+        publish(&mut world, &Table { routes: vec![route], ..Table::default() });
         let first = ask(&mut world, &log, &Hand::caller("bare"), "0");
         let b = Hand::callee(&first, "b");
         refuse(&mut world, &b, &first, "407 No", &more.replace("WWW", "Proxy"));

@@ -18,7 +18,7 @@ fn phone(events: bool, info: bool) -> Manner {
 fn standing(dtmf: Digits, callee: Manner) -> (World, CallRef, CallRef) {
     let mut world = routed(&Setup::new(1), phone(true, true), vec![callee]);
     let route = StaticRoute { dtmf, ..route_to(&world, &[1]) };
-    publish(&mut world, &Table { routes: vec![route], admission: None });
+    publish(&mut world, &Table { routes: vec![route], ..Table::default() });
     let caller = dial(&mut world, 1);
     world.run_for(3 * SECOND);
     let callee = world.callee_of(1).unwrap();

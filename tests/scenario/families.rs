@@ -16,7 +16,7 @@ fn each_leg_has_its_own_family() {
         make(&mut world, caller_v6);
         make(&mut world, callee_v6);
         let routes = vec![route_to(&world, &[1])];
-        publish(&mut world, &Table { routes, admission: None });
+        publish(&mut world, &Table { routes, admission: None, ..Table::default() });
         world.control = Some(Box::new(Manual::new(&world.plane)));
         let call = world.dial(0, &to(1));
         world.run_for(5 * SECOND);

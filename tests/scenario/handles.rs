@@ -117,19 +117,25 @@ fn code(world: &mut World, prefix: &str, group: u32) -> (u16, world::CallRef) {
 fn the_limits_of_a_route_follow_it_through_a_table_in_another_order() {
     let mut world = routed(&one_shard(4), Manner::default(), vec![Manner::answering(ms(100))]);
     let [a, b] = routes(&world);
-    publish(&mut world, &Table { routes: vec![a.clone(), b.clone()], admission: None });
+    publish(
+        &mut world,
+        &Table { routes: vec![a.clone(), b.clone()], admission: None, ..Table::default() },
+    );
     let (answered, standing) = code(&mut world, "a", 1);
     assert_eq!(answered, 200);
     assert_eq!(code(&mut world, "a", 2).0, 503, "one at a time");
 
     let unused = StaticRoute { prefix: "zzz".to_owned(), ..a.clone() };
-    publish(&mut world, &Table { routes: vec![unused, b.clone(), a.clone()], admission: None });
+    publish(
+        &mut world,
+        &Table { routes: vec![unused, b.clone(), a.clone()], admission: None, ..Table::default() },
+    );
     assert_eq!(code(&mut world, "a", 3).0, 503, "its call still stands");
     let (answered, of_b) = code(&mut world, "b", 4);
     assert_eq!(answered, 200, "the other one is free");
     assert_eq!(code(&mut world, "b", 5).0, 503);
 
-    publish(&mut world, &Table { routes: vec![a.clone(), b], admission: None });
+    publish(&mut world, &Table { routes: vec![a.clone(), b], admission: None, ..Table::default() });
     world.act(standing, Action::HangUp);
     world.run_for(SECOND);
     assert_eq!(code(&mut world, "b", 6).0, 503, "the end of a's call frees nothing of b");
@@ -138,7 +144,11 @@ fn the_limits_of_a_route_follow_it_through_a_table_in_another_order() {
     // Its limits may change while it stands.
     publish(
         &mut world,
-        &Table { routes: vec![StaticRoute { calls_max: 2, ..a }], admission: None },
+        &Table {
+            routes: vec![StaticRoute { calls_max: 2, ..a }],
+            admission: None,
+            ..Table::default()
+        },
     );
     let (answered, second) = code(&mut world, "a", 8);
     assert_eq!(answered, 200);
@@ -158,7 +168,7 @@ fn a_route_that_is_gone_leaves_its_calls_alone() {
     world.run_for(5 * SECOND);
     assert!(!world.call(call).is_over());
     let [a, _] = routes(&world);
-    publish(&mut world, &Table { routes: vec![a], admission: None });
+    publish(&mut world, &Table { routes: vec![a], admission: None, ..Table::default() });
     world.act(call, Action::HangUp);
     world.run_for(SECOND);
     let callee = world.callee_of(1).unwrap();

@@ -21,7 +21,7 @@ fn world_that_trusts(trusted: bool) -> (World, Log) {
     let mut world = routed(&one_shard(1), Manner::silent(), vec![Manner::silent()]);
     let networks = if trusted { vec!["10.1.0.1".parse().unwrap()] } else { Vec::new() };
     let route = StaticRoute { trusted: networks, ..route_to(&world, &[1]) };
-    publish(&mut world, &Table { routes: vec![route], admission: None });
+    publish(&mut world, &Table { routes: vec![route], admission: None, ..Table::default() });
     let log = Log::new(&mut world, &[A, B]);
     (world, log)
 }
@@ -124,7 +124,7 @@ fn a_route_matches_the_number_and_not_its_notation() {
         let (strip, prepend) = (3, "0049".to_owned());
         let prefix = "+4930".to_owned();
         let route = StaticRoute { prefix, strip, prepend, ..route_to(&world, &[1]) };
-        publish(&mut world, &Table { routes: vec![route], admission: None });
+        publish(&mut world, &Table { routes: vec![route], admission: None, ..Table::default() });
         let log = Log::new(&mut world, &[A, B]);
         let offer = described("10.1.0.1", 4_000, 1, "0");
         let text = Hand::caller("number").request("INVITE", 1, "", &offer);

@@ -136,11 +136,11 @@ fn routes_have_their_own_rate_and_number() {
         routed(&setup(7, |plane| plane.shards = 1), Manner::default(), vec![Manner::default()]);
     let route = route_to(&world, &[1]);
     let limited = wire::table::StaticRoute { calls_max: 2, ..route.clone() };
-    publish(&mut world, &Table { routes: vec![limited], admission: None });
+    publish(&mut world, &Table { routes: vec![limited], admission: None, ..Table::default() });
     assert_eq!(codes(&mut world, 4), [200, 200, 503, 503]);
     assert_eq!(codes(&mut world, 3), [200, 200, 503], "the count goes down again");
     let limited = wire::table::StaticRoute { rate_max: 1, ..route };
-    publish(&mut world, &Table { routes: vec![limited], admission: None });
+    publish(&mut world, &Table { routes: vec![limited], admission: None, ..Table::default() });
     world.run_for(SECOND);
     assert_eq!(codes(&mut world, 3), [200, 503, 503]);
     nothing_left(&mut world);
@@ -151,7 +151,7 @@ fn a_source_outside_of_the_route_is_not_routed() {
     let mut world = routed(&Setup::new(8), Manner::default(), vec![Manner::default()]);
     let mut route = route_to(&world, &[1]);
     route.sources = vec!["192.0.2.0/24".parse().unwrap()];
-    publish(&mut world, &Table { routes: vec![route], admission: None });
+    publish(&mut world, &Table { routes: vec![route], admission: None, ..Table::default() });
     let call = dial(&mut world, 1);
     world.run_for(4 * SECOND);
     assert_eq!(world.call(call).seen.code, 503, "nobody takes it");

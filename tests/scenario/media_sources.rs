@@ -80,7 +80,7 @@ fn another_host_of_the_signallings_network_is_heard_by_policy_only() {
     for (media, heard) in [(MediaSources::Signalling, 0), (MediaSources::Network, 100)] {
         let (mut world, log) = route_world(1);
         let route = StaticRoute { media, ..route_to(&world, &[1]) };
-        publish(&mut world, &Table { routes: vec![route], admission: None });
+        publish(&mut world, &Table { routes: vec![route], admission: None, ..Table::default() });
         let mut call = call_in(world, log, &Said::default());
         let (to_a, _) = ports(&call);
         speak(&mut call.world, "10.1.0.77:4444", to_a, (0, 100));

@@ -25,7 +25,7 @@ fn world_of(signalling: SignallingSources, admission: Option<Admission>) -> (Wor
     let mut world = routed(&one_shard(1), silent(), vec![silent()]);
     let route = StaticRoute { signalling, ..route_to(&world, &[1]) };
     let routes = if admission.is_some() { Vec::new() } else { vec![route] };
-    publish(&mut world, &Table { routes, admission });
+    publish(&mut world, &Table { routes, admission, ..Table::default() });
     let log = Log::new(&mut world, &[A, B, STRANGER, OTHER, NEIGHBOUR]);
     (world, log)
 }
@@ -177,7 +177,7 @@ fn a_listed_caller_is_obeyed_from_the_lists_and_a_phone_from_everywhere() {
     let signalling = SignallingSources::Anywhere;
     let (domain, sources) = ("elsewhere.example".to_owned(), vec!["10.1.0.0/16".parse().unwrap()]);
     let route = StaticRoute { signalling, domain, sources, ..route_to(&world, &[1]) };
-    publish(&mut world, &Table { routes: vec![route], admission: admission() });
+    publish(&mut world, &Table { routes: vec![route], admission: admission(), ..Table::default() });
     let a = answered(&mut world, &log, ("+15550001", A));
     assert_eq!(answer(&mut world, &log, STRANGER, &a.request("BYE", 20, "", &empty())), "200");
     let (mut world, log) = world_of(network, admission());

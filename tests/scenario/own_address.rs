@@ -119,7 +119,10 @@ fn a_call_that_comes_back_under_another_number_is_heard_through_all_its_legs() {
         ..crate::common::route_to(&world, &[callee])
     };
     let routes = vec![back, out];
-    crate::common::publish(&mut world, &wire::table::Table { routes, admission: None });
+    crate::common::publish(
+        &mut world,
+        &wire::table::Table { routes, admission: None, ..wire::table::Table::default() },
+    );
     let offer = invite("", &sdp("10.1.0.1", 1, "0", "")).replace("sip:g1@", "sip:9555@");
     say(&mut world, A, &offer);
     world.run_for(ms(500));

@@ -31,7 +31,7 @@ fn may_refer(world: &mut World, transfer: bool) {
     let route = |targets: &[usize]| StaticRoute { transfer, ..route_to(world, targets) };
     let domain = "target.example".to_owned();
     let routes = vec![StaticRoute { domain, ..route(&[2]) }, route(&[1])];
-    publish(world, &Table { routes, admission: None });
+    publish(world, &Table { routes, ..Table::default() });
 }
 
 fn phones(target: Manner) -> [Manner; 3] {
@@ -340,7 +340,7 @@ fn a_broken_referral_is_refused() {
     let mut world = routed(&one_shard(29), Manner::silent(), vec![Manner::silent()]);
     let log = Log::new(&mut world, &[A, B]);
     let route = StaticRoute { transfer: true, ..route_to(&world, &[1]) };
-    publish(&mut world, &Table { routes: vec![route], admission: None });
+    publish(&mut world, &Table { routes: vec![route], ..Table::default() });
     let parties = call(&mut world, &log, "broken", ("0", "0"));
     let a = parties.a;
     for (cseq, more, code) in [

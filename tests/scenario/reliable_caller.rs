@@ -26,7 +26,7 @@ impl Asked {
     pub(crate) fn new(seed: u64, more: &str, formats: &str) -> Self {
         let (mut world, log) = world_by_hand(seed);
         let route = StaticRoute { ring_s: 120, ..route_to(&world, &[1]) };
-        publish(&mut world, &Table { routes: vec![route], admission: None });
+        publish(&mut world, &Table { routes: vec![route], admission: None, ..Table::default() });
         let a = Hand::caller("reliable");
         let offer = match formats {
             "" => empty(),

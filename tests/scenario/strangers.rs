@@ -42,7 +42,10 @@ fn world_of(stranger_rate: u32, shards: u8) -> (World, Log) {
     setup.plane.guard.stranger_rate = stranger_rate;
     let mut world = World::new(&setup);
     world.control = Some(Box::new(Manual::new(&world.plane)));
-    publish(&mut world, &Table { routes: Vec::new(), admission: Some(admission()) });
+    publish(
+        &mut world,
+        &Table { routes: Vec::new(), admission: Some(admission()), ..Table::default() },
+    );
     let log = tap(&mut world);
     (world, log)
 }

@@ -82,7 +82,7 @@ fn a_target_that_cannot_be_connected_is_left_at_once() {
     let gone: SocketAddr = "10.1.9.9:5060".parse().unwrap();
     let mut route = route_to(&world, &[silent, 1]);
     route.targets.insert(0, base::Target::by(Transport::Tcp, gone));
-    publish(&mut world, &Table { routes: vec![route], admission: None });
+    publish(&mut world, &Table { routes: vec![route], admission: None, ..Table::default() });
     let call = dial(&mut world, 1);
     world.run_for(ms(500));
     assert_eq!(count(&world, Counter::ConnectionFailed), 1);
@@ -111,7 +111,7 @@ fn an_idle_connection_of_ours_makes_room() {
     let first = dial(&mut world, 1);
     world.run_for(10 * SECOND);
     let routes = vec![route_to(&world, &[other])];
-    publish(&mut world, &Table { routes, admission: None });
+    publish(&mut world, &Table { routes, admission: None, ..Table::default() });
     let second = dial(&mut world, 2);
     world.run_for(10 * SECOND);
     for call in [first, second] {
@@ -136,7 +136,7 @@ fn no_room_for_a_connection_is_told_at_once() {
     let first = dial(&mut world, 1);
     world.run_for(2 * SECOND);
     let routes = vec![route_to(&world, &[other, 1])];
-    publish(&mut world, &Table { routes, admission: None });
+    publish(&mut world, &Table { routes, admission: None, ..Table::default() });
     let second = dial(&mut world, 2);
     world.run_for(3 * SECOND);
     assert_eq!(count(&world, Counter::DiscardConnectionFull), 1);
@@ -165,7 +165,7 @@ fn closed(seed: u64) -> World {
     setup.plane.connections = (256, 64);
     let mut world = routed(&setup, tcp(), vec![tcp()]);
     let (routes, admission) = (vec![route_to(&world, &[1])], Some(admission()));
-    publish(&mut world, &Table { routes, admission });
+    publish(&mut world, &Table { routes, admission, ..Table::default() });
     world
 }
 
@@ -218,7 +218,7 @@ fn over_its_rate_a_known_source_is_refused_and_a_stranger_closed() {
     for (from, closed) in [("10.1.0.7:40000", false), ("203.0.113.9:40000", true)] {
         let mut world = routed(&setup, tcp(), vec![tcp()]);
         let (routes, admission) = (vec![route_to(&world, &[1])], Some(admission()));
-        publish(&mut world, &Table { routes, admission });
+        publish(&mut world, &Table { routes, admission, ..Table::default() });
         let log = raw::tap(&mut world);
         for at in 0..40 {
             let text =
@@ -290,7 +290,7 @@ fn unfinished_messages_of_strangers_leave_room() {
     setup.plane.shards = 1;
     let mut world = routed(&setup, tcp(), vec![tcp()]);
     let (routes, admission) = (vec![route_to(&world, &[1])], Some(admission()));
-    publish(&mut world, &Table { routes, admission });
+    publish(&mut world, &Table { routes, admission, ..Table::default() });
     let begun = format!("OPTIONS sip:10.0.0.1 SIP/2.0\r\nX-Long: {}", "y".repeat(16_000));
     // Long ones, and short ones for what these leave.
     for (host, len) in

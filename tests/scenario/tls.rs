@@ -21,7 +21,7 @@ fn verified(world: &World) -> Vec<String> {
 
 fn published(world: &mut World, change: impl Fn(StaticRoute) -> StaticRoute) {
     let routes = vec![change(route_to(world, &[1]))];
-    publish(world, &Table { routes, admission: None });
+    publish(world, &Table { routes, ..Table::default() });
 }
 
 #[test]

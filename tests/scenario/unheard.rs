@@ -185,7 +185,10 @@ fn without_a_controlplane_strangers_leave_room_for_trunk_calls() {
     let mut route = route_to(&world, &[callee]);
     route.sources = vec!["10.1.0.0/16".parse().unwrap()];
     route.prefix = "9".to_owned();
-    publish(&mut world, &Table { routes: vec![route], admission: Some(admission()) });
+    publish(
+        &mut world,
+        &Table { routes: vec![route], admission: Some(admission()), ..Table::default() },
+    );
     for number in 0..4_000_u32 {
         let from = format!("10.4.{}.{}:5060", number % 40, number / 40 % 100 + 1);
         let invite = request("INVITE", OPEN, &from, number, &body(&sdp("10.4.0.1", 1, "0", "")));
@@ -214,7 +217,10 @@ fn refusals_that_nobody_acknowledges_make_room() {
     let callee = world.agent(Manner::silent());
     let mut route = route_to(&world, &[callee]);
     route.sources = vec!["10.5.0.0/16".parse().unwrap()];
-    publish(&mut world, &Table { routes: vec![route], admission: Some(admission()) });
+    publish(
+        &mut world,
+        &Table { routes: vec![route], admission: Some(admission()), ..Table::default() },
+    );
     let log = crate::raw::tap(&mut world);
     for number in 0..200_u32 {
         let uri = "sip:+15550001@10.0.0.1";

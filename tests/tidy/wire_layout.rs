@@ -349,7 +349,7 @@ fn link() -> String {
         encoded(&ToDataplane::Attach { epoch: 7 }),
         encoded(&welcome),
         encoded(&refuse),
-        encoded(&Table { routes: vec![route], admission: None })
+        encoded(&Table { routes: vec![route], admission: None, ..Table::default() })
     )
 }
 

@@ -21,7 +21,7 @@ use axum::routing::get;
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use model::{Network, Secret};
+use model::{Account, Network, Secret};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use crate::auth;
-use crate::backend::{Backend, Health};
+use crate::backend::{Backend, Health, Login};
 use crate::connections::{Bytes, Connection, Connections, Guarded};
 use crate::context::{Context, Reply, Shared};
 use crate::door::Source;
@@ -62,6 +62,7 @@ pub struct Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Tenant,
+    Accounts,
     Tokens,
     Operator,
 }
@@ -71,6 +72,7 @@ impl Part {
     fn of(path: &str) -> Option<(Self, &str)> {
         let parts = [
             ("/2010-04-01/", Self::Tenant),
+            ("/v1/Accounts/", Self::Accounts),
             ("/v1/AuthTokens/", Self::Tokens),
             ("/v1/Operator/", Self::Operator),
         ];
@@ -322,22 +324,35 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
         let desk = Desk { shared, method, path: &shown, form: parameters };
         return Ok((operator::dispatch(&desk, &segments).await?, bytes));
     };
-    let (account, below) = match segments.as_slice() {
-        _ if part == Part::Tokens => (login.account.clone(), Some(segments.as_slice())),
-        ["Accounts"] => (login.account.clone(), None),
-        ["Accounts", sid, rest @ ..] => {
-            let account = auth::authorize(&*shared.backend, &login, sid, &shown).await?;
-            (account, Some(rest))
-        }
-        _ => return Err(Problem::not_found(&shown)),
-    };
+    let (account, below) = whose(shared, &login, part, (&segments, &shown)).await?;
     let context =
         Context { shared, login: &login, account, method, path: &shown, form: parameters };
     let reply = match below {
         Some(below) if part == Part::Tokens => resource::token::dispatch(&context, below).await,
+        Some(below) if part == Part::Accounts => {
+            resource::subscription::dispatch(&context, below).await
+        }
         below => resource::dispatch(&context, below).await,
     };
     Ok((reply?, bytes))
+}
+
+/// The account that the path names, and what follows it; None: the list of accounts.
+async fn whose<'s>(
+    shared: &Shared,
+    login: &Login,
+    part: Part,
+    (segments, shown): (&'s [&'s str], &str),
+) -> Result<(Account, Option<&'s [&'s str]>), Problem> {
+    let (sid, below) = match segments {
+        _ if part == Part::Tokens => return Ok((login.account.clone(), Some(segments))),
+        [sid, below @ ..] if part == Part::Accounts => (sid, below),
+        ["Accounts"] => return Ok((login.account.clone(), None)),
+        ["Accounts", sid, below @ ..] => (sid, below),
+        _ => return Err(Problem::not_found(shown)),
+    };
+    let account = auth::authorize(&*shared.backend, login, sid, shown).await?;
+    Ok((account, Some(below)))
 }
 
 /// Parameters come as a form. Anything else would be read as none, and the thing be done without

@@ -8,7 +8,7 @@ use director::Settings;
 use model::port::{Entity, EntityKey, Record};
 use model::query::EntityQuery;
 use model::{AccountSid, ApiKey, Book, KeySid};
-use wire::table::{Admission, Network};
+use wire::table::{Admission, Network, Watch};
 
 use crate::plan;
 
@@ -42,6 +42,12 @@ impl Directory {
     #[must_use]
     pub fn sources_in_turn(&self) -> Vec<Vec<Network>> {
         plan::sources_in_turn(self.read().entities())
+    }
+
+    /// Which SIP messages are told, as the dataplane is to know it.
+    #[must_use]
+    pub fn watch(&self, key: [u64; 2]) -> Watch {
+        self.read().watch(key)
     }
 
     #[must_use]

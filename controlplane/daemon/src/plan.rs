@@ -239,7 +239,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             login: if trunk.username.is_empty() { String::new() } else { trunk.name.clone() },
         });
     }
-    Ok(Table { routes, admission: None })
+    Ok(Table { routes, admission: None, ..Table::default() })
 }
 
 /// What the store keeps.

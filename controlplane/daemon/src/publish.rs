@@ -88,7 +88,8 @@ impl Publisher {
             self.rules.as_ref().map(|(settings, key)| directory.admission(settings, *key));
         let is_active = |route: &&StaticRoute| directory.is_active(route.account);
         let routes = self.routes.routes.iter().filter(is_active).cloned().collect();
-        Table { routes, admission }
+        let key = self.rules.as_ref().map_or([0; 2], |(_, key)| *key);
+        Table { routes, admission, watch: directory.watch(key) }
     }
 }
 
@@ -103,6 +104,10 @@ fn publish_part(table: &mut Table, write: impl Fn(&Table) -> bool) {
         match &mut table.admission {
             Some(admission) if !admission.sources.is_empty() => {
                 admission.sources.truncate(admission.sources.len() * 3 / 4);
+            }
+            _ if !table.watch.filters.is_empty() => {
+                tracing::error!("nobody is told of SIP messages: subscriptions do not fit");
+                table.watch.filters.clear();
             }
             _ => {
                 tracing::error!("the static routes alone do not fit the published table");
@@ -135,6 +140,7 @@ fn is_listed(record: &Record) -> bool {
         EntityKind::PhoneNumber,
         EntityKind::SipDomain,
         EntityKind::DomainAuth,
+        EntityKind::SignalingSubscription,
     ];
     listed.contains(&key.kind())
 }
@@ -173,6 +179,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_subscribed_to_is_published_while_its_account_is_active() {
+        let subscription = model::SignalingSubscription {
+            sid: model::SubscriptionSid(9),
+            account: model::AccountSid(2),
+            methods: 4,
+            ..model::SignalingSubscription::default()
+        };
+        for (status, told) in [(Active, vec![(3, 9, 4)]), (Suspended, Vec::new())] {
+            let account = model::Account {
+                sid: model::AccountSid(2),
+                parent: model::AccountSid(2),
+                number: 3,
+                status,
+                ..model::Account::default()
+            };
+            let book = model::Book {
+                accounts: vec![account],
+                subscriptions: vec![subscription.clone()],
+                ..model::Book::default()
+            };
+            let mut publisher = Publisher::listing(Table::default(), Settings::default(), [1, 2]);
+            let watch = publisher.current(&Directory::new(&book)).watch;
+            let found: Vec<_> =
+                watch.filters.iter().map(|it| (it.account, it.id, it.methods)).collect();
+            assert_eq!((watch.key, found), ([1, 2], told));
+            publisher.is_outdated = false;
+            assert!(publisher.learn(&[Record::Put(Box::new(subscription.clone().into()))]));
+        }
+    }
+
+    #[test]
     fn a_tenant_with_too_many_networks_costs_nobody_elses() {
         let network = |number: u32| {
             let address = std::net::Ipv6Addr::from_bits(u128::from(number)).into();
@@ -192,7 +229,8 @@ mod tests {
         accounts.extend((2..150_000).map(|at| account(at.into(), vec![network(at)])));
         let directory = Directory::new(&model::Book { accounts, ..model::Book::default() });
         let admission = directory.admission(&Settings::default(), [1, 2]);
-        let mut table = Table { routes: Vec::new(), admission: Some(admission) };
+        let mut table =
+            Table { routes: Vec::new(), admission: Some(admission), ..Table::default() };
         let words = TABLE_BYTES_MAX / 8 + 2;
         let area: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
         assert!(table::publish(&area, &table).is_err(), "it does not fit");

@@ -556,3 +556,35 @@ fn an_account_has_so_many_things_of_a_kind_and_the_rest_is_refused() {
     }
     assert_eq!(came(&mut world, THIEF, application(THIEF, 5)), 0, "another has its own");
 }
+
+/// What is subscribed to is read with each message: an account has so many, and says so.
+#[test]
+fn an_account_has_so_many_subscriptions_to_all_its_calls_and_to_one() {
+    use model::signaling::{SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CALL_MAX, Scope};
+    use model::{SignalingSubscription, SubscriptionSid};
+    let mut world = World::new(|_| status(200));
+    let mut made = 0;
+    let mut make = |world: &mut World, account, scope| {
+        made += 1;
+        let sid = SubscriptionSid(made);
+        let new = SignalingSubscription { sid, account, scope, ..Default::default() };
+        came(world, account, put(new, true))
+    };
+    for _ in 0..SUBSCRIPTIONS_MAX {
+        assert_eq!(make(&mut world, ACCOUNT, Scope::Account), 0);
+    }
+    assert_eq!(make(&mut world, ACCOUNT, Scope::Trunk), 20_001);
+    for call in [7, 8] {
+        for _ in 0..SUBSCRIPTIONS_PER_CALL_MAX {
+            assert_eq!(make(&mut world, ACCOUNT, Scope::Call(base::CallId(call))), 0);
+        }
+        assert_eq!(make(&mut world, ACCOUNT, Scope::Call(base::CallId(call))), 20_001);
+    }
+    // One that is there is changed all the same, and keeps its place in the dataplane.
+    let known = world.director.directory().get::<SignalingSubscription>(SubscriptionSid(3));
+    let mut known = known.cloned().expect("it is there");
+    let slot = std::mem::replace(&mut known.slot, 9);
+    assert_eq!(came(&mut world, ACCOUNT, put(known, false)), 0);
+    let kept = world.director.directory().get::<SignalingSubscription>(SubscriptionSid(3));
+    assert_eq!(kept.map(|it| it.slot), Some(slot));
+}

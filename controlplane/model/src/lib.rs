@@ -24,6 +24,7 @@ pub mod port;
 pub mod query;
 mod resource;
 mod sid;
+pub mod signaling;
 pub mod stamp;
 mod usage;
 
@@ -41,8 +42,9 @@ pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUn
 pub use resource::{Book, EntityKind, Resource};
 pub use sid::{
     AccountSid, AlertSid, ApplicationSid, BadSid, BindingSid, CallerSid, CredentialListSid,
-    CredentialSid, DomainSid, KeySid, NumberSid, RangeSid, RouteSid, SuffixSid,
+    CredentialSid, DomainSid, KeySid, NumberSid, RangeSid, RouteSid, SubscriptionSid, SuffixSid,
 };
+pub use signaling::SignalingSubscription;
 pub use usage::{Cdr, UsageRow, whole_seconds};
 // For crates above, which do not see the wire.
 pub use wire::event::{Cause, Direction, Party};

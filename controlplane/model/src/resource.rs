@@ -16,7 +16,8 @@ use crate::{
     Account, AccountSid, ApiKey, Application, ApplicationSid, AuthKey, Binding, CallerId,
     CallerSid, Credential, CredentialList, CredentialListSid, CredentialSid, DomainAuth, DomainSid,
     DomainSuffix, Grant, GrantKey, KeySid, NumberRange, NumberSid, OutboundRoute, PhoneNumber,
-    Price, PriceKey, RangeSid, RouteSid, SecondToken, Secret, SipDomain, SuffixSid, TokenKey,
+    Price, PriceKey, RangeSid, RouteSid, SecondToken, Secret, SignalingSubscription, SipDomain,
+    SubscriptionSid, SuffixSid, TokenKey,
 };
 
 /// A kind of thing that is configured.
@@ -223,6 +224,7 @@ resources! {
     Credential(Credential, CredentialSid) = 14 "CR" in credentials;
     /// By domain.
     DomainAuth(DomainAuth, AuthKey) = 15 "" in domain_auths;
+    SignalingSubscription(SignalingSubscription, SubscriptionSid) = 20 "SU" in subscriptions;
 }
 
 #[cfg(test)]

@@ -92,6 +92,10 @@ sid!(
     /// A verified caller id, `CI...`.
     CallerSid, "CI"
 );
+sid!(
+    /// A subscription to SIP messages, `SU...`.
+    SubscriptionSid, "SU"
+);
 
 sid!(
     /// A registered contact, `RB...`.
@@ -120,7 +124,7 @@ macro_rules! numbered {
 // Of what stands in lists.
 numbered!(
     AccountSid AlertSid ApplicationSid CallerSid CredentialListSid CredentialSid DomainSid KeySid
-    NumberSid RangeSid RouteSid SuffixSid
+    NumberSid RangeSid RouteSid SubscriptionSid SuffixSid
 );
 
 fn digits(text: &str, prefix: &str) -> Result<u128, BadSid> {

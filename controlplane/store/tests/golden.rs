@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use base::{CallId, LegId, Wall};
 use model::port::{Entity, Record, ScriptChange, ScriptLog, StoreId, StoreWrite};
+use model::signaling::{HeaderTest, HeaderValue, Scope, Way};
 use model::{
     Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
     Application, ApplicationSid, Binding, BindingSid, CallDirection, CallRow, CallStatus, CallerId,
     CallerSid, Cause, Cdr, Credential, CredentialList, CredentialListSid, CredentialSid, Currency,
     DeadLetter, Direction, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid,
     LedgerEntry, Mapping, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber,
-    Price, PriceUnit, RangeSid, RouteSid, SecondToken, Service, SipDomain, StatusHook, SuffixSid,
-    UsageKey, UsageRow, VoiceConfig,
+    Price, PriceUnit, RangeSid, RouteSid, SecondToken, Service, SignalingSubscription, SipDomain,
+    StatusHook, SubscriptionSid, SuffixSid, UsageKey, UsageRow, VoiceConfig,
 };
 use store::{Sqlite, Store as _, Vault, entry};
 
@@ -234,6 +235,31 @@ fn bindings() -> Vec<(String, Record)> {
     ]
 }
 
+/// Subscriptions to SIP messages, which came after.
+fn subscriptions() -> Vec<Entity> {
+    vec![Entity::SignalingSubscription(SignalingSubscription {
+        sid: SubscriptionSid(20),
+        account: ACCOUNT,
+        friendly_name: "Name".to_owned(),
+        methods: 5,
+        responses: vec![4, 200],
+        way: Some(Way::Sent),
+        leg: Some(Direction::Outbound),
+        header: Some(HeaderTest {
+            name: "X-Foo".to_owned(),
+            value: HeaderValue::StartsWith("bar".to_owned()),
+        }),
+        once: true,
+        scope: Scope::Call(CALL),
+        slot: 57,
+        hook: Hook::post("https://app.example/sip"),
+        fallback: Some(Hook::post("https://other.example/sip")),
+        is_application: true,
+        date_created: AT,
+        date_updated: Wall(AT.0 + 1),
+    })]
+}
+
 fn changes(entities: Vec<Entity>, first: usize) -> Vec<(String, Record)> {
     let change = |(entity, kind): (Entity, usize)| {
         let delete = Record::Delete(entity.key());
@@ -391,6 +417,7 @@ fn records_are_written_as_they_were_and_read() {
         ("records-3.txt", gone),
         ("records-4.txt", changes(locks(), 13)),
         ("records-5.txt", bindings()),
+        ("records-6.txt", changes(subscriptions(), 16)),
     ] {
         let written: String = records
             .iter()
@@ -439,7 +466,12 @@ fn open(path: &Path) -> Sqlite {
 
 #[test]
 fn rows_of_what_is_configured_are_written_as_they_were_and_read() {
-    let kinds = [("rows-1.txt", entities()), ("rows-2.txt", gifts()), ("rows-3.txt", locks())];
+    let kinds = [
+        ("rows-1.txt", entities()),
+        ("rows-2.txt", gifts()),
+        ("rows-3.txt", locks()),
+        ("rows-4.txt", subscriptions()),
+    ];
     for (file, entities) in kinds {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tandem.db");

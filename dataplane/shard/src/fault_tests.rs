@@ -62,7 +62,8 @@ impl Plane {
             transfer: false,
             dtmf: wire::table::Digits::default(),
         };
-        let table = plane.shard.prepare(Table { routes: vec![route], admission: None });
+        let table =
+            plane.shard.prepare(Table { routes: vec![route], admission: None, ..Table::default() });
         drop(plane.shard.handle_table(now, table));
         plane.pass();
         plane

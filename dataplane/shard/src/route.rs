@@ -448,7 +448,11 @@ mod tests {
     #[test]
     fn limits_follow_the_route_whatever_its_place_in_the_table() {
         let mut routes = Routes::new();
-        let table = |list: &[StaticRoute]| Table { routes: list.to_vec(), admission: None };
+        let table = |list: &[StaticRoute]| Table {
+            routes: list.to_vec(),
+            admission: None,
+            ..Table::default()
+        };
         replace(&mut routes, table(&[route("1", 2), route("2", 1)]), Mono(0));
         let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
         let two = find(&mut routes, "sip:2@h").unwrap().unwrap();
@@ -468,7 +472,11 @@ mod tests {
     #[test]
     fn calls_count_on_while_their_route_is_away_or_leads_elsewhere() {
         let mut routes = Routes::new();
-        let table = |list: &[StaticRoute]| Table { routes: list.to_vec(), admission: None };
+        let table = |list: &[StaticRoute]| Table {
+            routes: list.to_vec(),
+            admission: None,
+            ..Table::default()
+        };
         replace(&mut routes, table(&[route("1", 1), route("2", 1)]), Mono(0));
         let one = find(&mut routes, "sip:1@h").unwrap().unwrap();
         routes.enter(one);
@@ -499,7 +507,7 @@ mod tests {
         let admission = wire::table::Admission { key: [1, 2], sources, ..Default::default() };
         let table = |is_partial| {
             let admission = Some(wire::table::Admission { is_partial, ..admission.clone() });
-            Table { routes: Vec::new(), admission }
+            Table { routes: Vec::new(), admission, ..Table::default() }
         };
         let uri = Uri::parse(b"sip:+15550001@h").unwrap();
         let source = "203.0.113.9".parse().unwrap();
@@ -529,7 +537,7 @@ mod tests {
         }
         admission.places.sort_by_key(|place| place.hash);
         let mut routes = Routes::new();
-        let table = Table { routes: Vec::new(), admission: Some(admission) };
+        let table = Table { routes: Vec::new(), admission: Some(admission), ..Table::default() };
         replace(&mut routes, table, Mono(0));
         for (uri, source, admits) in [
             ("sip:+15550001@trap.test", "192.0.2.9", Admits::Yes),
@@ -551,7 +559,11 @@ mod tests {
         let mut routes = Routes::new();
         replace(
             &mut routes,
-            Table { routes: vec![route("+1", 0), route("#", 0)], admission: None },
+            Table {
+                routes: vec![route("+1", 0), route("#", 0)],
+                admission: None,
+                ..Table::default()
+            },
             Mono(0),
         );
         assert!(find(&mut routes, "sip:%2B1555@h").unwrap().is_some());

@@ -5,7 +5,7 @@
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-use base::{HashKey, Target};
+use base::{CallId, HashKey, Target};
 
 use crate::WireError;
 
@@ -20,6 +20,99 @@ pub struct Table {
     /// Whom applications answer for, and whose calls; `None` where that is not told: then everybody
     /// is asked about.
     pub admission: Option<Admission>,
+    /// Which SIP messages somebody wants to be told of.
+    pub watch: Watch,
+}
+
+/// Which SIP messages of whose calls are told. Names and values are hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Watch {
+    /// Of the hashes; another one in each life of the controlplane.
+    pub key: [u64; 2],
+    /// Sorted by account, then by call: those for all calls of an account come first.
+    pub filters: Vec<MessageFilter>,
+}
+
+/// The requests that can be asked for, in the order of their bits.
+pub const WATCHED_METHODS: [&str; 11] = [
+    "INVITE", "ACK", "BYE", "CANCEL", "PRACK", "UPDATE", "INFO", "REFER", "NOTIFY", "MESSAGE",
+    "OPTIONS",
+];
+
+/// One subscription's share of a [`Watch`]. A message is told that fits all of it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct MessageFilter {
+    pub account: u64,
+    /// The call that it is about, with those dialled for it; [`CallId::NONE`] for every call.
+    pub call: CallId,
+    /// Names it in events.
+    pub id: u128,
+    /// Its bit, below 64, among those that have told what they tell once.
+    pub slot: u8,
+    /// Bits of [`WATCHED_METHODS`]; 0 for any.
+    pub methods: u16,
+    /// Response codes, or their first digits: responses to those methods. Without any: requests,
+    /// where methods are named, and everything where none is.
+    pub responses: Vec<u16>,
+    /// Bit 0: received, bit 1: sent.
+    pub ways: u8,
+    /// Bit 0: on legs that came in, bit 1: on legs that we dialled.
+    pub legs: u8,
+    /// On calls that follow a static route alone.
+    pub trunk_only: bool,
+    /// The first that fits in each call, and none after it.
+    pub once: bool,
+    pub header: Option<HeaderFilter>,
+}
+
+/// A header that must stand in the message, or one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HeaderFilter {
+    /// Hash of its name, as [`Watch::name_hash`] gives it.
+    pub name: u64,
+    pub value: Option<ValueFilter>,
+}
+
+/// What the header's value is, or begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ValueFilter {
+    /// Bytes that the hash is of.
+    pub len: u16,
+    pub hash: u64,
+    /// The value has no more bytes than those.
+    pub is_whole: bool,
+}
+
+impl Watch {
+    /// The hash of a header's long name, of any case.
+    #[must_use]
+    pub fn name_hash(key: HashKey, name: &[u8]) -> u64 {
+        folded_hash(key, 0, name)
+    }
+
+    /// The hash of a value, of any case.
+    #[must_use]
+    pub fn value_hash(key: HashKey, value: &[u8]) -> u64 {
+        folded_hash(key, 1, value)
+    }
+
+    /// Whether it is sorted, and has no slot that is none.
+    fn is_sound(&self) -> bool {
+        let place = |filter: &MessageFilter| (filter.account, filter.call);
+        self.filters.is_sorted_by_key(place) && self.filters.iter().all(|it| it.slot < 64)
+    }
+}
+
+/// The longest name and value that are compared, bytes.
+pub const WATCHED_TEXT_MAX: usize = 255;
+
+/// Longer texts have no hash of their own: nobody asks for one.
+fn folded_hash(key: HashKey, kind: u8, text: &[u8]) -> u64 {
+    let mut lower = [0; WATCHED_TEXT_MAX];
+    let len = text.len().min(lower.len());
+    lower[..len].copy_from_slice(&text[..len]);
+    lower[..len].make_ascii_lowercase();
+    key.hash(&[&[kind], &lower[..len]])
 }
 
 /// What may be called beside the static routes, and from where: an INVITE to nothing in here, or
@@ -292,7 +385,8 @@ pub fn read(area: &[AtomicU64], seen: &mut u64) -> Result<Option<Table>, WireErr
         return Err(WireError::Malformed);
     }
     let table: Table = crate::decode(&bytes)?;
-    match table.admission.as_ref().is_none_or(Admission::is_sound) {
+    let sound = table.admission.as_ref().is_none_or(Admission::is_sound) && table.watch.is_sound();
+    match sound {
         true => Ok(Some(table)),
         false => Err(WireError::Malformed),
     }
@@ -342,12 +436,46 @@ mod tests {
                 dtmf: Digits::Info,
             }],
             admission: None,
+            watch: Watch { key: [1, 2], filters: vec![filter(5, 0), filter(5, 9), filter(7, 0)] },
         };
         publish(&area, &table).unwrap();
         assert_eq!(read(&area, &mut seen), Ok(Some(table)));
         assert_eq!(read(&area, &mut seen), Ok(None));
         area[0].fetch_add(1, Ordering::Relaxed);
         assert_eq!(read(&area, &mut seen), Ok(None), "being written");
+    }
+
+    fn filter(account: u64, call: u128) -> MessageFilter {
+        MessageFilter {
+            account,
+            call: CallId(call),
+            id: 1,
+            slot: 63,
+            methods: 1,
+            responses: vec![4, 200],
+            ways: 3,
+            legs: 3,
+            trunk_only: false,
+            once: true,
+            header: None,
+        }
+    }
+
+    #[test]
+    fn a_watch_that_is_not_sorted_is_no_watch() {
+        let sound = |filters: Vec<MessageFilter>| Watch { key: [1, 2], filters }.is_sound();
+        assert!(sound(vec![filter(1, 0), filter(1, 1), filter(2, 0)]));
+        assert!(!sound(vec![filter(2, 0), filter(1, 0)]));
+        assert!(!sound(vec![filter(1, 1), filter(1, 0)]));
+        assert!(!sound(vec![MessageFilter { slot: 64, ..filter(1, 0) }]));
+    }
+
+    #[test]
+    fn names_and_values_are_of_any_case_and_no_hash_of_each_other() {
+        let key = HashKey([3, 4]);
+        assert_eq!(Watch::name_hash(key, b"X-Foo"), Watch::name_hash(key, b"x-fOO"));
+        assert_ne!(Watch::name_hash(key, b"X-Foo"), Watch::value_hash(key, b"X-Foo"));
+        assert_ne!(Watch::value_hash(key, b"a"), Watch::value_hash(key, b"ab"));
     }
 
     #[test]

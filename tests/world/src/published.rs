@@ -9,7 +9,8 @@ use crate::plane::Plane;
 
 /// Shows it to every shard; `key` is of this life.
 pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
-    let table = Table { routes: Vec::new(), admission: Some(admission(entities, key)) };
+    let table =
+        Table { routes: Vec::new(), admission: Some(admission(entities, key)), ..Table::default() };
     for regions in &plane.regions {
         let Some(area) = regions.controlplane().table() else { continue };
         wire::table::publish(area, &table).unwrap_or_else(|error| panic!("a table: {error}"));

@@ -11,6 +11,7 @@ mod domain;
 mod key;
 mod mapping;
 mod number;
+pub(crate) mod subscription;
 pub(crate) mod token;
 mod usage;
 mod voice;
@@ -38,9 +39,8 @@ const FRIENDLY_NAME_MAX: usize = 256;
 /// `segments`: the path below `/2010-04-01/Accounts/{sid}`; `None` for the list of accounts.
 pub(crate) async fn dispatch(context: &Context<'_>, segments: Option<&[&str]>) -> Outcome {
     let Some(segments) = segments else { return account::list(context).await };
-    let changes = context.method != Method::GET;
-    if changes && !segments.is_empty() && context.account.status != AccountStatus::Active {
-        return Err(Problem::account_not_active());
+    if !segments.is_empty() {
+        may_change(context)?;
     }
     match segments {
         [] => account::one(context).await,
@@ -67,6 +67,15 @@ pub(crate) async fn dispatch(context: &Context<'_>, segments: Option<&[&str]>) -
         ["SIP", "IpAccessControlLists", rest @ ..] => access::handle(context, rest).await,
         ["Usage", "Records", rest @ ..] => usage::handle(context, rest).await,
         _ => Err(context.not_found()),
+    }
+}
+
+/// What belongs to an account that is not active is read alone.
+fn may_change(context: &Context<'_>) -> Result<(), Problem> {
+    let changes = context.method != Method::GET;
+    match changes && context.account.status != AccountStatus::Active {
+        true => Err(Problem::account_not_active()),
+        false => Ok(()),
     }
 }
 

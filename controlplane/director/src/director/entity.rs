@@ -4,7 +4,7 @@ use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
 use model::{
     Account, AccountSid, AccountStatus, AuthKey, CallStatus, Credential, CredentialSid, Directory,
-    DomainAuth, DomainSid, PhoneNumber, TokenKey,
+    DomainAuth, DomainSid, PhoneNumber, SignalingSubscription, TokenKey,
 };
 use wire::event::Cause;
 
@@ -56,6 +56,9 @@ impl Director {
         if create && asker != Asker::Operator {
             self.has_room(&entity)?;
         }
+        if let Entity::SignalingSubscription(it) = &mut entity {
+            self.place_subscription(it)?;
+        }
         check(&self.directory, &self.settings, asker, &entity)?;
         if let Entity::Account(it) = &mut entity {
             self.keep(asker, it);
@@ -92,6 +95,23 @@ impl Director {
         let message =
             format!("the account has {most} of these already, which is as many as it may");
         Err(refusal(400, 20_001, &message))
+    }
+
+    /// A subscription to SIP messages keeps its bit in the dataplane, or gets one.
+    fn place_subscription(&self, it: &mut SignalingSubscription) -> Result<(), ApiError> {
+        let known = self.directory.get::<SignalingSubscription>(it.sid);
+        if let Some(known) = known.filter(|known| known.call() == it.call()) {
+            it.slot = known.slot;
+            return Ok(());
+        }
+        let slot = self.directory.subscription_slot(it).map_err(|most| {
+            let whose = if it.call().is_some() { "a call of the account" } else { "the account" };
+            let message =
+                format!("{whose} has {most} of these already, which is as many as it may");
+            refusal(400, 20_001, &message)
+        })?;
+        it.slot = slot;
+        Ok(())
     }
 
     /// Of the account that this one is to belong to.
