@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use base::CallId;
 use benches::Rounds;
 use benches::bed::Bed;
 use benches::directed::Directed;
 use benches::peer::Side;
+use wire::table::MessageFilter;
 
 const TOGETHER: usize = 50;
 const WARM: usize = 700;
@@ -53,9 +55,34 @@ fn measure(bed: &mut Bed) -> [Rounds; 2] {
     rounds
 }
 
+/// Who asks for messages: 0 nobody, 1 another account, 2 the route's for what does not come, 3 the
+/// route's for everything.
+fn watched(who: u64) -> Vec<MessageFilter> {
+    let everything = MessageFilter {
+        account: 1,
+        call: CallId::NONE,
+        id: 1,
+        slot: 0,
+        methods: 0,
+        responses: Vec::new(),
+        ways: 3,
+        legs: 3,
+        trunk_only: false,
+        once: false,
+        header: None,
+    };
+    match who {
+        1 => vec![MessageFilter { account: 2, ..everything }],
+        2 => vec![MessageFilter { methods: 1 << 7, ..everything }],
+        3 => vec![everything],
+        _ => Vec::new(),
+    }
+}
+
 fn main() {
     if let Some(turns) = benches::option("--instructions") {
         let mut bed = Bed::new(4_096, 1 << 17);
+        bed.watch(watched(benches::option("--watched").unwrap_or(0)));
         for _ in 0..turns {
             turn(&mut bed);
         }
@@ -70,6 +97,12 @@ fn main() {
     };
     let [shard, _] = measure(&mut Bed::new(4_096, 1 << 17));
     row("static route: shard", &shard);
+    for (name, who) in [("another account's told", 1), ("none of its told", 2), ("all told", 3)] {
+        let mut bed = Bed::new(4_096, 1 << 17);
+        bed.watch(watched(who));
+        let [shard, _] = measure(&mut bed);
+        row(name, &shard);
+    }
     println!("goal: <= 50 us whole core (this step 100)");
     let mut bed = Bed::unrouted(4_096, 1 << 17);
     Directed::attach(&mut bed);

@@ -14,7 +14,7 @@ use shard::Shard;
 use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, MediaPlan, Plan, Timers};
 use sip::token::Key;
 use wire::region::{Region, Sizes};
-use wire::table::{StaticRoute, Table};
+use wire::table::{MessageFilter, StaticRoute, Table, Watch};
 use wire::{Command, Event};
 
 use crate::cpu_nanos;
@@ -138,10 +138,16 @@ impl Bed {
     #[must_use]
     pub fn new(legs: u32, transactions: u32) -> Self {
         let mut bed = Self::unrouted(legs, transactions);
-        let table =
-            bed.shard.prepare(Table { routes: vec![route()], admission: None, ..Table::default() });
-        bed.shard.handle_table(bed.now, table);
+        bed.watch(Vec::new());
         bed
+    }
+
+    /// The static route, and whom its messages are told to.
+    pub fn watch(&mut self, filters: Vec<MessageFilter>) {
+        let watch = Watch { key: [1, 2], filters };
+        let table = Table { routes: vec![route()], admission: None, watch };
+        let table = self.shard.prepare(table);
+        self.shard.handle_table(self.now, table);
     }
 
     /// The same without a route: every call is the controlplane's to decide.

@@ -150,6 +150,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Refused { .. } => "refused",
         wire::Event::Refer { .. } => "refer",
         wire::Event::Claim(_) => "claim",
+        wire::Event::Message(_) => "message",
     }
 }
 

@@ -15,8 +15,8 @@ use wire::event::{Cause, Claim, Direction, MediaSummary};
 use wire::link::{ToControlplane, ToDataplane};
 use wire::record::{LastWords, LegRecord, RECORD_WORDS};
 use wire::region::{Side, Sizes, WIRE_VERSION, layout_hash};
-use wire::table::{StaticRoute, Table};
-use wire::{Command, Event, Incoming, Originate, Party, Service, Summary, Usage};
+use wire::table::{HeaderFilter, MessageFilter, StaticRoute, Table, ValueFilter, Watch};
+use wire::{Command, Event, Incoming, Originate, Party, Service, SipMessage, Summary, Usage};
 
 const CALL: CallId = CallId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 const PARENT: CallId = CallId(1);
@@ -41,6 +41,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Refused { .. } => 9,
         Event::Refer { .. } => 10,
         Event::Claim(_) => 11,
+        Event::Message(_) => 12,
     }
 }
 
@@ -61,6 +62,8 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Drain { .. } => 11,
         Command::Referred { .. } => 12,
         Command::Verdict { .. } => 13,
+        Command::Take { .. } => 14,
+        Command::GiveBack { .. } => 15,
     }
 }
 
@@ -101,7 +104,35 @@ fn events() -> Vec<Event<'static>> {
             realm: "example.com",
             head: b"REGISTER sip:example.com SIP/2.0\r\n\r\n",
         }),
+        Event::Message(message()),
     ]
+}
+
+fn message() -> SipMessage<'static> {
+    SipMessage {
+        call: CALL,
+        parent: PARENT,
+        leg: leg(),
+        account: 9,
+        at: AT,
+        direction: Direction::Outbound,
+        sent: true,
+        trunk: true,
+        number: 3,
+        left_out: 300,
+        wanted: [1, u128::MAX].into_iter().collect(),
+        from: "sip:alice@example.com",
+        to: "sip:bob@example.com",
+        created: AT,
+        answered: Wall(0),
+        method: "INVITE",
+        cseq: 314_159,
+        code: 486,
+        start: "Busy Here",
+        headers: "X-Trace: 1\r\n",
+        body: "v=0\r\n",
+        is_cut: true,
+    }
 }
 
 fn usages() -> ArrayVec<Usage, { wire::cell::SEGMENTS_MAX }> {
@@ -204,6 +235,8 @@ fn commands() -> Vec<Command<'static>> {
             id: 7 << 32 | 1,
             verdict: Verdict::Answer { code: 423, retry_after: 5, headers: "Min-Expires: 60\r\n" },
         },
+        Command::Take { call },
+        Command::GiveBack { call },
     ]
 }
 
@@ -311,6 +344,24 @@ fn last_words() -> [LastWords<'static>; 4] {
     ]
 }
 
+fn watch() -> Watch {
+    let value = Some(ValueFilter { len: 5, hash: 7, is_whole: true });
+    let filter = MessageFilter {
+        account: 9,
+        call: CALL,
+        id: 20,
+        slot: 57,
+        methods: 5,
+        responses: vec![4, 200],
+        ways: 2,
+        legs: 1,
+        trunk_only: true,
+        once: true,
+        header: Some(HeaderFilter { name: 6, value }),
+    };
+    Watch { key: [1, 2], filters: vec![filter] }
+}
+
 fn link() -> String {
     let hello = ToDataplane::Hello { layout: 0x1122_3344_5566_7788, pid: 4_711 };
     let welcome = ToControlplane::Welcome {
@@ -349,7 +400,7 @@ fn link() -> String {
         encoded(&ToDataplane::Attach { epoch: 7 }),
         encoded(&welcome),
         encoded(&refuse),
-        encoded(&Table { routes: vec![route], admission: None, ..Table::default() })
+        encoded(&Table { routes: vec![route], admission: None, watch: watch() })
     )
 }
 

@@ -234,7 +234,9 @@ fn call_of(command: &OwnedCommand) -> CallId {
         | OwnedCommand::Part { call }
         | OwnedCommand::Ringback { call, .. }
         | OwnedCommand::Limit { call, .. }
-        | OwnedCommand::Referred { call, .. } => *call,
+        | OwnedCommand::Referred { call, .. }
+        | OwnedCommand::Take { call }
+        | OwnedCommand::GiveBack { call } => *call,
         OwnedCommand::Originate(originate) => originate.call,
         OwnedCommand::Release { .. } | OwnedCommand::Verdict { .. } => CallId::NONE,
     }

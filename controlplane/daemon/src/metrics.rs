@@ -137,6 +137,8 @@ impl Gauges {
             ("callbacks_retried_total", "Callbacks sent again", stats.callbacks_retried),
             ("callbacks_abandoned_total", "Callbacks given up", stats.callbacks_dead),
             ("callbacks_replayed_total", "Dead letters delivered", stats.callbacks_replayed),
+            ("relays_taken_total", "Relayed legs taken over", stats.relays_taken),
+            ("messages_left_out_total", "SIP messages not told", stats.messages_left_out),
             ("alerts_dropped_total", "Alerts over their rate", stats.alerts_dropped),
         ];
         for (name, help, value) in counters {

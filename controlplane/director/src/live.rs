@@ -49,11 +49,48 @@ pub(crate) struct Live {
     /// What the event application was told and has not answered.
     #[serde(default)]
     pub(crate) tellings: Vec<Telling>,
+    /// SIP messages that were told of it.
+    #[serde(default)]
+    pub(crate) signaling: Signaling,
     /// What applications set; of the pair's jar what this call knows.
     #[serde(skip)]
     pub(crate) cookies: Arc<Jar>,
     #[serde(skip)]
     pub(crate) volatile: Volatile,
+}
+
+/// What the dataplane told of a call's SIP messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Signaling {
+    /// The number of the last one.
+    pub(crate) told: u32,
+    /// Those since the last callback that nobody is told of.
+    pub(crate) left_out: u32,
+    /// Its account knows that some are.
+    pub(crate) is_said: bool,
+    pub(crate) relay: Relay,
+}
+
+/// Whether the dataplane routes the call alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Relay {
+    /// An application has it from its beginning.
+    #[default]
+    None,
+    /// It does.
+    Standing,
+    /// An application has taken it over.
+    Taken,
+    /// It was given back, and is not known to be joined again.
+    Returning,
+}
+
+/// What becomes of a callback's answer, and of a callback that is given up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Then {
+    /// The answer is executed.
+    pub(crate) application: bool,
+    pub(crate) fallback: Option<Hook>,
 }
 
 /// A request whose answer is executed if it has verbs. Told again by a successor, it has the same
@@ -162,6 +199,11 @@ pub(crate) enum Ending {
 pub(crate) enum Start {
     Ask(Hook),
     Run(String),
+    /// A document that came from there.
+    RunFrom {
+        document: String,
+        base: String,
+    },
 }
 
 /// Where the first callback of an endpoint is.
@@ -182,9 +224,63 @@ pub(crate) struct Callback {
     pub(crate) attempts: u32,
     /// Not before.
     pub(crate) due: Wall,
+    #[serde(default)]
+    pub(crate) then: Option<Then>,
+}
+
+impl Outgoing {
+    /// A leg that its shard has dialled by itself.
+    pub(crate) fn sent(uri: &str, from: &str) -> Self {
+        Self {
+            peer: LegId::NONE,
+            uri: uri.to_owned(),
+            from: from.to_owned(),
+            from_name: String::new(),
+            headers: String::new(),
+            ring_ms: 0,
+            pass_progress: false,
+            bridge: false,
+            targets: Vec::new(),
+            trusted: false,
+            sent: true,
+            contact: None,
+        }
+    }
 }
 
 impl Live {
+    /// One that nothing is known of but its row and its leg.
+    pub(crate) fn new(row: CallRow, number: u64, shard: ShardId, leg: LegId) -> Self {
+        Self {
+            row,
+            number,
+            shard,
+            leg,
+            facts: Facts::default(),
+            outgoing: None,
+            status: None,
+            event_application: None,
+            fallback: None,
+            start: None,
+            script: None,
+            ending: None,
+            reason: None,
+            limit_ms: 0,
+            login: None,
+            sequence: 0,
+            callbacks: VecDeque::new(),
+            tellings: Vec::new(),
+            signaling: Signaling::default(),
+            cookies: Arc::default(),
+            volatile: Volatile::default(),
+        }
+    }
+
+    /// It follows a static route, whoever has it by now.
+    pub(crate) fn is_relay(&self) -> bool {
+        self.signaling.relay != Relay::None
+    }
+
     pub(crate) fn call(&self) -> CallId {
         self.row.sid
     }
@@ -216,7 +312,8 @@ impl Live {
     /// How long it may last from its answer, milliseconds. `inbound_ms`: a call that came in has
     /// no limit of its own but what the API gave it.
     pub(crate) fn longest_ms(&self, inbound_ms: u32) -> u32 {
-        if self.limit_ms == 0 && self.outgoing.is_none() { inbound_ms } else { self.limit_ms }
+        let is_unlimited = self.limit_ms == 0 && self.outgoing.is_none() && !self.is_relay();
+        if is_unlimited { inbound_ms } else { self.limit_ms }
     }
 
     /// Moves forward only.

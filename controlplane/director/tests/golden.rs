@@ -13,7 +13,7 @@ use base::{CallId, LegId, Wall};
 use model::port::{
     ApiRequest, CreateCall, HttpKind, HttpRequest, Instructions, OwnedCommand, ScriptLog, Standing,
 };
-use model::{CallEvent, CallRow, Events, Hook, StatusHook};
+use model::{CallEvent, CallRow, Events, Hook, SignalingSubscription, StatusHook, SubscriptionSid};
 use serde::Deserialize;
 use world::{Answer, World, param, status, xml};
 
@@ -35,6 +35,7 @@ fn application(request: &HttpRequest) -> Answer {
             }
             answer
         }
+        "http://app.test/sip" => xml("<Response><Pause length=\"1\"/></Response>"),
         "http://app.test/end" => (2_000, xml("<Response><Hangup/></Response>").1),
         "http://app.test/event" => (500, status(200).1),
         _ => status(200),
@@ -47,6 +48,14 @@ fn played() -> World {
         let hook = Hook::post("http://app.test/event");
         let events = Events::NONE.with(CallEvent::Answered);
         book.domains[0].config.event_application = Some(StatusHook { hook, events });
+        book.subscriptions.push(SignalingSubscription {
+            sid: SubscriptionSid(1),
+            account: world::ACCOUNT,
+            hook: Hook::post("http://app.test/sip"),
+            fallback: Some(Hook::post("http://other.test/sip")),
+            is_application: true,
+            ..SignalingSubscription::default()
+        });
     });
     world.names.insert("callee.test".to_owned(), vec!["192.0.2.20:5060".parse().unwrap()]);
     world.call_in("sip:bob@demo.test");
@@ -63,6 +72,13 @@ fn played() -> World {
         caller_id: None,
         login: None,
     })));
+    world.run(30_000);
+    // One that the dataplane routes alone, and that is taken over.
+    let [came_in, dialled] = world.relay();
+    world.said(came_in, 1, "INFO", &[1]);
+    world.run(5_000);
+    world.said(dialled, 1, "INFO", &[1]);
+    world.bye_in(came_in, 5_000);
     world.run(30_000);
     world.assert_clean();
     world

@@ -6,6 +6,7 @@ use core::cmp::Reverse;
 use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet};
 
+use base::CallId;
 use wire::Service;
 
 use crate::port::{Entity, EntityKey, Record};
@@ -13,7 +14,7 @@ use crate::query::{Cursor, EntityQuery, Listed as _, Seek};
 use crate::{
     Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, CallerSid, Credential,
     CredentialListSid, CredentialSid, Currency, DomainSid, EntityKind, NumberSid, OutboundRoute,
-    PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain, VoiceConfig,
+    PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain, SubscriptionSid, VoiceConfig,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub struct Directory {
     /// Verified caller ids, digits without `+`.
     callers: BTreeSet<(Option<AccountSid>, String, CallerSid)>,
     by_username: BTreeMap<(CredentialListSid, String), CredentialSid>,
+    /// Subscriptions to single calls.
+    of_calls: BTreeSet<(CallId, SubscriptionSid)>,
 }
 
 impl Directory {
@@ -59,6 +62,9 @@ impl Directory {
             }
             Entity::Credential(it) => {
                 self.by_username.insert((it.list, it.username.clone()), it.sid);
+            }
+            Entity::SignalingSubscription(it) => {
+                self.of_calls.extend(it.call().map(|call| (call, it.sid)));
             }
             _ => {}
         }
@@ -92,6 +98,9 @@ impl Directory {
             }
             Entity::Credential(it) => {
                 self.by_username.remove(&(it.list, it.username));
+            }
+            Entity::SignalingSubscription(it) => {
+                it.call().map(|call| self.of_calls.remove(&(call, it.sid)));
             }
             _ => {}
         }
@@ -211,6 +220,12 @@ impl Directory {
     #[must_use]
     pub fn next_number(&self) -> u64 {
         self.by_number.last_key_value().map_or(0, |(number, _)| *number) + 1
+    }
+
+    /// Who subscribed to this call alone.
+    pub fn subscriptions_of_call(&self, call: CallId) -> impl Iterator<Item = SubscriptionSid> {
+        let range = (call, SubscriptionSid(0))..=(call, SubscriptionSid(u128::MAX));
+        self.of_calls.range(range).map(|(_, sid)| *sid)
     }
 
     #[must_use]

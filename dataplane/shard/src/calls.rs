@@ -214,7 +214,10 @@ impl<'m> Shard<'m> {
         crate::faults::touch(crate::faults::Site::Making);
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         let call = CallId::begun(now.wall, self.core.random.u128());
-        self.register(now, frames, leg, call, 0);
+        // An application's account is known when it accepts the call.
+        let listed = route.and_then(|route| self.routes.get(route));
+        let account = listed.map_or(0, |route| route.account);
+        self.register(now, frames, leg, call, account);
         if let Some(route) = route {
             self.routes.enter(route);
         }
@@ -323,7 +326,6 @@ impl<'m> Shard<'m> {
         };
         crate::faults::touch(crate::faults::Site::Route);
         let Some(route) = self.routes.get(handle) else { return };
-        leg.story.account = route.account;
         let mut uri = [0; 768];
         let Some(uri) = route_uri(route, message.uri_raw(), &mut uri) else {
             self.with_leg(now, frames, id, |leg| {
@@ -361,9 +363,6 @@ impl<'m> Shard<'m> {
             password: wire::command::Secret::default(),
             trunk: "",
         };
-        if let Some(cell) = self.core.cell(id) {
-            cell.set_account(route.account);
-        }
         let texts = uri.len() + from.len() + originate.from_name.len() + route.tls_name.len() * 4;
         let most = texts + 512;
         let dial = Handoff::Dial(originate);

@@ -11,11 +11,13 @@ use wire::event::Event;
 use wire::region::Region;
 
 use crate::handoff::{Handoff, PeerMessage};
+use crate::leg::relay::Holds;
 use crate::outbox::Outbox;
 use crate::plan::{CLOSING_BYTES, Plan};
 use crate::transport::connections::Connections;
 use crate::transport::guard::Guard;
 use crate::transport::targets::BadTargets;
+use crate::watch::Watch;
 
 /// The largest message we write, in bytes: what a large frame holds.
 pub(crate) const MESSAGE_BYTES: usize = base::frame::LARGE_BYTES - base::frame::HEADROOM;
@@ -47,6 +49,10 @@ pub(crate) struct Core<'m> {
     pub(crate) bad_targets: BadTargets,
     /// Who may be heard, and answered.
     pub(crate) guard: Guard,
+    /// Legs that applications took out of their relays.
+    pub(crate) holds: Holds,
+    /// Who is told of which messages.
+    pub(crate) watch: Watch,
     /// Legs in their slots, released or not: each has its closing event's room in `events`.
     pub(crate) legs_taken: usize,
     /// Legs that are joined with another.

@@ -107,6 +107,8 @@ pub enum PeerMessage<'a> {
     Replace { other: LegId, host: core::net::IpAddr, account: u64, dialog: &'a [u8] },
     /// The speaker leaves, and `by` takes its place.
     Takeover { by: LegId },
+    /// The speaker leaves the join for an application: both stay what they are to each other.
+    Held,
 }
 
 /// How digits can be brought to a leg's far end.

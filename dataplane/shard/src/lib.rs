@@ -41,6 +41,7 @@ mod telling;
 mod transaction;
 mod transport;
 mod usage;
+mod watch;
 mod web;
 
 use std::collections::VecDeque;
@@ -154,6 +155,8 @@ impl<'m> Shard<'m> {
                 in_hand: None,
                 bad_targets: BadTargets::default(),
                 guard: Guard::new(plan.guard, plan.keys.table),
+                holds: leg::relay::Holds::new(),
+                watch: watch::Watch::new(limits.legs),
                 legs_taken: 0,
                 legs_joined: 0,
                 offset: now.offset(),
@@ -352,8 +355,7 @@ impl<'m> Shard<'m> {
     /// dropped where no packet waits.
     pub fn handle_table(&mut self, now: Now, mut published: Published) -> Published {
         let applied = self.contain(&mut NoFrames, |shard, _| {
-            let core = &mut shard.core;
-            published.swap(&mut shard.routes, (&mut core.guard, &mut core.names), now.mono);
+            published.swap(&mut shard.routes, &mut shard.core, now.mono);
         });
         if applied.is_some() {
             self.core.counters.count(Counter::TableApplied);
@@ -575,6 +577,7 @@ impl<'m> Shard<'m> {
         let wall = now.wall.under(self.core.offset, leg.story.offset);
         let now = Now { wall: wall.max(leg.story.told), ..now };
         self.core.offset_of_leg = leg.story.offset;
+        self.core.watch.enter(leg);
         let queued = self.core.transmits.len();
         let mut leg = LegMut {
             leg,
@@ -587,6 +590,7 @@ impl<'m> Shard<'m> {
             self.leg_fault(now, frames, id, queued);
         }
         self.core.offset_of_leg = self.core.offset;
+        self.core.watch.leave();
         self.settle(id, was_over);
         true
     }

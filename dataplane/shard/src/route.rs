@@ -8,8 +8,10 @@ use sip::Uri;
 use wire::event::Cause;
 use wire::table::{Lock, Network, PlaceKind, SignallingSources, StaticRoute, Table};
 
-use crate::transport::guard::{Bucket, Guard, Standing};
+use crate::cx::Core;
+use crate::transport::guard::{Bucket, Standing};
 use crate::transport::networks::{Networks, is_open};
+use crate::watch::Asked;
 
 /// Names a route across tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,7 @@ pub struct Published {
     /// As many as the routes.
     names: Vec<Names>,
     networks: Networks,
+    asked: Asked,
 }
 
 /// What a route is called.
@@ -62,23 +65,20 @@ pub(crate) struct Names {
 impl Published {
     /// `key`: the shard's for tables ([`crate::plan::Keys::table`]).
     #[must_use]
-    pub fn new(table: Table, key: &HashKey) -> Self {
+    pub fn new(mut table: Table, key: &HashKey) -> Self {
+        let asked = Asked::new(core::mem::take(&mut table.watch));
         let names = |route| Names { key: key_of(route, key), id: id_of(route, key) };
         let names = table.routes.iter().map(names).collect();
         let networks = networks(&table);
-        Self { table, names, networks }
+        Self { table, names, networks, asked }
     }
 
     /// Takes it into force, and holds what was in force before.
-    pub(crate) fn swap(
-        &mut self,
-        routes: &mut Routes,
-        (guard, tls_names): (&mut Guard, &mut crate::transport::names::Names),
-        now: Mono,
-    ) {
-        tls_names.list(self.table.routes.iter().map(|route| route.tls_name.as_str()));
+    pub(crate) fn swap(&mut self, routes: &mut Routes, core: &mut Core<'_>, now: Mono) {
+        core.names.list(self.table.routes.iter().map(|route| route.tls_name.as_str()));
         let networks = core::mem::replace(&mut self.networks, Networks::everybody(&[]));
-        self.networks = guard.replace(networks);
+        self.networks = core.guard.replace(networks);
+        self.asked = core.watch.replace(core::mem::take(&mut self.asked));
         let table = core::mem::take(&mut self.table);
         self.table = routes.replace(table, &self.names, now);
     }

@@ -21,6 +21,7 @@ use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
 use crate::transport::reply::{ALLOW, CHECKS, REGISTERS, SUPPORTED};
 use crate::usage::{cut, text};
+use crate::watch;
 
 /// Messages that were handed over and waited, served in one breath at most.
 const HANDED: usize = 64;
@@ -228,11 +229,17 @@ impl Shard<'_> {
                 } else if !self.is_obeyed(self.transactions.clients.leg(id), datagram) {
                     return self.core.counters.count(Counter::DiscardSipSource);
                 }
+                let comes_again = self.core.watch.is_on() && !self.hear_response(now, id, &message);
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 let id_of = (id, from_target);
                 let outcome = self.transactions.clients.handle_response(&mut cx, id_of, &message);
+                self.core.watch.leave();
                 if let Some(outcome) = outcome {
                     let handle = |leg: &mut crate::leg::LegMut<'_, '_>| {
+                        if comes_again {
+                            // Neither is what it brings about.
+                            leg.cx.core.watch.leave();
+                        }
                         leg.outcome(&outcome, Some(&message));
                     };
                     let heard = self.with_leg(now, frames, outcome.leg, handle);
@@ -245,6 +252,21 @@ impl Shard<'_> {
             }
             (false, _) => self.core.counters.count(Counter::DiscardSipStray),
         }
+    }
+
+    /// A response is told before what is made of it; one that comes again is not. False for that.
+    #[cold]
+    fn hear_response(&mut self, now: Now, id: ClientId, message: &Message<'_>) -> bool {
+        let Some(leg) = self.legs.get_mut(self.transactions.clients.leg(id)) else { return true };
+        let wall = now.wall.under(self.core.offset, leg.story.offset).max(leg.story.told);
+        self.core.watch.enter(leg);
+        let is_news = self.transactions.clients.is_news(&self.core, id, message);
+        if is_news {
+            watch::tell(&mut self.core, Now { wall, ..now }, message, false);
+        } else {
+            self.core.watch.leave();
+        }
+        is_news
     }
 
     /// A message whose end did not fit into a buffer: its beginning says whom to answer (RFC 3261
@@ -454,8 +476,14 @@ impl Shard<'_> {
         if !self.is_obeyed(leg, datagram) {
             return self.refuse_source(now, frames, datagram, message);
         }
-        self.cx(now, frames).answer(datagram, message, 200);
-        self.with_leg(now, frames, leg, |leg| leg.canceled(message));
+        let is_there = self.with_leg(now, frames, leg, |leg| {
+            leg.cx.heard(message);
+            leg.cx.answer(datagram, message, 200);
+            leg.canceled(message);
+        });
+        if !is_there {
+            self.cx(now, frames).answer(datagram, message, 200);
+        }
     }
 
     /// An ACK: of our 2xx, or of nothing we know.

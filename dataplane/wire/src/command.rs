@@ -75,6 +75,16 @@ pub enum Command<'a> {
     Drain {
         on: bool,
     },
+    /// An application takes a leg out of the relay of its static route: both sides hear silence,
+    /// and the leg does not end with the other one any more. Said again, it changes nothing.
+    Take {
+        call: CallId,
+    },
+    /// The leg is the relay's again: joined with the other side as before, and the two end
+    /// together. It ends if the other one is gone.
+    GiveBack {
+        call: CallId,
+    },
     /// What the far end of this call wanted by its REFER comes to nothing, with this status
     /// (300-699). What comes of it else the legs say themselves.
     Referred {

@@ -57,6 +57,8 @@ counters! {
     SipSent = "sip_messages_sent_total", "SIP messages sent, retransmissions included";
     SipRetransmitted = "sip_messages_retransmitted_total", "SIP messages sent again";
     SipRepeatedHeader = "sip_headers_repeated_total", "Single headers that stood twice in a request; the first counted";
+    MessageTold = "sip_messages_told_total", "SIP messages told to whoever asked for them";
+    MessageLeftOut = "sip_messages_left_out_total", "SIP messages that were to be told and were too many";
     ConnectionStanding = "connections_standing", "Connections that carry SIP";
     ConnectionAccepted = "connections_accepted_total", "Connections accepted";
     ConnectionOpened = "connections_opened_total", "Connections opened by us";

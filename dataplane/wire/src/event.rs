@@ -9,7 +9,6 @@ use base::{CallId, Hop, LegId, Path, Wall};
 use crate::cell::{SEGMENTS_MAX, Usage};
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a transient view of a ring record, never stored")]
 pub enum Event<'a> {
     /// A new incoming leg; 100 Trying was sent. To be accepted within 2 s.
     Incoming(Incoming<'a>),
@@ -39,6 +38,8 @@ pub enum Event<'a> {
     Refer { call: CallId, peer: LegId, at: Wall, to: &'a str, by: &'a str },
     /// A request says by whom it is, and waits for a verdict.
     Claim(Claim<'a>),
+    /// A SIP message of a leg that somebody asked to be told of.
+    Message(SipMessage<'a>),
 }
 
 /// A request with credentials whose nonce is ours, young and not used before: whether they are
@@ -103,6 +104,51 @@ pub struct Incoming<'a> {
     /// Whose credentials it has proven to have, of the domain that is called; empty for nobody's.
     pub user: &'a str,
 }
+
+/// A SIP message that was received or sent on a leg, not repeated, before the leg's end was told.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SipMessage<'a> {
+    pub call: CallId,
+    pub parent: CallId,
+    pub leg: LegId,
+    pub account: u64,
+    pub at: Wall,
+    /// Of the leg.
+    pub direction: Direction,
+    pub sent: bool,
+    /// The call follows a static route: no application was asked for it.
+    pub trunk: bool,
+    /// Counts those that were told of the leg, from 1.
+    pub number: u32,
+    /// How many since the one before were to be told and were too many.
+    pub left_out: u32,
+    /// Whose they are: [`crate::table::MessageFilter::id`].
+    pub wanted: ArrayVec<u128, WANTED_MAX>,
+    /// The leg's caller and called, as its CDR has them.
+    pub from: &'a str,
+    pub to: &'a str,
+    pub created: Wall,
+    /// 0 if not answered yet.
+    pub answered: Wall,
+    /// Of the request; of a response the one of its CSeq.
+    pub method: &'a str,
+    pub cseq: u32,
+    /// 0 for a request.
+    pub code: u16,
+    /// Request-URI, or reason phrase.
+    pub start: &'a str,
+    /// One `Name: value` a line, ended with CRLF: long names, folds undone, no credentials.
+    pub headers: &'a str,
+    pub body: &'a str,
+    /// Something of it was left out: it was too long, or no text.
+    pub is_cut: bool,
+}
+
+/// Subscriptions that one message is told to at most.
+pub const WANTED_MAX: usize = 16;
+/// Bytes of a told message's header lines and body.
+pub const TOLD_HEADERS_MAX: usize = 4_096;
+pub const TOLD_BODY_MAX: usize = 2_048;
 
 /// Who ended a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -268,6 +314,11 @@ impl Event<'_> {
             Self::Refused { uri, why, .. } => FIXED + uri.len() + why.len(),
             Self::Refer { to, by, .. } => FIXED + to.len() + by.len(),
             Self::Claim(claim) => FIXED + claim.realm.len() + claim.head.len(),
+            Self::Message(message) => {
+                let SipMessage { from, to, method, start, headers, body, .. } = message;
+                let texts = [from, to, method, start, headers, body];
+                FIXED + 19 * WANTED_MAX + texts.iter().map(|text| text.len() + 3).sum::<usize>()
+            }
             _ => FIXED,
         }
     }

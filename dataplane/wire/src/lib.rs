@@ -35,7 +35,7 @@ pub mod table;
 
 pub use cell::{Cell, CellState, Service, Usage, UsageKey};
 pub use command::{Command, Originate};
-pub use event::{Event, Incoming, Party, Summary};
+pub use event::{Event, Incoming, Party, SipMessage, Summary};
 
 /// Why bytes from the other side were not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

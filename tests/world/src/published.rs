@@ -9,8 +9,10 @@ use crate::plane::Plane;
 
 /// Shows it to every shard; `key` is of this life.
 pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
-    let table =
-        Table { routes: Vec::new(), admission: Some(admission(entities, key)), ..Table::default() };
+    let mut directory = model::Directory::default();
+    entities.iter().cloned().for_each(|entity| directory.put(entity));
+    let (admission, watch) = (Some(admission(entities, key)), directory.watch(key));
+    let table = Table { routes: Vec::new(), admission, watch };
     for regions in &plane.regions {
         let Some(area) = regions.controlplane().table() else { continue };
         wire::table::publish(area, &table).unwrap_or_else(|error| panic!("a table: {error}"));

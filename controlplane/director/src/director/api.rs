@@ -13,9 +13,9 @@ use wire::event::Cause;
 use super::inventory::Asker;
 use super::originate::NewLeg;
 use super::{Director, Timer};
-use crate::answer::{Asked, Document};
-use crate::live::{Ending, Start};
-use crate::script::{Input, Program, Script, Target, Wait};
+use crate::answer::{Asked, Document, Failure};
+use crate::live::{Ending, Live, Start};
+use crate::script::{Input, Problem, Program, Script, Target, Wait};
 use crate::web;
 
 /// How long an answer to `Status=completed` waits for the call's end.
@@ -151,7 +151,8 @@ impl Director {
             return Err(not_in_progress());
         }
         // What a Dial made and nobody sent elsewhere yet.
-        let dialled = live.row.parent.is_some() && live.script.is_none();
+        let is_relay = live.is_relay();
+        let dialled = live.row.parent.is_some() && live.script.is_none() && !is_relay;
         let stands = live.is_answered() && live.ending.is_none();
         if update.complete || update.cancel {
             if !update.complete && live.is_answered() {
@@ -246,8 +247,12 @@ impl Director {
         }
         live.start = Some(plan.start);
         live.volatile.program = plan.program;
-        if live.outgoing.is_some() && !live.is_answered() {
+        let is_relay = live.is_relay();
+        if (live.outgoing.is_some() || is_relay) && !live.is_answered() {
             return;
+        }
+        if is_relay {
+            return self.begin_on_relay(now, call);
         }
         if let Some(parent) = live.row.parent.filter(|_| live.script.is_none()) {
             // It goes its own way, and its parent goes on behind the Dial.
@@ -278,7 +283,39 @@ impl Director {
                 };
                 self.run_document(now, call, document, String::new());
             }
+            Some(Start::RunFrom { document, base }) => {
+                let document = match live.volatile.program.take() {
+                    Some(program) => Document { text: document, program: Ok(program) },
+                    None => self.read(document),
+                };
+                self.run_document(now, call, document, base);
+            }
             None => {}
+        }
+    }
+
+    /// What an application answered to something told of a call: it is executed, if it has verbs.
+    pub(super) fn run_answer(&mut self, now: Now, call: CallId, document: Document, base: String) {
+        if self.calls.get(&call).is_none_or(Live::is_over) {
+            return;
+        }
+        let Document { text, program } = document;
+        match program {
+            Ok(program) if program.verbs.is_empty() => {
+                for problem in program.problems {
+                    self.problem(now, call, problem, true);
+                }
+            }
+            Ok(program) => {
+                let start = Start::RunFrom { document: text, base };
+                let (program, fallback, status) = (Some(program), None, None);
+                self.redirect(now, call, Plan { start, program, fallback, status });
+                self.calls.touch(call);
+            }
+            Err(error) => {
+                let Failure { code, reason, message, .. } = Failure::of(&error);
+                self.problem(now, call, Problem { code, reason, message }, false);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use super::endpoints::{Endpoint, HostKey, Outcome};
 use super::fetch::Request;
 use super::{Director, Timer, Trouble};
 use crate::answer::code_of;
-use crate::live::{Callback, Lane, Live};
+use crate::live::{Callback, Lane, Live, Then};
 use crate::web;
 
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -98,19 +98,41 @@ impl Director {
     }
 
     fn enqueue(&mut self, now: Now, call: CallId, hook: &Hook, params: Vec<(String, String)>) {
-        let token = self.rng.token();
-        let Some(mut live) = self.calls.get_mut(&call) else {
-            return;
-        };
-        let callback = Callback {
-            url: hook.url.clone(),
-            method: hook.method,
-            params,
-            token,
-            attempts: 0,
-            due: now.wall,
-        };
+        let queued = Queued { params, token: self.rng.token(), then: None };
         self.stats.callbacks_made += 1;
+        if let Err(refused) = self.admit_callback(now, call, hook, queued) {
+            let (account, callback, why) = *refused;
+            self.dead_letter(now, account, call, callback, &Fault::dropped(why));
+        }
+    }
+
+    /// The same; false where there is no room for it, and nothing of it is left.
+    pub(super) fn enqueue_if_room(
+        &mut self,
+        now: Now,
+        call: CallId,
+        hook: &Hook,
+        queued: Queued,
+    ) -> bool {
+        let is_queued = self.admit_callback(now, call, hook, queued).is_ok();
+        self.stats.callbacks_made += u64::from(is_queued);
+        is_queued
+    }
+
+    /// A callback takes its place in its lane, or comes back with why it has none.
+    fn admit_callback(
+        &mut self,
+        now: Now,
+        call: CallId,
+        hook: &Hook,
+        queued: Queued,
+    ) -> Result<(), Box<(AccountSid, Callback, &'static str)>> {
+        let Some(mut live) = self.calls.get_mut(&call) else {
+            return Ok(());
+        };
+        let Queued { params, token, then } = queued;
+        let (url, method) = (hook.url.clone(), hook.method);
+        let callback = Callback { url, method, params, token, attempts: 0, due: now.wall, then };
         let account = live.row.account;
         let family = self.directory.family(account);
         let is_full =
@@ -121,12 +143,12 @@ impl Director {
             self.callbacks.admit(family, &self.settings.limits)
         };
         if let Err(why) = admitted {
-            self.dead_letter(now, account, call, callback, &Fault::dropped(why));
-            return;
+            return Err(Box::new((account, callback, why)));
         }
         live.callbacks.push_back(callback);
         self.calls.touch(call);
         self.try_callbacks(now, call);
+        Ok(())
     }
 
     /// Sends the first callback of each lane of a call that is due and whose endpoint has room.
@@ -207,6 +229,8 @@ impl Director {
         }
         let hook = Hook { url: callback.url.clone(), method: callback.method };
         let (params, token) = (callback.params.clone(), callback.token.clone());
+        let is_executed = callback.then.as_ref().is_some_and(|then| then.application);
+        let kind = if is_executed { HttpKind::Instructions } else { kind };
         live.volatile.lanes.insert(endpoint.clone(), Lane::UnderWay);
         let request = Request { kind, hook: &hook, params, token };
         self.send_callback(now, call, request, endpoint);
@@ -241,7 +265,7 @@ impl Director {
 
     /// What an attempt came to.
     fn callback_done(&mut self, now: Now, call: CallId, token: &str, fault: &Fault) {
-        let attempts_max = self.settings.limits.callback_attempts;
+        let (attempts_max, policy) = (self.settings.limits.callback_attempts, self.policy());
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
@@ -253,6 +277,11 @@ impl Director {
             return;
         };
         callback.attempts += 1;
+        // What would be executed is of no use when the call is long somewhere else.
+        let attempts_max = match callback.then.as_ref().is_some_and(|then| then.application) {
+            true => u32::from(web::split(&callback.url, policy).1.retries) + 1,
+            false => attempts_max,
+        };
         if fault.again && callback.attempts < attempts_max {
             let doubled = BACKOFF_FIRST.saturating_mul(1 << (callback.attempts - 1).min(16));
             let pause = self.rng.jitter(doubled.min(BACKOFF_MAX));
@@ -298,7 +327,10 @@ impl Director {
         }
         match fault {
             None => self.stats.callbacks_delivered += 1,
-            Some(fault) => self.dead_letter(now, account, call, callback, fault),
+            Some(fault) => match callback.then.as_ref().and_then(|then| then.fallback.clone()) {
+                Some(fallback) => self.fall_back(now, call, callback, &fallback, fault),
+                None => self.dead_letter(now, account, call, callback, fault),
+            },
         }
         // A delivery is written with the call's next step, or by itself where none follows soon: a
         // successor that does not know of it tells again, with the same token.
@@ -308,6 +340,29 @@ impl Director {
             self.after(now, super::WRITE_DELIVERY, Timer::Delivered(call));
         }
         self.try_callbacks(now, call);
+    }
+
+    /// Another URL is told what the first one was not.
+    fn fall_back(
+        &mut self,
+        now: Now,
+        call: CallId,
+        callback: Callback,
+        fallback: &Hook,
+        fault: &Fault,
+    ) {
+        let Callback { url, mut params, token, then, .. } = callback;
+        params.push(("ErrorCode".to_owned(), fault.code.to_string()));
+        params.push(("ErrorUrl".to_owned(), web::without_fragment(&url).to_owned()));
+        let then = then.map(|then| Then { fallback: None, ..then });
+        // It is another request, and the same in every attempt.
+        let token = token.chars().rev().collect();
+        self.stats.callbacks_made += 1;
+        let queued = Queued { params, token, then };
+        if let Err(refused) = self.admit_callback(now, call, fallback, queued) {
+            let (account, callback, why) = *refused;
+            self.dead_letter(now, account, call, callback, &Fault::dropped(why));
+        }
     }
 
     fn dead_letter(
@@ -390,6 +445,13 @@ impl Director {
         let calls = self.calls.all().map(|live| (family(live), live.callbacks.len()));
         self.callbacks.recount(calls);
     }
+}
+
+/// A callback before it has a place.
+pub(super) struct Queued {
+    pub(super) params: Vec<(String, String)>,
+    pub(super) token: String,
+    pub(super) then: Option<Then>,
 }
 
 /// What is wrong with a callback that was not taken.

@@ -28,6 +28,7 @@ impl Director {
             let (epoch, leg) = (summary.epoch, summary.leg);
             return self.command(shard, OwnedCommand::Release { epoch, leg });
         }
+        self.call_is_over(now, summary.call);
         self.write_usage(summary);
         // A leg that could not even be made has no cell to release and no CDR, only its call's row.
         if summary.leg != LegId::NONE {
@@ -196,10 +197,13 @@ impl Director {
         live.tellings.clear();
         let waits = std::mem::take(&mut live.volatile.api_waits);
         let row = live.row.clone();
+        let is_counted = !live.is_relay();
         for id in fetch.into_iter().chain(tellings) {
             self.forget_http(id);
         }
-        self.admission.release(self.line(account).into_iter().flatten());
+        if is_counted {
+            self.admission.release(self.line(account).into_iter().flatten());
+        }
         for id in waits {
             self.reply_when_stored(id, ApiDone::Call(Box::new(row.clone())));
         }

@@ -7,6 +7,7 @@ use wire::Event;
 
 use super::Director;
 use super::incoming::Refused;
+use crate::live::Live;
 use crate::script::Input;
 
 impl Director {
@@ -46,6 +47,7 @@ impl Director {
                 self.on_refer(now, (shard, call, peer), (to, by));
             }
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
+            Event::Message(ref message) => self.on_message(now, shard, message),
         }
         self.settle(now);
     }
@@ -95,6 +97,9 @@ impl Director {
         if !leaving {
             self.limit_answered(call, elapsed / 1_000);
         }
+        if self.calls.get(&call).is_some_and(Live::is_relay) {
+            return self.begin_on_relay(now, call);
+        }
         match parent {
             Some(parent) => self.inbox.push_back((parent, Input::ChildAnswered { call })),
             None if leaving => {}
@@ -127,6 +132,7 @@ impl Director {
     /// The join tells of the called side's answer too, should its own event have been lost.
     fn on_joined(&mut self, now: Now, call: CallId, peer: CallId, at: Wall) {
         for call in [call, peer] {
+            self.relay_joined(call);
             if let Some(leg) = self.calls.get(&call).map(|live| live.leg) {
                 self.on_answered(now, call, leg, at);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{CallId, Mono, Now};
 use model::cookie::Jar;
-use model::port::{HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
+use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use model::{AccountSid, CallStatus, Hook, Secret};
 
 use super::endpoints::Endpoint;
@@ -294,7 +294,7 @@ impl Director {
         waits
     }
 
-    fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         Policy::new(self.settings.webhook_connect_ms, self.settings.webhook_total_ms.min(15_000))
     }
 
@@ -311,6 +311,9 @@ impl Director {
         let flight = self.fetches.under_way.get_mut(&id).filter(|flight| flight.held.is_none())?;
         let bytes = match flight.purpose {
             Purpose::Instructions | Purpose::Event { .. } => answer.document_bytes(),
+            Purpose::Callback { .. } if flight.kind == HttpKind::Instructions => {
+                answer.document_bytes()
+            }
             _ => 0,
         };
         if bytes == 0 {
@@ -375,7 +378,11 @@ impl Director {
         match purpose {
             Purpose::Forgotten => {}
             Purpose::Callback { family, endpoint, token } => {
+                let executed = self.executed_answer(call, &token, result);
                 self.callback_answered(now, call, (family, endpoint, token.as_str()), result);
+                if let Some(hook) = executed {
+                    self.answer_of_message(now, call, &hook, answer);
+                }
             }
             Purpose::Replay(family) => self.replay_answered(now, family, result),
             Purpose::Instructions => {
@@ -397,6 +404,32 @@ impl Director {
                 }
                 self.event_application_answered(now, call, url, answer);
             }
+        }
+    }
+
+    /// A callback's answer that is to be executed, by where it was told.
+    fn executed_answer(
+        &self,
+        call: CallId,
+        token: &str,
+        result: &Result<HttpAnswer, HttpError>,
+    ) -> Option<Hook> {
+        result.as_ref().ok().filter(|answer| answer.status < 400)?;
+        let callback = self.calls.get(&call)?.callbacks.iter().find(|it| it.token == token)?;
+        let application = callback.then.as_ref().is_some_and(|then| then.application);
+        let hook = Hook { url: callback.url.clone(), method: callback.method };
+        application.then_some(hook)
+    }
+
+    fn answer_of_message(&mut self, now: Now, call: CallId, hook: &Hook, answer: Answer) {
+        let from = answer.came_from();
+        match self.document(answer) {
+            Ok(document) => {
+                let asked = web::without_fragment(&hook.url).to_owned();
+                let base = if from.is_empty() { asked } else { from };
+                self.run_answer(now, call, document, base);
+            }
+            Err(failure) => self.alert_failure(now, call, &failure, hook),
         }
     }
 
@@ -546,8 +579,22 @@ impl Director {
         );
     }
 
-    /// What every request says of its call.
+    /// What every request says of its call, and of the INVITE that began it.
     pub(super) fn call_params(&self, live: &Live) -> Vec<(String, String)> {
+        let mut params = self.row_params(live);
+        let row = &live.row;
+        let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
+        for (name, value) in &live.facts.headers {
+            put(&format!("SipHeader_{name}"), value.clone());
+        }
+        if row.status.is_final() && row.status != CallStatus::Completed && row.sip_code > 0 {
+            put("SipResponseCode", row.sip_code.to_string());
+        }
+        params
+    }
+
+    /// What every request says of its call.
+    pub(super) fn row_params(&self, live: &Live) -> Vec<(String, String)> {
         let row = &live.row;
         let mut params = Vec::with_capacity(24);
         let mut put = |name: &str, value: String| params.push((name.to_owned(), value));
@@ -575,12 +622,6 @@ impl Director {
             if let Some(value) = value {
                 put(name, value);
             }
-        }
-        for (name, value) in &live.facts.headers {
-            put(&format!("SipHeader_{name}"), value.clone());
-        }
-        if row.status.is_final() && row.status != CallStatus::Completed && row.sip_code > 0 {
-            put("SipResponseCode", row.sip_code.to_string());
         }
         params
     }

@@ -284,10 +284,6 @@ impl Director {
             ..CallRow::default()
         };
         let live = Live {
-            row,
-            number,
-            shard,
-            leg: incoming.leg,
             facts: Facts {
                 sip_call_id: incoming.call_id.to_owned(),
                 source: Some(incoming.source),
@@ -295,21 +291,11 @@ impl Director {
                 domain_sid,
                 headers: headers(incoming.headers),
             },
-            outgoing: None,
-            login: None,
             status: status_callback,
             event_application,
             fallback: voice_fallback,
-            start: None,
-            script: None,
-            ending: None,
-            reason: None,
-            limit_ms: 0,
-            sequence: 0,
-            callbacks: std::collections::VecDeque::new(),
-            tellings: Vec::new(),
-            cookies: std::sync::Arc::default(),
             volatile: Volatile { row_changed: true, known: Some(now), ..Volatile::default() },
+            ..Live::new(row, number, shard, incoming.leg)
         };
         self.calls.insert(live);
         self.calls.touch(call);

@@ -29,6 +29,7 @@ mod registrar;
 mod replay;
 mod restore;
 mod shares;
+mod signaling;
 mod status;
 mod steps;
 mod strangers;
@@ -128,6 +129,10 @@ pub struct Stats {
     /// Dead letters delivered after all.
     pub callbacks_replayed: u64,
     pub alerts_dropped: u64,
+    /// Relays that an application took over.
+    pub relays_taken: u64,
+    /// SIP messages that were to be told and for which there was no room.
+    pub messages_left_out: u64,
     /// Gauge: calls whose leg stands or is being made.
     pub calls_live: usize,
     /// Gauge: calls that are over and wait for their callbacks or for the legs they dialled.
@@ -161,6 +166,8 @@ enum Timer {
     Unspoken(CallId),
     /// An account's alerts were over their rate.
     AlertsDropped(AccountSid),
+    /// Who subscribed to a call that is over hears no more.
+    Unsubscribe(CallId),
 }
 
 /// Rings tell a successor what they had told before, and what happened meanwhile.
@@ -334,6 +341,7 @@ impl Director {
             Timer::ReplayOver => self.replay = None,
             Timer::Unspoken(call) => self.ask_again(now, call),
             Timer::AlertsDropped(account) => self.tell_of_dropped(now, account),
+            Timer::Unsubscribe(call) => self.unsubscribe(call),
         }
     }
 

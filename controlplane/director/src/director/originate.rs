@@ -2,7 +2,6 @@
 //! URI to its host; addresses chosen by tenants are held against the target policy, before and
 //! after a look-up.
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use wire::event::Cause;
 
 use super::calls::CallMut;
 use super::{Director, Timer, registrar};
-use crate::live::{Contact, Facts, Live, Outgoing, TargetHost, Volatile};
+use crate::live::{Contact, Live, Outgoing, TargetHost, Volatile};
 use crate::script::{ChildSpec, Input, Problem, Target};
 
 /// How long a host is looked up.
@@ -213,12 +212,9 @@ impl Director {
             price_unit: self.directory.currency(leg.account),
             ..CallRow::default()
         };
+        let number = account.map_or(0, |account| account.number);
+        let shard = way.shard.unwrap_or(leg.shard);
         Live {
-            row,
-            number: account.map_or(0, |account| account.number),
-            shard: way.shard.unwrap_or(leg.shard),
-            leg: LegId::NONE,
-            facts: Facts::default(),
             outgoing: Some(Outgoing {
                 peer: leg.peer,
                 uri: way.uri,
@@ -235,18 +231,9 @@ impl Director {
             }),
             status: leg.status,
             login: way.login.or(leg.login),
-            event_application: None,
-            fallback: None,
-            start: None,
-            script: None,
-            ending: None,
-            reason: None,
             limit_ms: leg.limit_ms,
-            sequence: 0,
-            callbacks: VecDeque::new(),
-            tellings: Vec::new(),
-            cookies: std::sync::Arc::default(),
             volatile: Volatile { row_changed: true, known: Some(now), ..Volatile::default() },
+            ..Live::new(row, number, shard, LegId::NONE)
         }
     }
 

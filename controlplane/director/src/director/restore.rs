@@ -57,6 +57,7 @@ impl Director {
             bygone: std::collections::BTreeMap::new(),
         });
         director.after(now, super::ORPHAN_AFTER, Timer::ReplayOver);
+        director.forget_subscriptions(now, &standing);
         director.lost = book.lost;
         if book.lost.is_some() {
             director.remember_joins();
@@ -90,7 +91,7 @@ impl Director {
                     let bytes_max = self.settings.limits.document_bytes;
                     script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
                 }
-                if !live.is_over() {
+                if !live.is_over() && !live.is_relay() {
                     self.admission.count(self.line(live.row.account).into_iter().flatten());
                 }
                 // Its row is in no store while it stands: it is said again.
@@ -141,7 +142,9 @@ impl Director {
             return;
         }
         let shard = live.shard;
-        if live.outgoing.is_some() {
+        if live.is_relay() {
+            self.resume_relay(call);
+        } else if live.outgoing.is_some() {
             self.resume_outgoing(now, call);
         } else if live.row.status == CallStatus::Ringing && live.ending.is_none() {
             let account = live.number;

@@ -7,7 +7,7 @@ use wire::event::Cause;
 
 use super::{Director, Timer, Trouble, status};
 use crate::answer::{Document, Failure};
-use crate::live::Ending;
+use crate::live::{Ending, Relay};
 use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
 
 /// How often scripts may be stepped within one mutation, for all calls together.
@@ -87,6 +87,7 @@ impl Director {
             targets_max: limits.dial_targets,
             legs_left: limits.legs_per_call.saturating_sub(legs) as usize,
             verbs_max: limits.verbs_per_call,
+            taken: live.signaling.relay == Relay::Taken,
         };
         let Some(script) = live.script.as_mut() else {
             return;
@@ -138,6 +139,7 @@ impl Director {
                 self.problem(now, call, problem, false);
                 self.give_up(now, call, reason);
             }
+            Effect::GiveBack => self.give_back(call),
         }
     }
 
@@ -196,16 +198,23 @@ impl Director {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        live.reason.get_or_insert_with(|| format!("application: {reason}"));
+        if !live.is_relay() {
+            live.reason.get_or_insert_with(|| format!("application: {reason}"));
+        }
         let inbound = live.outgoing.is_none();
         let answered = live.is_answered();
         let over = live.is_over();
         if let Some(script) = live.script.as_mut() {
             script.wait = Wait::Over;
         }
+        let taken = live.signaling.relay == Relay::Taken;
         live.touch();
         if over {
             return;
+        }
+        if taken {
+            // What the relay's far ends say to each other is not lost for an application's fault.
+            return self.give_back(call);
         }
         if inbound && !answered {
             let text = "Application Error".to_owned();

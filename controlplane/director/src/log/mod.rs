@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   log:    entry, entry, ...   the first one whole, each other a change of the one before
-//!   entry:  | version 3 | kind | sequence | length | payload |
+//!   entry:  | version 5 | kind | sequence | length | payload |
 //!   whole:  each part with its length, then the document with its length
 //!   change: | part | bytes kept at its begin | at its end | length | what stands between | ...
 //!           | DOCUMENT | length | the document |
@@ -13,8 +13,8 @@
 //! something between them is gone: such a log is not read.
 //!
 //! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version
-//! 2 had no cookies, versions before 5 no credentials: their wholes have parts less, and entries of
-//! later versions may follow them.
+//! 2 had no cookies, versions before 5 no credentials and nothing of SIP messages: their wholes have
+//! parts less, and entries of later versions may follow them.
 
 mod part;
 mod words;
@@ -30,7 +30,8 @@ use part::{DOCUMENT, PARTS};
 
 /// The first byte of an entry. Version 1 began with a brace.
 const VERSION: u8 = 5;
-/// Versions before: there were no credentials, nothing was packed, and there were no cookies.
+/// Versions before: there were no credentials and no messages were told, nothing was packed, and
+/// there were no cookies.
 const WITHOUT_LOGIN: u8 = 4;
 const UNPACKED: u8 = 3;
 const WITHOUT_COOKIES: u8 = 2;
@@ -287,8 +288,8 @@ impl<'b> Reader<'b> {
     fn whole(mut self, version: u8, parts: &mut Parts, document: &mut Vec<u8>) -> Option<()> {
         let mut found: [&[u8]; PARTS] = [&[]; PARTS];
         let count = match version {
-            WITHOUT_COOKIES => PARTS - 2,
-            UNPACKED | WITHOUT_LOGIN => PARTS - 1,
+            WITHOUT_COOKIES => PARTS - 3,
+            UNPACKED | WITHOUT_LOGIN => PARTS - 2,
             _ => PARTS,
         };
         for part in &mut found[..count] {

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::Reader;
 use super::words::Words;
-use crate::live::{Callback, Live, Outgoing, Telling, Volatile};
+use crate::live::{Callback, Live, Outgoing, Signaling, Telling, Then, Volatile};
 use crate::script::Script;
 
-pub(super) const PARTS: usize = 10;
+pub(super) const PARTS: usize = 11;
 /// Where a part's number would stand: the document of the script.
 pub(super) const DOCUMENT: usize = 15;
 
@@ -34,6 +34,7 @@ const CALLBACKS: usize = 6;
 const TELLINGS: usize = 7;
 const COOKIES: usize = 8;
 const LOGIN: usize = 9;
+const SIGNALING: usize = 10;
 
 impl Parts {
     pub(super) fn len(&self) -> usize {
@@ -100,6 +101,7 @@ impl Parts {
             sequence,
             callbacks: std::collections::VecDeque::new(),
             tellings: Vec::new(),
+            signaling: Signaling::default(),
             cookies: self.cookies()?,
             volatile: Volatile::default(),
         };
@@ -107,7 +109,7 @@ impl Parts {
         let callbacks = each(self.get(CALLBACKS), |reader| {
             let (url, params) = (words.take(reader)?, words.take_pairs(reader)?);
             let (method, token, attempts, due) = value(reader)?;
-            Some(Callback { url, method, params, token, attempts, due })
+            Some(Callback { url, method, params, token, attempts, due, then: None })
         })?;
         let tellings = each(self.get(TELLINGS), |reader| {
             let params = words.take_pairs(reader)?;
@@ -116,6 +118,7 @@ impl Parts {
         })?;
         drop(words);
         live.callbacks = callbacks.into();
+        self.signaling(&mut live)?;
         live.tellings = tellings;
         Ok(live)
     }
@@ -149,6 +152,21 @@ impl Parts {
     /// A part that most calls have nothing of.
     fn some<T: DeserializeOwned>(&self, part: usize) -> Result<Option<T>> {
         if self.get(part).is_empty() { Ok(None) } else { self.whole(part).map(Some) }
+    }
+
+    /// Nothing where no message was told; with it, what becomes of which callbacks.
+    fn signaling(&self, live: &mut Live) -> Result<()> {
+        if self.get(SIGNALING).is_empty() {
+            return Ok(());
+        }
+        let (signaling, thens): (Signaling, Vec<(usize, Then)>) = self.whole(SIGNALING)?;
+        live.signaling = signaling;
+        for (at, then) in thens {
+            if let Some(callback) = live.callbacks.get_mut(at) {
+                callback.then = Some(then);
+            }
+        }
+        Ok(())
     }
 
     fn whole<T: DeserializeOwned>(&self, part: usize) -> Result<T> {
@@ -200,7 +218,7 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
         CALLBACKS => {
             let words = Words::of(live);
             live.callbacks.iter().try_fold(bytes, |mut bytes, callback| {
-                let Callback { url, method, params, token, attempts, due } = callback;
+                let Callback { url, method, params, token, attempts, due, .. } = callback;
                 words.put(&mut bytes, url, 0);
                 words.put_pairs(&mut bytes, params);
                 put(&(method, token, attempts, due), bytes)
@@ -212,6 +230,12 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
             Some(login) => put(login, bytes),
             None => Ok(bytes),
         },
+        SIGNALING if live.signaling == Signaling::default() => Ok(bytes),
+        SIGNALING => {
+            let then = |(at, it): (usize, &Callback)| Some((at, it.then.clone()?));
+            let thens: Vec<_> = live.callbacks.iter().enumerate().filter_map(then).collect();
+            put(&(&live.signaling, thens), bytes)
+        }
         _ if live.tellings.is_empty() => Ok(bytes),
         _ => {
             let words = Words::of(live);

@@ -53,6 +53,7 @@ fn step(live: &mut Live, rng: &mut Rng) {
                 token: rng.token(),
                 attempts: 1,
                 due: base::Wall(rng.next()),
+                then: None,
             });
         }
         5 => drop(live.callbacks.pop_front()),

@@ -116,6 +116,8 @@ pub(crate) struct View {
     pub(crate) legs_left: usize,
     /// Verbs that the call may begin in all.
     pub(crate) verbs_max: u32,
+    /// It was taken over from a relay, which has it back when the document is at its end.
+    pub(crate) taken: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -183,6 +185,8 @@ pub(crate) enum Effect {
     Problem(Problem),
     /// The call has used up what it may have: it ends, and its owner is told why.
     GiveUp(Problem),
+    /// The relay that it was taken over from has it back.
+    GiveBack,
 }
 
 impl Wait {
@@ -275,7 +279,7 @@ pub(crate) fn drive(
     }
 }
 
-/// Begins the verb at `at`; the end of the document ends the call.
+/// Begins the verb at `at`; the end of the document ends the call, or gives it back.
 fn begin(script: &mut Script, view: &mut View, rng: &mut Rng, effects: &mut Vec<Effect>) -> Step {
     view.first = script.at == 0 && !script.program.headless;
     view.dialled = script.dialled.is_some();
@@ -288,6 +292,10 @@ fn begin(script: &mut Script, view: &mut View, rng: &mut Rng, effects: &mut Vec<
             Step::End
         }
         Some(verb) => verb.begin(&script.base, view, rng, effects),
+        None if view.taken => {
+            effects.push(Effect::GiveBack);
+            Step::End
+        }
         None => verb::end_of_document(&script.base, view, rng, effects),
     }
 }

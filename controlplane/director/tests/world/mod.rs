@@ -9,6 +9,7 @@
 
 mod book;
 mod end;
+mod said;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,6 +28,7 @@ use wire::Event;
 use wire::event::{Cause, Direction, Incoming, MediaSummary, Party};
 
 use end::{cause_of, summary};
+pub(crate) use said::Said;
 pub(crate) use store::Store;
 use store::bytes;
 
@@ -118,6 +120,9 @@ pub(crate) struct Leg {
     pub(crate) limit_ms: u32,
     pub(crate) limit_at: Mono,
     pub(crate) media: Option<MediaSummary>,
+    /// The other leg of a relay, and whether an application has it from there.
+    pub(crate) relay: Option<CallId>,
+    pub(crate) is_held: bool,
     /// How long its far end was to speak; None for all the time since the answer.
     pub(crate) due_ms: Option<u32>,
 }
@@ -157,6 +162,7 @@ pub(crate) enum OwnedEvent {
     Answered { call: CallId, leg: LegId, at: Wall },
     Joined { call: CallId, peer: CallId, at: Wall },
     Ended { leg: Box<Leg>, at: Wall, by: Party, cause: Cause, code: u16 },
+    Message(Box<Said>),
 }
 
 pub(crate) fn xml(body: &str) -> Answer {
@@ -418,6 +424,8 @@ impl World {
             limit_ms: 0,
             limit_at: Mono::NEVER,
             media: None,
+            relay: None,
+            is_held: false,
             due_ms: None,
         }
     }
@@ -493,6 +501,9 @@ impl World {
             OwnedEvent::Ended { ref leg, at, by, cause, code } => {
                 let summary = summary(leg, at, by, cause, code);
                 director.handle_event(now, shard, &Event::Ended(summary));
+            }
+            OwnedEvent::Message(ref said) => {
+                director.handle_event(now, shard, &Event::Message(said.event()));
             }
         }
     }
@@ -632,6 +643,8 @@ impl World {
                 self.legs.get_mut(&call).unwrap().peer = None;
             }
             OwnedCommand::Limit { call, remaining_ms } => self.limit(call, remaining_ms),
+            OwnedCommand::Take { call } => self.take(call),
+            OwnedCommand::GiveBack { call } => self.give_back(call),
             OwnedCommand::Join { .. }
             | OwnedCommand::Ringback { .. }
             | OwnedCommand::Referred { .. }
@@ -755,6 +768,7 @@ impl World {
         self.event(0, OwnedEvent::Ended { leg, at, by, cause, code });
         let dialled: Vec<_> =
             self.legs.values().filter(|leg| leg.peer == Some(call)).map(|leg| leg.call).collect();
+        self.end_relay(call);
         for child in dialled {
             let answered = self.legs[&child].answered.0 > 0;
             let cause = if answered { Cause::Normal } else { Cause::Canceled };

@@ -19,6 +19,8 @@ pub enum OwnedCommand {
     Ringback { call: CallId, on: bool },
     Limit { call: CallId, remaining_ms: u32 },
     Release { epoch: u32, leg: LegId },
+    Take { call: CallId },
+    GiveBack { call: CallId },
     Referred { call: CallId, code: u16 },
     Verdict { id: u64, verdict: OwnedVerdict },
 }
@@ -73,6 +75,8 @@ impl OwnedCommand {
             Self::Ringback { call, on } => Command::Ringback { call, on },
             Self::Limit { call, remaining_ms } => Command::Limit { call, remaining_ms },
             Self::Release { epoch, leg } => Command::Release { epoch, leg },
+            Self::Take { call } => Command::Take { call },
+            Self::GiveBack { call } => Command::GiveBack { call },
             Self::Referred { call, code } => Command::Referred { call, code },
             Self::Verdict { id, ref verdict } => Command::Verdict { id, verdict: verdict.view() },
         }

@@ -37,6 +37,8 @@ impl LegMut<'_, '_> {
             Command::Referred { code, .. } if (300..700).contains(code) => {
                 self.referral_over(*code);
             }
+            Command::Take { .. } => self.take(),
+            Command::GiveBack { .. } => self.give_back(),
             _ => self.cx.count(Counter::DiscardCommandMalformed),
         }
     }
@@ -69,7 +71,9 @@ pub(crate) fn call_of(command: &Command<'_>) -> CallId {
         | Command::Part { call }
         | Command::Ringback { call, .. }
         | Command::Limit { call, .. }
-        | Command::Referred { call, .. } => *call,
+        | Command::Referred { call, .. }
+        | Command::Take { call }
+        | Command::GiveBack { call } => *call,
         Command::Originate(originate) => originate.call,
         Command::Release { .. } | Command::Drain { .. } | Command::Verdict { .. } => CallId::NONE,
     }

@@ -43,6 +43,7 @@ impl LegMut<'_, '_> {
     /// A request inside the dialog.
     pub(crate) fn request(&mut self, request: &Request<'_>) {
         let Request { datagram, message, .. } = *request;
+        self.cx.heard(message);
         let signalling = &mut self.leg.signalling;
         let over = self.leg.state == State::Closing;
         // Until the ACK of its 2xx comes, or a BYE in its place, an ended leg still has its dialog.
@@ -453,6 +454,7 @@ impl LegMut<'_, '_> {
             let id = dialog.id(self.cx.core.arena.get(&signalling.text));
             id.remote_tag == message.to_tag().unwrap_or_default() && number <= dialog.local_cseq
         });
+        self.cx.core.watch.leave();
         match ours {
             true => self.send_ack(invite, number),
             false => self.cx.count(Counter::DiscardSipStray),

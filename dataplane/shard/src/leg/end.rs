@@ -83,6 +83,9 @@ impl LegMut<'_, '_> {
         self.leg.story.ended = self.stamp();
         self.leg.deadlines = Deadlines::default();
         self.leg.owes = Owes::Usage;
+        // What it sends from now on comes behind its end.
+        self.cx.core.watch.leave();
+        self.cx.core.holds.remove(&self.leg.id);
         self.end_owed();
     }
 

@@ -1,6 +1,6 @@
 //! The incoming side: an INVITE's answers, its ACK and its CANCEL.
 
-use base::LegId;
+use base::{LegId, Now};
 use core::net::SocketAddr;
 use core::time::Duration;
 use sip::{Message, Name, Part, Reply, reply_to};
@@ -12,6 +12,7 @@ use super::{Accepted, Due, Leg, LegMut, Move, Side, identity};
 use crate::cx::Core;
 use crate::transport::reply::{ALLOW, SUPPORTED, contact, warning};
 use crate::usage::{cut, text};
+use crate::watch;
 
 /// A final or provisional response to the INVITE of a leg. Its description, where it has one, is
 /// what the leg's offer/answer says.
@@ -74,6 +75,7 @@ impl LegMut<'_, '_> {
     /// The call is ours: 100 Trying, then the controlplane is asked. (A static route was told
     /// before.)
     pub(crate) fn begin(&mut self, message: &Message<'_>, user: &str) {
+        self.cx.heard(message);
         if !self.leg.is_stranger() {
             self.reply(&Answer::new(100));
         }
@@ -264,6 +266,8 @@ impl LegMut<'_, '_> {
             // A copy of an older one, late.
             return self.cx.count(wire::counter::Counter::DiscardSipStray);
         }
+        self.cx.heard(message);
+        let Some(accepted) = self.leg.signalling.accepted.as_mut() else { return };
         let _ = accepted.machine.handle_ack();
         self.forget_accepted();
         self.hears_us();
@@ -318,6 +322,34 @@ impl LegMut<'_, '_> {
             self.reply(&Answer::new(487));
             self.finish(Cause::Canceled, Party::Remote);
         }
+    }
+
+    /// The account of the call is known: whoever is told of its messages hears of those before.
+    pub(crate) fn tell_begin(&mut self) {
+        self.cx.core.watch.enter(self.leg);
+        let Side::Inbound(side) = &self.leg.side else { return };
+        if !self.cx.core.watch.is_at_work() {
+            return;
+        }
+        let was_stranger = side.is_stranger;
+        let mut page = core::mem::take(&mut self.cx.core.page);
+        let invite = self.cx.core.arena.get(&side.text);
+        let (room, out) = page.split_at_mut_checked(invite.len()).unwrap_or_default();
+        if room.len() == invite.len() {
+            room.copy_from_slice(invite);
+        }
+        if let Ok(message) = Message::parse(room) {
+            let now = Now { wall: self.leg.story.created, ..self.cx.now };
+            watch::tell(self.cx.core, now, &message, false);
+            let (tag, trying) = (self.tag(), Answer::new(100));
+            // A stranger's comes now.
+            let said = write_reply(out, self.cx.core, self.leg, (&message, &tag), &trying);
+            let said = said.filter(|_| !was_stranger).and_then(|len| out.get(..len));
+            if let Some(Ok(trying)) = said.map(Message::parse) {
+                watch::tell(self.cx.core, now, &trying, true);
+            }
+        }
+        self.cx.core.page = page;
     }
 
     /// Refuses an incoming leg that was not answered yet.

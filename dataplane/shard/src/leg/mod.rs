@@ -22,6 +22,7 @@
 //! | `peer`, `command` | what other legs and the controlplane say |
 //! | `refer` | far ends that refer each other to somebody else |
 //! | `login` | requests that were sent again with our credentials |
+//! | `relay` | a static route's leg in the hands of an application |
 //! | `end`, `timers` | the end, and everything that time brings |
 
 pub(crate) mod agree;
@@ -40,6 +41,7 @@ mod outbound;
 pub(crate) mod peer;
 mod prack;
 mod refer;
+pub(crate) mod relay;
 pub(crate) mod reliable;
 mod session;
 mod state;

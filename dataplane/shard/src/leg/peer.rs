@@ -52,6 +52,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_replace(from, Named { other, host, account, dialog });
             }
             PeerMessage::Takeover { by } => self.on_peer_takeover(from, *by),
+            PeerMessage::Held => self.on_peer_held(from),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
             }
@@ -283,6 +284,9 @@ impl LegMut<'_, '_> {
     }
 
     fn on_peer_joined(&mut self, from: LegId, view: &View) {
+        if self.is_held_from(from) {
+            return self.tell_peer(from, &PeerMessage::Held);
+        }
         let partner = self.leg.links.partner;
         let alone = partner == LegId::NONE;
         if partner != from && !(alone && self.leg.links.dialed_for == from) {
@@ -335,6 +339,9 @@ impl LegMut<'_, '_> {
     fn on_peer_join(&mut self, from: LegId, _call: CallId, view: &View) {
         if !self.leg.is_up() {
             return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoAnswer });
+        }
+        if self.is_held_from(from) {
+            return self.tell_peer(from, &PeerMessage::Held);
         }
         let partner = self.leg.links.partner;
         if self.leg.links.referred && partner != from {
@@ -468,10 +475,11 @@ impl LegMut<'_, '_> {
             links.early = LegId::NONE;
         }
         let joining = is(links.joining);
+        let is_relayed = !self.outlives(from);
         if parent || self.leg.route().is_some() {
             self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
         }
-        if parent {
+        if parent && is_relayed {
             // "Canceled" ends a ringing leg, "normal" a standing one.
             let cause = match (self.leg.is_up(), cause) {
                 (true, _) => Cause::Normal,
@@ -480,7 +488,7 @@ impl LegMut<'_, '_> {
             };
             return self.hang_up(cause, Party::Peer);
         }
-        if self.leg.route().is_some() {
+        if self.leg.route().is_some() && is_relayed {
             if self.leg.is_waiting() {
                 let status = match code {
                     300.. => wire::status::passed_on(code),
@@ -529,6 +537,7 @@ impl LegMut<'_, '_> {
         }
         let setup = core::time::Duration::from_millis(u64::from(setup_ms.max(1_000)));
         self.leg.story.account = account;
+        self.tell_begin();
         if let Side::Inbound(side) = &mut self.leg.side
             && core::mem::take(&mut side.is_stranger)
         {

@@ -148,6 +148,8 @@ impl Bed {
             awake: Mono(0),
             offset: now.offset(),
             offset_of_leg: now.offset(),
+            holds: crate::leg::relay::Holds::new(),
+            watch: crate::watch::Watch::new(0),
             guard: crate::transport::guard::Guard::new(plan.guard, plan.keys.table),
             region: Region::create(words.leak(), Side::Dataplane, sizes, 1),
             epoch: 1,

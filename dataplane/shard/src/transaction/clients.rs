@@ -6,6 +6,8 @@
 //! still acknowledges its refusal, and still acknowledges and ends an answer that nobody wants any
 //! more; a BYE is repeated until it is answered. None of that needs the leg.
 
+mod news;
+
 use core::net::SocketAddr;
 
 use arrayvec::ArrayVec;

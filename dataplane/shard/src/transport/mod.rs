@@ -36,6 +36,12 @@ impl Cx<'_, '_> {
     /// Queues a SIP message; None (nothing could be written) was counted where it happened.
     pub(crate) fn send_sip(&mut self, hop: Hop, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
+        self.said(frame);
+        self.send_again(hop, frame);
+    }
+
+    /// The same for what whoever is told of messages knows.
+    fn send_again(&mut self, hop: Hop, frame: Frame) {
         match hop.via {
             Door::Datagram(listener) => {
                 self.count(Counter::SipSent);
@@ -68,10 +74,12 @@ impl Cx<'_, '_> {
         let frame =
             crate::cx::frame_of(self.frames, &mut self.core.in_hand, self.core.arena.get(text));
         match frame {
-            Some(_) => self.count(Counter::SipRetransmitted),
+            Some(frame) => {
+                self.count(Counter::SipRetransmitted);
+                self.send_again(hop, frame);
+            }
             None => self.count(Counter::DiscardNoFrame),
         }
-        self.send_sip(hop, frame);
     }
 }
 
