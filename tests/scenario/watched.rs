@@ -7,6 +7,7 @@ use wire::event::{Direction, SipMessage};
 use wire::table::{HeaderFilter, MessageFilter, Table, ValueFilter, Watch};
 use world::{Action, Manner, Setup, World};
 
+use crate::by_hand::{self, A, B, Hand, ask, described, empty, header, send, world_by_hand};
 use crate::common::{
     SECOND, answered, count, dial, lose, manual, ms, name, nothing_left, publish, route_to, routed,
     to,
@@ -301,4 +302,82 @@ fn a_new_call_in_an_old_slot_begins_anew() {
         world.run_for(10 * SECOND);
     }
     assert_eq!(lines(&mut world), vec!["A1 < INVITE"; 5]);
+}
+
+/// What users of other systems ask for and do not get: requests of any method, of a dialog that
+/// rings too, with their answers, custom headers and bodies; the Reason of a provisional response,
+/// of a CANCEL and of a BYE; responses to what changes a session; requests of ours.
+#[test]
+fn whatever_a_far_end_says_in_its_dialog_is_told() {
+    let (mut world, log) = world_by_hand(10);
+    watch(&mut world, &[1], vec![all_of(7)]);
+    let mut a = Hand::caller("strange");
+    let invite = ask(&mut world, &log, &a, "0");
+    let b = Hand::callee(&invite, "b");
+    send(&mut world, B, &b.reply(&invite, "183 Progress", "Reason: Q.850;cause=31\n", &empty()));
+    let progress = log.last(A, "SIP/2.0 18", "INVITE");
+    header(&progress, "To").clone_into(&mut a.to);
+    // In the early dialog.
+    let note = by_hand::body("text/plain", "one\ntwo");
+    let more = "X-Foo: 1\nx-foo: 2\nEvent: refer\n";
+    send(&mut world, A, &a.request("NOTIFY", 2, more, &note));
+    let answer = described("10.1.0.2", 5_000, 1, "0");
+    send(&mut world, B, &b.reply(&invite, "200 OK", "", &answer));
+    send(&mut world, A, &a.request("ACK", 1, "", &empty()));
+    for (cseq, method) in (3..).zip(["MESSAGE", "FOO", "INFO"]) {
+        send(&mut world, A, &a.request(method, cseq, "X-Bar: baz\n", &note));
+    }
+    let hold = by_hand::sdp("10.1.0.1", 4_000, 2, "0") + "a=sendonly\n";
+    let hold = by_hand::body("application/sdp", &hold);
+    send(&mut world, A, &a.request("INVITE", 6, "", &hold));
+    send(&mut world, A, &a.request("ACK", 6, "", &empty()));
+    send(&mut world, A, &a.request("BYE", 7, "Reason: Q.850;cause=16\n", &empty()));
+    let of = |leg: &str, told: &[String]| {
+        let own = told.iter().filter_map(|line| line.strip_prefix(leg)?.split_once(' '));
+        own.map(|(_, what)| what.to_owned()).collect::<Vec<_>>()
+    };
+    let told = lines(&mut world);
+    let mut expected = vec!["< INVITE", "> 100 INVITE", "> 183 INVITE", "< NOTIFY", "> 405 NOTIFY"];
+    expected.extend(["> 200 INVITE", "< ACK", "< MESSAGE", "> 405 MESSAGE", "< FOO", "> 501 FOO"]);
+    expected.extend([
+        "< INFO",
+        "> 415 INFO",
+        "< INVITE",
+        "> 200 INVITE",
+        "< ACK",
+        "< BYE",
+        "> 200 BYE",
+    ]);
+    assert_eq!(of("A", &told), expected, "{told:?}");
+    // The hold goes on to the other side, whose answer never comes.
+    let mut expected = vec!["> INVITE", "< 183 INVITE", "< 200 INVITE", "> ACK"];
+    expected.extend(["> INVITE", "> BYE"]);
+    assert_eq!(of("B", &told), expected, "{told:?}");
+    let mut seen = Vec::new();
+    messages(&mut world, |it| {
+        let reason = it.headers.lines().find(|line| line.starts_with("Reason: "));
+        seen.extend(reason.map(|reason| format!("{} {reason}", it.method)));
+        if it.method == "NOTIFY" && it.code == 0 {
+            assert!(it.headers.contains("X-Foo: 1\r\nx-foo: 2\r\n"), "{}", it.headers);
+            assert_eq!(it.body, "one\r\ntwo");
+        }
+    });
+    let by = ["INVITE", "BYE", "BYE"];
+    let causes = [31, 16, 16];
+    let expected =
+        by.iter().zip(causes).map(|(it, cause)| format!("{it} Reason: Q.850;cause={cause}"));
+    assert_eq!(seen, expected.collect::<Vec<_>>());
+}
+
+/// The Reason of a CANCEL, and the CANCEL itself, before the 487 that it brings about.
+#[test]
+fn a_cancel_is_told_with_its_reason_before_what_it_brings_about() {
+    let caller = Manner { reason: Some("SIP;cause=200".to_owned()), ..Manner::default() };
+    let caller = caller.after_dial(SECOND / 2, Action::Cancel);
+    let mut world = routed(&Setup::new(11), caller, vec![Manner::ringing()]);
+    watch(&mut world, &[1], vec![MessageFilter { methods: 1 << 3, ..all_of(7) }]);
+    dial(&mut world, 1);
+    world.run_for(5 * SECOND);
+    assert_eq!(lines(&mut world), ["A1 < CANCEL", "B1 > CANCEL"]);
+    messages(&mut world, |it| assert!(it.headers.contains("Reason: SIP;cause=200\r\n"), "{it:?}"));
 }

@@ -254,15 +254,28 @@ impl Shard<'_> {
         }
     }
 
+    /// What is heard and said from now on is this leg's, if its account wants to be told of it. The
+    /// time of its clock.
+    fn watch_leg(&mut self, now: Now, leg: LegId) -> Now {
+        if !self.core.watch.is_on() {
+            return now;
+        }
+        let Some(leg) = self.legs.get_mut(leg) else { return now };
+        self.core.watch.enter(leg);
+        let wall = now.wall.under(self.core.offset, leg.story.offset).max(leg.story.told);
+        Now { wall, ..now }
+    }
+
     /// A response is told before what is made of it; one that comes again is not. False for that.
     #[cold]
     fn hear_response(&mut self, now: Now, id: ClientId, message: &Message<'_>) -> bool {
-        let Some(leg) = self.legs.get_mut(self.transactions.clients.leg(id)) else { return true };
-        let wall = now.wall.under(self.core.offset, leg.story.offset).max(leg.story.told);
-        self.core.watch.enter(leg);
+        let now = self.watch_leg(now, self.transactions.clients.leg(id));
+        if !self.core.watch.is_at_work() {
+            return true;
+        }
         let is_news = self.transactions.clients.is_news(&self.core, id, message);
         if is_news {
-            watch::tell(&mut self.core, Now { wall, ..now }, message, false);
+            watch::tell(&mut self.core, now, message, false);
         } else {
             self.core.watch.leave();
         }
@@ -382,7 +395,10 @@ impl Shard<'_> {
         }
         let checks = if method == Some(Method::Register) { &REGISTERS } else { &CHECKS };
         if let Err(refusal) = checks.check(message) {
-            return self.refuse_by_rule(now, frames, (datagram, message), refusal);
+            let now = self.watch_leg(now, leg.unwrap_or(LegId::NONE));
+            self.cx(now, frames).heard(message);
+            self.refuse_by_rule(now, frames, (datagram, message), refusal);
+            return self.core.watch.leave();
         }
         self.core.counters.add(Counter::SipRepeatedHeader, u64::from(message.repeats()));
         if method == Some(Method::Cancel) {

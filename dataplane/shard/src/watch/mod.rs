@@ -118,6 +118,13 @@ impl Watch {
         self.at_work.is_some()
     }
 
+    /// Somebody may want this message of the leg at work.
+    #[inline]
+    fn wants(&self, message: &Message<'_>) -> bool {
+        let account = self.at_work.map(|work| work.passing.account);
+        account.is_some_and(|account| self.asked.may_want(account, Kind::of(message)))
+    }
+
     fn words(&mut self, leg: LegId) -> Option<&mut [u64; WORDS]> {
         let at = leg.index() as usize * WORDS;
         let words = self.legs.get_mut(at..at + WORDS)?;
@@ -163,7 +170,7 @@ impl Cx<'_, '_> {
     /// The leg at work has received this.
     #[inline]
     pub(crate) fn heard(&mut self, message: &Message<'_>) {
-        if self.core.watch.is_at_work() {
+        if self.core.watch.wants(message) {
             tell(self.core, self.now, message, false);
         }
     }
@@ -189,7 +196,7 @@ fn said(core: &mut Core<'_>, now: Now, bytes: &[u8]) {
 /// Tells a message of the leg at work, if somebody asked for it.
 #[cold]
 pub(crate) fn tell(core: &mut Core<'_>, now: Now, message: &Message<'_>, sent: bool) {
-    let Some(work) = core.watch.at_work else { return };
+    let Some(work) = core.watch.at_work.filter(|_| core.watch.wants(message)) else { return };
     let passing = Passing { sent, kind: Kind::of(message), ..work.passing };
     let once = core.watch.words(work.leg).map_or(u64::MAX, |words| words[ONCE]);
     let mut wanted: ArrayVec<(u128, u64), WANTED_MAX> = ArrayVec::new();

@@ -18,10 +18,12 @@ impl Clients {
             return false;
         }
         let Machine::Invite(machine) = &entry.machine else { return true };
+        if matches!(machine.state(), State::Calling | State::Proceeding) {
+            return true;
+        }
         let tag = message.to_tag().unwrap_or_default();
         let hash = sip::key::call_hash(tag, &core.plan.keys.token);
         let is_fork = entry.method == Method::Invite && (200..300).contains(&code);
-        let is_other = is_fork && !entry.answered.contains(&hash);
-        matches!(machine.state(), State::Calling | State::Proceeding) || is_other
+        is_fork && !entry.answered.contains(&hash)
     }
 }
