@@ -66,6 +66,8 @@ pub struct Counts {
     pub out_of_order: u64,
     #[serde(skip)]
     progress: BTreeMap<String, u8>,
+    #[serde(skip)]
+    kept: Vec<Kept>,
 }
 
 /// An application server that runs in threads of this process until it is dropped (its threads end
@@ -84,7 +86,29 @@ pub struct Service {
     pub delay: Duration,
     pub fail: Option<u16>,
     pub print: bool,
+    /// Documents of paths that have their own.
+    pub by_path: BTreeMap<String, String>,
+    /// What comes to these paths is kept, and answered by 204 where the path has no document.
+    pub kept: Vec<String>,
 }
+
+/// A request that was kept: its path and its parameters.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub path: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Kept {
+    /// The parameter, empty if it is not there.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        field(&self.fields, name).unwrap_or_default()
+    }
+}
+
+/// Requests that are kept at most.
+const KEPT_MAX: usize = 10_000;
 
 /// A document that dials.
 #[must_use]
@@ -115,6 +139,7 @@ pub fn main(args: &Args) -> Result<bool> {
         delay: Duration::from_nanos(args.delay),
         fail: args.fail,
         print: !args.quiet,
+        ..Service::default()
     };
     let app = App::start(args.listen, service)?;
     println!("http://{}/voice", app.address);
@@ -145,6 +170,12 @@ impl App {
             }
         })?;
         Ok(Self { address, counts })
+    }
+
+    /// What was kept, in the order in which it came.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Kept> {
+        self.counts.lock().map(|counts| counts.kept.clone()).unwrap_or_default()
     }
 
     #[must_use]
@@ -180,6 +211,11 @@ fn answer(
     let fields = form(&request.body);
     let signed = is_signed(request, &fields, service.token.as_deref());
     if let Ok(mut counts) = counts.lock() {
+        let is_kept = service.kept.iter().any(|path| path == request.path());
+        if is_kept && counts.kept.len() < KEPT_MAX {
+            let path = request.path().to_owned();
+            counts.kept.push(Kept { path, fields: fields.clone() });
+        }
         counts.count(request.path() == "/status", signed, &fields);
     }
     if service.print {
@@ -202,9 +238,16 @@ fn answer(
         return (204, "text/plain", String::new());
     }
     std::thread::sleep(service.delay);
+    let own = service.by_path.get(request.path());
+    if own.is_none() && service.kept.iter().any(|path| path == request.path()) {
+        return (204, "text/plain", String::new());
+    }
     match service.fail {
         Some(status) => (status, "text/plain", "as asked for\n".to_owned()),
-        None => (200, "text/xml; charset=utf-8", service.document.clone()),
+        None => {
+            let document = own.unwrap_or(&service.document);
+            (200, "text/xml; charset=utf-8", document.clone())
+        }
     }
 }
 

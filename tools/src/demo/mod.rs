@@ -6,6 +6,7 @@ pub mod codecs;
 pub mod full_disk;
 mod phones;
 pub mod relay;
+mod sip_callback;
 pub mod strangers;
 pub mod tenants;
 
@@ -50,6 +51,12 @@ pub const DEMOS: &[Demo] = &[
         run: tenants::run,
     },
     Demo {
+        name: "sip-callback",
+        shows: "a trunk's call told message by message, taken over by an application in mid-call, \
+                given back: heard in one stream throughout",
+        run: sip_callback::run,
+    },
+    Demo {
         name: "full-disk",
         shows: "a disk filled under calls and freed: refused with the reason, back by itself, no \
                 second lost (where a file system can be mounted in a namespace)",
@@ -86,7 +93,7 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<bool> {
     if args.list {
         for demo in DEMOS {
-            println!("{:<10} {}", demo.name, demo.shows);
+            println!("{:<12} {}", demo.name, demo.shows);
         }
         return Ok(true);
     }
