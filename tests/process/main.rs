@@ -12,6 +12,7 @@ mod load;
 mod namespaces;
 mod owner;
 mod retention;
+mod sip_messages;
 mod stopped;
 mod strangers;
 mod supervisor;

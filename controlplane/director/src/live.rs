@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::{CallId, ConnectionId, LegId, Mono, Now, ShardId, Wall};
 use model::cookie::Jar;
 use model::port::{ApiId, HttpId};
-use model::{CallRow, CallStatus, Hook, Method, SipLogin, StatusHook};
+use model::{CallRow, CallStatus, Hook, Method, SipLogin, StatusHook, SubscriptionSid};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
@@ -64,11 +64,55 @@ pub(crate) struct Live {
 pub(crate) struct Signaling {
     /// The number of the last one.
     pub(crate) told: u32,
-    /// Those since the last callback that nobody is told of.
+    /// Those that the dataplane left out so far.
     pub(crate) left_out: u32,
+    /// By subscription, what it has heard of that, and what there was no room for since.
+    pub(crate) missed: Vec<Missed>,
     /// Its account knows that some are.
     pub(crate) is_said: bool,
     pub(crate) relay: Relay,
+}
+
+/// Subscriptions of a call at one time are fewer.
+const MISSED_MAX: usize = 64;
+
+/// What a subscription was not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Missed {
+    pub(crate) subscription: SubscriptionSid,
+    /// So many of those that the dataplane left out were said.
+    pub(crate) said: u32,
+    /// For so many since there was no room in its lane.
+    pub(crate) own: u32,
+}
+
+impl Signaling {
+    /// What this subscription was not told and does not know of.
+    pub(crate) fn missed_by(&self, subscription: SubscriptionSid) -> u32 {
+        let known = self.missed.iter().find(|it| it.subscription == subscription);
+        let (said, own) = known.map_or((0, 0), |it| (it.said, it.own));
+        self.left_out.saturating_sub(said).saturating_add(own)
+    }
+
+    /// It was told, and how many it was not; or it was not.
+    pub(crate) fn tell(&mut self, subscription: SubscriptionSid, is_told: bool) {
+        let at = self.missed.iter().position(|it| it.subscription == subscription);
+        let at = at.unwrap_or_else(|| {
+            self.missed.push(Missed { subscription, said: 0, own: 0 });
+            self.missed.len() - 1
+        });
+        if let Some(it) = self.missed.get_mut(at) {
+            match is_told {
+                true => (it.said, it.own) = (self.left_out, 0),
+                false => it.own = it.own.saturating_add(1),
+            }
+        }
+        // Who missed nothing needs no place, and neither does who has been gone for long.
+        self.missed.retain(|it| it.said > 0 || it.own > 0);
+        if self.missed.len() > MISSED_MAX {
+            self.missed.remove(0);
+        }
+    }
 }
 
 /// Whether the dataplane routes the call alone.

@@ -473,3 +473,27 @@ fn an_applications_call_goes_on_with_the_answer() {
     assert_eq!(took(&world, call), 0);
     world.assert_clean();
 }
+
+/// Each hears of what it was not told itself: those that the dataplane left out, and those that
+/// there was no room for in its own lane.
+#[test]
+fn who_was_told_everything_hears_of_nothing_left_out() {
+    let dead =
+        SignalingSubscription { hook: Hook::post("http://dead.test/sip"), ..subscription(2) };
+    let mut world = world(vec![subscription(1), dead], |request| {
+        if request.url.contains("dead.test") { (30_000, status(503).1) } else { status(200) }
+    });
+    let [a, _] = world.relay();
+    for number in 1..=60 {
+        world.say(a, number, "OPTIONS", &[1, 2], |it| {
+            it.left_out = if number == 30 { 5 } else { 0 };
+        });
+        world.run(100);
+    }
+    let asked = world.asked("app.test/sip");
+    let left_out: Vec<_> = asked.iter().map(|it| param(it, "SipMessagesLeftOut")).collect();
+    assert_eq!(asked.len(), 60);
+    assert_eq!(left_out.iter().filter(|it| !it.is_empty()).collect::<Vec<_>>(), [&"5"]);
+    assert_eq!(left_out[29], "5");
+    assert_eq!(world.director.stats().messages_left_out, 60 - 32);
+}

@@ -71,17 +71,13 @@ impl Director {
             && (live.callbacks.len() >= PER_CALL_MAX
                 || live.is_lane_full(&to.hook.url, PER_LANE_MAX));
         let mut params = self.row_params(live);
-        message_params(message, to, live.signaling.left_out, &mut params);
+        message_params(message, to, live.signaling.missed_by(to.sid), &mut params);
         let then = Then { application: to.is_application, fallback: to.fallback.clone() };
         let queued = Queued { params, token: token(message, to.sid), then: Some(then) };
         let is_queued = !is_full && self.enqueue_if_room(now, call, &to.hook, queued);
         if let Some(mut live) = self.calls.get_mut(&call) {
-            if is_queued {
-                live.signaling.left_out = 0;
-            } else {
-                live.signaling.left_out = live.signaling.left_out.saturating_add(1);
-                self.stats.messages_left_out += 1;
-            }
+            live.signaling.tell(to.sid, is_queued);
+            self.stats.messages_left_out += u64::from(!is_queued);
         }
     }
 
@@ -90,7 +86,8 @@ impl Director {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        if live.signaling.left_out == 0 || live.signaling.is_said {
+        let is_whole = live.signaling.left_out == 0 && live.signaling.missed.is_empty();
+        if is_whole || live.signaling.is_said {
             return;
         }
         live.signaling.is_said = true;
