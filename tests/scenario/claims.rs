@@ -46,9 +46,9 @@ impl Login<'_> {
             Some(401) => (Name::WwwAuthenticate, Name::Authorization),
             _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
         };
-        let challenges = message.headers_named(asks).filter_map(Challenge::parse);
-        let challenge =
-            challenges.into_iter().find(|it| it.algorithm.text() == self.algorithm).unwrap();
+        let challenges: Vec<_> = message.headers_named(asks).filter_map(Challenge::parse).collect();
+        let wanted = challenges.iter().find(|it| it.algorithm.text() == self.algorithm);
+        let challenge = wanted.unwrap_or(&challenges[0]);
         let password = self.password.as_bytes();
         let ha1 = ha1(challenge.algorithm, self.user.as_bytes(), challenge.realm, password);
         let answer = Answer {
@@ -232,6 +232,41 @@ fn what_answers_no_challenge_of_ours_is_challenged_and_asks_nobody() {
     assert!(old.contains("stale=true"), "{old}");
     assert_eq!(claims(&mut world).len(), 0);
     assert_eq!(world.plane.leftovers(), Vec::<String>::new());
+}
+
+/// What libre does before 2.9: a challenge with SHA-256 in it ends the call, the next one is begun
+/// anew.
+#[test]
+fn who_does_not_know_sha_256_is_offered_md5_alone() {
+    let (mut world, log) = world_with(1);
+    let offered = |text: &str| (text.contains("SHA-256"), text.contains("algorithm=MD5"));
+    assert_eq!(offered(&challenged(&mut world, &log, 1)), (true, true));
+    // From is the phone's, and the same: so it is the phone that gave up.
+    let same = |number: u32, more: &str| {
+        invite(STRANGER, number, more).replace(&format!("tag=f{number}"), "tag=other")
+    };
+    let ask = |world: &mut World, text: &str, number: u32| {
+        send(world, STRANGER, text);
+        world.run_for(ms(50));
+        last(&log, STRANGER, "SIP/2.0 407", &format!("Call-ID: s{number}@")).unwrap()
+    };
+    let challenge = ask(&mut world, &same(2, ""), 2);
+    assert_eq!(offered(&challenge), (false, true));
+    let login = Login { algorithm: "MD5", ..Login::default() };
+    let more = login.answer(&challenge, Method::Invite, URI);
+    send(&mut world, STRANGER, &anew(&same(2, &more), 3));
+    world.run_for(ms(50));
+    let (shard, id, ..) = claims(&mut world).pop().unwrap();
+    command(&mut world, shard, &Command::Verdict { id, verdict: Verdict::Wrong });
+    world.run_for(ms(50));
+    assert_eq!(
+        offered(&last(&log, STRANGER, "SIP/2.0 407", "Call-ID: s2@").unwrap()),
+        (false, true)
+    );
+    for number in 4..8 {
+        let text = same(number, "");
+        assert_eq!(offered(&ask(&mut world, &text, number)), (false, true), "it is known");
+    }
 }
 
 #[test]

@@ -26,11 +26,13 @@ use crate::Shard;
 use crate::calls::NewCall;
 use crate::cx::Core;
 use crate::handoff::Handoff;
+use crate::plan::Plan;
 use crate::route::Admits;
 use crate::transaction::{Share, Shares};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
 use crate::transport::nonces::{Judged, Nonces};
+use crate::transport::offers::Offers;
 use crate::usage::text;
 
 /// Requests that wait at one time; a source has a part of them.
@@ -75,6 +77,7 @@ fn asks(message: &Message<'_>) -> (Name, Name, u16) {
 #[derive(Debug)]
 pub(crate) struct Claims {
     nonces: Nonces,
+    offers: Offers,
     open: Vec<Open>,
     shares: Shares,
     epoch: u32,
@@ -82,9 +85,10 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    pub(crate) fn new(nonces: Nonces, epoch: u32) -> Self {
+    pub(crate) fn new(plan: &Plan, epoch: u32) -> Self {
+        let (nonces, offers) = (Nonces::new(plan, epoch), Offers::new(plan.keys.table));
         let open = Vec::with_capacity(CLAIMS_MAX as usize);
-        Self { nonces, open, shares: Shares::new(CLAIMS_MAX), epoch, last: 0 }
+        Self { nonces, offers, open, shares: Shares::new(CLAIMS_MAX), epoch, last: 0 }
     }
 
     /// When the first of them has waited long enough.
@@ -162,6 +166,17 @@ impl Shard<'_> {
         let seconds = now.wall.0 / 1_000_000;
         let source = datagram.hop.to.ip();
         let judged = self.claims.nonces.judge(seconds, source, &given, request);
+        if judged == Judged::Fresh {
+            let who = self.who_asks(datagram, message);
+            let is_md5 = given.algorithm == Algorithm::Md5;
+            if self.claims.offers.answered(who, is_md5) {
+                // What it knows it knows towards every shard.
+                let (own, shards) = (self.core.plan.shard, self.core.plan.shards);
+                for shard in (0..shards).filter(|shard| *shard != own) {
+                    self.push_handoff(shard, &Handoff::Md5Alone { who }, 32);
+                }
+            }
+        }
         match judged {
             // It was answered, and the answer may be lost: a registrar says it again.
             Judged::Again if message.method() == Some(Method::Register) => {
@@ -194,6 +209,7 @@ impl Shard<'_> {
         (realm, stale): (&[u8], bool),
     ) {
         let seconds = now.wall.0 / 1_000_000;
+        let both = self.offers_both(seconds, datagram, message);
         let nonce = self.claims.nonces.make(seconds, datagram.hop.to.ip(), realm);
         let challenge = |algorithm| Challenge {
             realm,
@@ -206,9 +222,41 @@ impl Shard<'_> {
         self.core.counters.count(Counter::ChallengeSent);
         let (_, name, code) = asks(message);
         self.cx(now, frames).answer_with(datagram, message, code, |writer| {
-            let writer = challenge(Algorithm::Sha256).write(writer, name);
+            let better = both.then_some(Algorithm::Sha256);
+            let writer =
+                writer.with(better, |writer, better| challenge(better).write(writer, name));
             challenge(Algorithm::Md5).write(writer, name)
         });
+    }
+
+    /// Whoever asks, as offers know him: parameters of his URI do not count.
+    fn who_asks(&self, datagram: &Datagram<'_>, message: &Message<'_>) -> u64 {
+        let from = message.from().ok().and_then(|from| from.uri().ok());
+        let user = from.map_or(&b""[..], |from| from.user);
+        self.claims.offers.who(datagram.hop.to.ip(), user)
+    }
+
+    /// Another shard was told by a caller's answer that MD5 is what he knows.
+    pub(crate) fn md5_alone(&mut self, who: u64, now: Now) {
+        self.claims.offers.learn(who, now.wall.0 / 1_000_000);
+    }
+
+    fn offers_both(
+        &mut self,
+        seconds: u64,
+        datagram: &Datagram<'_>,
+        message: &Message<'_>,
+    ) -> bool {
+        let who = self.who_asks(datagram, message);
+        let key = TransactionKey::server(message, &self.core.plan.keys.token);
+        let (header, ..) = asks(message);
+        match key {
+            Ok(key) if !message.has(header) => {
+                let request = self.core.plan.keys.table.hash(&[&key.0.to_le_bytes()]);
+                self.claims.offers.offers_both(who, request, seconds)
+            }
+            _ => self.claims.offers.offered_both(who),
+        }
     }
 
     /// Keeps the request, and asks whether it is whose it says.

@@ -56,6 +56,8 @@ pub enum Handoff<'a> {
     Leg { to: LegId, from: LegId, at: Mono, message: PeerMessage<'a> },
     /// A phone has registered by a connection of the receiving shard's: it stays.
     Registered { id: ConnectionId },
+    /// Of this caller it is known that he knows MD5 alone (RFC 8760).
+    Md5Alone { who: u64 },
 }
 
 /// What one leg says to another.

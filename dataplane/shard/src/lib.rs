@@ -70,7 +70,6 @@ use crate::transaction::{Clients, Lost, Referrals, Servers, Transactions};
 use crate::transport::connections::Connections;
 use crate::transport::guard::{Guard, Standing};
 use crate::transport::names::Names;
-use crate::transport::nonces::Nonces;
 use crate::transport::targets::BadTargets;
 
 /// A batch of no more than so many datagrams is served as it came, but for strangers.
@@ -128,7 +127,7 @@ impl<'m> Shard<'m> {
             media,
             round: usage::Round::new(limits.legs),
             routes: Routes::new(),
-            claims: Claims::new(Nonces::new(&plan, epoch), epoch),
+            claims: Claims::new(&plan, epoch),
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,

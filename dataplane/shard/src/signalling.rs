@@ -540,6 +540,7 @@ impl Shard<'_> {
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 self.transactions.clients.again(&mut cx, (id, end));
             }
+            Ok(Handoff::Md5Alone { who }) => self.md5_alone(who, now),
             Ok(Handoff::Registered { id }) => self.core.connections.befriend(id),
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);

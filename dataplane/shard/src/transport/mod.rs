@@ -7,6 +7,7 @@ pub(crate) mod names;
 pub(crate) mod networks;
 pub(crate) mod nonces;
 pub(crate) mod obeyed;
+pub(crate) mod offers;
 pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
