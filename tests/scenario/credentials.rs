@@ -378,6 +378,41 @@ fn a_call_that_was_given_up_is_not_tried_again() {
     }
 }
 
+/// What is sent again because nobody answers, and a PRACK, have their credentials too, and the
+/// numbers of all requests go on.
+#[test]
+fn repetitions_and_pracks_show_them_too() {
+    let (mut world, log) = trunk(&setup(15, ""));
+    let mut a = Hand::caller("repeated");
+    let first = ask(&mut world, &log, &a, "0");
+    let b = Hand::callee(&first, "first");
+    refuse(&mut world, &b, &first, "401 No", &www(&digest(", qop=\"auth\"")));
+    world.run_for(ms(600));
+    let sent = log.all(B, "INVITE", "2 INVITE");
+    assert!(sent.len() == 2 && sent[0] == sent[1], "the same again");
+    let b = Hand::callee(&sent[1], "b");
+    let early = described("10.1.0.2", 5_000, 1, "0");
+    let more = "Require: 100rel\nRSeq: 7\n";
+    send(&mut world, B, &b.reply(&sent[1], "183 Progress", more, &early));
+    let prack = log.last(B, "PRACK", "3 PRACK");
+    assert_eq!(shown(&prack, "Authorization").nonce_count(), Some(2));
+    let stale = www(&format!("Digest realm=\"{REALM}\", nonce=\"n2\", stale=true, qop=\"auth\""));
+    send(&mut world, B, &b.reply(&prack, "401 No", &stale, &empty()));
+    let prack = log.last(B, "PRACK", "4 PRACK");
+    assert_eq!(header(&prack, "RAck"), "7 2 INVITE");
+    assert_eq!(shown(&prack, "Authorization").nonce, b"n2");
+    send(&mut world, B, &b.reply(&prack, "200 OK", "", &empty()));
+    send(&mut world, B, &b.reply(&sent[1], "200 OK", "", &early));
+    assert_eq!(header(&log.last(B, "ACK", "tag=b"), "CSeq"), "2 ACK");
+    header(&log.last(A, "SIP/2.0 200", "INVITE"), "To").clone_into(&mut a.to);
+    send(&mut world, A, &a.request("ACK", 1, "", &empty()));
+    send(&mut world, A, &a.request("BYE", 2, "", &empty()));
+    let bye = log.last(B, "BYE", "5 BYE");
+    assert_eq!(shown(&bye, "Authorization").nonce_count(), Some(2));
+    send(&mut world, B, &b.reply(&bye, "200 OK", "", &empty()));
+    nothing_left(&mut world);
+}
+
 /// The next target is a peer of its own: it asks anew, and what the first was shown is not for it.
 #[test]
 fn the_next_target_asks_for_itself() {

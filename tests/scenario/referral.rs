@@ -275,7 +275,9 @@ fn an_attended_transfer_joins_the_two_other_sides() {
         world.run_for(3 * SECOND);
         let c = target(&world);
         let (tells, named) = if first { (from, second) } else { (second, from) };
-        let to = format!("sip:whoever@elsewhere.example?Replaces={}", world.call(named).replaces());
+        let name = world.call(named).replaces();
+        let to =
+            format!("sip:who@elsewhere.example;method=INVITE?Require=replaces&Replaces={name}");
         refer(&mut world, tells, &to);
         world.run_for(2 * SECOND);
         assert_eq!(answers(&world, tells), [202]);
@@ -350,18 +352,21 @@ fn a_broken_referral_is_refused() {
         (5, "Refer-To: <sip:x@y>, <sip:x@z>\n", 400),
         (6, "Refer-To: <sip:g2@10.0.0.1;method=MESSAGE>\n", 603),
         (7, "Require: multiple-refer\nRefer-To: <sip:x@y>\n", 420),
+        (8, "Refer-To: sip:x@y, sip:x@z\n", 400),
+        (9, "Refer-To: +14155550100\n", 400),
+        (10, "Refer-To: http://www.ietf.org\n", 416),
     ] {
         send(&mut world, A, &a.request("REFER", cseq, more, &empty()));
         let answer = log.last(A, "SIP/2.0", &format!("CSeq: {cseq} REFER"));
         assert_eq!(answer[8..11], code.to_string(), "{more}");
     }
-    // An escaped URI without brackets, as some write it; its NOTIFY goes unanswered.
-    let plain = "r: sip:g2@10.0.0.1\n";
-    send(&mut world, A, &a.request("REFER", 8, plain, &empty()));
-    let accepted = log.last(A, "SIP/2.0 202", "8 REFER");
+    // Without brackets, as some write it; its NOTIFY goes unanswered.
+    let plain = "r: sip:g2@10.0.0.1;method=INVITE\n";
+    send(&mut world, A, &a.request("REFER", 18, plain, &empty()));
+    let accepted = log.last(A, "SIP/2.0 202", "18 REFER");
     assert_ne!(header(&accepted, "Contact"), "", "a target for SUBSCRIBE");
     let notify = log.last(A, "NOTIFY", "");
-    assert_eq!(header(&notify, "Event"), "refer;id=8");
+    assert_eq!(header(&notify, "Event"), "refer;id=18");
     assert!(header(&notify, "Subscription-State").starts_with("active"));
     assert_eq!(header(&notify, "Content-Type"), "message/sipfrag;version=2.0");
     assert_eq!(header(&notify, "Content-Length"), "20", "with its line end");
@@ -373,7 +378,7 @@ fn a_broken_referral_is_refused() {
     let b2 = crate::by_hand::Hand::callee(&second, "b2");
     send(&mut world, B, &b2.reply(&second, "486 Busy", "", &empty()));
     assert_eq!(log.all(A, "NOTIFY", "").len(), 1, "whoever has no subscription is told nothing");
-    send(&mut world, A, &a.request("BYE", 9, "", &empty()));
+    send(&mut world, A, &a.request("BYE", 29, "", &empty()));
     let bye = log.last(B, "BYE", "");
     send(&mut world, B, &parties.b.reply(&bye, "200 OK", "", &empty()));
     assert_eq!(count(&world, Counter::LegPanicked), 0);

@@ -203,7 +203,10 @@ impl Limits {
     /// Bytes taken at birth, about.
     #[must_use]
     pub fn footprint(&self, shards: u8) -> usize {
-        let per_leg = size_of::<crate::leg::Entry>() + size_of::<crate::media::Stream>() + 80;
+        let per_leg = size_of::<crate::leg::Entry>()
+            + size_of::<crate::media::Stream>()
+            + crate::transaction::logins::LEG_BYTES
+            + 80;
         // With their timers, places in the list of the finished ones, and (servers) two keys.
         let server = size_of::<crate::transaction::ServerTransaction>() + 8 + 36 + 64;
         let client = size_of::<crate::transaction::ClientTransaction>() + 8 + 36;

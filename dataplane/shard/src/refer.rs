@@ -57,9 +57,11 @@ impl Texts {
 
 /// The target of a REFER, and the dialog that it names. An error is the status to refuse it with.
 fn read<'t>(message: &Message<'_>, texts: &'t mut Texts) -> Result<(&'t [u8], &'t [u8]), u16> {
-    let mut all = message.addresses(sip::Name::ReferTo);
-    let (Some(Ok(target)), None) = (all.next(), all.next()) else { return Err(400) };
-    let uri = target.uri().map_err(|_| 400_u16)?;
+    let raw = target(message).ok_or(400_u16)?;
+    let uri = sip::Uri::parse(raw).map_err(|_| 400_u16)?;
+    if uri.scheme == sip::Scheme::Other {
+        return Err(416);
+    }
     let mut dialog: &[u8] = b"";
     for (name, value) in uri.headers() {
         if name.eq_ignore_ascii_case(b"Replaces") {
@@ -72,7 +74,7 @@ fn read<'t>(message: &Message<'_>, texts: &'t mut Texts) -> Result<(&'t [u8], &'
     if !method.eq_ignore_ascii_case(b"INVITE") {
         return Err(603);
     }
-    let bare = target.uri.split(|&byte| byte == b'?').next().unwrap_or_default();
+    let bare = raw.split(|&byte| byte == b'?').next().unwrap_or_default();
     let mut len = 0;
     for (at, part) in bare.split(|&byte| byte == b';').enumerate() {
         let is_method = part.get(..7).is_some_and(|it| it.eq_ignore_ascii_case(b"method="));
@@ -87,6 +89,21 @@ fn read<'t>(message: &Message<'_>, texts: &'t mut Texts) -> Result<(&'t [u8], &'
         }
     }
     Ok((&texts.uri[..len], dialog))
+}
+
+/// The only URI in Refer-To. Without brackets all of it is the URI's, parameters and headers, as
+/// they are meant who write it so (RFC 3261 section 20 has them be the header's).
+fn target<'m>(message: &Message<'m>) -> Option<&'m [u8]> {
+    let mut fields = message.headers_named(sip::Name::ReferTo);
+    let (Some(field), None) = (fields.next(), fields.next()) else { return None };
+    if !field.contains(&b'<') {
+        return Some(field.trim_ascii());
+    }
+    let mut all = message.addresses(sip::Name::ReferTo);
+    match (all.next(), all.next()) {
+        (Some(Ok(target)), None) => Some(target.uri),
+        _ => None,
+    }
 }
 
 impl Shard<'_> {

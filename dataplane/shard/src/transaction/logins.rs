@@ -21,6 +21,8 @@ use crate::plan::Login as Trunk;
 const TEXT_BYTES: usize = 4_096;
 /// Bytes of a header line of ours.
 pub(crate) const LINE_BYTES: usize = 1_536;
+/// Bytes that a leg takes here, with credentials or without: half of the legs may have some.
+pub(crate) const LEG_BYTES: usize = size_of::<LoginId>() + (size_of::<Login>() + 12) / 2;
 /// Counts that a record is ahead, as it is of a dialog's numbers.
 const AHEAD: u32 = crate::usage::CSEQ_AHEAD;
 
