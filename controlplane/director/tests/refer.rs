@@ -55,9 +55,14 @@ fn the_target_is_dialled_for_whom_is_referred() {
     for by_callee in [true, false] {
         let (mut world, call, child) = connected(PHONE);
         let (from, other) = if by_callee { (child, call) } else { (call, child) };
-        world.refer(from, other, "sip:ok@callee.test:5066;transport=udp");
+        let (at, to) = (world.now.wall, "sip:ok@callee.test:5066;transport=udp");
+        world.refer_at(at, from, other, to);
         world.run(200);
         let order = originated(&world)[0].clone();
+        // As a successor may hear it once more.
+        world.refer_at(at, from, other, to);
+        world.run(200);
+        assert_eq!(originated(&world).len(), 1, "one leg for one referral");
         assert_eq!(order.uri, "sip:ok@callee.test:5066");
         assert_eq!((order.account, order.parent), (ACCOUNT_NUMBER, other));
         assert_eq!(order.peer, world.legs[&other].id);

@@ -43,8 +43,8 @@ impl Director {
             Event::Refused { at, source, code, cause, uri, why } => {
                 self.on_refused(now, &Refused { at, source, code, cause, uri, why });
             }
-            Event::Refer { call, peer, to, by, .. } => {
-                self.on_refer(now, (shard, call, peer), (to, by));
+            Event::Refer { call, peer, at, to, by } => {
+                self.on_refer(now, (shard, call, peer), (at, to, by));
             }
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
             Event::Message(ref message) => self.on_message(now, shard, message),

@@ -7,7 +7,7 @@
 //! referrer's end, which is what comes of every transfer, would end the document that holds the
 //! other leg.
 
-use base::{CallId, LegId, Now, ShardId};
+use base::{CallId, LegId, Now, ShardId, Wall};
 use model::party;
 use model::port::OwnedCommand;
 use sip::Scheme;
@@ -37,7 +37,7 @@ impl Director {
         &mut self,
         now: Now,
         (shard, call, peer): (ShardId, CallId, LegId),
-        (to, by): (&str, &str),
+        (at, to, by): (Wall, &str, &str),
     ) {
         let is_peer = |live: &&Live| live.leg == peer && !live.is_over();
         let other = self.calls.all().find(is_peer).map(Live::call);
@@ -53,6 +53,12 @@ impl Director {
         if to.is_empty() {
             return;
         }
+        // Told again to a successor, it is the same leg.
+        let target = CallId::begun(at, call.0 ^ u128::from(at.0));
+        let is_over = self.replay.as_ref().is_some_and(|it| it.bygone.contains_key(&target));
+        if is_over || self.calls.contains(&target) {
+            return;
+        }
         let referrer = Referrer { call, shard, other };
         if !self.calls.get(&call).is_some_and(is_phone) {
             let message =
@@ -62,18 +68,17 @@ impl Director {
             return self.refer_failed(now, referrer, 603);
         }
         match self.target_of(to) {
-            Some(target) => self.dial_referred(now, referrer, target),
+            Some(whom) => self.dial_referred(now, referrer, (target, whom)),
             None => self.refer_failed(now, referrer, 404),
         }
     }
 
-    fn dial_referred(&mut self, now: Now, referrer: Referrer, target: Target) {
+    fn dial_referred(&mut self, now: Now, referrer: Referrer, (call, target): (CallId, Target)) {
         let Some(live) = self.calls.get(&referrer.other) else { return };
         let (own, account) = (live.row.from.clone(), live.row.account);
         // Whom the target talks with: the leg's far end, if it may be shown.
         let far = if live.outgoing.is_some() { live.row.to.clone() } else { own.clone() };
         let caller = if self.may_show(account, &far) { far } else { own };
-        let call = CallId::begun(now.wall, self.rng.wide());
         let spec = ChildSpec {
             call,
             target,

@@ -282,8 +282,13 @@ impl World {
 
     /// The far end of `call` refers that of `other` to `to`.
     pub(crate) fn refer(&mut self, call: CallId, other: CallId, to: &str) {
+        self.refer_at(self.now.wall, call, other, to);
+    }
+
+    /// The same, told at this moment.
+    pub(crate) fn refer_at(&mut self, at: Wall, call: CallId, other: CallId, to: &str) {
         let (shard, peer) = (self.legs[&call].id.shard(), self.legs[&other].id);
-        let event = Event::Refer { call, peer, at: self.now.wall, to, by: "sip:r@test" };
+        let event = Event::Refer { call, peer, at, to, by: "sip:r@test" };
         self.director.handle_event(self.now, shard, &event);
         self.drain();
     }
