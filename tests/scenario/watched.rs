@@ -381,3 +381,20 @@ fn a_cancel_is_told_with_its_reason_before_what_it_brings_about() {
     assert_eq!(lines(&mut world), ["A1 < CANCEL", "B1 > CANCEL"]);
     messages(&mut world, |it| assert!(it.headers.contains("Reason: SIP;cause=200\r\n"), "{it:?}"));
 }
+
+/// A controlplane that comes back accepts its calls once more: what was told stays told.
+#[test]
+fn a_call_that_is_accepted_again_is_told_once() {
+    let mut world = World::new(&Setup::new(12));
+    world.agent(Manner::default());
+    let accepts = world::Manual::new(&world.plane).with_reflex(|told, commands| {
+        let wire::Event::Incoming(incoming) = told.event() else { return };
+        let accept = wire::Command::Accept { call: incoming.call, account: 9, setup_ms: 5_000 };
+        commands.extend([(); 3].map(|()| (told.shard, world::control::encode(&accept))));
+    });
+    world.control = Some(Box::new(accepts));
+    watch(&mut world, &[], vec![all_of(9)]);
+    dial(&mut world, 1);
+    world.run_for(2 * SECOND);
+    assert_eq!(lines(&mut world), ["A1 < INVITE", "A2 > 100 INVITE", "A3 > 180 INVITE"]);
+}

@@ -164,6 +164,8 @@ impl Director {
             | Event::Parted { call, .. }
             | Event::Digit { call, .. }
             | Event::Refer { call, .. } => [call, CallId::NONE],
+            | Event::Digit { call, .. } => [call, CallId::NONE],
+            Event::Message(ref message) => [message.call, CallId::NONE],
             Event::Joined { call, peer, .. } => [call, peer],
             _ => return,
         };
@@ -191,6 +193,7 @@ fn moment(event: &Event<'_>) -> Option<Wall> {
         | Event::Joined { at, .. }
         | Event::Refer { at, .. } => Some(at),
         Event::Ended(ref summary) => Some(summary.ended),
+        Event::Message(ref message) => Some(message.at),
         _ => None,
     }
 }

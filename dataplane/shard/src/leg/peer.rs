@@ -536,8 +536,10 @@ impl LegMut<'_, '_> {
             return;
         }
         let setup = core::time::Duration::from_millis(u64::from(setup_ms.max(1_000)));
-        self.leg.story.account = account;
-        self.tell_begin();
+        // Accepted once more after a death of the controlplane, it has been told.
+        if core::mem::replace(&mut self.leg.story.account, account) == 0 {
+            self.tell_begin();
+        }
         if let Side::Inbound(side) = &mut self.leg.side
             && core::mem::take(&mut side.is_stranger)
         {
