@@ -480,3 +480,23 @@ fn a_lost_leg_is_not_billed_longer_than_it_could_stand() {
     let billed: Vec<u64> = world.store.usage.values().map(|row| row.micros).collect();
     assert_eq!(billed, [longest]);
 }
+
+/// What the ring tells again of a call that is over is of a moment that is yet to come, where
+/// somebody has set the clock back since.
+#[test]
+fn a_call_that_is_over_is_not_taken_anew_when_the_clock_was_set_back() {
+    for by in [0, -86_400] {
+        let mut world = World::new(|request| match request.url.as_str() {
+            "http://app.test/voice" => xml("<Response><Reject/></Response>"),
+            _ => status(200),
+        });
+        world.call_in("sip:bob@demo.test");
+        world.run(5_000);
+        let asked = world.requests.len();
+        world.set_clock(by);
+        world.crash();
+        world.run(5_000);
+        assert_eq!(world.requests.len(), asked, "clock set by {by}");
+        world.assert_clean();
+    }
+}

@@ -43,6 +43,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     records(directed, &mut faults);
     money(directed, &mut faults);
     callbacks(directed, &mut faults);
+    messages(directed, &mut faults);
     one_cdr_per_leg(directed, &phones, &context, &mut faults);
     billed_is_connected(directed, &phones, &context, &mut faults);
     sound(&phones, &context, &mut faults);
@@ -265,6 +266,28 @@ fn money(directed: &Directed, faults: &mut Vec<String>) {
 }
 
 /// Per call in order, the same token for the same news.
+/// A message comes after those before it, and under one token however often it comes.
+fn messages(directed: &Directed, faults: &mut Vec<String>) {
+    for tenant in &directed.web.tenants {
+        let mut last: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut tokens: BTreeMap<(&str, u32), &str> = BTreeMap::new();
+        for message in &tenant.messages {
+            let key = (message.call.as_str(), message.number);
+            let is_new = tokens.insert(key, &message.token).is_none_or(|known| {
+                if known != message.token {
+                    faults.push(format!("{key:?} has two tokens"));
+                }
+                false
+            });
+            let newest = last.entry(&message.call).or_default();
+            if is_new && message.number <= *newest {
+                faults.push(format!("{key:?} was told behind {newest}"));
+            }
+            *newest = message.number.max(*newest);
+        }
+    }
+}
+
 fn callbacks(directed: &Directed, faults: &mut Vec<String>) {
     if directed.refused_once {
         // What was told while nothing could be written is told again, as if for the first time.

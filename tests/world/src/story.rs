@@ -506,6 +506,10 @@ fn configure(directed: &mut Directed, world: &mut World, random: &mut Prng) {
     for index in 0..directed.web.tenants.len() {
         entities.push(Entity::Account(directed.web.tenants[index].account.clone()));
         entities.push(Entity::SipDomain(directed.web.domain(index)));
+        // Every second one is told of each message of its calls.
+        if index % 2 == 0 {
+            entities.push(directed.web.subscription(index).into());
+        }
     }
     let price = |service, unit, price| {
         Entity::Price(Price {

@@ -9,7 +9,7 @@ use base::{CallId, Mono, Now, Prng};
 use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use model::{
     Account, AccountSid, CallEvent, DomainSid, Events, Hook, Method, NumberSid, PhoneNumber,
-    Secret, SipDomain, StatusHook, VoiceConfig,
+    Secret, SignalingSubscription, SipDomain, StatusHook, SubscriptionSid, VoiceConfig,
 };
 
 /// How a tenant's server behaves.
@@ -60,6 +60,14 @@ pub struct Heard {
     pub taken: bool,
 }
 
+/// A SIP message that a tenant was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub call: String,
+    pub number: u32,
+    pub token: String,
+}
+
 /// One tenant.
 #[derive(Clone, Debug)]
 pub struct Tenant {
@@ -69,6 +77,8 @@ pub struct Tenant {
     /// Where status callbacks go; another server than the documents'.
     pub callback_server: Server,
     pub callbacks: Vec<Heard>,
+    /// In the order in which they came.
+    pub messages: Vec<Message>,
     /// Document by conversation and path.
     pub documents: BTreeMap<(u32, String), String>,
     pub requests: u64,
@@ -111,6 +121,7 @@ impl Web {
             server,
             callback_server,
             callbacks: Vec::new(),
+            messages: Vec::new(),
             documents: BTreeMap::new(),
             requests: 0,
         });
@@ -195,7 +206,9 @@ impl Web {
         };
         let late = delay >= request.total_ms;
         let result = if late { Err(HttpError::Timeout) } else { result };
-        if request.kind == HttpKind::Callback && !matches!(server, Server::Dead) {
+        if let Some(message) = message(request).filter(|_| !matches!(server, Server::Dead)) {
+            self.tenants[index].messages.push(message);
+        } else if request.kind == HttpKind::Callback && !matches!(server, Server::Dead) {
             let taken = result.as_ref().is_ok_and(|answer| answer.status == 200);
             let heard = heard(request, taken);
             self.tenants[index].callbacks.push(heard);
@@ -225,6 +238,18 @@ impl Web {
             && self.owner.get(&group) != Some(&index)
         {
             faults.push(format!("{} is told of conversation {group}", request.url));
+        }
+    }
+
+    /// Every message of a tenant's calls, to its server for callbacks.
+    #[must_use]
+    pub fn subscription(&self, index: usize) -> SignalingSubscription {
+        let tenant = &self.tenants[index];
+        SignalingSubscription {
+            sid: SubscriptionSid(0x5b00 + index as u128),
+            account: tenant.account.sid,
+            hook: Hook::post(format!("http://cb.{}/sip", tenant.domain)),
+            ..SignalingSubscription::default()
         }
     }
 
@@ -282,6 +307,12 @@ fn document(tenant: &Tenant, request: &HttpRequest, faults: &mut Vec<String>) ->
         return String::new();
     };
     tenant.documents.get(&(group, path)).cloned().unwrap_or_default()
+}
+
+fn message(request: &HttpRequest) -> Option<Message> {
+    let number = param(request, "SipMessageNumber")?.parse().ok()?;
+    let call = param(request, "CallSid").unwrap_or_default().to_owned();
+    Some(Message { call, number, token: request.idempotency_token.clone() })
 }
 
 fn heard(request: &HttpRequest, taken: bool) -> Heard {

@@ -143,7 +143,9 @@ impl Director {
                 false => since.wall,
             };
             let age = began.micros_since(incoming.at);
-            age > BYGONE_US && !replay.standing.contains(&incoming.call)
+            // Of a moment that is yet to come: the clock was set back before we began.
+            let ahead = incoming.at.micros_since(now.wall);
+            age.max(ahead) > BYGONE_US && !replay.standing.contains(&incoming.call)
         })
     }
 
