@@ -164,7 +164,6 @@ impl Director {
             | Event::Parted { call, .. }
             | Event::Digit { call, .. }
             | Event::Refer { call, .. } => [call, CallId::NONE],
-            | Event::Digit { call, .. } => [call, CallId::NONE],
             Event::Message(ref message) => [message.call, CallId::NONE],
             Event::Joined { call, peer, .. } => [call, peer],
             _ => return,
