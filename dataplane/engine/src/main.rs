@@ -76,6 +76,9 @@ fn run(
     let notify = net::notify::Notify::from_env()?;
     let mut plan = plan::EnginePlan::new(config)?;
     plan.raise_descriptors()?;
+    if !net::cpu::forbid_core() {
+        tracing::warn!("a core dump of this process would have its keys and credentials");
+    }
     tracing::info!(
         config = %config_path.display(),
         shards = plan.shards,

@@ -62,6 +62,20 @@ pub fn raise_nofile(needed: u64) -> Result<(), NetError> {
     if limit >= needed { Ok(()) } else { Err(NetError::TooFewDescriptors { needed, limit }) }
 }
 
+/// Leaves no core dump of this process, whose memory has secrets: a limit of one byte, which a
+/// program that takes dumps is not started for either (core(5): 0 would let it). False if the
+/// limit could not be set.
+#[must_use]
+pub fn forbid_core() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid rlimit to write into.
+    unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit) };
+    let most = limit.rlim_max.min(1);
+    let wanted = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: a valid rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const wanted) == 0 }
+}
+
 /// Descriptors allowed: (soft, hard).
 #[must_use]
 pub fn nofile_limit() -> (u64, u64) {
@@ -88,6 +102,15 @@ fn affinity() -> io::Result<libc::cpu_set_t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_core_is_left() {
+        assert!(forbid_core() && forbid_core(), "once more is no matter");
+        let mut limit = libc::rlimit { rlim_cur: 9, rlim_max: 9 };
+        // SAFETY: a valid rlimit to write into.
+        unsafe { libc::getrlimit(libc::RLIMIT_CORE, &raw mut limit) };
+        assert!(limit.rlim_cur <= 1 && limit.rlim_max <= 1);
+    }
 
     #[test]
     fn a_pinned_thread_runs_on_its_core() {
