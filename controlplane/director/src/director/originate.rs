@@ -427,21 +427,9 @@ impl Director {
         let Some(outgoing) = live.outgoing.as_mut() else {
             return;
         };
-        let (mut targets, mut tls_names) = (Targets::new(), Vec::new());
-        for target in &outgoing.targets {
-            let Some(found) = &target.found else {
-                return;
-            };
-            let (host, transport) = Transport::split(&target.host);
-            for address in found {
-                if targets.try_push(base::Target::by(transport, *address)).is_err() {
-                    break;
-                }
-                // What was asked for, not what a name server made of it (RFC 5922 section 4).
-                let name = if transport == Transport::Tls { host } else { "" };
-                tls_names.push(name.trim_matches(['[', ']']).to_owned());
-            }
-        }
+        let Some((targets, tls_names)) = found_targets(outgoing) else {
+            return;
+        };
         if targets.is_empty() {
             let (account, to) = (live.row.account, live.row.to.clone());
             let parent = live.row.parent.unwrap_or(call);
@@ -543,6 +531,24 @@ fn contact_target(contact: &Binding) -> (SocketAddr, Option<ConnectionId>) {
     });
     let own = named.filter(|named| named.ip() == source.ip().to_canonical() && named.port() > 0);
     (own.unwrap_or(source), None)
+}
+
+/// Where an outgoing leg may go, with what certificates must name there; None while names are
+/// looked up.
+fn found_targets(outgoing: &Outgoing) -> Option<(Targets, Vec<String>)> {
+    let (mut targets, mut tls_names) = (Targets::new(), Vec::new());
+    for target in &outgoing.targets {
+        let (host, transport) = Transport::split(&target.host);
+        for address in target.found.as_ref()? {
+            if targets.try_push(base::Target::by(transport, *address)).is_err() {
+                break;
+            }
+            // What was asked for, not what a name server made of it (RFC 5922 section 4).
+            let name = if transport == Transport::Tls { host } else { "" };
+            tls_names.push(name.trim_matches(['[', ']']).to_owned());
+        }
+    }
+    Some((targets, tls_names))
 }
 
 /// The command has room in a record of the ring: its text, and the rest at its longest.

@@ -13,8 +13,8 @@
 //! something between them is gone: such a log is not read.
 //!
 //! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version
-//! 2 had no cookies, versions before 5 no credentials and nothing of SIP messages: their wholes have
-//! parts less, and entries of later versions may follow them.
+//! 2 had no cookies, versions before 5 no credentials and nothing of SIP messages: their wholes
+//! have parts less, and entries of later versions may follow them.
 
 mod part;
 mod words;

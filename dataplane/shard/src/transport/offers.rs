@@ -130,6 +130,6 @@ mod tests {
         assert!(!offers.offers_both(old, 7, 500) && offers.offers_both(old, 8, 600));
         offers.learn(old, 700);
         assert!(!offers.offers_both(old, 9, 700));
-        assert!(offers.offers_both(old, 9, 600 + KEPT + 1), "forgotten");
+        assert!(offers.offers_both(old, 9, 700 + KEPT + 1), "forgotten");
     }
 }
