@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use config::ClientCertificates;
+use config::{ClientCertificates, Config};
 use crossbeam_queue::ArrayQueue;
 use net::notify::Notify;
 use rustix::fs::SealFlags;
@@ -32,14 +32,28 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    pub(crate) fn new(listeners: &[config::Listener], shards: u8, notify: Notify) -> Self {
+    /// `parked`: those of a predecessor.
+    pub(crate) fn new(
+        config: &Config,
+        shards: u8,
+        parked: Option<OwnedFd>,
+    ) -> Result<Self, Failure> {
+        let listeners = &config.dataplane.listener;
         let asks = listeners.iter().map(|listener| match listener.clients {
             ClientCertificates::Ignore => Asks::Nothing,
             ClientCertificates::Request => Asks::Maybe,
             ClientCertificates::Require => Asks::Always,
         });
         let shards = (0..shards).map(|_| Arc::new(ArrayQueue::new(1))).collect();
-        Self { asks: asks.collect(), shards, notify }
+        let own = Self { asks: asks.collect(), shards, notify: Notify::from_env()? };
+        let is_wanted = listeners.iter().any(|listener| listener.transport.is_tls());
+        match parked {
+            Some(fd) if is_wanted => own.inherit(fd),
+            // Their keys are nobody's any more.
+            Some(_) => own.notify.unstore(PARKED)?,
+            None => {}
+        }
+        Ok(own)
     }
 
     /// What a shard's thread looks into now and then.
@@ -47,8 +61,7 @@ impl Certificates {
         Arc::clone(&self.shards[usize::from(shard)])
     }
 
-    /// Those of a predecessor.
-    pub(crate) fn inherit(&self, fd: OwnedFd) {
+    fn inherit(&self, fd: OwnedFd) {
         match self.give(&fd.into()) {
             Ok(count) => tracing::info!(count, "certificates of a predecessor taken over"),
             Err(error) => tracing::error!("parked certificates cannot be used: {error}"),

@@ -88,12 +88,7 @@ fn run(
     );
     let parked = park::Parked::open(&mut plan, inherited, &notify)?;
     let listeners = parked.listeners;
-    let heard = net::notify::Notify::from_env()?;
-    let certificates =
-        certificates::Certificates::new(&config.dataplane.listener, plan.shards, heard);
-    if let Some(fd) = parked.certificates {
-        certificates.inherit(fd);
-    }
+    let certificates = certificates::Certificates::new(config, plan.shards, parked.certificates)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
