@@ -102,6 +102,14 @@ fn a_phone_registers_and_both_processes_die() {
         world.run_for(ms(80));
         let same = last(&log, STRANGER, "SIP/2.0 200", "").unwrap();
         assert_eq!((log.borrow().len(), contacts(&same).len()), (before + 1, 1));
+        // Whoever has read it has an answer to its challenge, not to another request.
+        let other = text.replace("sip:alice@192.168.1.7", "sip:thief@192.168.1.9");
+        let other = other.replace("Call-ID: s1@", "Call-ID: s9@").replace("CSeq: 2 ", "CSeq: 9 ");
+        send(&mut world, STRANGER, &other);
+        world.run_for(ms(80));
+        assert!(last(&log, STRANGER, "SIP/2.0 401", "Call-ID: s9@").is_some());
+        let ledger = &control(&mut world).ledger;
+        assert!(ledger.bindings.values().all(|binding| binding.contact.contains("alice")));
         // The same nonce counts on.
         let login = Login { nc: 2, ..Login::default() };
         let more = login.answer(&challenge, Method::Register, DOMAIN);

@@ -95,9 +95,9 @@ fn what_cannot_be_dialled_comes_to_nothing() {
         ("sip:2@224.0.0.2", 404),
     ] {
         let (mut world, call, child) = connected(PHONE);
-        world.refer(child, call, to);
+        world.refer(call, child, to);
         world.run(10);
-        assert_eq!(refused(&world), [(child, code)], "{to}");
+        assert_eq!(refused(&world), [(call, code)], "{to}");
         assert!(originated(&world).is_empty() && !ended_by_us(&world, call));
         world.bye_in(call, 0);
         world.bye_in(child, 0);
@@ -115,7 +115,7 @@ fn a_number_of_ours_goes_by_its_route() {
         ("sip:2@127.0.0.1:5999", "sip:2@127.0.0.1:5999"),
     ] {
         let (mut world, call, child) = connected(PHONE);
-        world.refer(child, call, to);
+        world.refer(call, child, to);
         world.run(10);
         let order = originated(&world)[0].clone();
         assert!(order.uri.starts_with(uri), "{to}: {}", order.uri);
@@ -158,6 +158,24 @@ fn a_carrier_may_not_refer() {
     world.bye_in(originated(&world)[0].call, 0);
     world.run(30_000);
     world.assert_clean();
+}
+
+/// Who was dialled by his URI is somebody else's: a number that he refers to would be a call on the
+/// account's bill. What is refused costs the document nothing.
+#[test]
+fn who_was_dialled_by_a_uri_may_not_refer_to_numbers() {
+    for to in ["tel:+15550199", "sip:+15550199@127.0.0.1"] {
+        let (mut world, call, child) = connected(PHONE);
+        world.refer(child, call, to);
+        world.run(10);
+        assert_eq!(refused(&world), [(child, 603)], "{to}");
+        assert!(originated(&world).is_empty());
+        world.bye_in(child, 0);
+        world.run(2_000);
+        assert_eq!(world.asked("/done").len(), 1, "the document goes on");
+        world.run(30_000);
+        world.assert_clean();
+    }
 }
 
 /// The shards join two legs themselves: nobody is dialled, and no document ends them.

@@ -161,8 +161,8 @@ impl Shard<'_> {
         let Some(given) = given.into_iter().find(|given| given.realm == realm) else {
             return self.challenge(now, frames, (datagram, message), (realm, false));
         };
-        let request = call.key.0.to_le_bytes();
-        let request = self.core.plan.keys.table.hash(&[&request]);
+        // What comes again is the same to the letter: not another contact under the same answer.
+        let request = self.core.plan.keys.table.hash(&[&call.key.0.to_le_bytes(), datagram.bytes]);
         let seconds = now.wall.0 / 1_000_000;
         let source = datagram.hop.to.ip();
         let judged = self.claims.nonces.judge(seconds, source, &given, request);

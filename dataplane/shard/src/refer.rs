@@ -136,7 +136,10 @@ impl Shard<'_> {
             Err(code) => return refused(code),
         };
         let Some(found) = self.legs.get_mut(leg) else { return refused(481) };
+        // One that an application has taken over is its.
+        let is_taken = self.core.holds.contains_key(&found.id);
         let by_route = match &found.side {
+            _ if is_taken => false,
             Side::Inbound(side) => side.route.is_some(),
             Side::Outbound(side) => side.by_route,
         };

@@ -1,5 +1,7 @@
 //! What is configured, changed: only by API calls, each of which is one write.
 
+use std::collections::BTreeSet;
+
 use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
 use model::{
@@ -67,8 +69,13 @@ impl Director {
                 self.close_account(now, it.sid);
             }
         }
+        let gone = match &entity {
+            Entity::DomainAuth(it) => self.forget_unmapped(it),
+            _ => Vec::new(),
+        };
         self.directory.put(entity.clone());
         self.records.push(Record::Put(Box::new(entity.clone())));
+        self.records.extend(gone);
         Ok(entity)
     }
 
@@ -332,6 +339,27 @@ impl Director {
         self.directory.remove(key);
         self.records.push(Record::Delete(key));
         self.records.extend(gone);
+    }
+
+    /// Who has registered at a domain by what it takes no more.
+    fn forget_unmapped(&mut self, now: &DomainAuth) -> Vec<Record> {
+        let Some(before) = self.directory.get::<DomainAuth>(AuthKey(now.domain)) else {
+            return Vec::new();
+        };
+        if before.registers && !now.registers {
+            return self.registrar.forget(now.domain, None);
+        }
+        let takes = |list| now.registrations.iter().any(|mapping| mapping.list == list);
+        let lost: Vec<_> = before.registrations.iter().map(|it| it.list).collect();
+        let lost: Vec<_> = lost.into_iter().filter(|list| !takes(*list)).collect();
+        let of = |wanted: &dyn Fn(&Credential) -> bool| -> BTreeSet<String> {
+            let all = self.directory.all::<Credential>().filter(|it| wanted(it));
+            all.map(|it| it.username.clone()).collect()
+        };
+        let users = of(&|it| lost.contains(&it.list));
+        let kept = of(&|it| takes(it.list));
+        let forget = |user: &String| self.registrar.forget(now.domain, Some(user));
+        users.difference(&kept).flat_map(forget).collect()
     }
 
     fn forget_credential(&mut self, sid: CredentialSid) -> Vec<Record> {

@@ -75,7 +75,9 @@ impl Director {
         let Some(user) = self.user_called(account, text) else {
             return self.spawn_one(now, parent, spec, None);
         };
-        let most = self.settings.limits.dial_targets.max(1);
+        // A referral is one leg's: the contact that is asked for most.
+        let is_referral = self.referrers.contains_key(&spec.call);
+        let most = if is_referral { 1 } else { self.settings.limits.dial_targets.max(1) };
         let contacts: Vec<_> = self.registrar.contacts(&user).into_iter().take(most).collect();
         let more = contacts.get(1..).unwrap_or_default().to_vec();
         let forks: Vec<(ChildSpec, Binding)> = more

@@ -47,6 +47,13 @@ impl Director {
             }
             return;
         };
+        let referrer = Referrer { call, shard, other };
+        if !to.is_empty()
+            && let Err(code) = self.may_refer(now, call, (to, by))
+        {
+            // Nothing comes of it: the documents go on.
+            return self.refer_failed(now, referrer, code);
+        }
         for call in [call, other] {
             self.release(call);
         }
@@ -59,18 +66,25 @@ impl Director {
         if is_over || self.calls.contains(&target) {
             return;
         }
-        let referrer = Referrer { call, shard, other };
-        if !self.calls.get(&call).is_some_and(is_phone) {
-            let message =
-                format!("{by} wanted the call to go on to {to}: a carrier may not refer calls");
-            let problem = Problem { code: 13_802, reason: "refer-refused", message };
-            self.problem(now, call, problem, true);
-            return self.refer_failed(now, referrer, 603);
-        }
         match self.target_of(to) {
             Some(whom) => self.dial_referred(now, referrer, (target, whom)),
             None => self.refer_failed(now, referrer, 404),
         }
+    }
+
+    /// Whether the far end of `call` may have somebody else called on this account.
+    fn may_refer(&mut self, now: Now, call: CallId, (to, by): (&str, &str)) -> Result<(), u16> {
+        let target = self.target_of(to).ok_or(404_u16)?;
+        let right = self.calls.get(&call).map_or(Right::None, right_of);
+        let why = match (right, target) {
+            (Right::All, _) | (Right::Uris, Target::Sip(_)) => return Ok(()),
+            (Right::Uris, Target::Number(_)) => "who was dialled by a URI may not refer to numbers",
+            (Right::None, _) => "a carrier may not refer calls",
+        };
+        let message = format!("{by} wanted the call to go on to {to}: {why}");
+        let problem = Problem { code: 13_802, reason: "refer-refused", message };
+        self.problem(now, call, problem, true);
+        Err(603)
     }
 
     fn dial_referred(&mut self, now: Now, referrer: Referrer, (call, target): (CallId, Target)) {
@@ -142,11 +156,25 @@ impl Director {
     }
 }
 
-/// Whether a leg's far end is a phone: it called a domain of its account's, or was dialled by its
-/// own URI. Numbers are reached by carriers, whose referrals would be calls on others' accounts.
-fn is_phone(live: &Live) -> bool {
+/// Whom a far end may refer others to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Right {
+    /// Whomever the account may call: a phone of the account's, which called one of its domains or
+    /// has registered there.
+    All,
+    /// Whoever is reached by a URI: it was dialled by one, and is somebody else's. A number would
+    /// be a call on the account's bill that its owner has not asked for.
+    Uris,
+    /// Nobody: a carrier's.
+    None,
+}
+
+fn right_of(live: &Live) -> Right {
     match &live.outgoing {
-        Some(outgoing) => !outgoing.trusted,
-        None => live.facts.domain.is_some(),
+        Some(outgoing) if outgoing.contact.is_some() => Right::All,
+        Some(outgoing) if outgoing.trusted => Right::None,
+        Some(_) => Right::Uris,
+        None if live.facts.domain.is_some() => Right::All,
+        None => Right::None,
     }
 }

@@ -493,7 +493,8 @@ impl Connections {
     pub(crate) fn befriend(&mut self, id: ConnectionId) {
         let Some(connection) = self.get_mut(id).filter(|it| it.is_strange) else { return };
         connection.is_strange = false;
-        let (has_begun, len) = (connection.has_begun, connection.unfinished.len());
+        let len = connection.unfinished.len() + connection.dress.held();
+        let has_begun = connection.has_begun;
         self.strange -= 1;
         self.unfinished_strange -= len;
         if !has_begun {
