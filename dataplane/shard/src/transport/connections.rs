@@ -618,3 +618,29 @@ impl Cx<'_, '_> {
         Some(end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stranger who becomes somebody's phone in the middle of a message takes all of its bytes
+    /// out of what strangers may have.
+    #[test]
+    fn who_is_befriended_leaves_the_strangers_share() {
+        for dress in [Dress::Plain, Dress::Web(Some(vec![0; 700]))] {
+            let held = dress.held();
+            let mut connections = Connections::new(0, (8, 2));
+            let id = ConnectionId { shard: 0, generation: 1, slot: 3 };
+            let remote = SocketAddr::from(([192, 0, 2, 7], 5_062));
+            let end = End { listener: 0, remote, name: TlsName::UNPROVEN };
+            let accepted = (id, end, Dress::Plain);
+            assert!(connections.accept(accepted, Standing::Stranger, Mono(0)));
+            assert!(connections.keep(id, (vec![b'x'; 300], dress, 400), true, Mono(0)));
+            assert_eq!(connections.unfinished_strange, 300 + held);
+            connections.befriend(id);
+            assert_eq!((connections.unfinished_strange, connections.strange), (0, 0));
+            assert!(connections.remove(id).is_some());
+            assert_eq!(connections.unfinished, 0);
+        }
+    }
+}
