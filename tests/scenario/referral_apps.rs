@@ -14,6 +14,8 @@ enum Says {
     /// Agent 2 is dialled, on the next shard.
     Dials,
     Refuses(u16),
+    /// Whoever refers may not: the call is its document's as before.
+    Forbids(u16),
     Nothing,
 }
 
@@ -47,8 +49,10 @@ fn world(seed: u64, says: Says, target: Manner) -> World {
                         let wish = Originate { peer, ..originate(call, target, to) };
                         commands.push((next, encode(&Command::Originate(wish))));
                     }
-                    Says::Refuses(code) => {
-                        commands.push((told.shard, encode(&Command::Referred { call: of, code })));
+                    Says::Refuses(code) | Says::Forbids(code) => {
+                        let binds = matches!(says, Says::Refuses(_));
+                        let refused = Command::Referred { call: of, code, binds };
+                        commands.push((told.shard, encode(&refused)));
                     }
                     _ => {}
                 }
@@ -129,6 +133,25 @@ fn a_referral_that_comes_to_nothing_leaves_the_call() {
             assert!(world.call(last).is_over(), "{says:?}");
             nothing_left(&mut world);
         }
+    }
+}
+
+/// Who may not refer changes nothing: the caller does not end with the callee, and what comes next
+/// is the document's to say.
+#[test]
+fn who_may_not_refer_leaves_the_call_to_its_document() {
+    for seed in 9..12 {
+        let mut world = world(seed, Says::Forbids(603), Manner::default());
+        let (from, stays) = standing(&mut world, true);
+        world.act(from, Action::Refer("sip:g1@target.example".to_owned(), false));
+        world.run_for(SECOND);
+        assert_eq!(notified(&world, from), ["100 Trying", "603 Decline"]);
+        world.act(from, Action::HangUp);
+        world.run_for(2 * SECOND);
+        assert!(world.call(from).is_over() && !world.call(stays).is_over());
+        world.act(stays, Action::HangUp);
+        world.run_for(SECOND);
+        nothing_left(&mut world);
     }
 }
 

@@ -230,7 +230,7 @@ fn commands() -> Vec<Command<'static>> {
         Command::Limit { call, remaining_ms: 1_000 },
         Command::Release { epoch: 7, leg },
         Command::Drain { on: true },
-        Command::Referred { call, code: 486 },
+        Command::Referred { call, code: 486, binds: true },
         Command::Verdict {
             id: 7 << 32 | 1,
             verdict: Verdict::Answer { code: 423, retry_after: 5, headers: "Min-Expires: 60\r\n" },

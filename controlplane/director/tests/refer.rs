@@ -36,7 +36,7 @@ fn originated(world: &World) -> Vec<OwnedOriginate> {
 
 fn refused(world: &World) -> Vec<(CallId, u16)> {
     let of = |command: &OwnedCommand| match command {
-        OwnedCommand::Referred { call, code } => Some((*call, *code)),
+        OwnedCommand::Referred { call, code, .. } => Some((*call, *code)),
         _ => None,
     };
     world.commands.iter().filter_map(of).collect()
@@ -169,7 +169,8 @@ fn who_was_dialled_by_a_uri_may_not_refer_to_numbers() {
         world.refer(child, call, to);
         world.run(10);
         assert_eq!(refused(&world), [(child, 603)], "{to}");
-        assert!(originated(&world).is_empty());
+        let binds = |it: &OwnedCommand| matches!(it, OwnedCommand::Referred { binds: true, .. });
+        assert!(originated(&world).is_empty() && !world.commands.iter().any(binds));
         world.bye_in(child, 0);
         world.run(2_000);
         assert_eq!(world.asked("/done").len(), 1, "the document goes on");

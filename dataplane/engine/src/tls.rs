@@ -141,11 +141,11 @@ impl Tls {
         if let Some(first) = first {
             self.unseal_from(driver, received, (first, now));
         }
-        if !self.sessions.is_waiting() {
-            return;
+        if self.sessions.is_waiting() {
+            let (sessions, mut ends) = self.split(driver, now);
+            sessions.serve(&mut ends);
         }
-        let (sessions, mut ends) = self.split(driver, now);
-        sessions.serve(&mut ends);
+        // A burst may have been read before, and its session have ended since.
         received.append(&mut self.plain);
     }
 

@@ -182,11 +182,6 @@ impl Sessions {
         self.sessions.get_mut(&id.slot).filter(|session| session.id == id)
     }
 
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
     /// Whether its bytes are sealed.
     #[must_use]
     pub fn has(&self, id: ConnectionId) -> bool {

@@ -100,8 +100,8 @@ pub enum PeerMessage<'a> {
     /// Reason header that its far end ended with, empty if none (RFC 3326).
     Ended { code: u16, cause: Cause, reason: &'a str },
     /// The speaker's far end refers the hearer's to somebody, who may take the speaker's place; or
-    /// nothing comes of that.
-    Refer { begins: bool },
+    /// nothing comes of that. `binds`: the two end with each other from then on.
+    Refer { begins: bool, binds: bool },
     /// What the hearer's far end wanted has come to this.
     Referred { code: u16 },
     /// The speaker's far end names this dialog of the hearer's: whom the hearer is joined with is

@@ -86,10 +86,12 @@ pub enum Command<'a> {
         call: CallId,
     },
     /// What the far end of this call wanted by its REFER comes to nothing, with this status
-    /// (300-699). What comes of it else the legs say themselves.
+    /// (300-699). What comes of it else the legs say themselves. `binds`: its legs are none of a
+    /// document's any more, and end with each other; else they are what they were before.
     Referred {
         call: CallId,
         code: u16,
+        binds: bool,
     },
     /// What becomes of a request that claimed to be somebody's (`Event::Claim`).
     Verdict {

@@ -43,7 +43,7 @@ impl Director {
         let other = self.calls.all().find(is_peer).map(Live::call);
         let Some(other) = other.filter(|_| self.calls.contains(&call)) else {
             if !to.is_empty() {
-                self.command(shard, OwnedCommand::Referred { call, code: 603 });
+                self.command(shard, OwnedCommand::Referred { call, code: 603, binds: true });
             }
             return;
         };
@@ -51,7 +51,11 @@ impl Director {
         if !to.is_empty()
             && let Err(code) = self.may_refer(now, call, (to, by))
         {
-            // Nothing comes of it: the documents go on.
+            // Nothing comes of it: the documents go on, unless an earlier one has ended them.
+            let binds = [call, other].into_iter().any(|it| self.is_released(it));
+            if self.calls.get(&call).is_some_and(|live| !live.is_over()) {
+                return self.command(shard, OwnedCommand::Referred { call, code, binds });
+            }
             return self.refer_failed(now, referrer, code);
         }
         for call in [call, other] {
@@ -123,13 +127,18 @@ impl Director {
     fn refer_failed(&mut self, now: Now, referrer: Referrer, code: u16) {
         let Referrer { call, shard, other } = referrer;
         if self.calls.get(&call).is_some_and(|live| !live.is_over()) {
-            return self.command(shard, OwnedCommand::Referred { call, code });
+            return self.command(shard, OwnedCommand::Referred { call, code, binds: true });
         }
         let shard = self.calls.get(&other).filter(|live| !live.is_over()).map(|live| live.shard);
         if let Some(shard) = shard {
             self.command(shard, OwnedCommand::Hangup { call: other, cause: Cause::Normal });
             self.watch_orphan(now, other);
         }
+    }
+
+    fn is_released(&self, call: CallId) -> bool {
+        let script = self.calls.get(&call).and_then(|live| live.script.as_ref());
+        script.is_some_and(|script| matches!(script.wait, Wait::Over))
     }
 
     /// The call is none of its document's any more.

@@ -21,7 +21,7 @@ pub enum OwnedCommand {
     Release { epoch: u32, leg: LegId },
     Take { call: CallId },
     GiveBack { call: CallId },
-    Referred { call: CallId, code: u16 },
+    Referred { call: CallId, code: u16, binds: bool },
     Verdict { id: u64, verdict: OwnedVerdict },
 }
 
@@ -77,7 +77,7 @@ impl OwnedCommand {
             Self::Release { epoch, leg } => Command::Release { epoch, leg },
             Self::Take { call } => Command::Take { call },
             Self::GiveBack { call } => Command::GiveBack { call },
-            Self::Referred { call, code } => Command::Referred { call, code },
+            Self::Referred { call, code, binds } => Command::Referred { call, code, binds },
             Self::Verdict { id, ref verdict } => Command::Verdict { id, verdict: verdict.view() },
         }
     }

@@ -34,8 +34,8 @@ impl LegMut<'_, '_> {
             Command::Part { .. } => self.part(),
             Command::Ringback { on, .. } => self.ringback(*on),
             Command::Limit { remaining_ms, .. } => self.limit(*remaining_ms),
-            Command::Referred { code, .. } if (300..700).contains(code) => {
-                self.referral_over(*code);
+            Command::Referred { code, binds, .. } if (300..700).contains(code) => {
+                self.referral_ended(*code, *binds);
             }
             Command::Take { .. } => self.take(),
             Command::GiveBack { .. } => self.give_back(),

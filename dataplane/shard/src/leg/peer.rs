@@ -45,7 +45,7 @@ impl LegMut<'_, '_> {
             }
             PeerMessage::Left => self.on_peer_left(from),
             PeerMessage::Unheard => self.on_peer_unheard(from),
-            PeerMessage::Refer { begins } => self.on_peer_refer(from, *begins),
+            PeerMessage::Refer { begins, binds } => self.on_peer_refer(from, *begins, *binds),
             PeerMessage::Referred { code } => self.referral_over(*code),
             PeerMessage::Replace { other, host, account, dialog } => {
                 let (other, host, account) = (*other, *host, *account);
@@ -581,7 +581,7 @@ pub(crate) fn on_peer_nobody(
             | PeerMessage::Joined { .. }
             | PeerMessage::Changed { .. }
             | PeerMessage::Digit { .. }
-            | PeerMessage::Refer { begins: true }
+            | PeerMessage::Refer { begins: true, .. }
     );
     if waits {
         let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };

@@ -98,7 +98,7 @@ impl LegMut<'_, '_> {
         if let Way::Nowhere(code) = referral.way {
             return self.referral_over(code);
         }
-        self.tell_peer(partner, &PeerMessage::Refer { begins: true });
+        self.tell_peer(partner, &PeerMessage::Refer { begins: true, binds: true });
         let by_controlplane = match referral.way {
             Way::Leg(replaced) => {
                 let host = self.leg.signalling.hop.to.ip();
@@ -148,6 +148,11 @@ impl LegMut<'_, '_> {
 
     /// What has become of the referral of this leg's far end.
     pub(crate) fn referral_over(&mut self, code: u16) {
+        self.referral_ended(code, true);
+    }
+
+    /// The same; where it does not bind, the call is its document's as before.
+    pub(super) fn referral_ended(&mut self, code: u16, binds: bool) {
         let Some(referral) = self.transactions.referrals.of(self.leg.id) else { return };
         if referral.code != 0 {
             return;
@@ -155,7 +160,8 @@ impl LegMut<'_, '_> {
         referral.code = code;
         if code >= 300 {
             let partner = self.leg.links.partner;
-            self.tell_peer(partner, &PeerMessage::Refer { begins: false });
+            self.leg.links.bound &= binds;
+            self.tell_peer(partner, &PeerMessage::Refer { begins: false, binds });
         }
         self.notify(code);
         let referral = self.transactions.referrals.of(self.leg.id);
@@ -199,10 +205,12 @@ impl LegMut<'_, '_> {
 /// The other leg of the join.
 impl LegMut<'_, '_> {
     /// The partner's far end has referred ours, or nothing comes of that.
-    pub(super) fn on_peer_refer(&mut self, from: LegId, begins: bool) {
+    pub(super) fn on_peer_refer(&mut self, from: LegId, begins: bool, binds: bool) {
         let links = &mut self.leg.links;
         if !begins {
-            links.referred &= links.partner != from;
+            let is_anothers = links.partner != from;
+            links.referred &= is_anothers;
+            links.bound &= is_anothers || binds;
             return;
         }
         if links.partner != from || links.referred || links.transfers >= TRANSFERS_MAX {
