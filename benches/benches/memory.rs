@@ -45,4 +45,5 @@ const LIMITS: Limits = Limits {
     handoff_bytes: 0,
     spare_ports: 0,
     connections: (0, 0),
+    datagram_bytes: 1_300,
 };

@@ -28,6 +28,7 @@ mod hold;
 mod hold_passed_on;
 mod identity;
 mod joins;
+mod large;
 mod late_offer;
 mod left_target;
 mod limits;

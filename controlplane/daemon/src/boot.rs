@@ -36,6 +36,7 @@ use crate::inbox::{Inbox, Input};
 use crate::link;
 use crate::logging;
 use crate::metrics::Gauges;
+use crate::names::Reach;
 use crate::notify::{self, Notify};
 use crate::outside::{Replies, World};
 use crate::plan::{self, Places};
@@ -197,7 +198,8 @@ fn outside(
         .context("starting the threads of documents")?;
     let documents = Arc::new(documents);
     let read = Arc::clone(&documents);
-    let world = World::new(client, read, Arc::clone(inbox), Arc::clone(replies))
+    let ways = (Arc::clone(inbox), Arc::clone(replies));
+    let world = World::new(client, read, ways, Reach::of(config))
         .context("starting the thread of webhooks")?;
     Ok((world, documents))
 }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::documents::Documents;
 use crate::inbox::{Inbox, Input};
-use crate::names::Names;
+use crate::names::{Names, Reach};
 
 /// Where the director's effects go that are neither commands nor writes. Nothing here blocks.
 pub trait Outside: Send {
@@ -75,8 +75,8 @@ impl World {
     pub fn new(
         client: WebhookClient,
         documents: Arc<Documents>,
-        inbox: Arc<Inbox>,
-        replies: Arc<Replies>,
+        (inbox, replies): (Arc<Inbox>, Arc<Replies>),
+        reach: Reach,
     ) -> io::Result<Self> {
         // The director bounds what is under way; nothing waits here but for the thread.
         let (requests, taken) = mpsc::unbounded_channel();
@@ -89,7 +89,7 @@ impl World {
             requests,
             waiting: Vec::new(),
             until: Mono::NEVER,
-            names: Names::new()?,
+            names: Names::new(reach)?,
             inbox,
             replies,
             said: Said::default(),
@@ -274,7 +274,9 @@ mod tests {
         let documents = Arc::new(Documents::new(65_536).unwrap());
         let inbox = Arc::new(Inbox::new().unwrap());
         let replies = Arc::new(Replies::default());
-        let mut world = World::new(client, documents, Arc::clone(&inbox), replies).unwrap();
+        let reach = Reach { tcp: false, tls: false };
+        let ways = (Arc::clone(&inbox), replies);
+        let mut world = World::new(client, documents, ways, reach).unwrap();
         let kinds = [HttpKind::Instructions, HttpKind::Instructions, HttpKind::Callback];
         for (id, kind) in (0..).zip(kinds) {
             world.http(Mono(0), request(id, kind, url.clone()));
@@ -298,7 +300,7 @@ mod tests {
             requests,
             waiting: Vec::new(),
             until: Mono::NEVER,
-            names: Names::new().unwrap(),
+            names: Names::new(Reach { tcp: false, tls: false }).unwrap(),
             inbox: Arc::new(Inbox::new().unwrap()),
             replies: Arc::default(),
             said: Said::default(),

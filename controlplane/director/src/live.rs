@@ -226,11 +226,35 @@ pub(crate) struct Contact {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TargetHost {
-    /// With its transport behind it (`;transport=tcp`) where it is not reached by UDP.
+    /// With its transport behind it (`;transport=tcp`) where one is named.
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
-    /// None until looked up.
-    pub(crate) found: Option<Vec<SocketAddr>>,
+    /// None until looked up. Not kept: a successor looks it up anew.
+    #[serde(with = "found")]
+    pub(crate) found: Option<Vec<base::Target>>,
+}
+
+/// Logs have a place for the addresses of before, which nobody reads.
+mod found {
+    use std::net::SocketAddr;
+
+    use base::Target;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    type Written = Option<Vec<SocketAddr>>;
+
+    pub(super) fn serialize<S: Serializer>(
+        _: &Option<Vec<Target>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        Written::None.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Vec<Target>>, D::Error> {
+        Written::deserialize(from).map(|_| None)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

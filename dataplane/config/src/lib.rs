@@ -163,6 +163,9 @@ pub struct Limits {
     /// What is more is closed at once. 4-40,000; 0: as many as the descriptors allow, at most
     /// 4,096.
     pub connections: u16,
+    /// The first INVITE of a call that is larger goes by TCP where a TCP listener has the address
+    /// of the UDP one (RFC 3261 section 18.1.1), by UDP after all where nobody answers; 0 for never.
+    pub datagram_bytes: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -553,7 +556,14 @@ impl Default for Dataplane {
 impl Default for Limits {
     fn default() -> Self {
         // 2,000 calls/s, two transactions each that stand 32 s.
-        Self { legs: 0, transactions: 1 << 17, frames: 16_384, large_frames: 1_024, connections: 0 }
+        Self {
+            legs: 0,
+            transactions: 1 << 17,
+            frames: 16_384,
+            large_frames: 1_024,
+            connections: 0,
+            datagram_bytes: 1_300,
+        }
     }
 }
 

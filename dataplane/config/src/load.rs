@@ -211,6 +211,10 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
         let message = "must be 0 or from 4 to 40000".to_owned();
         return fault(&[Key("limits"), Key("connections")], message);
     }
+    if limits.datagram_bytes != 0 && !(500..=9_000).contains(&limits.datagram_bytes) {
+        let message = "must be 0 or from 500 to 9000".to_owned();
+        return fault(&[Key("limits"), Key("datagram_bytes")], message);
+    }
     let timers = &plane.timers;
     if !(50..=10_000).contains(&timers.t1_ms) {
         return fault(&[Key("timers"), Key("t1_ms")], "must be from 50 to 10000".to_owned());

@@ -65,6 +65,7 @@ impl EnginePlan {
         let accepted = capacity.connections;
         let limits = Limits {
             connections: (accepted, accepted / 4),
+            datagram_bytes: plane.limits.datagram_bytes,
             ..Limits::for_legs(capacity.legs, plane.limits.transactions)
         };
         let runtime_dir = if config.node.runtime_dir.as_os_str().is_empty() {

@@ -111,6 +111,8 @@ pub struct Limits {
     pub spare_ports: u16,
     /// Connections that are accepted, and that are opened, at most.
     pub connections: (u16, u16),
+    /// A call's first INVITE of more bytes goes by TCP (RFC 3261 section 18.1.1); 0 for none.
+    pub datagram_bytes: u16,
 }
 
 /// Times.
@@ -183,6 +185,7 @@ impl Limits {
             handoff_bytes: 1 << 20,
             spare_ports: SPARE_PORTS,
             connections: (CONNECTIONS, CONNECTIONS / 4),
+            datagram_bytes: 1_300,
         }
     }
 

@@ -56,6 +56,8 @@ counters! {
     SipReceived = "sip_messages_received_total", "SIP messages received";
     SipSent = "sip_messages_sent_total", "SIP messages sent, retransmissions included";
     SipRetransmitted = "sip_messages_retransmitted_total", "SIP messages sent again";
+    SipMovedToStream = "sip_requests_moved_to_tcp_total", "Requests too large for a datagram that went by TCP";
+    SipMovedBack = "sip_requests_moved_back_total", "Of those, sent by UDP after all: nobody took the connection";
     SipRepeatedHeader = "sip_headers_repeated_total", "Single headers that stood twice in a request; the first counted";
     MessageTold = "sip_messages_told_total", "SIP messages told to whoever asked for them";
     MessageLeftOut = "sip_messages_left_out_total", "SIP messages that were to be told and were too many";

@@ -144,6 +144,7 @@ fn plan() -> Plan {
             handoff_bytes: 64 << 10,
             spare_ports: 4,
             connections: (4, 4),
+            datagram_bytes: 1_300,
         },
         timers: Timers { session: Duration::from_secs(90), ..Timers::default() },
         guard: GuardPlan {

@@ -241,6 +241,7 @@ impl Plane {
             limits: Limits {
                 spare_ports: setup.spare_ports,
                 connections: setup.connections,
+                datagram_bytes: 1_300,
                 ..Limits::for_legs(setup.legs, setup.transactions)
             },
             timers: setup.timers,
@@ -314,7 +315,8 @@ impl Plane {
     pub fn receive(&mut self, now: Now, datagram: &Datagram) -> bool {
         let Some(address) = host_index(datagram.to.ip()) else { return false };
         let is_listener = [5_060, 5_061].contains(&datagram.to.port());
-        if let Some(transport) = self.by_streams.get(&datagram.from).filter(|_| is_listener) {
+        let by_stream = |it: &&Transport| is_listener && **it != Transport::Udp;
+        if let Some(transport) = self.by_streams.get(&datagram.from).filter(by_stream) {
             let listener = address
                 + match transport {
                     Transport::Tls => 4,

@@ -160,6 +160,8 @@ impl Wires {
         by_streams: &BTreeMap<SocketAddr, Transport>,
     ) {
         match request {
+            // A firewall between: nobody says anything.
+            ConnectionRequest::Open { to, .. } if by_streams.get(&to) == Some(&Transport::Udp) => {}
             ConnectionRequest::Open { id, listener, to, .. } if by_streams.contains_key(&to) => {
                 self.put(id, listener, to);
                 self.reports.push_back(ConnectionReport::Connected { id });

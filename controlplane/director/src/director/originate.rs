@@ -310,9 +310,10 @@ impl Director {
         let first = route.targets.first().map_or("", |target| Transport::split(target).0);
         let host = if route.host.is_empty() { first } else { route.host.as_str() };
         let targets = route.targets.iter().filter_map(|target| {
-            let (target, transport) = Transport::split(target);
-            let (host, port) = party::host_and_port(target)?;
-            Some(TargetHost { host: host + transport.suffix(), port, found: None })
+            let (at, _) = Transport::split(target);
+            let (host, port) = party::host_and_port(at)?;
+            // What names no transport leaves it to the host's records.
+            Some(TargetHost { host: host + &target[at.len()..], port, found: None })
         });
         Ok(Way {
             uri: party::at_host(&user, host),
@@ -330,18 +331,22 @@ impl Director {
         let Some(party::Target { uri, headers: wanted }) = party::Target::parse(text) else {
             return bad("sip-uri", format!("{text:?} is no SIP URI"));
         };
-        let named = uri.transport().unwrap_or(b"udp").to_ascii_lowercase();
-        let transport = match named.as_slice() {
-            b"udp" => Transport::Udp,
-            b"tcp" => Transport::Tcp,
-            b"tls" => Transport::Tls,
-            _ => {
+        let named = uri.transport().map(<[u8]>::to_ascii_lowercase);
+        let transport = match named.as_deref() {
+            // RFC 3261 section 26.2.2: whatever the parameter says, on TLS alone.
+            None | Some(b"udp" | b"tcp" | b"tls") if uri.scheme == Scheme::Sips => {
+                Transport::Tls.suffix()
+            }
+            // The host's records say it (RFC 3263 section 4.1).
+            None => "",
+            Some(b"udp") => ";transport=udp",
+            Some(b"tcp") => Transport::Tcp.suffix(),
+            Some(b"tls") => Transport::Tls.suffix(),
+            Some(_) => {
                 let message = format!("{text}: sip: over UDP, TCP or TLS is what there is");
                 return bad("transport", message);
             }
         };
-        // RFC 3261 section 26.2.2: whatever the parameter says, on TLS alone.
-        let transport = if uri.scheme == Scheme::Sips { Transport::Tls } else { transport };
         if let Some(address) = uri.host.ip()
             && let Some(kind) = target::refused(address, &self.settings.target_allow)
         {
@@ -350,7 +355,7 @@ impl Director {
         let Some(headers) = headers(wanted) else {
             return bad("sip-headers", format!("{text}: a header may not be sent"));
         };
-        let host = party::host(&uri) + transport.suffix();
+        let host = party::host(&uri) + transport;
         let target = TargetHost { host, port: uri.port, found: None };
         let (uri, targets) = (party::request_uri(&uri), vec![target]);
         let (contact, shard, login) = (None, None, None);
@@ -382,9 +387,13 @@ impl Director {
             match host.parse::<IpAddr>() {
                 Ok(address) => {
                     let port = target.port.unwrap_or_else(|| transport.port());
-                    target.found = Some(vec![SocketAddr::new(address, port)]);
+                    let address = SocketAddr::new(address, port);
+                    target.found = Some(vec![base::Target::by(transport, address)]);
                 }
-                Err(_) => unknown.push((at, host.to_owned(), target.port, transport)),
+                Err(_) => {
+                    let transport = (host.len() < target.host.len()).then_some(transport);
+                    unknown.push((at, host.to_owned(), target.port, transport));
+                }
             }
         }
         if unknown.is_empty() {
@@ -400,7 +409,7 @@ impl Director {
         }
     }
 
-    pub(super) fn on_resolved(&mut self, now: Now, id: u64, found: Vec<SocketAddr>) {
+    pub(super) fn on_resolved(&mut self, now: Now, id: u64, found: Vec<base::Target>) {
         let Some((call, at)) = self.resolves.remove(&id) else {
             return;
         };
@@ -412,7 +421,8 @@ impl Director {
             return;
         };
         let trusted = outgoing.trusted;
-        let fine = |to: &SocketAddr| trusted || target::refused(to.ip(), &allow).is_none();
+        let fine =
+            |to: &base::Target| trusted || target::refused(to.address.ip(), &allow).is_none();
         if let Some(target) = outgoing.targets.get_mut(at) {
             target.found = Some(found.into_iter().filter(fine).collect());
         }
@@ -540,13 +550,13 @@ fn contact_target(contact: &Binding) -> (SocketAddr, Option<ConnectionId>) {
 fn found_targets(outgoing: &Outgoing) -> Option<(Targets, Vec<String>)> {
     let (mut targets, mut tls_names) = (Targets::new(), Vec::new());
     for target in &outgoing.targets {
-        let (host, transport) = Transport::split(&target.host);
-        for address in target.found.as_ref()? {
-            if targets.try_push(base::Target::by(transport, *address)).is_err() {
+        let (host, _) = Transport::split(&target.host);
+        for found in target.found.as_ref()? {
+            if targets.try_push(*found).is_err() {
                 break;
             }
             // What was asked for, not what a name server made of it (RFC 5922 section 4).
-            let name = if transport == Transport::Tls { host } else { "" };
+            let name = if found.transport == Transport::Tls { host } else { "" };
             tls_names.push(name.trim_matches(['[', ']']).to_owned());
         }
     }

@@ -186,11 +186,16 @@ impl Director {
             self.after(now, UNSPOKEN_AFTER, Timer::Unspoken(call));
             return;
         }
-        let Some(live) = self.calls.get(&call).filter(|live| !live.is_over()) else {
+        let Some(mut live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
             return;
         };
         if live.leg == LegId::NONE && live.ending.is_none() {
-            self.originate(now, call);
+            // Where it goes is looked up anew.
+            if let Some(outgoing) = &mut live.outgoing {
+                outgoing.sent = false;
+            }
+            live.touch();
+            self.look_up(now, call);
         }
     }
 

@@ -544,7 +544,10 @@ impl World {
             }
             Output::Resolve(resolve) => {
                 self.lookups.push(resolve.family);
-                let targets = self.names.get(&resolve.host).cloned().unwrap_or_default();
+                let found = self.names.get(&resolve.host).cloned().unwrap_or_default();
+                let transport = resolve.transport.unwrap_or(base::Transport::Udp);
+                let targets = found.into_iter().map(|it| base::Target::by(transport, it));
+                let targets = targets.collect();
                 self.plan(5, Happening::Resolved(Resolved { id: resolve.id, targets }));
             }
             Output::Store(write) => {

@@ -14,9 +14,7 @@ pub use command::{OwnedCommand, OwnedOriginate, OwnedVerdict};
 pub use http::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 pub use store::{Record, ScriptChange, ScriptLog, StoreId, StoreWrite, Stored};
 
-use std::net::SocketAddr;
-
-use base::{CallId, LegId, ShardId, Transport, Wall};
+use base::{CallId, LegId, ShardId, Target, Transport, Wall};
 use serde::{Deserialize, Serialize};
 
 use crate::AccountSid;
@@ -40,8 +38,8 @@ pub enum Output {
     Notice(Notice),
 }
 
-/// A host to look up: SRV `_sip._udp` and A/AAAA when `port` is None, else A/AAAA alone (RFC 3263
-/// section 4).
+/// A host to look up (RFC 3263 section 4): A and AAAA alone where `port` is given; SRV records
+/// before them where it is not, and NAPTR records before those where no transport is given either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolve {
     pub id: u64,
@@ -50,8 +48,8 @@ pub struct Resolve {
     pub family: Option<AccountSid>,
     pub host: String,
     pub port: Option<u16>,
-    /// By which it is to be reached.
-    pub transport: Transport,
+    /// By which it is to be reached; None where whoever wrote the URI leaves it to the host.
+    pub transport: Option<Transport>,
 }
 
 /// The answer to a [`Resolve`]; addresses in order of trial, empty when there are none. The
@@ -59,7 +57,7 @@ pub struct Resolve {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     pub id: u64,
-    pub targets: Vec<SocketAddr>,
+    pub targets: Vec<Target>,
 }
 
 /// For the operator's log.

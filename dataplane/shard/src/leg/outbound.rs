@@ -52,7 +52,9 @@ impl LegMut<'_, '_> {
             return self.finish(Cause::Unreachable, Party::Switch);
         };
         let from = self.leg.signalling.hop.via.listener();
-        let flow = side.way(&self.cx.core.arena).and_then(|way| way.flow);
+        let way = side.way(&self.cx.core.arena);
+        let is_registered = way.as_ref().is_some_and(|way| !way.uri.is_empty());
+        let flow = way.and_then(|way| way.flow);
         let hop = match flow {
             Some(id) => self.cx.core.hop_by_flow(id, target.address),
             None => self.cx.core.hop_to(from, target),
@@ -68,11 +70,16 @@ impl LegMut<'_, '_> {
         };
         let (tag, cseq) = (self.tag(), side.cseq);
         let leg = &*self.leg;
-        let sent = self.transactions.clients.begin(
-            &mut self.cx,
-            (Sent::Invite, leg.id, hop, cseq),
-            |out, core, via| write_invite(out, core, leg, (via, &tag)),
-        );
+        let request = (Sent::Invite, leg.id, hop, cseq);
+        let write = |out: &mut [u8], core: &Core<'_>, via: &ViaOut<'_>| {
+            write_invite(out, core, leg, (via, &tag))
+        };
+        let clients = &mut self.transactions.clients;
+        let sent = match is_registered {
+            // A phone is reached as it registered, whatever stands in the way.
+            true => clients.begin(&mut self.cx, request, write),
+            false => clients.begin_any_size(&mut self.cx, request, write),
+        };
         let Some(invite) = sent else {
             return self.finish(Cause::Overload, Party::Switch);
         };

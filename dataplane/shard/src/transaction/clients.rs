@@ -25,6 +25,7 @@ use crate::cx::{Core, Cx};
 
 mod again;
 mod branches;
+mod large;
 
 pub(crate) use again::with_credentials;
 
@@ -135,6 +136,8 @@ pub(crate) struct ClientTransaction {
     /// How often the connection that it went by was lost: whoever got it may not have been able to
     /// say so.
     again: u8,
+    /// It was too large for a datagram.
+    moved: Option<large::Moved>,
     /// The credentials that it is sent with, should it be asked for some.
     login: LoginId,
     /// How often it was sent again with them.
@@ -160,6 +163,7 @@ impl ClientTransaction {
             Machine::Invite(machine) => machine.deadline(),
             Machine::Other(machine) => machine.deadline(),
         };
+        let own = self.moved.map_or(own, |moved| own.min(moved.until));
         match &self.cancel {
             Cancel::Sent(machine, _) => own.min(machine.deadline()),
             _ => own,
@@ -278,7 +282,18 @@ impl Clients {
         write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
     ) -> Option<ClientId> {
         let login = self.logins.of(request.1);
-        self.begin_as(cx, request, (login, 0), write)
+        self.begin_as(cx, request, (login, 0, false), write)
+    }
+
+    /// The same for an INVITE that goes by a stream where it is too large for a datagram.
+    pub(crate) fn begin_any_size(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        request: (Method, LegId, Hop, u32),
+        write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
+    ) -> Option<ClientId> {
+        let login = self.logins.of(request.1);
+        self.begin_as(cx, request, (login, 0, true), write)
     }
 
     /// The same with these credentials, for the so-manieth time.
@@ -286,7 +301,7 @@ impl Clients {
         &mut self,
         cx: &mut Cx<'_, '_>,
         (method, leg, hop, cseq): (Method, LegId, Hop, u32),
-        (login, tries): (LoginId, u8),
+        (login, tries, any_size): (LoginId, u8, bool),
         write: impl FnOnce(&mut [u8], &Core<'_>, &ViaOut<'_>) -> Option<usize>,
     ) -> Option<ClientId> {
         if self.slab.is_full() {
@@ -302,6 +317,10 @@ impl Clients {
             let len = write(out, core, &via(core, hop, &branch))?;
             self.logins.sign(core, (login, hop.to.ip()), out, len)
         })?;
+        let (hop, moved) = match any_size {
+            true => large::moved(cx.core, hop, cx.frames.bytes_mut(frame), cx.now.mono),
+            false => (hop, None),
+        };
         let Some(text) = cx.core.arena.store(cx.frames.bytes(frame)) else {
             cx.discard(frame, Counter::DiscardNoRoom);
             return None;
@@ -323,6 +342,7 @@ impl Clients {
             cancel: Cancel::No,
             left: false,
             again: 0,
+            moved,
             login,
             tries,
             answered: ArrayVec::new(),
@@ -451,6 +471,9 @@ impl Clients {
     }
 
     fn timeout(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> Option<Outcome> {
+        if self.moved_late(cx, id) {
+            return None;
+        }
         let timers = cx.core.sip_timers();
         let now = cx.now.mono;
         let index = self.index(id)?;
@@ -493,9 +516,18 @@ impl Clients {
         request.is_some_and(|request| host(request.hop.to) == host(source))
     }
 
-    /// The next request that waits for its first response from where nothing can be sent.
+    /// The next request that waits for its first response from where nothing can be sent, and can
+    /// go no other way.
     pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, lost: Lost) -> Option<Outcome> {
-        let timers = cx.core.sip_timers();
+        loop {
+            let id = self.failed(cx.core, lost)?;
+            if !self.move_back(cx, id) {
+                return self.fail_one(cx, id);
+            }
+        }
+    }
+
+    fn failed(&self, core: &Core<'_>, lost: Lost) -> Option<ClientId> {
         let went = |hop: Hop| match lost {
             Lost::Address(to) => !hop.is_reliable() && hop.to == to,
             Lost::End(end) => end.is_of(hop),
@@ -506,9 +538,13 @@ impl Clients {
             Lost::Address(to) => to,
             Lost::End(end) => SocketAddr::new(end.remote.ip(), 0),
         };
-        let index = self.waiting.of(listed, cx.core.plan.keys.table).find(is_one)?;
-        let id = self.id(cx.core, index);
-        let entry = self.slab.get_mut(index)?;
+        let index = self.waiting.of(listed, core.plan.keys.table).find(is_one)?;
+        Some(self.id(core, index))
+    }
+
+    fn fail_one(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> Option<Outcome> {
+        let timers = cx.core.sip_timers();
+        let entry = self.slab.get_mut(self.index(id)?)?;
         let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
         if entry.again > 0 {
             // Whoever got it by the connection before may answer yet.
@@ -554,6 +590,7 @@ impl Clients {
             cancel,
             left: true,
             again: 0,
+            moved: None,
             login: LoginId::NONE,
             tries: 0,
             answered: ArrayVec::new(),

@@ -342,6 +342,13 @@ impl Connections {
         }
     }
 
+    /// A connection to there stands.
+    pub(crate) fn leads_to(&self, end: End) -> bool {
+        let slot = self.by_end.get(&end).copied();
+        slot.and_then(|slot| self.slots.get(usize::from(slot))?.as_ref())
+            .is_some_and(|connection| connection.is_standing)
+    }
+
     /// Whether so many connections to a host are being made that it gets no more.
     fn is_opening(&self, to: SocketAddr) -> bool {
         let is = |it: &&Connection| !it.is_standing && source_of(it.end.remote) == source_of(to);

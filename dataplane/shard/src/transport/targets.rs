@@ -29,7 +29,8 @@ impl BadTargets {
         }
     }
 
-    fn is_bad(&self, target: Target, now: Mono) -> bool {
+    /// It said nothing lately.
+    pub(crate) fn is_bad(&self, target: Target, now: Mono) -> bool {
         self.0.iter().any(|(known, until)| *known == target && *until > now)
     }
 

@@ -35,7 +35,7 @@ impl Clients {
         let cseq = self.logins.next_cseq(login).filter(|_| taken);
         let again = cseq.and_then(|cseq| {
             let request = (method, leg, hop, cseq);
-            let again = self.begin_as(cx, request, (login, tries + 1), |out, core, via| {
+            let again = self.begin_as(cx, request, (login, tries + 1, false), |out, core, via| {
                 rewrite(out, core.arena.get(&text), via, cseq)
             });
             again.map(|id| Report::Again { id, cseq })

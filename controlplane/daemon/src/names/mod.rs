@@ -1,0 +1,202 @@
+//! Names of SIP hosts to addresses. Whoever calls a name chose it, and with it how long its name
+//! servers are silent: a look-up has a deadline, few questions, and waits on no thread. A family of
+//! accounts has so many at one time; what the operator's routes name has places, and answers kept,
+//! of its own.
+
+mod find;
+mod source;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use api::webhook::Gates;
+use base::{Target, Transport};
+use config::Config;
+use model::port::{Resolve, Resolved};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::inbox::{Inbox, Input};
+use find::{Wanted, find};
+use source::Source;
+
+/// The longest that a look-up takes; the director waits no longer.
+const TIME_MAX: Duration = Duration::from_secs(10);
+/// Look-ups at one time: of tenants, of one family of them, of the operator's routes.
+const TENANTS_MAX: usize = 256;
+const FAMILY_MAX: usize = 8;
+const ROUTES_MAX: usize = 32;
+/// Answers that are kept of what tenants ask for, and of what routes do.
+const TENANTS_KEPT: usize = 8_192;
+const ROUTES_KEPT: usize = 1_024;
+/// How long a name whose servers said nothing is not asked for again (RFC 2308 section 7: five
+/// minutes at most).
+const SILENT_FOR: Duration = Duration::from_secs(5);
+/// So many of them are remembered; a family adds at most [`FAMILY_MAX`] in [`TIME_MAX`].
+const SILENT_MAX: usize = 1_024;
+
+/// By what the listeners can reach somebody, best first where a name says nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    pub tcp: bool,
+    pub tls: bool,
+}
+
+impl Reach {
+    /// Of the listeners that reach more than this host; of all where there are no others.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let listeners = &config.dataplane.listener;
+        let is_wide = |it: &&config::Listener| !it.bind.ip().is_loopback();
+        let wide = listeners.iter().any(|it| is_wide(&it));
+        let has = |transport| {
+            listeners.iter().any(|it| it.transport == transport && (!wide || is_wide(&it)))
+        };
+        Self { tcp: has(Transport::Tcp), tls: has(Transport::Tls) }
+    }
+
+    fn has(self, transport: Transport) -> bool {
+        match transport {
+            Transport::Udp => true,
+            Transport::Tcp => self.tcp,
+            Transport::Tls => self.tls,
+            Transport::Ws | Transport::Wss => false,
+        }
+    }
+}
+
+/// See the module. Its look-ups end with it.
+#[derive(Debug)]
+pub struct Names {
+    runtime: Option<Runtime>,
+    reach: Reach,
+    families: Gates<u128>,
+    tenants: Arc<Side>,
+    routes: Arc<Side>,
+}
+
+/// What look-ups of tenants, or of routes, share.
+#[derive(Debug)]
+struct Side {
+    places: Semaphore,
+    source: Source,
+    silent: Silent,
+}
+
+impl Names {
+    /// # Errors
+    /// What the system says (no thread left).
+    pub fn new(reach: Reach) -> io::Result<Self> {
+        Self::with(reach, || source::Origin::System)
+    }
+
+    fn with(reach: Reach, origin: impl Fn() -> source::Origin) -> io::Result<Self> {
+        let side = |places, kept| {
+            let (places, silent) = (Semaphore::new(places), Silent::default());
+            Arc::new(Side { places, source: Source::new(origin(), kept), silent })
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .thread_name("names")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            runtime: Some(runtime),
+            reach,
+            families: Gates::new(FAMILY_MAX),
+            tenants: side(TENANTS_MAX, TENANTS_KEPT),
+            routes: side(ROUTES_MAX, ROUTES_KEPT),
+        })
+    }
+
+    /// Looks it up, and tells the inbox. Nothing here blocks.
+    pub fn resolve(&self, resolve: Resolve, inbox: Arc<Inbox>) {
+        let Resolve { id, family, host, port, transport } = resolve;
+        let family = family.map(|family| family.0);
+        let gate = family.map(|family| self.families.of(family));
+        let side = Arc::clone(if gate.is_some() { &self.tenants } else { &self.routes });
+        let reach = self.reach;
+        let Some(runtime) = &self.runtime else { return };
+        runtime.spawn(async move {
+            let found = timeout(TIME_MAX, async {
+                // A family's place first: whoever waits for one keeps none of all.
+                let _place = match &gate {
+                    Some(gate) => Some(gate.acquire().await),
+                    None => None,
+                };
+                let _one = side.places.acquire().await;
+                side.look_up(family, Wanted { host: &host, port, transport, reach }).await
+            });
+            let targets = found.await.unwrap_or_default();
+            inbox.tell(Input::Resolved(Resolved { id, targets }));
+        });
+    }
+}
+
+impl Side {
+    async fn look_up(&self, family: Option<u128>, wanted: Wanted<'_>) -> Vec<Target> {
+        if self.silent.has(family, wanted.host) {
+            return Vec::new();
+        }
+        let mut silence = Silence { of: self, family, host: wanted.host, is_answered: false };
+        let targets = find(wanted, self.source.resolver()).await;
+        silence.is_answered = true;
+        targets
+    }
+}
+
+/// A look-up that is dropped before it has an answer was given up: its servers are silent.
+struct Silence<'a> {
+    of: &'a Side,
+    family: Option<u128>,
+    host: &'a str,
+    is_answered: bool,
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.of.silent.mark(self.family, self.host);
+        }
+    }
+}
+
+/// Names whose servers said nothing lately. What is not asked for keeps no place of its family's.
+#[derive(Debug, Default)]
+struct Silent(Mutex<HashMap<(Option<u128>, String), Instant>>);
+
+impl Silent {
+    fn has(&self, family: Option<u128>, host: &str) -> bool {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = names.get(&(family, host.to_ascii_lowercase()));
+        until.is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn mark(&self, family: Option<u128>, host: &str) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if names.len() >= SILENT_MAX {
+            names.retain(|_, until| now < *until);
+        }
+        if names.len() < SILENT_MAX {
+            tracing::debug!(host, "the name servers say nothing");
+            names.insert((family, host.to_ascii_lowercase()), now + SILENT_FOR);
+        }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // Whoever waits for a silent name server is not waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! Requests that are too large for a datagram (RFC 3261 section 18.1.1): they go by a stream to the
+//! same address and port, and by a datagram after all where nobody takes the stream. Only Via says
+//! by which of the two; its branch, and with it whoever answers, stays.
+
+use core::time::Duration;
+
+use base::{Door, Hop, Mono, Target, Transport};
+use sip::txn::{Client, InviteClient};
+use wire::counter::Counter;
+
+use super::{ClientId, ClientTransaction, Clients, Machine, waits_at};
+use crate::cx::{Core, Cx};
+use crate::transport::connections::End;
+
+/// How long a connection may take to stand; a firewall that says nothing must not cost the call.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A request that was moved from a datagram to a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    from: Hop,
+    /// When the connection has to stand; [`Mono::NEVER`] once it does.
+    pub(super) until: Mono,
+}
+
+impl ClientTransaction {
+    /// The way back is open: nobody has said a word.
+    pub(super) fn may_move_back(&self) -> bool {
+        self.moved.is_some() && self.is_calling()
+    }
+}
+
+/// The way of a request of so many bytes, whose Via is changed along with it.
+pub(super) fn moved(
+    core: &mut Core<'_>,
+    hop: Hop,
+    request: &mut [u8],
+    now: Mono,
+) -> (Hop, Option<Moved>) {
+    let limit = usize::from(core.plan.limits.datagram_bytes);
+    let beside = core.stream_beside(hop).filter(|_| limit > 0 && request.len() > limit);
+    let target = Target::by(Transport::Tcp, hop.to);
+    match beside.filter(|_| !core.bad_targets.is_bad(target, now)) {
+        Some(stream) if say(request, b"TCP") => {
+            core.counters.count(Counter::SipMovedToStream);
+            (stream, Some(Moved { from: hop, until: now + PATIENCE }))
+        }
+        _ => (hop, None),
+    }
+}
+
+/// Writes the transport into the first Via of a request. False if it has none of ours.
+fn say(request: &mut [u8], transport: &[u8; 3]) -> bool {
+    const BEFORE: &[u8] = b"Via: SIP/2.0/";
+    let at = request.windows(BEFORE.len()).position(|bytes| bytes == BEFORE);
+    let name = at.and_then(|at| request.get_mut(at + BEFORE.len()..)?.first_chunk_mut());
+    name.map(|name: &mut [u8; 3]| *name = *transport).is_some()
+}
+
+impl Core<'_> {
+    /// By a stream to where a datagram would go, if we listen for both at one address and port: an
+    /// answer that comes by a connection of its own finds us.
+    fn stream_beside(&self, hop: Hop) -> Option<Hop> {
+        let Door::Datagram(listener) = hop.via else { return None };
+        let own = self.plan.listeners.get(usize::from(listener))?;
+        let mut all = (0_u8..).zip(&self.plan.listeners);
+        let (index, _) =
+            all.find(|(_, it)| it.transport == Transport::Tcp && it.advertised == own.advertised)?;
+        Some(Hop::connection(index, hop.to, base::TlsName::NONE))
+    }
+}
+
+impl Clients {
+    /// The connection of a moved request may take no longer. True if it goes by a datagram now.
+    pub(super) fn moved_late(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> bool {
+        let now = cx.now.mono;
+        let entry = self.index(id).and_then(|index| self.slab.get_mut(index));
+        let Some(entry) = entry else { return false };
+        let (hop, may_move) = (entry.hop, entry.may_move_back() && !entry.left);
+        let Some(moved) = entry.moved.as_mut().filter(|moved| moved.until <= now) else {
+            return false;
+        };
+        moved.until = Mono::NEVER;
+        let Door::Connection { listener, name, .. } = hop.via else { return false };
+        let end = End { listener, remote: hop.to, name };
+        may_move && !cx.core.connections.leads_to(end) && self.move_back(cx, id)
+    }
+
+    /// Sends it by a datagram after all. False if it was never to go by one, or was answered.
+    pub(super) fn move_back(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> bool {
+        let Some(index) = self.index(id) else { return false };
+        let Some(entry) = self.slab.get_mut(index).filter(|entry| entry.may_move_back()) else {
+            return false;
+        };
+        let Some(Moved { from, .. }) = entry.moved.take() else { return false };
+        let (timers, now) = (cx.core.sip_timers(), cx.now.mono);
+        say(cx.core.arena.get_mut(&entry.text), b"UDP");
+        entry.hop = from;
+        entry.machine = match &entry.machine {
+            Machine::Invite(_) => Machine::Invite(InviteClient::new(now, &timers, false)),
+            Machine::Other(_) => Machine::Other(Client::new(now, &timers, false)),
+        };
+        cx.core.bad_targets.mark(Target::by(Transport::Tcp, from.to), now);
+        cx.count(Counter::SipMovedBack);
+        self.waiting.push(index, waits_at(from), cx.core.plan.keys.table);
+        cx.resend(from, &entry.text);
+        self.rearm(cx.core, id);
+        true
+    }
+}
