@@ -5,7 +5,7 @@ mod world;
 use base::CallId;
 use model::port::{HttpKind, OwnedCommand, OwnedOriginate};
 use wire::event::Cause;
-use world::{World, param, status, xml};
+use world::{World, is_callback, param, status, xml};
 
 fn app(document: &'static str) -> World {
     World::new(move |request| match request.url.as_str() {
@@ -128,6 +128,32 @@ fn numbers_go_by_the_longest_route_and_names_are_looked_up() {
     world.bye_in(call, 5_000);
     world.run(20_000);
     world.assert_clean();
+}
+
+/// RFC 3263 section 4.1: a transport that is named, or asked for by `sips:`, is kept.
+#[test]
+fn a_host_chooses_the_transport_that_nobody_named() {
+    for (uri, target, tls_name) in [
+        ("sip:ok@tcp.peer.test", "192.0.2.20:5060;transport=tcp", ""),
+        ("sip:ok@tcp.peer.test;transport=udp", "192.0.2.20:5060", ""),
+        ("sip:ok@udp.peer.test;transport=tcp", "192.0.2.20:5060;transport=tcp", ""),
+        ("sip:ok@udp.peer.test", "192.0.2.20:5060", ""),
+        ("sips:ok@tcp.peer.test", "192.0.2.20:5060;transport=tls", "tcp.peer.test"),
+    ] {
+        let mut world = World::new(move |request| match is_callback(request) {
+            true => status(200),
+            false => xml(&format!("<Response><Dial><Sip>{uri}</Sip></Dial></Response>")),
+        });
+        for host in ["tcp.peer.test", "udp.peer.test"] {
+            let address = "192.0.2.20:5060".parse().unwrap();
+            world.names.insert(host.to_owned(), vec![address]);
+        }
+        world.call_in("sip:bob@demo.test");
+        world.run(1_000);
+        let order = originated(&world)[0].clone();
+        assert_eq!(order.targets[0].to_string(), target, "{uri}");
+        assert_eq!(order.tls_names, [tls_name], "{uri}");
+    }
 }
 
 #[test]

@@ -545,7 +545,10 @@ impl World {
             Output::Resolve(resolve) => {
                 self.lookups.push(resolve.family);
                 let found = self.names.get(&resolve.host).cloned().unwrap_or_default();
-                let transport = resolve.transport.unwrap_or(base::Transport::Udp);
+                // What the records of a host say whose URI says nothing.
+                let said = [base::Transport::Udp, base::Transport::Tcp];
+                let said = said[usize::from(resolve.host.starts_with("tcp."))];
+                let transport = resolve.transport.unwrap_or(said);
                 let targets = found.into_iter().map(|it| base::Target::by(transport, it));
                 let targets = targets.collect();
                 self.plan(5, Happening::Resolved(Resolved { id: resolve.id, targets }));
