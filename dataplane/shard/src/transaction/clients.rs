@@ -55,6 +55,8 @@ pub(crate) enum Method {
     Options,
     Prack,
     Notify,
+    /// OPTIONS of no leg: whether a target lives.
+    Health,
 }
 
 impl Method {
@@ -65,7 +67,7 @@ impl Method {
             Self::Bye => sip::Method::Bye,
             Self::Update => sip::Method::Update,
             Self::Info => sip::Method::Info,
-            Self::Options => sip::Method::Options,
+            Self::Options | Self::Health => sip::Method::Options,
             Self::Prack => sip::Method::Prack,
             Self::Notify => sip::Method::Notify,
         }
@@ -152,6 +154,7 @@ pub(crate) struct Clients {
     timers: Wheel,
     finished: Finished,
     waiting: Waiting,
+    deaf: large::Deaf,
     pub(crate) logins: Logins,
     /// The one whose timer is being served.
     at_work: Option<ClientId>,
@@ -228,7 +231,8 @@ impl Clients {
     pub(crate) fn new((limit, legs): (u32, u32), first: u32) -> Self {
         let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
         let (finished, waiting) = (Finished::new(limit), Waiting::new(limit));
-        Self { slab, timers, finished, waiting, logins: Logins::new(legs), at_work: None }
+        let (logins, deaf) = (Logins::new(legs), large::Deaf::default());
+        Self { slab, timers, finished, waiting, deaf, logins, at_work: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -318,7 +322,10 @@ impl Clients {
             self.logins.sign(core, (login, hop.to.ip()), out, len)
         })?;
         let (hop, moved) = match any_size {
-            true => large::moved(cx.core, hop, cx.frames.bytes_mut(frame), cx.now.mono),
+            true => {
+                let request = (hop, cx.frames.bytes_mut(frame));
+                large::moved(cx.core, &self.deaf, request, cx.now.mono)
+            }
             false => (hop, None),
         };
         let Some(text) = cx.core.arena.store(cx.frames.bytes(frame)) else {
@@ -442,7 +449,13 @@ impl Clients {
             self.end_branch(cx, id, message);
         }
         let report = again.unwrap_or(Report::Response(code));
-        (leg != LegId::NONE).then_some(Outcome { id, leg, method, cseq, report })
+        let waits = leg != LegId::NONE || method == Method::Health;
+        waits.then_some(Outcome { id, leg, method, cseq, report })
+    }
+
+    /// Nobody waits for its answer, and nothing is owed to whoever gives one.
+    pub(crate) fn forget(&mut self, core: &mut Core<'_>, id: ClientId) {
+        self.remove(core, id);
     }
 
     /// The next request that nobody answered, for the leg that waits. To be called until None.

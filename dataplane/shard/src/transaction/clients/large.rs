@@ -2,9 +2,11 @@
 //! same address and port, and by a datagram after all where nobody takes the stream. Only Via says
 //! by which of the two; its branch, and with it whoever answers, stays.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
-use base::{Door, Hop, Mono, Target, Transport};
+use arrayvec::ArrayVec;
+use base::{Door, Hop, Mono, Transport};
 use sip::txn::{Client, InviteClient};
 use wire::counter::Counter;
 
@@ -14,6 +16,29 @@ use crate::transport::connections::End;
 
 /// How long a connection may take to stand; a firewall that says nothing must not cost the call.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long it is remembered where nobody took one, and of how many addresses: the oldest is
+/// forgotten first.
+const REMEMBERED: Duration = Duration::from_secs(30);
+const DEAF_MAX: usize = 64;
+
+/// Addresses that took no connection lately.
+#[derive(Debug, Default)]
+pub(super) struct Deaf(ArrayVec<(SocketAddr, Mono), DEAF_MAX>);
+
+impl Deaf {
+    fn mark(&mut self, to: SocketAddr, now: Mono) {
+        self.0.retain(|(known, until)| *known != to && *until > now);
+        if self.0.is_full() {
+            self.0.remove(0);
+        }
+        self.0.push((to, now + REMEMBERED));
+    }
+
+    fn has(&self, to: SocketAddr, now: Mono) -> bool {
+        self.0.iter().any(|(known, until)| *known == to && *until > now)
+    }
+}
 
 /// A request that was moved from a datagram to a stream.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +58,13 @@ impl ClientTransaction {
 /// The way of a request of so many bytes, whose Via is changed along with it.
 pub(super) fn moved(
     core: &mut Core<'_>,
-    hop: Hop,
-    request: &mut [u8],
+    deaf: &Deaf,
+    (hop, request): (Hop, &mut [u8]),
     now: Mono,
 ) -> (Hop, Option<Moved>) {
     let limit = usize::from(core.plan.limits.datagram_bytes);
     let beside = core.stream_beside(hop).filter(|_| limit > 0 && request.len() > limit);
-    let target = Target::by(Transport::Tcp, hop.to);
-    match beside.filter(|_| !core.bad_targets.is_bad(target, now)) {
+    match beside.filter(|_| !deaf.has(hop.to, now)) {
         Some(stream) if say(request, b"TCP") => {
             core.counters.count(Counter::SipMovedToStream);
             (stream, Some(Moved { from: hop, until: now + PATIENCE }))
@@ -100,7 +124,7 @@ impl Clients {
             Machine::Invite(_) => Machine::Invite(InviteClient::new(now, &timers, false)),
             Machine::Other(_) => Machine::Other(Client::new(now, &timers, false)),
         };
-        cx.core.bad_targets.mark(Target::by(Transport::Tcp, from.to), now);
+        self.deaf.mark(from.to, now);
         cx.count(Counter::SipMovedBack);
         self.waiting.push(index, waits_at(from), cx.core.plan.keys.table);
         cx.resend(from, &entry.text);
