@@ -393,6 +393,9 @@ fn route() -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        reliable: wire::table::ReliableRinging::default(),
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::default(),
     }
 }
 

@@ -213,5 +213,8 @@ fn route() -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: Default::default(),
+        reliable: Default::default(),
+        session_timer: true,
+        early_media: Default::default(),
     }
 }

@@ -38,6 +38,9 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        reliable: wire::table::ReliableRinging::default(),
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::default(),
     }
 }
 

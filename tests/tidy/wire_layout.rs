@@ -64,6 +64,7 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Verdict { .. } => 13,
         Command::Take { .. } => 14,
         Command::GiveBack { .. } => 15,
+        Command::TakePlace { .. } => 16,
     }
 }
 
@@ -85,6 +86,7 @@ fn events() -> Vec<Event<'static>> {
             diversion: "",
             headers: "X-Trace: 1\r\n",
             user: "alice",
+            replaces: leg,
         }),
         Event::Dialed { call, leg, at },
         Event::Progress { call, leg, at, code: 183, media: true },
@@ -237,6 +239,7 @@ fn commands() -> Vec<Command<'static>> {
         },
         Command::Take { call },
         Command::GiveBack { call },
+        Command::TakePlace { call },
     ]
 }
 
@@ -393,6 +396,9 @@ fn link() -> String {
         login: "carrier".to_owned(),
         transfer: true,
         dtmf: wire::table::Digits::Info,
+        reliable: wire::table::ReliableRinging::Require,
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::Ring,
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

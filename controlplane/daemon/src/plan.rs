@@ -235,6 +235,9 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             tls_name: trunk.tls_name.clone(),
             transfer: trunk.transfer,
             dtmf: trunk.dtmf,
+            reliable: trunk.reliable,
+            session_timer: trunk.session_timer,
+            early_media: trunk.early_media,
             // The name alone: the dataplane reads what it stands for itself.
             login: if trunk.username.is_empty() { String::new() } else { trunk.name.clone() },
         });

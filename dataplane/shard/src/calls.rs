@@ -18,6 +18,7 @@ use crate::cx::{Core, Cx};
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
+use crate::leg::policy::Policy;
 use crate::leg::reliable::Reliable;
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
 use crate::plan::ListenerPlan;
@@ -42,6 +43,8 @@ pub(crate) struct NewCall<'a> {
     pub(crate) merge: Option<TransactionKey>,
     /// Whose it has proven to be; empty for nobody's.
     pub(crate) user: &'a str,
+    /// The leg whose place it wants (RFC 3891); [`LegId::NONE`] for none.
+    pub(crate) place: LegId,
 }
 
 impl<'m> Shard<'m> {
@@ -72,12 +75,14 @@ impl<'m> Shard<'m> {
 
     /// An INVITE that begins a call.
     pub(crate) fn new_call(&mut self, now: Now, frames: &mut dyn Frames, call: &NewCall<'_>) {
-        let NewCall { datagram, message, user, .. } = *call;
+        let NewCall { datagram, message, user, place, .. } = *call;
         match self.take_call(now, frames, call) {
             Ok(leg) => {
                 self.with_leg(now, frames, leg, |leg| leg.begin(message, user));
                 let done = self.contain(frames, |shard, frames| {
-                    shard.follow_route(now, frames, leg, message);
+                    if place == LegId::NONE {
+                        shard.follow_route(now, frames, leg, message);
+                    }
                 });
                 if done.is_none() {
                     self.end_by_fault(now, frames, leg);
@@ -131,6 +136,8 @@ impl<'m> Shard<'m> {
         let NewCall { datagram, message, .. } = *call;
         let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
         let listed = match call.user {
+            // It calls nobody, whatever it says.
+            "" if call.place != LegId::NONE => self.routes.of_source(&uri, datagram),
             "" => self.admission(&uri, datagram)?,
             // Who has proven whose he is may call from anywhere.
             _ => None,
@@ -139,13 +146,18 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
-        let taken = judge(&mut self.core, datagram, message)?;
+        let has_timer = listed.is_none_or(|at| self.routes.at_place(at).session_timer);
+        let taken = judge(&mut self.core, datagram, (message, has_timer))?;
         let has_room = self.has_room(datagram.standing);
         let Some(place) = self.legs.vacant().filter(|_| has_room) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
         };
-        let route = self.take_route(now, listed)?;
+        let route = match listed {
+            // Another leg of the account's ends for it.
+            Some(at) if call.place != LegId::NONE => Some(self.routes.handle(at)),
+            listed => self.take_route(now, listed)?,
+        };
         if !self.core.guard.call(datagram.standing == Standing::Trunk, now.mono) {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
@@ -183,6 +195,7 @@ impl<'m> Shard<'m> {
         if let Some(route) = route.and_then(|route| self.routes.get(route)) {
             self.media.set_sources(id, route.media);
             leg.signalling.obeyed = Obeyed::by_route(route.signalling);
+            leg.obey(Policy::of(route));
         }
         let filled = fill_incoming(&mut cx, leg, call, taken.offer);
         let server = filled.and_then(|()| {
@@ -404,6 +417,7 @@ impl<'m> Shard<'m> {
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             let login = self.trunk_login(&route.login);
             let (media, signalling, dtmf) = (route.media, route.signalling, route.dtmf);
+            let policy = Policy::of(route);
             if let Some(who) = login
                 && !self.give_login(leg, who, &wish.targets)
             {
@@ -414,6 +428,7 @@ impl<'m> Shard<'m> {
             if let Some(leg) = self.legs.get_mut(leg) {
                 leg.signalling.obeyed = Obeyed::by_route(signalling);
                 leg.signalling.digits = dtmf;
+                leg.signalling.policy = policy;
                 leg.signalling.allows_info = dtmf == Digits::Info;
                 if let Side::Outbound(side) = &mut leg.side {
                     side.by_route = true;
@@ -538,6 +553,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         is_unheard: datagram.standing == Standing::Stranger,
         is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
         reliable: Reliable::of(message),
+        place: call.place,
     }
 }
 
@@ -559,6 +575,7 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         branches: arrayvec::ArrayVec::new(),
         pracks: [ClientId::NONE; 4],
         described: 0,
+        settled: 0,
     }
 }
 
@@ -566,12 +583,17 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
 fn judge<'d>(
     core: &mut Core<'_>,
     datagram: &Datagram<'_>,
-    message: &Message<'d>,
+    (message, has_timer): (&Message<'d>, bool),
 ) -> Result<Taken<'d>, Refused> {
     let wanted = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
     let session = sip::session::as_server(message, wanted, sip::session::MIN_SE_SECONDS);
-    let session = session
-        .map_err(|small| Refused { min_se: small.min_se, ..Refused::new(422, Cause::Protocol) })?;
+    let session = match session {
+        _ if !has_timer => None,
+        Ok(session) => session,
+        Err(small) => {
+            return Err(Refused { min_se: small.min_se, ..Refused::new(422, Cause::Protocol) });
+        }
+    };
     let offer = match message.sdp() {
         SdpBody::None => None,
         SdpBody::Broken => {
@@ -650,6 +672,7 @@ fn keep_incoming(
     leg.signalling.spoke_at = cx.now.mono;
     leg.signalling.allows_info = message.allows(sip::Method::Info).unwrap_or(false);
     leg.signalling.allows_update = message.allows(sip::Method::Update).unwrap_or(false);
+    leg.signalling.allows_message = message.allows(sip::Method::Message).unwrap_or(false);
     if let Side::Inbound(side) = &mut leg.side {
         side.text = arena.store(datagram.bytes)?;
     }

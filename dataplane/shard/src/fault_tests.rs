@@ -61,6 +61,9 @@ impl Plane {
             login: String::new(),
             transfer: false,
             dtmf: wire::table::Digits::default(),
+            reliable: wire::table::ReliableRinging::default(),
+            session_timer: true,
+            early_media: wire::table::EarlyMedia::default(),
         };
         let table =
             plane.shard.prepare(Table { routes: vec![route], admission: None, ..Table::default() });

@@ -32,6 +32,7 @@ pub mod handoff;
 mod leg;
 mod media;
 mod outbox;
+mod place;
 pub mod plan;
 mod refer;
 mod route;
@@ -123,6 +124,7 @@ impl<'m> Shard<'m> {
                 servers: Servers::new(limits.transactions),
                 clients: Clients::new((limits.client_transactions(), limits.legs), first),
                 referrals: Referrals::new(),
+                texts: transaction::texts::Texts::new(),
             },
             media,
             round: usage::Round::new(limits.legs),
@@ -540,6 +542,9 @@ impl<'m> Shard<'m> {
         self.media.shrink(&mut cx);
         while let Some(leg) = self.transactions.referrals.late(now.mono) {
             self.with_leg(now, frames, leg, |leg| leg.referral_over(408));
+        }
+        while let Some((leg, number)) = self.transactions.texts.late(now.mono) {
+            self.with_leg(now, frames, leg, |leg| leg.text_said(number, 480));
         }
         let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;

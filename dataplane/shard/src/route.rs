@@ -9,6 +9,7 @@ use wire::event::Cause;
 use wire::table::{Lock, Network, PlaceKind, SignallingSources, StaticRoute, Table};
 
 use crate::cx::Core;
+use crate::transport::Datagram;
 use crate::transport::guard::{Bucket, Standing};
 use crate::transport::networks::{Networks, is_open};
 use crate::watch::Asked;
@@ -159,6 +160,33 @@ impl Routes {
         self.table.routes.iter().filter(lists).any(|route| route.transfer)
     }
 
+    /// Whether some route of the account's takes calls from there.
+    pub(crate) fn takes_from(&self, account: u64, source: IpAddr) -> bool {
+        let takes = |route: &StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        self.table.routes.iter().any(|route| route.account == account && takes(route))
+    }
+
+    /// The place of the route that a far end's INVITE is of which calls nobody: one that fits, else
+    /// the first one that takes calls from there.
+    pub(crate) fn of_source(&self, uri: &Uri<'_>, datagram: &Datagram<'_>) -> Option<usize> {
+        let source = datagram.hop.to.ip();
+        let takes = |route: &StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        let found = self.find(uri, source, datagram.standing);
+        found.or_else(|| self.table.routes.iter().position(takes))
+    }
+
+    /// The route at this place.
+    pub(crate) fn at_place(&self, at: usize) -> &StaticRoute {
+        &self.table.routes[at]
+    }
+
+    /// Names the route at this place, whatever its limits are.
+    pub(crate) fn handle(&self, at: usize) -> RouteHandle {
+        let listed = self.listed[at];
+        let hint = u32::try_from(at).unwrap_or(u32::MAX);
+        RouteHandle { id: listed.id, hint, state: listed.state }
+    }
+
     /// The place of the first route whose domain, prefix and source fit.
     pub(crate) fn find(&self, uri: &Uri<'_>, source: IpAddr, standing: Standing) -> Option<usize> {
         // A stranger is in no route's networks but those that are open to the world.
@@ -186,8 +214,7 @@ impl Routes {
         if full || !state.rate.take(route.rate_max, burst, now) {
             return Err((503, Cause::Overload));
         }
-        let hint = u32::try_from(at).unwrap_or(u32::MAX);
-        Ok(RouteHandle { id: listed.id, hint, state: listed.state })
+        Ok(self.handle(at))
     }
 
     /// Whether somebody answers for what is called, and takes calls from there. While another table
@@ -431,6 +458,9 @@ mod tests {
             login: String::new(),
             transfer: false,
             dtmf: wire::table::Digits::default(),
+            reliable: wire::table::ReliableRinging::default(),
+            session_timer: true,
+            early_media: wire::table::EarlyMedia::default(),
         }
     }
 

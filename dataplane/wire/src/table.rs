@@ -241,6 +241,37 @@ pub struct StaticRoute {
     pub transfer: bool,
     /// How digits reach its targets.
     pub dtmf: Digits,
+    /// Provisional responses that are acknowledged (RFC 3262), with the far ends of its calls.
+    pub reliable: ReliableRinging,
+    /// Session timers (RFC 4028) with the far ends of its calls. Without, none of them is ever sent
+    /// a re-INVITE or an UPDATE of our own.
+    pub session_timer: bool,
+    /// What callers hear before one of its targets has answered.
+    pub early_media: EarlyMedia,
+}
+
+/// Whether provisional responses are acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReliableRinging {
+    /// Never, unless a far end requires it itself.
+    Off,
+    /// Where both sides support it.
+    #[default]
+    Offer,
+    /// Targets are required to.
+    Require,
+}
+
+/// What a caller hears of a target that is not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EarlyMedia {
+    /// Its early media.
+    #[default]
+    Pass,
+    /// That it rings, whatever it sends.
+    Ring,
 }
 
 /// How digits are brought to a far end.
@@ -434,6 +465,9 @@ mod tests {
                 login: "carrier".to_owned(),
                 transfer: true,
                 dtmf: Digits::Info,
+                reliable: ReliableRinging::Off,
+                session_timer: false,
+                early_media: EarlyMedia::Ring,
             }],
             admission: None,
             watch: Watch { key: [1, 2], filters: vec![filter(5, 0), filter(5, 9), filter(7, 0)] },

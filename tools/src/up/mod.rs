@@ -213,6 +213,9 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         realm: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        reliable: wire::table::ReliableRinging::default(),
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::default(),
     }
 }
 
