@@ -394,6 +394,9 @@ fn route() -> StaticRoute {
         transfer: false,
         dtmf: wire::table::Digits::default(),
         policy: wire::policy::RoutePolicy::default(),
+        reliable: wire::table::ReliableRinging::default(),
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::default(),
     }
 }
 

@@ -214,5 +214,8 @@ fn route() -> StaticRoute {
         transfer: false,
         dtmf: Default::default(),
         policy: wire::policy::RoutePolicy::default(),
+        reliable: Default::default(),
+        session_timer: true,
+        early_media: Default::default(),
     }
 }

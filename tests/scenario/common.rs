@@ -39,6 +39,9 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         transfer: false,
         dtmf: wire::table::Digits::default(),
         policy: wire::policy::RoutePolicy::default(),
+        reliable: wire::table::ReliableRinging::default(),
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::default(),
     }
 }
 

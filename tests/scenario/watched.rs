@@ -121,7 +121,7 @@ fn a_trunks_call_is_told_message_by_message_before_its_end() {
         let called = if came_in { "sip:g1@example.com" } else { "sip:g1@10.1.0.2:5060" };
         assert_eq!((it.to, it.from), (called, "sip:c1@phones.example"));
         assert!(it.headers.contains("Call-ID: ") && it.headers.ends_with("\r\n"), "{it:?}");
-        let described = it.headers.contains("application/sdp");
+        let described = it.headers.contains("Content-Type: application/sdp");
         assert_eq!(it.body.starts_with("v=0\r\n"), described, "{it:?}");
         let is_up = it.method == "BYE" || it.method == "OPTIONS";
         assert_eq!(it.answered.0 > 0, is_up || it.method == "ACK" && !it.sent, "{it:?}");
@@ -337,7 +337,7 @@ fn whatever_a_far_end_says_in_its_dialog_is_told() {
         own.map(|(_, what)| what.to_owned()).collect::<Vec<_>>()
     };
     let told = lines(&mut world);
-    let mut expected = vec!["< INVITE", "> 100 INVITE", "> 183 INVITE", "< NOTIFY", "> 405 NOTIFY"];
+    let mut expected = vec!["< INVITE", "> 100 INVITE", "> 183 INVITE", "< NOTIFY", "> 481 NOTIFY"];
     expected.extend(["> 200 INVITE", "< ACK", "< MESSAGE", "> 405 MESSAGE", "< FOO", "> 501 FOO"]);
     expected.extend([
         "< INFO",

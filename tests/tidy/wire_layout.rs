@@ -65,6 +65,7 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Verdict { .. } => 13,
         Command::Take { .. } => 14,
         Command::GiveBack { .. } => 15,
+        Command::TakePlace { .. } => 16,
     }
 }
 
@@ -86,6 +87,7 @@ fn events() -> Vec<Event<'static>> {
             diversion: "",
             headers: "X-Trace: 1\r\n",
             user: "alice",
+            replaces: leg,
         }),
         Event::Dialed { call, leg, at },
         Event::Progress { call, leg, at, code: 183, media: true },
@@ -246,6 +248,7 @@ fn commands() -> Vec<Command<'static>> {
         },
         Command::Take { call },
         Command::GiveBack { call },
+        Command::TakePlace { call },
     ]
 }
 
@@ -403,6 +406,9 @@ fn link() -> String {
         transfer: true,
         dtmf: wire::table::Digits::Info,
         policy: wire::policy::RoutePolicy::default(),
+        reliable: wire::table::ReliableRinging::Require,
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::Ring,
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

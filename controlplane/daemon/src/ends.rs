@@ -236,7 +236,8 @@ fn call_of(command: &OwnedCommand) -> CallId {
         | OwnedCommand::Limit { call, .. }
         | OwnedCommand::Referred { call, .. }
         | OwnedCommand::Take { call }
-        | OwnedCommand::GiveBack { call } => *call,
+        | OwnedCommand::GiveBack { call }
+        | OwnedCommand::TakePlace { call } => *call,
         OwnedCommand::Originate(originate) => originate.call,
         OwnedCommand::Release { .. } | OwnedCommand::Verdict { .. } => CallId::NONE,
     }

@@ -241,6 +241,9 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             transfer: trunk.transfer,
             dtmf: trunk.dtmf,
             policy: policy(config, trunk).with_context(|| format!("trunk `{}`", trunk.name))?,
+            reliable: trunk.reliable,
+            session_timer: trunk.session_timer,
+            early_media: trunk.early_media,
             // The name alone: the dataplane reads what it stands for itself.
             login: if trunk.username.is_empty() { String::new() } else { trunk.name.clone() },
         });

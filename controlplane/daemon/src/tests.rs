@@ -614,6 +614,7 @@ fn a_call_to_nobody_is_refused() {
         diversion: "",
         headers: "",
         user: "",
+        replaces: LegId::NONE,
     }));
     life.turn(None);
     assert!(shard.heard().contains(&Got::Reject { call }));

@@ -471,6 +471,19 @@ pub struct Trunk {
     /// How digits reach its targets: `rfc4733`, `info`, or what they take of the two (`auto`).
     #[serde(default)]
     pub dtmf: wire::table::Digits,
+    /// Provisional responses that are acknowledged (100rel, RFC 3262), with both far ends of its
+    /// calls: where both sides support it (`offer`), never (`off`), or required of its targets
+    /// (`require`).
+    #[serde(default)]
+    pub reliable: wire::table::ReliableRinging,
+    /// Session timers (RFC 4028) with both far ends of its calls. Without, they are never sent a
+    /// re-INVITE or an UPDATE of our own, whatever changes at the other side.
+    #[serde(default = "yes")]
+    pub session_timer: bool,
+    /// What its callers hear before the answer: the early media of its targets (`pass`), or that it
+    /// rings (`ring`).
+    #[serde(default)]
+    pub early_media: wire::table::EarlyMedia,
     /// Refusals after which the next target is asked, and after the last one the next trunk that
     /// fits; silence and a target that is not there always are among them, and what says something
     /// of whoever is called (404, 486, 6xx ..) never may be.
@@ -587,6 +600,10 @@ pub struct Outbound {
     /// As a trunk's: refusals after which the next target is asked.
     #[serde(default = "failover_default")]
     pub failover: Vec<u16>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn ring_default() -> u16 {

@@ -19,6 +19,7 @@ use crate::failover::Tried;
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
+use crate::leg::policy::Policy;
 use crate::leg::reliable::Reliable;
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
 use crate::plan::ListenerPlan;
@@ -43,6 +44,8 @@ pub(crate) struct NewCall<'a> {
     pub(crate) merge: Option<TransactionKey>,
     /// Whose it has proven to be; empty for nobody's.
     pub(crate) user: &'a str,
+    /// The leg whose place it wants (RFC 3891); [`LegId::NONE`] for none.
+    pub(crate) place: LegId,
 }
 
 impl<'m> Shard<'m> {
@@ -73,12 +76,14 @@ impl<'m> Shard<'m> {
 
     /// An INVITE that begins a call.
     pub(crate) fn new_call(&mut self, now: Now, frames: &mut dyn Frames, call: &NewCall<'_>) {
-        let NewCall { datagram, message, user, .. } = *call;
+        let NewCall { datagram, message, user, place, .. } = *call;
         match self.take_call(now, frames, call) {
             Ok(leg) => {
                 self.with_leg(now, frames, leg, |leg| leg.begin(message, user));
                 let done = self.contain(frames, |shard, frames| {
-                    shard.follow_route(now, frames, leg, message);
+                    if place == LegId::NONE {
+                        shard.follow_route(now, frames, leg, message);
+                    }
                 });
                 if done.is_none() {
                     self.end_by_fault(now, frames, leg);
@@ -132,6 +137,11 @@ impl<'m> Shard<'m> {
         let NewCall { datagram, message, .. } = *call;
         let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
         let listed = match call.user {
+            // It calls nobody, whatever it says.
+            "" if call.place != LegId::NONE => {
+                let search = search(now, &uri, datagram);
+                self.routes.of_source(&search, &mut self.core)
+            }
             "" => self.admission(now, &uri, datagram)?,
             // Who has proven whose he is may call from anywhere.
             _ => None,
@@ -140,13 +150,18 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
-        let taken = judge(&mut self.core, datagram, message)?;
+        let has_timer = listed.is_none_or(|at| self.routes.at_place(at).session_timer);
+        let taken = judge(&mut self.core, datagram, (message, has_timer))?;
         let has_room = self.has_room(datagram.standing);
         let Some(place) = self.legs.vacant().filter(|_| has_room) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
         };
-        let route = self.take_route(now, (datagram, message, &uri), listed)?;
+        let route = match listed {
+            // Another leg of the account's ends for it.
+            Some(at) if call.place != LegId::NONE => Some(self.routes.handle(at)),
+            listed => self.take_route(now, (datagram, message, &uri), listed)?,
+        };
         if !self.core.guard.call(datagram.standing == Standing::Trunk, now.mono) {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
@@ -184,6 +199,7 @@ impl<'m> Shard<'m> {
         if let Some(route) = route.and_then(|route| self.routes.get(route)) {
             self.media.set_sources(id, route.media);
             leg.signalling.obeyed = Obeyed::by_route(route.signalling);
+            leg.obey(Policy::of(route));
         }
         let filled = fill_incoming(&mut cx, leg, call, taken.offer);
         let server = filled.and_then(|()| {
@@ -421,6 +437,7 @@ impl<'m> Shard<'m> {
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             let login = self.trunk_login(&route.login);
             let (media, signalling, dtmf) = (route.media, route.signalling, route.dtmf);
+            let policy = Policy::of(route);
             if let Some(who) = login
                 && !self.give_login(leg, who, &wish.targets)
             {
@@ -431,6 +448,7 @@ impl<'m> Shard<'m> {
             if let Some(leg) = self.legs.get_mut(leg) {
                 leg.signalling.obeyed = Obeyed::by_route(signalling);
                 leg.signalling.digits = dtmf;
+                leg.signalling.policy = policy;
                 leg.signalling.allows_info = dtmf == Digits::Info;
                 if let Side::Outbound(side) = &mut leg.side {
                     side.by_route = true;
@@ -556,6 +574,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         is_unheard: datagram.standing == Standing::Stranger,
         is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
         reliable: Reliable::of(message),
+        place: call.place,
     }
 }
 
@@ -577,6 +596,7 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         branches: arrayvec::ArrayVec::new(),
         pracks: [ClientId::NONE; 4],
         described: 0,
+        settled: 0,
     }
 }
 
@@ -584,12 +604,17 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
 fn judge<'d>(
     core: &mut Core<'_>,
     datagram: &Datagram<'_>,
-    message: &Message<'d>,
+    (message, has_timer): (&Message<'d>, bool),
 ) -> Result<Taken<'d>, Refused> {
     let wanted = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
     let session = sip::session::as_server(message, wanted, sip::session::MIN_SE_SECONDS);
-    let session = session
-        .map_err(|small| Refused { min_se: small.min_se, ..Refused::new(422, Cause::Protocol) })?;
+    let session = match session {
+        _ if !has_timer => None,
+        Ok(session) => session,
+        Err(small) => {
+            return Err(Refused { min_se: small.min_se, ..Refused::new(422, Cause::Protocol) });
+        }
+    };
     let offer = match message.sdp() {
         SdpBody::None => None,
         SdpBody::Broken => {
@@ -676,6 +701,7 @@ fn keep_incoming(
     leg.signalling.spoke_at = cx.now.mono;
     leg.signalling.allows_info = message.allows(sip::Method::Info).unwrap_or(false);
     leg.signalling.allows_update = message.allows(sip::Method::Update).unwrap_or(false);
+    leg.signalling.allows_message = message.allows(sip::Method::Message).unwrap_or(false);
     if let Side::Inbound(side) = &mut leg.side {
         side.text = arena.store(datagram.bytes)?;
     }

@@ -113,8 +113,12 @@ impl Shard<'_> {
         call: &NewCall<'_>,
     ) -> bool {
         let NewCall { datagram, message, .. } = *call;
-        let Ok(uri) = message.uri() else { return false };
+        let Ok(mut uri) = message.uri() else { return false };
         let source = datagram.hop.to.ip();
+        if call.place != base::LegId::NONE && self.routes.lock_of(&uri, &mut [0; 255]).is_none() {
+            // It calls our Contact: whose it is says From.
+            uri = message.from().ok().and_then(|from| from.uri().ok()).unwrap_or(uri);
+        }
         let mut host = [0; REALM_MAX];
         let Some((realm, lock)) = self.routes.lock_of(&uri, &mut host) else { return false };
         let search = crate::calls::search(now, &uri, datagram);
@@ -338,7 +342,12 @@ impl Shard<'_> {
             }
             Verdict::Proven { user } if call.message.method() == Some(Method::Invite) => {
                 let now = now.for_arrival(call.datagram.arrived);
-                shard.new_call(now, frames, &NewCall { user, ..*call });
+                match shard.wanted_place(call.message) {
+                    Ok(place) => shard.new_call(now, frames, &NewCall { user, place, ..*call }),
+                    Err((code, _)) => {
+                        shard.cx(now, frames).answer(call.datagram, call.message, code);
+                    }
+                }
             }
             Verdict::Proven { .. } => {
                 shard.core.counters.count(Counter::DiscardCommandMalformed);
@@ -401,7 +410,8 @@ impl Shard<'_> {
         let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
         if let Ok(message) = Message::parse(datagram.bytes) {
             let Key { own: key, merge } = open.call;
-            let call = NewCall { datagram: &datagram, message: &message, key, merge, user: "" };
+            let (datagram, message, place) = (&datagram, &message, base::LegId::NONE);
+            let call = NewCall { datagram, message, key, merge, user: "", place };
             handle(self, frames, &call, realm);
         }
         self.datagram = copy;

@@ -62,6 +62,9 @@ impl Plane {
             transfer: false,
             dtmf: wire::table::Digits::default(),
             policy: wire::policy::RoutePolicy::default(),
+            reliable: wire::table::ReliableRinging::default(),
+            session_timer: true,
+            early_media: wire::table::EarlyMedia::default(),
         };
         let table =
             plane.shard.prepare(Table { routes: vec![route], admission: None, ..Table::default() });

@@ -20,7 +20,7 @@
 //! ```
 //!
 //! `Refer`, `Referred`, `Replace` and `Takeover` are told of in `leg::refer`; `Redirected`
-//! in `leg::redirect`.
+//! in `leg::redirect`; `TakePlace`, `GivePlace`, `Place` and `Taken` in `leg::place`.
 
 use arrayvec::ArrayVec;
 use base::{CallId, ConnectionId, Hop, LegId, Mono, ShardId};
@@ -28,6 +28,7 @@ use core::net::SocketAddr;
 use sdp::{Codec, CodecId, Direction, MediaTarget, Plan, PlanFormat};
 use wire::event::Cause;
 
+pub use crate::leg::place::Claimant;
 pub use crate::transport::connections::End;
 pub use crate::transport::guard::Standing;
 
@@ -122,6 +123,18 @@ pub enum PeerMessage<'a> {
     Held,
     /// The speaker's target redirects the caller, who is to hear so. One contact a line.
     Redirected { code: u16, contacts: &'a str },
+    /// The speaker's INVITE names this dialog of the hearer's, and wants its place (RFC 3891).
+    TakePlace { claimant: Claimant, dialog: &'a [u8] },
+    /// The hearer may go on with `to` in the speaker's place, once that is answered.
+    GivePlace { to: LegId },
+    /// The hearer has the place: what the speaker's far end described, and whether it is answered.
+    Place { account: u64, is_up: bool, sdp: &'a [u8], view: View },
+    /// The speaker goes on with whoever took the hearer's place.
+    Taken,
+    /// A MESSAGE of the speaker's far end for the hearer's: its Content-Type and its body.
+    Text { number: u32, kind: &'a [u8], body: &'a [u8] },
+    /// What the speaker's far end said to that one of the hearer's.
+    TextSaid { number: u32, code: u16 },
 }
 
 /// How digits can be brought to a leg's far end.
@@ -233,7 +246,9 @@ impl PeerMessage<'_> {
                 Self::Joined { .. } | Self::Join { .. } | Self::Changed { .. } => VIEW + 32,
                 Self::Ended { reason, .. } => reason.len() + 16,
                 Self::Redirected { contacts, .. } => contacts.len() + 16,
-                Self::Replace { dialog, .. } => dialog.len() + 64,
+                Self::Replace { dialog, .. } | Self::TakePlace { dialog, .. } => dialog.len() + 64,
+                Self::Place { sdp, .. } => sdp.len() + VIEW + 32,
+                Self::Text { kind, body, .. } => kind.len() + body.len() + 32,
                 _ => 16,
             }
     }

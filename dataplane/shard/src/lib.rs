@@ -34,6 +34,7 @@ mod health;
 mod leg;
 mod media;
 mod outbox;
+mod place;
 pub mod plan;
 mod refer;
 mod route;
@@ -129,6 +130,7 @@ impl<'m> Shard<'m> {
                 servers: Servers::new(limits.transactions),
                 clients: Clients::new((limits.client_transactions(), limits.legs), first),
                 referrals: Referrals::new(),
+                texts: transaction::texts::Texts::new(),
             },
             media,
             round: usage::Round::new(limits.legs),
@@ -556,6 +558,9 @@ impl<'m> Shard<'m> {
         cx.core.targets_due(now);
         while let Some(leg) = self.transactions.referrals.late(now.mono) {
             self.with_leg(now, frames, leg, |leg| leg.referral_over(408));
+        }
+        while let Some((leg, number)) = self.transactions.texts.late(now.mono) {
+            self.with_leg(now, frames, leg, |leg| leg.text_said(number, 480));
         }
         let standing = self.legs.standing() as u64;
         let total = self.legs.len() as u64;

@@ -188,6 +188,33 @@ impl Routes {
         self.table.routes.iter().filter(lists).any(|route| route.transfer)
     }
 
+    /// Whether some route of the account's takes calls from there.
+    pub(crate) fn takes_from(&self, account: u64, source: IpAddr) -> bool {
+        let takes = |route: &StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        self.table.routes.iter().any(|route| route.account == account && takes(route))
+    }
+
+    /// The place of the route that a far end's INVITE is of which calls nobody: one that fits, else
+    /// the first one that takes calls from there.
+    pub(crate) fn of_source(&self, search: &Search<'_>, core: &mut Core<'_>) -> Option<usize> {
+        let source = search.source;
+        let takes = |route: &StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        let found = self.choose(search, core);
+        found.or_else(|| self.table.routes.iter().position(takes))
+    }
+
+    /// The route at this place.
+    pub(crate) fn at_place(&self, at: usize) -> &StaticRoute {
+        &self.table.routes[at]
+    }
+
+    /// Names the route at this place, whatever its limits are.
+    pub(crate) fn handle(&self, at: usize) -> RouteHandle {
+        let listed = self.listed[at];
+        let hint = u32::try_from(at).unwrap_or(u32::MAX);
+        RouteHandle { id: listed.id, hint, state: listed.state }
+    }
+
     /// The place of the route that a call follows first of those that fit and were not tried.
     pub(crate) fn choose(&self, search: &Search<'_>, core: &mut Core<'_>) -> Option<usize> {
         // A stranger is in no route's networks but those that are open to the world.
@@ -226,8 +253,7 @@ impl Routes {
         if full || !state.rate.take(route.rate_max, burst, now) {
             return Err((503, Cause::Overload));
         }
-        let hint = u32::try_from(at).unwrap_or(u32::MAX);
-        Ok(RouteHandle { id: listed.id, hint, state: listed.state })
+        Ok(self.handle(at))
     }
 
     /// Whether somebody answers for what is called, and takes calls from there. While another table
@@ -464,6 +490,9 @@ mod tests {
             transfer: false,
             dtmf: wire::table::Digits::default(),
             policy: wire::policy::RoutePolicy::default(),
+            reliable: wire::table::ReliableRinging::default(),
+            session_timer: true,
+            early_media: wire::table::EarlyMedia::default(),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::transaction::{ClientId, Lost, Repeated, Report, Sent};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
-use crate::transport::reply::{ALLOW, CHECKS, REGISTERS, SUPPORTED};
+use crate::transport::reply::{ALLOW, ALLOW_NO_MESSAGE, CHECKS, REGISTERS, SUPPORTED};
 use crate::usage::{cut, text};
 use crate::watch;
 
@@ -403,6 +403,11 @@ impl Shard<'_> {
             self.refuse_by_rule(now, frames, (datagram, message), refusal);
             return self.core.watch.leave();
         }
+        if method != Some(Method::Invite) && message.has(Name::Replaces) {
+            // RFC 3891 section 3.
+            self.core.counters.count(Counter::RefusedProtocol);
+            return self.cx(now, frames).answer(datagram, message, 400);
+        }
         self.core.counters.add(Counter::SipRepeatedHeader, u64::from(message.repeats()));
         if method == Some(Method::Cancel) {
             return self.cancel(now, frames, datagram, message);
@@ -449,7 +454,11 @@ impl Shard<'_> {
                 if merged.is_some() {
                     return self.cx(now, frames).answer(datagram, message, 482);
                 }
-                let call = NewCall { datagram, message, key, merge, user: "" };
+                let place = match self.wanted_place(message) {
+                    Ok(place) => place,
+                    Err(refused) => return self.refuse_place(now, frames, request, refused),
+                };
+                let call = NewCall { datagram, message, key, merge, user: "", place };
                 if !self.must_prove(now, frames, &call) {
                     self.new_call(now, frames, &call);
                 }
@@ -466,8 +475,15 @@ impl Shard<'_> {
                 });
             }
             Some(Method::Register) => {
-                let call = NewCall { datagram, message, key, merge: None, user: "" };
+                let place = LegId::NONE;
+                let call = NewCall { datagram, message, key, merge: None, user: "", place };
                 self.registration(now, frames, &call);
+            }
+            // Nobody is called by a message alone.
+            Some(Method::Message) => {
+                self.cx(now, frames).answer_with(datagram, message, 405, |writer| {
+                    writer.field(Name::Allow, ALLOW_NO_MESSAGE)
+                });
             }
             // Deny by default: a method that only makes sense inside a dialog.
             _ => self.cx(now, frames).answer(datagram, message, 481),
@@ -591,6 +607,12 @@ impl Shard<'_> {
         let mut handled = false;
         self.contain(frames, |shard, frames| {
             crate::faults::touch(crate::faults::Site::Peer);
+            if let PeerMessage::TakePlace { claimant, .. } = message
+                && !shard.may_take_place(to, *claimant)
+            {
+                handled = true;
+                return on_peer_nobody(&mut shard.cx(now, frames), to, from, message);
+            }
             let is_there = shard.with_leg(now, frames, to, |leg| {
                 leg.on_peer(from, message);
                 handled = true;

@@ -98,6 +98,11 @@ pub enum Command<'a> {
         id: u64,
         verdict: Verdict<'a>,
     },
+    /// An incoming call that was accepted for its account takes the place that it wants
+    /// ([`crate::event::Incoming::replaces`]), if that is a place of the account's.
+    TakePlace {
+        call: CallId,
+    },
 }
 
 /// What a claim is worth.

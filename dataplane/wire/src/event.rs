@@ -135,6 +135,9 @@ pub struct Incoming<'a> {
     pub headers: &'a str,
     /// Whose credentials it has proven to have, of the domain that is called; empty for nobody's.
     pub user: &'a str,
+    /// The leg whose place it wants (Replaces, RFC 3891); [`LegId::NONE`] for none. Then the domain
+    /// may be From's where the Request-URI names none.
+    pub replaces: LegId,
 }
 
 /// A SIP message that was received or sent on a leg, not repeated, before the leg's end was told.

@@ -245,6 +245,37 @@ pub struct StaticRoute {
     pub dtmf: Digits,
     /// What else becomes of its calls.
     pub policy: RoutePolicy,
+    /// Provisional responses that are acknowledged (RFC 3262), with the far ends of its calls.
+    pub reliable: ReliableRinging,
+    /// Session timers (RFC 4028) with the far ends of its calls. Without, none of them is ever sent
+    /// a re-INVITE or an UPDATE of our own.
+    pub session_timer: bool,
+    /// What callers hear before one of its targets has answered.
+    pub early_media: EarlyMedia,
+}
+
+/// Whether provisional responses are acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReliableRinging {
+    /// Never, unless a far end requires it itself.
+    Off,
+    /// Where both sides support it.
+    #[default]
+    Offer,
+    /// Targets are required to.
+    Require,
+}
+
+/// What a caller hears of a target that is not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EarlyMedia {
+    /// Its early media.
+    #[default]
+    Pass,
+    /// That it rings, whatever it sends.
+    Ring,
 }
 
 /// How digits are brought to a far end.
@@ -439,6 +470,9 @@ mod tests {
                 transfer: true,
                 dtmf: Digits::Info,
                 policy: RoutePolicy { weight: 7, ..RoutePolicy::default() },
+                reliable: ReliableRinging::Off,
+                session_timer: false,
+                early_media: EarlyMedia::Ring,
             }],
             admission: None,
             watch: Watch { key: [1, 2], filters: vec![filter(5, 0), filter(5, 9), filter(7, 0)] },

@@ -3,6 +3,7 @@
 
 mod answered;
 mod credentials;
+mod place;
 mod refused;
 mod reliable;
 mod repeated;

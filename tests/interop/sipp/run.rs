@@ -54,6 +54,13 @@ impl<'a> Plan<'a> {
         self.arguments(&["-s", user, &target]).start(bed, "caller", at, media)
     }
 
+    /// Calls beside a caller.
+    pub(crate) fn call_beside(self, bed: &mut Bed, user: &str, media: SocketAddr) -> Sipp {
+        let at = bed.ports.address();
+        let target = bed.sip.to_string();
+        self.arguments(&["-s", user, &target]).start(bed, "other", at, media)
+    }
+
     /// Answers at `at`; its SDP names `media`.
     pub(crate) fn answer(self, bed: &Bed, at: SocketAddr, media: SocketAddr) -> Sipp {
         self.start(bed, "callee", at, media)
@@ -90,7 +97,7 @@ impl<'a> Plan<'a> {
             .args(&self.arguments);
         let peer = Peer::start(name, &mut command, folder);
         let mut sipp = Sipp { peer, messages, name: name.to_owned() };
-        if name != "caller" {
+        if !matches!(name, "caller" | "other") {
             sipp.wait_for_socket(at);
         }
         sipp

@@ -109,6 +109,7 @@ fn incoming() -> wire::Incoming<'static> {
         diversion: "",
         headers: "X-A: b\r\n",
         user: "",
+        replaces: LegId::NONE,
     }
 }
 

@@ -231,6 +231,9 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         caller_strip: 0,
         caller_prepend: String::new(),
         anonymous: config::Anonymous::default(),
+        reliable: wire::table::ReliableRinging::default(),
+        session_timer: true,
+        early_media: wire::table::EarlyMedia::default(),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-use base::{CallId, Now, ShardId, Wall};
+use base::{CallId, LegId, Now, ShardId, Wall};
 use model::port::OwnedCommand;
 use model::{
     AccountSid, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig, party,
@@ -48,7 +48,7 @@ pub(super) struct Refused<'a> {
 }
 
 /// Why a call is not taken.
-struct Refusal {
+pub(super) struct Refusal {
     code: u16,
     cause: Cause,
     phrase: &'static str,
@@ -78,6 +78,9 @@ impl Director {
             return;
         }
         self.stats.calls_incoming += 1;
+        if incoming.replaces != LegId::NONE {
+            return self.on_replaces(now, shard, incoming);
+        }
         let Some(place) = self.place(incoming.uri, source, incoming.user) else {
             self.stats.calls_unknown += 1;
             if let Some(count) = self.strangers.tell(now.mono) {
@@ -149,7 +152,7 @@ impl Director {
         })
     }
 
-    fn refuse_call(&mut self, shard: ShardId, call: CallId, refusal: &Refusal) {
+    pub(super) fn refuse_call(&mut self, shard: ShardId, call: CallId, refusal: &Refusal) {
         self.stats.calls_refused += 1;
         self.strangers.turn_away(call);
         let &Refusal { code, cause, phrase, retry_after, .. } = refusal;
@@ -316,7 +319,7 @@ impl Refused<'_> {
 }
 
 impl Refusal {
-    fn new(
+    pub(super) fn new(
         code: u16,
         cause: Cause,
         phrase: &'static str,

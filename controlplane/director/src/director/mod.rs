@@ -24,6 +24,7 @@ mod incoming;
 mod inventory;
 mod lost;
 mod originate;
+mod place;
 mod refer;
 mod registrar;
 mod replay;

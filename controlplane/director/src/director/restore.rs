@@ -149,7 +149,12 @@ impl Director {
         } else if live.row.status == CallStatus::Ringing && live.ending.is_none() {
             let account = live.number;
             let setup_ms = super::incoming::SETUP_MS;
+            // One that no document is asked for takes another one's place.
+            let takes_place = live.script.is_none();
             self.command(shard, OwnedCommand::Accept { call, account, setup_ms });
+            if takes_place {
+                self.command(shard, OwnedCommand::TakePlace { call });
+            }
         }
         self.resume_script(now, call);
         self.resume_tellings(now, call);

@@ -86,6 +86,8 @@ pub(crate) struct Caller {
     pub(crate) headers: &'static str,
     /// Whose he has proven to be.
     pub(crate) user: &'static str,
+    /// The leg whose place he wants.
+    pub(crate) replaces: LegId,
 }
 
 impl Default for Caller {
@@ -96,6 +98,7 @@ impl Default for Caller {
             diversion: "",
             headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
             user: "",
+            replaces: LegId::NONE,
         }
     }
 }
@@ -487,6 +490,7 @@ impl World {
                     diversion: caller.diversion,
                     headers: caller.headers,
                     user: caller.user,
+                    replaces: caller.replaces,
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));
             }
@@ -659,6 +663,7 @@ impl World {
             OwnedCommand::Join { .. }
             | OwnedCommand::Ringback { .. }
             | OwnedCommand::Referred { .. }
+            | OwnedCommand::TakePlace { .. }
             | OwnedCommand::Verdict { .. } => {}
         }
     }

@@ -24,6 +24,7 @@ pub enum OwnedCommand {
     GiveBack { call: CallId },
     Referred { call: CallId, code: u16, binds: bool },
     Verdict { id: u64, verdict: OwnedVerdict },
+    TakePlace { call: CallId },
 }
 
 /// [`wire::command::Verdict`] with its text.
@@ -82,6 +83,7 @@ impl OwnedCommand {
             Self::GiveBack { call } => Command::GiveBack { call },
             Self::Referred { call, code, binds } => Command::Referred { call, code, binds },
             Self::Verdict { id, ref verdict } => Command::Verdict { id, verdict: verdict.view() },
+            Self::TakePlace { call } => Command::TakePlace { call },
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What the controlplane commands a leg.
 
-use base::{CallId, Mono};
+use base::{CallId, LegId, Mono};
 use core::time::Duration;
 use wire::Command;
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
 
+use super::place::Claimant;
 use super::timers::Timer;
 use super::{Answer, LegMut};
 
@@ -39,6 +40,9 @@ impl LegMut<'_, '_> {
             }
             Command::Take { .. } => self.take(),
             Command::GiveBack { .. } => self.give_back(),
+            Command::TakePlace { .. } if self.leg.is_waiting() && self.place() != LegId::NONE => {
+                self.want_place(Claimant::Account(self.leg.story.account));
+            }
             _ => self.cx.count(Counter::DiscardCommandMalformed),
         }
     }
@@ -73,7 +77,8 @@ pub(crate) fn call_of(command: &Command<'_>) -> CallId {
         | Command::Limit { call, .. }
         | Command::Referred { call, .. }
         | Command::Take { call }
-        | Command::GiveBack { call } => *call,
+        | Command::GiveBack { call }
+        | Command::TakePlace { call } => *call,
         Command::Originate(originate) => originate.call,
         Command::Release { .. } | Command::Drain { .. } | Command::Verdict { .. } => CallId::NONE,
     }

@@ -18,7 +18,7 @@ use crate::transaction::{
 };
 use crate::transport::Datagram;
 use crate::transport::policy::towards;
-use crate::transport::reply::{ALLOW, SUPPORTED, contact, response_hop, warning};
+use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
 /// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
 const SHARE_RATE: u32 = 4;
@@ -80,9 +80,10 @@ impl LegMut<'_, '_> {
             Some(Method::Info) => self.info(request),
             Some(Method::Prack) => self.prack(request),
             Some(Method::Refer) => self.refer(request),
-            _ => {
-                self.respond(request, 200, |writer| writer.field(Name::Allow, ALLOW));
-            }
+            Some(Method::Options) => self.options(request),
+            Some(Method::Message) => self.message(request),
+            Some(Method::Notify) => self.notified(request),
+            _ => self.respond(request, 405, |writer| writer.field(Name::Allow, ALLOW)),
         }
     }
 
@@ -108,6 +109,9 @@ impl LegMut<'_, '_> {
         }
         if let Some(update) = message.allows(Method::Update) {
             signalling.allows_update = update;
+        }
+        if let Some(takes) = message.allows(Method::Message) {
+            signalling.allows_message = takes;
         }
     }
 
@@ -254,7 +258,7 @@ impl LegMut<'_, '_> {
             self.respond_short(request, 200);
             return;
         }
-        if self.is_agreed_early() {
+        if self.is_agreed_early() || self.is_settled_early() {
             self.answer_early_offer(request);
             return;
         }
@@ -271,6 +275,7 @@ impl LegMut<'_, '_> {
         let wanted = u32::try_from(self.cx.core.plan.timers.session.as_secs()).unwrap_or(0);
         let min_se = sip::session::MIN_SE_SECONDS;
         let agreed = match sip::session::as_server(message, wanted, min_se) {
+            _ if !self.leg.signalling.policy.session_timer => None,
             Ok(agreed) => agreed,
             Err(small) => return self.respond(request, 422, |writer| small.write(writer)),
         };
@@ -339,7 +344,8 @@ impl LegMut<'_, '_> {
             let reply = Reply::new(200, None, Some(datagram.hop.to));
             let mut writer = reply_to(out, message, &reply);
             writer = contact(writer, core.named(leg.signalling.hop.via));
-            writer = writer.field(Name::Allow, ALLOW).field(Name::Supported, SUPPORTED);
+            writer = writer.field(Name::Allow, ALLOW);
+            writer = writer.field(Name::Supported, leg.signalling.policy.supported());
             writer = writer.with(agreed, |writer, agreed| agreed.write_response(writer));
             match sdp.map(|text| core.arena.get(text)) {
                 Some(sdp) => writer.content(b"application/sdp", sdp),
@@ -515,6 +521,7 @@ impl LegMut<'_, '_> {
             Sent::Notify => self.notify_outcome(outcome),
             // No leg's.
             Sent::Health => {}
+            Sent::Message => self.text_outcome(outcome),
         }
     }
 

@@ -76,6 +76,9 @@ impl LegMut<'_, '_> {
     /// was processed).
     pub(crate) fn info(&mut self, request: &Request<'_>) {
         let message = request.message;
+        if message.has(sip::Name::InfoPackage) {
+            return self.foreign_package(request);
+        }
         if message.body().is_empty() {
             // A keep-alive of old phones.
             self.respond_short(request, 200);

@@ -135,6 +135,7 @@ impl LegMut<'_, '_> {
         let asked = self.leg.signalling.asked;
         self.transactions.clients.orphan(self.cx.core, asked);
         self.forget_referral();
+        self.forget_texts();
         self.transactions.clients.logins.leave(&mut self.cx.core.arena, self.leg.id);
     }
 

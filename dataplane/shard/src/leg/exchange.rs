@@ -3,6 +3,9 @@
 //! ```text
 //!   Idle --we offer--> Offered --answer--> Agreed --we offer--> Reoffered --answer, refusal--> Agreed
 //!     \--they offer--> Received --we answer--/  \--they offer, we answer at once--> Agreed
+//!
+//! Offered stays open until the final response; a callee whose early answer was acknowledged may
+//! offer anew meanwhile.
 //! ```
 
 /// How far an exchange is.
@@ -39,6 +42,7 @@ pub(crate) const fn next(phase: Phase, event: Exchange) -> Option<Phase> {
         (Phase::Received, Exchange::WeAnswer) => Phase::Agreed,
         (Phase::Offered | Phase::Reoffered, Exchange::TheyAnswer) => Phase::Agreed,
         (Phase::Agreed, Exchange::WeOffer) => Phase::Reoffered,
+        (Phase::Offered, Exchange::TheyOffer) => Phase::Offered,
         (Phase::Agreed, Exchange::TheyOffer | Exchange::WeAnswer) => Phase::Agreed,
         (Phase::Reoffered, Exchange::TheyRefuse) => Phase::Agreed,
         _ => return None,
@@ -72,6 +76,7 @@ mod tests {
 Idle WeOffer Offered
 Idle TheyOffer Received
 Offered WeOffer Offered
+Offered TheyOffer Offered
 Offered TheyAnswer Agreed
 Received WeAnswer Agreed
 Agreed WeOffer Reoffered

@@ -7,10 +7,11 @@ use sip::{Message, Name, Part, Reply, reply_to};
 use wire::event::{Cause, Event, Incoming, Party};
 
 use super::offer::BadOffer;
+use super::place::Claimant;
 use super::timers::Timer;
 use super::{Accepted, Due, Leg, LegMut, Move, Side, identity};
 use crate::cx::Core;
-use crate::transport::reply::{ALLOW, SUPPORTED, contact, warning};
+use crate::transport::reply::{ALLOW, contact, warning};
 use crate::usage::{cut, text};
 use crate::watch;
 
@@ -82,7 +83,11 @@ impl LegMut<'_, '_> {
             self.reply(&Answer::new(100));
         }
         if self.leg.route().is_some() {
-            return self.leg.deadlines.clear(Timer::Hold);
+            self.leg.deadlines.clear(Timer::Hold);
+            if self.place() != LegId::NONE {
+                self.want_place(Claimant::Source(self.leg.signalling.hop.to.ip()));
+            }
+            return;
         }
         let mut extra = [0; 8_192];
         let len = identity::extension_headers(message, &mut extra);
@@ -103,6 +108,7 @@ impl LegMut<'_, '_> {
             diversion: cut(text(identity::diversion(message))),
             headers: text(&extra[..len]),
             user,
+            replaces: self.place(),
         };
         self.cx.emit_event(&Event::Incoming(incoming));
     }
@@ -392,7 +398,7 @@ fn write_reply(
         writer = writer.header(Name::RSeq, &[Part::Number(u64::from(answer.rseq))]);
     }
     if answer.code == 200 {
-        writer = writer.field(Name::Supported, SUPPORTED);
+        writer = writer.field(Name::Supported, leg.signalling.policy.supported());
         writer = writer.with(leg.session.agreed, |writer, agreed| agreed.write_response(writer));
     }
     for contact in answer.contacts.lines() {

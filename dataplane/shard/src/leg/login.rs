@@ -36,6 +36,7 @@ impl LegMut<'_, '_> {
         {
             referral.notify = id;
         }
+        self.transactions.texts.sent_again(before, id);
         if !self.leg.is_over() {
             self.record();
         }

@@ -22,6 +22,9 @@
 //! | `peer`, `command` | what other legs and the controlplane say |
 //! | `redirect` | redirections of targets, and routes that failed |
 //! | `refer` | far ends that refer each other to somebody else |
+//! | `message` | MESSAGE, NOTIFY and OPTIONS in its dialog |
+//! | `policy` | what its trunk says of reliable ringing, session timers and early media |
+//! | `place` | INVITEs that take the place of another far end |
 //! | `login` | requests that were sent again with our credentials |
 //! | `relay` | a static route's leg in the hands of an application |
 //! | `end`, `timers` | the end, and everything that time brings |
@@ -37,9 +40,12 @@ pub(crate) mod identity;
 mod inbound;
 mod legs;
 mod login;
+mod message;
 mod offer;
 mod outbound;
 pub(crate) mod peer;
+pub(crate) mod place;
+pub(crate) mod policy;
 mod prack;
 mod redirect;
 mod refer;
@@ -172,6 +178,9 @@ pub(crate) struct Signalling {
     /// What the far end's Allow says (RFC 3261 section 20.5).
     pub(crate) allows_info: bool,
     pub(crate) allows_update: bool,
+    pub(crate) allows_message: bool,
+    /// What its trunk says of it.
+    pub(crate) policy: policy::Policy,
     /// When the far end last said something inside the dialog.
     pub(crate) spoke_at: Mono,
     /// The value of the Reason header that the far end ended with.
@@ -213,6 +222,8 @@ pub(crate) struct Links {
     pub(crate) referred: bool,
     /// How often that was so.
     pub(crate) transfers: u8,
+    /// `joining` is to take the place of its partner, or of those that ring for it.
+    pub(crate) yields: bool,
     /// Legs dialled for this one.
     pub(crate) children: ArrayVec<LegId, CHILDREN_MAX>,
     /// What the partner (or the early leg) last said of its far end: an encoded `View`.
@@ -250,6 +261,8 @@ pub(crate) struct Inbound {
     pub(crate) is_unlisted: bool,
     /// What of it is to be acknowledged before the answer.
     pub(crate) reliable: reliable::Reliable,
+    /// The leg whose place it is to take (RFC 3891).
+    pub(crate) place: LegId,
 }
 
 /// A leg whose INVITE we send.
@@ -282,6 +295,9 @@ pub(crate) struct Outbound {
     pub(crate) pracks: [ClientId; 4],
     /// The one of them whose early answer was taken last; 0 for none.
     pub(crate) described: u32,
+    /// The one of them whose early answer we have acknowledged: its next offer may come; 0 for
+    /// none.
+    pub(crate) settled: u32,
 }
 
 /// Where an INVITE of ours goes.
@@ -551,6 +567,8 @@ impl Signalling {
             digits: Digits::Auto,
             allows_info: false,
             allows_update: false,
+            allows_message: false,
+            policy: policy::Policy::default(),
             spoke_at: Mono(0),
             reason: Stored::default(),
             share: Bucket::full(dialog::SHARE_BURST, Mono(0)),
@@ -569,6 +587,7 @@ impl Default for Links {
             bound: false,
             referred: false,
             transfers: 0,
+            yields: false,
             children: ArrayVec::new(),
             view: Stored::default(),
             ringback: false,

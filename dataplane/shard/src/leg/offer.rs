@@ -54,6 +54,8 @@ pub(crate) struct OfferAnswer {
     unmoved: bool,
     /// Offers of ours since the far end or the other leg last changed something.
     pub(crate) attempts: u8,
+    /// What an early answer agreed to was changed before the final one.
+    updated: bool,
 }
 
 /// Why a description is not taken.
@@ -205,6 +207,21 @@ impl OfferAnswer {
             arena.free(&mut text);
         }
         arena.free(&mut self.listed);
+        self.updated = false;
+    }
+
+    /// What an early answer agreed to was changed since: descriptions of before are stale.
+    pub(crate) fn is_updated(&self) -> bool {
+        self.updated
+    }
+
+    /// The final response comes to what was agreed last, whatever it describes.
+    pub(crate) fn close_updated(&mut self, arena: &mut Arena) {
+        if let Some(mut offered) = self.pending.take() {
+            arena.free(&mut offered);
+        }
+        self.updated = false;
+        self.advance(Exchange::TheyAnswer);
     }
 
     /// Whoever asks for an offer is not on hold any more, as far as we know.
@@ -244,6 +261,7 @@ impl Leg {
     /// A later offer may go out now: nothing is open on this dialog, and there is a stream.
     fn may_offer(&self) -> bool {
         self.has_nothing_open()
+            && self.signalling.policy.session_timer
             && !self.offer.stopped
             && !self.deadlines.is_set(super::Timer::Offer)
     }
@@ -258,7 +276,7 @@ impl LegMut<'_, '_> {
             sends: offer.wish.sends(),
             receives: offer.wish.receives(),
             digits: DigitPath::None,
-            fixed: offer.fixed,
+            fixed: offer.fixed || !self.leg.signalling.policy.session_timer,
         };
         let plan = self.plan();
         for format in plan.formats() {
@@ -595,6 +613,7 @@ impl LegMut<'_, '_> {
         OfferAnswer::replace(&mut state.theirs, theirs, arena);
         arena.free(&mut state.listed);
         state.listed = listed;
+        state.updated = state.phase == Phase::Offered;
         state.advance(Exchange::TheyOffer);
         (state.wish, state.told, state.stopped) = (wish, plan.direction, stopped);
         state.fixed = false;
@@ -671,21 +690,6 @@ impl LegMut<'_, '_> {
         self.align();
     }
 
-    /// Tells whoever hears this leg's far end, or is heard by it before the answer, or keeps its
-    /// answer for a while, what it takes.
-    pub(crate) fn tell_view(&mut self) {
-        let links = &self.leg.links;
-        let other = match (links.partner, links.early) {
-            (LegId::NONE, LegId::NONE) => links.dialed_for,
-            (LegId::NONE, early) => early,
-            (partner, _) => partner,
-        };
-        if other != LegId::NONE {
-            let view = self.view();
-            self.tell_peer(other, &crate::handoff::PeerMessage::Changed { view });
-        }
-    }
-
     /// The direction that our description must say: what the other far end wants, as far as ours
     /// lets it.
     fn direction_wanted(&self) -> Direction {
@@ -696,7 +700,8 @@ impl LegMut<'_, '_> {
     /// itself does not want need not be taken back by us.
     pub(crate) fn direction_differs(&self) -> bool {
         let offer = &self.leg.offer;
-        !offer.unmoved && offer.told.and(offer.wish.reversed()) != self.direction_wanted()
+        let is_fixed = offer.unmoved || !self.leg.signalling.policy.session_timer;
+        !is_fixed && offer.told.and(offer.wish.reversed()) != self.direction_wanted()
     }
 
     /// Whether an offer of ours may go out now.

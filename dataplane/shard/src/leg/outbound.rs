@@ -6,14 +6,15 @@ use sip::dialog::Dialog;
 use sip::session::Wanted;
 use sip::{Message, Name, Part, ViaOut, Writer};
 use wire::event::{Cause, Event, OutWhy, Party};
+use wire::table::{EarlyMedia, ReliableRinging};
 
-use super::prack::Branch;
+use super::prack::{Branch, rseq_of};
 use super::timers::Timer;
 use super::{BadOffer, Leg, LegMut, Move, Outbound, Side, State};
 use crate::cx::Core;
 use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
-use crate::transport::reply::{ALLOW, SUPPORTED, contact, hex};
+use crate::transport::reply::{ALLOW, contact, hex};
 use crate::transport::targets::REMEMBERED;
 
 /// The connection on which a phone registered is gone (RFC 5626 section 5.3.1).
@@ -145,11 +146,17 @@ impl LegMut<'_, '_> {
         if !self.leg.outbound().is_some_and(|side| side.pass_progress) || peer == LegId::NONE {
             return;
         }
-        let early = media && branch && self.take_answer(sdp, false).is_ok();
+        let is_heard = media && branch && !self.leg.offer.is_updated();
+        let passes = self.leg.signalling.policy.early_media == EarlyMedia::Pass;
+        let early = is_heard && passes && self.take_answer(sdp, false).is_ok();
         let branch = self.branch_of(message);
         if let Some(side) = self.leg.outbound_mut().filter(|_| early) {
             side.described = branch;
+            if rseq_of(message).is_some() {
+                side.settled = branch;
+            }
         }
+        let code = if media && !passes { 180 } else { code };
         let (sdp, view) = (if early { sdp } else { b"" }, self.view());
         self.tell_peer(peer, &PeerMessage::Progress { code, sdp, view });
     }
@@ -177,7 +184,10 @@ impl LegMut<'_, '_> {
 
     /// The branch that a response comes from: its tag, hashed.
     pub(super) fn branch_of(&self, message: &Message<'_>) -> u32 {
-        let tag = message.to_tag().unwrap_or_default();
+        self.branch_named(message.to_tag().unwrap_or_default())
+    }
+
+    pub(super) fn branch_named(&self, tag: &[u8]) -> u32 {
         let hash = sip::key::call_hash(tag, &self.cx.core.plan.keys.token);
         u32::try_from(hash >> 32).unwrap_or(0)
     }
@@ -187,6 +197,10 @@ impl LegMut<'_, '_> {
     fn take_final(&mut self, message: &Message<'_>) -> Result<(), BadOffer> {
         let sdp = message.sdp().readable().unwrap_or_default();
         let described = self.leg.outbound().map_or(0, |side| side.described);
+        if self.leg.offer.is_updated() && described == self.branch_of(message) {
+            self.leg.offer.close_updated(&mut self.cx.core.arena);
+            return Ok(());
+        }
         if sdp.is_empty() && described != self.branch_of(message) {
             return Err(BadOffer::NO_CODEC);
         }
@@ -281,20 +295,12 @@ impl LegMut<'_, '_> {
         self.leg.deadlines.clear(Timer::Ring);
         self.on_answered();
         self.session_agreed(agreed);
-        let (call, peer) = (self.leg.story.call, self.leg.links.dialed_for);
+        let peer = self.leg.links.dialed_for;
         let bridge = self.leg.outbound().is_some_and(|side| side.bridge);
         if !bridge || peer == LegId::NONE {
             return self.stand_alone();
         }
-        let view = self.view();
-        // The description crosses with the message: copied out, because the arena is read from
-        // while the queue is written to.
-        let mut page = core::mem::take(&mut self.cx.core.page);
-        let sdp = self.leg.offer.theirs().map_or(&b""[..], |text| self.cx.core.arena.get(text));
-        let len = sdp.len().min(page.len());
-        page[..len].copy_from_slice(&sdp[..len]);
-        self.tell_peer(peer, &PeerMessage::Answer { call, sdp: &page[..len], view });
-        self.cx.core.page = page;
+        self.tell_answer(peer);
     }
 
     /// A final response 300-699, already acknowledged.
@@ -381,7 +387,7 @@ impl LegMut<'_, '_> {
         self.forget_pracks();
         if let Some(side) = self.leg.outbound_mut() {
             side.branches.clear();
-            side.described = 0;
+            (side.described, side.settled) = (0, 0);
         }
         self.leg.signalling.dialog = None;
         self.cx.core.arena.free(&mut self.leg.signalling.text);
@@ -392,6 +398,7 @@ impl LegMut<'_, '_> {
 pub(crate) fn wanted(core: &Core<'_>, leg: &Leg) -> Option<Wanted> {
     let seconds = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
     let least = leg.outbound().map_or(0, |side| side.min_se);
+    let seconds = if leg.signalling.policy.session_timer { seconds } else { 0 };
     let min_se = least.max(sip::session::MIN_SE_SECONDS);
     (seconds > 0).then(|| Wanted { seconds: seconds.max(min_se), min_se })
 }
@@ -406,7 +413,11 @@ fn write_invite(
     let arena: &Arena = &core.arena;
     let mut writer = begin_invite(out, core, (leg, side), (via, tag));
     writer = contact(writer, core.named(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
-    writer = writer.field(Name::Supported, SUPPORTED);
+    let policy = leg.signalling.policy;
+    writer = writer.field(Name::Supported, policy.supported());
+    if policy.reliable == ReliableRinging::Require {
+        writer = writer.field(Name::Require, b"100rel");
+    }
     writer = writer.with(wanted(core, leg), |writer, wanted| wanted.write(writer));
     for line in arena.get(&side.headers).split(|byte| *byte == b'\n') {
         let line = line.trim_ascii();

@@ -4,6 +4,7 @@
 use base::{CallId, LegId};
 use wire::event::{Cause, Event, Party};
 
+use super::place::Place;
 use super::refer::Named;
 use super::timers::Timer;
 use super::{Answer, LegMut, Side, State, identity};
@@ -19,6 +20,10 @@ impl LegMut<'_, '_> {
     pub(crate) fn on_peer(&mut self, from: LegId, message: &PeerMessage<'_>) {
         crate::faults::touch(crate::faults::Site::PeerLeg);
         if self.leg.is_over() {
+            if matches!(message, PeerMessage::TakePlace { .. }) {
+                // It has ended already (RFC 3891 section 3).
+                return self.tell_peer(from, &PeerMessage::Referred { code: 603 });
+            }
             return on_peer_nobody(&mut self.cx, self.leg.id, from, message);
         }
         match message {
@@ -46,7 +51,11 @@ impl LegMut<'_, '_> {
             PeerMessage::Left => self.on_peer_left(from),
             PeerMessage::Unheard => self.on_peer_unheard(from),
             PeerMessage::Refer { begins, binds } => self.on_peer_refer(from, *begins, *binds),
-            PeerMessage::Referred { code } => self.referral_over(*code),
+            PeerMessage::Referred { code } => {
+                if !self.place_refused(*code) {
+                    self.referral_over(*code);
+                }
+            }
             PeerMessage::Replace { other, host, account, dialog } => {
                 let (other, host, account) = (*other, *host, *account);
                 self.on_peer_replace(from, Named { other, host, account, dialog });
@@ -56,6 +65,17 @@ impl LegMut<'_, '_> {
             PeerMessage::Redirected { code, contacts } => {
                 self.on_peer_redirected(from, *code, contacts);
             }
+            PeerMessage::TakePlace { dialog, .. } => self.on_peer_take_place(from, dialog),
+            PeerMessage::GivePlace { to } => self.on_peer_give_place(from, *to),
+            PeerMessage::Place { account, is_up, sdp, view } => {
+                let (account, is_up) = (*account, *is_up);
+                self.on_peer_place(from, Place { account, is_up, sdp, view });
+            }
+            PeerMessage::Taken => self.on_peer_taken(from),
+            PeerMessage::Text { number, kind, body } => {
+                self.on_peer_text(from, *number, kind, body);
+            }
+            PeerMessage::TextSaid { number, code } => self.text_said(*number, *code),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
             }
@@ -236,6 +256,7 @@ impl LegMut<'_, '_> {
     /// The dialled leg was answered: this one is answered too, if it is not yet, and the two are
     /// joined.
     pub(super) fn on_peer_answer(&mut self, from: LegId, call: CallId, sdp: &[u8], view: &View) {
+        self.yield_place(from);
         let links = &self.leg.links;
         if links.referred && links.partner != from && links.children.contains(&from) {
             self.leave_referrer();
@@ -266,8 +287,13 @@ impl LegMut<'_, '_> {
                 (false, true) => self.offer_late(sdp),
                 (false, false) => self.answer_relayed(sdp, view, false),
             };
-            if described.is_err() {
-                return self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoCodec });
+            if let Err(bad) = described {
+                self.tell_peer(from, &PeerMessage::Refused { cause: Cause::NoCodec });
+                if self.leg.links.bound {
+                    // Who else rang for it was left for this one.
+                    self.refuse_offer(bad);
+                }
+                return;
             }
             if !self.answer() {
                 return;
@@ -381,8 +407,23 @@ impl LegMut<'_, '_> {
         self.align();
     }
 
+    /// Tells whoever hears this leg's far end, or is heard by it before the answer, or keeps its
+    /// answer for a while, what it takes.
+    pub(crate) fn tell_view(&mut self) {
+        let links = &self.leg.links;
+        let other = match (links.partner, links.early) {
+            (LegId::NONE, LegId::NONE) => links.dialed_for,
+            (LegId::NONE, early) => early,
+            (partner, _) => partner,
+        };
+        if other != LegId::NONE {
+            let view = self.view();
+            self.tell_peer(other, &PeerMessage::Changed { view });
+        }
+    }
+
     /// A join is over: what was relayed in it is billed to now, not to the end of the leg.
-    fn end_relay(&mut self) {
+    pub(super) fn end_relay(&mut self) {
         crate::usage::end_join(&mut self.cx, self.leg, self.media);
     }
 
@@ -437,6 +478,7 @@ impl LegMut<'_, '_> {
     }
 
     fn on_peer_left(&mut self, from: LegId) {
+        self.keeps_place(from);
         self.leg.links.children.retain(|child| *child != from);
         if self.leg.links.partner == from {
             self.leg.links.partner = LegId::NONE;
@@ -466,7 +508,7 @@ impl LegMut<'_, '_> {
     /// A leg around this one is over. Dialled for it: so are we. Dialled by us on a static route:
     /// so are we. Else we stand alone, and the controlplane says how it goes on.
     fn on_peer_ended(&mut self, from: LegId, code: u16, cause: Cause, reason: &str) {
-        if self.on_peer_ended_bound(from, (code, cause), reason) {
+        if self.keeps_place(from) || self.on_peer_ended_bound(from, (code, cause), reason) {
             return;
         }
         let links = &mut self.leg.links;
@@ -578,13 +620,21 @@ pub(crate) fn on_peer_nobody(
             | PeerMessage::Changed { .. }
             | PeerMessage::Digit { .. }
             | PeerMessage::Refer { begins: true, .. }
+            | PeerMessage::Place { .. }
     );
     if waits {
         let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };
         cx.send_to_peer(to, from, &over);
     }
-    if matches!(message, PeerMessage::Replace { .. }) {
-        // No dialog of that name (RFC 3891 section 3).
-        cx.send_to_peer(to, from, &PeerMessage::Referred { code: 481 });
+    if let PeerMessage::Text { number, .. } = message {
+        let said = PeerMessage::TextSaid { number: *number, code: 480 };
+        return cx.send_to_peer(to, from, &said);
     }
+    // No dialog of that name (RFC 3891 section 3).
+    let waits = match message {
+        PeerMessage::Replace { .. } | PeerMessage::TakePlace { .. } => from,
+        PeerMessage::GivePlace { to } => *to,
+        _ => return,
+    };
+    cx.send_to_peer(to, waits, &PeerMessage::Referred { code: 481 });
 }

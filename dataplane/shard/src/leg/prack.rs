@@ -128,7 +128,7 @@ impl LegMut<'_, '_> {
 
 /// The RSeq of a response that is to be acknowledged; None for one that is not. What says so
 /// without a number, or without a dialog, cannot be.
-fn rseq_of(message: &Message<'_>) -> Option<u32> {
+pub(super) fn rseq_of(message: &Message<'_>) -> Option<u32> {
     let reliable = message.lists(Name::Require, b"100rel") && message.to_tag().is_some();
     message.number(Name::RSeq).ok().filter(|rseq| reliable && *rseq > 0)
 }

@@ -14,10 +14,11 @@ use sip::body::SdpBody;
 use sip::txn::{Accepted2xx, Actions};
 use sip::{Message, Method, Name, Reply, reply_to};
 use wire::event::{Cause, Party};
+use wire::table::ReliableRinging;
 
 use super::dialog::UNHEARD_REPEATS;
 use super::exchange::Phase;
-use super::{Answer, BadOffer, LegMut, Move, Request};
+use super::{Answer, BadOffer, LegMut, Move, Request, State};
 use crate::cx::MESSAGE_BYTES;
 use crate::handoff::{PeerMessage, View};
 use crate::transport::reply::{ALLOW, contact};
@@ -96,6 +97,15 @@ impl Reliable {
             own: false,
             peer: None,
         }
+    }
+
+    /// What the caller's trunk says of them. What a caller requires it gets.
+    pub(crate) fn obey(&mut self, policy: ReliableRinging) {
+        self.wish = match (policy, self.wish) {
+            (ReliableRinging::Off, Wish::Supported) => Wish::Unknown,
+            (ReliableRinging::Require, Wish::Supported) => Wish::Required,
+            (_, wish) => wish,
+        };
     }
 
     /// The next moment at which something of it is due.
@@ -203,6 +213,18 @@ impl LegMut<'_, '_> {
     /// come (RFC 3311 section 5.1).
     pub(super) fn is_agreed_early(&self) -> bool {
         self.leg.is_waiting() && self.leg.inbound().is_some_and(|side| side.reliable.is_agreed)
+    }
+
+    /// The callee that rings has answered our offer, which we have acknowledged: its next offer may
+    /// come (RFC 3311 section 5.1).
+    pub(super) fn is_settled_early(&self) -> bool {
+        let signalling = &self.leg.signalling;
+        let Some(dialog) = signalling.dialog.filter(|_| self.leg.state == State::Calling) else {
+            return false;
+        };
+        let tag = dialog.id(self.cx.core.arena.get(&signalling.text)).remote_tag;
+        let settled = self.leg.outbound().map_or(0, |side| side.settled);
+        settled != 0 && settled == self.branch_named(tag)
     }
 
     /// The call is answered for itself once the 2xx may go.
@@ -341,7 +363,8 @@ impl LegMut<'_, '_> {
             self.cx.answer(request.datagram, message, 500);
             return false;
         };
-        let may = self.is_agreed_early() && self.leg.offer.phase() == Phase::Agreed;
+        let may = self.is_agreed_early() && self.leg.offer.phase() == Phase::Agreed
+            || self.is_settled_early();
         let read = if may { self.read_change(message) } else { Err(OPEN) };
         let exchanged = match read {
             Ok(exchanged) => exchanged,

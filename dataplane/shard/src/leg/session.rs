@@ -69,6 +69,7 @@ impl LegMut<'_, '_> {
     /// The session timer in force from now on; None for none.
     pub(crate) fn session_agreed(&mut self, agreed: Option<Agreed>) {
         let now = self.cx.now.mono;
+        let agreed = agreed.filter(|_| self.leg.signalling.policy.session_timer);
         let after = |seconds: u32| now + Duration::from_secs(u64::from(seconds));
         self.leg.session.agreed = agreed;
         let deadlines = &mut self.leg.deadlines;

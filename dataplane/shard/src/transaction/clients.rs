@@ -1,6 +1,6 @@
 //! Requests that we sent. The branch of each names its transaction: one look-up finds whoever waits
 //! for the answer to INVITE, CANCEL (which shares its INVITE's branch, RFC 3261 section 9.1), BYE,
-//! UPDATE, INFO, OPTIONS, PRACK and NOTIFY.
+//! UPDATE, INFO, OPTIONS, PRACK, NOTIFY and MESSAGE.
 //!
 //! A transaction outlives its leg where the protocol says so: an INVITE that was left or cancelled
 //! still acknowledges its refusal, and still acknowledges and ends an answer that nobody wants any
@@ -57,6 +57,7 @@ pub(crate) enum Method {
     Notify,
     /// OPTIONS of no leg: whether a target lives.
     Health,
+    Message,
 }
 
 impl Method {
@@ -70,6 +71,7 @@ impl Method {
             Self::Options | Self::Health => sip::Method::Options,
             Self::Prack => sip::Method::Prack,
             Self::Notify => sip::Method::Notify,
+            Self::Message => sip::Method::Message,
         }
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod logins;
 mod referrals;
 mod servers;
 mod share;
+pub(crate) mod texts;
 mod waiting;
 
 use core::net::SocketAddr;
@@ -44,4 +45,5 @@ pub(crate) struct Transactions {
     pub(crate) servers: Servers,
     pub(crate) clients: Clients,
     pub(crate) referrals: Referrals,
+    pub(crate) texts: texts::Texts,
 }

@@ -11,7 +11,7 @@ use super::{Datagram, Named};
 use crate::cx::Cx;
 
 /// What we take; everything else is 405 or 501.
-const METHODS: [Method<'static>; 10] = [
+const METHODS: [Method<'static>; 12] = [
     Method::Invite,
     Method::Ack,
     Method::Bye,
@@ -22,19 +22,25 @@ const METHODS: [Method<'static>; 10] = [
     Method::Prack,
     Method::Refer,
     Method::Register,
+    Method::Message,
+    Method::Notify,
 ];
 
 /// The value of Allow: the methods that we take.
 pub(crate) const ALLOW: &[u8] =
-    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER";
+    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER, MESSAGE, NOTIFY";
 
-/// The value of Supported: the extensions that we have (RFC 4028, RFC 3262, RFC 4488).
-pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel, norefersub";
+/// The same outside a dialog, and where the other far end takes no MESSAGE.
+pub(crate) const ALLOW_NO_MESSAGE: &[u8] =
+    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER, NOTIFY";
+
+/// The value of Supported: the extensions that we have (RFC 4028, RFC 3262, RFC 4488, RFC 3891).
+pub(crate) const SUPPORTED: &[u8] = b"timer, 100rel, norefersub, replaces";
 
 /// What a request must be like for us (RFC 3261 section 8.2).
 pub(crate) const CHECKS: Checks<'static> = Checks {
     methods: &METHODS,
-    options: &[b"timer", b"100rel", b"norefersub"],
+    options: &[b"timer", b"100rel", b"norefersub", b"replaces"],
     types: &[b"application/sdp", b"application/dtmf-relay", b"application/dtmf"],
 };
 

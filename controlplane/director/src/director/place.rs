@@ -1,0 +1,98 @@
+//! An INVITE that takes the place of another far end (Replaces, RFC 3891): whether it may is
+//! decided here for calls of applications; what becomes of the legs then is the shards' doing. The
+//! calls around it are none of a document's any more, as after a referral.
+
+use base::{Now, ShardId};
+use model::port::OwnedCommand;
+use model::{AccountSid, CallDirection, CallRow, CallStatus, SipDomain, party};
+use wire::event::{Cause, Incoming};
+
+use super::incoming::{Refusal, SETUP_MS};
+use super::{Director, Trouble};
+use crate::live::{Facts, Live, Volatile};
+
+impl Director {
+    /// The call is taken for the account whose leg it names, if its caller could have called there.
+    pub(super) fn on_replaces(&mut self, now: Now, shard: ShardId, incoming: &Incoming<'_>) {
+        let is_named = |live: &&Live| live.leg == incoming.replaces && !live.is_over();
+        let named = self.calls.all().find(is_named).map(|live| live.row.account);
+        let account = named.filter(|account| self.may_take_place(*account, incoming));
+        let Some(account) = account else {
+            // To others it is not there.
+            let phrase = "Call/Transaction Does Not Exist";
+            let refusal = Refusal::new(481, Cause::NotFound, phrase, "no-such-dialog", 0);
+            return self.refuse_call(shard, incoming.call, &refusal);
+        };
+        if let Err(reason) = self.reserve(now, account) {
+            let message = format!(
+                "call from {} ({}), which was to take another one's place, refused: {reason}",
+                incoming.from, incoming.source
+            );
+            let call = Some(incoming.call);
+            let trouble = Trouble { call, code: 10_004, reason, message, ..Trouble::default() };
+            self.alert(now, account, trouble);
+            let phrase = "Service Unavailable";
+            let refusal = Refusal::new(503, Cause::Overload, phrase, reason, 10_004);
+            return self.refuse_call(shard, incoming.call, &refusal);
+        }
+        self.take_for_place(now, shard, incoming, account);
+    }
+
+    /// Its user is one of a domain of the account's, or it comes from where that account takes
+    /// calls.
+    fn may_take_place(&self, account: AccountSid, incoming: &Incoming<'_>) -> bool {
+        let source = incoming.source.ip();
+        if !incoming.user.is_empty() {
+            // Of the domain that the dataplane has asked it about.
+            let host = |uri: &str| sip::Uri::parse(uri.as_bytes()).ok().map(|it| party::host(&it));
+            let hosts = [incoming.uri, incoming.from].into_iter().filter_map(host);
+            let domain = hosts.into_iter().find_map(|host| self.directory.domain(&host));
+            return domain.is_some_and(|domain| domain.account == account);
+        }
+        let takes = |sources: &[wire::table::Network]| sources.iter().any(|it| it.contains(source));
+        let own = self.directory.account(account);
+        let is_carrier = self.settings.carriers.iter().any(|network| network.contains(source));
+        let mut domains = self.directory.all::<SipDomain>();
+        !is_carrier
+            && (own.is_some_and(|own| takes(&own.sources))
+                || domains.any(|domain| domain.account == account && takes(&domain.sources)))
+    }
+
+    fn take_for_place(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        incoming: &Incoming<'_>,
+        account: AccountSid,
+    ) {
+        let call = incoming.call;
+        let number = self.directory.account(account).map_or(0, |account| account.number);
+        let row = CallRow {
+            sid: call,
+            account,
+            date_created: incoming.at,
+            date_updated: now.wall,
+            from: party::shown(incoming.from, false),
+            to: party::shown(incoming.to, false),
+            caller_name: Some(incoming.from_name.to_owned()).filter(|name| !name.is_empty()),
+            status: CallStatus::Ringing,
+            direction: CallDirection::Inbound,
+            start_time: Some(incoming.at),
+            price_unit: self.directory.currency(account),
+            ..CallRow::default()
+        };
+        let live = Live {
+            facts: Facts {
+                sip_call_id: incoming.call_id.to_owned(),
+                source: Some(incoming.source),
+                ..Facts::default()
+            },
+            volatile: Volatile { row_changed: true, known: Some(now), ..Volatile::default() },
+            ..Live::new(row, number, shard, incoming.leg)
+        };
+        self.calls.insert(live);
+        self.calls.touch(call);
+        self.command(shard, OwnedCommand::Accept { call, account: number, setup_ms: SETUP_MS });
+        self.command(shard, OwnedCommand::TakePlace { call });
+    }
+}

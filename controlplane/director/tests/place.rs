@@ -1,0 +1,85 @@
+//! INVITEs with Replaces: of which account they are, and who may take whose place.
+
+mod world;
+
+use base::{CallId, LegId};
+use model::port::OwnedCommand;
+use world::{ACCOUNT_NUMBER, Caller, World, status, xml};
+
+/// A call to the domain whose document dials a phone: the two legs, connected.
+fn connected() -> (World, CallId, CallId) {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Dial action=\"/done\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
+        }
+        "http://app.test/done" => xml("<Response><Hangup/></Response>"),
+        _ => status(204),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(4_000);
+    let child = world.children_of(call)[0];
+    world.commands.clear();
+    (world, call, child)
+}
+
+/// What the shard was told of a call.
+fn told(world: &World, call: CallId) -> (bool, Option<u16>) {
+    let takes = OwnedCommand::TakePlace { call };
+    let refused = world.commands.iter().find_map(|command| match command {
+        OwnedCommand::Reject { call: it, code, .. } if *it == call => Some(*code),
+        _ => None,
+    });
+    (world.commands.contains(&takes), refused)
+}
+
+fn comes(world: &mut World, place: LegId, caller: Caller, from: (&str, &str)) -> CallId {
+    world.caller = Caller { replaces: place, ..caller };
+    let call = world.call_in_from(from.0, from.1);
+    world.run(100);
+    world.caller = Caller::default();
+    call
+}
+
+const CONTACT: &str = "sip:tandem@10.0.0.1:5060";
+const NEAR: &str = "127.0.0.1:5099";
+const FAR: &str = "192.0.2.66:5060";
+
+#[test]
+fn whoever_could_have_called_takes_the_place() {
+    let (mut world, call, child) = connected();
+    let places = [call, child].map(|it| world.legs[&it].id);
+    for (place, uri, from, user, source, expected) in [
+        (places[0], CONTACT, "sip:alice@caller.test", "", NEAR, (true, None)),
+        (places[1], CONTACT, "sip:alice@demo.test", "alice", FAR, (true, None)),
+        (places[1], "sip:bob@demo.test", "sip:a@x.test", "alice", FAR, (true, None)),
+        // Of nobody's domain, from nowhere, or no place at all.
+        (places[1], CONTACT, "sip:alice@other.test", "alice", FAR, (false, Some(481))),
+        (places[1], CONTACT, "sip:alice@demo.test", "", FAR, (false, Some(481))),
+        (LegId::new(0, 99, 9_999), CONTACT, "sip:a@x.test", "", NEAR, (false, Some(481))),
+    ] {
+        let caller = Caller { from, user, ..Caller::default() };
+        let comes = comes(&mut world, place, caller, (uri, source));
+        assert_eq!(told(&world, comes), expected, "{uri} {from} {user} {source}");
+        if expected.0 {
+            assert!(world.commands.iter().any(|it| matches!(it,
+                OwnedCommand::Accept { call, account: ACCOUNT_NUMBER, .. } if *call == comes)));
+            assert_eq!(world.status_of(comes), "ringing");
+        }
+    }
+    // Nobody is asked what to do with them.
+    assert_eq!(world.asked("/voice").len(), 1);
+}
+
+/// Accepted and not told yet: a successor says it again.
+#[test]
+fn a_successor_says_it_again() {
+    let (mut world, call, _) = connected();
+    let place = world.legs[&call].id;
+    let comes = comes(&mut world, place, Caller::default(), (CONTACT, NEAR));
+    assert_eq!(told(&world, comes), (true, None));
+    world.commands.clear();
+    world.crash();
+    world.run(100);
+    assert_eq!(told(&world, comes), (true, None));
+    assert_eq!(told(&world, call), (false, None), "no other call");
+}
