@@ -369,7 +369,17 @@ impl<'m> Shard<'m> {
         let from = shown.map_or(ANONYMOUS.as_bytes(), |from| from.uri);
         let mut caller = [0; 768];
         let from = text(caller_uri(route, from, &mut caller).unwrap_or(from));
-        let targets: Targets = route.targets.iter().take(4).copied().collect();
+        // Nothing that is to stay on TLS is sent on without (RFC 5630 section 5.3).
+        let secure = leg.named(&self.core).secure;
+        let fits = |target: &&Target| !secure || target.transport == Transport::Tls;
+        let targets: Targets = route.targets.iter().filter(fits).take(4).copied().collect();
+        if targets.is_empty() {
+            self.with_leg(now, frames, id, |leg| {
+                let answer = Answer { why: SIPS_NOT_ALLOWED, ..Answer::new(480) };
+                leg.refuse(&answer, Cause::NoRoute, Party::Switch);
+            });
+            return;
+        }
         let tls_names = targets.iter().map(|_| route.tls_name.as_str()).collect();
         let originate = Originate {
             call: CallId::begun(now.wall, self.core.random.u128()),
@@ -600,6 +610,9 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
     }
 }
 
+/// Whoever is called by `sips:` is not to be called without TLS (RFC 5630 section 5.3).
+const SIPS_NOT_ALLOWED: &str = "SIPS Not Allowed: no target of the route is reached by TLS";
+
 /// What an INVITE's description and session timer are worth.
 fn judge<'d>(
     core: &mut Core<'_>,
@@ -697,7 +710,7 @@ fn keep_incoming(
     let NewCall { datagram, message, .. } = *call;
     let arena = &mut cx.core.arena;
     leg.signalling.text = arena.store(&block[..dialog.text_len()])?;
-    leg.signalling.dialog = Some(dialog);
+    leg.signalling.dialog = Some(Dialog { by_flow: !call.user.is_empty(), ..dialog });
     leg.signalling.spoke_at = cx.now.mono;
     leg.signalling.allows_info = message.allows(sip::Method::Info).unwrap_or(false);
     leg.signalling.allows_update = message.allows(sip::Method::Update).unwrap_or(false);

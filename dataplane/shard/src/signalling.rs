@@ -558,6 +558,7 @@ impl Shard<'_> {
             Ok(Handoff::Lost { id, end }) => {
                 let mut cx = Cx { now, frames, core: &mut self.core };
                 self.transactions.clients.again(&mut cx, (id, end));
+                self.flow_lost(now, frames, (id, end));
             }
             Ok(Handoff::Md5Alone { who }) => self.md5_alone(who, now),
             Ok(Handoff::Registered { id }) => self.core.connections.befriend(id),

@@ -225,10 +225,26 @@ impl Shard<'_> {
     fn say_again(&mut self, now: Now, frames: &mut dyn Frames, (id, end): (ConnectionId, End)) {
         let mut cx = Cx { now, frames, core: &mut self.core };
         self.transactions.clients.again(&mut cx, (id, end));
+        self.flow_lost(now, frames, (id, end));
         for shard in 0..self.core.plan.shards {
             if shard != self.core.plan.shard {
                 self.push_handoff(shard, &Handoff::Lost { id, end }, 64);
             }
+        }
+    }
+
+    /// Phones that rang by a connection do not ring any more.
+    pub(crate) fn flow_lost(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        lost: (ConnectionId, End),
+    ) {
+        loop {
+            let mut cx = Cx { now, frames, core: &mut self.core };
+            let failed = self.transactions.clients.fail_ringing(&mut cx, lost);
+            let Some(outcome) = failed else { break };
+            self.with_leg(now, frames, outcome.leg, |leg| leg.outcome(&outcome, None));
         }
     }
 

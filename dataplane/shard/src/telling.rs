@@ -27,7 +27,6 @@ use crate::Shard;
 use crate::cx::Cx;
 use crate::transaction::{Begin, ClientId, Clients, Sent, Servers, lone_branch, via_of};
 use crate::transport::guard::Standing;
-use crate::transport::policy::towards;
 use crate::transport::reply::response_hop;
 use crate::usage::{ONCE, RESTARTED};
 
@@ -152,7 +151,7 @@ fn say_bye(
     let lines = known.map_or(&b""[..], |(_, _, lines)| lines);
     let heard = heard.or_else(|| known.map(|(dialog, ..)| dialog));
     let mut dialog = heard.or_else(marked)?;
-    let hop = towards(dialog.next_hop(text), last);
+    let hop = cx.core.way_in(&dialog, text, last);
     let cseq = dialog.local_cseq.saturating_add(1);
     let mut again = dialog;
     let asked = heard.and_then(|_| {

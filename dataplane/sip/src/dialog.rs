@@ -76,6 +76,10 @@ pub struct Dialog {
     pub target_guessed: bool,
     /// Must stay on TLS: it began with a sips URI over TLS (section 12.1.1).
     pub secure: bool,
+    /// The other side is reached by the way that its messages take, whatever host its Contact names:
+    /// a phone that registered, or has shown its credentials (RFC 5626 section 5.3). A route set
+    /// goes before.
+    pub by_flow: bool,
     call_id: Range,
     local_tag: Range,
     remote_tag: Range,
@@ -160,6 +164,7 @@ impl Dialog {
             caller: true,
             target_guessed: target.is_none(),
             secure: is_sips(request.uri_raw()),
+            by_flow: false,
             call_id,
             local_tag,
             remote_tag,
@@ -190,6 +195,7 @@ impl Dialog {
             caller: true,
             target_guessed: true,
             secure: is_sips(request.uri_raw()),
+            by_flow: false,
             call_id: block.put(response.call_id()?)?,
             local_tag: block.put(local.tag.unwrap_or_default())?,
             remote_tag: block.put(remote.tag.unwrap_or_default())?,
@@ -226,6 +232,7 @@ impl Dialog {
             caller: false,
             target_guessed: target.is_none(),
             secure: is_sips(request.uri_raw()),
+            by_flow: false,
             call_id,
             local_tag,
             remote_tag,
@@ -288,6 +295,12 @@ impl Dialog {
     #[must_use]
     pub fn next_hop<'t>(&self, text: &'t [u8]) -> &'t [u8] {
         self.first_route(text).map_or_else(|| self.target(text), |route| route.uri)
+    }
+
+    /// No proxy wants to stay between.
+    #[must_use]
+    pub fn has_routes(&self) -> bool {
+        self.routes.len > 0
     }
 
     /// The dialog that this one, early, becomes when its 2xx comes, its text in `out` (of which the

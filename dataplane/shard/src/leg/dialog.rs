@@ -17,7 +17,6 @@ use crate::transaction::{
     with_credentials,
 };
 use crate::transport::Datagram;
-use crate::transport::policy::towards;
 use crate::transport::reply::{ALLOW, contact, response_hop, warning};
 
 /// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
@@ -343,7 +342,7 @@ impl LegMut<'_, '_> {
         let frame = self.cx.compose(|out, core| {
             let reply = Reply::new(200, None, Some(datagram.hop.to));
             let mut writer = reply_to(out, message, &reply);
-            writer = contact(writer, core.named(leg.signalling.hop.via));
+            writer = contact(writer, leg.named(core));
             writer = writer.field(Name::Allow, ALLOW);
             writer = writer.field(Name::Supported, leg.signalling.policy.supported());
             writer = writer.with(agreed, |writer, agreed| agreed.write_response(writer));
@@ -406,9 +405,10 @@ impl LegMut<'_, '_> {
         let signalling = &mut self.leg.signalling;
         let dialog = signalling.dialog.as_mut()?;
         let text = &signalling.text;
-        let hop = towards(dialog.next_hop(self.cx.core.arena.get(text)), signalling.hop);
+        let (core, last) = (&*self.cx.core, signalling.hop);
+        let hop = core.way_in(dialog, core.arena.get(text), last);
         let cseq = dialog.local_cseq.saturating_add(1);
-        let id = self.leg.id;
+        let (id, secure) = (self.leg.id, dialog.secure);
         let asked = self.transactions.clients.begin(
             &mut self.cx,
             (method, id, hop, cseq),
@@ -416,7 +416,7 @@ impl LegMut<'_, '_> {
                 let text = core.arena.get(text);
                 let mut writer = dialog.request(text, out, method.sip(), via);
                 if !matches!(method, Sent::Bye | Sent::Prack) {
-                    writer = contact(writer, core.named(hop.via));
+                    writer = contact(writer, core.named(hop.via).secure(secure));
                     writer = writer.field(Name::Allow, ALLOW);
                 }
                 more(writer, &core.arena)
@@ -437,8 +437,8 @@ impl LegMut<'_, '_> {
     pub(crate) fn send_ack(&mut self, invite: ClientId, cseq: u32) {
         let Some(dialog) = self.leg.signalling.dialog else { return };
         let text = &self.leg.signalling.text;
-        let next = dialog.next_hop(self.cx.core.arena.get(text));
-        let hop: Hop = towards(next, self.leg.signalling.hop);
+        let (core, last) = (&*self.cx.core, self.leg.signalling.hop);
+        let hop = core.way_in(&dialog, core.arena.get(text), last);
         let clients = &self.transactions.clients;
         let sent = clients.text(invite).filter(|_| clients.logins.is_for_leg(self.leg.id));
         let frame = self.cx.compose(|out, core| {
@@ -490,7 +490,8 @@ impl LegMut<'_, '_> {
         let signalling = &mut self.leg.signalling;
         let Some(dialog) = signalling.dialog.as_mut() else { return };
         let text = &signalling.text;
-        let hop = towards(dialog.next_hop(self.cx.core.arena.get(text)), signalling.hop);
+        let (core, last) = (&*self.cx.core, signalling.hop);
+        let hop = core.way_in(dialog, core.arena.get(text), last);
         let id = self.leg.id;
         let frame = self.cx.compose(|out, core| {
             let (branch, arena) = (lone_branch(core, id), &core.arena);

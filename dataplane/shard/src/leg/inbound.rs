@@ -390,7 +390,7 @@ fn write_reply(
     };
     let mut writer = reply_to(out, message, &reply);
     if answer.code > 100 && answer.code < 300 {
-        writer = contact(writer, core.named(leg.signalling.hop.via));
+        writer = contact(writer, leg.named(core));
         writer = writer.field(Name::Allow, ALLOW);
     }
     if answer.rseq > 0 {

@@ -71,11 +71,12 @@ pub(crate) use outbound::{begin_invite, call_id_text};
 pub(crate) use state::{Move, State};
 pub(crate) use timers::{Deadlines, Timer};
 
-use crate::cx::Cx;
+use crate::cx::{Core, Cx};
 use crate::media::Media;
 use crate::route::RouteHandle;
 use crate::transaction::logins::LINE_BYTES;
 use crate::transaction::{ClientId, ServerId, Transactions};
+use crate::transport::Named;
 use crate::transport::guard::Bucket;
 use crate::transport::obeyed::Obeyed;
 use crate::transport::targets::Group;
@@ -359,6 +360,18 @@ pub(crate) struct LegMut<'a, 'm> {
 }
 
 impl Leg {
+    /// What Via and Contact say to its far end.
+    pub(crate) fn named(&self, core: &Core<'_>) -> Named {
+        let secure = match (&self.signalling.dialog, &self.side) {
+            (Some(dialog), _) => dialog.secure,
+            (None, Side::Outbound(side)) => {
+                side.is_secure(&core.arena, core.arena.get(&self.story.to))
+            }
+            (None, Side::Inbound(_)) => false,
+        };
+        core.named(self.signalling.hop.via).secure(secure)
+    }
+
     pub(crate) fn new(id: LegId, epoch: u32, side: Side, hop: Hop, now: (Wall, u64)) -> Self {
         let state = match side {
             Side::Inbound(_) => State::Arrived,
@@ -521,6 +534,19 @@ impl Outbound {
     /// None once the leg is answered.
     pub(crate) fn way<'a>(&self, arena: &'a Arena) -> Option<Way<'a>> {
         wire::decode(arena.get(&self.way)).ok()
+    }
+
+    /// It is called by a `sips:` URI; false once the leg is answered.
+    pub(crate) fn is_secure(&self, arena: &Arena, to: &[u8]) -> bool {
+        let way = self.way(arena);
+        let uri = way.as_ref().map(|way| way.uri(self.target).as_bytes());
+        let uri = uri.filter(|uri| !uri.is_empty()).unwrap_or(to);
+        uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+    }
+
+    /// A phone is called that registered; false once the leg is answered.
+    pub(crate) fn is_registered(&self, arena: &Arena) -> bool {
+        self.way(arena).is_some_and(|way| !way.uri.is_empty())
     }
 
     /// Gives back what only an INVITE is written from: nothing is sent to another target any more.

@@ -32,6 +32,14 @@ impl LegMut<'_, '_> {
         self.tell_peer(peer, &PeerMessage::OfferRequest);
     }
 
+    /// The connection of the phone is gone; it comes back by another one.
+    fn flow_failed(&mut self) {
+        self.leg.story.code = 480;
+        let reason = self.cx.core.arena.store(FLOW_FAILED);
+        self.cx.core.arena.free(&mut self.leg.signalling.reason);
+        self.leg.signalling.reason = reason.unwrap_or_default();
+    }
+
     fn arm_ring(&mut self) {
         let Side::Outbound(side) = &self.leg.side else { return };
         let ring = Duration::from_millis(u64::from(side.ring_ms.max(1_000)));
@@ -54,9 +62,8 @@ impl LegMut<'_, '_> {
             return self.finish(Cause::Unreachable, Party::Switch);
         };
         let from = self.leg.signalling.hop.via.listener();
-        let way = side.way(&self.cx.core.arena);
-        let is_registered = way.as_ref().is_some_and(|way| !way.uri.is_empty());
-        let flow = way.and_then(|way| way.flow);
+        let is_registered = side.is_registered(&self.cx.core.arena);
+        let flow = side.way(&self.cx.core.arena).and_then(|way| way.flow);
         let hop = match flow {
             Some(id) => self.cx.core.hop_by_flow(id, target.address),
             None => self.cx.core.hop_to(from, target),
@@ -64,9 +71,7 @@ impl LegMut<'_, '_> {
         let Some(hop) = hop else {
             // The phone comes back by another one: it is not there now (RFC 5626 section 5.3).
             if flow.is_some() {
-                self.leg.story.code = 480;
-                let reason = self.cx.core.arena.store(FLOW_FAILED);
-                self.leg.signalling.reason = reason.unwrap_or_default();
+                self.flow_failed();
             }
             return self.finish(Cause::Unreachable, Party::Switch);
         };
@@ -210,6 +215,7 @@ impl LegMut<'_, '_> {
     /// The dialog that this response makes. False if there is none to be made of it.
     fn make_dialog(&mut self, message: &Message<'_>) -> bool {
         let Some(side) = self.leg.outbound() else { return false };
+        let is_registered = side.is_registered(&self.cx.core.arena);
         let mut block = [0; 4_096];
         let dialog = self.transactions.clients.text(side.invite).and_then(|text| {
             let invite = Message::parse(self.cx.core.arena.get(text)).ok()?;
@@ -223,6 +229,7 @@ impl LegMut<'_, '_> {
         let hash = self.branch_of(message);
         let branch = self.leg.outbound_mut().and_then(|side| side.branch(hash));
         dialog.local_cseq = branch.map_or(0, |branch| branch.cseq).max(dialog.local_cseq);
+        dialog.by_flow = is_registered;
         let signalling = &mut self.leg.signalling;
         self.cx.core.arena.free(&mut signalling.text);
         signalling.text = stored;
@@ -346,9 +353,13 @@ impl LegMut<'_, '_> {
         if silent && let Some(target) = side.target_now(&self.cx.core.arena) {
             self.cx.core.target_out(self.cx.now, target, (OutWhy::Silent, REMEMBERED));
         }
+        let by_flow = side.way(&self.cx.core.arena).is_some_and(|way| way.flow.is_some());
         self.transactions.clients.leave(&mut self.cx, invite);
         if !self.next_target() {
             self.leg.story.code = 408;
+            if by_flow {
+                self.flow_failed();
+            }
             self.finish(Cause::Unreachable, Party::Switch);
         }
     }
@@ -412,7 +423,7 @@ fn write_invite(
     let Side::Outbound(side) = &leg.side else { return None };
     let arena: &Arena = &core.arena;
     let mut writer = begin_invite(out, core, (leg, side), (via, tag));
-    writer = contact(writer, core.named(leg.signalling.hop.via)).field(Name::Allow, ALLOW);
+    writer = contact(writer, leg.named(core)).field(Name::Allow, ALLOW);
     let policy = leg.signalling.policy;
     writer = writer.field(Name::Supported, policy.supported());
     if policy.reliable == ReliableRinging::Require {

@@ -10,7 +10,6 @@ use wire::counter::Counter;
 
 use super::{LegMut, Outbound};
 use crate::transaction::{ClientId, Sent};
-use crate::transport::policy::towards;
 
 /// An early dialog with our INVITE: a branch of a forking proxy.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +102,8 @@ impl LegMut<'_, '_> {
         let asked = Message::parse(self.cx.core.arena.get(text)).ok()?;
         let mut dialog = Dialog::uac(&mut block, &asked, message).ok()?;
         dialog.local_cseq = dialog.local_cseq.max(branch.cseq);
-        let hop = towards(dialog.next_hop(&block), self.leg.signalling.hop);
+        dialog.by_flow = self.leg.outbound()?.is_registered(&self.cx.core.arena);
+        let hop = self.cx.core.way_in(&dialog, &block, self.leg.signalling.hop);
         let (id, cseq) = (self.leg.id, dialog.local_cseq.saturating_add(1));
         let prack = self.transactions.clients.begin(
             &mut self.cx,

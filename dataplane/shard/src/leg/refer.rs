@@ -68,7 +68,7 @@ impl LegMut<'_, '_> {
         if !self.transactions.referrals.begin(self.leg.id, (id, quiet), until) {
             return self.respond(request, 503, |writer| writer.field(Name::RetryAfter, b"5"));
         }
-        let ours = self.cx.core.named(self.leg.signalling.hop.via);
+        let ours = self.leg.named(self.cx.core);
         self.respond(request, 202, |writer| {
             let writer = contact(writer, ours);
             if quiet { writer.field(Name::ReferSub, b"false") } else { writer }

@@ -381,7 +381,7 @@ impl LegMut<'_, '_> {
         let frame = self.cx.compose(|out, core| {
             let mut writer = reply_to(out, message, &Reply::new(200, None, Some(source)));
             if refreshes {
-                writer = contact(writer, core.named(leg.signalling.hop.via));
+                writer = contact(writer, leg.named(core));
                 writer = writer.field(Name::Allow, ALLOW);
             }
             let sdp = exchanged.as_ref().map(|exchanged| core.arena.get(exchanged.ours()));

@@ -69,7 +69,7 @@ pub(crate) fn route_uri<'o>(
     let escaped = sip::uri::escape_user(rest, user.get_mut(prepended..)?)?.len();
     let user = &user[..prepended + escaped];
     let mut put = Put { out, at: 0 };
-    put.all(b"sip:")?;
+    put.all(if uri.scheme == sip::uri::Scheme::Sips { b"sips:" } else { b"sip:" })?;
     if !user.is_empty() {
         // Parameters of the user (`;npdi;rn=`, RFC 4694) belong to the number and go on as written.
         put.all(user)?;

@@ -140,6 +140,8 @@ pub(crate) struct ClientTransaction {
     /// How often the connection that it went by was lost: whoever got it may not have been able to
     /// say so.
     again: u8,
+    /// An INVITE to a phone, which is reached as it registered.
+    to_phone: bool,
     /// It was too large for a datagram.
     moved: Option<large::Moved>,
     /// The credentials that it is sent with, should it be asked for some.
@@ -183,6 +185,11 @@ impl ClientTransaction {
     /// Nothing was heard yet, and a leg waits for it.
     fn waits(&self) -> bool {
         self.is_calling() && !self.left && self.leg != LegId::NONE
+    }
+
+    /// A phone that rings, and a leg that waits for it.
+    fn rings_for_somebody(&self) -> bool {
+        self.to_phone && self.is_proceeding() && !self.left && self.leg != LegId::NONE
     }
 
     /// Nothing was heard yet, or nothing final of what rings for nobody.
@@ -351,6 +358,7 @@ impl Clients {
             cancel: Cancel::No,
             left: false,
             again: 0,
+            to_phone: method == Method::Invite && !any_size,
             moved,
             login,
             tries,
@@ -605,6 +613,7 @@ impl Clients {
             cancel,
             left: true,
             again: 0,
+            to_phone: false,
             moved: None,
             login: LoginId::NONE,
             tries: 0,
@@ -691,7 +700,8 @@ impl Clients {
         let Some(index) = self.index(id) else { return };
         let Some(entry) = self.slab.get_mut(index) else { return };
         self.timers.set(index, entry.deadline());
-        let may_go_again = entry.hop.is_reliable() && entry.is_unanswered();
+        let concerns = entry.is_unanswered() || entry.rings_for_somebody();
+        let may_go_again = entry.hop.is_reliable() && concerns;
         if !entry.waits() && !may_go_again {
             self.waiting.remove(index);
         }

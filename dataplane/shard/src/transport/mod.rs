@@ -89,6 +89,15 @@ impl Cx<'_, '_> {
 pub(crate) struct Named {
     pub(crate) address: core::net::SocketAddr,
     pub(crate) transport: Transport,
+    /// The dialog began with a `sips:` URI: its Contacts are such (RFC 5630 section 5.1.1).
+    pub(crate) secure: bool,
+}
+
+impl Named {
+    /// Over TLS alone: one in front of us that took TLS off finds us by what it speaks with us.
+    pub(crate) fn secure(self, secure: bool) -> Self {
+        Self { secure: secure && self.transport == Transport::Tls, ..self }
+    }
 }
 
 impl Core<'_> {
@@ -109,8 +118,10 @@ impl Core<'_> {
     pub(crate) fn named(&self, via: Door) -> Named {
         let nowhere = core::net::SocketAddr::from(([0, 0, 0, 0], 0));
         match self.plan.listeners.get(usize::from(via.listener())) {
-            Some(plan) => Named { address: plan.advertised, transport: plan.transport },
-            None => Named { address: nowhere, transport: Transport::Udp },
+            Some(plan) => {
+                Named { address: plan.advertised, transport: plan.transport, secure: false }
+            }
+            None => Named { address: nowhere, transport: Transport::Udp, secure: false },
         }
     }
 

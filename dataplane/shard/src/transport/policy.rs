@@ -1,9 +1,12 @@
 //! May we send there, and where does a request inside a dialog go. What an address is says
 //! [`base::address`].
 
-use base::Hop;
 use base::address::{Form, Kind, classify};
+use base::{Door, Hop};
 use core::net::{IpAddr, SocketAddr};
+use sip::dialog::Dialog;
+
+use crate::cx::Core;
 
 /// Whether packets may be sent there at all (THREATS.md, media relay as SSRF). `ours` is our own
 /// address towards that side: loopback talks with loopback only.
@@ -20,16 +23,32 @@ pub(crate) fn address_of(uri: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(uri.host.ip()?, uri.port_or_default()))
 }
 
-/// Where a request inside a dialog goes: to the next hop if its host is an address that can be
+/// Where a request goes whose next hop this is: to the next hop if its host is an address that can be
 /// meant from here, else where the dialog's messages came from (a phone behind a NAT, a name). An
 /// address that is not globally routable is only meant in the network that the messages came from.
-pub(crate) fn towards(uri: &[u8], last: Hop) -> Hop {
+fn towards(uri: &[u8], last: Hop) -> Hop {
     let Some(address) = address_of(uri) else { return last };
     let (named, source) = (classify(address.ip()), classify(last.to.ip()));
     let misleading = !may_send_to(address.ip(), last.to.ip())
         || !(named.is_global() || named.shares_network_with(source));
     let same_family = address.is_ipv4() == last.to.is_ipv4();
     if misleading || !same_family || address.port() == 0 { last } else { last.towards(address) }
+}
+
+impl Core<'_> {
+    /// Where a request inside this dialog goes, whose messages came from `last`.
+    pub(crate) fn way_in(&self, dialog: &Dialog, text: &[u8], last: Hop) -> Hop {
+        let stands = match last.via {
+            Door::Datagram(_) => true,
+            Door::Connection { id, .. } => {
+                id.shard != self.plan.shard || self.connections.is_standing(id)
+            }
+        };
+        match dialog.by_flow && !dialog.has_routes() && stands {
+            true => last,
+            false => towards(dialog.next_hop(text), last),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -152,12 +152,14 @@ pub(crate) fn hex(value: u64, out: &mut [u8; 16]) {
 /// `sip:address` of one of our listeners, as Contact.
 pub(crate) fn contact(writer: Writer<'_>, ours: Named) -> Writer<'_> {
     let end: &[u8] = match ours.transport {
+        _ if ours.secure => b">",
         Transport::Udp => b">",
         Transport::Tcp => b";transport=tcp>",
         Transport::Tls => b";transport=tls>",
         Transport::Ws | Transport::Wss => b";transport=ws>",
     };
-    let parts = [Part::Bytes(b"<sip:tandem@"), Part::Socket(ours.address), Part::Bytes(end)];
+    let scheme: &[u8] = if ours.secure { b"<sips:tandem@" } else { b"<sip:tandem@" };
+    let parts = [Part::Bytes(scheme), Part::Socket(ours.address), Part::Bytes(end)];
     writer.header(Name::Contact, &parts)
 }
 

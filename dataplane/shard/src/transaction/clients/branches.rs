@@ -9,10 +9,12 @@ use sip::{Message, Name};
 use wire::counter::Counter;
 
 use super::again::with_credentials;
-use super::{ACK, Cancel, ClientId, ClientTransaction, Clients, Method, branch, via, with_reason};
+use super::{
+    ACK, Cancel, ClientId, ClientTransaction, Clients, Method, Outcome, Report, branch, via,
+    with_reason,
+};
 use crate::cx::Cx;
 use crate::transport::connections::End;
-use crate::transport::policy::towards;
 
 /// Requests that go again when a connection is lost, and how often one does.
 const AGAIN_MAX: usize = 64;
@@ -41,6 +43,29 @@ impl Clients {
         }
     }
 
+    /// The next phone that rings by a connection which is lost: it has nothing to answer by (RFC
+    /// 5626 section 5.3.1).
+    pub(crate) fn fail_ringing(
+        &mut self,
+        cx: &mut Cx<'_, '_>,
+        (lost, end): (ConnectionId, End),
+    ) -> Option<Outcome> {
+        let is_one = |index: &u32| {
+            let rings = |it: &ClientTransaction| {
+                let by = matches!(it.hop.via, Door::Connection { id, .. } if id == lost);
+                by && it.rings_for_somebody()
+            };
+            self.slab.get(*index).is_some_and(rings)
+        };
+        let listed = SocketAddr::new(end.remote.ip(), 0);
+        let index = self.waiting.of(listed, cx.core.plan.keys.table).find(is_one)?;
+        let id = self.id(cx.core, index);
+        let entry = self.slab.get(index)?;
+        let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
+        self.leave(cx, id);
+        Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
+    }
+
     /// A 2xx that makes a dialog nobody wants (another branch of a forking proxy, an answer that
     /// crossed our CANCEL, one that we cannot use): it is acknowledged each time it comes, and its
     /// dialog ended once (RFC 3261 section 13.2.2.4).
@@ -52,7 +77,7 @@ impl Clients {
         if !known && entry.answered.try_push(hash).is_err() {
             return cx.count(Counter::DiscardSipStray);
         }
-        let (hop, cseq, used) = (entry.hop, entry.cseq, entry.used);
+        let (hop, cseq, used, to_phone) = (entry.hop, entry.cseq, entry.used, entry.to_phone);
         let ends = entry.method == Method::Invite && !known;
         let mut reason = [0; 256];
         let reason = copied(reason_of(entry, &cx.core.arena), &mut reason);
@@ -66,7 +91,8 @@ impl Clients {
         let Some(mut dialog) = dialog else {
             return cx.count(Counter::DiscardSipStray);
         };
-        let next = towards(dialog.next_hop(&block), hop);
+        dialog.by_flow = to_phone;
+        let next = cx.core.way_in(&dialog, &block, hop);
         let (text, login) = (&entry.text, entry.login);
         let ack = cx.compose(|out, core| {
             let branch = branch(core, id, ACK);
