@@ -142,7 +142,7 @@ fn a_target_is_out_for_as_long_as_its_retry_after_says_within_an_hour() {
         if lasts > 1 {
             assert_eq!(first(&mut world, &log, "while"), C, "{said}");
         }
-        world.run_for(lasts * SECOND);
+        world.run_for(Duration::from_secs(lasts));
         assert_eq!(first(&mut world, &log, "then"), B, "{said}");
         assert_eq!(news(&mut world).last().unwrap().out, None);
         by_hand::nothing_left(&mut world);

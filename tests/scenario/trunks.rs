@@ -34,11 +34,12 @@ fn table(world: &mut World, routes: Vec<StaticRoute>) {
 /// Dials and waits; the status, and which agent has answered.
 fn dial(world: &mut World, to: &str, group: u32) -> (u16, Option<usize>, CallRef) {
     let to = format!("sip:{to}@example.com");
+    let before: Vec<usize> = world.agents.iter().map(|agent| agent.calls.len()).collect();
     let call = world.dial(0, &world::Dial { to, ..crate::common::to(group) });
     world.run_for(3 * SECOND);
     let answered = |agent: &usize| {
-        let calls = &world.agents[*agent].calls;
-        calls.last().is_some_and(|call| call.group == group && call.seen.code == 200)
+        let mut new = world.agents[*agent].calls[before[*agent]..].iter();
+        new.any(|call| call.seen.code == 200)
     };
     let by = (1..world.agents.len()).find(answered);
     (world.call(call).seen.code, by, call)
@@ -64,9 +65,7 @@ fn the_longest_prefix_comes_first_whatever_the_order() {
             .enumerate()
     {
         let (code, answered, call) = dial(&mut world, to, group(at));
-        assert_eq!(code, 200, "{to}");
-        assert_eq!(world.agents[by].calls.last().map(|it| it.group), Some(group(at)), "{to}");
-        assert!(answered.is_some());
+        assert_eq!((code, answered), (200, Some(by)), "{to}");
         world.act(call, Action::HangUp);
     }
     nothing_left(&mut world);
@@ -238,12 +237,12 @@ fn numbers_are_of_the_country_that_they_are_dialled_in() {
         group += 1;
         let to = format!("sip:{to}@example.com");
         let from = from.to_owned();
+        let before: Vec<usize> = world.agents.iter().map(|agent| agent.calls.len()).collect();
         let call = world.dial(0, &world::Dial { to, from, ..crate::common::to(group) });
         world.run_for(2 * SECOND);
         world.act(call, Action::HangUp);
-        let is_it = |it: &&world::PhoneCall| it.group == group;
-        let find = |agent: usize| world.agents[agent].calls.iter().find(is_it);
-        let seen = find(1).or_else(|| find(2)).expect("called");
+        let new = |agent: usize| world.agents[agent].calls.get(before[agent]);
+        let seen = new(1).or_else(|| new(2)).expect("called");
         let text = seen.seen.text.replace("\r\n", "\n");
         let uri = text.split(' ').nth(1).unwrap().to_owned();
         (uri, crate::by_hand::header(&text, "From").to_owned())

@@ -11,7 +11,7 @@ use base::{CallId, Door, LegId, Path, Wall};
 use wire::cell::{CELL_WORDS, CellWriter};
 use wire::command::Verdict;
 use wire::counter::Counter;
-use wire::event::{Cause, Claim, Direction, MediaSummary};
+use wire::event::{Cause, Claim, Direction, MediaSummary, OutNews, OutWhy, TargetNews};
 use wire::link::{ToControlplane, ToDataplane};
 use wire::record::{LastWords, LegRecord, RECORD_WORDS};
 use wire::region::{Side, Sizes, WIRE_VERSION, layout_hash};

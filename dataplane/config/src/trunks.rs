@@ -1,6 +1,6 @@
 //! What must hold of a trunk's policy beside its targets.
 
-use wire::policy::{Failover, Hours};
+use wire::policy::{BadHours, Failover, Hours};
 
 use crate::Trunk;
 
@@ -22,7 +22,8 @@ pub(crate) fn check(trunk: &Trunk) -> Result<(), (&'static str, String)> {
     if trunk.hours.len() > HOURS_MAX {
         return Err(("hours", format!("must be at most {HOURS_MAX} parts of a week")));
     }
-    if let Some(bad) = trunk.hours.iter().find_map(|text| text.parse::<Hours>().err()) {
+    let bad: Option<BadHours> = trunk.hours.iter().find_map(|text| text.parse::<Hours>().err());
+    if let Some(bad) = bad {
         return Err(("hours", format!("cannot be read: {bad}")));
     }
     if trunk.utc_offset_min.unsigned_abs() > OFFSET_MAX {

@@ -18,10 +18,10 @@ use crate::leg::{CONTACTS_MAX, Contact, Side};
 use crate::route::{Full, RouteHandle, Search};
 
 /// Routes that one call may try.
-const ROUTES_MAX: usize = 8;
+const TRUNKS_MAX: usize = 8;
 
 /// Routes that were tried, by what makes them these routes.
-pub(crate) type Tried = ArrayVec<u64, ROUTES_MAX>;
+pub(crate) type Tried = ArrayVec<u64, TRUNKS_MAX>;
 
 /// Of calls that went on to another route or to a contact. Few do: they stand here, and no leg has
 /// a field for it.

@@ -1,7 +1,7 @@
 //! Whether the targets of static routes live: each is asked by OPTIONS now and then, from one
-//! shard, which a hash names; what that one hears it tells the others. A target that twice says nothing in
-//! time, or says 503, is asked last by calls until it answers again (`transport::targets` has what
-//! is known of each; here is only whose turn it is).
+//! shard, which a hash names; what that one hears it tells the others. A target that twice says
+//! nothing in time, or says 503, is asked last by calls until it answers again
+//! (`transport::targets` has what is known of each; here is only whose turn it is).
 
 use base::{Frames, Hop, Mono, Now, Target};
 use core::time::Duration;

@@ -141,7 +141,7 @@ counters! {
     TargetCameBack = "sip_targets_came_back_total", "Targets that were out and are asked as before";
     HealthAsked = "sip_health_asked_total", "OPTIONS sent to targets to see whether they live";
     HealthSilent = "sip_health_silent_total", "OPTIONS to targets that nobody answered in time";
-    RouteAdvanced = "routes_advanced_total", "Calls that went on to another route: the one before was full or all its targets failed";
+    RouteAdvanced = "routes_advanced_total", "Calls that went on to another route, the one before being full or failing";
     RedirectFollowed = "sip_redirects_followed_total", "Contacts of redirections that were called";
     RedirectRefused = "sip_redirects_refused_total", "Redirections, or contacts of some, that were not followed";
     TableApplied = "tables_applied_total", "Published tables applied";

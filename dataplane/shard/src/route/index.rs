@@ -318,11 +318,6 @@ mod tests {
         let all = table(prefixes.chain([route("", 0)]).collect());
         assert_eq!(choose(&all, "sip:+1000427@h", None), (Some(42), 1));
         assert_eq!(choose(&all, "sip:+44@h", None), (Some(10_000), 1));
-        let begun = std::time::Instant::now();
-        for _ in 0..1_000 {
-            assert_eq!(choose(&all, "sip:+1000427@h", None).0, Some(42));
-        }
-        println!("a look-up among 10,001 prefixes: {:?}", begun.elapsed() / 1_000);
     }
 
     #[test]
@@ -330,11 +325,6 @@ mod tests {
         let all = table((0..1_000).map(|_| route("+1", 1)).collect());
         assert_eq!(choose(&all, "sip:+15@h", None), (Some(32), 64), "the first 64 share");
         assert_eq!(choose(&all, "sip:+15@h", Some(999)), (Some(999), 1_000), "its source decides");
-        let begun = std::time::Instant::now();
-        for _ in 0..1_000 {
-            choose(&all, "sip:+15@h", Some(999));
-        }
-        println!("the last of 1,000 routes of one prefix: {:?}", begun.elapsed() / 1_000);
     }
 
     #[test]

@@ -46,8 +46,7 @@ impl Targets {
     }
 
     fn place(&self, group: Group, target: Target) -> Result<usize, usize> {
-        // One trunk has one name for all that it reaches by TLS.
-        let target = Target::by(target.transport, target.address);
+        let target = named(group, target);
         self.0.binary_search_by_key(&(group, target), |out| (out.group, out.target))
     }
 
@@ -93,7 +92,7 @@ impl Targets {
 
     /// It is out until then. True if it was not.
     fn mark(&mut self, mut out: Out, now: Mono) -> bool {
-        out.target = Target::by(out.target.transport, out.target.address);
+        out.target = named(out.group, out.target);
         match self.place(out.group, out.target) {
             Ok(at) => {
                 let known = &mut self.0[at];
@@ -157,6 +156,15 @@ impl Targets {
     /// Why it is out.
     fn why(&self, group: Group, target: Target) -> Option<OutWhy> {
         self.place(group, target).ok().map(|at| self.0[at].why)
+    }
+}
+
+/// A target as it is remembered: a trunk has one name for all that it reaches by TLS, but what an
+/// account dials under two names are two far ends.
+fn named(group: Group, target: Target) -> Target {
+    match group >> 63 {
+        0 => target,
+        _ => Target::by(target.transport, target.address),
     }
 }
 
