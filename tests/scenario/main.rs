@@ -71,6 +71,7 @@ mod tls;
 mod tones;
 mod too_large;
 mod transcoding;
+mod trunks;
 mod unheard;
 mod unreachable;
 mod useless_answer;

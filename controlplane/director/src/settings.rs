@@ -36,6 +36,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Trunks whose credentials the targets of these routes are shown.
     pub route_trunks: Vec<(RouteSid, String)>,
+    /// Numbers of the SIP listeners whose far ends are reached by TLS.
+    pub secure_listeners: Vec<u8>,
 }
 
 impl Settings {
@@ -75,6 +77,7 @@ impl Default for Settings {
             webhook_total_ms: 15_000,
             limits: Limits::default(),
             route_trunks: Vec::new(),
+            secure_listeners: Vec::new(),
         }
     }
 }
