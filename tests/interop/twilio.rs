@@ -49,6 +49,23 @@ fn the_client_library_creates_lists_redirects_and_completes_calls() {
     assert!(status.success(), "the contract is broken: {status}");
 }
 
+/// `NODE_PATH` names the folder where twilio-node is, if it is not the system's.
+#[test]
+fn the_other_client_library_makes_trunks() {
+    let known = Command::new("node").args(["-e", "require('twilio')"]).output();
+    if !known.is_ok_and(|output| output.status.success()) {
+        let _ = require("twilio-node (npm install twilio@6.2.0, NODE_PATH)");
+        return;
+    }
+    let bed = Bed::start();
+    let mut contract = Command::new("node");
+    contract.arg(script("rest_contract.js")).arg(bed.data().join("endpoints.json"));
+    let mut contract = Peer::start("rest_contract_js", &mut contract, bed.folder());
+    let status = contract.wait(Duration::from_secs(60));
+    println!("{}", contract.said());
+    assert!(status.success(), "the contract is broken: {status}");
+}
+
 #[test]
 fn the_validator_accepts_our_signatures() {
     let Some(python) = python() else { return };

@@ -71,6 +71,7 @@ mod stopped_stream;
 mod strangers;
 mod taken;
 mod tcp;
+mod tenant_trunks;
 mod timeouts;
 mod tls;
 mod tones;

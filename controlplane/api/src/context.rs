@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     /// What opens `/v1/Operator`; empty: nothing does.
     pub(crate) operator: Secret,
+    /// Where clients reach the API; empty: where they say they do.
+    pub(crate) public_url: String,
     /// Whose things are being changed: two updates of one thing do not undo each other.
     changing: Locks,
     /// Which family reads a long page.
@@ -54,6 +56,8 @@ pub(crate) struct Context<'a> {
     /// The path as it came, for messages and links.
     pub(crate) path: &'a str,
     pub(crate) form: Form,
+    /// Where the client reaches this API, `http://host:port`.
+    pub(crate) origin: String,
 }
 
 /// What a resource answers.
@@ -68,12 +72,18 @@ pub(crate) enum Reply {
 pub(crate) type Outcome = Result<Reply, Problem>;
 
 impl Shared {
-    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits, operator: Secret) -> Self {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        limits: Limits,
+        operator: Secret,
+        public_url: &str,
+    ) -> Self {
+        let public_url = public_url.trim_end_matches('/').to_owned();
         let (changing, reading) = (Locks::default(), Locks::default());
         let door = std::sync::Mutex::new(Door::new(limits));
         let (operating, begun) = (Mutex::const_new(()), Instant::now());
         let writing = Semaphore::const_new(1);
-        Self { backend, operator, changing, reading, writing, operating, door, begun }
+        Self { backend, operator, public_url, changing, reading, writing, operating, door, begun }
     }
 
     /// Held from reading an account until its changed form is stored, by whomever.
@@ -138,6 +148,11 @@ impl Context<'_> {
     /// `/2010-04-01/Accounts/AC…`
     pub(crate) fn base(&self) -> String {
         format!("/2010-04-01/Accounts/{}", self.account.sid)
+    }
+
+    /// A path as an absolute address.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin)
     }
 
     pub(crate) fn not_found(&self) -> Problem {

@@ -87,6 +87,30 @@ impl Asked {
         Value::Object(body)
     }
 
+    /// The body of products after 2010-04-01: addresses are absolute, and what is said of the page
+    /// stands apart.
+    pub(crate) fn meta<T: Listed>(
+        &self,
+        key: &str,
+        url: &str,
+        form: &Form,
+        rows: Vec<T>,
+        show: impl FnMut(&T) -> Value,
+    ) -> Value {
+        let mut body = self.body(key, url, form, rows, show);
+        let rows = body[key].take();
+        let meta = json!({
+            "key": key,
+            "page": body["page"],
+            "page_size": body["page_size"],
+            "first_page_url": body["first_page_uri"],
+            "previous_page_url": body["previous_page_uri"],
+            "url": body["uri"],
+            "next_page_url": body["next_page_uri"],
+        });
+        json!({ "meta": meta, key: rows })
+    }
+
     fn link(&self, uri: &str, form: &Form, number: u64, seek: Option<Seek>) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in form.pairs() {

@@ -56,6 +56,8 @@ pub struct Options {
     pub limits: Limits,
     /// What opens `/v1/Operator` for the user `operator`; empty: nothing does.
     pub operator: Secret,
+    /// Where clients reach the API, for the addresses in answers; empty: where they say they do.
+    pub public_url: String,
 }
 
 /// Which of the API's parts a path is of.
@@ -64,13 +66,18 @@ enum Part {
     Tenant,
     Accounts,
     Tokens,
+    Trunks,
     Operator,
 }
 
 impl Part {
     /// With what follows.
     fn of(path: &str) -> Option<(Self, &str)> {
+        if path == "/v1/Trunks" {
+            return Some((Self::Trunks, ""));
+        }
         let parts = [
+            ("/v1/Trunks/", Self::Trunks),
             ("/2010-04-01/", Self::Tenant),
             ("/v1/Accounts/", Self::Accounts),
             ("/v1/AuthTokens/", Self::Tokens),
@@ -192,7 +199,8 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The routes, for servers of the caller's own. Needs [`ConnectInfo<SocketAddr>`] for `/metrics`.
 pub fn router(backend: Arc<dyn Backend>, options: Options) -> Router {
-    let shared = Shared::new(backend, options.limits, options.operator.clone());
+    let shared =
+        Shared::new(backend, options.limits, options.operator.clone(), &options.public_url);
     let served = Arc::new(Served { shared, options });
     Router::new()
         .route("/healthz", get(healthz))
@@ -324,17 +332,30 @@ async fn handle(shared: &Shared, request: Request) -> Result<(Reply, Option<Byte
         let desk = Desk { shared, method, path: &shown, form: parameters };
         return Ok((operator::dispatch(&desk, &segments).await?, bytes));
     };
+    let origin = origin(shared, &head.headers);
     let (account, below) = whose(shared, &login, part, (&segments, &shown)).await?;
     let context =
-        Context { shared, login: &login, account, method, path: &shown, form: parameters };
+        Context { shared, login: &login, account, method, path: &shown, form: parameters, origin };
     let reply = match below {
         Some(below) if part == Part::Tokens => resource::token::dispatch(&context, below).await,
         Some(below) if part == Part::Accounts => {
             resource::subscription::dispatch(&context, below).await
         }
+        Some(below) if part == Part::Trunks => resource::trunk::dispatch(&context, below).await,
         below => resource::dispatch(&context, below).await,
     };
     Ok((reply?, bytes))
+}
+
+/// Where the client reaches us: as configured, else where it says it does. Whoever says something
+/// else misleads nobody but itself.
+fn origin(shared: &Shared, headers: &HeaderMap) -> String {
+    if !shared.public_url.is_empty() {
+        return shared.public_url.clone();
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_host = model::party::host_and_port(host).is_some();
+    if is_host { format!("http://{host}") } else { String::new() }
 }
 
 /// The account that the path names, and what follows it; None: the list of accounts.
@@ -345,7 +366,10 @@ async fn whose<'s>(
     (segments, shown): (&'s [&'s str], &str),
 ) -> Result<(Account, Option<&'s [&'s str]>), Problem> {
     let (sid, below) = match segments {
-        _ if part == Part::Tokens => return Ok((login.account.clone(), Some(segments))),
+        [""] if part == Part::Trunks => return Ok((login.account.clone(), Some(&[]))),
+        _ if matches!(part, Part::Tokens | Part::Trunks) => {
+            return Ok((login.account.clone(), Some(segments)));
+        }
         [sid, below @ ..] if part == Part::Accounts => (sid, below),
         ["Accounts"] => return Ok((login.account.clone(), None)),
         ["Accounts", sid, below @ ..] => (sid, below),

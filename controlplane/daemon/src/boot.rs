@@ -160,7 +160,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         next,
     };
     let limits = api::Limits::from(&config.controlplane.api);
-    let options = Options { limits, operator, ..Options::default() };
+    let public_url = config.controlplane.public_url.clone();
+    let options = Options { limits, operator, public_url, ..Options::default() };
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(api::serve(listener, Arc::new(backend), options, stopped));
     tell_ready(&notify, &gauges, dataplane).await;

@@ -1,5 +1,6 @@
 //! From the configuration to what the parts are told.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,8 +10,9 @@ use config::{Config, OnUnsupported};
 use director::Settings;
 use model::port::Entity;
 use model::{
-    Account, AccountSid, Book, CallerId, CallerSid, DomainSuffix, Grant, NumberRange,
-    OutboundRoute, RangeSid, RouteSid, SipDomain, SuffixSid,
+    AccessListSid, Account, AccountSid, Book, CallerId, CallerSid, DomainAccess, DomainSid,
+    DomainSuffix, Grant, IpAccessControlList, NumberRange, OutboundRoute, RangeSid, RouteSid,
+    SipDomain, SuffixSid, Trunk,
 };
 use store::sqlite::{Keep, Retention};
 use wire::policy::{Failover, RoutePolicy};
@@ -87,6 +89,11 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
             .zip(&config.outbound)
             .map(|(place, outbound)| Ok((RouteSid(place), failover(&outbound.failover)?)))
             .collect::<anyhow::Result<_>>()?,
+        secure_listeners: (0..)
+            .zip(&config.dataplane.listener)
+            .filter(|(_, listener)| listener.transport.is_tls())
+            .map(|(at, _)| at)
+            .collect(),
     })
 }
 
@@ -316,13 +323,10 @@ pub fn admission<'e>(
             _ => None,
         })
         .collect();
+    let access = Access::of(entities.clone());
     // Who may call anybody is known, whether there is a number yet or not.
-    for entity in entities.clone() {
-        if let Entity::Account(Account { sources, .. })
-        | Entity::SipDomain(SipDomain { sources, .. }) = entity
-        {
-            list(sources, &mut admission);
-        }
+    for (_, networks) in entities.clone().filter_map(|entity| access.networks(entity)) {
+        list(&networks, &mut admission);
     }
     let mut places = Vec::new();
     admission.locks = locks(&admission, settings, entities.clone());
@@ -331,21 +335,66 @@ pub fn admission<'e>(
             Entity::PhoneNumber(number) => {
                 let Some(account) = accounts.get(&number.account) else { continue };
                 let digits = number.number.strip_prefix('+').unwrap_or(&number.number);
-                (admission.hash(PlaceKind::Number, digits.as_bytes()), &account.sources)
+                let hash = admission.hash(PlaceKind::Number, digits.as_bytes());
+                (hash, Cow::Borrowed(account.sources.as_slice()))
             }
-            Entity::SipDomain(domain) if !settings.is_own_host(&domain.domain_name) => {
-                let name = domain.domain_name.as_bytes();
-                (admission.hash(PlaceKind::Domain, name), &domain.sources)
+            Entity::SipDomain(SipDomain { domain_name: name, .. })
+            | Entity::Trunk(Trunk { domain_name: name, .. })
+                if !name.is_empty() && !settings.is_own_host(name) =>
+            {
+                let Some((_, networks)) = access.networks(entity) else { continue };
+                (admission.hash(PlaceKind::Domain, name.as_bytes()), networks)
             }
             _ => continue,
         };
-        let sources = list(networks, &mut admission);
+        let sources = list(&networks, &mut admission);
         places.push(Place { hash, sources });
     }
     places.sort_unstable_by_key(|place| place.hash);
     places.dedup_by_key(|place| place.hash);
     admission.places = places;
     admission
+}
+
+/// Lists of networks, and which domains take them.
+struct Access<'e> {
+    lists: HashMap<AccessListSid, &'e IpAccessControlList>,
+    domains: HashMap<DomainSid, &'e DomainAccess>,
+}
+
+impl<'e> Access<'e> {
+    fn of(entities: impl Iterator<Item = &'e Entity>) -> Self {
+        let (mut lists, mut domains) = (HashMap::new(), HashMap::new());
+        for entity in entities {
+            match entity {
+                Entity::IpAccessControlList(it) => drop(lists.insert(it.sid, it)),
+                Entity::DomainAccess(it) => drop(domains.insert(it.domain, it)),
+                _ => {}
+            }
+        }
+        Self { lists, domains }
+    }
+
+    /// Whose networks, and from which calls to it are taken; None for what takes no calls.
+    fn networks(&self, entity: &'e Entity) -> Option<(AccountSid, Cow<'e, [Network]>)> {
+        let (account, own, mapped) = match entity {
+            Entity::Account(it) => (it.sid, it.sources.as_slice(), &[][..]),
+            Entity::SipDomain(it) => {
+                let mapped = self.domains.get(&it.sid).map_or(&[][..], |it| it.lists.as_slice());
+                (it.account, it.sources.as_slice(), mapped)
+            }
+            Entity::Trunk(it) if !it.domain_name.is_empty() => {
+                (it.account, &[][..], it.access.as_slice())
+            }
+            _ => return None,
+        };
+        if mapped.is_empty() {
+            return Some((account, Cow::Borrowed(own)));
+        }
+        let lists = mapped.iter().filter_map(|mapping| self.lists.get(&mapping.list));
+        let lists = lists.flat_map(|list| list.addresses.iter().map(|it| it.network));
+        Some((account, own.iter().copied().chain(lists).collect()))
+    }
 }
 
 /// The domains that take credentials.
@@ -364,6 +413,12 @@ fn locks<'e>(
         })
         .collect();
     let lock = |entity: &Entity| {
+        if let Entity::Trunk(it) = entity {
+            let is_open = it.credentials.is_empty() || it.domain_name.is_empty();
+            let hash = admission.hash(PlaceKind::Domain, it.domain_name.as_bytes());
+            let lock = Lock { hash, calls: true, registrations: false };
+            return (!is_open && !settings.is_own_host(&it.domain_name)).then_some(lock);
+        }
         let Entity::DomainAuth(auth) = entity else { return None };
         let hash = admission.hash(PlaceKind::Domain, domains.get(&auth.domain)?);
         let registrations = auth.registers && !auth.registrations.is_empty();
@@ -388,26 +443,22 @@ pub fn sources_in_turn<'e>(
             _ => None,
         })
         .collect();
-    let mut lists: BTreeMap<AccountSid, Vec<&[Network]>> = BTreeMap::new();
-    for entity in entities {
-        let (account, sources) = match entity {
-            Entity::Account(it) => (it.sid, &it.sources),
-            Entity::SipDomain(it) => (it.account, &it.sources),
-            _ => continue,
-        };
+    let access = Access::of(entities.clone());
+    let mut lists: BTreeMap<AccountSid, Vec<Cow<'_, [Network]>>> = BTreeMap::new();
+    for (account, sources) in entities.filter_map(|entity| access.networks(entity)) {
         let family = family.get(&account).copied().unwrap_or(account);
         lists.entry(family).or_default().push(sources);
     }
-    let mut turns: Vec<(usize, &[Network])> = Vec::new();
+    let mut turns: Vec<(usize, Cow<'_, [Network]>)> = Vec::new();
     for mut of_family in lists.into_values() {
         let mut seen = HashSet::new();
-        of_family.retain(|networks| seen.insert(*networks));
+        of_family.retain(|networks| seen.insert(networks.clone()));
         of_family.sort_by_key(|networks| networks.len());
         turns.extend(of_family.into_iter().enumerate());
     }
     turns.sort_by_key(|(turn, networks)| (*turn, networks.len()));
     let mut seen = HashSet::new();
-    turns.into_iter().map(|(_, it)| it.to_vec()).filter(|it| seen.insert(it.clone())).collect()
+    turns.into_iter().map(|(_, it)| it.into_owned()).filter(|it| seen.insert(it.clone())).collect()
 }
 
 #[cfg(test)]

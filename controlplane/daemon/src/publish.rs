@@ -154,6 +154,9 @@ fn is_listed(record: &Record) -> bool {
         EntityKind::SipDomain,
         EntityKind::DomainAuth,
         EntityKind::SignalingSubscription,
+        EntityKind::IpAccessControlList,
+        EntityKind::DomainAccess,
+        EntityKind::Trunk,
     ];
     listed.contains(&key.kind())
 }

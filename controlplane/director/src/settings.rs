@@ -39,6 +39,8 @@ pub struct Settings {
     pub route_trunks: Vec<(RouteSid, String)>,
     /// After which refusals these routes' next targets are asked, where it is not as by default.
     pub route_failovers: Vec<(RouteSid, Failover)>,
+    /// Numbers of the SIP listeners whose far ends are reached by TLS.
+    pub secure_listeners: Vec<u8>,
 }
 
 impl Settings {
@@ -88,6 +90,7 @@ impl Default for Settings {
             limits: Limits::default(),
             route_trunks: Vec::new(),
             route_failovers: Vec::new(),
+            secure_listeners: Vec::new(),
         }
     }
 }

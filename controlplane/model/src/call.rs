@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
 use crate::money::{Currency, Nanos};
-use crate::sid::{AccountSid, NumberSid};
+use crate::sid::{AccountSid, NumberSid, TrunkSid};
 
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
@@ -34,6 +34,9 @@ pub enum CallDirection {
     Inbound,
     OutboundApi,
     OutboundDial,
+    /// A call to a number of a trunk, and one that the trunk's switch makes: both of its legs.
+    TrunkingOriginating(TrunkSid),
+    TrunkingTerminating(TrunkSid),
 }
 
 /// A call as the API shows it (2010-04-01 Call resource).
@@ -151,6 +154,17 @@ impl CallDirection {
             Self::Inbound => "inbound",
             Self::OutboundApi => "outbound-api",
             Self::OutboundDial => "outbound-dial",
+            Self::TrunkingOriginating(_) => "trunking-originating",
+            Self::TrunkingTerminating(_) => "trunking-terminating",
+        }
+    }
+
+    /// The trunk of a trunk's call.
+    #[must_use]
+    pub fn trunk(self) -> Option<TrunkSid> {
+        match self {
+            Self::TrunkingOriginating(trunk) | Self::TrunkingTerminating(trunk) => Some(trunk),
+            Self::Inbound | Self::OutboundApi | Self::OutboundDial => None,
         }
     }
 }

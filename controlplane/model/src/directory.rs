@@ -14,7 +14,8 @@ use crate::query::{Cursor, EntityQuery, Listed as _, Seek};
 use crate::{
     Account, AccountSid, AccountStatus, Application, ApplicationSid, Book, CallerSid, Credential,
     CredentialListSid, CredentialSid, Currency, DomainSid, EntityKind, NumberSid, OutboundRoute,
-    PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain, SubscriptionSid, VoiceConfig,
+    PhoneNumber, Price, PriceKey, Resource, Secret, SipDomain, SubscriptionSid, Trunk, TrunkSid,
+    VoiceConfig,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -29,6 +30,9 @@ pub struct Directory {
     /// Verified caller ids, digits without `+`.
     callers: BTreeSet<(Option<AccountSid>, String, CallerSid)>,
     by_username: BTreeMap<(CredentialListSid, String), CredentialSid>,
+    by_trunk_domain: BTreeMap<String, TrunkSid>,
+    /// Numbers of trunks.
+    of_trunks: BTreeSet<(TrunkSid, NumberSid)>,
     /// Subscriptions to single calls.
     of_calls: BTreeSet<(CallId, SubscriptionSid)>,
 }
@@ -62,6 +66,12 @@ impl Directory {
             }
             Entity::Credential(it) => {
                 self.by_username.insert((it.list, it.username.clone()), it.sid);
+            }
+            Entity::Trunk(it) if !it.domain_name.is_empty() => {
+                self.by_trunk_domain.insert(it.domain_name.clone(), it.sid);
+            }
+            Entity::TrunkNumber(it) => {
+                self.of_trunks.insert((it.trunk, it.number));
             }
             Entity::SignalingSubscription(it) => {
                 self.of_calls.extend(it.call().map(|call| (call, it.sid)));
@@ -98,6 +108,12 @@ impl Directory {
             }
             Entity::Credential(it) => {
                 self.by_username.remove(&(it.list, it.username));
+            }
+            Entity::Trunk(it) => {
+                self.by_trunk_domain.remove(&it.domain_name);
+            }
+            Entity::TrunkNumber(it) => {
+                self.of_trunks.remove(&(it.trunk, it.number));
             }
             Entity::SignalingSubscription(it) => {
                 it.call().map(|call| self.of_calls.remove(&(call, it.sid)));
@@ -238,6 +254,19 @@ impl Directory {
         self.get(*self.by_domain.get(&host.to_ascii_lowercase())?)
     }
 
+    /// The trunk that a host of a Request-URI means.
+    #[must_use]
+    pub fn trunk(&self, host: &str) -> Option<&Trunk> {
+        self.get(*self.by_trunk_domain.get(&host.to_ascii_lowercase())?)
+    }
+
+    /// A trunk has numbers.
+    #[must_use]
+    pub fn has_numbers(&self, trunk: TrunkSid) -> bool {
+        let from = (trunk, NumberSid(0));
+        self.of_trunks.range(from..).next().is_some_and(|(of, _)| *of == trunk)
+    }
+
     #[must_use]
     pub fn number(&self, number: &str) -> Option<&PhoneNumber> {
         self.get(*self.by_digits.get(digits(number))?)
@@ -371,6 +400,7 @@ mod tests {
                     friendly_name: name,
                     number_part: None,
                     list: None,
+                    trunk: None,
                     window: Window { seek, limit },
                 };
                 let of_account = |it: &&Entity| it.account() == Some(account) && query.matches(it);

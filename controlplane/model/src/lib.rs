@@ -8,6 +8,7 @@
 //! microseconds.
 #![forbid(unsafe_code)]
 
+mod access;
 mod account;
 pub mod address;
 mod alert;
@@ -26,8 +27,10 @@ mod resource;
 mod sid;
 pub mod signaling;
 pub mod stamp;
+mod trunk;
 mod usage;
 
+pub use access::{AccessAddress, AccessKey, AccessMapping, DomainAccess, IpAccessControlList};
 pub use account::{
     Account, AccountLimits, AccountStatus, ApiKey, Application, OutboundRoute, PhoneNumber, Secret,
     SipDomain, SipLogin, VoiceConfig,
@@ -41,10 +44,14 @@ pub use inventory::{CallerId, DomainSuffix, Grant, GrantKey, NumberRange, Second
 pub use money::{BadNanos, Currency, LedgerEntry, Nanos, Price, PriceKey, PriceUnit};
 pub use resource::{Book, EntityKind, Resource};
 pub use sid::{
-    AccountSid, AlertSid, ApplicationSid, BadSid, BindingSid, CallerSid, CredentialListSid,
-    CredentialSid, DomainSid, KeySid, NumberSid, RangeSid, RouteSid, SubscriptionSid, SuffixSid,
+    AccessListSid, AccountSid, AddressSid, AlertSid, ApplicationSid, BadSid, BindingSid, CallerSid,
+    CredentialListSid, CredentialSid, DomainSid, KeySid, NumberSid, OriginationSid, RangeSid,
+    RouteSid, SubscriptionSid, SuffixSid, TrunkSid,
 };
 pub use signaling::SignalingSubscription;
+pub use trunk::{
+    OriginationUrl, RecordingMode, TransferCaller, TransferMode, Trunk, TrunkNumber, TrunkNumberKey,
+};
 pub use usage::{Cdr, UsageRow, whole_seconds};
 // For crates above, which do not see the wire.
 pub use wire::event::{Cause, Direction, Party};

@@ -6,7 +6,7 @@ use base::{CallId, Wall};
 use crate::port::Entity;
 use crate::{
     AccountSid, Alert, AlertLevel, CallRow, CallStatus, CredentialListSid, Currency, DeadLetter,
-    EntityKind, Nanos, Service,
+    EntityKind, Nanos, Service, TrunkSid,
 };
 
 /// A place in a list that is ordered newest first: by moment, then by sid's number, both
@@ -49,6 +49,8 @@ pub struct EntityQuery {
     pub number_part: Option<String>,
     /// Of one list (credentials only).
     pub list: Option<CredentialListSid>,
+    /// Of one trunk (numbers of trunks only).
+    pub trunk: Option<TrunkSid>,
     pub window: Window,
 }
 
@@ -151,6 +153,9 @@ impl EntityQuery {
         } && match (&self.list, entity) {
             (Some(list), Entity::Credential(it)) => it.list == *list,
             (list, _) => list.is_none(),
+        } && match (&self.trunk, entity) {
+            (Some(trunk), Entity::TrunkNumber(it)) => it.trunk == *trunk,
+            (trunk, _) => trunk.is_none(),
         };
         let wanted = self.friendly_name.as_deref();
         part && wanted.is_none_or(|wanted| entity.friendly_name() == Some(wanted))

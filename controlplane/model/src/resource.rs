@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::port::{ScriptLog, Standing};
 use crate::query::{Cursor, Listed};
 use crate::{
-    Account, AccountSid, ApiKey, Application, ApplicationSid, AuthKey, Binding, CallerId,
-    CallerSid, Credential, CredentialList, CredentialListSid, CredentialSid, DomainAuth, DomainSid,
-    DomainSuffix, Grant, GrantKey, KeySid, NumberRange, NumberSid, OutboundRoute, PhoneNumber,
-    Price, PriceKey, RangeSid, RouteSid, SecondToken, Secret, SignalingSubscription, SipDomain,
-    SubscriptionSid, SuffixSid, TokenKey,
+    AccessKey, AccessListSid, Account, AccountSid, ApiKey, Application, ApplicationSid, AuthKey,
+    Binding, CallerId, CallerSid, Credential, CredentialList, CredentialListSid, CredentialSid,
+    DomainAccess, DomainAuth, DomainSid, DomainSuffix, Grant, GrantKey, IpAccessControlList,
+    KeySid, NumberRange, NumberSid, OutboundRoute, PhoneNumber, Price, PriceKey, RangeSid,
+    RouteSid, SecondToken, Secret, SignalingSubscription, SipDomain, SubscriptionSid, SuffixSid,
+    TokenKey, Trunk, TrunkNumber, TrunkNumberKey, TrunkSid,
 };
 
 /// A kind of thing that is configured.
@@ -225,6 +226,12 @@ resources! {
     /// By domain.
     DomainAuth(DomainAuth, AuthKey) = 15 "" in domain_auths;
     SignalingSubscription(SignalingSubscription, SubscriptionSid) = 20 "SU" in subscriptions;
+    IpAccessControlList(IpAccessControlList, AccessListSid) = 30 "AL" in access_lists;
+    /// By domain.
+    DomainAccess(DomainAccess, AccessKey) = 31 "" in domain_accesses;
+    Trunk(Trunk, TrunkSid) = 32 "TK" in trunks;
+    /// By number.
+    TrunkNumber(TrunkNumber, TrunkNumberKey) = 33 "" in trunk_numbers;
 }
 
 #[cfg(test)]

@@ -110,6 +110,23 @@ sid!(
     CredentialSid, "CR"
 );
 
+sid!(
+    /// An IP access control list, `AL...`.
+    AccessListSid, "AL"
+);
+sid!(
+    /// An address of such a list, `IP...`.
+    AddressSid, "IP"
+);
+sid!(
+    /// A trunk, `TK...`.
+    TrunkSid, "TK"
+);
+sid!(
+    /// An origination URL of a trunk, `OU...`.
+    OriginationSid, "OU"
+);
+
 macro_rules! numbered {
     ($($name:ident)*) => {
         $(impl $name {
@@ -123,8 +140,8 @@ macro_rules! numbered {
 
 // Of what stands in lists.
 numbered!(
-    AccountSid AlertSid ApplicationSid CallerSid CredentialListSid CredentialSid DomainSid KeySid
-    NumberSid RangeSid RouteSid SubscriptionSid SuffixSid
+    AccessListSid AccountSid AlertSid ApplicationSid CallerSid CredentialListSid CredentialSid
+    DomainSid KeySid NumberSid RangeSid RouteSid SubscriptionSid SuffixSid TrunkSid
 );
 
 fn digits(text: &str, prefix: &str) -> Result<u128, BadSid> {

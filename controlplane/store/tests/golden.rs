@@ -11,13 +11,16 @@ use base::{CallId, LegId, Wall};
 use model::port::{Entity, Record, ScriptChange, ScriptLog, StoreId, StoreWrite};
 use model::signaling::{HeaderTest, HeaderValue, Scope, Way};
 use model::{
-    Account, AccountLimits, AccountSid, AccountStatus, Alert, AlertLevel, AlertSid, ApiKey,
-    Application, ApplicationSid, Binding, BindingSid, CallDirection, CallRow, CallStatus, CallerId,
-    CallerSid, Cause, Cdr, Credential, CredentialList, CredentialListSid, CredentialSid, Currency,
-    DeadLetter, Direction, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, KeySid,
-    LedgerEntry, Mapping, Method, Nanos, NumberRange, NumberSid, OutboundRoute, Party, PhoneNumber,
-    Price, PriceUnit, RangeSid, RouteSid, SecondToken, Service, SignalingSubscription, SipDomain,
-    StatusHook, SubscriptionSid, SuffixSid, UsageKey, UsageRow, VoiceConfig,
+    AccessAddress, AccessListSid, AccessMapping, Account, AccountLimits, AccountSid, AccountStatus,
+    AddressSid, Alert, AlertLevel, AlertSid, ApiKey, Application, ApplicationSid, Binding,
+    BindingSid, CallDirection, CallRow, CallStatus, CallerId, CallerSid, Cause, Cdr, Credential,
+    CredentialList, CredentialListSid, CredentialSid, Currency, DeadLetter, Direction,
+    DomainAccess, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, IpAccessControlList,
+    KeySid, LedgerEntry, Mapping, Method, Nanos, NumberRange, NumberSid, OriginationSid,
+    OriginationUrl, OutboundRoute, Party, PhoneNumber, Price, PriceUnit, RangeSid, RecordingMode,
+    RouteSid, SecondToken, Service, SignalingSubscription, SipDomain, StatusHook, SubscriptionSid,
+    SuffixSid, TransferCaller, TransferMode, Trunk, TrunkNumber, TrunkSid, UsageKey, UsageRow,
+    VoiceConfig,
 };
 use store::{Sqlite, Store as _, Vault, entry};
 
@@ -260,6 +263,66 @@ fn subscriptions() -> Vec<Entity> {
     })]
 }
 
+/// Lists of networks, and trunks with what they take.
+fn trunks() -> Vec<Entity> {
+    let (list, at) = (AccessListSid(21), AT);
+    let address = AccessAddress {
+        sid: AddressSid(22),
+        friendly_name: "Office".to_owned(),
+        network: "192.0.2.0/28".parse().unwrap(),
+        date_created: AT,
+        date_updated: AT,
+    };
+    let url = OriginationUrl {
+        sid: OriginationSid(23),
+        friendly_name: "PBX".to_owned(),
+        sip_url: "sip:pbx.example".to_owned(),
+        priority: 10,
+        weight: 20,
+        is_enabled: true,
+        date_created: AT,
+        date_updated: AT,
+    };
+    vec![
+        Entity::IpAccessControlList(IpAccessControlList {
+            sid: list,
+            account: ACCOUNT,
+            friendly_name: "Offices".to_owned(),
+            addresses: vec![address],
+            date_created: AT,
+            date_updated: AT,
+        }),
+        Entity::DomainAccess(DomainAccess {
+            domain: DomainSid(5),
+            account: ACCOUNT,
+            lists: vec![AccessMapping { list, at }],
+        }),
+        Entity::Trunk(Trunk {
+            sid: TrunkSid(24),
+            account: ACCOUNT,
+            friendly_name: "Trunk".to_owned(),
+            domain_name: "trunk.example".to_owned(),
+            disaster: Some(Hook::post("https://app.example/disaster")),
+            transfer: TransferMode::SipOnly,
+            transfer_caller: TransferCaller::Transferor,
+            secure: true,
+            recording: RecordingMode::FromAnswerDual,
+            recording_trim: true,
+            urls: vec![url],
+            credentials: vec![Mapping { list: CredentialListSid(13), at }],
+            access: vec![AccessMapping { list, at }],
+            date_created: AT,
+            date_updated: AT,
+        }),
+        Entity::TrunkNumber(TrunkNumber {
+            number: NumberSid(4),
+            trunk: TrunkSid(24),
+            account: ACCOUNT,
+            at,
+        }),
+    ]
+}
+
 fn changes(entities: Vec<Entity>, first: usize) -> Vec<(String, Record)> {
     let change = |(entity, kind): (Entity, usize)| {
         let delete = Record::Delete(entity.key());
@@ -418,6 +481,7 @@ fn records_are_written_as_they_were_and_read() {
         ("records-4.txt", changes(locks(), 13)),
         ("records-5.txt", bindings()),
         ("records-6.txt", changes(subscriptions(), 16)),
+        ("records-7.txt", changes(trunks(), 17)),
     ] {
         let written: String = records
             .iter()
@@ -471,6 +535,7 @@ fn rows_of_what_is_configured_are_written_as_they_were_and_read() {
         ("rows-2.txt", gifts()),
         ("rows-3.txt", locks()),
         ("rows-4.txt", subscriptions()),
+        ("rows-5.txt", trunks()),
     ];
     for (file, entities) in kinds {
         let folder = tempfile::tempdir().unwrap();

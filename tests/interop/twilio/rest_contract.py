@@ -39,6 +39,7 @@ class World:
     def login(self, username, secret, account=None):
         client = Client(username, secret, account or username)
         client.api.base_url = self.options.api_base.rstrip("/")
+        client.trunking.base_url = client.api.base_url
         return client
 
     def create(self, **more):
@@ -328,6 +329,84 @@ def credentials_and_what_domains_take(world):
     assert domain.update(sip_registration=False).sip_registration is False
     assert domain.delete() and phones.delete()
     refused(404, 20404, client.sip.credential_lists(phones.sid).credentials(alice.sid).fetch)
+
+
+@check
+def lists_of_networks_are_shared(world):
+    client = world.client
+    mark = str(time.time_ns())[-9:]
+    offices = client.sip.ip_access_control_lists.create(friendly_name="offices")
+    one = offices.ip_addresses.create(friendly_name="one", ip_address="192.0.2.7")
+    assert (one.cidr_prefix_length, one.ip_access_control_list_sid) == (32, offices.sid)
+    assert one.update(cidr_prefix_length=28).cidr_prefix_length == 28
+    refused(400, 21238, offices.ip_addresses.create, friendly_name="x", ip_address="192.0.2.300")
+    refused(400, 21238, offices.ip_addresses.create, friendly_name="x", ip_address="0.0.0.0", cidr_prefix_length=0)
+    for number in range(24):
+        offices.ip_addresses.create(friendly_name="more", ip_address=f"198.51.100.{number}")
+    refused(400, 21237, offices.ip_addresses.create, friendly_name="x", ip_address="198.51.100.77")
+    assert len(offices.ip_addresses.list(page_size=7)) == 25
+    domain = client.sip.domains.create(domain_name=f"n{mark}.example.com")
+    for mappings in (
+        client.sip.domains(domain.sid).ip_access_control_list_mappings,
+        client.sip.domains(domain.sid).auth.calls.ip_access_control_list_mappings,
+    ):
+        assert mappings.create(ip_access_control_list_sid=offices.sid).sid == offices.sid
+        assert offices.sid in {it.sid for it in mappings.list()}
+    assert domain.fetch().auth_type == "IP_ACL"
+    refused(400, 21236, offices.delete)
+    assert client.sip.domains(domain.sid).ip_access_control_list_mappings(offices.sid).delete()
+    assert offices.update(friendly_name="all").friendly_name == "all"
+    assert domain.delete() and offices.delete()
+
+
+@check
+def trunks_and_what_is_below_them(world):
+    client = world.client
+    mark = str(time.time_ns())[-9:]
+    trunk = client.trunking.v1.trunks.create(
+        friendly_name="Office", domain_name=f"t{mark}.example.com", transfer_mode="sip-only"
+    )
+    assert (trunk.transfer_mode, trunk.transfer_caller_id) == ("sip-only", "from-transferee")
+    assert isinstance(trunk.date_created, datetime) and trunk.secure is False
+    refused(400, 21248, client.trunking.v1.trunks.create, domain_name=f"t{mark}.example.com")
+    refused(400, 21231, client.sip.domains.create, domain_name=f"t{mark}.example.com")
+    refused(400, 21245, client.trunking.v1.trunks.create, domain_name="127.0.0.1")
+    assert trunk.update(secure=True).secure is True and trunk.update(secure=False).secure is False
+    urls = trunk.origination_urls
+    given = {"weight": 1, "priority": 1, "enabled": True, "friendly_name": "PBX"}
+    for hostile in ("sip:169.254.169.254", "sip:0.0.0.0", "http://pbx.example.com", "sips:a.example"):
+        refused(400, 21245, urls.create, sip_url=hostile, **given)
+    one = urls.create(sip_url="sip:pbx.example.com", **given)
+    assert one.update(priority=7, enabled=False).priority == 7
+    for number in range(9):
+        urls.create(sip_url=f"sip:pbx{number}.example.com", **given)
+    refused(400, 21249, urls.create, sip_url="sip:more.example.com", **given)
+    assert len(urls.list(page_size=3)) == 10
+    assert one.delete() and len(urls.list()) == 9
+    offices = client.sip.ip_access_control_lists.create(friendly_name="offices")
+    phones = client.sip.credential_lists.create(friendly_name="phones")
+    trunk.ip_access_control_lists.create(ip_access_control_list_sid=offices.sid)
+    trunk.credentials_lists.create(credential_list_sid=phones.sid)
+    shown = client.trunking.v1.trunks(trunk.sid).fetch()
+    assert shown.auth_type_set == ["IP_ACL", "CREDENTIAL_LIST"], shown.auth_type_set
+    assert [it.sid for it in trunk.credentials_lists.list()] == [phones.sid]
+    refused(400, 21236, offices.delete)
+    refused(400, 21241, phones.delete)
+    number = client.incoming_phone_numbers.create(phone_number=f"+1555{mark[-7:]}")
+    attached = trunk.phone_numbers.create(phone_number_sid=number.sid)
+    assert (attached.trunk_sid, attached.phone_number) == (trunk.sid, number.phone_number)
+    assert client.incoming_phone_numbers(number.sid).fetch().trunk_sid == trunk.sid
+    assert [it.sid for it in trunk.phone_numbers.list()] == [number.sid]
+    refused(400, 21247, trunk.delete)
+    recording = client.trunking.v1.trunks(trunk.sid).recordings()
+    assert recording.update(mode="record-from-answer", trim="trim-silence").mode == "record-from-answer"
+    assert recording.fetch().trim == "trim-silence"
+    assert attached.delete()
+    refused(404, 20404, trunk.phone_numbers(number.sid).fetch)
+    assert trunk.ip_access_control_lists(offices.sid).delete()
+    assert trunk.sid in {it.sid for it in client.trunking.v1.trunks.list(page_size=1)}
+    assert trunk.delete() and number.delete() and offices.delete() and phones.delete()
+    refused(404, 20404, client.trunking.v1.trunks(trunk.sid).fetch)
 
 
 @check

@@ -20,6 +20,8 @@ pub struct Ledger {
     pub scripts: BTreeMap<CallId, Vec<u8>>,
     pub dead_letters: Vec<DeadLetter>,
     pub alerts: u64,
+    /// Their numbers.
+    pub alert_codes: Vec<u32>,
     pub entities: Vec<Entity>,
     pub bindings: BTreeMap<BindingSid, Binding>,
     /// Writes that came for a key that was there.
@@ -39,7 +41,10 @@ impl Ledger {
                 Record::Cdr(cdr) => self.cdr(cdr, faults),
                 Record::Usage(row) => self.usage(row, faults),
                 Record::Ledger(entry) => self.entry(entry, faults),
-                Record::Alert(_) => self.alerts += 1,
+                Record::Alert(alert) => {
+                    self.alerts += 1;
+                    self.alert_codes.push(alert.code);
+                }
                 Record::DeadLetter(letter) => self.dead_letters.push(DeadLetter::clone(letter)),
                 Record::DeadLetterGone { token, .. } => {
                     self.dead_letters.retain(|letter| letter.idempotency_token != *token);

@@ -1,7 +1,7 @@
 //! The published table of the world: whom applications answer for, and whose calls, from what is
 //! configured, as the daemon publishes it.
 
-use model::SipDomain;
+use model::Directory;
 use model::port::Entity;
 use wire::table::{Admission, Lock, Network, Place, PlaceKind, Table};
 
@@ -9,9 +9,9 @@ use crate::plane::Plane;
 
 /// Shows it to every shard; `key` is of this life.
 pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
-    let mut directory = model::Directory::default();
+    let mut directory = Directory::default();
     entities.iter().cloned().for_each(|entity| directory.put(entity));
-    let (admission, watch) = (Some(admission(entities, key)), directory.watch(key));
+    let (admission, watch) = (Some(admission(&directory, entities, key)), directory.watch(key));
     let table = Table { routes: Vec::new(), admission, watch };
     for regions in &plane.regions {
         let Some(area) = regions.controlplane().table() else { continue };
@@ -19,13 +19,17 @@ pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
     }
 }
 
-fn admission(entities: &[Entity], key: [u64; 2]) -> Admission {
+fn admission(directory: &Directory, entities: &[Entity], key: [u64; 2]) -> Admission {
     let mut admission = Admission { key, ..Admission::default() };
     for entity in entities {
         let (hash, networks): (u64, Vec<Network>) = match entity {
-            Entity::SipDomain(SipDomain { domain_name, sources, .. }) => {
-                let hash = admission.hash(PlaceKind::Domain, domain_name.as_bytes());
-                (hash, sources.clone())
+            Entity::SipDomain(it) => {
+                let hash = admission.hash(PlaceKind::Domain, it.domain_name.as_bytes());
+                (hash, directory.domain_networks(it))
+            }
+            Entity::Trunk(it) if !it.domain_name.is_empty() => {
+                let hash = admission.hash(PlaceKind::Domain, it.domain_name.as_bytes());
+                (hash, directory.trunk_networks(it))
             }
             Entity::PhoneNumber(number) => {
                 let digits = number.number.trim_start_matches('+').as_bytes();
@@ -45,6 +49,11 @@ fn admission(entities: &[Entity], key: [u64; 2]) -> Admission {
     }
     admission.places.sort_unstable_by_key(|place| place.hash);
     let locks = entities.iter().filter_map(|entity| {
+        if let Entity::Trunk(it) = entity {
+            let hash = admission.hash(PlaceKind::Domain, it.domain_name.as_bytes());
+            let lock = Lock { hash, calls: true, registrations: false };
+            return (!it.credentials.is_empty()).then_some(lock);
+        }
         let Entity::DomainAuth(auth) = entity else { return None };
         let domain = entities.iter().find_map(|it| match it {
             Entity::SipDomain(domain) if domain.sid == auth.domain => Some(domain),

@@ -137,6 +137,7 @@ async fn list<T: Thing>(desk: &Desk<'_>) -> Outcome {
         friendly_name: desk.form.filled("FriendlyName").map(str::to_owned),
         number_part: None,
         list: None,
+        trunk: None,
         window: asked.window(),
     };
     let rows = read(desk.shared.backend.entities(query).await)?;

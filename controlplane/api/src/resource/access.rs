@@ -1,20 +1,19 @@
-//! IP access control lists. A list is not a thing of its own here: every SIP domain has exactly
-//! one, with the domain's number in its sid, and the account has one for its phone numbers. Its
-//! addresses are the networks that calls are taken from. Mappings therefore exist already and
-//! cannot be undone.
+//! IP access control lists that are there by themselves, beside those that an account makes
+//! (`acl`): every SIP domain has one, with the domain's number in its sid, and the account has one
+//! for its phone numbers. Its addresses are the networks that calls are taken from. Their mappings
+//! therefore exist already and cannot be undone.
 
 use std::net::IpAddr;
 
 use base::Wall;
 use model::port::{Entity, EntityKey};
-use model::query::{EntityQuery, Seek, Window};
-use model::{DomainSid, EntityKind, Network, SipDomain};
+use model::{DomainSid, Network, SipDomain};
 use serde_json::{Value, json};
 
-use super::{Verb, date, owned, put_entity, read};
+use super::{Verb, acl, date, owned, put_entity};
 use crate::context::{Context, Outcome, Reply};
 use crate::date::DAY_S;
-use crate::page::{SIZE_MAX, whole};
+use crate::page::whole;
 use crate::problem::Problem;
 use crate::resource::domain::{add_source, network};
 
@@ -24,82 +23,52 @@ struct Owner {
     id: u128,
 }
 
-/// `/SIP/IpAccessControlLists`
+/// `/SIP/IpAccessControlLists/{sid}`
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     if let [list, "IpAddresses", rest @ ..] = rest {
         return addresses(context, list, rest).await;
     }
     match Verb::of(context, rest)? {
-        Verb::List => list(context).await,
         Verb::Fetch(sid) => Ok(Reply::Shown(owner(context, sid).await?.show(context))),
         Verb::Update(sid) | Verb::Delete(sid) => {
             owner(context, sid).await.and_then(|_| Err(fixed()))
         }
-        Verb::Create => Err(fixed()),
+        Verb::List | Verb::Create => Err(context.not_found()),
     }
 }
 
-/// `/SIP/Domains/{sid}/IpAccessControlListMappings`, and the same below `Auth/Calls` (`is_auth`),
-/// which shows less.
-pub(super) async fn mappings(
-    context: &Context<'_>,
-    domain: &SipDomain,
-    is_auth: bool,
-    rest: &[&str],
-) -> Outcome {
-    let below = if is_auth { "Auth/Calls/" } else { "" };
-    let name = "IpAccessControlListMappings";
-    let uri = format!("{}/SIP/Domains/{}/{below}{name}", context.base(), domain.sid);
-    let own = format!("AL{:032x}", domain.sid.0);
-    let shown = |mapping: &str| {
-        let mut body = json!({
-            "sid": mapping,
-            "account_sid": domain.account.to_string(),
-            "friendly_name": domain.friendly_name,
-            "date_created": date(domain.date_created),
-            "date_updated": date(domain.date_updated),
-        });
-        if !is_auth {
-            body["domain_sid"] = domain.sid.to_string().into();
-            body["uri"] = format!("{uri}/{mapping}.json").into();
-        }
-        body
-    };
-    match Verb::of(context, rest)? {
-        Verb::List => {
-            let key = if is_auth { "contents" } else { "ip_access_control_list_mappings" };
-            Ok(Reply::Shown(whole(key, &format!("{uri}.json"), vec![shown(&own)])))
-        }
-        Verb::Create if context.form.get("IpAccessControlListSid") == Some(own.as_str()) => {
-            Ok(Reply::Created(shown(&own)))
-        }
-        Verb::Fetch(sid) if sid == own => Ok(Reply::Shown(shown(&own))),
-        Verb::Fetch(_) | Verb::Update(_) => Err(context.not_found()),
-        Verb::Create | Verb::Delete(_) => Err(fixed()),
-    }
+/// The sid of a domain's own list.
+pub(super) fn own_sid(domain: &SipDomain) -> String {
+    format!("AL{:032x}", domain.sid.0)
 }
 
-fn fixed() -> Problem {
-    let message = "Every SIP domain has one list of its own (AL and the domain's 32 digits), \
-                   mapped for good; change its IpAddresses";
+/// The mapping of a domain's own list.
+pub(super) fn show_mapping(context: &Context<'_>, domain: &SipDomain, is_auth: bool) -> Value {
+    let own = own_sid(domain);
+    let mut body = json!({
+        "sid": own,
+        "account_sid": domain.account.to_string(),
+        "friendly_name": domain.friendly_name,
+        "date_created": date(domain.date_created),
+        "date_updated": date(domain.date_updated),
+    });
+    if !is_auth {
+        body["domain_sid"] = domain.sid.to_string().into();
+        let uri = acl::mappings_uri(context, domain, is_auth);
+        body["uri"] = format!("{uri}/{own}.json").into();
+    }
+    body
+}
+
+/// A list that is there by itself, of what has it.
+pub(super) fn show_own(context: &Context<'_>, of: &Entity) -> Value {
+    Owner::new(of.clone()).map_or(Value::Null, |owner| owner.show(context))
+}
+
+pub(super) fn fixed() -> Problem {
+    let message = "A SIP domain's own list (AL and the domain's 32 digits) and the account's are \
+                   there for good; change their IpAddresses";
     Problem::new(400, 20_001, message)
-}
-
-async fn list(context: &Context<'_>) -> Outcome {
-    let query = EntityQuery {
-        kind: EntityKind::SipDomain,
-        account: Some(context.account.sid),
-        friendly_name: None,
-        number_part: None,
-        list: None,
-        window: Window { seek: Seek::First, limit: SIZE_MAX },
-    };
-    let domains = read(context.backend().entities(query).await)?;
-    let account = Entity::Account(context.account.clone());
-    let owners = core::iter::once(account).chain(domains).filter_map(Owner::new);
-    let rows = owners.map(|owner| owner.show(context)).collect();
-    let uri = format!("{}/SIP/IpAccessControlLists.json", context.base());
-    Ok(Reply::Shown(whole("ip_access_control_lists", &uri, rows)))
 }
 
 async fn owner(context: &Context<'_>, sid: &str) -> Result<Owner, Problem> {
@@ -156,7 +125,7 @@ async fn addresses(context: &Context<'_>, list: &str, rest: &[&str]) -> Outcome 
 }
 
 /// IpAddress with CidrPrefixLength; what is not given is as in `old`.
-fn asked(context: &Context<'_>, old: Option<Network>) -> Result<Network, Problem> {
+pub(super) fn asked(context: &Context<'_>, old: Option<Network>) -> Result<Network, Problem> {
     let mut network = match (context.form.filled("IpAddress"), old) {
         (Some(text), _) => network(text, "IpAddress")?,
         (None, Some(old)) => old,

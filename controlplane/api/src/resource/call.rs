@@ -328,7 +328,7 @@ fn show(row: &CallRow) -> Value {
         "group_sid": null,
         "caller_name": row.caller_name,
         "queue_time": row.queue_time_ms.to_string(),
-        "trunk_sid": null,
+        "trunk_sid": row.direction.trunk().map(|trunk| trunk.to_string()),
         "stir_verstat": null,
         "uri": format!("{uri}.json"),
         "subresource_uris": subresources(&uri, &[

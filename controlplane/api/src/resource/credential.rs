@@ -115,6 +115,7 @@ async fn list_of(context: &Context<'_>, of: &CredentialList) -> Outcome {
         friendly_name: None,
         number_part: None,
         list: Some(of.sid),
+        trunk: None,
         window: asked.window(),
     };
     let rows = read(context.backend().entities(query).await)?;

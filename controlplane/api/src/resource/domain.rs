@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::mapping::Which;
 use super::{
-    Verb, access, application, date, delete, fetch, friendly_name, mapping, put, random_sid, read,
-    refuse, subresources, voice,
+    Verb, access, acl, application, date, delete, fetch, friendly_name, mapping, put, random_sid,
+    read, refuse, subresources, voice,
 };
 use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
@@ -28,10 +28,10 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
         let domain = fetch::<SipDomain>(context, sid).await?;
         return match below {
             ["IpAccessControlListMappings", rest @ ..] => {
-                access::mappings(context, &domain, false, rest).await
+                acl::mappings(context, &domain, false, rest).await
             }
             ["Auth", "Calls", "IpAccessControlListMappings", rest @ ..] => {
-                access::mappings(context, &domain, true, rest).await
+                acl::mappings(context, &domain, true, rest).await
             }
             ["CredentialListMappings", rest @ ..] => {
                 mapping::handle(context, &domain, Which::Plain, rest).await
@@ -51,7 +51,7 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
         Verb::Fetch(sid) => {
             let domain = fetch::<SipDomain>(context, sid).await?;
             let (auth, _) = mapping::auth(context, &domain).await?;
-            Ok(Reply::Shown(show(&domain, &auth)))
+            Ok(Reply::Shown(show(&domain, &auth, has_lists(context, &domain).await?)))
         }
         Verb::Update(sid) => update(context, sid).await,
         Verb::Delete(sid) => delete::<SipDomain>(context, sid).await,
@@ -66,20 +66,22 @@ async fn list(context: &Context<'_>) -> Outcome {
         friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
         number_part: None,
         list: None,
+        trunk: None,
         window: asked.window(),
     };
     let rows = read(context.backend().entities(query).await)?;
     let mut auths = Vec::with_capacity(rows.len());
     for domain in rows.iter().filter_map(SipDomain::in_entity) {
-        auths.push(mapping::auth(context, domain).await?.0);
+        let auth = mapping::auth(context, domain).await?.0;
+        auths.push((auth, has_lists(context, domain).await?));
     }
     let uri = format!("{}/SIP/Domains.json", context.base());
     let show = |row: &_| {
         let domain = SipDomain::in_entity(row);
         let found = domain.and_then(|domain| {
-            Some((domain, auths.iter().find(|auth| auth.domain == domain.sid)?))
+            Some((domain, auths.iter().find(|(auth, _)| auth.domain == domain.sid)?))
         });
-        found.map_or(Value::Null, |(domain, auth)| show(domain, auth))
+        found.map_or(Value::Null, |(domain, (auth, has_lists))| show(domain, auth, *has_lists))
     };
     let _turn = context.shared.writing(rows.len()).await;
     Ok(Reply::Shown(asked.body("domains", &uri, &context.form, rows, show)))
@@ -103,7 +105,7 @@ async fn create(context: &Context<'_>) -> Outcome {
     change(context, &mut domain).await?;
     let stored = put(context, domain, true).await?;
     let auth = registers(context, &stored).await?;
-    Ok(Reply::Created(show(&stored, &auth)))
+    Ok(Reply::Created(show(&stored, &auth, false)))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
@@ -116,7 +118,12 @@ async fn update(context: &Context<'_>, sid: &str) -> Outcome {
     domain.date_updated = context.backend().now();
     let stored = put(context, domain, false).await?;
     let auth = registers(context, &stored).await?;
-    Ok(Reply::Shown(show(&stored, &auth)))
+    Ok(Reply::Shown(show(&stored, &auth, has_lists(context, &stored).await?)))
+}
+
+/// Whether it takes lists of networks besides its own.
+async fn has_lists(context: &Context<'_>, domain: &SipDomain) -> Result<bool, Problem> {
+    Ok(!acl::taken(context, domain).await?.0.lists.is_empty())
 }
 
 /// SipRegistration as it is asked for; it stands beside what is mapped.
@@ -171,7 +178,7 @@ pub(super) fn add_source(sources: &mut Vec<Network>, network: Network) -> Result
 /// A host name in lower case: what stands in the Request-URI without a port. No address: calls to
 /// one go by number, whoever's they are. Names of the switch itself are refused by the director,
 /// who knows them.
-fn domain_name(text: &str) -> Result<String, Problem> {
+pub(super) fn domain_name(text: &str) -> Result<String, Problem> {
     let name = text.trim().to_ascii_lowercase();
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -187,10 +194,10 @@ fn domain_name(text: &str) -> Result<String, Problem> {
     Err(Problem::new(400, 21_232, message))
 }
 
-fn show(domain: &SipDomain, auth: &DomainAuth) -> Value {
+fn show(domain: &SipDomain, auth: &DomainAuth, has_lists: bool) -> Value {
     let uri = format!("/2010-04-01/Accounts/{}/SIP/Domains/{}", domain.account, domain.sid);
     let sources: Vec<String> = domain.sources.iter().map(access::text).collect();
-    let auth_type = match (domain.sources.is_empty(), auth.calls.is_empty()) {
+    let auth_type = match (domain.sources.is_empty() && !has_lists, auth.calls.is_empty()) {
         (true, true) => "",
         (false, true) => "IP_ACL",
         (true, false) => "CREDENTIAL_LIST",

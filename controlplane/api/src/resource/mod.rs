@@ -3,6 +3,7 @@
 
 mod access;
 mod account;
+mod acl;
 mod alert;
 mod application;
 mod call;
@@ -13,6 +14,7 @@ mod mapping;
 mod number;
 pub(crate) mod subscription;
 pub(crate) mod token;
+pub(crate) mod trunk;
 mod usage;
 mod voice;
 
@@ -64,7 +66,7 @@ pub(crate) async fn dispatch(context: &Context<'_>, segments: Option<&[&str]>) -
         ["Notifications", rest @ ..] => alert::handle(context, None, rest).await,
         ["SIP", "CredentialLists", rest @ ..] => credential::handle(context, rest).await,
         ["SIP", "Domains", rest @ ..] => domain::handle(context, rest).await,
-        ["SIP", "IpAccessControlLists", rest @ ..] => access::handle(context, rest).await,
+        ["SIP", "IpAccessControlLists", rest @ ..] => acl::handle(context, rest).await,
         ["Usage", "Records", rest @ ..] => usage::handle(context, rest).await,
         _ => Err(context.not_found()),
     }
@@ -128,6 +130,10 @@ async fn delete<R: Resource<Key: FromStr>>(context: &Context<'_>, sid: &str) -> 
     Ok(Reply::Deleted)
 }
 
+async fn delete_key(context: &Context<'_>, key: EntityKey) -> Result<(), Problem> {
+    submit(context, context.account.sid, ApiRequest::Delete(key)).await.map(drop)
+}
+
 async fn submit(
     context: &Context<'_>,
     account: AccountSid,
@@ -182,12 +188,36 @@ async fn list<R: Resource>(
         friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
         number_part,
         list: None,
+        trunk: None,
         window: asked.window(),
     };
     let rows = read(context.backend().entities(query).await)?;
     let show = |row: &Entity| R::in_entity(row).map_or(Value::Null, &show);
     let _turn = context.shared.writing(rows.len()).await;
     Ok(Reply::Shown(asked.body(key, uri, &context.form, rows, show)))
+}
+
+/// The same as later products show it, with absolute addresses.
+async fn list_v1<R: Resource>(
+    context: &Context<'_>,
+    key: &str,
+    url: &str,
+    show: impl Fn(&R) -> Value,
+) -> Outcome {
+    let asked = Asked::read(&context.form)?;
+    let query = EntityQuery {
+        kind: R::KIND,
+        account: Some(context.account.sid),
+        friendly_name: None,
+        number_part: None,
+        list: None,
+        trunk: None,
+        window: asked.window(),
+    };
+    let rows = read(context.backend().entities(query).await)?;
+    let show = |row: &Entity| R::in_entity(row).map_or(Value::Null, &show);
+    let _turn = context.shared.writing(rows.len()).await;
+    Ok(Reply::Shown(asked.meta(key, url, &context.form, rows, show)))
 }
 
 /// FriendlyName if it was given.

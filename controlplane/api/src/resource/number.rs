@@ -1,28 +1,35 @@
 //! Incoming phone numbers: which application answers for a number.
 
-use model::{NumberSid, PhoneNumber};
+use std::collections::BTreeMap;
+
+use model::query::EntityQuery;
+use model::{NumberSid, PhoneNumber, Resource as _, Trunk, TrunkSid};
 use serde_json::{Value, json};
 
+use super::trunk::numbers;
 use super::{
-    Verb, application, date, delete, fetch, friendly_name, list, put, random_sid, refuse, voice,
+    Verb, application, date, delete, fetch, friendly_name, put, random_sid, read, refuse, voice,
 };
 use crate::context::{Context, Outcome, Reply};
 use crate::form::printable;
+use crate::page::Asked;
 use crate::problem::Problem;
 
 /// What a number could do elsewhere and cannot here.
-const UNSUPPORTED: [&str; 4] = ["TrunkSid", "VoiceReceiveMode", "BundleSid", "AddressSid"];
+const UNSUPPORTED: [&str; 3] = ["VoiceReceiveMode", "BundleSid", "AddressSid"];
 
 pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     match Verb::of(context, rest)? {
         Verb::List => {
             let uri = format!("{}/IncomingPhoneNumbers.json", context.base());
             let part = context.form.filled("PhoneNumber").map(digits);
-            let key = "incoming_phone_numbers";
-            list(context, key, &uri, part, show).await
+            list(context, &uri, part).await
         }
         Verb::Create => create(context).await,
-        Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
+        Verb::Fetch(sid) => {
+            let phone = fetch::<PhoneNumber>(context, sid).await?;
+            Ok(Reply::Shown(shown(context, &phone).await?))
+        }
         Verb::Update(sid) => update(context, sid).await,
         Verb::Delete(sid) => delete::<PhoneNumber>(context, sid).await,
     }
@@ -47,17 +54,78 @@ async fn create(context: &Context<'_>) -> Outcome {
         ..PhoneNumber::default()
     };
     change(context, &mut phone).await?;
+    let trunk = trunk(context).await?;
     let stored = put(context, phone, true).await?;
-    Ok(Reply::Created(show(&stored)))
+    let stored = move_to(context, stored, trunk).await?;
+    Ok(Reply::Created(shown(context, &stored).await?))
 }
 
 async fn update(context: &Context<'_>, sid: &str) -> Outcome {
-    let _changing = context.changing().await;
-    let mut phone = fetch::<PhoneNumber>(context, sid).await?;
-    change(context, &mut phone).await?;
-    phone.date_updated = context.backend().now();
-    let stored = put(context, phone, false).await?;
-    Ok(Reply::Shown(show(&stored)))
+    let trunk = trunk(context).await?;
+    let stored = {
+        let _changing = context.changing().await;
+        let mut phone = fetch::<PhoneNumber>(context, sid).await?;
+        change(context, &mut phone).await?;
+        phone.date_updated = context.backend().now();
+        put(context, phone, false).await?
+    };
+    let stored = move_to(context, stored, trunk).await?;
+    Ok(Reply::Shown(shown(context, &stored).await?))
+}
+
+/// TrunkSid if it was given: the trunk, or none for an empty one.
+async fn trunk(context: &Context<'_>) -> Result<Option<Option<TrunkSid>>, Problem> {
+    match context.form.get("TrunkSid") {
+        None => Ok(None),
+        Some("") => Ok(Some(None)),
+        Some(sid) => match fetch::<Trunk>(context, sid).await {
+            Ok(trunk) => Ok(Some(Some(trunk.sid))),
+            Err(_) => Err(Problem::bad_parameter("TrunkSid", "it names no trunk of this account")),
+        },
+    }
+}
+
+async fn move_to(
+    context: &Context<'_>,
+    phone: PhoneNumber,
+    trunk: Option<Option<TrunkSid>>,
+) -> Result<PhoneNumber, Problem> {
+    match trunk {
+        None => return Ok(phone),
+        Some(None) => numbers::detach(context, phone.sid).await?,
+        Some(Some(trunk)) => numbers::attach(context, phone.sid, trunk).await?,
+    }
+    fetch(context, &phone.sid.to_string()).await
+}
+
+async fn list(context: &Context<'_>, uri: &str, number_part: Option<String>) -> Outcome {
+    let asked = Asked::read(&context.form)?;
+    let query = EntityQuery {
+        kind: PhoneNumber::KIND,
+        account: Some(context.account.sid),
+        friendly_name: context.form.filled("FriendlyName").map(str::to_owned),
+        number_part,
+        list: None,
+        trunk: None,
+        window: asked.window(),
+    };
+    let rows = read(context.backend().entities(query).await)?;
+    let mut trunks = BTreeMap::new();
+    for phone in rows.iter().filter_map(PhoneNumber::in_entity) {
+        let of = numbers::trunk_of(context, phone.sid).await?;
+        trunks.extend(of.map(|of| (phone.sid, of.trunk)));
+    }
+    let show = |row: &_| {
+        let phone = PhoneNumber::in_entity(row);
+        phone.map_or(Value::Null, |phone| show(phone, trunks.get(&phone.sid).copied()))
+    };
+    let _turn = context.shared.writing(rows.len()).await;
+    Ok(Reply::Shown(asked.body("incoming_phone_numbers", uri, &context.form, rows, show)))
+}
+
+async fn shown(context: &Context<'_>, phone: &PhoneNumber) -> Result<Value, Problem> {
+    let of = numbers::trunk_of(context, phone.sid).await?;
+    Ok(show(phone, of.map(|of| of.trunk)))
 }
 
 async fn change(context: &Context<'_>, phone: &mut PhoneNumber) -> Result<(), Problem> {
@@ -90,7 +158,7 @@ fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_digit).collect()
 }
 
-fn show(phone: &PhoneNumber) -> Value {
+fn show(phone: &PhoneNumber, trunk: Option<TrunkSid>) -> Value {
     let (account, sid) = (phone.account, phone.sid);
     let mut body = json!({
         "sid": sid.to_string(),
@@ -115,7 +183,7 @@ fn show(phone: &PhoneNumber) -> Value {
         "sms_method": "POST",
         "sms_url": null,
         "status": "in-use",
-        "trunk_sid": null,
+        "trunk_sid": trunk.map(|trunk| trunk.to_string()),
         "voice_application_sid": phone.application.map(|application| application.to_string()),
         "voice_caller_id_lookup": false,
         "voice_receive_mode": "voice",

@@ -7,7 +7,7 @@ use model::port::{
     ApiCall, ApiDone, ApiError, ApiId, ApiRequest, CreateCall, Instructions, OwnedCommand, Record,
     UpdateCall,
 };
-use model::{AccountSid, Hook, StatusHook, party};
+use model::{AccountSid, CallDirection, Hook, StatusHook, party};
 use wire::event::Cause;
 
 use super::inventory::Asker;
@@ -123,6 +123,7 @@ impl Director {
             bridge: false,
             status: create.status.or(plan.status),
             login: create.login,
+            direction: CallDirection::OutboundApi,
         };
         self.make_leg(now, leg, way);
         if let Some(mut live) = self.calls.get_mut(&call) {

@@ -114,7 +114,9 @@ impl Director {
     }
 
     fn domain_asked(&self, claim: &Claim<'_>) -> Option<Domain> {
-        let domain = self.directory.domain(claim.realm)?;
+        let Some(domain) = self.directory.domain(claim.realm) else {
+            return self.trunk_asked(claim);
+        };
         let auth = self.directory.domain_auth(domain.sid)?;
         let lists = match claim.registers {
             true if auth.registers => &auth.registrations,
@@ -122,6 +124,13 @@ impl Director {
             false => &auth.calls,
         };
         Some(Domain { sid: domain.sid, account: domain.account, lists: lists.clone() })
+    }
+
+    /// A trunk's domain, which takes calls alone. Its number stands in a domain's place.
+    fn trunk_asked(&self, claim: &Claim<'_>) -> Option<Domain> {
+        let trunk = self.directory.trunk(claim.realm).filter(|_| !claim.registers)?;
+        let (sid, lists) = (DomainSid(trunk.sid.0), trunk.credentials.clone());
+        Some(Domain { sid, account: trunk.account, lists })
     }
 
     /// Whether the user is in one of the lists, with this password.

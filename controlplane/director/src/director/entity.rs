@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use base::Now;
 use model::port::{ApiDone, ApiError, ApiId, Entity, EntityKey, Record};
 use model::{
-    Account, AccountSid, AccountStatus, AuthKey, CallStatus, Credential, CredentialSid, Directory,
-    DomainAuth, DomainSid, PhoneNumber, SignalingSubscription, TokenKey,
+    AccessKey, Account, AccountSid, AccountStatus, AuthKey, CallStatus, Credential, CredentialSid,
+    Directory, DomainAuth, DomainSid, PhoneNumber, SignalingSubscription, TokenKey, TrunkNumberKey,
 };
 use wire::event::Cause;
 
 use super::Director;
-use super::credential::may_delete;
 use super::inventory::{Asker, check, is_fixed, is_operators};
+use super::{credential, trunk};
 use crate::live::Ending;
 
 impl Director {
@@ -71,7 +71,7 @@ impl Director {
         }
         let gone = match &entity {
             Entity::DomainAuth(it) => self.forget_unmapped(it),
-            _ => Vec::new(),
+            other => self.put_along(other),
         };
         self.directory.put(entity.clone());
         self.records.push(Record::Put(Box::new(entity.clone())));
@@ -101,7 +101,7 @@ impl Director {
         };
         let message =
             format!("the account has {most} of these already, which is as many as it may");
-        Err(refusal(400, 20_001, &message))
+        Err(refusal(400, trunk::limit_error(kind), &message))
     }
 
     /// A subscription to SIP messages keeps its bit in the dataplane, or gets one.
@@ -235,7 +235,10 @@ impl Director {
                 self.refuse(id, 400, 20_001, "accounts are closed, not deleted");
             }
             Some(entity) if is_fixed(entity) => self.reply(id, Err(fixed())),
-            Some(entity) if let Err(error) = may_delete(&self.directory, entity) => {
+            Some(entity)
+                if let Err(error) = credential::may_delete(&self.directory, entity)
+                    .and_then(|()| trunk::may_delete(&self.directory, entity)) =>
+            {
                 self.reply(id, Err(error));
             }
             Some(_) => {
@@ -320,6 +323,10 @@ impl Director {
                     | Entity::CredentialList(_)
                     | Entity::Credential(_)
                     | Entity::DomainAuth(_)
+                    | Entity::IpAccessControlList(_)
+                    | Entity::DomainAccess(_)
+                    | Entity::Trunk(_)
+                    | Entity::TrunkNumber(_)
             );
             kind && entity.account() == Some(account) && !is_fixed(entity)
         };
@@ -394,7 +401,12 @@ impl Director {
 fn held_by(directory: &Directory, key: EntityKey) -> Vec<EntityKey> {
     match key {
         EntityKey::SipDomain(domain) => {
-            directory.domain_auth(domain).map(|_| AuthKey(domain).into()).into_iter().collect()
+            let keys = [EntityKey::from(AuthKey(domain)), AccessKey(domain).into()];
+            keys.into_iter().filter(|key| directory.entity(*key).is_some()).collect()
+        }
+        EntityKey::PhoneNumber(number) => {
+            let key = EntityKey::from(TrunkNumberKey(number));
+            directory.entity(key).map(|_| key).into_iter().collect()
         }
         EntityKey::CredentialList(list) => directory.credentials(list).map(Into::into).collect(),
         _ => Vec::new(),

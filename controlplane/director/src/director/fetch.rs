@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::{CallId, Mono, Now};
 use model::cookie::Jar;
 use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
-use model::{AccountSid, CallStatus, Hook, Secret};
+use model::{AccountSid, CallDirection, CallStatus, Hook, Secret};
 
 use super::endpoints::Endpoint;
 use super::{Director, HTTP_GRACE_MS, Timer, Trouble};
@@ -606,9 +606,14 @@ impl Director {
         put("Called", row.to.clone());
         put("CallStatus", row.status.name().to_owned());
         put("ApiVersion", "2010-04-01".to_owned());
-        // Applications know two directions of dialled legs only by the resource, not by the
+        // Applications know the directions of a trunk's calls only by the resource, not by the
         // parameter.
-        put("Direction", row.direction.name().to_owned());
+        let direction = match (row.direction.trunk(), row.parent) {
+            (None, _) => row.direction,
+            (Some(_), None) => CallDirection::Inbound,
+            (Some(_), Some(_)) => CallDirection::OutboundDial,
+        };
+        put("Direction", direction.name().to_owned());
         let optional = [
             ("ForwardedFrom", row.forwarded_from.clone()),
             ("CallerName", row.caller_name.clone()),

@@ -7,14 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use base::{CallId, LegId, Now, ShardId, Wall};
 use model::port::OwnedCommand;
 use model::{
-    AccountSid, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, VoiceConfig, party,
+    AccountSid, AlertSid, CallDirection, CallRow, CallStatus, NumberSid, Trunk, TrunkSid,
+    VoiceConfig, party,
 };
 use sip::{Number, Scheme, Uri};
 use wire::event::{Cause, Incoming};
 
 use super::status::told_of;
-use super::{Director, Trouble};
+use super::{Director, Trouble, trunk};
+use crate::answer::Document;
 use crate::live::{Facts, Live, Volatile};
+use crate::script::{Trunking, parse_any};
 
 /// How long a call may stay unanswered while its application decides and dials.
 pub(super) const SETUP_MS: u32 = 600_000;
@@ -34,6 +37,16 @@ struct Place {
     /// The source is in the endpoint's list.
     welcome: bool,
     rule: &'static str,
+    trunk: Option<Trunked>,
+}
+
+/// How a call of a trunk's goes.
+struct Trunked {
+    trunk: TrunkSid,
+    /// The number that its switch dials, empty for none; None for a call to one of its own.
+    dialled: Option<String>,
+    /// By TLS alone.
+    secure: bool,
 }
 
 /// An INVITE that the dataplane refused by itself.
@@ -94,7 +107,8 @@ impl Director {
             let refusal = Refusal::new(404, Cause::NoRoute, "Not Found", "no-endpoint", 0);
             return self.refuse_call(shard, incoming.call, &refusal);
         };
-        if let Err(refusal) = self.admit(now, &place) {
+        let secured = self.is_secured(&place, incoming.listener);
+        if let Err(refusal) = secured.and_then(|()| self.admit(now, &place)) {
             let trouble = Trouble {
                 call: Some(incoming.call),
                 code: refusal.error,
@@ -181,7 +195,9 @@ impl Director {
         if uri.scheme == Scheme::Tel || self.settings.is_own_host(&host) {
             return None;
         }
-        let domain = self.directory.domain(&host)?;
+        let Some(domain) = self.directory.domain(&host) else {
+            return self.place_by_trunk(uri, (&host, source), user);
+        };
         Some(Place {
             account: domain.account,
             config: self.directory.config(&domain.config, domain.application).clone(),
@@ -189,14 +205,41 @@ impl Director {
             domain: Some((domain.domain_name.clone(), domain.sid.to_string())),
             // A user of the domain's, as its credentials have proven, may come from anywhere.
             welcome: !user.is_empty()
-                || domain.sources.iter().any(|network| network.contains(source)),
+                || self.directory.domain_networks(domain).iter().any(|it| it.contains(source)),
             rule: "domain-source-refused",
+            trunk: None,
+        })
+    }
+
+    /// A trunk's domain, by which its switch dials.
+    fn place_by_trunk(
+        &self,
+        uri: &Uri<'_>,
+        (host, source): (&str, IpAddr),
+        user: &str,
+    ) -> Option<Place> {
+        let trunk = self.directory.trunk(host)?;
+        let networks = self.directory.trunk_networks(trunk);
+        Some(Place {
+            account: trunk.account,
+            config: VoiceConfig::default(),
+            number: None,
+            domain: Some((trunk.domain_name.clone(), trunk.sid.to_string())),
+            welcome: !user.is_empty() || networks.iter().any(|network| network.contains(source)),
+            rule: "trunk-source-refused",
+            trunk: Some(Trunked {
+                trunk: trunk.sid,
+                dialled: Some(Number::from_uri(uri).map(|it| it.to_string()).unwrap_or_default()),
+                secure: trunk.secure,
+            }),
         })
     }
 
     fn place_by_number(&self, uri: &Uri<'_>, source: IpAddr) -> Option<Place> {
         let number = self.directory.number(Number::from_uri(uri)?.as_str())?;
         let account = self.directory.account(number.account)?;
+        let trunk = self.directory.trunk_of(number.sid);
+        let trunk = trunk.map(|it| Trunked { trunk: it.sid, dialled: None, secure: false });
         Some(Place {
             account: number.account,
             config: self.directory.config(&number.config, number.application).clone(),
@@ -204,6 +247,7 @@ impl Director {
             domain: None,
             welcome: account.sources.iter().any(|network| network.contains(source)),
             rule: "account-source-refused",
+            trunk,
         })
     }
 
@@ -222,10 +266,24 @@ impl Director {
             let reason = "account-not-active";
             return Err(Refusal::new(403, Cause::Forbidden, "Forbidden", reason, 10_001));
         }
-        if place.config.voice.is_none() {
+        let dialled = place.trunk.as_ref().and_then(|it| it.dialled.as_ref());
+        if dialled.is_some_and(String::is_empty) {
+            return Err(Refusal::new(404, Cause::NoRoute, "Not Found", "no-number", 32_101));
+        }
+        if place.config.voice.is_none() && place.trunk.is_none() {
             return Err(Refusal::new(404, Cause::NoRoute, "Not Found", "no-voice-url", 21_205));
         }
         Ok(())
+    }
+
+    /// A trunk that takes TLS alone is called by TLS.
+    fn is_secured(&self, place: &Place, listener: u8) -> Result<(), Refusal> {
+        let wants = place.welcome && place.trunk.as_ref().is_some_and(|it| it.secure);
+        if !wants || self.settings.secure_listeners.contains(&listener) {
+            return Ok(());
+        }
+        let (reason, error) = ("tls-required", trunk::SECURE_ERROR);
+        Err(Refusal::new(403, Cause::Forbidden, "Forbidden", reason, error))
     }
 
     fn admit(&mut self, now: Now, place: &Place) -> Result<(), Refusal> {
@@ -266,24 +324,29 @@ impl Director {
         let number = self.directory.account(account).map_or(0, |account| account.number);
         let VoiceConfig { voice, voice_fallback, status_callback, event_application } =
             place.config;
-        let Some(voice) = voice else {
-            return;
-        };
         let (phone_number, dialled) = place.number.unzip();
         let (domain, domain_sid) = place.domain.unzip();
+        let by_trunk = place.trunk.as_ref().and_then(|it| it.dialled.clone());
+        let direction = match &place.trunk {
+            Some(Trunked { trunk, dialled: None, .. }) => {
+                CallDirection::TrunkingOriginating(*trunk)
+            }
+            Some(Trunked { trunk, .. }) => CallDirection::TrunkingTerminating(*trunk),
+            None => CallDirection::Inbound,
+        };
         let row = CallRow {
             sid: call,
             account,
             date_created: incoming.at,
             date_updated: now.wall,
-            from: party::shown(incoming.from, dialled.is_some()),
-            to: dialled.unwrap_or_else(|| party::shown(incoming.to, false)),
+            from: party::shown(incoming.from, dialled.is_some() || place.trunk.is_some()),
+            to: dialled.or(by_trunk).unwrap_or_else(|| party::shown(incoming.to, false)),
             forwarded_from: Some(party::shown(incoming.diversion, true))
                 .filter(|party| !party.is_empty()),
             caller_name: Some(incoming.from_name.to_owned()).filter(|name| !name.is_empty()),
             phone_number,
             status: CallStatus::Ringing,
-            direction: CallDirection::Inbound,
+            direction,
             start_time: Some(incoming.at),
             price_unit: self.directory.currency(account),
             ..CallRow::default()
@@ -305,7 +368,31 @@ impl Director {
         self.calls.insert(live);
         self.calls.touch(call);
         self.command(shard, OwnedCommand::Accept { call, account: number, setup_ms: SETUP_MS });
-        self.start_fetch(now, call, voice, Vec::new(), None);
+        match (direction.trunk(), voice) {
+            (Some(trunk), _) => self.carry(now, call, trunk),
+            (None, Some(voice)) => self.start_fetch(now, call, voice, Vec::new(), None),
+            (None, None) => {}
+        }
+    }
+
+    /// A trunk's call goes where its trunk says, by a document of ours.
+    fn carry(&mut self, now: Now, call: CallId, trunk: TrunkSid) {
+        let Some(row) = self.calls.get(&call).map(|live| &live.row) else { return };
+        let number = row.to.clone();
+        let (text, problems) = match row.direction {
+            CallDirection::TrunkingTerminating(_) => {
+                (Trunking::to_number(number).text(), Vec::new())
+            }
+            _ => match self.directory.get::<Trunk>(trunk).cloned() {
+                Some(trunk) => self.originating(&trunk, &number),
+                None => (Trunking::default().text(), Vec::new()),
+            },
+        };
+        for problem in problems {
+            self.problem(now, call, problem, false);
+        }
+        let program = parse_any(&text, usize::MAX);
+        self.run_document(now, call, Document { text, program }, String::new());
     }
 }
 

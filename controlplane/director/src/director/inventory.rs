@@ -11,8 +11,8 @@ use sip::Number;
 use wire::table::Network;
 
 use super::Director;
-use super::credential;
 use super::originate::Undialable;
+use super::{credential, trunk};
 use crate::live::Live;
 use crate::script::{ChildSpec, Target};
 use crate::settings::Settings;
@@ -189,6 +189,15 @@ pub(super) fn check(
         Entity::CredentialList(_) | Entity::Credential(_) | Entity::DomainAuth(_) => {
             credential::check(directory, entity)
         }
+        Entity::IpAccessControlList(it) => {
+            trunk::check(directory, settings, entity)?;
+            let [known, wanted] = trunk::networks(directory, it);
+            sources(directory, settings, (asker, it.account), &known, &wanted)
+                .map_err(|error| ApiError { code: 21_238, ..error })
+        }
+        Entity::DomainAccess(_) | Entity::Trunk(_) | Entity::TrunkNumber(_) => {
+            trunk::check(directory, settings, entity)
+        }
         _ => Ok(()),
     }
 }
@@ -226,7 +235,9 @@ fn domain(
         let why = "an address or a name of this switch cannot be anybody's domain";
         return bad(21_232, format!("{name}: {why}"));
     }
-    if directory.domain(name).is_some_and(|holder| holder.sid != it.sid) {
+    if directory.domain(name).is_some_and(|holder| holder.sid != it.sid)
+        || directory.trunk(name).is_some()
+    {
         return bad(21_231, format!("the domain {name} is taken"));
     }
     if known != Some(name) && !directory.may_have_domain(it.account, name) {

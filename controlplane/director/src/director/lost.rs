@@ -20,7 +20,11 @@ impl Director {
         };
         let row = live.row.clone();
         let (shard, leg, account) = (live.shard, live.leg, live.number);
-        let inbound = row.direction == CallDirection::Inbound;
+        let inbound = match row.direction {
+            CallDirection::Inbound => true,
+            CallDirection::OutboundApi | CallDirection::OutboundDial => false,
+            _ => live.outgoing.is_none(),
+        };
         let answered = row.answer_time.unwrap_or(Wall(0));
         let began = row.start_time.unwrap_or(row.date_created);
         // A clock that was set ahead meanwhile is no reason to bill longer than it could stand.

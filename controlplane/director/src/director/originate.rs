@@ -63,6 +63,7 @@ pub(super) struct NewLeg {
     pub(super) bridge: bool,
     pub(super) status: Option<StatusHook>,
     pub(super) login: Option<SipLogin>,
+    pub(super) direction: CallDirection,
 }
 
 impl Director {
@@ -120,6 +121,10 @@ impl Director {
             return;
         };
         let account = live.row.account;
+        let direction = match live.row.direction {
+            of_trunk if spec.is_trunk && of_trunk.trunk().is_some() => of_trunk,
+            _ => CallDirection::OutboundDial,
+        };
         let (peer, shard) = (live.leg, live.shard);
         let caller_name = live.row.caller_name.clone().unwrap_or_default();
         // Whether it can be dialled or not, a target costs its account the same. What the account
@@ -154,6 +159,7 @@ impl Director {
             bridge: true,
             status: spec.status,
             login: spec.login,
+            direction,
         };
         match way {
             Ok(way) => self.make_leg(now, leg, way),
@@ -179,10 +185,15 @@ impl Director {
     /// A call that never was, for the record; its place is taken as any other's is.
     fn failed_leg(&mut self, now: Now, leg: NewLeg, reason: &str) {
         let call = leg.call;
+        let is_trunk = leg.direction.trunk().is_some();
         let mut live = self.new_live(now, leg, None);
         live.reason = Some(reason.to_owned());
         self.calls.insert(live);
         let (status, cause, code) = match reason {
+            "caller-not-owned" if is_trunk => (CallStatus::Failed, Cause::Forbidden, 403),
+            // The next target is tried; a number that no route leads to is none.
+            "no-outbound-route" => (CallStatus::Failed, Cause::NotFound, 404),
+            _ if is_trunk => (CallStatus::Failed, Cause::Unreachable, 480),
             "user-not-registered" => (CallStatus::NoAnswer, Cause::NoAnswer, 480),
             _ => (CallStatus::Failed, Cause::NotFound, 404),
         };
@@ -211,11 +222,7 @@ impl Director {
             from: leg.caller.clone(),
             caller_name: Some(leg.caller_name.clone()).filter(|name| !name.is_empty()),
             status: CallStatus::Queued,
-            direction: if leg.parent.is_some() {
-                CallDirection::OutboundDial
-            } else {
-                CallDirection::OutboundApi
-            },
+            direction: leg.direction,
             price_unit: self.directory.currency(leg.account),
             ..CallRow::default()
         };
@@ -452,13 +459,16 @@ impl Director {
         };
         if targets.is_empty() {
             let (account, to) = (live.row.account, live.row.to.clone());
+            let is_trunk = live.row.direction.trunk().is_some();
             let parent = live.row.parent.unwrap_or(call);
             live.reason = Some("target-unresolved".to_owned());
             let message = format!("{to}: no address that may be called");
             let problem = Problem { code: 13_224, reason: "target-unresolved", message };
             debug_assert!(self.directory.account(account).is_some());
             self.problem(now, parent, problem, false);
-            self.over_without_leg(now, call, CallStatus::Failed, Cause::NotFound, 404);
+            let (cause, code) =
+                if is_trunk { (Cause::Unreachable, 480) } else { (Cause::NotFound, 404) };
+            self.over_without_leg(now, call, CallStatus::Failed, cause, code);
             return;
         }
         let contact = outgoing.contact.clone();

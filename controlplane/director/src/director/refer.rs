@@ -14,6 +14,7 @@ use sip::Scheme;
 use wire::event::Cause;
 
 use super::Director;
+use super::trunk::Referral;
 use crate::live::Live;
 use crate::script::{ChildSpec, Problem, Target, Wait};
 
@@ -79,6 +80,10 @@ impl Director {
     /// Whether the far end of `call` may have somebody else called on this account.
     fn may_refer(&mut self, now: Now, call: CallId, (to, by): (&str, &str)) -> Result<(), u16> {
         let target = self.target_of(to).ok_or(404_u16)?;
+        let of_trunk = self.calls.get(&call).and_then(|live| self.referral(live));
+        if let Some(referral) = of_trunk {
+            return self.may_refer_by(now, call, (referral, target), (to, by));
+        }
         let right = self.calls.get(&call).map_or(Right::None, right_of);
         let why = match (right, target) {
             (Right::All, _) | (Right::Uris, Target::Sip(_)) => return Ok(()),
@@ -91,11 +96,31 @@ impl Director {
         Err(603)
     }
 
+    /// The same of a call of a trunk's: what the trunk says.
+    fn may_refer_by(
+        &mut self,
+        now: Now,
+        call: CallId,
+        (referral, target): (Referral, Target),
+        (to, by): (&str, &str),
+    ) -> Result<(), u16> {
+        let why = match (referral, target) {
+            (Referral::All, _) | (Referral::Uris, Target::Sip(_)) => return Ok(()),
+            (Referral::Uris, Target::Number(_)) => "the trunk has transfers to SIP URIs alone",
+            (Referral::Off, _) => "the trunk's TransferMode is disable-all",
+            (Referral::Never, _) => "a carrier may not refer calls",
+        };
+        let message = format!("{by} wanted the call to go on to {to}: {why}");
+        self.problem(now, call, referral.problem(message), true);
+        Err(603)
+    }
+
     fn dial_referred(&mut self, now: Now, referrer: Referrer, (call, target): (CallId, Target)) {
         let Some(live) = self.calls.get(&referrer.other) else { return };
         let (own, account) = (live.row.from.clone(), live.row.account);
         // Whom the target talks with: the leg's far end, if it may be shown.
         let far = if live.outgoing.is_some() { live.row.to.clone() } else { own.clone() };
+        let far = self.transferor(referrer.call).unwrap_or(far);
         let caller = if self.may_show(account, &far) { far } else { own };
         let spec = ChildSpec {
             call,
@@ -106,6 +131,7 @@ impl Director {
             pass_progress: false,
             login: None,
             status: None,
+            is_trunk: true,
         };
         self.referrers.insert(call, referrer);
         self.spawn(now, referrer.other, spec);

@@ -89,7 +89,8 @@ impl Director {
                 self.remember_cookies(now.wall, &live);
                 if let Some(script) = live.script.as_mut() {
                     let bytes_max = self.settings.limits.document_bytes;
-                    script.program = script::parse(&script.document, bytes_max).unwrap_or_default();
+                    script.program =
+                        script::parse_any(&script.document, bytes_max).unwrap_or_default();
                 }
                 if !live.is_over() && !live.is_relay() {
                     self.admission.count(self.line(live.row.account).into_iter().flatten());

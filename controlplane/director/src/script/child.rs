@@ -24,6 +24,8 @@ pub(crate) struct ChildSpec {
     pub(crate) pass_progress: bool,
     pub(crate) login: Option<SipLogin>,
     pub(crate) status: Option<StatusHook>,
+    /// Its parent is a trunk's call, and so is it.
+    pub(crate) is_trunk: bool,
 }
 
 /// What a leg, or the verb that made it, came to.

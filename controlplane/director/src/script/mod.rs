@@ -12,6 +12,7 @@
 
 mod child;
 mod element;
+mod own;
 
 use base::{CallId, Wall};
 use model::{CallStatus, Hook};
@@ -24,6 +25,7 @@ use crate::web;
 
 pub(crate) use child::{ChildSpec, Outcome, Target};
 pub(crate) use element::{DocumentError, Element};
+pub(crate) use own::{TRUNK, Trunking, parse_any};
 
 /// A parsed document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -387,6 +389,7 @@ mod tests {
             "<Response></Dial></Response>",
             "<Response/><Response/>",
             "<Response/>trailing",
+            "<Trunk><Sip>sip:a@b</Sip></Trunk>",
             "<Response><Dial a=1/></Response>",
             "<Response><Dial a=\"1\" a=\"2\"/></Response>",
             "<!DOCTYPE x SYSTEM \"file:///etc/passwd\"><Response/>",

@@ -184,6 +184,7 @@ impl Dial {
             pass_progress: self.answer_on_bridge,
             login: noun.login.clone(),
             status,
+            is_trunk: false,
         }));
         true
     }

@@ -7,13 +7,14 @@ mod hangup;
 mod pause;
 mod redirect;
 mod reject;
+mod trunk;
 
 use base::CallId;
 use model::{Hook, Method};
 use serde::{Deserialize, Serialize};
 
 use crate::rng::Rng;
-use crate::script::{Effect, Element, Fetch, Input, Outcome, Problem, View, Wait};
+use crate::script::{self, Effect, Element, Fetch, Input, Outcome, Problem, View, Wait};
 
 /// What a verb is while it waits. It is logged at each step and read back by a successor. Its
 /// fields belong to the version of the log: another field, and another verb that does not stand at
@@ -220,6 +221,7 @@ verbs! {
         Dial(dial::Dial, dial::DialState);
         Hangup(hangup::Hangup, hangup::HangupState);
         Pause(pause::Pause, pause::PauseState);
+        Trunk(trunk::Trunk, trunk::TrunkState);
     }
     begins {
         Redirect(redirect::Redirect);
@@ -281,9 +283,15 @@ pub(crate) fn end_of_document(
 }
 
 impl Verb {
+    /// The verb of a document of ours.
+    pub(crate) fn own(root: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
+        Self::named(root, problems)
+    }
+
     /// Reads a verb; None, with the problem told, for one that is skipped.
     pub(crate) fn parse(element: &Element, problems: &mut Vec<Problem>) -> Option<Self> {
-        let verb = Self::named(element, problems);
+        let is_own = element.name == script::TRUNK;
+        let verb = if is_own { None } else { Self::named(element, problems) };
         if verb.is_none() {
             let name = element.name.as_str();
             let (reason, what) = if LATER.contains(&name) {
