@@ -710,7 +710,7 @@ fn keep_incoming(
     let NewCall { datagram, message, .. } = *call;
     let arena = &mut cx.core.arena;
     leg.signalling.text = arena.store(&block[..dialog.text_len()])?;
-    leg.signalling.dialog = Some(Dialog { by_flow: !call.user.is_empty(), ..dialog });
+    leg.signalling.dialog = Some(dialog.by_flow(!call.user.is_empty()));
     leg.signalling.spoke_at = cx.now.mono;
     leg.signalling.allows_info = message.allows(sip::Method::Info).unwrap_or(false);
     leg.signalling.allows_update = message.allows(sip::Method::Update).unwrap_or(false);

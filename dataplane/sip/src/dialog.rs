@@ -59,6 +59,10 @@ pub struct DialogId<'a> {
     pub remote_tag: &'a [u8],
 }
 
+/// See [`Dialog::is_secure`] and [`Dialog::is_by_flow`].
+const SECURE: u8 = 1;
+const BY_FLOW: u8 = 2;
+
 /// A dialog's numbers; its text is the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Dialog {
@@ -74,12 +78,8 @@ pub struct Dialog {
     /// The other side named no Contact that can be read: the target is where the dialog's first
     /// request went (or came from), which is a guess.
     pub target_guessed: bool,
-    /// Must stay on TLS: it began with a sips URI over TLS (section 12.1.1).
-    pub secure: bool,
-    /// The other side is reached by the way that its messages take, whatever host its Contact names:
-    /// a phone that registered, or has shown its credentials (RFC 5626 section 5.3). A route set
-    /// goes before.
-    pub by_flow: bool,
+    /// [`SECURE`] and [`BY_FLOW`].
+    marks: u8,
     call_id: Range,
     local_tag: Range,
     remote_tag: Range,
@@ -163,8 +163,7 @@ impl Dialog {
             confirmed: code >= 200,
             caller: true,
             target_guessed: target.is_none(),
-            secure: is_sips(request.uri_raw()),
-            by_flow: false,
+            marks: u8::from(is_sips(request.uri_raw())) * SECURE,
             call_id,
             local_tag,
             remote_tag,
@@ -194,8 +193,7 @@ impl Dialog {
             confirmed: true,
             caller: true,
             target_guessed: true,
-            secure: is_sips(request.uri_raw()),
-            by_flow: false,
+            marks: u8::from(is_sips(request.uri_raw())) * SECURE,
             call_id: block.put(response.call_id()?)?,
             local_tag: block.put(local.tag.unwrap_or_default())?,
             remote_tag: block.put(remote.tag.unwrap_or_default())?,
@@ -231,8 +229,7 @@ impl Dialog {
             confirmed: false,
             caller: false,
             target_guessed: target.is_none(),
-            secure: is_sips(request.uri_raw()),
-            by_flow: false,
+            marks: u8::from(is_sips(request.uri_raw())) * SECURE,
             call_id,
             local_tag,
             remote_tag,
@@ -297,7 +294,28 @@ impl Dialog {
         self.first_route(text).map_or_else(|| self.target(text), |route| route.uri)
     }
 
-    /// No proxy wants to stay between.
+    /// Must stay on TLS: it began with a `sips:` URI (section 12.1.1).
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.marks & SECURE > 0
+    }
+
+    /// The other side is reached by the way that its messages take, whatever host its Contact
+    /// names: a phone that registered, or has shown its credentials (RFC 5626 section 5.3). A route
+    /// set goes before.
+    #[must_use]
+    pub fn is_by_flow(&self) -> bool {
+        self.marks & BY_FLOW > 0
+    }
+
+    /// The same dialog, by its flow or not.
+    #[must_use]
+    pub fn by_flow(self, by_flow: bool) -> Self {
+        let others = self.marks & !BY_FLOW;
+        Self { marks: others | u8::from(by_flow) * BY_FLOW, ..self }
+    }
+
+    /// A proxy wants to stay between.
     #[must_use]
     pub fn has_routes(&self) -> bool {
         self.routes.len > 0

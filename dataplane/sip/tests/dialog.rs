@@ -39,7 +39,7 @@ fn both_sides_of_a_call_hold_the_same_dialog() {
     let (mut a_text, mut b_text) = ([0; TEXT_BYTES], [0; TEXT_BYTES]);
     let mut a = Dialog::uac(&mut a_text, &request, &response).unwrap();
     let mut b = Dialog::uas(&mut b_text, &request, b"b1", 500).unwrap();
-    assert!(a.confirmed && a.caller && !b.caller && !a.secure);
+    assert!(a.confirmed && a.caller && !b.caller && !a.is_secure());
     assert_eq!(a.routes(&a_text), b"<sip:p1.example.com;lr>, <sip:p2.example.com;lr>");
     assert_eq!(b.routes(&b_text), b"<sip:p2.example.com;lr>, <sip:p1.example.com;lr>");
     assert_eq!(a.next_hop(&a_text), b"sip:p1.example.com;lr");

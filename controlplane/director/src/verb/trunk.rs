@@ -172,7 +172,7 @@ impl Trunk {
 
 /// It says nothing of whom the call is for: another target may be tried.
 fn is_unreached(outcome: Outcome) -> bool {
-    outcome.cause == Some(Cause::Unreachable) || wire::status::tries_next(outcome.code)
+    outcome.cause == Some(Cause::Unreachable) || wire::policy::Failover::default().has(outcome.code)
 }
 
 impl TrunkState {

@@ -1,6 +1,5 @@
 //! Requests inside a leg's dialog, both ways.
 
-use base::Hop;
 use sip::key::TransactionKey;
 use sip::txn::Actions;
 use sip::{Message, Method, Name, Reply, Writer, reply_to};
@@ -408,7 +407,7 @@ impl LegMut<'_, '_> {
         let (core, last) = (&*self.cx.core, signalling.hop);
         let hop = core.way_in(dialog, core.arena.get(text), last);
         let cseq = dialog.local_cseq.saturating_add(1);
-        let (id, secure) = (self.leg.id, dialog.secure);
+        let (id, secure) = (self.leg.id, dialog.is_secure());
         let asked = self.transactions.clients.begin(
             &mut self.cx,
             (method, id, hop, cseq),

@@ -363,7 +363,7 @@ impl Leg {
     /// What Via and Contact say to its far end.
     pub(crate) fn named(&self, core: &Core<'_>) -> Named {
         let secure = match (&self.signalling.dialog, &self.side) {
-            (Some(dialog), _) => dialog.secure,
+            (Some(dialog), _) => dialog.is_secure(),
             (None, Side::Outbound(side)) => {
                 side.is_secure(&core.arena, core.arena.get(&self.story.to))
             }

@@ -229,11 +229,10 @@ impl LegMut<'_, '_> {
         let hash = self.branch_of(message);
         let branch = self.leg.outbound_mut().and_then(|side| side.branch(hash));
         dialog.local_cseq = branch.map_or(0, |branch| branch.cseq).max(dialog.local_cseq);
-        dialog.by_flow = is_registered;
         let signalling = &mut self.leg.signalling;
         self.cx.core.arena.free(&mut signalling.text);
         signalling.text = stored;
-        signalling.dialog = Some(dialog);
+        signalling.dialog = Some(dialog.by_flow(is_registered));
         true
     }
 

@@ -102,7 +102,8 @@ impl LegMut<'_, '_> {
         let asked = Message::parse(self.cx.core.arena.get(text)).ok()?;
         let mut dialog = Dialog::uac(&mut block, &asked, message).ok()?;
         dialog.local_cseq = dialog.local_cseq.max(branch.cseq);
-        dialog.by_flow = self.leg.outbound()?.is_registered(&self.cx.core.arena);
+        let is_registered = self.leg.outbound()?.is_registered(&self.cx.core.arena);
+        let mut dialog = dialog.by_flow(is_registered);
         let hop = self.cx.core.way_in(&dialog, &block, self.leg.signalling.hop);
         let (id, cseq) = (self.leg.id, dialog.local_cseq.saturating_add(1));
         let prack = self.transactions.clients.begin(

@@ -44,7 +44,7 @@ impl Core<'_> {
                 id.shard != self.plan.shard || self.connections.is_standing(id)
             }
         };
-        match dialog.by_flow && !dialog.has_routes() && stands {
+        match dialog.is_by_flow() && !dialog.has_routes() && stands {
             true => last,
             false => towards(dialog.next_hop(text), last),
         }

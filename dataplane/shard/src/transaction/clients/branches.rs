@@ -88,10 +88,10 @@ impl Clients {
                 .ok(),
             Err(_) => None,
         };
-        let Some(mut dialog) = dialog else {
+        let Some(dialog) = dialog else {
             return cx.count(Counter::DiscardSipStray);
         };
-        dialog.by_flow = to_phone;
+        let mut dialog = dialog.by_flow(to_phone);
         let next = cx.core.way_in(&dialog, &block, hop);
         let (text, login) = (&entry.text, entry.login);
         let ack = cx.compose(|out, core| {
