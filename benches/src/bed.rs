@@ -393,6 +393,7 @@ fn route() -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        policy: wire::policy::RoutePolicy::default(),
     }
 }
 

@@ -213,5 +213,6 @@ fn route() -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: Default::default(),
+        policy: wire::policy::RoutePolicy::default(),
     }
 }

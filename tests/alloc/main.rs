@@ -92,6 +92,8 @@ fn world() -> World {
             username: "",
             password: wire::command::Secret(""),
             trunk: "",
+            failover: wire::policy::Failover::default(),
+            group: 0,
         };
         commands.push(((told.shard + 1) % 3, encode(&Command::Originate(wish))));
     });

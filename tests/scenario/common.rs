@@ -38,6 +38,7 @@ pub(crate) fn route_to(world: &World, targets: &[usize]) -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        policy: wire::policy::RoutePolicy::default(),
     }
 }
 
@@ -151,6 +152,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Refer { .. } => "refer",
         wire::Event::Claim(_) => "claim",
         wire::Event::Message(_) => "message",
+        wire::Event::Target(_) => "target",
     }
 }
 
@@ -256,6 +258,8 @@ pub(crate) fn originate<'a>(call: CallId, target: SocketAddr, uri: &'a str) -> O
         username: "",
         password: wire::command::Secret(""),
         trunk: "",
+        failover: wire::policy::Failover::default(),
+        group: 0,
     }
 }
 

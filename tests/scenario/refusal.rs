@@ -36,7 +36,7 @@ fn a_refusal_reaches_the_caller_as_it_is() {
 /// caller is told.
 #[test]
 fn what_is_about_our_request_is_told_as_something_the_caller_can_use() {
-    for (code, told) in [(503, 480), (500, 500), (401, 403), (407, 403), (302, 480), (421, 500)] {
+    for (code, told) in [(503, 480), (500, 500), (401, 403), (407, 403), (302, 502), (421, 500)] {
         let mut world = routed(&Setup::new(4), Manner::default(), vec![Manner::refusing(code)]);
         let call = dial(&mut world, 1);
         world.run_for(5 * SECOND);

@@ -63,7 +63,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/sip/src/name.rs", "is_list is_single is_vital", INSIDE),
     ("dataplane/sip/src/session.rs", "supports_timer", INSIDE),
     ("dataplane/sip/src/uri.rs", "has_scheme parse_lenient", INSIDE),
-    ("dataplane/sip/src/uri.rs", "maddr", STEP_4),
     ("dataplane/wire/src/counter.rs", "COUNTERS", BOUND),
     ("dataplane/wire/src/record.rs", "RECORD_VERSION", BOUND),
     ("dataplane/wire/src/ring.rs", "free_words record_words", INSIDE),

@@ -11,7 +11,7 @@ use base::{CallId, Door, LegId, Path, Wall};
 use wire::cell::{CELL_WORDS, CellWriter};
 use wire::command::Verdict;
 use wire::counter::Counter;
-use wire::event::{Cause, Claim, Direction, MediaSummary};
+use wire::event::{Cause, Claim, Direction, MediaSummary, OutNews, OutWhy, TargetNews};
 use wire::link::{ToControlplane, ToDataplane};
 use wire::record::{LastWords, LegRecord, RECORD_WORDS};
 use wire::region::{Side, Sizes, WIRE_VERSION, layout_hash};
@@ -42,6 +42,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Refer { .. } => 10,
         Event::Claim(_) => 11,
         Event::Message(_) => 12,
+        Event::Target(_) => 13,
     }
 }
 
@@ -105,6 +106,12 @@ fn events() -> Vec<Event<'static>> {
             head: b"REGISTER sip:example.com SIP/2.0\r\n\r\n",
         }),
         Event::Message(message()),
+        Event::Target(TargetNews {
+            at,
+            group: 9,
+            target: base::Target::udp(source),
+            out: Some(OutNews { why: OutWhy::Unhealthy, since: at, seconds: 90 }),
+        }),
     ]
 }
 
@@ -223,6 +230,8 @@ fn commands() -> Vec<Command<'static>> {
             username: "trunk",
             password: wire::command::Secret("secret"),
             trunk: "carrier",
+            failover: wire::policy::Failover::default(),
+            group: 0,
         }),
         Command::Join { call, b: leg },
         Command::Part { call },
@@ -393,6 +402,7 @@ fn link() -> String {
         login: "carrier".to_owned(),
         transfer: true,
         dtmf: wire::table::Digits::Info,
+        policy: wire::policy::RoutePolicy::default(),
     };
     format!(
         "hello {}\nattach {}\nwelcome {}\nrefuse {}\ntable {}\n",

@@ -6,12 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use store::{Position, Replay};
 
+use crate::clock;
+use crate::targets::Outs;
+
 /// Shared by who knows and who tells.
 #[derive(Debug, Default)]
 pub struct Health {
     state: Mutex<State>,
     /// Counts what people are told anew.
     changes: AtomicU64,
+    /// Which targets are out.
+    pub targets: Outs,
 }
 
 /// What the runtime finds in a turn.
@@ -128,6 +133,7 @@ impl Health {
         if lines.is_empty() {
             lines.push("ok".to_owned());
         }
+        lines.extend(self.targets.lines(clock::sample().mono));
         (serving, lines.join("\n") + "\n")
     }
 

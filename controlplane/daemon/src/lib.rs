@@ -42,6 +42,7 @@ pub mod reads;
 pub mod rows;
 pub mod runtime;
 pub mod sweep;
+pub mod targets;
 pub mod tenant;
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ impl Gauges {
         self.render_shards(now, &mut text);
         self.render_runtime(now, &mut text);
         render_health(&self.health, &mut text);
+        let name = "tandem_sip_target_out_since_seconds";
+        head(&mut text, name, "Since when a target is asked last, in seconds of 1970", true);
+        for (labels, since) in self.health.targets.figures(now.mono) {
+            line(&mut text, name, &labels, since);
+        }
         if let Some(status) = store {
             render_store(status, &mut text);
         }

@@ -13,6 +13,7 @@ use model::{
     OutboundRoute, RangeSid, RouteSid, SipDomain, SuffixSid,
 };
 use store::sqlite::{Keep, Retention};
+use wire::policy::{Failover, RoutePolicy};
 use wire::table::{Admission, Lock, Network, Place, PlaceKind, StaticRoute, Table};
 
 use crate::clock;
@@ -82,6 +83,10 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
             .filter(|(_, outbound)| !outbound.trunk.is_empty())
             .map(|(place, outbound)| (RouteSid(place), outbound.trunk.clone()))
             .collect(),
+        route_failovers: (1..)
+            .zip(&config.outbound)
+            .map(|(place, outbound)| Ok((RouteSid(place), failover(&outbound.failover)?)))
+            .collect::<anyhow::Result<_>>()?,
     })
 }
 
@@ -235,11 +240,41 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             tls_name: trunk.tls_name.clone(),
             transfer: trunk.transfer,
             dtmf: trunk.dtmf,
+            policy: policy(config, trunk).with_context(|| format!("trunk `{}`", trunk.name))?,
             // The name alone: the dataplane reads what it stands for itself.
             login: if trunk.username.is_empty() { String::new() } else { trunk.name.clone() },
         });
     }
     Ok(Table { routes, admission: None, ..Table::default() })
+}
+
+fn policy(config: &Config, trunk: &config::Trunk) -> anyhow::Result<RoutePolicy> {
+    let hours: Result<_, _> = trunk.hours.iter().map(|text| text.parse()).collect();
+    let allow: Result<_, _> = trunk.redirect_allow.iter().map(|text| text.parse()).collect();
+    Ok(RoutePolicy {
+        name: trunk.name.clone(),
+        failover: failover(&trunk.failover)?,
+        redirect: trunk.redirect,
+        redirect_allow: allow?,
+        health_s: trunk.health_s,
+        priority: trunk.priority,
+        weight: trunk.weight,
+        cost: trunk.cost,
+        by_cost: config.routing.order == config::Order::Cost,
+        hours: hours?,
+        utc_offset_min: trunk.utc_offset_min,
+        country: trunk.country.clone(),
+        caller_strip: trunk.caller_strip,
+        caller_prepend: trunk.caller_prepend.clone(),
+        refuses_anonymous: trunk.anonymous == config::Anonymous::Refuse,
+    })
+}
+
+fn failover(codes: &[u16]) -> anyhow::Result<Failover> {
+    let with = |known: Failover, code: &u16| {
+        known.with(*code).map_err(|why| anyhow::anyhow!("failover: {code} {why}"))
+    };
+    codes.iter().try_fold(Failover::NONE, with)
 }
 
 /// What the store keeps.

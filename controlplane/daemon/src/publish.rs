@@ -54,6 +54,19 @@ impl Publisher {
         is_news
     }
 
+    /// Whose targets a shard speaks of, as the operator calls it.
+    #[must_use]
+    pub fn name_of(&self, group: u64) -> String {
+        let of = |route: &&StaticRoute| {
+            wire::policy::group_of(route.account, &route.policy.name) == group
+        };
+        match self.routes.routes.iter().find(of) {
+            Some(route) => route.policy.name.clone(),
+            None if group >> 63 == 0 => format!("account {group}"),
+            None => "outbound".to_owned(),
+        }
+    }
+
     /// When [`Publisher::publish`] has something to do.
     #[must_use]
     pub fn deadline(&self) -> Mono {

@@ -395,6 +395,10 @@ impl<M: Medium> Runtime<M> {
                     Ok(event) => {
                         self.gauges.event();
                         self.with(|director| director.handle_event(now, number, &event));
+                        if let Event::Target(news) = &event {
+                            let name = self.publisher.name_of(news.group);
+                            self.gauges.health.targets.learn(now.mono, number, &name, news);
+                        }
                         if let Event::Ended(summary) = &event {
                             let last = self.facts.last();
                             self.shards[shard].told(now.mono, summary.epoch, summary.leg, last);

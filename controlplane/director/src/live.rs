@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::{CallId, ConnectionId, LegId, Mono, Now, ShardId, Wall};
 use model::cookie::Jar;
 use model::port::{ApiId, HttpId};
-use model::{CallRow, CallStatus, Hook, Method, SipLogin, StatusHook, SubscriptionSid};
+use model::{CallRow, CallStatus, Hook, Method, RouteSid, SipLogin, StatusHook, SubscriptionSid};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
@@ -210,6 +210,9 @@ pub(crate) struct Outgoing {
     /// of before has none.
     #[serde(skip)]
     pub(crate) contact: Option<Contact>,
+    /// The outbound route that it goes by, until the shard is asked.
+    #[serde(skip)]
+    pub(crate) by: Option<RouteSid>,
 }
 
 /// What the way to a registered contact has beside addresses.
@@ -288,6 +291,7 @@ impl Outgoing {
             trusted: false,
             sent: true,
             contact: None,
+            by: None,
         }
     }
 }

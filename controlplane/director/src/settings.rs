@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 pub use config::CallLimits as Limits;
 use model::{RouteSid, SipLogin, party};
+use wire::policy::Failover;
 use wire::table::Network;
 
 /// The deployment, as the director sees it.
@@ -36,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Trunks whose credentials the targets of these routes are shown.
     pub route_trunks: Vec<(RouteSid, String)>,
+    /// After which refusals these routes' next targets are asked, where it is not as by default.
+    pub route_failovers: Vec<(RouteSid, Failover)>,
 }
 
 impl Settings {
@@ -49,6 +52,15 @@ impl Settings {
     pub(crate) fn login_of(&self, route: RouteSid) -> Option<SipLogin> {
         let known = self.route_trunks.iter().find(|(sid, _)| *sid == route);
         known.map(|(_, trunk)| SipLogin::Trunk(trunk.clone()))
+    }
+
+    /// After which refusals the next target of an outbound route is asked, and whose share of what
+    /// is known of targets it uses.
+    pub(crate) fn failover_of(&self, route: Option<RouteSid>) -> (Failover, u64) {
+        let Some(route) = route else { return (Failover::default(), 0) };
+        let known = self.route_failovers.iter().find(|(sid, _)| *sid == route);
+        let group = wire::policy::group_of(0, &route.to_string());
+        (known.map_or_else(Failover::default, |(_, failover)| *failover), group)
     }
 
     /// An address or a name of ours, where no other port is named.
@@ -75,6 +87,7 @@ impl Default for Settings {
             webhook_total_ms: 15_000,
             limits: Limits::default(),
             route_trunks: Vec::new(),
+            route_failovers: Vec::new(),
         }
     }
 }

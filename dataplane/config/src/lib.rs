@@ -5,6 +5,7 @@
 
 pub mod capacity;
 mod load;
+mod trunks;
 
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct Config {
     pub controlplane: Controlplane,
     /// Routes that the dataplane follows alone.
     pub trunk: Vec<Trunk>,
+    /// Which of several of them comes first.
+    pub routing: Routing,
     /// Where numbers go that applications dial (`<Number>`), by prefix.
     pub outbound: Vec<Outbound>,
     /// What accounts may take and show. Without any, nobody may take a number or a domain.
@@ -465,6 +468,75 @@ pub struct Trunk {
     /// How digits reach its targets: `rfc4733`, `info`, or what they take of the two (`auto`).
     #[serde(default)]
     pub dtmf: wire::table::Digits,
+    /// Refusals after which the next target is asked, and after the last one the next trunk that
+    /// fits; silence and a target that is not there always are among them, and what says something
+    /// of whoever is called (404, 486, 6xx ..) never may be.
+    #[serde(default = "failover_default")]
+    pub failover: Vec<u16>,
+    /// What a redirection (3xx) of a target is worth: `refuse` (502 to the caller), `follow` (its
+    /// contacts are called, five in all, at the hosts of `targets` and in `redirect_allow`) or
+    /// `relay` (the caller gets it, and learns the addresses behind this switch).
+    #[serde(default)]
+    pub redirect: wire::policy::Redirect,
+    #[serde(default)]
+    pub redirect_allow: Vec<String>,
+    /// Seconds between two OPTIONS to each target, 5-3,600; 0 for none. One that is silent twice,
+    /// or says 503, is asked last until it answers again.
+    #[serde(default)]
+    pub health_s: u16,
+    /// Of several trunks that fit (the longest prefix first) the lowest comes first; among equal
+    /// ones `weight` says how the calls are shared (those with 0 come last, as written).
+    #[serde(default)]
+    pub priority: u16,
+    #[serde(default)]
+    pub weight: u16,
+    /// Of a call, in millionths: the cheapest comes first where `routing.order` is `cost`.
+    #[serde(default)]
+    pub cost: u32,
+    /// When it is open (`mon-fri 08:00-18:00`, `sat`, `22:00-06:00`); always where none is named.
+    #[serde(default)]
+    pub hours: Vec<String>,
+    /// Minutes that its hours are before UTC: 60 for Berlin in winter.
+    #[serde(default)]
+    pub utc_offset_min: i16,
+    /// Country code, such as `49`: numbers dialled there (`0..`, `00..`), called and calling, are
+    /// taken as E.164 (`+49..`, `+..`) before anything else; `prefix` is compared with that.
+    #[serde(default)]
+    pub country: String,
+    /// Of the calling number: characters that are removed, then `caller_prepend` is put in front.
+    #[serde(default)]
+    pub caller_strip: u8,
+    #[serde(default)]
+    pub caller_prepend: String,
+    /// Callers who do not show themselves: `pass`, or `refuse` (433).
+    #[serde(default)]
+    pub anonymous: Anonymous,
+}
+
+/// What becomes of callers who do not show themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    #[default]
+    Pass,
+    Refuse,
+}
+
+/// How trunks for one number are ordered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Routing {
+    /// `priority`, or `cost`, then priority. The longest prefix goes before both.
+    pub order: Order,
+}
+
+/// See [`Routing::order`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    #[default]
+    Priority,
+    Cost,
 }
 
 /// Text that no log has: its `Debug` says nothing.
@@ -509,10 +581,17 @@ pub struct Outbound {
     /// Name of the `[[trunk]]` whose credentials its targets are shown; empty for none.
     #[serde(default)]
     pub trunk: String,
+    /// As a trunk's: refusals after which the next target is asked.
+    #[serde(default = "failover_default")]
+    pub failover: Vec<u16>,
 }
 
 fn ring_default() -> u16 {
     60
+}
+
+fn failover_default() -> Vec<u16> {
+    vec![408, 500, 501, 502, 503, 504]
 }
 
 impl Default for Node {

@@ -85,6 +85,8 @@ fn check(config: &Config) -> Result<(), Fault> {
     check_dataplane(config)?;
     check_controlplane(config)?;
     for (at, outbound) in config.outbound.iter().enumerate() {
+        crate::trunks::check_failover(&outbound.failover)
+            .map_err(|message| (vec![Key("outbound"), At(at), Key("failover")], message))?;
         if !(1..=4).contains(&outbound.targets.len()) {
             return fault(
                 &[Key("outbound"), At(at), Key("targets")],
@@ -117,6 +119,9 @@ fn check(config: &Config) -> Result<(), Fault> {
         networks(&[Key("trunk"), At(at), Key("sources")], &trunk.sources)?;
         let trusted = trunk.trusted.as_deref().unwrap_or_default();
         networks(&[Key("trunk"), At(at), Key("trusted")], trusted)?;
+        networks(&[Key("trunk"), At(at), Key("redirect_allow")], &trunk.redirect_allow)?;
+        crate::trunks::check(trunk)
+            .map_err(|(key, message)| (vec![Key("trunk"), At(at), Key(key)], message))?;
         if trunk.targets.is_empty() {
             return fault(
                 &[Key("trunk"), At(at), Key("targets")],

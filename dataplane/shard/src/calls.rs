@@ -15,13 +15,14 @@ use wire::{Command, Originate};
 
 use crate::Shard;
 use crate::cx::{Core, Cx};
+use crate::failover::Tried;
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::command::call_of;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
 use crate::leg::reliable::Reliable;
 use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
 use crate::plan::ListenerPlan;
-use crate::route::{Admits, RouteHandle, route_uri};
+use crate::route::{Admits, RouteHandle, Search, caller_uri, is_anonymous, route_uri};
 use crate::transaction::logins::Who;
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
@@ -131,7 +132,7 @@ impl<'m> Shard<'m> {
         let NewCall { datagram, message, .. } = *call;
         let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
         let listed = match call.user {
-            "" => self.admission(&uri, datagram)?,
+            "" => self.admission(now, &uri, datagram)?,
             // Who has proven whose he is may call from anywhere.
             _ => None,
         };
@@ -145,7 +146,7 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
         };
-        let route = self.take_route(now, listed)?;
+        let route = self.take_route(now, (datagram, message, &uri), listed)?;
         if !self.core.guard.call(datagram.standing == Standing::Trunk, now.mono) {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
@@ -265,11 +266,13 @@ impl<'m> Shard<'m> {
     /// rule can allow.
     fn admission(
         &mut self,
+        now: Now,
         uri: &sip::Uri<'_>,
         datagram: &Datagram<'_>,
     ) -> Result<Option<usize>, Refused> {
         let source = datagram.hop.to.ip();
-        let listed = self.routes.find(uri, source, datagram.standing);
+        let search = search(now, uri, datagram);
+        let listed = self.routes.choose(&search, &mut self.core);
         if listed.is_some() {
             return Ok(listed);
         }
@@ -286,17 +289,27 @@ impl<'m> Shard<'m> {
         }
     }
 
+    /// The route that was found, or the next one that is not full.
     fn take_route(
         &mut self,
         now: Now,
+        (datagram, message, uri): (&Datagram<'_>, &Message<'_>, &sip::Uri<'_>),
         listed: Option<usize>,
     ) -> Result<Option<RouteHandle>, Refused> {
         let Some(at) = listed else { return Ok(None) };
-        let taken = self.routes.take(at, now.mono).map_err(|(code, cause)| {
+        let mut tried = Tried::new();
+        let search = search(now, uri, datagram);
+        let taken = self.take_next(&search, &mut tried, Some(at)).map_err(|(code, cause)| {
             self.core.counters.count(Counter::RefusedOverload);
             Refused { why: "the route is full", ..Refused::new(code, cause) }
-        });
-        taken.map(Some)
+        })?;
+        let refuses = self.routes.get(taken).is_some_and(|it| it.policy.refuses_anonymous);
+        let caller = message.from().ok().and_then(|from| from.uri().ok());
+        if refuses && caller.is_some_and(|uri| is_anonymous(&uri)) {
+            // RFC 5079.
+            return Err(Refused { why: ANONYMOUS_NOT, ..Refused::new(433, Cause::Forbidden) });
+        }
+        Ok(Some(taken))
     }
 
     /// From where a far end there is obeyed that no static route is followed for.
@@ -305,14 +318,14 @@ impl<'m> Shard<'m> {
         policy.flatten().map_or_else(|| Obeyed::of(standing), Obeyed::by_route)
     }
 
-    fn trusts(&self, route: Option<RouteHandle>, source: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, route: Option<RouteHandle>, source: IpAddr) -> bool {
         let route = route.and_then(|route| self.routes.get(route));
         route.is_some_and(|route| route.trusted.iter().any(|network| network.contains(source)))
     }
 
     /// Dials the target of a static route for an incoming leg, without asking anybody: by a message
     /// to self, as everything that one leg has another do.
-    fn follow_route(
+    pub(crate) fn follow_route(
         &mut self,
         now: Now,
         frames: &mut dyn Frames,
@@ -337,7 +350,9 @@ impl<'m> Shard<'m> {
         let from = message.from();
         let shown = from.as_ref().ok().filter(|_| !hidden);
         let name = shown.and_then(|from| from.display_value(&mut name)).map(text);
-        let from = shown.map_or(ANONYMOUS, |from| text(from.uri));
+        let from = shown.map_or(ANONYMOUS.as_bytes(), |from| from.uri);
+        let mut caller = [0; 768];
+        let from = text(caller_uri(route, from, &mut caller).unwrap_or(from));
         let targets: Targets = route.targets.iter().take(4).copied().collect();
         let tls_names = targets.iter().map(|_| route.tls_name.as_str()).collect();
         let originate = Originate {
@@ -362,6 +377,8 @@ impl<'m> Shard<'m> {
             username: "",
             password: wire::command::Secret::default(),
             trunk: "",
+            failover: route.policy.failover,
+            group: self.routes.group_of(handle),
         };
         let texts = uri.len() + from.len() + originate.from_name.len() + route.tls_name.len() * 4;
         let most = texts + 512;
@@ -467,7 +484,8 @@ impl<'m> Shard<'m> {
             return Ok(());
         }
         let mut targets = self.core.named_targets(wish);
-        self.core.bad_targets.order(&mut targets, now.mono);
+        let group = if wish.group == 0 { wish.account } else { wish.group };
+        self.core.targets.order(group, &mut targets, now.mono);
         if wish.flow.is_some() {
             // It is where it registered, or nowhere.
             targets = wish.targets.clone();
@@ -602,6 +620,14 @@ fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Res
     judge_target(core, rtp, (datagram.hop.to, ours)).map_err(Refused::from)
 }
 
+/// What is looked for where nothing was tried yet.
+pub(crate) fn search<'s>(now: Now, uri: &'s sip::Uri<'s>, datagram: &Datagram<'_>) -> Search<'s> {
+    let (source, standing) = (datagram.hop.to.ip(), datagram.standing);
+    Search { uri, source, standing, now, account: None, tried: &[] }
+}
+
+/// The route takes no calls of who does not show himself.
+const ANONYMOUS_NOT: &str = "callers must show themselves";
 /// The source is in no list of whoever was called.
 const NOT_FROM: &str = "this address may not call there";
 /// No number, domain or route fits.
@@ -689,7 +715,15 @@ fn fill_outgoing(
     side.headers = arena.store(wish.headers.as_bytes())?;
     let mut encoded = [0; 4_096];
     let uri = if wish.to.is_empty() { "" } else { wish.uri };
-    let way = Way { targets: targets.clone(), flow: wish.flow, uri, route: wish.route };
+    let way = Way {
+        targets: targets.clone(),
+        flow: wish.flow,
+        uri,
+        route: wish.route,
+        failover: wish.failover,
+        group: if wish.group == 0 { wish.account } else { wish.group },
+        contacts: arrayvec::ArrayVec::new(),
+    };
     let len = wire::encode(&way, &mut encoded).ok()?;
     side.way = arena.store(&encoded[..len])?;
     sound.then_some(())

@@ -117,8 +117,9 @@ impl Shard<'_> {
         let source = datagram.hop.to.ip();
         let mut host = [0; REALM_MAX];
         let Some((realm, lock)) = self.routes.lock_of(&uri, &mut host) else { return false };
+        let search = crate::calls::search(now, &uri, datagram);
         let is_free = !lock.calls
-            || self.routes.find(&uri, source, datagram.standing).is_some()
+            || self.routes.choose(&search, &mut self.core).is_some()
             || self.routes.admits_now(&uri, source) == Admits::Yes;
         if !is_free {
             self.claim(now, frames, call, realm);

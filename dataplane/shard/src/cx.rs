@@ -10,13 +10,14 @@ use wire::counter::{Counter, Counters};
 use wire::event::Event;
 use wire::region::Region;
 
+use crate::failover::Attempts;
 use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::relay::Holds;
 use crate::outbox::Outbox;
 use crate::plan::{CLOSING_BYTES, Plan};
 use crate::transport::connections::Connections;
 use crate::transport::guard::Guard;
-use crate::transport::targets::BadTargets;
+use crate::transport::targets::Targets;
 use crate::watch::Watch;
 
 /// The largest message we write, in bytes: what a large frame holds.
@@ -45,8 +46,10 @@ pub(crate) struct Core<'m> {
     /// The frame that is written or read just now, and that nobody else has yet: whoever fails with
     /// it in hand does not lose it.
     pub(crate) in_hand: Option<Frame>,
-    /// Targets that said nothing lately.
-    pub(crate) bad_targets: BadTargets,
+    /// Targets that are asked last, and why.
+    pub(crate) targets: Targets,
+    /// What was tried for calls whose first route failed, or whose targets redirected them.
+    pub(crate) attempts: Attempts,
     /// Who may be heard, and answered.
     pub(crate) guard: Guard,
     /// Legs that applications took out of their relays.

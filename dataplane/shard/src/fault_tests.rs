@@ -61,6 +61,7 @@ impl Plane {
             login: String::new(),
             transfer: false,
             dtmf: wire::table::Digits::default(),
+            policy: wire::policy::RoutePolicy::default(),
         };
         let table =
             plane.shard.prepare(Table { routes: vec![route], admission: None, ..Table::default() });

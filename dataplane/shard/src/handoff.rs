@@ -19,7 +19,8 @@
 //!        | <- Ended { cause } -> or <------- |   whoever ends first
 //! ```
 //!
-//! `Refer`, `Referred`, `Replace` and `Takeover` are told of in `leg::refer`.
+//! `Refer`, `Referred`, `Replace` and `Takeover` are told of in `leg::refer`; `Redirected`
+//! in `leg::redirect`.
 
 use arrayvec::ArrayVec;
 use base::{CallId, ConnectionId, Hop, LegId, Mono, ShardId};
@@ -58,6 +59,14 @@ pub enum Handoff<'a> {
     Registered { id: ConnectionId },
     /// Of this caller it is known that he knows MD5 alone (RFC 8760).
     Md5Alone { who: u64 },
+    /// What was dialled for this leg by its static route has failed: the next one is followed, if
+    /// there is one.
+    Advance { leg: LegId, code: u16, cause: Cause },
+    /// A target redirects this leg, which a static route made. `contacts`: one a line, as a Contact
+    /// has it.
+    Redirected { leg: LegId, code: u16, contacts: &'a str },
+    /// What the sender has heard of a target that it asks by OPTIONS. None: it lives.
+    Health { group: u64, target: base::Target, out_s: Option<u32> },
 }
 
 /// What one leg says to another.
@@ -111,6 +120,8 @@ pub enum PeerMessage<'a> {
     Takeover { by: LegId },
     /// The speaker leaves the join for an application: both stay what they are to each other.
     Held,
+    /// The speaker's target redirects the caller, who is to hear so. One contact a line.
+    Redirected { code: u16, contacts: &'a str },
 }
 
 /// How digits can be brought to a leg's far end.
@@ -221,6 +232,7 @@ impl PeerMessage<'_> {
                 Self::Progress { sdp, .. } | Self::Answer { sdp, .. } => sdp.len() + VIEW + 32,
                 Self::Joined { .. } | Self::Join { .. } | Self::Changed { .. } => VIEW + 32,
                 Self::Ended { reason, .. } => reason.len() + 16,
+                Self::Redirected { contacts, .. } => contacts.len() + 16,
                 Self::Replace { dialog, .. } => dialog.len() + 64,
                 _ => 16,
             }

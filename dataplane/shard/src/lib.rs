@@ -25,10 +25,12 @@
 mod calls;
 mod claims;
 mod cx;
+mod failover;
 #[cfg(test)]
 mod fault_tests;
 pub mod faults;
 pub mod handoff;
+mod health;
 mod leg;
 mod media;
 mod outbox;
@@ -70,7 +72,7 @@ use crate::transaction::{Clients, Lost, Referrals, Servers, Transactions};
 use crate::transport::connections::Connections;
 use crate::transport::guard::{Guard, Standing};
 use crate::transport::names::Names;
-use crate::transport::targets::BadTargets;
+use crate::transport::targets::Targets;
 
 /// A batch of no more than so many datagrams is served as it came, but for strangers.
 const FEW: usize = 32;
@@ -92,12 +94,16 @@ pub struct Shard<'m> {
     telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
+    probes: health::Probes,
+    health_at: Mono,
     /// A leg that has no slot yet.
     making: Option<leg::Leg>,
     /// Messages of a breath that begin something, or come from strangers: they wait for the others.
     waiting: Vec<(Turn, Received)>,
     /// A SIP datagram being read while answers take frames.
     datagram: Vec<u8>,
+    /// The INVITE of a call that goes on to another route.
+    invite: Vec<u8>,
     /// Messages that other shards handed over, and that wait for media.
     handed: Records,
     /// For messages being copied out of a queue while it is written to.
@@ -131,9 +137,12 @@ impl<'m> Shard<'m> {
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
+            probes: health::Probes::default(),
+            health_at: Mono::NEVER,
             making: None,
             waiting: Vec::with_capacity(4_096),
             datagram: vec![0; base::frame::LARGE_BYTES],
+            invite: vec![0; base::frame::LARGE_BYTES],
             handed: Records::new(limits.handoff_bytes / 4),
             scratch: vec![0; base::frame::LARGE_BYTES * 2],
             core: Core {
@@ -152,7 +161,8 @@ impl<'m> Shard<'m> {
                 names: Names::new(&plan.keys.token),
                 page: vec![0; MESSAGE_BYTES],
                 in_hand: None,
-                bad_targets: BadTargets::default(),
+                targets: Targets::new(),
+                attempts: failover::Attempts::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),
                 watch: watch::Watch::new(limits.legs),
@@ -355,6 +365,8 @@ impl<'m> Shard<'m> {
     pub fn handle_table(&mut self, now: Now, mut published: Published) -> Published {
         let applied = self.contain(&mut NoFrames, |shard, _| {
             published.swap(&mut shard.routes, &mut shard.core, now.mono);
+            published.swap_probes(&mut shard.probes, &mut shard.core, now.mono);
+            shard.health_at = shard.probes.deadline();
         });
         if applied.is_some() {
             self.core.counters.count(Counter::TableApplied);
@@ -378,6 +390,7 @@ impl<'m> Shard<'m> {
         self.legs_due(now, frames);
         self.meter_tick(now, frames);
         self.tell_next(now, frames);
+        self.contain(frames, |shard, frames| shard.health_due(now, frames));
         if now.mono >= self.housekeeping_at {
             self.housekeeping(now, frames);
         } else if now.mono >= self.media.deadline() {
@@ -429,6 +442,7 @@ impl<'m> Shard<'m> {
     pub fn handle_stop(&mut self, now: Now, frames: &mut dyn Frames) {
         self.core.begin_turn(now);
         self.draining = true;
+        self.end_health();
         self.tell_all(now, frames);
         let mut from = 0;
         while let Some(leg) = self.legs.next_standing(from) {
@@ -530,6 +544,7 @@ impl<'m> Shard<'m> {
             .min(self.telling.deadline())
             .min(self.core.connections.deadline())
             .min(self.claims.deadline())
+            .min(self.health_at)
             .min(self.housekeeping_at)
     }
 
@@ -538,6 +553,7 @@ impl<'m> Shard<'m> {
         let mut cx = Cx { now, frames, core: &mut self.core };
         self.media.housekeeping(&mut cx);
         self.media.shrink(&mut cx);
+        cx.core.targets_due(now);
         while let Some(leg) = self.transactions.referrals.late(now.mono) {
             self.with_leg(now, frames, leg, |leg| leg.referral_over(408));
         }

@@ -10,7 +10,7 @@ use wire::command::{Secret, Targets};
 
 use crate::Shard;
 use crate::leg::{Request, Side};
-use crate::route::route_uri;
+use crate::route::{Search, route_uri};
 use crate::transport::guard::Standing;
 
 /// Bytes of a target that is looked at, with its headers.
@@ -117,7 +117,7 @@ impl Shard<'_> {
     ) {
         let mut texts = Texts::new();
         let told = (request.message, request.datagram.standing);
-        let referral = self.referral(leg, told, &mut texts);
+        let referral = self.referral(now, leg, told, &mut texts);
         let request = Request { referral: Some(&referral), ..*request };
         self.with_leg(now, frames, leg, |leg| leg.request(&request));
         self.dial_referred(now, frames, leg, (&request, &referral));
@@ -126,6 +126,7 @@ impl Shard<'_> {
     /// What a REFER inside a leg's dialog wants, and whether its far end may.
     fn referral<'t>(
         &mut self,
+        now: Now,
         leg: LegId,
         (message, standing): (&Message<'_>, Standing),
         texts: &'t mut Texts,
@@ -154,7 +155,9 @@ impl Shard<'_> {
             (None, false) => Way::Application,
             (None, true) => match sip::Uri::parse(uri) {
                 Ok(parsed) => {
-                    let at = self.routes.find(&parsed, host, standing);
+                    let (uri, source, account) = (&parsed, host, None);
+                    let search = Search { uri, source, standing, now, account, tried: &[] };
+                    let at = self.routes.choose(&search, &mut self.core);
                     at.map_or(Way::Nowhere(404), Way::Route)
                 }
                 Err(_) => Way::Refused(400),
@@ -239,6 +242,8 @@ impl Shard<'_> {
             password: Secret(""),
             tls_names,
             trunk: "",
+            failover: route.policy.failover,
+            group: self.routes.group_of(handle),
         };
         self.dial_for_route(now, frames, &wish, Some(handle));
         Ok(())

@@ -2,22 +2,29 @@
 //! route *is*, not by where it stands in the table: a new table in another order changes nothing
 //! for calls that stand.
 
-use base::{HashKey, Mono};
+mod index;
+mod number;
+
+use base::{HashKey, Mono, Now};
 use core::net::IpAddr;
 use sip::Uri;
 use wire::event::Cause;
 use wire::table::{Lock, Network, PlaceKind, SignallingSources, StaticRoute, Table};
 
+use self::index::{Index, Wanted};
+pub(crate) use self::number::{caller_uri, is_anonymous, route_uri};
 use crate::cx::Core;
+use crate::health::Probes;
 use crate::transport::guard::{Bucket, Standing};
 use crate::transport::networks::{Networks, is_open};
+use crate::transport::targets::{Group, Targets};
 use crate::watch::Asked;
 
 /// Names a route across tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RouteHandle {
     /// Hash of what makes it this route: whose, from where, to where.
-    id: u64,
+    pub(crate) id: u64,
     /// Where it stood last.
     hint: u32,
     /// What counts against its limits.
@@ -42,6 +49,8 @@ struct Listed {
     id: u64,
     /// Index into the states.
     state: u32,
+    /// Whose share of what is known of targets it uses.
+    group: Group,
 }
 
 /// A published table with what is made of it before it holds: to be made where no packet waits.
@@ -52,6 +61,8 @@ pub struct Published {
     names: Vec<Names>,
     networks: Networks,
     asked: Asked,
+    index: Index,
+    probes: Probes,
 }
 
 /// What a route is called.
@@ -60,6 +71,7 @@ pub(crate) struct Names {
     /// Whose its limits are.
     key: u64,
     id: u64,
+    group: Group,
 }
 
 impl Published {
@@ -67,10 +79,16 @@ impl Published {
     #[must_use]
     pub fn new(mut table: Table, key: &HashKey) -> Self {
         let asked = Asked::new(core::mem::take(&mut table.watch));
-        let names = |route| Names { key: key_of(route, key), id: id_of(route, key) };
+        let names = |route| Names {
+            key: key_of(route, key),
+            id: id_of(route, key),
+            group: group_of(route),
+        };
         let names = table.routes.iter().map(names).collect();
         let networks = networks(&table);
-        Self { table, names, networks, asked }
+        let index = Index::new(&table, key);
+        let probes = Probes::new(&table);
+        Self { table, names, networks, asked, index, probes }
     }
 
     /// Takes it into force, and holds what was in force before.
@@ -81,12 +99,21 @@ impl Published {
         self.asked = core.watch.replace(core::mem::take(&mut self.asked));
         let table = core::mem::take(&mut self.table);
         self.table = routes.replace(table, &self.names, now);
+        core::mem::swap(&mut routes.index, &mut self.index);
+    }
+}
+
+impl Published {
+    /// Who is asked whether he lives.
+    pub(crate) fn swap_probes(&mut self, probes: &mut Probes, core: &mut Core<'_>, now: Mono) {
+        probes.replace(&mut self.probes, core, now);
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Routes {
     table: Table,
+    index: Index,
     /// As many as the table's.
     listed: Vec<Listed>,
     states: Vec<State>,
@@ -119,6 +146,7 @@ impl Routes {
     pub(crate) fn new() -> Self {
         Self {
             table: Table::default(),
+            index: Index::default(),
             listed: Vec::new(),
             states: Vec::new(),
             is_outdated: false,
@@ -136,8 +164,9 @@ impl Routes {
         let known: Vec<_> = names.iter().map(|names| self.take_known(names.key)).collect();
         let routes = table.routes.iter().zip(names).zip(known);
         self.listed = routes
-            .map(|((route, Names { key, id }), known)| Listed {
+            .map(|((route, Names { key, id, group }), known)| Listed {
                 id: *id,
+                group: *group,
                 state: known.unwrap_or_else(|| {
                     let rate = Bucket::full(route.rate_max, now);
                     place(&mut self.states, State { key: *key, rate, calls: 0, listed: true })
@@ -159,22 +188,33 @@ impl Routes {
         self.table.routes.iter().filter(lists).any(|route| route.transfer)
     }
 
-    /// The place of the first route whose domain, prefix and source fit.
-    pub(crate) fn find(&self, uri: &Uri<'_>, source: IpAddr, standing: Standing) -> Option<usize> {
+    /// The place of the route that a call follows first of those that fit and were not tried.
+    pub(crate) fn choose(&self, search: &Search<'_>, core: &mut Core<'_>) -> Option<usize> {
         // A stranger is in no route's networks but those that are open to the world.
-        let may_fit = standing == Standing::Trunk || self.is_open;
+        let may_fit = search.standing == Standing::Trunk || self.is_open;
         if self.table.routes.is_empty() || !may_fit {
             return None;
         }
-        let host = host_text(uri.raw);
-        let fits = |route: &StaticRoute| {
-            let domain =
-                route.domain.is_empty() || host.eq_ignore_ascii_case(route.domain.as_bytes());
-            domain
-                && route.sources.iter().any(|network| network.contains(source))
-                && sip::number::user_starts_with(uri, route.prefix.as_bytes())
-        };
-        self.table.routes.iter().position(fits)
+        let Core { targets, random, .. } = core;
+        let wanted = Fitting { routes: self, search, targets };
+        let random = |below| random.below(below);
+        let place = self.index.choose(&self.table.routes, search.uri, &wanted, random)?;
+        usize::try_from(place).ok()
+    }
+
+    /// Whose share of what is known of targets the route at this place uses.
+    pub(crate) fn group_of(&self, handle: RouteHandle) -> Group {
+        self.at(handle).map_or(0, |at| self.listed[at].group)
+    }
+
+    /// What the route at this place is called in [`Search::tried`].
+    pub(crate) fn id_at(&self, at: usize) -> u64 {
+        self.listed[at].id
+    }
+
+    /// Whom calls on the route at this place are billed to.
+    pub(crate) fn account_at(&self, at: usize) -> u64 {
+        self.table.routes[at].account
     }
 
     /// One more call on the route at this place. Over its limits: refused.
@@ -281,10 +321,55 @@ fn place(states: &mut Vec<State>, state: State) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// Whose limits a route's are: those of an account for what it dials.
+/// What is looked for among the routes.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<'s> {
+    pub(crate) uri: &'s Uri<'s>,
+    pub(crate) source: IpAddr,
+    pub(crate) standing: Standing,
+    pub(crate) now: Now,
+    /// Only this account's; of whomever's where there is none so far.
+    pub(crate) account: Option<u64>,
+    /// Those that were tried.
+    pub(crate) tried: &'s [u64],
+}
+
+struct Fitting<'s> {
+    routes: &'s Routes,
+    search: &'s Search<'s>,
+    targets: &'s Targets,
+}
+
+impl Wanted for Fitting<'_> {
+    fn fits(&self, place: u32, route: &StaticRoute) -> bool {
+        let Search { source, now, account, tried, .. } = *self.search;
+        let listed = &self.routes.listed[place as usize];
+        account.is_none_or(|account| account == route.account)
+            && !tried.contains(&listed.id)
+            && route.sources.iter().any(|network| network.contains(source))
+            && route.policy.is_open_at(now.wall.seconds())
+    }
+
+    fn is_out(&self, place: u32, route: &StaticRoute) -> bool {
+        let group = self.routes.listed[place as usize].group;
+        self.targets.all_out(group, &route.targets, self.search.now.mono)
+    }
+}
+
+/// A trunk's own share; of one without a name the route's.
+pub(crate) fn group_of(route: &StaticRoute) -> Group {
+    let StaticRoute { account, domain, prefix, policy, .. } = route;
+    match policy.name.is_empty() {
+        false => wire::policy::group_of(*account, &policy.name),
+        true => wire::policy::group_of(*account, &format!("{domain}/{prefix}")),
+    }
+}
+
+/// Whose limits a route's are: those of an account for what it dials by a trunk.
 fn key_of(route: &StaticRoute, key: &HashKey) -> u64 {
     let account = route.account.to_le_bytes();
-    key.hash(&[&account, route.domain.as_bytes(), route.prefix.as_bytes()])
+    let (domain, prefix) = (route.domain.as_bytes(), route.prefix.as_bytes());
+    key.hash(&[&account, domain, prefix, route.policy.name.as_bytes()])
 }
 
 /// What makes a route this route; its limits and its numbers may change.
@@ -296,6 +381,7 @@ fn id_of(route: &StaticRoute, key: &HashKey) -> u64 {
         route.prefix.as_bytes(),
         route.host.as_bytes(),
         route.prepend.as_bytes(),
+        route.policy.name.as_bytes(),
     ]);
     let networks = route.sources.iter().map(|network| (network.address, u16::from(network.bits)));
     let targets = route.targets.iter().map(|target| (target.address.ip(), target.address.port()));
@@ -313,51 +399,6 @@ fn id_of(route: &StaticRoute, key: &HashKey) -> u64 {
         id = key.hash(&[&id.to_le_bytes(), &bytes[..len], &number.to_le_bytes()]);
     }
     id
-}
-
-/// The Request-URI that a static route makes of the one that came: the user's value without what is
-/// stripped, behind what is prepended, written as a user part may be.
-pub(crate) fn route_uri<'o>(
-    route: &StaticRoute,
-    received: &[u8],
-    out: &'o mut [u8],
-) -> Option<&'o [u8]> {
-    let uri = Uri::parse(received).ok()?;
-    let mut value = [0; 256];
-    let mut value = uri.user_value(&mut value)?;
-    // A prefix is found in a number without its separators (RFC 3966 section 5.1.1), so what is
-    // stripped is counted without them; in a SIP URI nobody expects them in the first place.
-    let number = sip::Number::parse(value);
-    let plain = number.filter(|_| route.strip > 0 || uri.scheme == sip::uri::Scheme::Tel);
-    if let Some(number) = &plain {
-        value = number.bytes();
-    }
-    let rest = value.get(usize::from(route.strip)..)?;
-    let mut user = [0; 512];
-    let prepended = route.prepend.len();
-    user.get_mut(..prepended)?.copy_from_slice(route.prepend.as_bytes());
-    let escaped = sip::uri::escape_user(rest, user.get_mut(prepended..)?)?.len();
-    let user = &user[..prepended + escaped];
-    // Parameters of the user (`;npdi;rn=`, RFC 4694) belong to the number and go on as written.
-    let params = uri.user_params().raw();
-    let mut at = 0;
-    let mut put = |bytes: &[u8]| {
-        out.get_mut(at..at + bytes.len())?.copy_from_slice(bytes);
-        at += bytes.len();
-        Some(())
-    };
-    put(b"sip:")?;
-    if !user.is_empty() {
-        put(user)?;
-        put(params)?;
-        put(b"@")?;
-    }
-    let mut target = [0; 64];
-    match route.host.is_empty() {
-        false => put(route.host.as_bytes())?,
-        true => put(socket_text(route.targets.first()?.address, &mut target)?)?,
-    }
-    Some(&out[..at])
 }
 
 /// Whose networks a table knows. Where it does not say who is known, everybody is; where it could
@@ -382,15 +423,6 @@ fn host_value<'o>(uri: &Uri<'_>, out: &'o mut [u8]) -> Option<&'o [u8]> {
         sip::Host::Name(name) => rest.write_all(name).ok()?,
         sip::Host::Ip(address) => write!(rest, "{address}").ok()?,
     }
-    let left = rest.len();
-    Some(&out[..room - left])
-}
-
-fn socket_text(address: core::net::SocketAddr, out: &mut [u8]) -> Option<&[u8]> {
-    use std::io::Write;
-    let room = out.len();
-    let mut rest = &mut *out;
-    write!(rest, "{address}").ok()?;
     let left = rest.len();
     Some(&out[..room - left])
 }
@@ -431,17 +463,28 @@ mod tests {
             login: String::new(),
             transfer: false,
             dtmf: wire::table::Digits::default(),
+            policy: wire::policy::RoutePolicy::default(),
         }
     }
 
     fn replace(routes: &mut Routes, table: Table, now: Mono) {
-        let Published { table, names, .. } = Published::new(table, &HashKey([1, 2]));
+        let Published { table, names, index, .. } = Published::new(table, &HashKey([1, 2]));
         routes.replace(table, &names, now);
+        routes.index = index;
+    }
+
+    fn at(routes: &Routes, uri: &str) -> Option<usize> {
+        let uri = &Uri::parse(uri.as_bytes()).unwrap();
+        let source = "192.0.2.7".parse().unwrap();
+        let (standing, now) = (Standing::Trunk, Now::default());
+        let search = Search { uri, source, standing, now, account: None, tried: &[] };
+        let wanted = Fitting { routes, search: &search, targets: &Targets::new() };
+        let place = routes.index.choose(&routes.table.routes, uri, &wanted, |_| 0);
+        place.map(|place| place as usize)
     }
 
     fn find(routes: &mut Routes, uri: &str) -> Result<Option<RouteHandle>, Full> {
-        let parsed = Uri::parse(uri.as_bytes()).unwrap();
-        let at = routes.find(&parsed, "192.0.2.7".parse().unwrap(), Standing::Trunk);
+        let at = at(routes, uri);
         at.map(|at| routes.take(at, Mono(0))).transpose()
     }
 

@@ -15,7 +15,7 @@ use crate::handoff::{Handoff, PeerMessage};
 use crate::leg::Request;
 use crate::leg::peer::on_peer_nobody;
 use crate::media::Notice;
-use crate::transaction::{ClientId, Lost, Repeated, Report};
+use crate::transaction::{ClientId, Lost, Repeated, Report, Sent};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
@@ -235,6 +235,9 @@ impl Shard<'_> {
                 let outcome = self.transactions.clients.handle_response(&mut cx, id_of, &message);
                 self.core.watch.leave();
                 if let Some(outcome) = outcome {
+                    if outcome.method == Sent::Health {
+                        return self.health_said(now, &outcome, Some(&message));
+                    }
                     let handle = |leg: &mut crate::leg::LegMut<'_, '_>| {
                         if comes_again {
                             // Neither is what it brings about.
@@ -555,6 +558,15 @@ impl Shard<'_> {
                 }
             }
             Ok(Handoff::Dial(wish)) => self.dial_for_route(now, frames, &wish, None),
+            Ok(Handoff::Advance { leg, code, cause }) => {
+                self.advance_route(now, frames, leg, (code, cause));
+            }
+            Ok(Handoff::Redirected { leg, code, contacts }) => {
+                self.redirected(now, frames, leg, (code, contacts));
+            }
+            Ok(Handoff::Health { group, target, out_s }) => {
+                self.core.target_health(now, (group, target), out_s);
+            }
             Ok(Handoff::Unreachable { to, transaction }) => {
                 self.icmp(now, frames, to, ClientId(transaction));
             }

@@ -162,6 +162,10 @@ pub struct Originate<'a> {
     pub password: Secret<'a>,
     /// Name of the trunk whose credentials do it instead; empty for none.
     pub trunk: &'a str,
+    /// After which refusals the next target is asked.
+    pub failover: crate::policy::Failover,
+    /// Whose share of what is known of targets it uses; 0 for its account's.
+    pub group: u64,
 }
 
 /// A text that no log has.

@@ -134,6 +134,14 @@ counters! {
     RecordTooLong = "leg_records_too_long_total", "Leg records without room for what is said at a death";
     LegTold = "leftover_legs_told_total", "Legs of an earlier run whose far end was told that they are over";
     LegUntold = "leftover_legs_untold_total", "Legs of an earlier run whose far end could not be told";
+    TargetOut = "sip_targets_out", "Targets that are asked last now";
+    TargetWentOut = "sip_targets_went_out_total", "Targets that said nothing, or that they are not there for some time";
+    TargetCameBack = "sip_targets_came_back_total", "Targets that were out and are asked as before";
+    HealthAsked = "sip_health_asked_total", "OPTIONS sent to targets to see whether they live";
+    HealthSilent = "sip_health_silent_total", "OPTIONS to targets that nobody answered in time";
+    RouteAdvanced = "routes_advanced_total", "Calls that went on to another route, the one before being full or failing";
+    RedirectFollowed = "sip_redirects_followed_total", "Contacts of redirections that were called";
+    RedirectRefused = "sip_redirects_refused_total", "Redirections, or contacts of some, that were not followed";
     TableApplied = "tables_applied_total", "Published tables applied";
     TableRefused = "tables_refused_total", "Published tables that could not be read";
 }

@@ -40,6 +40,38 @@ pub enum Event<'a> {
     Claim(Claim<'a>),
     /// A SIP message of a leg that somebody asked to be told of.
     Message(SipMessage<'a>),
+    /// A target is asked last from now on, or as before. Told again now and then while it is out.
+    Target(TargetNews),
+}
+
+/// What is known of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct TargetNews {
+    pub at: Wall,
+    /// Whose share it is in: a trunk's ([`crate::policy::group_of`]), or an account's number.
+    pub group: u64,
+    pub target: base::Target,
+    /// None: it is as good as any.
+    pub out: Option<OutNews>,
+}
+
+/// Why a target is asked last, since when, and for how long unless it answers before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OutNews {
+    pub why: OutWhy,
+    pub since: Wall,
+    pub seconds: u32,
+}
+
+/// Why a target is asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum OutWhy {
+    /// It said nothing to an INVITE, or nobody is there.
+    Silent,
+    /// It said 503 with Retry-After.
+    Unavailable,
+    /// It said nothing to OPTIONS, or 503.
+    Unhealthy,
 }
 
 /// A request with credentials whose nonce is ours, young and not used before: whether they are

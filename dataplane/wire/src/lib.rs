@@ -24,6 +24,7 @@ pub mod event;
 pub mod link;
 pub mod mapping;
 pub mod material;
+pub mod policy;
 pub mod record;
 pub mod region;
 pub mod ring;

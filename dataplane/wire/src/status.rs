@@ -30,13 +30,6 @@ pub fn passed_on(code: u16) -> u16 {
     }
 }
 
-/// Whether another target may be tried after this status (RFC 3263 section 4.3, RFC 3261 section
-/// 16.7): it says something of the server, not of the user. Every 6xx is final.
-#[must_use]
-pub fn tries_next(code: u16) -> bool {
-    matches!(code, 408 | 500..=599)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,12 +46,5 @@ mod tests {
             assert_eq!(code >= 600, on >= 600, "{code} -> {on}: a 6xx is final for both");
         }
         assert_eq!((passed_on(302), passed_on(401), passed_on(503)), (480, 403, 480));
-    }
-
-    #[test]
-    fn a_6xx_and_what_the_user_says_are_final() {
-        let next: Vec<u16> = (300..700).filter(|code| tries_next(*code)).collect();
-        assert!(next.iter().all(|code| *code == 408 || (500..600).contains(code)));
-        assert!(!tries_next(604) && !tries_next(486) && tries_next(503));
     }
 }

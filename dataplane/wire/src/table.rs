@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 use base::{CallId, HashKey, Target};
 
 use crate::WireError;
+use crate::policy::RoutePolicy;
 
 /// Bytes a table may take: 150,000 places with their networks. Memory that nothing is written to is
 /// never taken.
@@ -202,7 +203,8 @@ impl Admission {
 }
 
 /// A route that the dataplane follows alone: a call from `sources` to `domain` and `prefix` goes to
-/// `targets`, without asking an application. The first match wins.
+/// `targets`, without asking an application. Of several that fit, one that names the domain goes
+/// before one for any, then the longer prefix, then what [`RoutePolicy`] says, then the order here.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StaticRoute {
     /// Whom its calls are billed to.
@@ -216,8 +218,8 @@ pub struct StaticRoute {
     /// Networks whose identity headers (P-Asserted-Identity, Privacy, Diversion, History-Info,
     /// Identity, Reason) go on; empty for none.
     pub trusted: Vec<Network>,
-    /// Where it goes, in order of trial; a next one is tried on silence, 408 and 5xx (RFC 3261
-    /// section 16.7: a 6xx is final).
+    /// Where it goes, in order of trial; a next one is tried on silence and after what
+    /// [`RoutePolicy::failover`] lists.
     pub targets: Vec<Target>,
     /// Host of the outgoing Request-URI; empty for the target's address.
     pub host: String,
@@ -241,6 +243,8 @@ pub struct StaticRoute {
     pub transfer: bool,
     /// How digits reach its targets.
     pub dtmf: Digits,
+    /// What else becomes of its calls.
+    pub policy: RoutePolicy,
 }
 
 /// How digits are brought to a far end.
@@ -434,6 +438,7 @@ mod tests {
                 login: "carrier".to_owned(),
                 transfer: true,
                 dtmf: Digits::Info,
+                policy: RoutePolicy { weight: 7, ..RoutePolicy::default() },
             }],
             admission: None,
             watch: Watch { key: [1, 2], filters: vec![filter(5, 0), filter(5, 9), filter(7, 0)] },

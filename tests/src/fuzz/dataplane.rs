@@ -542,5 +542,7 @@ pub(super) fn originate(call: base::CallId, peer: LegId) -> Originate<'static> {
         username: "user",
         password: wire::command::Secret("secret"),
         trunk: "carrier",
+        failover: wire::policy::Failover::default(),
+        group: 0,
     }
 }

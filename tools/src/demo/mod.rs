@@ -9,6 +9,7 @@ pub mod relay;
 mod sip_callback;
 pub mod strangers;
 pub mod tenants;
+pub mod trunks;
 
 use std::path::PathBuf;
 
@@ -55,6 +56,12 @@ pub const DEMOS: &[Demo] = &[
         shows: "a trunk's call told message by message, taken over by an application in mid-call, \
                 given back: heard in one stream throughout",
         run: sip_callback::run,
+    },
+    Demo {
+        name: "trunks",
+        shows: "a trunk dies and the next takes over, is known to be out, comes back; the \
+                controlplane stopped in between: calls route, and are booked when it goes on",
+        run: trunks::run,
     },
     Demo {
         name: "full-disk",

@@ -34,6 +34,8 @@ struct Sockets {
 pub(super) struct Phones {
     agents: Vec<Agent>,
     sockets: Sockets,
+    /// Those to whom nothing comes through.
+    dead: Vec<usize>,
 }
 
 /// The time now, as the agents take it.
@@ -93,6 +95,14 @@ impl Phones {
         &self.agents[phone.0]
     }
 
+    /// Nothing comes through to the phone, or everything as before.
+    pub(super) fn set_dead(&mut self, phone: Phone, is_dead: bool) {
+        self.dead.retain(|dead| *dead != phone.0);
+        if is_dead {
+            self.dead.push(phone.0);
+        }
+    }
+
     pub(super) fn set_manner(&mut self, phone: Phone, manner: Manner) {
         self.agents[phone.0].manner = manner;
     }
@@ -148,6 +158,9 @@ impl Phones {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
                 Err(error) => return Err(error.into()),
             };
+            if self.dead.contains(&phone) {
+                continue;
+            }
             let datagram = Datagram { from, to, bytes: buffer[..len].to_vec() };
             let agent = &mut self.agents[phone];
             if is_sip {

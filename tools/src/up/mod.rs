@@ -31,7 +31,7 @@ use rustix::fs::Mode;
 use rustix::process::Signal;
 
 use crate::clock::{S, parse_duration};
-use crate::demo::{codecs, strangers};
+use crate::demo::{codecs, strangers, trunks};
 use crate::system::{Protocol, free_port, port_free};
 use child::STOP_LIMIT;
 pub use endpoints::{Endpoints, FILE, Pids};
@@ -170,6 +170,11 @@ fn configuration(args: &Args) -> Result<Config> {
             config.trunk.push(demo_trunk("demo", codecs::TRUNK_HOST, codecs::TRUNK_TARGET));
             let (host, target) = (strangers::TRUNK_HOST, strangers::TRUNK_TARGET);
             config.trunk.push(demo_trunk("strangers", host, target));
+            for (priority, target) in (1..).zip(trunks::TRUNK_TARGETS) {
+                let trunk = demo_trunk(&format!("demo-{priority}"), trunks::TRUNK_HOST, target);
+                let health_s = trunks::HEALTH_S;
+                config.trunk.push(Trunk { priority, health_s, ..trunk });
+            }
         }
     }
     Ok(config)
@@ -213,6 +218,19 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         realm: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        failover: vec![408, 500, 501, 502, 503, 504],
+        redirect: wire::policy::Redirect::default(),
+        redirect_allow: Vec::new(),
+        health_s: 0,
+        priority: 0,
+        weight: 0,
+        cost: 0,
+        hours: Vec::new(),
+        utc_offset_min: 0,
+        country: String::new(),
+        caller_strip: 0,
+        caller_prepend: String::new(),
+        anonymous: config::Anonymous::default(),
     }
 }
 

@@ -48,6 +48,8 @@ impl Director {
             }
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
             Event::Message(ref message) => self.on_message(now, shard, message),
+            // The operator's to know, and no call's.
+            Event::Target(_) => {}
         }
         self.settle(now);
     }

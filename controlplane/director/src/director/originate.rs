@@ -8,7 +8,9 @@ use std::time::Duration;
 use base::{CallId, ConnectionId, Door, LegId, Now, ShardId, Transport};
 use model::address::target;
 use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
-use model::{AccountSid, Binding, CallDirection, CallRow, CallStatus, SipLogin, StatusHook, party};
+use model::{
+    AccountSid, Binding, CallDirection, CallRow, CallStatus, RouteSid, SipLogin, StatusHook, party,
+};
 use sip::{Scheme, Uri};
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
@@ -41,6 +43,8 @@ pub(super) struct Way {
     /// Where it must be made, for its flow.
     shard: Option<ShardId>,
     login: Option<SipLogin>,
+    /// The outbound route that it is.
+    route: Option<RouteSid>,
 }
 
 /// A leg to be made, whoever wants it.
@@ -195,6 +199,7 @@ impl Director {
             contact: None,
             shard: None,
             login: None,
+            route: None,
         });
         let row = CallRow {
             sid: leg.call,
@@ -230,6 +235,7 @@ impl Director {
                 trusted: way.trusted,
                 sent: false,
                 contact: way.contact,
+                by: way.route,
             }),
             status: leg.status,
             login: way.login.or(leg.login),
@@ -294,6 +300,7 @@ impl Director {
             }),
             shard: flow.map(|flow| flow.shard),
             login: None,
+            route: None,
         })
     }
 
@@ -322,6 +329,7 @@ impl Director {
             contact: None,
             shard: None,
             login: self.settings.login_of(route.sid),
+            route: Some(route.sid),
         })
     }
 
@@ -354,7 +362,7 @@ impl Director {
         let target = TargetHost { host, port: uri.port, found: None };
         let (uri, targets) = (party::request_uri(&uri), vec![target]);
         let (contact, shard, login) = (None, None, None);
-        Ok(Way { uri, headers, targets, trusted: false, contact, shard, login })
+        Ok(Way { uri, headers, targets, trusted: false, contact, shard, login, route: None })
     }
 
     /// From of a leg: a SIP URI as it is, anything else as a user of ours.
@@ -446,6 +454,7 @@ impl Director {
         let contact = outgoing.contact.clone();
         let listener = contact.as_ref().map_or(Originate::ANY_LISTENER, |it| it.listener);
         let Contact { to, route, flow, .. } = contact.unwrap_or_default();
+        let (failover, group) = self.settings.failover_of(outgoing.by);
         let command = OwnedOriginate {
             call,
             account: live.number,
@@ -466,6 +475,8 @@ impl Director {
             bridge: outgoing.bridge,
             tls_names,
             login: live.login.clone(),
+            failover,
+            group,
         };
         if !fits(&command) {
             return self.never_sent(now, call, "command-too-long");

@@ -3,6 +3,7 @@
 use base::{CallId, ConnectionId, LegId};
 use wire::command::{Command, Originate, Secret, Targets, Verdict};
 use wire::event::Cause;
+use wire::policy::Failover;
 
 use crate::account::SipLogin;
 
@@ -56,6 +57,8 @@ pub struct OwnedOriginate {
     /// As many as the targets.
     pub tls_names: Vec<String>,
     pub login: Option<SipLogin>,
+    pub failover: Failover,
+    pub group: u64,
 }
 
 impl OwnedCommand {
@@ -125,6 +128,8 @@ impl OwnedOriginate {
             username,
             password: Secret(password),
             trunk,
+            failover: self.failover,
+            group: self.group,
         }
     }
 }

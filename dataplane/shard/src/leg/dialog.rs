@@ -513,6 +513,8 @@ impl LegMut<'_, '_> {
             // Whatever is said of it: the far end that misses it ends the call itself.
             Sent::Prack => {}
             Sent::Notify => self.notify_outcome(outcome),
+            // No leg's.
+            Sent::Health => {}
         }
     }
 

@@ -86,6 +86,7 @@ impl LegMut<'_, '_> {
         // What it sends from now on comes behind its end.
         self.cx.core.watch.leave();
         self.cx.core.holds.remove(&self.leg.id);
+        self.cx.core.attempts.remove(&self.leg.id);
         self.end_owed();
     }
 

@@ -27,11 +27,13 @@ pub(crate) struct Answer<'a> {
     pub(crate) why: &'a str,
     /// The number of one that is to be acknowledged; 0 for none that is.
     pub(crate) rseq: u32,
+    /// Of a redirection: one contact a line.
+    pub(crate) contacts: &'a str,
 }
 
 impl Answer<'static> {
     pub(crate) const fn new(code: u16) -> Self {
-        Self { code, reason: "", retry_after: 0, described: false, why: "", rseq: 0 }
+        Self { code, reason: "", retry_after: 0, described: false, why: "", rseq: 0, contacts: "" }
     }
 
     /// With our description.
@@ -392,6 +394,9 @@ fn write_reply(
     if answer.code == 200 {
         writer = writer.field(Name::Supported, SUPPORTED);
         writer = writer.with(leg.session.agreed, |writer, agreed| agreed.write_response(writer));
+    }
+    for contact in answer.contacts.lines() {
+        writer = writer.field(Name::Contact, contact.as_bytes());
     }
     if answer.retry_after > 0 {
         let seconds = Part::Number(u64::from(answer.retry_after));

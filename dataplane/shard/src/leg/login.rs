@@ -49,8 +49,8 @@ impl LegMut<'_, '_> {
             return self.transactions.clients.cancel(&mut self.cx, id, b"");
         };
         (side.invite, side.cseq) = (id, cseq);
-        if let Some(target) = side.target_at(&self.cx.core.arena, side.target) {
-            self.cx.core.bad_targets.clear(target);
+        if let Some(target) = side.target_now(&self.cx.core.arena) {
+            self.cx.core.target_back(self.cx.now, target, false);
         }
         self.forget_early();
         self.leg.deadlines.set(Timer::Target, self.cx.now.mono + target);

@@ -20,6 +20,7 @@
 //! | `agree`, `choose` | which formats, and when we offer anew |
 //! | `session` | session timers and signs of life |
 //! | `peer`, `command` | what other legs and the controlplane say |
+//! | `redirect` | redirections of targets, and routes that failed |
 //! | `refer` | far ends that refer each other to somebody else |
 //! | `login` | requests that were sent again with our credentials |
 //! | `relay` | a static route's leg in the hands of an application |
@@ -40,6 +41,7 @@ mod offer;
 mod outbound;
 pub(crate) mod peer;
 mod prack;
+mod redirect;
 mod refer;
 pub(crate) mod relay;
 pub(crate) mod reliable;
@@ -70,6 +72,7 @@ use crate::transaction::logins::LINE_BYTES;
 use crate::transaction::{ClientId, ServerId, Transactions};
 use crate::transport::guard::Bucket;
 use crate::transport::obeyed::Obeyed;
+use crate::transport::targets::Group;
 use crate::usage::Joins;
 
 /// Legs that one leg may have dialled for it at a time.
@@ -291,6 +294,44 @@ pub(crate) struct Way<'a> {
     pub(crate) uri: &'a str,
     /// Value of Route; empty for none.
     pub(crate) route: &'a str,
+    /// After which refusals the next target is asked.
+    pub(crate) failover: wire::policy::Failover,
+    /// Whose share of what is known of targets it uses.
+    pub(crate) group: Group,
+    /// Where redirections led, behind the targets.
+    pub(crate) contacts: ArrayVec<Contact<'a>, CONTACTS_MAX>,
+}
+
+/// Where a redirection leads.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Contact<'a> {
+    pub(crate) target: Target,
+    /// Request-URI.
+    pub(crate) uri: &'a str,
+}
+
+/// Contacts of redirections that one call may try.
+pub(crate) const CONTACTS_MAX: usize = 5;
+
+impl Way<'_> {
+    /// The target at this place; None behind the last one.
+    pub(crate) fn target(&self, place: u8) -> Option<Target> {
+        let place = usize::from(place);
+        let contact = || Some(self.contacts.get(place.checked_sub(self.targets.len())?)?.target);
+        self.targets.get(place).copied().or_else(contact)
+    }
+
+    /// The places of the contacts.
+    pub(crate) fn places(&self) -> core::ops::Range<u8> {
+        let from = u8::try_from(self.targets.len()).unwrap_or(u8::MAX);
+        from..from.saturating_add(u8::try_from(self.contacts.len()).unwrap_or(u8::MAX))
+    }
+
+    /// The Request-URI for it; empty for what To says.
+    pub(crate) fn uri(&self, place: u8) -> &str {
+        let place = usize::from(place).checked_sub(self.targets.len());
+        place.and_then(|place| self.contacts.get(place)).map_or(self.uri, |contact| contact.uri)
+    }
 }
 
 /// A leg and what it may use: everything that a handler of its behaviour needs.
@@ -452,7 +493,13 @@ impl Leg {
 impl Outbound {
     /// The target at this place; None behind the last one, and once the leg is answered.
     pub(crate) fn target_at(&self, arena: &Arena, place: u8) -> Option<Target> {
-        self.way(arena)?.targets.get(usize::from(place)).copied()
+        self.way(arena)?.target(place)
+    }
+
+    /// The target whose turn it is, and whose share of what is known of targets it is in.
+    pub(crate) fn target_now(&self, arena: &Arena) -> Option<(Group, Target)> {
+        let way = self.way(arena)?;
+        Some((way.group, way.target(self.target)?))
     }
 
     /// None once the leg is answered.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use sip::dialog::Dialog;
 use sip::session::Wanted;
 use sip::{Message, Name, Part, ViaOut, Writer};
-use wire::event::{Cause, Event, Party};
+use wire::event::{Cause, Event, OutWhy, Party};
 
 use super::prack::Branch;
 use super::timers::Timer;
@@ -14,6 +14,7 @@ use crate::cx::Core;
 use crate::handoff::PeerMessage;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
 use crate::transport::reply::{ALLOW, SUPPORTED, contact, hex};
+use crate::transport::targets::REMEMBERED;
 
 /// The connection on which a phone registered is gone (RFC 5626 section 5.3.1).
 const FLOW_FAILED: &[u8] = b"SIP;cause=430;text=\"Flow Failed\"";
@@ -100,10 +101,9 @@ impl LegMut<'_, '_> {
         if side.invite != outcome.id {
             return;
         }
-        if matches!(outcome.report, Report::Response(_))
-            && let Some(target) = side.target_at(&self.cx.core.arena, side.target)
-        {
-            self.cx.core.bad_targets.clear(target);
+        let target = side.target_now(&self.cx.core.arena);
+        if let (Report::Response(code), Some(target)) = (outcome.report, target) {
+            self.target_said(code, target, message);
         }
         self.leg.deadlines.clear(Timer::Target);
         match (outcome.report, message) {
@@ -299,7 +299,11 @@ impl LegMut<'_, '_> {
         if code == 422 && self.ask_again(message) {
             return;
         }
-        if wire::status::tries_next(code) && self.next_target() {
+        if code < 400 && self.redirected(code, message) {
+            return;
+        }
+        let way = self.leg.outbound().and_then(|side| side.way(&self.cx.core.arena));
+        if way.is_some_and(|way| way.failover.has(code)) && self.next_target() {
             return;
         }
         self.finish(cause_of(code), Party::Remote);
@@ -326,8 +330,8 @@ impl LegMut<'_, '_> {
         }
         let Some(side) = self.leg.outbound() else { return };
         let (invite, silent) = (side.invite, self.leg.signalling.dialog.is_none());
-        if silent && let Some(target) = side.target_at(&self.cx.core.arena, side.target) {
-            self.cx.core.bad_targets.mark(target, self.cx.now.mono);
+        if silent && let Some(target) = side.target_now(&self.cx.core.arena) {
+            self.cx.core.target_out(self.cx.now, target, (OutWhy::Silent, REMEMBERED));
         }
         self.transactions.clients.leave(&mut self.cx, invite);
         if !self.next_target() {
@@ -338,12 +342,18 @@ impl LegMut<'_, '_> {
 
     /// Tries the next target. False if there is none.
     fn next_target(&mut self) -> bool {
+        let Some(side) = self.leg.outbound() else { return false };
+        self.try_target(side.target.saturating_add(1))
+    }
+
+    /// Tries the target at this place. False if there is none.
+    pub(super) fn try_target(&mut self, place: u8) -> bool {
         let arena = &mut self.cx.core.arena;
         let Some(side) = self.leg.outbound_mut() else { return false };
-        if side.target_at(arena, side.target.saturating_add(1)).is_none() {
+        if side.target_at(arena, place).is_none() {
             return false;
         }
-        side.target += 1;
+        side.target = place;
         side.cseq += 1;
         side.min_se = 0;
         self.leg.offer.forget_theirs(arena);
@@ -412,7 +422,8 @@ pub(crate) fn begin_invite<'o>(
     let arena = &core.arena;
     let to = arena.get(&leg.story.to);
     let way = side.way(arena);
-    let uri = way.as_ref().map(|way| way.uri.as_bytes()).filter(|uri| !uri.is_empty());
+    let uri = way.as_ref().map(|way| way.uri(side.target).as_bytes());
+    let uri = uri.filter(|uri| !uri.is_empty());
     let route = way.as_ref().map(|way| way.route.as_bytes()).filter(|route| !route.is_empty());
     Writer::new(out)
         .request_line(sip::Method::Invite, uri.unwrap_or(to))

@@ -53,6 +53,9 @@ impl LegMut<'_, '_> {
             }
             PeerMessage::Takeover { by } => self.on_peer_takeover(from, *by),
             PeerMessage::Held => self.on_peer_held(from),
+            PeerMessage::Redirected { code, contacts } => {
+                self.on_peer_redirected(from, *code, contacts);
+            }
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
             }
@@ -490,14 +493,7 @@ impl LegMut<'_, '_> {
         }
         if self.leg.route().is_some() && is_relayed {
             if self.leg.is_waiting() {
-                let status = match code {
-                    300.. => wire::status::passed_on(code),
-                    _ => super::end::status_of(cause),
-                };
-                // 503 is said only where we are full ourselves.
-                let retry_after = if status == 503 { 5 } else { 0 };
-                let answer = Answer { retry_after, ..Answer::new(status) };
-                return self.refuse(&answer, cause, Party::Peer);
+                return self.route_failed(early, code, cause);
             }
             return self.hang_up(Cause::Normal, Party::Peer);
         }

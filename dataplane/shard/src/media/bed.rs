@@ -166,7 +166,8 @@ impl Bed {
             legs_taken: 0,
             legs_joined: 0,
             in_hand: None,
-            bad_targets: crate::transport::targets::BadTargets::default(),
+            targets: crate::transport::targets::Targets::new(),
+            attempts: crate::failover::Attempts::new(),
             plan: plan.clone(),
         };
         let media = Media::new(&plan, 1);

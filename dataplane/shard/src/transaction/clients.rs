@@ -54,6 +54,8 @@ pub(crate) enum Method {
     Options,
     Prack,
     Notify,
+    /// OPTIONS of no leg: whether a target lives.
+    Health,
 }
 
 impl Method {
@@ -64,7 +66,7 @@ impl Method {
             Self::Bye => sip::Method::Bye,
             Self::Update => sip::Method::Update,
             Self::Info => sip::Method::Info,
-            Self::Options => sip::Method::Options,
+            Self::Options | Self::Health => sip::Method::Options,
             Self::Prack => sip::Method::Prack,
             Self::Notify => sip::Method::Notify,
         }
@@ -422,7 +424,13 @@ impl Clients {
             self.end_branch(cx, id, message);
         }
         let report = again.unwrap_or(Report::Response(code));
-        (leg != LegId::NONE).then_some(Outcome { id, leg, method, cseq, report })
+        let waits = leg != LegId::NONE || method == Method::Health;
+        waits.then_some(Outcome { id, leg, method, cseq, report })
+    }
+
+    /// Nobody waits for its answer, and nothing is owed to whoever gives one.
+    pub(crate) fn forget(&mut self, core: &mut Core<'_>, id: ClientId) {
+        self.remove(core, id);
     }
 
     /// The next request that nobody answered, for the leg that waits. To be called until None.

@@ -1,0 +1,108 @@
+//! What must hold of a trunk's policy beside its targets.
+
+use wire::policy::{BadHours, Failover, Hours};
+
+use crate::Trunk;
+
+/// Bytes of a prefix, and of what is put in front of a number.
+const NUMBER_BYTES_MAX: usize = 40;
+const HEALTH_S: core::ops::RangeInclusive<u16> = 5..=3_600;
+const HOURS_MAX: usize = 32;
+/// Nowhere is further from UTC.
+const OFFSET_MAX: u16 = 14 * 60;
+
+/// # Errors
+/// The key, and what is wrong with it.
+pub(crate) fn check(trunk: &Trunk) -> Result<(), (&'static str, String)> {
+    check_failover(&trunk.failover).map_err(|message| ("failover", message))?;
+    if trunk.health_s != 0 && !HEALTH_S.contains(&trunk.health_s) {
+        let (least, most) = (HEALTH_S.start(), HEALTH_S.end());
+        return Err(("health_s", format!("must be 0 or from {least} to {most}")));
+    }
+    if trunk.hours.len() > HOURS_MAX {
+        return Err(("hours", format!("must be at most {HOURS_MAX} parts of a week")));
+    }
+    let bad: Option<BadHours> = trunk.hours.iter().find_map(|text| text.parse::<Hours>().err());
+    if let Some(bad) = bad {
+        return Err(("hours", format!("cannot be read: {bad}")));
+    }
+    if trunk.utc_offset_min.unsigned_abs() > OFFSET_MAX {
+        let message = format!("must be from -{OFFSET_MAX} to {OFFSET_MAX}");
+        return Err(("utc_offset_min", message));
+    }
+    let is_code = |text: &str| {
+        text.len() <= 3 && !text.starts_with('0') && text.bytes().all(|it| it.is_ascii_digit())
+    };
+    if !is_code(&trunk.country) {
+        return Err(("country", "must be a country code such as `49`".to_owned()));
+    }
+    let is_number = |byte: u8| byte.is_ascii_digit() || b"+*#".contains(&byte);
+    let put = &trunk.caller_prepend;
+    if put.len() > NUMBER_BYTES_MAX || !put.bytes().all(is_number) {
+        return Err(("caller_prepend", "must be the beginning of a number".to_owned()));
+    }
+    if trunk.prefix.len() > NUMBER_BYTES_MAX {
+        return Err(("prefix", format!("must be at most {NUMBER_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Which status may not be in the list, and why.
+pub(crate) fn check_failover(codes: &[u16]) -> Result<(), String> {
+    codes.iter().try_fold(Failover::NONE, |known, code| {
+        known.with(*code).map_err(|why| format!("cannot have {code}: it {why}"))
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::load;
+
+    fn trunk(line: &str) -> Result<(), String> {
+        let text = format!(
+            "[[trunk]]\nname = \"t\"\nsources = [\"10.0.0.0/8\"]\n\
+             targets = [\"10.0.0.1:5060\"]\n{line}\n"
+        );
+        load(&text).map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_says_something_of_the_callee_is_no_reason_to_go_on() {
+        assert_eq!(trunk("failover = [408, 429, 500, 503, 599]"), Ok(()));
+        assert_eq!(trunk("failover = []"), Ok(()));
+        for code in [302, 404, 486, 487, 600, 603, 604, 700] {
+            let error = trunk(&format!("failover = [503, {code}]")).unwrap_err();
+            assert!(error.contains(&format!("`trunk[0].failover` cannot have {code}: it ")));
+        }
+        let error = load("[[outbound]]\nname = \"o\"\ntargets = [\"h\"]\nfailover = [603]\n");
+        assert!(error.unwrap_err().message.contains("is final for all targets"));
+    }
+
+    #[test]
+    fn a_trunks_policy_is_within_its_bounds() {
+        for line in [
+            "redirect = \"follow\"\nredirect_allow = [\"192.0.2.0/24\"]",
+            "health_s = 30\npriority = 1\nweight = 65535\ncost = 4294967295",
+            "hours = [\"mon-fri 08:00-18:00\", \"sat\"]\nutc_offset_min = -300",
+            "country = \"49\"\ncaller_strip = 1\ncaller_prepend = \"00\"",
+            "anonymous = \"refuse\"",
+        ] {
+            assert_eq!(trunk(line), Ok(()), "{line}");
+        }
+        for line in [
+            "redirect = \"ask\"",
+            "redirect_allow = [\"somewhere\"]",
+            "health_s = 1",
+            "hours = [\"mon 8-18\"]",
+            "utc_offset_min = 900",
+            "country = \"+49\"",
+            "caller_prepend = \"x\"",
+            "weight = -1",
+        ] {
+            assert!(trunk(line).is_err(), "{line}");
+        }
+        assert!(trunk(&format!("prefix = \"{}\"", "1".repeat(41))).is_err());
+    }
+}
