@@ -292,6 +292,9 @@ mod tests {
             transfer: false,
             dtmf: wire::table::Digits::default(),
             policy: RoutePolicy { weight, ..RoutePolicy::default() },
+            reliable: wire::table::ReliableRinging::default(),
+            session_timer: true,
+            early_media: wire::table::EarlyMedia::default(),
         }
     }
 
