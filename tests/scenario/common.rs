@@ -154,6 +154,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Refer { .. } => "refer",
         wire::Event::Claim(_) => "claim",
         wire::Event::Message(_) => "message",
+        wire::Event::ReferSaid { .. } => "refer-said",
     }
 }
 

@@ -47,6 +47,7 @@ mod place;
 mod ports;
 mod raw;
 mod reason;
+mod refer_out;
 mod referral;
 mod referral_apps;
 mod refusal;

@@ -42,6 +42,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Refer { .. } => 10,
         Event::Claim(_) => 11,
         Event::Message(_) => 12,
+        Event::ReferSaid { .. } => 13,
     }
 }
 
@@ -65,6 +66,7 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Take { .. } => 14,
         Command::GiveBack { .. } => 15,
         Command::TakePlace { .. } => 16,
+        Command::Refer { .. } => 17,
     }
 }
 
@@ -97,7 +99,14 @@ fn events() -> Vec<Event<'static>> {
         Event::Ended(summary()),
         Event::Unknown { call },
         Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:1@a", why: "" },
-        Event::Refer { call, peer: leg, at, to: "sip:carol@example.com", by: "sip:bob@a" },
+        Event::Refer {
+            call,
+            peer: leg,
+            at,
+            to: "sip:carol@example.com",
+            by: "sip:bob@a",
+            headers: "X-A: b\r\n",
+        },
         Event::Claim(Claim {
             registers: true,
             id: 7 << 32 | 1,
@@ -107,6 +116,7 @@ fn events() -> Vec<Event<'static>> {
             head: b"REGISTER sip:example.com SIP/2.0\r\n\r\n",
         }),
         Event::Message(message()),
+        Event::ReferSaid { call, at, code: 202, notified: 0 },
     ]
 }
 
@@ -240,6 +250,7 @@ fn commands() -> Vec<Command<'static>> {
         Command::Take { call },
         Command::GiveBack { call },
         Command::TakePlace { call },
+        Command::Refer { call, to: "sip:carol@example.com" },
     ]
 }
 

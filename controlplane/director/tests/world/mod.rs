@@ -291,8 +291,16 @@ impl World {
     /// The same, told at this moment.
     pub(crate) fn refer_at(&mut self, at: Wall, call: CallId, other: CallId, to: &str) {
         let (shard, peer) = (self.legs[&call].id.shard(), self.legs[&other].id);
-        let event = Event::Refer { call, peer, at, to, by: "sip:r@test" };
+        let headers = "X-Why: busy\r\n";
+        let event = Event::Refer { call, peer, at, to, by: "sip:r@test", headers };
         self.director.handle_event(self.now, shard, &event);
+        self.drain();
+    }
+
+    /// What came of a REFER of ours.
+    pub(crate) fn refer_said(&mut self, call: CallId, code: u16, notified: u16) {
+        let event = Event::ReferSaid { call, at: self.now.wall, code, notified };
+        self.director.handle_event(self.now, self.legs[&call].id.shard(), &event);
         self.drain();
     }
 
@@ -658,6 +666,7 @@ impl World {
             | OwnedCommand::Ringback { .. }
             | OwnedCommand::Referred { .. }
             | OwnedCommand::TakePlace { .. }
+            | OwnedCommand::Refer { .. }
             | OwnedCommand::Verdict { .. } => {}
         }
     }

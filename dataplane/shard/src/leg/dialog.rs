@@ -520,6 +520,7 @@ impl LegMut<'_, '_> {
             Sent::Prack => {}
             Sent::Notify => self.notify_outcome(outcome),
             Sent::Message => self.text_outcome(outcome),
+            Sent::Refer => self.refer_outcome(outcome),
         }
     }
 

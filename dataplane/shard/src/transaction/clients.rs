@@ -55,6 +55,7 @@ pub(crate) enum Method {
     Prack,
     Notify,
     Message,
+    Refer,
 }
 
 impl Method {
@@ -69,6 +70,7 @@ impl Method {
             Self::Prack => sip::Method::Prack,
             Self::Notify => sip::Method::Notify,
             Self::Message => sip::Method::Message,
+            Self::Refer => sip::Method::Refer,
         }
     }
 
