@@ -297,13 +297,6 @@ impl World {
         self.drain();
     }
 
-    /// What came of a REFER of ours.
-    pub(crate) fn refer_said(&mut self, call: CallId, code: u16, notified: u16) {
-        let event = Event::ReferSaid { call, at: self.now.wall, code, notified };
-        self.director.handle_event(self.now, self.legs[&call].id.shard(), &event);
-        self.drain();
-    }
-
     /// A leg ends by itself in `after` milliseconds.
     pub(crate) fn fails_in(&mut self, call: CallId, after: u64, by: Party, cause: Cause) {
         self.plan(after, Happening::End { call, by, cause, code: 200, unanswered_only: false });

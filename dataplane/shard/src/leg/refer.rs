@@ -172,7 +172,8 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// Whom it was about goes its own way, as its controlplane says: the referrer is told, and left.
+    /// Whom it was about goes its own way, as its controlplane says: the referrer is told, and
+    /// left.
     pub(super) fn referral_taken(&mut self, code: u16) {
         let referral = self.transactions.referrals.of(self.leg.id);
         let Some(referral) = referral.filter(|it| it.code == 0) else { return };
