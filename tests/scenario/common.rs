@@ -156,6 +156,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Claim(_) => "claim",
         wire::Event::Message(_) => "message",
         wire::Event::Target(_) => "target",
+        wire::Event::ReferSaid { .. } => "refer-said",
     }
 }
 

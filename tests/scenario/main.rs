@@ -50,6 +50,7 @@ mod ports;
 mod raw;
 mod reason;
 mod redirects;
+mod refer_out;
 mod referral;
 mod referral_apps;
 mod refusal;

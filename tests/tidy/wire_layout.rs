@@ -43,6 +43,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Claim(_) => 11,
         Event::Message(_) => 12,
         Event::Target(_) => 13,
+        Event::ReferSaid { .. } => 14,
     }
 }
 
@@ -66,6 +67,7 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::Take { .. } => 14,
         Command::GiveBack { .. } => 15,
         Command::TakePlace { .. } => 16,
+        Command::Refer { .. } => 17,
     }
 }
 
@@ -98,7 +100,14 @@ fn events() -> Vec<Event<'static>> {
         Event::Ended(summary()),
         Event::Unknown { call },
         Event::Refused { at, source, code: 403, cause: Cause::Forbidden, uri: "sip:1@a", why: "" },
-        Event::Refer { call, peer: leg, at, to: "sip:carol@example.com", by: "sip:bob@a" },
+        Event::Refer {
+            call,
+            peer: leg,
+            at,
+            to: "sip:carol@example.com",
+            by: "sip:bob@a",
+            headers: "X-A: b\r\n",
+        },
         Event::Claim(Claim {
             registers: true,
             id: 7 << 32 | 1,
@@ -114,6 +123,7 @@ fn events() -> Vec<Event<'static>> {
             target: base::Target::udp(source),
             out: Some(OutNews { why: OutWhy::Unhealthy, since: at, seconds: 90 }),
         }),
+        Event::ReferSaid { call, at, code: 202, notified: 0 },
     ]
 }
 
@@ -249,6 +259,7 @@ fn commands() -> Vec<Command<'static>> {
         Command::Take { call },
         Command::GiveBack { call },
         Command::TakePlace { call },
+        Command::Refer { call, to: "sip:carol@example.com" },
     ]
 }
 

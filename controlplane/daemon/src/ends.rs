@@ -237,7 +237,8 @@ fn call_of(command: &OwnedCommand) -> CallId {
         | OwnedCommand::Referred { call, .. }
         | OwnedCommand::Take { call }
         | OwnedCommand::GiveBack { call }
-        | OwnedCommand::TakePlace { call } => *call,
+        | OwnedCommand::TakePlace { call }
+        | OwnedCommand::Refer { call, .. } => *call,
         OwnedCommand::Originate(originate) => originate.call,
         OwnedCommand::Release { .. } | OwnedCommand::Verdict { .. } => CallId::NONE,
     }

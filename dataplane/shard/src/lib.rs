@@ -131,6 +131,7 @@ impl<'m> Shard<'m> {
                 clients: Clients::new((limits.client_transactions(), limits.legs), first),
                 referrals: Referrals::new(),
                 texts: transaction::texts::Texts::new(),
+                asked: transaction::Asked::new(),
             },
             media,
             round: usage::Round::new(limits.legs),

@@ -86,8 +86,9 @@ pub enum Command<'a> {
         call: CallId,
     },
     /// What the far end of this call wanted by its REFER comes to nothing, with this status
-    /// (300-699). What comes of it else the legs say themselves. `binds`: its legs are none of a
-    /// document's any more, and end with each other; else they are what they were before.
+    /// (300-699). What comes of it else the legs say themselves. With 200 whom it was about goes
+    /// its own way, and the referrer is told and ended. `binds`: its legs are none of a document's
+    /// any more, and end with each other; else they are what they were before.
     Referred {
         call: CallId,
         code: u16,
@@ -102,6 +103,12 @@ pub enum Command<'a> {
     /// ([`crate::event::Incoming::replaces`]), if that is a place of the account's.
     TakePlace {
         call: CallId,
+    },
+    /// Refers the far end of an answered leg to somebody else (REFER); what comes of it is told
+    /// (`Event::ReferSaid`). Said again while it is open, it changes nothing.
+    Refer {
+        call: CallId,
+        to: &'a str,
     },
 }
 

@@ -35,13 +35,24 @@ pub enum Event<'a> {
     /// a leg dialled for `peer` takes the place of this one with its answer. Empty: the shards
     /// join `peer` with another leg. The two legs end with each other from now on. `by`: who
     /// refers.
-    Refer { call: CallId, peer: LegId, at: Wall, to: &'a str, by: &'a str },
+    Refer {
+        call: CallId,
+        peer: LegId,
+        at: Wall,
+        to: &'a str,
+        by: &'a str,
+        /// The X-* headers of the REFER, one `Name: value` a line, ended with CRLF.
+        headers: &'a str,
+    },
     /// A request says by whom it is, and waits for a verdict.
     Claim(Claim<'a>),
     /// A SIP message of a leg that somebody asked to be told of.
     Message(SipMessage<'a>),
     /// A target is asked last from now on, or as before. Told again now and then while it is out.
     Target(TargetNews),
+    /// What came of a `Command::Refer`: `code`, the final status of our REFER, or `notified`, the
+    /// final one that a NOTIFY then brought; 0 for what is not told by this.
+    ReferSaid { call: CallId, at: Wall, code: u16, notified: u16 },
 }
 
 /// What is known of a target.
@@ -347,7 +358,7 @@ impl Event<'_> {
                 FIXED + texts + USAGE_BYTES * SEGMENTS_MAX + MEDIA_BYTES
             }
             Self::Refused { uri, why, .. } => FIXED + uri.len() + why.len(),
-            Self::Refer { to, by, .. } => FIXED + to.len() + by.len(),
+            Self::Refer { to, by, headers, .. } => FIXED + to.len() + by.len() + headers.len(),
             Self::Claim(claim) => FIXED + claim.realm.len() + claim.head.len(),
             Self::Message(message) => {
                 let SipMessage { from, to, method, start, headers, body, .. } = message;
@@ -442,7 +453,7 @@ mod tests {
             (Event::Digit { call, at, digit: '1' }, false),
             (Event::Unknown { call }, true),
             (Event::Refused { at, source, code: 404, cause, uri, why }, true),
-            (Event::Refer { call, peer: leg, at, to: uri, by: why }, false),
+            (Event::Refer { call, peer: leg, at, to: uri, by: why, headers: "" }, false),
             (claim(true), true),
             (claim(false), false),
         ];

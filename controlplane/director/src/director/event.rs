@@ -43,8 +43,11 @@ impl Director {
             Event::Refused { at, source, code, cause, uri, why } => {
                 self.on_refused(now, &Refused { at, source, code, cause, uri, why });
             }
-            Event::Refer { call, peer, at, to, by } => {
-                self.on_refer(now, (shard, call, peer), (at, to, by));
+            Event::Refer { call, peer, at, to, by, headers } => {
+                self.on_refer(now, (shard, call, peer), (at, to, by), headers);
+            }
+            Event::ReferSaid { call, code, notified, .. } => {
+                self.inbox.push_back((call, Input::ReferSaid { code, notified }));
             }
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
             Event::Message(ref message) => self.on_message(now, shard, message),
@@ -165,7 +168,8 @@ impl Director {
             | Event::Answered { call, .. }
             | Event::Parted { call, .. }
             | Event::Digit { call, .. }
-            | Event::Refer { call, .. } => [call, CallId::NONE],
+            | Event::Refer { call, .. }
+            | Event::ReferSaid { call, .. } => [call, CallId::NONE],
             Event::Message(ref message) => [message.call, CallId::NONE],
             Event::Joined { call, peer, .. } => [call, peer],
             _ => return,
@@ -192,7 +196,8 @@ fn moment(event: &Event<'_>) -> Option<Wall> {
         | Event::Progress { at, .. }
         | Event::Answered { at, .. }
         | Event::Joined { at, .. }
-        | Event::Refer { at, .. } => Some(at),
+        | Event::Refer { at, .. }
+        | Event::ReferSaid { at, .. } => Some(at),
         Event::Ended(ref summary) => Some(summary.ended),
         Event::Message(ref message) => Some(message.at),
         _ => None,

@@ -8,18 +8,20 @@
 //! other leg.
 
 use base::{CallId, LegId, Now, ShardId, Wall};
-use model::party;
 use model::port::OwnedCommand;
+use model::{Hook, party};
 use sip::Scheme;
 use wire::event::Cause;
 
 use super::Director;
 use super::trunk::Referral;
-use crate::live::Live;
-use crate::script::{ChildSpec, Problem, Target, Wait};
+use crate::live::{Ending, Live};
+use crate::script::{ChildSpec, Problem, Script, Target, Wait};
 
 /// How long the target of a referral may ring.
 const RING_MS: u32 = 60_000;
+/// Parameters that an application is asked with.
+const HEADERS_MAX: usize = 64;
 /// How long the call with it may last.
 const LIMIT_MS: u32 = 14_400_000;
 
@@ -39,6 +41,7 @@ impl Director {
         now: Now,
         (shard, call, peer): (ShardId, CallId, LegId),
         (at, to, by): (Wall, &str, &str),
+        headers: &str,
     ) {
         let is_peer = |live: &&Live| live.leg == peer && !live.is_over();
         let other = self.calls.all().find(is_peer).map(Live::call);
@@ -49,6 +52,14 @@ impl Director {
             return;
         };
         let referrer = Referrer { call, shard, other };
+        if !to.is_empty() && self.calls.get(&call).is_some_and(|live| live.ending.is_some()) {
+            return;
+        }
+        if !to.is_empty()
+            && let Some(hook) = self.refer_hook(call, other)
+        {
+            return self.ask_for_referred(now, referrer, hook, (to, headers));
+        }
         if !to.is_empty()
             && let Err(code) = self.may_refer(now, call, (to, by))
         {
@@ -75,6 +86,47 @@ impl Director {
             Some(whom) => self.dial_referred(now, referrer, (target, whom)),
             None => self.refer_failed(now, referrer, 404),
         }
+    }
+
+    /// The address that the document of the two names for what is to become of a referral.
+    fn refer_hook(&self, call: CallId, other: CallId) -> Option<Hook> {
+        [call, other].into_iter().find_map(|it| {
+            let script = self.calls.get(&it)?.script.as_ref()?;
+            let Wait::Verb(state) = &script.wait else { return None };
+            state.refer_hook(script.program.verbs.get(script.at), &script.base)
+        })
+    }
+
+    /// The application says how it goes on with whoever is left; the referrer is told that it does,
+    /// and ended.
+    fn ask_for_referred(
+        &mut self,
+        now: Now,
+        referrer: Referrer,
+        hook: Hook,
+        (to, headers): (&str, &str),
+    ) {
+        let Referrer { call, shard, other } = referrer;
+        let lines = headers.lines().filter_map(|line| line.split_once(':'));
+        let header = |(name, value): (&str, &str)| {
+            (format!("SipHeader_{}", name.trim()), value.trim().to_owned())
+        };
+        let target = ("ReferTransferTarget".to_owned(), to.to_owned());
+        let params = core::iter::once(target).chain(lines.map(header)).take(HEADERS_MAX).collect();
+        self.release(call);
+        if let Some(mut live) = self.calls.get_mut(&call) {
+            // Its shard ends it once it knows; told again to a successor, it is the same referral.
+            live.ending = Some(Ending::Hangup(Cause::Normal));
+            live.touch();
+        }
+        let Some(mut live) = self.calls.get_mut(&other) else { return };
+        live.script.get_or_insert_with(Script::default).wait = Wait::Ready;
+        live.volatile.wake = None;
+        let own = live.shard;
+        live.touch();
+        self.command(own, OwnedCommand::Part { call: other });
+        self.command(shard, OwnedCommand::Referred { call, code: 200, binds: false });
+        self.start_fetch(now, other, hook, params, None);
     }
 
     /// Whether the far end of `call` may have somebody else called on this account.

@@ -140,6 +140,7 @@ impl Director {
                 self.give_up(now, call, reason);
             }
             Effect::GiveBack => self.give_back(call),
+            Effect::Refer(to) => self.command(shard, OwnedCommand::Refer { call, to }),
         }
     }
 

@@ -130,6 +130,11 @@ pub(crate) enum Input {
     /// The script's own leg is over.
     Gone,
     Timer,
+    /// What came of a referral of ours: see `wire::Event::ReferSaid`.
+    ReferSaid {
+        code: u16,
+        notified: u16,
+    },
     ChildAnswered {
         call: CallId,
     },
@@ -189,6 +194,8 @@ pub(crate) enum Effect {
     GiveUp(Problem),
     /// The relay that it was taken over from has it back.
     GiveBack,
+    /// The far end is referred there.
+    Refer(String),
 }
 
 impl Wait {

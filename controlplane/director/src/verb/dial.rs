@@ -23,8 +23,17 @@ use crate::rng::Rng;
 use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Target, View};
 use crate::web;
 
-const ATTRIBUTES: [&str; 7] =
-    ["timeout", "timeLimit", "callerId", "action", "method", "answerOnBridge", "sequential"];
+const ATTRIBUTES: [&str; 9] = [
+    "timeout",
+    "timeLimit",
+    "callerId",
+    "action",
+    "method",
+    "answerOnBridge",
+    "sequential",
+    "referUrl",
+    "referMethod",
+];
 const NOUN_ATTRIBUTES: [&str; 5] =
     ["statusCallback", "statusCallbackEvent", "statusCallbackMethod", "username", "password"];
 
@@ -41,6 +50,8 @@ pub(crate) struct Dial {
     action: Option<(String, Method)>,
     answer_on_bridge: bool,
     sequential: bool,
+    /// Who is asked what is to become of a referral.
+    refer: Option<(String, Method)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +100,8 @@ impl Dial {
             problems.push(Problem { code: 12_200, reason: "dial-no-target", message });
         }
         let action_method = method(element, "method", problems);
+        let refer_method = method(element, "referMethod", problems);
+        let refer = element.attribute("referUrl").filter(|url| !url.is_empty());
         Self {
             targets,
             timeout: number(element, "timeout", 30, 5..=600, problems),
@@ -97,6 +110,7 @@ impl Dial {
             action: element.attribute("action").map(|url| (url.to_owned(), action_method)),
             answer_on_bridge: flag(element, "answerOnBridge", problems),
             sequential: flag(element, "sequential", problems),
+            refer: refer.map(|url| (url.to_owned(), refer_method)),
         }
     }
 
@@ -104,6 +118,8 @@ impl Dial {
     pub(super) fn urls(&self) -> Vec<(&'static str, &str)> {
         let action = self.action.iter().map(|(url, _)| ("<Dial action>", url.as_str()));
         let status = self.targets.iter().filter_map(|noun| noun.status.as_ref());
+        let refer = self.refer.iter().map(|(url, _)| ("<Dial referUrl>", url.as_str()));
+        let action = action.chain(refer);
         action.chain(status.map(|(url, ..)| (STATUS_CALLBACK, url.as_str()))).collect()
     }
 
@@ -229,7 +245,11 @@ impl Dial {
                 state.drop_all(Cause::Canceled, effects);
                 Step::Stay
             }
-            Input::Begin | Input::Answered | Input::Timer | Input::ChildLeft { .. } => Step::Stay,
+            Input::Begin
+            | Input::Answered
+            | Input::Timer
+            | Input::ReferSaid { .. }
+            | Input::ChildLeft { .. } => Step::Stay,
         }
     }
 
@@ -327,6 +347,11 @@ impl Waits for DialState {
 
     fn is_joined(&self) -> bool {
         self.winner.is_some()
+    }
+
+    fn refer_hook(&self, verb: Option<&Dial>, base: &str) -> Option<Hook> {
+        let (url, method) = verb?.refer.as_ref().filter(|_| self.winner.is_some())?;
+        Some(Hook { url: web::resolve(base, url)?, method: *method })
     }
 
     /// It still has to hear what became of the legs it dialled.

@@ -6,6 +6,7 @@ mod dial;
 mod hangup;
 mod pause;
 mod redirect;
+mod refer;
 mod reject;
 mod trunk;
 
@@ -52,6 +53,11 @@ trait Waits {
     /// The script's leg is connected with another one by this.
     fn is_joined(&self) -> bool {
         false
+    }
+
+    /// Whom to ask what is to become of a referral of one of those that it connects.
+    fn refer_hook(&self, _verb: Option<&Self::Verb>, _base: &str) -> Option<Hook> {
+        None
     }
 
     /// What the legs that it made came to, once they are over.
@@ -200,6 +206,19 @@ macro_rules! verbs {
                 match self { $(Self::$waits(state) => state.is_joined(),)* }
             }
 
+            /// See [`Waits::refer_hook`].
+            pub(crate) fn refer_hook(&self, verb: Option<&Verb>, base: &str) -> Option<Hook> {
+                match self {
+                    $(Self::$waits(state) => {
+                        let verb = match verb {
+                            Some(Verb::$waits(verb)) => Some(verb),
+                            _ => None,
+                        };
+                        state.refer_hook(verb, base)
+                    })*
+                }
+            }
+
             /// See [`Waits::outcome`].
             pub(crate) fn outcome(&self) -> Option<Outcome> {
                 match self { $(Self::$waits(state) => state.outcome(),)* }
@@ -222,6 +241,7 @@ verbs! {
         Hangup(hangup::Hangup, hangup::HangupState);
         Pause(pause::Pause, pause::PauseState);
         Trunk(trunk::Trunk, trunk::TrunkState);
+        Refer(refer::Refer, refer::ReferState);
     }
     begins {
         Redirect(redirect::Redirect);
@@ -250,7 +270,7 @@ pub(crate) enum Step {
 const TEXT_SHOWN_MAX: usize = 60;
 
 /// Verbs of the language that this switch does not have yet.
-const LATER: [&str; 19] = [
+const LATER: [&str; 18] = [
     "Say",
     "Play",
     "Gather",
@@ -259,7 +279,6 @@ const LATER: [&str; 19] = [
     "Enqueue",
     "Leave",
     "Queue",
-    "Refer",
     "Sms",
     "Message",
     "Connect",

@@ -291,7 +291,8 @@ impl World {
     /// The same, told at this moment.
     pub(crate) fn refer_at(&mut self, at: Wall, call: CallId, other: CallId, to: &str) {
         let (shard, peer) = (self.legs[&call].id.shard(), self.legs[&other].id);
-        let event = Event::Refer { call, peer, at, to, by: "sip:r@test" };
+        let headers = "X-Why: busy\r\n";
+        let event = Event::Refer { call, peer, at, to, by: "sip:r@test", headers };
         self.director.handle_event(self.now, shard, &event);
         self.drain();
     }
@@ -664,6 +665,7 @@ impl World {
             | OwnedCommand::Ringback { .. }
             | OwnedCommand::Referred { .. }
             | OwnedCommand::TakePlace { .. }
+            | OwnedCommand::Refer { .. }
             | OwnedCommand::Verdict { .. } => {}
         }
     }

@@ -160,3 +160,12 @@ impl World {
         }
     }
 }
+
+impl World {
+    /// What came of a REFER of ours.
+    pub(crate) fn refer_said(&mut self, call: CallId, code: u16, notified: u16) {
+        let event = wire::Event::ReferSaid { call, at: self.now.wall, code, notified };
+        self.director.handle_event(self.now, self.legs[&call].id.shard(), &event);
+        self.drain();
+    }
+}

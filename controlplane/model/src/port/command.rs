@@ -25,6 +25,7 @@ pub enum OwnedCommand {
     Referred { call: CallId, code: u16, binds: bool },
     Verdict { id: u64, verdict: OwnedVerdict },
     TakePlace { call: CallId },
+    Refer { call: CallId, to: String },
 }
 
 /// [`wire::command::Verdict`] with its text.
@@ -84,6 +85,7 @@ impl OwnedCommand {
             Self::Referred { call, code, binds } => Command::Referred { call, code, binds },
             Self::Verdict { id, ref verdict } => Command::Verdict { id, verdict: verdict.view() },
             Self::TakePlace { call } => Command::TakePlace { call },
+            Self::Refer { call, ref to } => Command::Refer { call, to },
         }
     }
 }

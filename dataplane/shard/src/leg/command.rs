@@ -35,6 +35,10 @@ impl LegMut<'_, '_> {
             Command::Part { .. } => self.part(),
             Command::Ringback { on, .. } => self.ringback(*on),
             Command::Limit { remaining_ms, .. } => self.limit(*remaining_ms),
+            Command::Referred { code, .. } if (200..300).contains(code) => {
+                self.referral_taken(*code);
+            }
+            Command::Refer { to, .. } => self.refer_to(to),
             Command::Referred { code, binds, .. } if (300..700).contains(code) => {
                 self.referral_ended(*code, *binds);
             }
@@ -78,7 +82,8 @@ pub(crate) fn call_of(command: &Command<'_>) -> CallId {
         | Command::Referred { call, .. }
         | Command::Take { call }
         | Command::GiveBack { call }
-        | Command::TakePlace { call } => *call,
+        | Command::TakePlace { call }
+        | Command::Refer { call, .. } => *call,
         Command::Originate(originate) => originate.call,
         Command::Release { .. } | Command::Drain { .. } | Command::Verdict { .. } => CallId::NONE,
     }

@@ -522,6 +522,7 @@ impl LegMut<'_, '_> {
             // No leg's.
             Sent::Health => {}
             Sent::Message => self.text_outcome(outcome),
+            Sent::Refer => self.refer_outcome(outcome),
         }
     }
 

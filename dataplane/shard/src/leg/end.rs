@@ -136,6 +136,7 @@ impl LegMut<'_, '_> {
         self.transactions.clients.orphan(self.cx.core, asked);
         self.forget_referral();
         self.forget_texts();
+        self.transactions.asked.end(self.leg.id);
         self.transactions.clients.logins.leave(&mut self.cx.core.arena, self.leg.id);
     }
 

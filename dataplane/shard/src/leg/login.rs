@@ -37,6 +37,7 @@ impl LegMut<'_, '_> {
             referral.notify = id;
         }
         self.transactions.texts.sent_again(before, id);
+        self.transactions.asked.sent_again(before, id);
         if !self.leg.is_over() {
             self.record();
         }

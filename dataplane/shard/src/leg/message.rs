@@ -4,8 +4,9 @@
 
 use base::LegId;
 use core::time::Duration;
-use sip::{Message, Name, Reply, reply_to};
+use sip::{Message, Name, Part, Reply, reply_to};
 use wire::counter::Counter;
+use wire::event::Event;
 
 use super::{LegMut, Request};
 use crate::handoff::PeerMessage;
@@ -153,13 +154,81 @@ impl LegMut<'_, '_> {
         }
     }
 
-    /// A NOTIFY: of no subscription of ours (RFC 6665 section 4.1.3).
+    /// A NOTIFY: of a referral of ours (RFC 3515 section 2.4.4), or of no subscription at all (RFC
+    /// 6665 section 4.1.3).
     pub(super) fn notified(&mut self, request: &Request<'_>) {
-        self.respond_short(request, 481);
+        let message = request.message;
+        let event = message.header(Name::Event).unwrap_or_default();
+        let event = event.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let is_ours = event.eq_ignore_ascii_case(b"refer");
+        if !is_ours || !self.transactions.asked.is_open(self.leg.id) {
+            self.respond_short(request, 481);
+            return;
+        }
+        if !self.respond_short(request, 200) {
+            return;
+        }
+        let code = fragment_status(message.body());
+        let state = message.header(Name::SubscriptionState).unwrap_or_default();
+        let is_over = state.get(..10).is_some_and(|it| it.eq_ignore_ascii_case(b"terminated"));
+        if code < 200 && !is_over {
+            return;
+        }
+        self.transactions.asked.end(self.leg.id);
+        self.tell_said(0, if code < 200 { 480 } else { code });
+    }
+
+    /// Refers our far end to somebody else.
+    pub(super) fn refer_to(&mut self, to: &str) {
+        let is_clean = !to.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | 0x7f));
+        let is_uri = is_clean && sip::Uri::parse(to.as_bytes()).is_ok();
+        if self.transactions.asked.is_open(self.leg.id) {
+            return;
+        }
+        if self.leg.state != super::State::Standing || !is_uri {
+            return self.tell_said(if is_uri { 481 } else { 400 }, 0);
+        }
+        let sent = self.ask(Sent::Refer, |writer, _| {
+            let target = [Part::Bytes(b"<"), Part::Bytes(to.as_bytes()), Part::Bytes(b">")];
+            writer.header(Name::ReferTo, &target).finish().ok().map(<[u8]>::len)
+        });
+        let begun = sent.is_some_and(|id| self.transactions.asked.begin(self.leg.id, id));
+        if !begun {
+            self.tell_said(503, 0);
+        }
+    }
+
+    /// What our far end said to a REFER of ours.
+    pub(super) fn refer_outcome(&mut self, outcome: &Outcome) {
+        if !self.transactions.asked.is(self.leg.id, outcome.id) {
+            return;
+        }
+        let code = match outcome.report {
+            Report::Response(..200) | Report::Again { .. } => return,
+            Report::Response(code) => code,
+            Report::Timeout | Report::Unreachable => 408,
+        };
+        if code >= 300 {
+            self.transactions.asked.end(self.leg.id);
+        }
+        self.tell_said(code, 0);
+    }
+
+    fn tell_said(&mut self, code: u16, notified: u16) {
+        let (call, at) = (self.leg.story.call, self.stamp());
+        self.cx.emit_optional(&Event::ReferSaid { call, at, code, notified });
     }
 
     /// An INFO of a package: we have none (RFC 6086 section 4.2.2).
     pub(super) fn foreign_package(&mut self, request: &Request<'_>) {
         self.respond(request, 469, |writer| writer.field(Name::RecvInfo, b""));
     }
+}
+
+/// The status that a fragment of a response tells (RFC 3420); 0 for none.
+fn fragment_status(body: &[u8]) -> u16 {
+    let line = body.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let code = line.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3));
+    let code = code.and_then(|code| core::str::from_utf8(code).ok()?.parse().ok());
+    code.filter(|code| (100..700).contains(code)).unwrap_or(0)
 }

@@ -431,6 +431,7 @@ impl LegMut<'_, '_> {
     /// from now on: it does not end with whom it was dialled for.
     pub(crate) fn part(&mut self) {
         self.leave_join();
+        (self.leg.links.referred, self.leg.links.bound) = (false, false);
         if self.leg.is_up() {
             let parent = core::mem::replace(&mut self.leg.links.dialed_for, LegId::NONE);
             if parent != LegId::NONE {

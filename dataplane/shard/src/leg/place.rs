@@ -167,7 +167,7 @@ impl LegMut<'_, '_> {
         self.leg.links.partner = LegId::NONE;
         // Those two are none of a document's any more.
         let (call, at) = (self.leg.story.call, self.stamp());
-        self.cx.emit_optional(&Event::Refer { call, peer: from, at, to: "", by: "" });
+        self.cx.emit_optional(&Event::Refer { call, peer: from, at, to: "", by: "", headers: "" });
         let reason = crate::usage::text(super::cause_text(Cause::OtherAnswered));
         self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
         self.hang_up(Cause::Normal, Party::Peer);
@@ -232,7 +232,7 @@ impl LegMut<'_, '_> {
         let others = core::mem::take(&mut links.children);
         links.children.push(from);
         let (call, peer, at) = (self.leg.story.call, self.leg.id, self.stamp());
-        self.cx.emit_optional(&Event::Refer { call, peer, at, to: "", by: "" });
+        self.cx.emit_optional(&Event::Refer { call, peer, at, to: "", by: "", headers: "" });
         for other in others.into_iter().filter(|other| *other != from && *other != partner) {
             let cause = Cause::OtherAnswered;
             self.tell_peer(other, &PeerMessage::Refused { cause });

@@ -23,7 +23,7 @@ use sip::{Message, Name, Part};
 use wire::event::{Cause, Event, Party};
 
 use super::timers::Timer;
-use super::{LegMut, Request, State};
+use super::{LegMut, Request, State, identity};
 use crate::handoff::PeerMessage;
 use crate::refer::{Referral, Way};
 use crate::transaction::{ClientId, Outcome, Report, Sent};
@@ -114,14 +114,16 @@ impl LegMut<'_, '_> {
             let dials = referral.way == Way::Application;
             let to = if dials { crate::usage::text(referral.uri) } else { "" };
             let by = message.from().map_or("", |from| crate::usage::text(from.uri));
-            self.emit_refer(to, by);
+            let mut lines = [0; 2_048];
+            let len = identity::extension_headers(message, &mut lines);
+            self.emit_refer(to, by, crate::usage::text(&lines[..len]));
         }
     }
 
-    fn emit_refer(&mut self, to: &str, by: &str) {
+    fn emit_refer(&mut self, to: &str, by: &str, headers: &str) {
         let (call, peer) = (self.leg.story.call, self.leg.links.partner);
         let at = self.stamp();
-        self.cx.emit_optional(&Event::Refer { call, peer, at, to, by });
+        self.cx.emit_optional(&Event::Refer { call, peer, at, to, by, headers });
     }
 
     /// Says to the far end what a referral of its has come to so far.
@@ -162,6 +164,30 @@ impl LegMut<'_, '_> {
             let partner = self.leg.links.partner;
             self.leg.links.bound &= binds;
             self.tell_peer(partner, &PeerMessage::Refer { begins: false, binds });
+        }
+        self.notify(code);
+        let referral = self.transactions.referrals.of(self.leg.id);
+        if referral.is_some_and(|referral| referral.quiet) {
+            self.referral_told();
+        }
+    }
+
+    /// Whom it was about goes its own way, as its controlplane says: the referrer is told, and
+    /// left.
+    pub(super) fn referral_taken(&mut self, code: u16) {
+        let referral = self.transactions.referrals.of(self.leg.id);
+        let Some(referral) = referral.filter(|it| it.code == 0) else { return };
+        referral.code = code;
+        let links = &mut self.leg.links;
+        let partner = links.partner;
+        links.bound = false;
+        if partner != LegId::NONE {
+            links.children.retain(|child| *child != partner);
+            if links.dialed_for == partner {
+                links.dialed_for = LegId::NONE;
+            }
+            self.tell_peer(partner, &PeerMessage::Refer { begins: false, binds: false });
+            self.leave_join();
         }
         self.notify(code);
         let referral = self.transactions.referrals.of(self.leg.id);
@@ -299,7 +325,7 @@ impl LegMut<'_, '_> {
             return self.tell_peer(from, &PeerMessage::Referred { code: 481 });
         }
         // Those two are none of a document's any more.
-        self.emit_refer("", "");
+        self.emit_refer("", "", "");
         self.tell_peer(partner, &PeerMessage::Takeover { by: named.other });
         self.hang_up(Cause::Normal, Party::Switch);
     }

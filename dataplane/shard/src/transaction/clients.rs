@@ -58,6 +58,7 @@ pub(crate) enum Method {
     /// OPTIONS of no leg: whether a target lives.
     Health,
     Message,
+    Refer,
 }
 
 impl Method {
@@ -72,6 +73,7 @@ impl Method {
             Self::Prack => sip::Method::Prack,
             Self::Notify => sip::Method::Notify,
             Self::Message => sip::Method::Message,
+            Self::Refer => sip::Method::Refer,
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) use clients::{
     ClientId, ClientTransaction, Clients, Method as Sent, Outcome, REQUEST, Report, ack_branch,
     lone_branch, request_branch, via_of, with_credentials,
 };
-pub(crate) use referrals::Referrals;
+pub(crate) use referrals::{Asked, Referrals};
 pub(crate) use servers::{Begin, Repeated, ServerId, ServerTransaction, Servers};
 pub(crate) use share::{Account as Share, Shares};
 
@@ -46,4 +46,5 @@ pub(crate) struct Transactions {
     pub(crate) clients: Clients,
     pub(crate) referrals: Referrals,
     pub(crate) texts: texts::Texts,
+    pub(crate) asked: Asked,
 }

@@ -63,3 +63,40 @@ impl Referrals {
         self.0.iter().find(|it| it.code == 0 && it.until <= now).map(|it| it.leg)
     }
 }
+
+/// Legs whose far ends we have referred to somebody, until a NOTIFY says what came of it.
+#[derive(Debug)]
+pub(crate) struct Asked(Vec<(LegId, ClientId)>);
+
+impl Asked {
+    pub(crate) fn new() -> Self {
+        Self(Vec::with_capacity(REFERRALS_MAX))
+    }
+
+    pub(crate) fn is_open(&self, leg: LegId) -> bool {
+        self.0.iter().any(|(it, _)| *it == leg)
+    }
+
+    /// Whether this transaction is the leg's REFER.
+    pub(crate) fn is(&self, leg: LegId, id: ClientId) -> bool {
+        self.0.contains(&(leg, id))
+    }
+
+    /// One more. False if there is no room.
+    pub(crate) fn begin(&mut self, leg: LegId, id: ClientId) -> bool {
+        let room = self.0.len() < REFERRALS_MAX;
+        if room {
+            self.0.push((leg, id));
+        }
+        room
+    }
+
+    /// It was sent once more, by another transaction.
+    pub(crate) fn sent_again(&mut self, id: ClientId, again: ClientId) {
+        self.0.iter_mut().filter(|it| it.1 == id).for_each(|it| it.1 = again);
+    }
+
+    pub(crate) fn end(&mut self, leg: LegId) {
+        self.0.retain(|(it, _)| *it != leg);
+    }
+}
