@@ -16,6 +16,7 @@ fn two_tenants() -> World {
     World::new(|_| xml("<Response/>")).with_book(|book| {
         let account = Account { sid: THIEF, parent: THIEF, number: 8, ..Account::default() };
         book.accounts.push(account);
+        book.grants.clear();
     })
 }
 
