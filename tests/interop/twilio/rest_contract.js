@@ -51,7 +51,7 @@ async function main() {
   assert.ok(found.some((it) => it.sid === trunk.sid));
   assert.ok(await trunks(trunk.sid).remove());
   assert.ok(await client.sip.ipAccessControlLists(acl.sid).remove());
-  assert.ok(await number.remove());
+  assert.ok(await client.incomingPhoneNumbers(number.sid).remove());
   await refused(404, 20404, trunks(trunk.sid).fetch());
   console.log("ok      trunks by twilio-node");
 }

@@ -1,5 +1,5 @@
-//! trunking v1: a tenant's switch behind ours. A trunk, what it takes calls from, where its numbers'
-//! calls go. Everything below a trunk is part of it but its numbers, which are the account's.
+//! trunking v1: a tenant's switch behind ours. A trunk, what it takes calls from, where calls to
+//! its numbers go. Everything below a trunk is part of it but its numbers: those are the account's.
 
 mod lists;
 pub(super) mod numbers;
