@@ -33,6 +33,7 @@ mod signaling;
 mod status;
 mod steps;
 mod strangers;
+mod tiers;
 
 use std::collections::{BTreeMap, VecDeque};
 
