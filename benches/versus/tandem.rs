@@ -213,5 +213,9 @@ fn route() -> StaticRoute {
         login: String::new(),
         transfer: false,
         dtmf: Default::default(),
+        register: false,
+        register_contact: String::new(),
+        register_s: 600,
+        unregister: false,
     }
 }

@@ -465,6 +465,23 @@ pub struct Trunk {
     /// How digits reach its targets: `rfc4733`, `info`, or what they take of the two (`auto`).
     #[serde(default)]
     pub dtmf: wire::table::Digits,
+    /// It is registered at its targets, one after the other, as `username` with `password`.
+    #[serde(default)]
+    pub register: bool,
+    /// User part of the contact, which the carrier calls: a number of the account's; empty for
+    /// `username`.
+    #[serde(default)]
+    pub register_contact: String,
+    /// Seconds that are asked for, 60-86,400; the carrier may grant less, or want more.
+    #[serde(default = "register_default")]
+    pub register_s: u32,
+    /// The contact is taken back when the switch stops.
+    #[serde(default)]
+    pub unregister: bool,
+}
+
+fn register_default() -> u32 {
+    600
 }
 
 /// Text that no log has: its `Debug` says nothing.

@@ -34,6 +34,7 @@ mod media;
 mod outbox;
 pub mod plan;
 mod refer;
+mod registering;
 mod route;
 mod signalling;
 mod streams;
@@ -62,6 +63,7 @@ use crate::leg::{LegMut, Legs};
 use crate::media::Media;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
+use crate::registering::Registering;
 pub use crate::route::Published;
 use crate::route::Routes;
 use crate::signalling::Turn;
@@ -89,6 +91,7 @@ pub struct Shard<'m> {
     round: usage::Round,
     routes: Routes,
     claims: Claims,
+    registering: Registering,
     telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
@@ -128,6 +131,7 @@ impl<'m> Shard<'m> {
             round: usage::Round::new(limits.legs),
             routes: Routes::new(),
             claims: Claims::new(&plan, epoch),
+            registering: Registering::new(&plan, now),
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
@@ -375,6 +379,7 @@ impl<'m> Shard<'m> {
         self.transaction_tick(now, frames);
         self.connections_due(now, frames);
         self.claims_due(now, frames);
+        self.registrations_due(now, frames);
         self.legs_due(now, frames);
         self.meter_tick(now, frames);
         self.tell_next(now, frames);
@@ -430,6 +435,7 @@ impl<'m> Shard<'m> {
         self.core.begin_turn(now);
         self.draining = true;
         self.tell_all(now, frames);
+        self.leave_registrars(now, frames);
         let mut from = 0;
         while let Some(leg) = self.legs.next_standing(from) {
             from = leg.index() + 1;
@@ -445,6 +451,7 @@ impl<'m> Shard<'m> {
         let waits = |leg: &leg::Leg| leg.signalling.accepted.is_some();
         self.legs.standing() == 0
             && !self.legs.iter().any(waits)
+            && self.registering.is_quiet()
             && self.transactions.clients.is_quiet()
     }
 
@@ -530,6 +537,7 @@ impl<'m> Shard<'m> {
             .min(self.telling.deadline())
             .min(self.core.connections.deadline())
             .min(self.claims.deadline())
+            .min(self.registering.deadline())
             .min(self.housekeeping_at)
     }
 
@@ -553,6 +561,9 @@ impl<'m> Shard<'m> {
         counters.set(Counter::PortRefused, self.media.refused());
         counters.set(Counter::TransactionStanding, transactions);
         counters.set(Counter::ConnectionStanding, connections);
+        let (up, down) = self.registering.counts(now.mono);
+        counters.set(Counter::TrunkRegistered, up);
+        counters.set(Counter::TrunkUnregistered, down);
         counters.publish(self.core.region.counters());
         self.core.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);
     }

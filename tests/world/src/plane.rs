@@ -44,6 +44,8 @@ pub struct PlaneSetup {
     pub connections: (u16, u16),
     /// Credentials of trunks.
     pub logins: Vec<shard::plan::Login>,
+    /// Trunks that are registered at their carriers.
+    pub registrations: Vec<shard::plan::Registration>,
     /// Words of the events and commands rings.
     pub ring_words: (usize, usize),
 }
@@ -64,6 +66,7 @@ impl Default for PlaneSetup {
             frames: (1_024, 256),
             connections: (64, 64),
             logins: Vec::new(),
+            registrations: Vec::new(),
             ring_words: (1 << 15, 1 << 14),
         }
     }
@@ -247,6 +250,7 @@ impl Plane {
             guard: setup.guard,
             keys: self.keys,
             logins: setup.logins.clone(),
+            registrations: setup.registrations.clone(),
             seed: setup.seed,
         }
     }

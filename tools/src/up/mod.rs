@@ -213,6 +213,10 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         realm: String::new(),
         transfer: false,
         dtmf: wire::table::Digits::default(),
+        register: false,
+        register_contact: String::new(),
+        register_s: 600,
+        unregister: false,
     }
 }
 
