@@ -163,6 +163,7 @@ pub struct Plane {
     pub ports_open_peak: usize,
     /// Far ends that speak by connections.
     pub by_streams: BTreeMap<SocketAddr, Transport>,
+    closed: Vec<SocketAddr>,
     scratch: Vec<u8>,
 }
 
@@ -189,6 +190,7 @@ impl Plane {
             stalled_until: Mono(0),
             ports_open_peak: 0,
             by_streams: BTreeMap::new(),
+            closed: Vec::new(),
             scratch,
         };
         plane.boot(now);
@@ -206,7 +208,16 @@ impl Plane {
             let epoch = regions.dataplane().epoch();
             let _ = Region::succeed(regions.dataplane.words(), Side::Dataplane, epoch);
         }
-        self.lanes.clear();
+        let lanes = &mut self.lanes;
+        lanes.iter_mut().for_each(|lane| lane.wires.all_closed(&mut self.closed));
+        lanes.clear();
+    }
+
+    /// Far ends whose connection is over, once each.
+    pub(crate) fn take_closed(&mut self) -> Vec<SocketAddr> {
+        let closed = &mut self.closed;
+        self.lanes.iter_mut().for_each(|lane| lane.wires.take_closed(closed));
+        core::mem::take(closed)
     }
 
     fn plan(&self, index: u8) -> Plan {
