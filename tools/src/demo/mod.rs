@@ -5,10 +5,12 @@
 pub mod codecs;
 pub mod full_disk;
 mod phones;
+mod registrar;
 pub mod relay;
 mod sip_callback;
 pub mod strangers;
 pub mod tenants;
+mod wires;
 
 use std::path::PathBuf;
 
@@ -55,6 +57,12 @@ pub const DEMOS: &[Demo] = &[
         shows: "a trunk's call told message by message, taken over by an application in mid-call, \
                 given back: heard in one stream throughout",
         run: sip_callback::run,
+    },
+    Demo {
+        name: "registrar",
+        shows: "three phones registered over TLS, TCP and UDP: called, held, taken back, \
+                transferred; a connection lost is 480 until its phone is back",
+        run: registrar::run,
     },
     Demo {
         name: "full-disk",
