@@ -32,7 +32,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A dial rings so long.
 const RINGS: Duration = Duration::from_secs(9);
 /// A call that begins so near to a change may come before it or after.
-const NEAR: Duration = Duration::from_millis(1_500);
+const NEAR_NANOS: u64 = 1_500_000_000;
+const NEAR: Duration = Duration::from_nanos(NEAR_NANOS);
 
 /// How a phone registers, and its contact.
 const KINDS: [Kind; 6] = [
@@ -331,8 +332,7 @@ fn reached(story: &mut Story, homes: &Homes, down: &[(Mono, Mono)], faults: &mut
             if is_sure && lasts(&seen, before, after) && !has_rung(home) {
                 faults.push(format!("{group} does not reach {home:?}: {rows:#?}"));
             }
-            may_ring |=
-                touches(&seen, Mono(before.0.saturating_sub(NEAR.as_nanos() as u64)), after);
+            may_ring |= touches(&seen, Mono(before.0.saturating_sub(NEAR_NANOS)), after);
             may_ring |= has_rung(home);
         }
         if !may_ring && rows.iter().any(|row| row.sip_code != 480) {
