@@ -424,6 +424,7 @@ fn plan(legs: u32, transactions: u32) -> Plan {
         guard: GuardPlan::NONE,
         keys: Keys { token: Key([7; 16]), placement: Key([8; 16]), table: HashKey([1, 2]) },
         logins: Vec::new(),
+        registrations: Vec::new(),
         seed: 1,
     }
 }

@@ -150,6 +150,20 @@ fn a_stranger_is_challenged_without_state_and_for_what_it_paid() {
     assert!(went <= asked + came + 128 && went > came / 4, "{went} for {came}");
 }
 
+/// A stranger's short request, which pays for one challenge and not for two, gets the one that
+/// every phone knows: an answer longer than it may be would be none.
+#[test]
+fn a_short_request_gets_the_challenge_that_it_pays_for() {
+    let (mut world, log) = world_with(1);
+    let rest = "User-Agent: a phone of few words/1\nContent-Length: 0\n\n";
+    let asked = send(&mut world, STRANGER, &request("INVITE", URI, STRANGER, 1, rest));
+    world.run_for(ms(50));
+    let asks = all(&log, STRANGER, "SIP/2.0 407", "");
+    assert_eq!(asks.len(), 1, "of {asked} bytes");
+    assert!(asks[0].len() * 2 <= asked * 3, "{} for {asked}", asks[0].len());
+    assert!(asks[0].contains("algorithm=MD5") && !asks[0].contains("SHA-256"), "{}", asks[0]);
+}
+
 #[test]
 fn credentials_are_asked_about_once_and_the_call_begins_by_their_proof() {
     for (shards, algorithm) in [(1, "SHA-256"), (3, "MD5")] {

@@ -55,6 +55,7 @@ mod referral;
 mod referral_apps;
 mod refusal;
 mod registered;
+mod registering;
 mod registrar;
 mod reliable_apps;
 mod reliable_callee;

@@ -1,5 +1,5 @@
 //! Users of a domain are called where their phones have registered: by the way on which they came,
-//! all contacts at once, the first answer wins.
+//! contacts of one q at once and the next q behind them, the first answer wins.
 
 use sip::Method;
 use world::World;
@@ -70,7 +70,7 @@ fn all_phones_of_a_user_ring_and_the_first_answer_wins() {
     // One behind a NAT, one that listens on another port than it sends from.
     let contact = "Contact: <sip:bob@192.168.1.7:5060;line=7>\n";
     by(DESK, 1).register(&mut world, &log, contact, &login());
-    let contact = "Contact: <sip:bob@10.2.0.21:5060>;q=0.3\n";
+    let contact = "Contact: <sip:bob@10.2.0.21:5060>\n";
     by(SOFT, 2).register(&mut world, &log, contact, &login());
     call(&mut world, 1);
     let desk = last(&log, DESK, "INVITE", "").unwrap();
@@ -202,4 +202,73 @@ fn a_registered_phone_calls_another() {
     assert!(!invite.contains("Authorization"), "{invite}");
     answer(&mut world, DESK, &invite, "200 OK");
     assert!(last(&log, SOFT, "SIP/2.0 200", "m=audio").is_some());
+}
+
+/// RFC 3261 section 16.6: the contacts of the highest q first; the next ones when those have
+/// refused or have rung for their share of the time, also under another director; nobody behind a
+/// 603.
+#[test]
+fn contacts_ring_in_the_order_of_their_q() {
+    let (mut world, log) = world(3);
+    let best = "Contact: <sip:bob@192.168.1.7>\n";
+    by(DESK, 1).register(&mut world, &log, best, &login());
+    let last_one = "Contact: <sip:bob@192.168.1.8>;q=0.3\n";
+    by(SOFT, 2).register(&mut world, &log, last_one, &login());
+    let rung = |at: &str| {
+        let calls = all(&log, at, "INVITE", "").into_iter().map(|it| header(&it, "Call-ID"));
+        calls.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    // Refused at the first, taken at the second.
+    call(&mut world, 1);
+    assert_eq!((rung(DESK), rung(SOFT)), (1, 0));
+    let desk = last(&log, DESK, "INVITE", "").unwrap();
+    answer(&mut world, DESK, &desk, "486 Busy Here");
+    assert_eq!((rung(DESK), rung(SOFT)), (1, 1));
+    let soft = last(&log, SOFT, "INVITE", "").unwrap();
+    answer(&mut world, SOFT, &soft, "200 OK");
+    assert!(last(&log, KNOWN, "SIP/2.0 200", "m=audio").is_some());
+    // The first rings for half of the time, while the director dies.
+    call(&mut world, 2);
+    let desk = last(&log, DESK, "INVITE", "").unwrap();
+    answer(&mut world, DESK, &desk, "180 Ringing");
+    let (now, mut taken) = (world.now, world.control.take().unwrap());
+    let dead = taken.any().downcast_mut::<Directed>().unwrap();
+    dead.kill();
+    dead.boot(now, &world.plane);
+    world.control = Some(taken);
+    world.run_for(9 * SECOND);
+    assert_eq!((rung(DESK), rung(SOFT)), (2, 1));
+    world.run_for(2 * SECOND);
+    assert!(last(&log, DESK, "CANCEL", "").is_some());
+    assert_eq!(rung(SOFT), 2);
+    let soft = last(&log, SOFT, "INVITE", "").unwrap();
+    answer(&mut world, SOFT, &soft, "486 Busy Here");
+    answer(&mut world, DESK, &desk, "487 Request Terminated");
+    world.run_for(SECOND);
+    assert!(last(&log, KNOWN, "SIP/2.0 486", "").is_some(), "both were asked");
+    // Who declines for all phones declines.
+    call(&mut world, 3);
+    let desk = last(&log, DESK, "INVITE", "").unwrap();
+    answer(&mut world, DESK, &desk, "603 Decline");
+    world.run_for(SECOND);
+    assert_eq!((rung(DESK), rung(SOFT)), (3, 2));
+}
+
+/// However many nouns name users, and however many phones those have: a dial rings so many at once.
+#[test]
+fn a_dial_rings_no_more_phones_than_it_may() {
+    let (mut world, log) = directed(1, |directed| {
+        let sip = "<Sip>sip:bob@t0.example</Sip>".repeat(4);
+        let document = format!("<Response><Dial answerOnBridge=\"true\">{sip}</Dial></Response>");
+        for text in directed.web.tenants[0].documents.values_mut() {
+            text.clone_from(&document);
+        }
+        directed.settings.limits.dial_targets = 6;
+    });
+    for number in 1..=5 {
+        let lines = format!("Contact: <sip:bob@192.168.1.{number}>\n");
+        by(DESK, number).register(&mut world, &log, &lines, &login());
+    }
+    call(&mut world, 1);
+    assert_eq!(all(&log, DESK, "INVITE", "").len(), 6);
 }

@@ -109,6 +109,14 @@ fn clock_worlds() {
     play_all(920_001, count / 2, "replay_clock", Scale::clock);
 }
 
+/// Phones register by every transport, lose their connections and outlive both processes; whoever
+/// calls their users reaches them, or hears that nobody is there.
+#[test]
+fn registered_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(940_001, count / 2, "replay_registered", Scale::registered);
+}
+
 #[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
@@ -148,6 +156,13 @@ fn replay_faulty() {
 fn replay_clock() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::clock(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_registered() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::registered(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 

@@ -35,8 +35,8 @@ pub mod voice;
 use std::net::SocketAddr;
 
 pub use phone::{
-    Action, Agent, Dial, Heard, Manner, Media, PhoneCall, Reinvite, Seen, SessionTimer, Speaks,
-    State, StreamHeard, Who,
+    Account, Action, Agent, Dial, Heard, Login, Manner, Media, PhoneCall, Registered, Registration,
+    Reinvite, Seen, SessionTimer, Speaks, State, StreamHeard, Who,
 };
 pub use signal::{Cx, Room, Signal};
 

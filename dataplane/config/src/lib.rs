@@ -527,6 +527,23 @@ pub struct Trunk {
     /// Callers who do not show themselves: `pass`, or `refuse` (433).
     #[serde(default)]
     pub anonymous: Anonymous,
+    /// It is registered at its targets, one after the other, as `username` with `password`.
+    #[serde(default)]
+    pub register: bool,
+    /// User part of the contact, which the carrier calls: a number of the account's; empty for
+    /// `username`.
+    #[serde(default)]
+    pub register_contact: String,
+    /// Seconds that are asked for, 60-86,400; the carrier may grant less, or want more.
+    #[serde(default = "register_default")]
+    pub register_s: u32,
+    /// The contact is taken back when the switch stops.
+    #[serde(default)]
+    pub unregister: bool,
+}
+
+fn register_default() -> u32 {
+    600
 }
 
 /// What becomes of callers who do not show themselves.

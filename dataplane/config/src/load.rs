@@ -141,11 +141,29 @@ fn no_listener(transport: Transport) -> String {
     format!("are reached by {transport}, which needs a listener with `transport = \"{transport}\"`")
 }
 
+/// A trunk that is registered.
+fn registration(trunk: &crate::Trunk) -> Result<(), (&'static str, &'static str)> {
+    let is_user = |c: char| c.is_ascii_alphanumeric() || "+-_.!~*'()".contains(c);
+    if !trunk.register_contact.chars().all(is_user) {
+        return Err(("register_contact", "is the user part of a URI: a number, or letters"));
+    }
+    if !(60..=86_400).contains(&trunk.register_s) {
+        return Err(("register_s", "is 60 to 86400"));
+    }
+    let is_named = trunk.register_contact.is_empty() && !trunk.username.chars().all(is_user);
+    match trunk.register {
+        true if trunk.username.is_empty() => Err(("username", "is missing: it registers")),
+        true if is_named => Err(("register_contact", "is missing: `username` is no user of a URI")),
+        _ => Ok(()),
+    }
+}
+
 /// The credentials of a trunk, which the dataplane finds by the trunk's name.
 fn check_login(config: &Config, at: usize) -> Result<(), (&'static str, &'static str)> {
     const BYTES_MAX: usize = 255;
     let trunk = &config.trunk[at];
     let (username, password) = (trunk.username.as_str(), trunk.password.0.as_str());
+    registration(trunk)?;
     let texts = [("username", username), ("password", password), ("realm", &trunk.realm)];
     for (key, text) in texts {
         if text.len() > BYTES_MAX || text.chars().any(char::is_control) {

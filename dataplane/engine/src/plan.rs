@@ -13,7 +13,9 @@ use crossbeam_queue::ArrayQueue;
 use net::driver::MediaAddress;
 use net::{DriverPlan, PoolPlan};
 use secure::Identity;
-use shard::plan::{GuardPlan, Keys, Limits, ListenerPlan, Login, MediaPlan, Plan, Timers};
+use shard::plan::{
+    GuardPlan, Keys, Limits, ListenerPlan, Login, MediaPlan, Plan, Registration, Timers,
+};
 use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
@@ -49,6 +51,7 @@ pub(crate) struct EnginePlan {
     keys: Keys,
     /// Trunks' credentials: from the configuration into this process's own memory, and no further.
     logins: Vec<Login>,
+    registrations: Vec<Registration>,
     seed: u64,
 }
 
@@ -108,6 +111,7 @@ impl EnginePlan {
             },
             keys: keys()?,
             logins: logins(config),
+            registrations: registrations(config),
             seed: random_u64()?,
         })
     }
@@ -146,6 +150,7 @@ impl EnginePlan {
             guard: self.guard,
             keys: self.keys,
             logins: self.logins.clone(),
+            registrations: self.registrations.clone(),
             seed: self.seed,
         }
     }
@@ -251,6 +256,26 @@ fn logins(config: &Config) -> Vec<Login> {
         realm: trunk.realm.clone(),
     };
     known.map(login).collect()
+}
+
+fn registrations(config: &Config) -> Vec<Registration> {
+    let registers = config.trunk.iter().filter(|trunk| trunk.register);
+    let registration = |trunk: &config::Trunk| Registration {
+        trunk: trunk.name.clone(),
+        host: trunk.host.clone(),
+        user: trunk.username.clone(),
+        password: trunk.password.0.clone(),
+        realm: trunk.realm.clone(),
+        contact: match trunk.register_contact.is_empty() {
+            true => trunk.username.clone(),
+            false => trunk.register_contact.clone(),
+        },
+        targets: trunk.targets.clone(),
+        tls_name: trunk.tls_name.clone(),
+        expires: trunk.register_s,
+        leaves: trunk.unregister,
+    };
+    registers.map(registration).collect()
 }
 
 /// Every media address as it is advertised, with the first ports of its blocks.

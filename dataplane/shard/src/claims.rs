@@ -39,6 +39,9 @@ use crate::usage::text;
 const CLAIMS_MAX: u32 = 1_024;
 /// Bytes of a request's header section that are told.
 const HEAD_MAX: usize = 6 * 1_024;
+/// Bytes of a challenge beside realm and nonce, and of a response behind its challenges.
+const CHALLENGE_BYTES: usize = 75;
+const END_BYTES: usize = 21;
 /// Bytes of a domain's name.
 const REALM_MAX: usize = 255;
 
@@ -225,9 +228,14 @@ impl Shard<'_> {
             qop_auth: true,
         };
         self.core.counters.count(Counter::ChallengeSent);
+        let is_stranger = datagram.standing == Standing::Stranger;
         let (_, name, code) = asks(message);
         self.cx(now, frames).answer_with(datagram, message, code, |writer| {
-            let better = both.then_some(Algorithm::Sha256);
+            // A short request of a stranger pays for one: for that which every phone knows.
+            let one = CHALLENGE_BYTES + realm.len() + nonce.bytes().len();
+            let answer = writer.len() + 2 * one + END_BYTES;
+            let affords = !is_stranger || 2 * answer <= 3 * datagram.bytes.len();
+            let better = (both && affords).then_some(Algorithm::Sha256);
             let writer =
                 writer.with(better, |writer, better| challenge(better).write(writer, name));
             challenge(Algorithm::Md5).write(writer, name)

@@ -37,6 +37,7 @@ mod outbox;
 mod place;
 pub mod plan;
 mod refer;
+mod registering;
 mod route;
 mod signalling;
 mod streams;
@@ -65,6 +66,7 @@ use crate::leg::{LegMut, Legs};
 use crate::media::Media;
 use crate::outbox::Outbox;
 use crate::plan::Plan;
+use crate::registering::Registering;
 pub use crate::route::Published;
 use crate::route::Routes;
 use crate::signalling::Turn;
@@ -92,6 +94,7 @@ pub struct Shard<'m> {
     round: usage::Round,
     routes: Routes,
     claims: Claims,
+    registering: Registering,
     telling: Telling,
     draining: bool,
     housekeeping_at: Mono,
@@ -137,6 +140,7 @@ impl<'m> Shard<'m> {
             round: usage::Round::new(limits.legs),
             routes: Routes::new(),
             claims: Claims::new(&plan, epoch),
+            registering: Registering::new(&plan, now),
             telling: Telling::default(),
             draining: false,
             housekeeping_at: now.mono,
@@ -390,6 +394,7 @@ impl<'m> Shard<'m> {
         self.transaction_tick(now, frames);
         self.connections_due(now, frames);
         self.claims_due(now, frames);
+        self.registrations_due(now, frames);
         self.legs_due(now, frames);
         self.meter_tick(now, frames);
         self.tell_next(now, frames);
@@ -447,6 +452,7 @@ impl<'m> Shard<'m> {
         self.draining = true;
         self.end_health();
         self.tell_all(now, frames);
+        self.leave_registrars(now, frames);
         let mut from = 0;
         while let Some(leg) = self.legs.next_standing(from) {
             from = leg.index() + 1;
@@ -462,6 +468,7 @@ impl<'m> Shard<'m> {
         let waits = |leg: &leg::Leg| leg.signalling.accepted.is_some();
         self.legs.standing() == 0
             && !self.legs.iter().any(waits)
+            && self.registering.is_quiet()
             && self.transactions.clients.is_quiet()
     }
 
@@ -548,6 +555,7 @@ impl<'m> Shard<'m> {
             .min(self.core.connections.deadline())
             .min(self.claims.deadline())
             .min(self.health_at)
+            .min(self.registering.deadline())
             .min(self.housekeeping_at)
     }
 
@@ -575,6 +583,9 @@ impl<'m> Shard<'m> {
         counters.set(Counter::PortRefused, self.media.refused());
         counters.set(Counter::TransactionStanding, transactions);
         counters.set(Counter::ConnectionStanding, connections);
+        let (up, down) = self.registering.counts(now.mono);
+        counters.set(Counter::TrunkRegistered, up);
+        counters.set(Counter::TrunkUnregistered, down);
         counters.publish(self.core.region.counters());
         self.core.region.pulse().store(now.mono.0, core::sync::atomic::Ordering::Relaxed);
     }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use base::address::classify;
-use base::{HashKey, ShardId, Transport};
+use base::{HashKey, ShardId, Target, Transport};
 use sip::token::Key;
 
 /// A shard's plan.
@@ -24,6 +24,35 @@ pub struct Plan {
     pub logins: Vec<Login>,
     /// Seed of everything random that is no secret.
     pub seed: u64,
+    /// Trunks that are registered at their carriers.
+    pub registrations: Vec<Registration>,
+}
+
+/// What a trunk registers as, and where.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Registration {
+    pub trunk: String,
+    /// Of the Request-URI and the address of record; empty for the target's address.
+    pub host: String,
+    pub user: String,
+    pub password: String,
+    /// The only realm that is answered; empty for any.
+    pub realm: String,
+    /// User part of the contact: what the carrier calls.
+    pub contact: String,
+    pub targets: Vec<Target>,
+    /// What the certificates of targets must name; empty for their addresses.
+    pub tls_name: String,
+    /// Seconds that are asked for.
+    pub expires: u32,
+    /// The contact is taken back when the process stops.
+    pub leaves: bool,
+}
+
+impl core::fmt::Debug for Registration {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Registration").field("trunk", &self.trunk).finish_non_exhaustive()
+    }
 }
 
 /// What a trunk's targets know us by.

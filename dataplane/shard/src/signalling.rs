@@ -128,6 +128,7 @@ impl Shard<'_> {
             _ if owner.shard != self.core.plan.shard => self.core.guard.may_hand_over(now.mono),
             Owned::Leg(leg) => self.is_far_end(leg, source),
             Owned::Client(id) => self.transactions.clients.is_from_target(id, source),
+            Owned::Registrar(place) => self.registering.is_from_target(place, source.ip()),
         }
     }
 
@@ -252,6 +253,9 @@ impl Shard<'_> {
                         self.transactions.clients.end_branch(&mut cx, id, &message);
                     }
                 }
+            }
+            (false, Owned::Registrar(place)) => {
+                self.registrar_answered(now, frames, (place, datagram.hop.to.ip()), &message);
             }
             (false, _) => self.core.counters.count(Counter::DiscardSipStray),
         }

@@ -74,6 +74,11 @@ counters! {
     TlsBroken = "tls_broken_total", "TLS sessions that broke after their handshake";
     ChallengeSent = "sip_challenges_sent_total", "Requests that were asked for credentials";
     NonceReplayed = "sip_nonces_replayed_total", "Requests whose answer to a challenge had been used before";
+    RegisterSent = "trunk_registers_sent_total", "Registrations asked for at carriers";
+    RegisterGranted = "trunk_registers_granted_total", "Registrations that carriers have granted";
+    RegisterRefused = "trunk_registers_refused_total", "Registrations that a target has refused, or said nothing to";
+    TrunkRegistered = "trunks_registered", "Trunks that are registered at their carriers";
+    TrunkUnregistered = "trunks_unregistered", "Trunks that are to be registered and are not";
     LegCreated = "legs_created_total", "Legs created";
     LegEnded = "legs_ended_total", "Legs ended";
     LegStanding = "legs_standing", "Legs standing now";

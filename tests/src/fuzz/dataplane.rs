@@ -155,6 +155,7 @@ fn plan() -> Plan {
         },
         keys: Keys { token: Key([1; 16]), placement: Key([2; 16]), table: HashKey([3, 4]) },
         logins: Vec::new(),
+        registrations: Vec::new(),
         seed: 5,
     }
 }

@@ -21,6 +21,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     let mut faults = std::mem::take(&mut story.world.faults);
     let phones = phones(story);
     let mut troubled = story.world.network.troubled.clone();
+    troubled.extend(story.world.cut_off.iter().cloned());
     // What a fault ends, one side finds out late; which call it was about is not known.
     let faulty = story.is_faulty();
     troubled.extend(phones.iter().filter(|_| faulty).map(|phone| phone.call_id.clone()));
@@ -35,6 +36,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
         clear_media: media.is_clear() && !faulty,
         compatible,
         deaths: story.plane_deaths.iter().map(|at| at.0).collect(),
+        cut_off: story.world.cut_off.clone(),
         clock_set: story.is_clock_set(),
     };
     faults.append(&mut story.listener.faults);
@@ -51,6 +53,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     told_reasons(&phones, &context, &mut faults);
     complaints(&phones, &mut faults);
     besieged(story, &mut faults);
+    faults.extend(crate::registered::faults(story));
     let deaths = u32::try_from(story.plane_deaths.len()).unwrap_or(0);
     faults.extend(story.world.guests.faults(deaths));
     faults
@@ -95,6 +98,7 @@ struct Context {
     deaths: Vec<u64>,
     /// When something was written says nothing of when that was before the death.
     clock_set: bool,
+    cut_off: BTreeSet<String>,
 }
 
 /// What a phone saw, taken out of the world.
@@ -358,7 +362,7 @@ fn billed_is_connected(
         // Who asked something before the other side had its 2xx was told that there is no such
         // call, and went: the other side has to find out.
         let uncertain = context.troubled.contains(&phone.call_id) || !context.clear_sip;
-        if phone.dead || phone.lost && uncertain {
+        if phone.dead || phone.lost && uncertain || context.cut_off.contains(&phone.call_id) {
             continue;
         }
         let of_leg = |row: &&UsageRow| {

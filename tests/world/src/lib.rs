@@ -21,6 +21,7 @@ pub mod phone;
 pub mod plane;
 pub mod plant;
 mod published;
+pub mod registered;
 pub mod story;
 pub mod strangers;
 pub mod tenant;

@@ -125,6 +125,7 @@ impl Listener {
             if calls.len() != 2
                 || self.deaf.contains(&group)
                 || calls.iter().any(|at| world.call(*at).seen.dialed_at < self.death)
+                || calls.iter().any(|at| world.cut_off.contains(&world.call(*at).call_id))
             {
                 self.pairs.remove(&group);
                 continue;

@@ -44,6 +44,8 @@ pub struct PlaneSetup {
     pub connections: (u16, u16),
     /// Credentials of trunks.
     pub logins: Vec<shard::plan::Login>,
+    /// Trunks that are registered at their carriers.
+    pub registrations: Vec<shard::plan::Registration>,
     /// Words of the events and commands rings.
     pub ring_words: (usize, usize),
 }
@@ -64,6 +66,7 @@ impl Default for PlaneSetup {
             frames: (1_024, 256),
             connections: (64, 64),
             logins: Vec::new(),
+            registrations: Vec::new(),
             ring_words: (1 << 15, 1 << 14),
         }
     }
@@ -160,6 +163,7 @@ pub struct Plane {
     pub ports_open_peak: usize,
     /// Far ends that speak by connections.
     pub by_streams: BTreeMap<SocketAddr, Transport>,
+    closed: Vec<SocketAddr>,
     scratch: Vec<u8>,
 }
 
@@ -186,6 +190,7 @@ impl Plane {
             stalled_until: Mono(0),
             ports_open_peak: 0,
             by_streams: BTreeMap::new(),
+            closed: Vec::new(),
             scratch,
         };
         plane.boot(now);
@@ -203,7 +208,16 @@ impl Plane {
             let epoch = regions.dataplane().epoch();
             let _ = Region::succeed(regions.dataplane.words(), Side::Dataplane, epoch);
         }
-        self.lanes.clear();
+        let lanes = &mut self.lanes;
+        lanes.iter_mut().for_each(|lane| lane.wires.all_closed(&mut self.closed));
+        lanes.clear();
+    }
+
+    /// Far ends whose connection is over, once each.
+    pub(crate) fn take_closed(&mut self) -> Vec<SocketAddr> {
+        let closed = &mut self.closed;
+        self.lanes.iter_mut().for_each(|lane| lane.wires.take_closed(closed));
+        core::mem::take(closed)
     }
 
     fn plan(&self, index: u8) -> Plan {
@@ -248,6 +262,7 @@ impl Plane {
             guard: setup.guard,
             keys: self.keys,
             logins: setup.logins.clone(),
+            registrations: setup.registrations.clone(),
             seed: setup.seed,
         }
     }

@@ -20,6 +20,7 @@ use crate::network::Weather;
 use crate::phone::{Action, Dial, Manner};
 use crate::plane::PlaneSetup;
 use crate::plant::{Plant, Planter};
+use crate::registered::{self, Homes};
 use crate::strangers::Strangers;
 use crate::tenant::{Server, Web};
 use crate::world::{CallRef, DAWN, Setup, World};
@@ -44,6 +45,8 @@ pub struct Scale {
     pub faults: bool,
     /// The machine's clock is set.
     pub clock: bool,
+    /// Phones register, and their users are called.
+    pub registers: bool,
 }
 
 impl Scale {
@@ -62,6 +65,7 @@ impl Scale {
             calm: false,
             faults: false,
             clock: false,
+            registers: false,
         }
     }
 
@@ -85,6 +89,7 @@ impl Scale {
             calm: false,
             faults: false,
             clock: false,
+            registers: false,
         }
     }
 
@@ -104,6 +109,12 @@ impl Scale {
     #[must_use]
     pub fn clock(seed: u64) -> Self {
         Self { clock: true, strangers: false, guests: false, ..Self::small(seed) }
+    }
+
+    /// A small one in which phones register and their users are called.
+    #[must_use]
+    pub fn registered(seed: u64) -> Self {
+        Self { registers: true, ..Self::small(seed) }
     }
 
     /// The same with guests.
@@ -127,15 +138,15 @@ pub struct Conversation {
     pub call: Option<CallRef>,
     /// Nothing in it may end for want of a codec.
     pub compatible: bool,
-    late_offer: bool,
-    moves: Vec<(Mono, Move)>,
+    pub(crate) late_offer: bool,
+    pub(crate) moves: Vec<(Mono, Move)>,
     /// The moves made.
-    told: Vec<(Mono, Move)>,
-    begun: bool,
-    api: Option<CreateCall>,
-    domain: String,
-    /// How a guest treats its call.
-    visit: Option<Manner>,
+    pub(crate) told: Vec<(Mono, Move)>,
+    pub(crate) begun: bool,
+    pub(crate) api: Option<CreateCall>,
+    pub(crate) domain: String,
+    /// How a guest, or who calls a registered user, treats its call.
+    pub(crate) visit: Option<Manner>,
 }
 
 /// A world and its script.
@@ -152,6 +163,8 @@ pub struct Story {
     pub struck: Vec<Site>,
     /// Who listens to the conversations while they last.
     pub listener: Listener,
+    /// Phones that register.
+    pub homes: Option<Homes>,
     next_blow: usize,
     planted: Option<Site>,
 }
@@ -200,7 +213,12 @@ impl Story {
             conversations.push(story);
         }
         let open = scale.guests.then(|| directed.web.open_tenant(guests::OPEN));
+        let homes = scale.registers.then(|| Homes::new(&mut world, &mut directed, seed));
         configure(&mut directed, &mut world, &mut random);
+        if let Some(homes) = &homes {
+            let calls = registered::calls(&mut world, &mut directed, homes, (seed, scale));
+            conversations.extend(calls);
+        }
         if let Some((tenant, number)) = open {
             directed.ledger.put(Entity::PhoneNumber(number));
             let visits = visits(&mut world, &mut directed.web, (seed, scale, tenant));
@@ -226,6 +244,7 @@ impl Story {
             plane_deaths: Vec::new(),
             struck: Vec::new(),
             listener,
+            homes,
             next_blow: 0,
             planted: None,
         }
@@ -352,8 +371,18 @@ impl Story {
             let look = self.world.now.mono + LOOK;
             self.world.run_until(look.min(next).min(end));
             self.listener.look(&self.world, self.weather.1);
+            self.look_at_homes();
             self.make_moves();
         }
+    }
+
+    fn look_at_homes(&mut self) {
+        let Some(mut homes) = self.homes.take() else { return };
+        let bindings: Vec<_> = self.directed().ledger.bindings.values().cloned().collect();
+        let mut faults = core::mem::take(&mut self.listener.faults);
+        homes.look(&self.world, &bindings, &mut faults);
+        self.listener.faults = faults;
+        self.homes = Some(homes);
     }
 
     fn make_moves(&mut self) {
@@ -387,6 +416,9 @@ impl Story {
     /// Whoever still talks or waits, stops.
     fn end_all(&mut self) {
         let now = self.world.now;
+        if let Some(homes) = &self.homes {
+            homes.rest(&mut self.world);
+        }
         for call in self.world.agents.iter_mut().flat_map(|agent| &mut agent.calls) {
             call.act(now, Action::HangUp);
             call.act(now, Action::Cancel);

@@ -20,6 +20,8 @@ pub struct Wires {
     /// Places for connections that come in, and the next one.
     places: u16,
     next: u16,
+    /// Far ends whose connection is over, and who have not heard of it.
+    closed: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,7 @@ impl Wires {
             reports: VecDeque::new(),
             places,
             next: 0,
+            closed: Vec::new(),
         }
     }
 
@@ -144,7 +147,19 @@ impl Wires {
         while let Some(id) = self.of(remote) {
             self.standing.remove(&id);
             self.reports.push_back(ConnectionReport::Closed { id });
+            self.closed.push(remote);
         }
+    }
+
+    /// Far ends whose connection is over, once each.
+    pub(crate) fn take_closed(&mut self, out: &mut Vec<SocketAddr>) {
+        out.append(&mut self.closed);
+    }
+
+    /// The process dies, and every connection with it.
+    pub(crate) fn all_closed(&mut self, out: &mut Vec<SocketAddr>) {
+        self.take_closed(out);
+        out.extend(self.standing.values().map(|wire| wire.remote));
     }
 
     /// The next report, if it is one of what is over or not.
@@ -170,7 +185,7 @@ impl Wires {
                 self.reports.push_back(ConnectionReport::Closed { id });
             }
             ConnectionRequest::Close { id } => {
-                self.standing.remove(&id);
+                self.closed.extend(self.standing.remove(&id).map(|wire| wire.remote));
             }
         }
     }

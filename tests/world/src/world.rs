@@ -9,7 +9,7 @@
 //! shards breathe until nothing moves, and so on. Nothing else moves time, so a seed is a whole
 //! history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -64,6 +64,9 @@ pub struct World {
     pub faults: Vec<String>,
     /// Datagrams that came to an address where nobody is.
     pub unheard: u64,
+    /// Call-IDs of registered phones whose connection was lost in the call: until they are back
+    /// nobody can tell them anything.
+    pub cut_off: BTreeSet<String>,
     /// Plants faults in what is sent.
     pub planter: Option<Planter>,
     /// Who floods the switch.
@@ -95,6 +98,7 @@ impl World {
             random: Prng::new(setup.seed),
             faults: Vec::new(),
             unheard: 0,
+            cut_off: BTreeSet::new(),
             planter: None,
             strangers: None,
             guests: Guests::default(),
@@ -136,7 +140,8 @@ impl World {
         at
     }
 
-    fn agent_at(&mut self, sip: SocketAddr, manner: Manner) -> usize {
+    /// Another phone, at this address.
+    pub(crate) fn agent_at(&mut self, sip: SocketAddr, manner: Manner) -> usize {
         let seed = self.random.u64();
         self.agents.push(Agent::new(sip, manner, seed));
         let manner = self.agents.last().map(|agent| agent.manner.transport());
@@ -253,6 +258,9 @@ impl World {
             self.tick_agents();
             self.tick_strangers();
             self.breathe();
+            for remote in self.plane.take_closed() {
+                self.lose_connection(remote);
+            }
             let commanded = self.run_control();
             self.flush();
             if !commanded && self.deadline() > self.now.mono {
@@ -269,10 +277,24 @@ impl World {
                 if !self.plane.receive(self.now, &datagram) {
                     self.unheard += 1;
                     self.network.trouble(&datagram);
+                    if self.network.by_streams.contains(&datagram.from) {
+                        self.lose_connection(datagram.from);
+                    }
                 }
             } else {
                 self.deliver_to_agent(&datagram);
             }
+        }
+    }
+
+    /// A far end finds that its connection is over.
+    fn lose_connection(&mut self, remote: SocketAddr) {
+        let agent = self.hosts.get(&remote.ip()).and_then(|at| self.agents.get_mut(*at));
+        if let Some(agent) = agent.filter(|agent| agent.sip == remote) {
+            agent.lose_connection(self.now);
+            let stand = agent.calls.iter().filter(|call| !call.is_over());
+            let stand = stand.filter(|_| agent.registration.is_some());
+            self.cut_off.extend(stand.map(|call| call.call_id.clone()));
         }
     }
 

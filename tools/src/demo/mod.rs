@@ -5,11 +5,13 @@
 pub mod codecs;
 pub mod full_disk;
 mod phones;
+mod registrar;
 pub mod relay;
 mod sip_callback;
 pub mod strangers;
 pub mod tenants;
 pub mod trunks;
+mod wires;
 
 use std::path::PathBuf;
 
@@ -62,6 +64,12 @@ pub const DEMOS: &[Demo] = &[
         shows: "a trunk dies and the next takes over, is known to be out, comes back; the \
                 controlplane stopped in between: calls route, and are booked when it goes on",
         run: trunks::run,
+    },
+    Demo {
+        name: "registrar",
+        shows: "three phones registered over TLS, TCP and UDP: called, held, taken back, \
+                transferred; a connection lost is 480 until its phone is back",
+        run: registrar::run,
     },
     Demo {
         name: "full-disk",

@@ -1,16 +1,19 @@
 //! Phones on real sockets: the agents of the crate `agent`, each on a loopback address of its own,
-//! driven by one thread.
+//! by datagrams or by a connection, driven by one thread.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
-use agent::{Agent, Datagram, Dial, Manner, Outbox, PhoneCall};
+use agent::{Account, Agent, Datagram, Dial, Manner, Outbox, PhoneCall};
 use anyhow::{Context, Result};
 use base::{Mono, Now, Wall};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use secure::Identity;
 
+use super::wires::Wire;
 use crate::clock::{MS, mono, wall};
 
 /// Longest datagram of SIP or RTP that a phone takes, bytes.
@@ -27,6 +30,7 @@ pub(super) struct Phone(usize);
 struct Sockets {
     all: Vec<(UdpSocket, SocketAddr, usize, bool)>,
     by_address: BTreeMap<SocketAddr, usize>,
+    wires: Vec<Wire>,
 }
 
 /// All phones of a demonstration.
@@ -46,7 +50,9 @@ pub(super) fn now() -> Now {
 impl Outbox for Sockets {
     fn put(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         // What cannot be sent is a lost datagram, and the agents know those.
-        if let Some(at) = self.by_address.get(&from) {
+        if let Some(wire) = self.wires.iter_mut().find(|wire| wire.own == from) {
+            let _ = wire.send(bytes);
+        } else if let Some(at) = self.by_address.get(&from) {
             let _ = self.all[*at].0.send_to(bytes, to);
         }
     }
@@ -65,13 +71,12 @@ impl Sockets {
         Ok(())
     }
 
-    /// Which have something, after at most `wait` nanoseconds.
+    /// Which have something, after at most `wait` nanoseconds: the sockets, then the connections.
     fn ready(&self, wait: u64) -> Result<Vec<usize>> {
-        let mut fds: Vec<PollFd<'_>> = self
-            .all
-            .iter()
-            .map(|(socket, ..)| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
-            .collect();
+        let sockets = self.all.iter().map(|(socket, ..)| socket.as_fd());
+        let wires = self.wires.iter().map(|wire| wire.stream.as_fd());
+        let fd = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds: Vec<PollFd<'_>> = sockets.chain(wires).map(fd).collect();
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(wait).unwrap_or(0) };
         match poll(&mut fds, Some(&timeout)) {
             Err(rustix::io::Errno::INTR) | Ok(0) => return Ok(Vec::new()),
@@ -89,6 +94,32 @@ impl Phones {
         self.sockets.open(sip, phone, true)?;
         self.agents.push(Agent::new(sip, manner, mono()));
         Ok(Phone(phone))
+    }
+
+    /// A phone on this host with a connection to the switch; by TLS with those whom it believes.
+    pub(super) fn connect(
+        &mut self,
+        (host, switch): (IpAddr, SocketAddr),
+        believes: Option<&Arc<Identity>>,
+        manner: Manner,
+    ) -> Result<Phone> {
+        let phone = self.agents.len();
+        let wire = Wire::open((host, switch), phone, believes)?;
+        let manner = Manner { by_tcp: true, by_tls: believes.is_some(), ..manner };
+        self.agents.push(Agent::new(wire.own, manner, mono()));
+        self.sockets.wires.push(wire);
+        Ok(Phone(phone))
+    }
+
+    /// Registers at once.
+    pub(super) fn register(&mut self, phone: Phone, account: Account, switch: SocketAddr) {
+        self.agents[phone.0].register(account, switch, now().mono);
+    }
+
+    /// A phone's connection breaks.
+    pub(super) fn cut(&mut self, phone: Phone) {
+        let own = self.sockets.wires.iter_mut().filter(|wire| wire.phone == phone.0);
+        own.for_each(Wire::cut);
     }
 
     pub(super) fn agent(&self, phone: Phone) -> &Agent {
@@ -134,15 +165,38 @@ impl Phones {
         while mono() < until {
             let due = self.agents.iter().map(|agent| agent.deadline().0).min().unwrap_or(u64::MAX);
             let wait = due.min(until).saturating_sub(mono()).min(TURN_MAX);
+            let sockets = self.sockets.all.len();
             for at in self.sockets.ready(wait)? {
-                self.receive(at, &mut buffer)?;
+                match at.checked_sub(sockets) {
+                    None => self.receive(at, &mut buffer)?,
+                    Some(wire) => self.read(wire)?,
+                }
             }
+            self.sockets.wires.retain(|wire| !wire.is_over());
             let now = now();
             for agent in &mut self.agents {
                 if agent.deadline() <= now.mono {
                     agent.handle_tick(now, &mut self.sockets);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What has come by a connection.
+    fn read(&mut self, at: usize) -> Result<()> {
+        let wire = &mut self.sockets.wires[at];
+        let (from, to, phone) = (wire.far, wire.own, wire.phone);
+        for bytes in wire.receive()? {
+            let before = self.agents[phone].calls.len();
+            let datagram = Datagram { from, to, bytes };
+            self.agents[phone].handle_sip(now(), &datagram, &mut self.sockets);
+            if self.agents[phone].calls.len() > before {
+                self.open_media(phone)?;
+            }
+        }
+        if self.sockets.wires[at].is_over() {
+            self.agents[phone].lose_connection(now());
         }
         Ok(())
     }

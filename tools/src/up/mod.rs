@@ -234,6 +234,10 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         reliable: wire::table::ReliableRinging::default(),
         session_timer: true,
         early_media: wire::table::EarlyMedia::default(),
+        register: false,
+        register_contact: String::new(),
+        register_s: 600,
+        unregister: false,
     }
 }
 

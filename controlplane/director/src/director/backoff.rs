@@ -3,7 +3,7 @@
 //! he knows a password pays nothing, and what a source proved once is asked about whatever others
 //! behind the same address have done.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const SOURCE: (u32, Duration) = (20, Duration::from_secs(6));
 const USER: (u32, Duration) = (50, Duration::from_secs(30));
 /// Budgets of each kind that are kept.
 const KEPT: usize = 10_000;
+/// Of those who were right, so many are known: as many as an account may have registered.
+const PROVEN_MAX: usize = 100_000;
 
 /// Who tried.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +39,15 @@ struct Budget {
 pub(super) struct Backoff {
     sources: BTreeMap<IpAddr, Budget>,
     users: BTreeMap<(Option<DomainSid>, String), Budget>,
-    /// Who was right from where, the latest failures of others notwithstanding.
-    proven: BTreeSet<(IpAddr, Option<DomainSid>, String)>,
+    /// Who was right from where, the latest failures of others notwithstanding; when last, counted.
+    proven: BTreeMap<Proven, u64>,
+    /// The same by when: who was right longest ago goes first.
+    order: BTreeMap<u64, Proven>,
+    last: u64,
 }
+
+/// A source, and the user that it was right about.
+type Proven = (IpAddr, Option<DomainSid>, String);
 
 impl Budget {
     fn wait(self, now: Mono, (most, each): (u32, Duration)) -> Option<u32> {
@@ -67,7 +75,7 @@ impl Backoff {
     pub(super) fn wait(&self, now: Mono, tried: &Tried<'_>) -> Option<u32> {
         let source = source_of(tried.source);
         let user = (tried.domain, tried.user.to_owned());
-        if self.proven.contains(&(source, user.0, user.1.clone())) {
+        if self.proven.contains_key(&(source, user.0, user.1.clone())) {
             return None;
         }
         let of_source = self.sources.get(&source).and_then(|it| it.wait(now, SOURCE));
@@ -76,18 +84,27 @@ impl Backoff {
     }
 
     pub(super) fn was_right(&mut self, tried: &Tried<'_>) {
-        if self.proven.len() >= KEPT {
-            self.proven.pop_first();
+        let key = (source_of(tried.source), tried.domain, tried.user.to_owned());
+        self.last += 1;
+        let before = self.proven.insert(key.clone(), self.last);
+        if let Some(before) = before {
+            self.order.remove(&before);
         }
-        let user = tried.user.to_owned();
-        self.proven.insert((source_of(tried.source), tried.domain, user));
+        self.order.insert(self.last, key);
+        if self.proven.len() > PROVEN_MAX
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.proven.remove(&oldest);
+        }
     }
 
     pub(super) fn was_wrong(&mut self, now: Mono, tried: &Tried<'_>) {
         let source = source_of(tried.source);
         let user = (tried.domain, tried.user.to_owned());
         // It does not know it any more.
-        self.proven.remove(&(source, user.0, user.1.clone()));
+        if let Some(at) = self.proven.remove(&(source, user.0, user.1.clone())) {
+            self.order.remove(&at);
+        }
         let budget = || Budget { full_at: now };
         keep(&mut self.sources, now);
         self.sources.entry(source).or_insert_with(budget).pay(now, SOURCE);
@@ -164,6 +181,29 @@ mod tests {
             backoff.was_wrong(at(0), &guess);
             backoff.was_right(&guess);
         }
-        assert!(backoff.sources.len() <= KEPT && backoff.proven.len() <= KEPT);
+        assert!(backoff.sources.len() <= KEPT && backoff.proven.len() <= PROVEN_MAX);
+    }
+
+    #[test]
+    fn whoever_was_right_longest_ago_is_forgotten_first() {
+        let mut backoff = Backoff::default();
+        let honest = tried("0.0.0.1", "alice");
+        backoff.was_right(&honest);
+        for number in 0..u32::try_from(PROVEN_MAX).unwrap() {
+            if number % 1_000 == 0 {
+                // It comes again and again.
+                backoff.was_right(&honest);
+            }
+            let source = IpAddr::from((number + 0x0b00_0000).to_be_bytes());
+            backoff.was_right(&Tried { source, ..tried("::", "x") });
+        }
+        assert_eq!(backoff.proven.len(), PROVEN_MAX);
+        assert_eq!(backoff.order.len(), PROVEN_MAX);
+        for number in 0..50_u8 {
+            let source = IpAddr::from([10, 0, 0, number]);
+            backoff.was_wrong(at(0), &Tried { source, ..honest });
+        }
+        assert_eq!(backoff.wait(at(0), &honest), None, "its address is the smallest of all");
+        assert!(backoff.wait(at(0), &tried("0.0.0.2", "alice")).is_some());
     }
 }

@@ -3,7 +3,7 @@
 
 use base::{Now, ShardId};
 use model::port::{OwnedCommand, OwnedVerdict, Record};
-use model::{AccountSid, DomainSid, Mapping};
+use model::{AccountSid, Binding, DomainSid, Mapping};
 use sip::digest::{Credentials, ha1};
 use sip::{Message, Method, Name, Uri};
 use wire::event::Claim;
@@ -45,6 +45,15 @@ impl Director {
         // No 200 before it is true.
         self.records.extend(records);
         self.afters.push(After::Command { shard, command });
+    }
+
+    /// Whoever has registered was right about his password from where he is: a successor knows it,
+    /// too, whatever others guess.
+    pub(super) fn remember_proven(&mut self, bindings: &[Binding]) {
+        for binding in bindings {
+            let (source, domain) = (binding.hop.to.ip(), Some(binding.domain));
+            self.backoff.was_right(&Tried { source, domain, user: &binding.user });
+        }
     }
 
     fn judge(&mut self, now: Now, claim: &Claim<'_>) -> (OwnedVerdict, Vec<Record>) {
@@ -98,7 +107,8 @@ impl Director {
             true => self.registrar.register(now, &register, limits, || rng.wide()),
             false => registrar::Answered::refused(403, "credentials of another user"),
         };
-        let registrar::Answered { code, headers, records, why } = answered;
+        let registrar::Answered { code, headers, records, refreshed, why } = answered;
+        self.records.extend(refreshed);
         if !why.is_empty() {
             let source = claim.hop.to;
             let message =

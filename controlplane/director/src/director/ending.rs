@@ -208,6 +208,7 @@ impl Director {
             self.reply_when_stored(id, ApiDone::Call(Box::new(row.clone())));
         }
         self.inbox.push_back((call, Input::Gone));
+        self.next_tier(now, call);
         if let Some(parent) = row.parent {
             self.inbox.push_back((
                 parent,

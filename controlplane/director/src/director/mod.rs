@@ -34,6 +34,7 @@ mod signaling;
 mod status;
 mod steps;
 mod strangers;
+mod tiers;
 mod trunk;
 
 use std::collections::{BTreeMap, VecDeque};

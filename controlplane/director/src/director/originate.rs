@@ -16,7 +16,7 @@ use wire::command::{Originate, Targets};
 use wire::event::Cause;
 
 use super::calls::CallMut;
-use super::{Director, Timer, registrar};
+use super::{Director, Timer, registrar, tiers};
 use crate::live::{Contact, Live, Outgoing, TargetHost, Volatile};
 use crate::script::{ChildSpec, Input, Problem, Target};
 
@@ -67,8 +67,8 @@ pub(super) struct NewLeg {
 }
 
 impl Director {
-    /// A leg for one target of a dial; of a user who has registered, one for each contact: they
-    /// ring together.
+    /// A leg for one target of a dial; of a user who has registered, one for each contact of the
+    /// highest q: they ring together ([`tiers`]).
     pub(super) fn spawn(&mut self, now: Now, parent: CallId, spec: ChildSpec) {
         let Some(live) = self.calls.get(&parent) else {
             return;
@@ -82,32 +82,31 @@ impl Director {
         };
         // A referral is one leg's: the contact that is asked for most.
         let is_referral = self.referrers.contains_key(&spec.call);
-        let most = if is_referral { 1 } else { self.settings.limits.dial_targets.max(1) };
-        let contacts: Vec<_> = self.registrar.contacts(&user).into_iter().take(most).collect();
-        let more = contacts.get(1..).unwrap_or_default().to_vec();
-        let forks: Vec<(ChildSpec, Binding)> = more
-            .into_iter()
-            .map(|contact| {
-                let call = CallId::begun(now.wall, self.rng.wide());
-                (ChildSpec { call, ..spec.clone() }, contact)
-            })
-            .collect();
-        if let Some(script) =
-            self.calls.get_mut(&parent).and_then(|live| live.into_live().script.as_mut())
-        {
-            let made = u32::try_from(forks.len()).unwrap_or(u32::MAX);
-            script.legs = script.legs.saturating_add(made);
-        }
-        // The dial waits for them too: it hears of them before anything becomes of one.
-        for (fork, _) in &forks {
-            self.inbox.push_back((parent, Input::ChildForked { call: fork.call }));
-        }
-        let way = self.contact_way(text, contacts.first());
-        self.spawn_one(now, parent, spec, Some(way));
+        let contacts = self.registrar.contacts(&user);
+        let mut first = tiers::next(&contacts, u32::MAX);
+        let room = if is_referral { 0 } else { self.room_for_forks(parent) };
+        first.truncate(room.saturating_add(1));
+        let share = tiers::share(&contacts, spec.ring_ms);
+        let ring_ms = if is_referral { spec.ring_ms } else { share };
+        let spec = ChildSpec { ring_ms, ..spec };
+        let more = first.split_off(first.len().min(1));
+        let forks = self.announce(now, parent, (&spec, more));
+        self.spawn_contact(now, parent, spec, first.first());
         for (fork, contact) in forks {
-            let way = self.contact_way(&name(&fork.target), Some(&contact));
-            self.spawn_one(now, parent, fork, Some(way));
+            self.spawn_contact(now, parent, fork, Some(&contact));
         }
+    }
+
+    /// A leg to a contact of a user's; to nobody, where none is registered.
+    pub(super) fn spawn_contact(
+        &mut self,
+        now: Now,
+        parent: CallId,
+        spec: ChildSpec,
+        contact: Option<&Binding>,
+    ) {
+        let way = self.contact_way(&name(&spec.target), contact);
+        self.spawn_one(now, parent, spec, Some(way));
     }
 
     fn spawn_one(
@@ -267,7 +266,7 @@ impl Director {
     }
 
     /// The user of a domain of the account's own that phones register at, whom a SIP URI names.
-    fn user_called(&self, account: AccountSid, text: &str) -> Option<registrar::User> {
+    pub(super) fn user_called(&self, account: AccountSid, text: &str) -> Option<registrar::User> {
         let party::Target { uri, .. } = party::Target::parse(text)?;
         let domain = self.directory.domain(&party::host(&uri))?;
         let registers = self.directory.domain_auth(domain.sid).is_some_and(|it| it.registers);

@@ -25,6 +25,7 @@ impl Director {
         let mut director = Self::new(settings, seed);
         director.directory = Directory::load(&book);
         director.registrar.load(now, &book.bindings);
+        director.remember_proven(&book.bindings);
         let unreadable: BTreeSet<CallId> = book
             .scripts
             .iter()

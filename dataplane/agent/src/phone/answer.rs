@@ -6,6 +6,7 @@ use sip::{Message, Method, Name};
 use super::call::{PhoneCall, State, Who, body, dress, sdp_of};
 use super::change::{Offering, Way};
 use super::manner::{Reinvite, Reliability};
+use super::register::Account;
 use super::timer::TimerHeaders;
 use crate::describe::Shape;
 use crate::signal::{Answer, Request};
@@ -52,6 +53,24 @@ impl PhoneCall {
         }
         let actions = self.manner.on_ring.clone();
         self.schedule(cx.now.mono, &actions);
+    }
+
+    /// It came to a contact that the phone registered: the conversation is named by its caller,
+    /// `c<group>`.
+    pub(super) fn is_for(&mut self, account: &Account) {
+        let of_caller = self
+            .peer
+            .rsplit_once(':')
+            .and_then(|(_, rest)| rest.strip_prefix('c')?.split('@').next()?.parse().ok());
+        if self.group == 0
+            && let Some(group) = of_caller
+        {
+            (self.group, self.stream) = (group, group * 2 + 1);
+        }
+        let user = account.login.user.as_str();
+        if !self.uri.contains(user) {
+            self.complain("an INVITE whose URI is not the contact (RFC 3261 section 16.5)");
+        }
     }
 
     /// An option tag in Require that we do not have.

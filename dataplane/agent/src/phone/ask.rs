@@ -37,16 +37,29 @@ impl PhoneCall {
     /// The INVITE, or the same once more with another number (after a 422).
     fn send_invite(&mut self, cx: &mut Cx<'_>) {
         let headers = self.timer_asked();
-        let (manner, more) = (&self.manner, &self.dial_headers);
+        let (manner, more, given) = (&self.manner, &self.dial_headers, &self.credentials);
         let text = self.offering.as_ref().map_or(&b""[..], |offering| &offering.text);
         let (to, from) = (self.uri.as_bytes(), self.from.as_bytes());
         self.reliable = Reliable::default();
         let require = (manner.reliable == Reliability::Required).then_some(b"100rel");
         self.first_cseq = self.signal.invite(cx, to, from, |writer| {
             let writer = writer.with(require, |writer, tag| writer.field(Name::Require, tag));
-            let writer = headers.write(dress(with_lines(writer, more), manner, true));
+            let writer = with_lines(with_lines(writer, more), given);
+            let writer = headers.write(dress(writer, manner, true));
             body(writer, text)
         });
+    }
+
+    /// Answers a challenge of the INVITE, once but for nonces that were too old.
+    fn answers_challenge(&mut self, message: &Message<'_>) -> bool {
+        let Some(login) = &self.manner.login else { return false };
+        let what = (Method::Invite, self.uri.as_bytes());
+        let given = login.answer(message, what, &mut self.random);
+        let Some(given) = given.filter(|it| self.credentials.is_empty() || it.stale) else {
+            return false;
+        };
+        self.credentials = vec![given.line];
+        true
     }
 
     pub(super) fn hang_up(&mut self, cx: &mut Cx<'_>) {
@@ -301,6 +314,9 @@ impl PhoneCall {
 
     fn refused(&mut self, cx: &mut Cx<'_>, code: u16, message: &Message<'_>) {
         if code == 422 && self.too_brief(message) && !self.gave_up {
+            return self.send_invite(cx);
+        }
+        if !self.gave_up && self.answers_challenge(message) {
             return self.send_invite(cx);
         }
         self.seen.code = code;

@@ -114,6 +114,8 @@ pub struct PhoneCall {
     pub peer: String,
     pub(super) from: String,
     pub(super) dial_headers: Vec<String>,
+    /// Credentials of its INVITE, once it was challenged.
+    pub(super) credentials: Vec<String>,
     pub(super) signal: Signal,
     pub(super) media_at: SocketAddr,
     /// Where media was wanted before a move.
@@ -198,6 +200,7 @@ impl PhoneCall {
             peer: String::new(),
             from: String::new(),
             dial_headers: Vec::new(),
+            credentials: Vec::new(),
             signal,
             media_at,
             moved_from: None,

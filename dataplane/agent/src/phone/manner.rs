@@ -5,6 +5,8 @@ use std::time::Duration;
 use sdp::{Direction, Supported};
 use sip::session::Refresher;
 
+use super::login::Login;
+
 /// What a phone does at some moment of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -159,6 +161,8 @@ pub struct Manner {
     pub by_tls: bool,
     /// By a WebSocket over TLS: nobody can connect to it.
     pub by_web: bool,
+    /// Answers challenges of its INVITE.
+    pub login: Option<Login>,
 }
 
 impl Manner {
@@ -224,6 +228,7 @@ impl Default for Manner {
             by_tcp: false,
             by_tls: false,
             by_web: false,
+            login: None,
         }
     }
 }

@@ -6,8 +6,10 @@ mod ask;
 mod call;
 mod change;
 mod heard;
+mod login;
 mod manner;
 mod media;
+mod register;
 mod reliable;
 mod timer;
 
@@ -21,8 +23,10 @@ use crate::{Cx, Datagram, Outbox};
 
 pub use call::{PhoneCall, Seen, State, Who};
 pub use heard::{Heard, StreamHeard};
+pub use login::Login;
 pub use manner::{Action, Dial, Manner, Reinvite, Reliability, SessionTimer, Speaks};
 pub use media::{GRACE, Media};
+pub use register::{Account, Registered, Registration};
 
 pub use crate::voice::{is_silence, payload};
 
@@ -46,6 +50,8 @@ pub struct Agent {
     pub dead: bool,
     /// Messages that no user agent may send.
     pub faults: Vec<String>,
+    /// Where it registers, if it does.
+    pub registration: Option<Registration>,
     room: Room,
 }
 
@@ -62,6 +68,7 @@ impl Agent {
             strays: 0,
             dead: false,
             faults: Vec::new(),
+            registration: None,
             room: Room::new(MESSAGE_BYTES),
         }
     }
@@ -82,7 +89,10 @@ impl Agent {
             let owns = |call: &&mut PhoneCall| call.signal.owns_response(&message);
             match self.calls.iter_mut().find(owns) {
                 Some(call) => call.handle_response(&mut cx, &message),
-                None => self.strays += 1,
+                None => match self.registration.as_mut().filter(|it| it.owns(&message)) {
+                    Some(registration) => registration.handle_response(&mut cx, &message),
+                    None => self.strays += 1,
+                },
             }
         }
         self.room = room;
@@ -107,8 +117,25 @@ impl Agent {
         let mut call = self.fresh_call(Who::Callee, datagram.from);
         let voice = self.voice;
         call.ring(cx, datagram, message);
+        if let Some(registration) = &self.registration {
+            call.is_for(&registration.account);
+        }
         call.stream = voice.unwrap_or(call.stream);
         self.calls.push(call);
+    }
+
+    /// Registers from `at` on.
+    pub fn register(&mut self, account: Account, registrar: SocketAddr, at: Mono) {
+        let seed = self.random.u64();
+        let own = (self.sip, self.manner.transport());
+        self.registration = Some(Registration::new(account, registrar, own, (at, seed)));
+    }
+
+    /// The connection to its registrar is lost.
+    pub fn lose_connection(&mut self, now: Now) {
+        if let Some(registration) = &mut self.registration {
+            registration.lose(now);
+        }
     }
 
     /// Dials. The call's number at this agent.
@@ -147,7 +174,8 @@ impl Agent {
     /// When [`Agent::handle_tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Mono {
-        self.calls.iter().map(PhoneCall::deadline).min().unwrap_or(Mono::NEVER)
+        let calls = self.calls.iter().map(PhoneCall::deadline).min().unwrap_or(Mono::NEVER);
+        calls.min(self.registration.as_ref().map_or(Mono::NEVER, Registration::deadline))
     }
 
     pub fn handle_tick(&mut self, now: Now, out: &mut dyn Outbox) {
@@ -156,6 +184,11 @@ impl Agent {
             if call.deadline() <= now.mono {
                 call.handle_tick(&mut cx);
             }
+        }
+        if let Some(registration) = &mut self.registration
+            && registration.deadline() <= cx.now.mono
+        {
+            registration.handle_tick(&mut cx);
         }
     }
 }

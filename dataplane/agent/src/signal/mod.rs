@@ -307,7 +307,10 @@ impl Machine {
 
 /// A Via with our address.
 #[must_use]
-fn via((sent_by, transport): (SocketAddr, base::Transport), branch: &[u8]) -> ViaOut<'_> {
+pub(crate) fn via(
+    (sent_by, transport): (SocketAddr, base::Transport),
+    branch: &[u8],
+) -> ViaOut<'_> {
     let transport = match transport {
         base::Transport::Udp => Transport::Udp,
         base::Transport::Tcp => Transport::Tcp,

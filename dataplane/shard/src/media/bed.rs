@@ -333,6 +333,7 @@ pub(crate) fn shard_plan() -> Plan {
             table: HashKey([0; 2]),
         },
         logins: Vec::new(),
+        registrations: Vec::new(),
         seed: 1,
     }
 }

@@ -7,6 +7,7 @@ use sip::token::{read_branch, read_tag};
 use sip::{Message, Method};
 
 use crate::plan::Plan;
+use crate::registering;
 use crate::transaction::{ClientId, REQUEST};
 
 /// Buckets of the placement hash.
@@ -26,6 +27,8 @@ pub(crate) enum Owned {
     Leg(LegId),
     /// A response with a branch of ours: this transaction's.
     Client(ClientId),
+    /// A response to a registration of ours, by its trunk's place in the plan.
+    Registrar(u32),
     /// Neither.
     Nobody,
 }
@@ -39,6 +42,10 @@ pub(crate) fn owner(plan: &Plan, message: &Message<'_>) -> Owner {
         return match branch.and_then(|branch| read_branch(branch, key)) {
             Some((shard, id, REQUEST)) => {
                 Owner { shard: known(plan, shard), what: Owned::Client(ClientId(LegId(id))) }
+            }
+            Some((shard, id, registering::SALT)) => {
+                let what = Owned::Registrar(LegId(id).index());
+                Owner { shard: known(plan, shard), what }
             }
             // Of an ACK, or of a request without a transaction: nobody waits for it.
             _ => nobody(plan.shard),

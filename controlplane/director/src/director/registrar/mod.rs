@@ -2,15 +2,15 @@
 //! a domain. A value of its own: the credentials were judged before, and what has changed goes out
 //! as records.
 //!
-//! A REGISTER changes all that it says or nothing. What is new, moved or taken back is written
-//! before it is answered; what only lasts longer is written within a second, many together: a
-//! successor that has read less lets a contact go up to a second early, and phones come long before
-//! that.
+//! A REGISTER changes all that it says or nothing. What is new, moved or taken back is durable
+//! before it is answered. What only lasts longer leaves the process before its answer does, and
+//! nobody waits for the disk: a successor that had not read it would let the contact go at its
+//! former time, while its phone believes for long that it is kept.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -31,9 +31,6 @@ const PARAMS_MAX: usize = 1_024;
 const PATH_MAX: usize = 1_024;
 /// Bytes of contacts that an answer lists.
 const LISTED_MAX: usize = 4_096;
-/// How long what only lasts longer may be unwritten, and how many of it are written together.
-const FLUSH: Duration = Duration::from_secs(1);
-const FLUSH_MAX: usize = 10_000;
 
 /// A user of a domain.
 pub(super) type User = (DomainSid, String);
@@ -55,6 +52,8 @@ pub(super) struct Answered {
     pub(super) headers: String,
     /// To be durable before it is answered.
     pub(super) records: Vec<Record>,
+    /// To be written before it is answered.
+    pub(super) refreshed: Vec<Record>,
     /// For the account, of a refusal that concerns it.
     pub(super) why: &'static str,
 }
@@ -71,9 +70,13 @@ pub(super) struct Registrar {
     users: BTreeMap<User, Vec<Live>>,
     ends: BTreeMap<(Mono, BindingSid), User>,
     counts: BTreeMap<AccountSid, usize>,
-    /// Last longer than is written.
-    fresh: BTreeSet<(User, BindingSid)>,
-    flush_at: Option<Mono>,
+}
+
+/// What a REGISTER has changed: what is to be durable before its answer, and what to be written.
+#[derive(Default)]
+struct Changed {
+    news: Vec<Record>,
+    refreshed: Vec<Record>,
 }
 
 /// A contact as a REGISTER has it.
@@ -89,7 +92,8 @@ struct Wanted {
 
 impl Answered {
     pub(super) fn refused(code: u16, why: &'static str) -> Self {
-        Self { code, headers: String::new(), records: Vec::new(), why }
+        let (records, refreshed) = (Vec::new(), Vec::new());
+        Self { code, headers: String::new(), records, refreshed, why }
     }
 }
 
@@ -105,11 +109,10 @@ impl Registrar {
 
     /// When [`Registrar::tick`] has something to do.
     pub(super) fn deadline(&self) -> Mono {
-        let end = self.ends.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at);
-        end.min(self.flush_at.unwrap_or(Mono::NEVER))
+        self.ends.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at)
     }
 
-    /// Contacts whose time is over go; what lasts longer is written.
+    /// Contacts whose time is over go.
     pub(super) fn tick(&mut self, now: Now) -> Vec<Record> {
         let mut records = Vec::new();
         while let Some(entry) = self.ends.first_entry() {
@@ -120,15 +123,6 @@ impl Registrar {
             let user = entry.get().clone();
             self.remove(&user, sid);
             records.push(Record::BindingGone(sid));
-        }
-        if self.flush_at.is_some_and(|at| at <= now.mono) {
-            for _ in 0..FLUSH_MAX {
-                let Some((user, sid)) = self.fresh.pop_first() else { break };
-                let lives = self.users.get(&user).into_iter().flatten();
-                let live = lives.into_iter().find(|live| live.binding.sid == sid);
-                records.extend(live.map(|it| Record::Binding(Box::new(it.binding.clone()))));
-            }
-            self.flush_at = (!self.fresh.is_empty()).then_some(now.mono);
         }
         records
     }
@@ -154,9 +148,6 @@ impl Registrar {
                 records.push(Record::BindingGone(sid));
             }
         }
-        if self.fresh.is_empty() {
-            self.flush_at = None;
-        }
         records
     }
 
@@ -173,15 +164,15 @@ impl Registrar {
             false => self.change(now, asked, limits, fresh_sid),
         };
         match changed {
-            Ok(records) => {
+            Ok(Changed { news, refreshed }) => {
                 let headers = self.listed(now, asked);
-                Answered { code: 200, headers, records, why: "" }
+                Answered { code: 200, headers, records: news, refreshed, why: "" }
             }
             Err(refused) => refused,
         }
     }
 
-    fn remove_all(&mut self, asked: &Asked<'_>) -> Result<Vec<Record>, Answered> {
+    fn remove_all(&mut self, asked: &Asked<'_>) -> Result<Changed, Answered> {
         let message = asked.message;
         let is_alone = message.values(Name::Contact).count() == 1;
         if !is_alone || message.expires() != Ok(0) {
@@ -195,7 +186,8 @@ impl Registrar {
         for sid in &sids {
             self.remove(asked.user, *sid);
         }
-        Ok(sids.into_iter().map(Record::BindingGone).collect())
+        let news = sids.into_iter().map(Record::BindingGone).collect();
+        Ok(Changed { news, ..Changed::default() })
     }
 
     fn change(
@@ -204,7 +196,7 @@ impl Registrar {
         asked: &Asked<'_>,
         limits: &Limits,
         mut fresh_sid: impl FnMut() -> u128,
-    ) -> Result<Vec<Record>, Answered> {
+    ) -> Result<Changed, Answered> {
         let wanted = wanted(asked.message, limits)?;
         if is_outbound_lacking(asked.message, &wanted) {
             return Err(Answered::refused(439, "the first hop lacks outbound support"));
@@ -227,7 +219,7 @@ impl Registrar {
         }
         // The answer to it was lost, and it comes again.
         if is_again {
-            return Ok(Vec::new());
+            return Ok(Changed::default());
         }
         let known: Vec<Option<BindingSid>> =
             known.into_iter().map(|live| live.map(|live| live.binding.sid)).collect();
@@ -237,12 +229,12 @@ impl Registrar {
         if more > 0 && is_full {
             return Err(Answered::refused(403, "too many contacts are registered"));
         }
-        let mut records = Vec::new();
+        let mut changed = Changed::default();
         for (wanted, known) in wanted.into_iter().zip(known) {
             let sid = known.unwrap_or_else(|| BindingSid(fresh_sid()));
-            records.extend(self.put(now, asked, (wanted, sid), path.clone()));
+            self.put(now, asked, (wanted, sid, path.clone()), &mut changed);
         }
-        Ok(records)
+        Ok(changed)
     }
 
     /// The binding that a contact is about: of the same URI (section 19.1.4), or of the same
@@ -265,18 +257,18 @@ impl Registrar {
         lives.iter().find(is_same).or_else(|| lives.iter().find(is_left))
     }
 
-    /// One contact as it is wanted. What has to be written before the answer.
+    /// One contact as it is wanted.
     fn put(
         &mut self,
         now: Now,
         asked: &Asked<'_>,
-        (wanted, sid): (Wanted, BindingSid),
-        path: Vec<String>,
-    ) -> Option<Record> {
+        (wanted, sid, path): (Wanted, BindingSid, Vec<String>),
+        changed: &mut Changed,
+    ) {
         let before = self.remove(asked.user, sid);
         let Wanted { contact, params, q, instance, reg_id, seconds } = wanted;
         if seconds == 0 {
-            return before.map(|_| Record::BindingGone(sid));
+            return changed.news.extend(before.map(|_| Record::BindingGone(sid)));
         }
         let lasts = Duration::from_secs(seconds.into());
         let binding = Binding {
@@ -298,13 +290,12 @@ impl Registrar {
             expires: Wall(now.wall.0 + u64::from(seconds) * 1_000_000),
         };
         let is_news = before.as_ref().is_none_or(|it| !it.binding.says_as(&binding));
-        let record = is_news.then(|| Record::Binding(Box::new(binding.clone())));
-        if !is_news {
-            self.fresh.insert((asked.user.clone(), sid));
-            self.flush_at.get_or_insert(now.mono + FLUSH);
+        let record = Record::Binding(Box::new(binding.clone()));
+        match is_news {
+            true => changed.news.push(record),
+            false => changed.refreshed.push(record),
         }
         self.insert(Live { binding, until: now.mono + lasts });
-        record
     }
 
     fn sids(&self, user: &User) -> Vec<BindingSid> {
@@ -327,7 +318,6 @@ impl Registrar {
             self.users.remove(user);
         }
         self.ends.remove(&(live.until, sid));
-        self.fresh.remove(&(user.clone(), sid));
         if let Some(count) = self.counts.get_mut(&live.binding.account) {
             *count -= 1;
             if *count == 0 {

@@ -1,0 +1,128 @@
+//! The contacts of a user in the order of their q (RFC 3261 section 16.6): those of the highest
+//! ring together; when all of them have ended unanswered, or have rung for their share of the
+//! dial's time, those of the next. Somebody who declines everywhere (6xx) ends it.
+//!
+//! Nothing of it is kept: which contacts are next follows from the q of the leg that has ended, so
+//! that a successor goes on where its predecessor was.
+
+use base::{CallId, Now};
+use model::{Binding, CallStatus};
+
+use super::Director;
+use crate::script::{ChildSpec, Input, Target, Wait};
+
+/// The least time that a contact rings, if its dial is as long.
+const RING_MIN_MS: u32 = 5_000;
+
+/// The contacts that ring next: those of the highest q below this one.
+pub(super) fn next(contacts: &[Binding], below: u32) -> Vec<Binding> {
+    let best = contacts.iter().map(|it| it.q).filter(|q| u32::from(*q) < below).max();
+    contacts.iter().filter(|it| Some(it.q) == best).cloned().collect()
+}
+
+/// How long each tier rings, of a dial that rings so long.
+pub(super) fn share(contacts: &[Binding], ring_ms: u32) -> u32 {
+    let mut all: Vec<u16> = contacts.iter().map(|it| it.q).collect();
+    all.sort_unstable();
+    all.dedup();
+    let tiers = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
+    (ring_ms / tiers).max(RING_MIN_MS.min(ring_ms))
+}
+
+impl Director {
+    /// How many legs more the dial that a call waits for may have at one time, beside those that
+    /// its document names.
+    pub(super) fn room_for_forks(&self, parent: CallId) -> usize {
+        let limits = &self.settings.limits;
+        let script = self.calls.get(&parent).and_then(|live| live.script.as_ref());
+        let Some(script) = script else { return 0 };
+        let Wait::Verb(state) = &script.wait else { return 0 };
+        let waits = state.waits_for();
+        let is_open = |call: &&CallId| self.calls.get(call).is_none_or(|live| !live.is_over());
+        let is_queued = |(of, input): &&(CallId, Input)| {
+            *of == parent && matches!(input, Input::ChildForked { .. })
+        };
+        let open = waits.iter().filter(is_open).count();
+        let open = open + self.inbox.iter().filter(is_queued).count();
+        let left = limits.legs_per_call.saturating_sub(script.legs);
+        limits.dial_targets.max(1).saturating_sub(open).min(left as usize)
+    }
+
+    /// Legs to these contacts beside those that the dial knows of: it waits for them too, and hears
+    /// of them before anything becomes of one. They are to be made.
+    pub(super) fn announce(
+        &mut self,
+        now: Now,
+        parent: CallId,
+        (spec, to): (&ChildSpec, Vec<Binding>),
+    ) -> Vec<(ChildSpec, Binding)> {
+        let forks: Vec<(ChildSpec, Binding)> = to
+            .into_iter()
+            .map(|contact| {
+                let call = CallId::begun(now.wall, self.rng.wide());
+                (ChildSpec { call, ..spec.clone() }, contact)
+            })
+            .collect();
+        if let Some(script) =
+            self.calls.get_mut(&parent).and_then(|live| live.into_live().script.as_mut())
+        {
+            let made = u32::try_from(forks.len()).unwrap_or(u32::MAX);
+            script.legs = script.legs.saturating_add(made);
+        }
+        for (fork, _) in &forks {
+            self.inbox.push_back((parent, Input::ChildForked { call: fork.call }));
+        }
+        forks
+    }
+
+    /// A leg is over: if it was the last one of its tier, and nobody has answered, the next tier
+    /// rings.
+    pub(super) fn next_tier(&mut self, now: Now, call: CallId) {
+        let Some((parent, spec, contacts)) = self.tier_after(call) else { return };
+        let room = self.room_for_forks(parent);
+        let contacts = contacts.into_iter().take(room).collect();
+        for (fork, contact) in self.announce(now, parent, (&spec, contacts)) {
+            self.spawn_contact(now, parent, fork, Some(&contact));
+        }
+    }
+
+    fn tier_after(&self, call: CallId) -> Option<(CallId, ChildSpec, Vec<Binding>)> {
+        let live = self.calls.get(&call)?;
+        let (row, outgoing) = (&live.row, live.outgoing.as_ref()?);
+        let is_open =
+            matches!(row.status, CallStatus::Busy | CallStatus::NoAnswer | CallStatus::Failed);
+        if outgoing.contact.is_none() || !is_open || row.sip_code >= 600 || live.is_answered() {
+            return None;
+        }
+        let parent = self.calls.get(&row.parent?).filter(|parent| !parent.is_over())?;
+        let Wait::Verb(state) = &parent.script.as_ref()?.wait else { return None };
+        let waits = state.waits_for();
+        if state.is_joined() || !waits.contains(&call) {
+            return None;
+        }
+        // Of its tier somebody rings still.
+        let is_ringing = |other: &&CallId| {
+            // One that is not there yet is about to be.
+            let found = self.calls.get(other);
+            **other != call && found.is_none_or(|it| it.row.to == row.to && !it.is_over())
+        };
+        if waits.iter().any(|other| is_ringing(&other)) {
+            return None;
+        }
+        let user = self.user_called(row.account, &row.to)?;
+        let contacts = self.registrar.contacts(&user);
+        let own = contacts.iter().find(|it| it.contact == outgoing.uri)?;
+        let contacts = next(&contacts, own.q.into());
+        let spec = ChildSpec {
+            call,
+            target: Target::Sip(row.to.clone()),
+            caller: row.from.clone(),
+            ring_ms: outgoing.ring_ms,
+            limit_ms: live.limit_ms,
+            pass_progress: outgoing.pass_progress,
+            login: None,
+            status: live.status.clone(),
+        };
+        Some((parent.call(), spec, contacts)).filter(|(.., contacts)| !contacts.is_empty())
+    }
+}
