@@ -312,7 +312,7 @@ impl Dialog {
     #[must_use]
     pub fn by_flow(self, by_flow: bool) -> Self {
         let others = self.marks & !BY_FLOW;
-        Self { marks: others | u8::from(by_flow) * BY_FLOW, ..self }
+        Self { marks: others | (u8::from(by_flow) * BY_FLOW), ..self }
     }
 
     /// A proxy wants to stay between.

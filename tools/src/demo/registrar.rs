@@ -79,7 +79,7 @@ pub(super) fn run(args: &super::Args) -> Result<bool> {
     let domain = format!("phones-{}.demo.invalid", load::new_run() % 1_000_000);
     let service = Service {
         document: dial(&format!("sip:bob@{domain}")),
-        token: Some(endpoints.auth_token.clone()),
+        token: Some(endpoints.auth_token),
         ..Service::default()
     };
     let app = App::start(SocketAddr::new(udp.ip(), 0), service)?;

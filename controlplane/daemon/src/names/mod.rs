@@ -9,16 +9,17 @@ mod source;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::webhook::Gates;
-use base::{Target, Transport};
+use base::{Mono, Target, Transport};
 use config::Config;
 use model::port::{Resolve, Resolved};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::clock;
 use crate::inbox::{Inbox, Input};
 use find::{Wanted, find};
 use source::Source;
@@ -167,18 +168,18 @@ impl Drop for Silence<'_> {
 
 /// Names whose servers said nothing lately. What is not asked for keeps no place of its family's.
 #[derive(Debug, Default)]
-struct Silent(Mutex<HashMap<(Option<u128>, String), Instant>>);
+struct Silent(Mutex<HashMap<(Option<u128>, String), Mono>>);
 
 impl Silent {
     fn has(&self, family: Option<u128>, host: &str) -> bool {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let until = names.get(&(family, host.to_ascii_lowercase()));
-        until.is_some_and(|until| Instant::now() < *until)
+        until.is_some_and(|until| clock::sample().mono < *until)
     }
 
     fn mark(&self, family: Option<u128>, host: &str) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = clock::sample().mono;
         if names.len() >= SILENT_MAX {
             names.retain(|_, until| now < *until);
         }

@@ -5,15 +5,17 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use base::Transport;
+use base::{Mono, Transport};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::name_server::TokioConnectionProvider;
 use hickory_resolver::proto::rr::rdata::NAPTR;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
+
+use crate::clock;
 
 use super::find::{ADDRESSES_MAX, Ask, Server, Way};
 
@@ -49,12 +51,12 @@ struct Current {
     resolver: TokioResolver,
     /// When the files were changed.
     files: [Option<SystemTime>; 2],
-    looked: Instant,
+    looked: Mono,
 }
 
 impl Source {
     pub(super) fn new(origin: Origin, kept: usize) -> Self {
-        let (files, looked) = (changed(), Instant::now());
+        let (files, looked) = (changed(), clock::sample().mono);
         let resolver = resolver(&origin, kept);
         Self { origin, kept, current: Mutex::new(Current { resolver, files, looked }) }
     }
@@ -62,8 +64,9 @@ impl Source {
     /// As the files are now.
     pub(super) fn resolver(&self) -> TokioResolver {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.looked.elapsed() >= LOOK_EACH {
-            current.looked = Instant::now();
+        let now = clock::sample().mono;
+        if now.since(current.looked) >= LOOK_EACH {
+            current.looked = now;
             let files = changed();
             if files != current.files {
                 tracing::info!("the name servers or hosts of this machine changed");

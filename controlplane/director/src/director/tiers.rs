@@ -122,6 +122,7 @@ impl Director {
             pass_progress: outgoing.pass_progress,
             login: None,
             status: live.status.clone(),
+            is_trunk: row.direction.trunk().is_some(),
         };
         Some((parent.call(), spec, contacts)).filter(|(.., contacts)| !contacts.is_empty())
     }

@@ -129,7 +129,11 @@ impl Trunk {
                 state.drop_all(Cause::Canceled, effects);
                 Step::Stay
             }
-            Input::Begin | Input::Answered | Input::Timer | Input::ChildLeft { .. } => Step::Stay,
+            Input::Begin
+            | Input::Answered
+            | Input::Timer
+            | Input::ReferSaid { .. }
+            | Input::ChildLeft { .. } => Step::Stay,
         }
     }
 
