@@ -408,7 +408,7 @@ fn booked(rest: &Rest, cast: &mut Cast) -> Result<(Table, Vec<String>)> {
             text(&leg["direction"]),
             text(&cdr["duration_exact"]),
             mos,
-            text(&cdr["media"]["lost"]),
+            text(&cdr["media"]["packets_lost"]),
             text(&leg["price"]),
         ]);
     }
