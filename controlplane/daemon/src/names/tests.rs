@@ -19,6 +19,7 @@ struct Server {
 
 impl Server {
     /// Knows what `know` says; nothing is said for a name that begins with `silent`.
+    #[expect(clippy::disallowed_methods, reason = "a name server of the test's own")]
     fn start(know: impl Fn(&str, RecordType) -> Vec<RData> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (address, asked) = (socket.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
@@ -64,7 +65,7 @@ impl Server {
 fn told(inbox: &Inbox, count: usize) -> Vec<(u64, String)> {
     let mut told = Vec::new();
     while told.len() < count {
-        told.extend(inbox.take(base::Mono(0)));
+        told.extend(inbox.take(Mono(0)));
         std::thread::yield_now();
     }
     let text = |it: Input| match it {
