@@ -272,3 +272,57 @@ fn a_dial_rings_no_more_phones_than_it_may() {
     call(&mut world, 1);
     assert_eq!(all(&log, DESK, "INVITE", "").len(), 6);
 }
+
+/// The caller's next request in the dialog that this answer made.
+fn in_dialog(world: &mut World, answered: &str, method: &str, cseq: u32) {
+    let to = "sip:anybody@t0.example";
+    let text = request(method, to, KNOWN, 1, "Content-Length: 0\n\n")
+        .replace(&format!("From: <sip:x@{KNOWN}>;tag"), "From: <sip:c1@t0.example>;tag")
+        .replace(&format!("To: <{to}>"), &format!("To: {}", header(answered, "To")))
+        .replace("CSeq: 1 ", &format!("CSeq: {cseq} "))
+        .replace("branch=z9hG4bK1", &format!("branch=z9hG4bK1{method}"));
+    send(world, KNOWN, &text);
+    world.run_for(ms(400));
+}
+
+/// RFC 5626 section 5.3, inside its dialog too: its Contact names another host of its network, at
+/// which it is not.
+#[test]
+fn a_phone_is_spoken_to_by_the_way_it_registered() {
+    for by_tcp in [false, true] {
+        let (mut world, log) = world(3);
+        if by_tcp {
+            world.by_tcp(SOFT.parse().unwrap());
+        }
+        let contact = "Contact: <sip:bob@10.2.0.99:5060>\n";
+        by(SOFT, 1).register(&mut world, &log, contact, &login());
+        call(&mut world, 1);
+        let invite = last(&log, SOFT, "INVITE", "").unwrap();
+        let answer = reply(&invite, "200 OK", "b", contact, &sdp("10.2.0.21", 1, "0", ""));
+        send(&mut world, SOFT, &answer);
+        world.run_for(ms(400));
+        assert_eq!(all(&log, SOFT, "ACK sip:bob@10.2.0.99:5060 ", "").len(), 1, "{by_tcp}");
+        let answered = last(&log, KNOWN, "SIP/2.0 200", "m=audio").unwrap();
+        in_dialog(&mut world, &answered, "ACK", 1);
+        in_dialog(&mut world, &answered, "BYE", 2);
+        assert_eq!(all(&log, SOFT, "BYE", "").len(), 1, "{by_tcp}");
+    }
+}
+
+/// A phone that rings by a connection which closes can say nothing any more.
+#[test]
+fn a_phone_whose_connection_is_lost_rings_no_more() {
+    for shards in [1, 3] {
+        let (mut world, log) = world(shards);
+        world.by_tcp(SOFT.parse().unwrap());
+        let contact = "Contact: <sip:bob@192.168.1.7;transport=tcp>\n";
+        by(SOFT, 1).register(&mut world, &log, contact, &login());
+        call(&mut world, 1);
+        let invite = last(&log, SOFT, "INVITE", "").unwrap();
+        answer(&mut world, SOFT, &invite, "180 Ringing");
+        world.plane.cut(SOFT.parse().unwrap());
+        world.run_for(SECOND);
+        assert_eq!(children(&mut world), [("no-answer", 480)], "{shards}");
+        assert!(last(&log, KNOWN, "SIP/2.0 480", "").is_some());
+    }
+}

@@ -8,7 +8,8 @@ use wire::table::{StaticRoute, Table};
 use world::{Action, Manner, Setup, World};
 
 use crate::common::{
-    SECOND, count, dial, ends, heard, nothing_left, originate, publish, route_to, routed, send,
+    SECOND, count, dial, ends, heard, ms, nothing_left, originate, publish, route_to, routed, send,
+    to as to_group,
 };
 
 fn tls() -> Manner {
@@ -156,5 +157,32 @@ fn an_application_names_each_of_its_targets() {
         send(&mut world, 0, &Command::Originate(wish));
         world.run_for(3 * SECOND);
         assert_eq!(verified(&world)[before..][..2], *expected);
+    }
+}
+
+/// RFC 5630: what is called by `sips:` over TLS goes on over TLS as such, or not at all.
+#[test]
+fn sips_stays_on_tls() {
+    for (by_tls, to, code) in
+        [(true, "sips", 200), (false, "sips", 480), (false, "sip", 200), (true, "sip", 200)]
+    {
+        let callee = Manner { by_tls, ..Manner::answering(ms(100)) };
+        let mut world = routed(&Setup::new(1), tls(), vec![callee]);
+        let call = world.dial(0, &world::Dial { to: format!("{to}:g1@10.0.0.1"), ..to_group(1) });
+        world.run_for(2 * SECOND);
+        assert_eq!(world.call(call).seen.code, code, "{by_tls} {to}");
+        if code == 200 {
+            let callee = world.callee_of(1).unwrap();
+            let seen = &world.call(callee).seen.text;
+            assert!(seen.starts_with(&format!("INVITE {to}:")), "{seen}");
+            assert_eq!(
+                seen.contains("Contact: <sips:tandem@10.0.0.1:5061>"),
+                to == "sips",
+                "{seen}"
+            );
+            world.act(call, Action::HangUp);
+            world.run_for(SECOND);
+        }
+        nothing_left(&mut world);
     }
 }

@@ -55,7 +55,6 @@ const UNUSED_PUB: &[(&str, &str, &str)] = &[
     ("dataplane/sdp/src/media.rs", "is_plain_audio is_usable_audio", INSIDE),
     ("dataplane/sip/src/addr.rs", "unquoted", INSIDE),
     ("dataplane/sip/src/body.rs", "is_multipart is_session", INSIDE),
-    ("dataplane/sip/src/dialog.rs", "ROUTES_MAX", BOUND),
     ("dataplane/sip/src/dialog.rs", "of_request", STEP_4),
     ("dataplane/sip/src/lex.rs", "is_token_text", INSIDE),
     ("dataplane/sip/src/limits.rs", "LIST_ENTRIES_MAX TOKEN_BYTES_MAX", BOUND),

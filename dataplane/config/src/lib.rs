@@ -167,7 +167,8 @@ pub struct Limits {
     /// 4,096.
     pub connections: u16,
     /// The first INVITE of a call that is larger goes by TCP where a TCP listener has the address
-    /// of the UDP one (RFC 3261 section 18.1.1), by UDP after all where nobody answers; 0 for never.
+    /// of the UDP one (RFC 3261 section 18.1.1), by UDP after all where nobody answers; 0 for
+    /// never.
     pub datagram_bytes: u16,
 }
 

@@ -16,14 +16,14 @@ use wire::{Command, Originate};
 use crate::Shard;
 use crate::cx::{Core, Cx};
 use crate::failover::Tried;
-use crate::handoff::{Handoff, PeerMessage};
+use crate::handoff::PeerMessage;
 use crate::leg::command::call_of;
-use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME, hides_caller, passes};
+use crate::leg::identity::{hides_caller, passes};
 use crate::leg::policy::Policy;
 use crate::leg::reliable::Reliable;
-use crate::leg::{Answer, Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
+use crate::leg::{Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
 use crate::plan::ListenerPlan;
-use crate::route::{Admits, RouteHandle, Search, caller_uri, is_anonymous, route_uri};
+use crate::route::{Admits, RouteHandle, Search, is_anonymous};
 use crate::transaction::logins::Who;
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
@@ -339,87 +339,6 @@ impl<'m> Shard<'m> {
         route.is_some_and(|route| route.trusted.iter().any(|network| network.contains(source)))
     }
 
-    /// Dials the target of a static route for an incoming leg, without asking anybody: by a message
-    /// to self, as everything that one leg has another do.
-    pub(crate) fn follow_route(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        id: LegId,
-        message: &Message<'_>,
-    ) {
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        let (handle, hidden) = match leg.inbound() {
-            Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
-            _ => return,
-        };
-        crate::faults::touch(crate::faults::Site::Route);
-        let Some(route) = self.routes.get(handle) else { return };
-        let mut uri = [0; 768];
-        let Some(uri) = route_uri(route, message.uri_raw(), &mut uri) else {
-            self.with_leg(now, frames, id, |leg| {
-                leg.refuse(&Answer::new(404), Cause::NoRoute, Party::Switch);
-            });
-            return;
-        };
-        let mut name = [0; 256];
-        let from = message.from();
-        let shown = from.as_ref().ok().filter(|_| !hidden);
-        let name = shown.and_then(|from| from.display_value(&mut name)).map(text);
-        let from = shown.map_or(ANONYMOUS.as_bytes(), |from| from.uri);
-        let mut caller = [0; 768];
-        let from = text(caller_uri(route, from, &mut caller).unwrap_or(from));
-        // Nothing that is to stay on TLS is sent on without (RFC 5630 section 5.3).
-        let secure = leg.named(&self.core).secure;
-        let fits = |target: &&Target| !secure || target.transport == Transport::Tls;
-        let targets: Targets = route.targets.iter().filter(fits).take(4).copied().collect();
-        if targets.is_empty() {
-            self.with_leg(now, frames, id, |leg| {
-                let answer = Answer { why: SIPS_NOT_ALLOWED, ..Answer::new(480) };
-                leg.refuse(&answer, Cause::NoRoute, Party::Switch);
-            });
-            return;
-        }
-        let tls_names = targets.iter().map(|_| route.tls_name.as_str()).collect();
-        let originate = Originate {
-            call: CallId::begun(now.wall, self.core.random.u128()),
-            account: route.account,
-            parent: leg.story.call,
-            peer: id,
-            listener: listener_of(&self.core, leg.signalling.hop.via, &targets),
-            targets,
-            uri: text(uri),
-            to: "",
-            route: "",
-            flow: None,
-            from,
-            from_name: if hidden { ANONYMOUS_NAME } else { name.unwrap_or_default() },
-            headers: "",
-            ring_ms: u32::from(route.ring_s) * 1_000,
-            limit_ms: 0,
-            pass_progress: true,
-            bridge: true,
-            tls_names,
-            username: "",
-            password: wire::command::Secret::default(),
-            trunk: "",
-            failover: route.policy.failover,
-            group: self.routes.group_of(handle),
-        };
-        let texts = uri.len() + from.len() + originate.from_name.len() + route.tls_name.len() * 4;
-        let most = texts + 512;
-        let dial = Handoff::Dial(originate);
-        let own = usize::from(self.core.plan.shard);
-        let queued = self.core.handoffs[own].try_say(&dial, most);
-        drop(dial);
-        if !queued {
-            self.core.counters.count(Counter::DiscardHandoffFull);
-            self.with_leg(now, frames, id, |leg| {
-                leg.refuse(&Answer::new(503), Cause::Overload, Party::Switch);
-            });
-        }
-    }
-
     /// A static route's leg is dialled; if it cannot be made, whoever waits for it hears so. `of`:
     /// another route than the one that the leg follows which it is dialled for.
     pub(crate) fn dial_for_route(
@@ -609,9 +528,6 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         settled: 0,
     }
 }
-
-/// Whoever is called by `sips:` is not to be called without TLS (RFC 5630 section 5.3).
-const SIPS_NOT_ALLOWED: &str = "SIPS Not Allowed: no target of the route is reached by TLS";
 
 /// What an INVITE's description and session timer are worth.
 fn judge<'d>(

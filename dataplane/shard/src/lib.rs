@@ -29,6 +29,7 @@ mod failover;
 #[cfg(test)]
 mod fault_tests;
 pub mod faults;
+mod follow;
 pub mod handoff;
 mod health;
 mod leg;

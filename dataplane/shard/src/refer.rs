@@ -66,6 +66,8 @@ fn read<'t>(message: &Message<'_>, texts: &'t mut Texts) -> Result<(&'t [u8], &'
     for (name, value) in uri.headers() {
         if name.eq_ignore_ascii_case(b"Replaces") {
             dialog = sip::uri::unescape(value, &mut texts.dialog).ok_or(400_u16)?;
+            // Without its tags it names no dialog (RFC 3891 section 6.1).
+            replaces(dialog).ok_or(400_u16)?;
             break;
         }
     }

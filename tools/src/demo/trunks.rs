@@ -143,7 +143,7 @@ impl Cast {
         self.calls += 1;
         let group = self.calls;
         let dial = Dial {
-            to: format!("sip:+1555{group:04}@{TRUNK_HOST}"),
+            to: format!("sip:g{group}@{TRUNK_HOST}"),
             from: format!("sip:{}@{CALLER}", self.user),
             group,
             stream: group * 2,

@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of the world")]
 
 mod book;
+mod caller;
 mod end;
 mod said;
 mod store;
@@ -27,6 +28,7 @@ use model::{AccountSid, Book, Secret};
 use wire::Event;
 use wire::event::{Cause, Direction, Incoming, MediaSummary, Party};
 
+pub(crate) use caller::Caller;
 use end::{cause_of, summary};
 pub(crate) use said::Said;
 pub(crate) use store::Store;
@@ -75,32 +77,6 @@ pub(crate) struct World {
     pub(crate) deaf: bool,
     /// Whoever receives a document reads it, as the daemon does; else the director does.
     pub(crate) reads: bool,
-}
-
-/// How a caller names himself.
-#[derive(Clone, Copy)]
-pub(crate) struct Caller {
-    pub(crate) from: &'static str,
-    pub(crate) from_name: &'static str,
-    pub(crate) diversion: &'static str,
-    pub(crate) headers: &'static str,
-    /// Whose he has proven to be.
-    pub(crate) user: &'static str,
-    /// The leg whose place he wants.
-    pub(crate) replaces: LegId,
-}
-
-impl Default for Caller {
-    fn default() -> Self {
-        Self {
-            from: "sip:alice@caller.test",
-            from_name: "Alice",
-            diversion: "",
-            headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
-            user: "",
-            replaces: LegId::NONE,
-        }
-    }
 }
 
 #[derive(Clone, Debug)]

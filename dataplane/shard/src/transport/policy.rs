@@ -23,7 +23,7 @@ pub(crate) fn address_of(uri: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(uri.host.ip()?, uri.port_or_default()))
 }
 
-/// Where a request goes whose next hop this is: to the next hop if its host is an address that can be
+/// Where a request goes whose next hop this is: there, if its host is an address that can be
 /// meant from here, else where the dialog's messages came from (a phone behind a NAT, a name). An
 /// address that is not globally routable is only meant in the network that the messages came from.
 fn towards(uri: &[u8], last: Hop) -> Hop {

@@ -470,6 +470,23 @@ fn wanted(message: &Message<'_>, limits: &Limits) -> Result<Vec<Wanted>, Answere
     Ok(all)
 }
 
+/// Feature tags without a plus (RFC 3840 section 9): their values, as those of all with one, are
+/// quoted.
+const FEATURES: [&str; 12] = [
+    "methods",
+    "events",
+    "schemes",
+    "language",
+    "class",
+    "duplex",
+    "mobility",
+    "priority",
+    "actor",
+    "description",
+    "extensions",
+    "type",
+];
+
 /// The parameters that are kept, as they go out again.
 fn params(contact: &sip::NameAddr<'_>) -> Option<String> {
     let mut text = String::new();
@@ -477,11 +494,14 @@ fn params(contact: &sip::NameAddr<'_>) -> Option<String> {
         if [&b"expires"[..], b"q"].iter().any(|name| param.name.eq_ignore_ascii_case(name)) {
             continue;
         }
-        let _ = write!(text, ";{}", core::str::from_utf8(param.name).ok()?);
+        let name = core::str::from_utf8(param.name).ok()?;
+        let _ = write!(text, ";{name}");
+        let is_feature =
+            name.starts_with('+') || FEATURES.iter().any(|it| name.eq_ignore_ascii_case(it));
         let Some(value) = param.value else { continue };
         let value = core::str::from_utf8(value).ok()?;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~:".contains(c);
-        match !value.is_empty() && value.chars().all(is_plain) {
+        match !is_feature && !value.is_empty() && value.chars().all(is_plain) {
             true => text.push_str(&format!("={value}")),
             false => text.push_str(&format!("=\"{value}\"")),
         }
