@@ -322,7 +322,7 @@ fn a_phone_whose_connection_is_lost_rings_no_more() {
         answer(&mut world, SOFT, &invite, "180 Ringing");
         world.plane.cut(SOFT.parse().unwrap());
         world.run_for(SECOND);
-        assert_eq!(children(&mut world), [("no-answer", 480)], "{shards}");
+        assert_eq!(children(&mut world), [("failed", 480)], "{shards}");
         assert!(last(&log, KNOWN, "SIP/2.0 480", "").is_some());
     }
 }
