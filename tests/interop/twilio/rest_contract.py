@@ -340,7 +340,7 @@ def lists_of_networks_are_shared(world):
     assert (one.cidr_prefix_length, one.ip_access_control_list_sid) == (32, offices.sid)
     assert one.update(cidr_prefix_length=28).cidr_prefix_length == 28
     refused(400, 21238, offices.ip_addresses.create, friendly_name="x", ip_address="192.0.2.300")
-    refused(400, 21238, offices.ip_addresses.create, friendly_name="x", ip_address="0.0.0.0", cidr_prefix_length=0)
+    refused(400, 21238, offices.ip_addresses.create, friendly_name="x", ip_address="192.0.2.8", cidr_prefix_length=33)
     for number in range(24):
         offices.ip_addresses.create(friendly_name="more", ip_address=f"198.51.100.{number}")
     refused(400, 21237, offices.ip_addresses.create, friendly_name="x", ip_address="198.51.100.77")
