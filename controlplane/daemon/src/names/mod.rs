@@ -33,7 +33,7 @@ const ROUTES_MAX: usize = 32;
 /// Answers that are kept of what tenants ask for, and of what routes do.
 const TENANTS_KEPT: usize = 8_192;
 const ROUTES_KEPT: usize = 1_024;
-/// How long a name whose servers said nothing is not asked for again (RFC 2308 section 7: five
+/// How long a name that led nowhere, or whose servers said nothing, is not asked for again (RFC 2308 section 7: five
 /// minutes at most).
 const SILENT_FOR: Duration = Duration::from_secs(5);
 /// So many of them are remembered; a family adds at most [`FAMILY_MAX`] in [`TIME_MAX`].
@@ -140,52 +140,60 @@ impl Names {
 
 impl Side {
     async fn look_up(&self, family: Option<u128>, wanted: Wanted<'_>) -> Vec<Target> {
-        if self.silent.has(family, wanted.host) {
+        if self.silent.has(family, wanted) {
             return Vec::new();
         }
-        let mut silence = Silence { of: self, family, host: wanted.host, is_answered: false };
+        let mut silence = Silence { of: self, family, wanted, is_answered: false };
         let targets = find(wanted, self.source.resolver()).await;
-        silence.is_answered = true;
+        // What is nowhere costs a handful of questions, though each is answered from memory.
+        silence.is_answered = !targets.is_empty();
         targets
     }
 }
 
-/// A look-up that is dropped before it has an answer was given up: its servers are silent.
+/// A look-up that is dropped before it has an answer was given up: its servers are silent, or there
+/// is no such name.
 struct Silence<'a> {
     of: &'a Side,
     family: Option<u128>,
-    host: &'a str,
+    wanted: Wanted<'a>,
     is_answered: bool,
 }
 
 impl Drop for Silence<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.of.silent.mark(self.family, self.host);
+            self.of.silent.mark(self.family, self.wanted);
         }
     }
 }
 
-/// Names whose servers said nothing lately. What is not asked for keeps no place of its family's.
+/// What was looked for, whatever case it was written in.
+fn key(wanted: Wanted<'_>) -> String {
+    let Wanted { host, port, transport, .. } = wanted;
+    format!("{} {port:?} {transport:?}", host.to_ascii_lowercase())
+}
+
+/// Names whose servers said nothing lately, and names that led nowhere. What is not asked for keeps no place of its family's.
 #[derive(Debug, Default)]
 struct Silent(Mutex<HashMap<(Option<u128>, String), Mono>>);
 
 impl Silent {
-    fn has(&self, family: Option<u128>, host: &str) -> bool {
+    fn has(&self, family: Option<u128>, wanted: Wanted<'_>) -> bool {
         let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = names.get(&(family, host.to_ascii_lowercase()));
+        let until = names.get(&(family, key(wanted)));
         until.is_some_and(|until| clock::sample().mono < *until)
     }
 
-    fn mark(&self, family: Option<u128>, host: &str) {
+    fn mark(&self, family: Option<u128>, wanted: Wanted<'_>) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::sample().mono;
         if names.len() >= SILENT_MAX {
             names.retain(|_, until| now < *until);
         }
         if names.len() < SILENT_MAX {
-            tracing::debug!(host, "the name servers say nothing");
-            names.insert((family, host.to_ascii_lowercase()), now + SILENT_FOR);
+            tracing::debug!(host = wanted.host, "the name servers say nothing");
+            names.insert((family, key(wanted)), now + SILENT_FOR);
         }
     }
 }

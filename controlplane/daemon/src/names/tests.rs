@@ -152,14 +152,16 @@ fn a_silent_name_is_left_alone() {
     let given_up = runtime.block_on(async {
         timeout(Duration::from_millis(50), side.look_up(Some(1), wanted)).await.is_err()
     });
-    assert!(given_up && side.silent.has(Some(1), "Silent.test"));
-    assert!(!side.silent.has(Some(2), host) && !names.routes.silent.has(None, host));
+    assert!(given_up && side.silent.has(Some(1), Wanted { host: "Silent.test", ..wanted }));
+    assert!(!side.silent.has(Some(2), wanted) && !names.routes.silent.has(None, wanted));
+    // By another port it may be there.
+    assert!(!side.silent.has(Some(1), Wanted { port: None, ..wanted }));
     let asked = server.asked.load(Ordering::Relaxed);
     assert_eq!(runtime.block_on(side.look_up(Some(1), wanted)), []);
     assert_eq!(server.asked.load(Ordering::Relaxed), asked);
     // Thousands of them are not remembered for ever.
     for at in 0..3_000 {
-        side.silent.mark(Some(1), &at.to_string());
+        side.silent.mark(Some(1), Wanted { host: &at.to_string(), ..wanted });
     }
     assert_eq!(side.silent.0.lock().unwrap().len(), SILENT_MAX);
 }
