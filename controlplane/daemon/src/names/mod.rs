@@ -36,6 +36,8 @@ const ROUTES_KEPT: usize = 1_024;
 /// How long a name that led nowhere, or whose servers said nothing, is not asked for again (RFC 2308 section 7: five
 /// minutes at most).
 const SILENT_FOR: Duration = Duration::from_secs(5);
+/// After which whoever asks for one again is told that there is none.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// So many of them are remembered; a family adds at most [`FAMILY_MAX`] in [`TIME_MAX`].
 const SILENT_MAX: usize = 1_024;
 
@@ -123,6 +125,13 @@ impl Names {
         let reach = self.reach;
         let Some(runtime) = &self.runtime else { return };
         runtime.spawn(async move {
+            let wanted = Wanted { host: &host, port, transport, reach };
+            if side.silent.has(family, wanted) {
+                // As long as its servers would take, and without a place: what loops over names
+                // that are nowhere must not do so at the speed of memory.
+                tokio::time::sleep(AGAIN_AFTER).await;
+                return inbox.tell(Input::Resolved(Resolved { id, targets: Vec::new() }));
+            }
             let found = timeout(TIME_MAX, async {
                 // A family's place first: whoever waits for one keeps none of all.
                 let _place = match &gate {
@@ -130,7 +139,7 @@ impl Names {
                     None => None,
                 };
                 let _one = side.places.acquire().await;
-                side.look_up(family, Wanted { host: &host, port, transport, reach }).await
+                side.look_up(family, wanted).await
             });
             let targets = found.await.unwrap_or_default();
             inbox.tell(Input::Resolved(Resolved { id, targets }));
