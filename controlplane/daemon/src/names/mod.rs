@@ -33,8 +33,8 @@ const ROUTES_MAX: usize = 32;
 /// Answers that are kept of what tenants ask for, and of what routes do.
 const TENANTS_KEPT: usize = 8_192;
 const ROUTES_KEPT: usize = 1_024;
-/// How long a name that led nowhere, or whose servers said nothing, is not asked for again (RFC 2308 section 7: five
-/// minutes at most).
+/// How long a name that led nowhere, or whose servers said nothing, is not asked for again (RFC
+/// 2308 section 7: five minutes at most).
 const SILENT_FOR: Duration = Duration::from_secs(5);
 /// After which whoever asks for one again is told that there is none.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -183,7 +183,8 @@ fn key(wanted: Wanted<'_>) -> String {
     format!("{} {port:?} {transport:?}", host.to_ascii_lowercase())
 }
 
-/// Names whose servers said nothing lately, and names that led nowhere. What is not asked for keeps no place of its family's.
+/// Names whose servers said nothing lately, and names that led nowhere. What is not asked for keeps
+/// no place of its family's.
 #[derive(Debug, Default)]
 struct Silent(Mutex<HashMap<(Option<u128>, String), Mono>>);
 
