@@ -412,6 +412,7 @@ fn plan(legs: u32, transactions: u32) -> Plan {
             advertised: address(1, 5_060),
             media: 0,
             transport: base::Transport::Udp,
+            origins: Vec::new(),
         }],
         media: vec![MediaPlan {
             bound: address(1, 0).ip(),

@@ -54,7 +54,8 @@ fn the_client_library_creates_lists_redirects_and_completes_calls() {
 fn the_other_client_library_makes_trunks() {
     let known = Command::new("node").args(["-e", "require('twilio')"]).output();
     if !known.is_ok_and(|output| output.status.success()) {
-        let _ = require("twilio-node (npm install of tests/interop/twilio/package.json, NODE_PATH)");
+        let _ =
+            require("twilio-node (npm install of tests/interop/twilio/package.json, NODE_PATH)");
         return;
     }
     let bed = Bed::start();

@@ -74,6 +74,10 @@ pub struct Listener {
     /// Whether whoever connects by TLS is asked for a certificate.
     #[serde(default)]
     pub clients: ClientCertificates,
+    /// Of `ws` and `wss`: the sites whose pages may connect, as `https://app.example.com`; empty
+    /// for all. Programs that are no browsers name none, and may.
+    #[serde(default)]
+    pub origins: Vec<String>,
     /// What Via and Contact say, where a 1:1 NAT stands between.
     #[serde(default)]
     pub advertised: Option<SocketAddr>,
@@ -650,6 +654,7 @@ impl Default for Dataplane {
                     bind: SocketAddr::from(([127, 0, 0, 1], transport.port())),
                     transport,
                     clients: ClientCertificates::Ignore,
+                    origins: Vec::new(),
                     advertised: None,
                     media: String::new(),
                 })

@@ -269,6 +269,7 @@ fn check_tls(config: &Config) -> Result<(), Fault> {
         let path = vec![Key("dataplane"), Key("listener"), At(at), Key("clients")];
         return Err((path, message.to_owned()));
     }
+    check_origins(config)?;
     for (at, trunk) in config.trunk.iter().enumerate() {
         let is_written = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
         if trunk.tls_name.len() > 253 || !trunk.tls_name.bytes().all(is_written) {
@@ -296,6 +297,27 @@ fn check_tls(config: &Config) -> Result<(), Fault> {
                 return fault("listeners", &format!("names no listener of TLS: `{name}`"));
             }
         }
+    }
+    Ok(())
+}
+
+/// Origins as browsers write them (RFC 6454 section 6.2), of listeners that browsers connect to.
+fn check_origins(config: &Config) -> Result<(), Fault> {
+    for (at, listener) in config.dataplane.listener.iter().enumerate() {
+        let is_written = |origin: &String| {
+            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+        };
+        let message = match listener.origins.as_slice() {
+            [] => continue,
+            _ if !listener.transport.is_web() => "needs `transport = \"ws\"` or `\"wss\"`",
+            origins if origins.iter().all(is_written) => continue,
+            _ => {
+                "must be a scheme and a host, as `https://app.example.com` (`:8443`), nothing behind"
+            }
+        };
+        let path = vec![Key("dataplane"), Key("listener"), At(at), Key("origins")];
+        return Err((path, message.to_owned()));
     }
     Ok(())
 }
@@ -540,6 +562,27 @@ mod tests {
             "line 1, column 2: unknown key `dataplan`; did you mean `dataplane`?"
         );
         assert!(error("[node]\nzebra = 1\n").contains("known are id, data_dir, runtime_dir"));
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        let of = |transport: &str, origin: &str| {
+            format!(
+                "[[dataplane.listener]]\nname = \"w\"\nbind = \"127.0.0.1:8088\"\n\
+                 transport = \"{transport}\"\norigins = [\"{origin}\"]\n"
+            )
+        };
+        for origin in ["https://app.example.com", "http://127.0.0.1:3000", "https://[::1]"] {
+            assert!(load(&of("ws", origin)).is_ok(), "{origin}");
+        }
+        for origin in ["app.example.com", "https://app.example.com/", "https://", "*"] {
+            let text = error(&of("ws", origin));
+            assert!(
+                text.starts_with("line 5, column 11: `dataplane.listener[0].origins`"),
+                "{text}"
+            );
+        }
+        assert!(error(&of("tcp", "https://a")).contains("needs `transport = \"ws\"`"));
     }
 
     #[test]

@@ -347,6 +347,7 @@ fn listener_plans(config: &Config) -> Result<Vec<ListenerPlan>, Failure> {
             advertised,
             media: u8::try_from(media)?,
             transport: listener.transport,
+            origins: listener.origins.clone(),
         })
     };
     plane.listener.iter().map(plan).collect()

@@ -73,7 +73,7 @@ impl core::fmt::Debug for Login {
 }
 
 /// A SIP listener (one socket of it per shard).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerPlan {
     /// Where its sockets are.
     pub bound: SocketAddr,
@@ -82,6 +82,8 @@ pub struct ListenerPlan {
     /// Index of the media address of its calls.
     pub media: u8,
     pub transport: Transport,
+    /// The sites whose pages may connect by WebSocket; empty: all.
+    pub origins: Vec<String>,
 }
 
 /// A media address.

@@ -28,7 +28,10 @@ impl Shard<'_> {
     ) -> Read {
         let mut read = Read { at: 0, has_read: false, left: Ok(0) };
         if let Dress::Opening = dress {
-            match websocket::opening(bytes) {
+            let end = self.core.connections.ends(whose.0);
+            let listener = end.and_then(|(at, _)| self.core.plan.listeners.get(usize::from(at)));
+            let origins = listener.map_or(&[][..], |listener| &listener.origins);
+            match websocket::opening(bytes, origins) {
                 Opening::Partial => return read,
                 Opening::Refused(answer) => {
                     self.cx(now, frames).say(whose.0, answer);

@@ -45,7 +45,7 @@ pub fn fuzz_parse(bytes: &[u8]) {
 
 /// Takes a WebSocket's stream apart: what opens it, then frames.
 fn fuzz_web(bytes: &[u8]) {
-    let mut rest = match websocket::opening(bytes) {
+    let mut rest = match websocket::opening(bytes, &["https://app.example.com"]) {
         Opening::Wanted { len, accept } => {
             assert!(len <= bytes.len() && accept.is_ascii());
             &bytes[len..]

@@ -77,9 +77,14 @@ const UPGRADE: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
+const OTHER_ORIGIN: &[u8] =
+    b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// Looks at the request that opens a connection (RFC 6455 section 4.2.1, RFC 7118 section 4.1).
+/// `origins`: the sites whose pages may open one, as browsers name them (RFC 6454); empty: all.
+/// Whoever names none is no browser, and could name any.
 #[must_use]
-pub fn opening(bytes: &[u8]) -> Opening {
+pub fn opening(bytes: &[u8], origins: &[impl AsRef<str>]) -> Opening {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
         let is_http = bytes.len() < 4 || bytes.starts_with(b"GET ");
         return match (is_http, bytes.len() < REQUEST_BYTES_MAX) {
@@ -121,6 +126,12 @@ pub fn opening(bytes: &[u8]) -> Opening {
     };
     if !lists("Sec-WebSocket-Protocol", "sip") {
         return Opening::Refused(NOT_SIP);
+    }
+    let is_listed =
+        |value: &[u8]| origins.iter().any(|it| value.eq_ignore_ascii_case(it.as_ref().as_bytes()));
+    let mut named = fields().filter(|(field, _)| field.eq_ignore_ascii_case(b"Origin"));
+    if !origins.is_empty() && !named.all(|(_, value)| is_listed(value)) {
+        return Opening::Refused(OTHER_ORIGIN);
     }
     let mut hash = Sha1::new();
     hash.update(key);
@@ -224,6 +235,7 @@ mod tests {
 
     use super::*;
 
+    const ALL: [&str; 0] = [];
     const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: sip-ws.example.com\r\nUpgrade: websocket\r\n\
          Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Origin: http://www.example.com\r\nSec-WebSocket-Protocol: chat, sip\r\n\
@@ -231,12 +243,12 @@ mod tests {
 
     #[test]
     fn the_key_of_rfc_6455_is_answered_by_its_accept() {
-        let Opening::Wanted { len, accept } = opening(REQUEST.as_bytes()) else { panic!() };
+        let Opening::Wanted { len, accept } = opening(REQUEST.as_bytes(), &ALL) else { panic!() };
         assert_eq!((len, &accept), (REQUEST.len(), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         let answer = accepted(&accept).concat();
         assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(b"sip\r\n\r\n"));
         for end in 0..REQUEST.len() {
-            assert_eq!(opening(&REQUEST.as_bytes()[..end]), Opening::Partial, "{end}");
+            assert_eq!(opening(&REQUEST.as_bytes()[..end], &ALL), Opening::Partial, "{end}");
         }
     }
 
@@ -253,11 +265,43 @@ mod tests {
             ("Host:", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nHost:", BAD_REQUEST),
         ] {
             let text = REQUEST.replace(from, to);
-            assert_eq!(opening(text.as_bytes()), Opening::Refused(answer), "{text}");
+            assert_eq!(opening(text.as_bytes(), &ALL), Opening::Refused(answer), "{text}");
         }
-        assert_eq!(opening(b"OPTIONS sip:a SIP/2.0"), Opening::Refused(BAD_REQUEST));
+        assert_eq!(opening(b"OPTIONS sip:a SIP/2.0", &ALL), Opening::Refused(BAD_REQUEST));
         let long = format!("GET /{}", "x".repeat(REQUEST_BYTES_MAX));
-        assert_eq!(opening(long.as_bytes()), Opening::Refused(TOO_LARGE));
+        assert_eq!(opening(long.as_bytes(), &ALL), Opening::Refused(TOO_LARGE));
+    }
+
+    #[test]
+    fn pages_of_other_sites_open_none_where_sites_are_listed() {
+        let sites = ["https://app.example.com", "https://[2001:db8::1]:8443"];
+        let opens = |origin: &str, sites: &[&str]| {
+            let text = REQUEST.replace("Origin: http://www.example.com", origin);
+            match opening(text.as_bytes(), sites) {
+                Opening::Wanted { .. } => true,
+                Opening::Refused(answer) => {
+                    assert_eq!(answer, OTHER_ORIGIN);
+                    false
+                }
+                Opening::Partial => panic!("{text}"),
+            }
+        };
+        assert!(opens("Origin: https://evil.example", &[]));
+        for (origin, may) in [
+            ("Origin: https://app.example.com", true),
+            ("origin:HTTPS://APP.example.com", true),
+            ("Origin: https://[2001:db8::1]:8443", true),
+            ("X: y", true),
+            ("Origin: https://evil.example", false),
+            ("Origin: null", false),
+            ("Origin:", false),
+            ("Origin: http://app.example.com", false),
+            ("Origin: https://app.example.com:8443", false),
+            ("Origin: https://app.example.com.evil.example", false),
+            ("Origin: https://app.example.com\r\nOrigin: https://evil.example", false),
+        ] {
+            assert_eq!(opens(origin, &sites), may, "{origin}");
+        }
     }
 
     #[test]

@@ -128,6 +128,7 @@ fn plan() -> Plan {
                 advertised: listener(),
                 media: 0,
                 transport,
+                origins: Vec::new(),
             })
             .to_vec(),
         media: vec![MediaPlan {

@@ -238,6 +238,7 @@ impl Plane {
                     ),
                     media,
                     transport,
+                    origins: Vec::new(),
                 })
                 .collect(),
             media: HOSTS

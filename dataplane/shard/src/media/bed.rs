@@ -312,8 +312,13 @@ impl Bed {
 pub(crate) fn shard_plan() -> Plan {
     let advertised = IpAddr::from([203, 0, 113, 1]);
     let sip = SocketAddr::new(advertised, 5_060);
-    let listener =
-        ListenerPlan { bound: sip, advertised: sip, media: 0, transport: base::Transport::Udp };
+    let listener = ListenerPlan {
+        bound: sip,
+        advertised: sip,
+        media: 0,
+        transport: base::Transport::Udp,
+        origins: Vec::new(),
+    };
     Plan {
         shard: 0,
         shards: 2,
