@@ -47,6 +47,7 @@ mod old_ack;
 mod own_address;
 mod place;
 mod ports;
+mod proven;
 mod raw;
 mod reason;
 mod redirects;

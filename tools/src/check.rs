@@ -100,7 +100,7 @@ fn certificate_fault(config: &Config) -> Option<String> {
             Err(fault) => return Some(fault),
         };
         let certificates = vec![wire::material::Certificate { chain, key, listeners: Vec::new() }];
-        let material = wire::material::Material { certificates, authorities: Vec::new() };
+        let material = wire::material::Material { certificates, ..Default::default() };
         if let Err(error) = secure::Identity::new(&material, &[secure::Asks::Nothing]) {
             return Some(format!("{}: {error}", certificate.chain.display()));
         }

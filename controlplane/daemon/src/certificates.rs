@@ -4,16 +4,18 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use aws_lc_rs::digest;
 use config::Config;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use wire::material::{Certificate, MATERIAL_BYTES_MAX, Material};
+use wire::material::{Certificate, Client, IDENTIFIERS, MATERIAL_BYTES_MAX, Material};
 
 /// What is never changed again.
 const SEALS: SealFlags =
@@ -28,6 +30,8 @@ pub struct Certificates {
     files: Vec<Files>,
     /// Empty for the system's.
     authorities: PathBuf,
+    /// Far ends that are known by what their certificates name.
+    clients: Vec<Client>,
     /// As they were when they were read last.
     seen: Vec<Seen>,
 }
@@ -56,6 +60,7 @@ impl Certificates {
         Some(Self {
             files: files.collect(),
             authorities: config.tls.authorities.clone(),
+            clients: clients(config),
             seen: Vec::new(),
         })
     }
@@ -94,7 +99,8 @@ impl Certificates {
             Ok(Certificate { chain, key, listeners: files.listeners.clone() })
         });
         let certificates = certificates.collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(Material { certificates, authorities: self.authorities()? })
+        let (authorities, clients) = (self.authorities()?, self.clients.clone());
+        Ok(Material { certificates, authorities, clients })
     }
 
     fn authorities(&self) -> anyhow::Result<Vec<Vec<u8>>> {
@@ -104,6 +110,25 @@ impl Certificates {
         }
         certificates_of(&read(&self.authorities)?, &self.authorities)
     }
+}
+
+/// What stands for a name in lists of networks: its hash as an address that is nobody's, the same
+/// in every process and for ever.
+#[must_use]
+pub fn identifier(name: &str) -> IpAddr {
+    let hash = digest::digest(&digest::SHA256, name.to_ascii_lowercase().as_bytes());
+    let hash = hash.as_ref().first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes));
+    IpAddr::from((IDENTIFIERS | hash >> 28).to_be_bytes())
+}
+
+fn clients(config: &Config) -> Vec<Client> {
+    let names = config.trunk.iter().flat_map(|trunk| &trunk.tls_clients);
+    let named =
+        |name: &String| Client { name: name.to_ascii_lowercase(), known_as: identifier(name) };
+    let mut clients: Vec<_> = names.map(named).collect();
+    clients.sort_by(|a, b| a.name.cmp(&b.name));
+    clients.dedup();
+    clients
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

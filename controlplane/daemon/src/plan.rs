@@ -229,12 +229,19 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
             let parsed: Result<_, _> = texts.iter().map(|text| text.parse::<Network>()).collect();
             parsed.with_context(|| format!("trunk `{}`", trunk.name))
         };
+        // Whoever proves a name is one of the sources by what stands for it.
+        let proven = trunk
+            .tls_clients
+            .iter()
+            .map(|name| Network { address: crate::certificates::identifier(name), bits: 128 });
+        let sources: Vec<_> = networks(&trunk.sources)?.into_iter().chain(proven).collect();
+        let trusted = trunk.trusted.as_ref().map(|texts| networks(texts)).transpose()?;
         routes.push(StaticRoute {
             account: account.number,
             domain: trunk.domain.to_ascii_lowercase(),
             prefix: trunk.prefix.clone(),
-            sources: networks(&trunk.sources)?,
-            trusted: networks(trunk.trusted.as_ref().unwrap_or(&trunk.sources))?,
+            trusted: trusted.unwrap_or_else(|| sources.clone()),
+            sources,
             targets: trunk.targets.clone(),
             host: trunk.host.clone(),
             strip: trunk.strip,

@@ -10,7 +10,7 @@
 //! Ownership: whoever is handed a frame transmits it, hands it over, or frees it; exactly one of
 //! them.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::hop::{ConnectionId, TlsName};
 use crate::time::Mono;
@@ -84,6 +84,9 @@ pub enum ConnectionReport {
     Connected { id: ConnectionId },
     /// It could not be made, or is over: nothing comes from it any more, nothing can be sent.
     Closed { id: ConnectionId },
+    /// Who has connected has proven a name by its certificate: lists of networks know it as this
+    /// address.
+    Proven { id: ConnectionId, known_as: IpAddr },
 }
 
 /// A datagram that arrived.

@@ -430,6 +430,10 @@ pub struct Trunk {
     #[serde(default)]
     pub prefix: String,
     pub sources: Vec<String>,
+    /// Names by whose certificates a far end is known that connects by TLS, as one of the sources,
+    /// wherever it connects from.
+    #[serde(default)]
+    pub tls_clients: Vec<String>,
     /// Networks whose identity headers go on (P-Asserted-Identity, Privacy, Diversion,
     /// History-Info, Identity, Reason): the sources where the key is missing, `[]` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

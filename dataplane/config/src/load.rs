@@ -3,18 +3,22 @@
 
 use core::fmt;
 
+use std::net::IpAddr;
+
 use base::{Target, Transport};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use wire::table::Network;
 
-use crate::{Api, CallLimits, ClientCertificates, Config, DOCUMENT_BYTES_MAX, Retention};
+use crate::{Api, CallLimits, ClientCertificates, Config, DOCUMENT_BYTES_MAX, Retention, Trunk};
 
 /// Legs per shard that a region can hold with its cells and records.
 const LEGS_MAX: u32 = 1 << 20;
 /// Each is looked at when a client names a host that none before it has.
 const CERTIFICATES_MAX: usize = 100;
+/// Names by whose certificates one trunk's far ends are known.
+const TLS_CLIENTS_MAX: usize = 32;
 /// The most shards a LegId's eight bits and the parking of descriptors are laid out for.
 const SHARDS_MAX: u8 = 64;
 
@@ -93,8 +97,7 @@ fn check(config: &Config) -> Result<(), Fault> {
                 "must name one to four hosts",
             );
         }
-        let is_it =
-            |trunk: &crate::Trunk| trunk.name == outbound.trunk && !trunk.username.is_empty();
+        let is_it = |trunk: &Trunk| trunk.name == outbound.trunk && !trunk.username.is_empty();
         if !outbound.trunk.is_empty() && !config.trunk.iter().any(is_it) {
             return fault(
                 &[Key("outbound"), At(at), Key("trunk")],
@@ -142,7 +145,7 @@ fn no_listener(transport: Transport) -> String {
 }
 
 /// A trunk that is registered.
-fn registration(trunk: &crate::Trunk) -> Result<(), (&'static str, &'static str)> {
+fn registration(trunk: &Trunk) -> Result<(), (&'static str, &'static str)> {
     let is_user = |c: char| c.is_ascii_alphanumeric() || "+-_.!~*'()".contains(c);
     if !trunk.register_contact.chars().all(is_user) {
         return Err(("register_contact", "is the user part of a URI: a number, or letters"));
@@ -276,6 +279,8 @@ fn check_tls(config: &Config) -> Result<(), Fault> {
             let message = "must be a host name or an address, without a port".to_owned();
             return Err((vec![Key("trunk"), At(at), Key("tls_name")], message));
         }
+        check_clients(config, trunk)
+            .map_err(|message| (vec![Key("trunk"), At(at), Key("tls_clients")], message))?;
     }
     if config.tls.certificate.len() > CERTIFICATES_MAX {
         let message = format!("must be at most {CERTIFICATES_MAX}");
@@ -301,11 +306,31 @@ fn check_tls(config: &Config) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Names that far ends can prove: somebody asks for their certificates.
+fn check_clients(config: &Config, trunk: &Trunk) -> Result<(), String> {
+    let is_written = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    let is_name = |name: &String| {
+        (1..=253).contains(&name.len())
+            && name.bytes().all(is_written)
+            && name.parse::<IpAddr>().is_err()
+    };
+    let mut listeners = config.dataplane.listener.iter();
+    match trunk.tls_clients.as_slice() {
+        [] => Ok(()),
+        names if names.len() > TLS_CLIENTS_MAX => Err(format!("must be at most {TLS_CLIENTS_MAX}")),
+        names if !names.iter().all(is_name) => Err("must be host names".to_owned()),
+        _ if listeners.all(|listener| listener.clients == ClientCertificates::Ignore) => {
+            Err("needs a listener with `clients = \"request\"` or `\"require\"`".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Origins as browsers write them (RFC 6454 section 6.2), of listeners that browsers connect to.
 fn check_origins(config: &Config) -> Result<(), Fault> {
     for (at, listener) in config.dataplane.listener.iter().enumerate() {
         let is_written = |origin: &String| {
-            let host = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
             host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
         };
         let message = match listener.origins.as_slice() {
@@ -583,6 +608,25 @@ mod tests {
             );
         }
         assert!(error(&of("tcp", "https://a")).contains("needs `transport = \"ws\"`"));
+    }
+
+    #[test]
+    fn names_that_certificates_prove_need_a_listener_that_asks() {
+        let of = |clients: &str, name: &str| {
+            format!(
+                "[tls]\nauthorities = \"ca.pem\"\n[[dataplane.listener]]\nname = \"t\"\n\
+                 bind = \"127.0.0.1:5061\"\ntransport = \"tls\"\nclients = \"{clients}\"\n\
+                 [[dataplane.listener]]\nname = \"u\"\nbind = \"127.0.0.1:5060\"\n[[trunk]]\n\
+                 name = \"c\"\nsources = []\ntargets = [\"10.0.0.1:5060\"]\n\
+                 tls_clients = [\"{name}\"]\n"
+            )
+        };
+        assert!(load(&of("request", "SBC.carrier.example")).is_ok());
+        let text = error(&of("ignore", "sbc.carrier.example"));
+        assert!(text.contains("`trunk[0].tls_clients` needs a listener with"), "{text}");
+        for name in ["", "192.0.2.1", "*.example.com", "sbc carrier"] {
+            assert!(error(&of("require", name)).contains("must be host names"), "{name}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! say something whole runs from the first byte of the handshake on. One that was opened is told
 //! when its far end has proven its name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use base::{
@@ -63,8 +63,7 @@ struct Ends<'t> {
     now: Mono,
 }
 
-const NOWHERE: SocketAddr =
-    SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
 
 impl Tls {
     /// `seals`: which listeners are TLS's; `places`: connections in all.
@@ -257,6 +256,7 @@ impl Tls {
                 }
             }
             ConnectionReport::Closed { id } => self.sessions.forget(id),
+            ConnectionReport::Proven { .. } => {}
         }
         Some(report)
     }
@@ -323,10 +323,11 @@ impl Outlet for Ends<'_> {
         true
     }
 
-    fn up(&mut self, id: ConnectionId) {
+    fn up(&mut self, id: ConnectionId, known_as: Option<IpAddr>) {
         self.counted.push(Counter::TlsUp);
         // The shard does not know it yet if it is one of ours; else it means nothing to it.
         self.reports.push(ConnectionReport::Connected { id });
+        self.reports.extend(known_as.map(|known_as| ConnectionReport::Proven { id, known_as }));
     }
 
     fn broken(&mut self, id: ConnectionId, greeted: bool, why: Broken) {

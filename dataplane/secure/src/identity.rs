@@ -1,6 +1,7 @@
 //! Who we are, and whom we believe: certificates by listener and by the name that a client asks
 //! for (RFC 6066 section 3), authorities for both directions.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,7 +16,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
     ServerConfig, SignatureScheme,
 };
-use wire::material::{Certificate, Material};
+use wire::material::{Certificate, Client, Material};
 
 /// What is asked of whoever connects to a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Identity {
     /// By listener; None where no certificate serves it.
     pub(crate) servers: Vec<Option<Arc<ServerConfig>>>,
     pub(crate) client: Arc<ClientConfig>,
+    /// Names that those who connect may prove, and what stands for them.
+    pub(crate) clients: Vec<(ServerName<'static>, IpAddr)>,
     /// Authorities that are believed, and those that could not be read.
     pub authorities: (usize, usize),
 }
@@ -87,7 +90,14 @@ impl Identity {
             if own.is_empty() { Ok(None) } else { server(own, *asks, &roots, &provider).map(Some) }
         };
         let servers = listeners.iter().enumerate().map(server).collect::<Result<_, _>>()?;
-        Ok(Self { servers, client: client(shown.first(), &roots, &provider)?, authorities })
+        let named = |it: &Client| Some((ServerName::try_from(it.name.clone()).ok()?, it.known_as));
+        let clients = material.clients.iter().filter_map(named).collect();
+        Ok(Self {
+            servers,
+            client: client(shown.first(), &roots, &provider)?,
+            clients,
+            authorities,
+        })
     }
 
     /// Whether a listener has a certificate.

@@ -11,10 +11,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::ConnectionId;
+use rustls::client::verify_server_name;
 use rustls::pki_types::ServerName;
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConnection, Connection, ServerConnection};
 
 use crate::identity::Identity;
@@ -52,8 +55,8 @@ pub trait Outlet {
     fn sealed(&mut self, id: ConnectionId, bytes: &[u8]) -> bool;
     /// Plain bytes from the far end. False if they cannot be taken now: they are offered again.
     fn plain(&mut self, id: ConnectionId, bytes: &[u8]) -> bool;
-    /// The handshake is done.
-    fn up(&mut self, id: ConnectionId);
+    /// The handshake is done. `known_as`: what stands for the name that who connected has proven.
+    fn up(&mut self, id: ConnectionId, known_as: Option<IpAddr>);
     /// It is over; nothing more comes of it. `greeted`: it was up.
     fn broken(&mut self, id: ConnectionId, greeted: bool, why: Broken);
 }
@@ -271,7 +274,9 @@ impl Sessions {
         };
         session.is_queued = false;
         let mut inbox = core::mem::take(&mut session.inbox);
-        let outcome = session.read(&mut inbox, &mut self.page, &mut self.sealed, outlet);
+        let clients = self.identity.as_ref().map_or(&[][..], |identity| &identity.clients);
+        let (page, sealed) = (&mut self.page, &mut self.sealed);
+        let outcome = session.read(&mut inbox, (page, sealed), clients, outlet);
         let (is_up, is_done) = (session.is_up, session.plain.is_empty() && inbox.is_empty());
         if is_up {
             self.forget_greeting(id);
@@ -344,8 +349,8 @@ impl Session {
     fn read(
         &mut self,
         inbox: &mut Vec<u8>,
-        page: &mut [u8; PLAIN],
-        sealed: &mut Vec<u8>,
+        (page, sealed): (&mut [u8; PLAIN], &mut Vec<u8>),
+        clients: &[(ServerName<'static>, IpAddr)],
         outlet: &mut dyn Outlet,
     ) -> Result<(), Broken> {
         if !self.plain.is_empty() {
@@ -380,7 +385,7 @@ impl Session {
             }
             if !self.is_up && !self.tls.is_handshaking() {
                 self.is_up = true;
-                outlet.up(self.id);
+                outlet.up(self.id, self.known_as(clients));
             }
             let is_taken = self.hand_over(page, outlet);
             if !is_taken {
@@ -395,6 +400,16 @@ impl Session {
             *inbox = Vec::new();
         }
         outcome
+    }
+
+    /// What stands for the first of these names that its far end's certificate has, which was
+    /// verified as the listener says.
+    fn known_as(&self, clients: &[(ServerName<'static>, IpAddr)]) -> Option<IpAddr> {
+        let Connection::Server(_) = &self.tls else { return None };
+        let shown = self.tls.peer_certificates()?.first()?;
+        let shown = ParsedCertificate::try_from(shown).ok()?;
+        let is_it = |(name, _): &&(_, _)| verify_server_name(&shown, name).is_ok();
+        clients.iter().find(is_it).map(|(_, known_as)| *known_as)
     }
 
     /// Hands over what is plain by now. False if it was not taken: what is left is kept.

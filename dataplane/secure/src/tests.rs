@@ -1,8 +1,9 @@
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::ConnectionId;
-use wire::material::{Certificate, Material};
+use wire::material::{Certificate, Client, Material};
 
 use super::*;
 
@@ -18,6 +19,7 @@ struct Outlets {
     sealed: HashMap<ConnectionId, Vec<u8>>,
     plain: Vec<u8>,
     up: Vec<ConnectionId>,
+    known: Vec<IpAddr>,
     broken: Vec<(ConnectionId, bool, Broken)>,
     is_full: bool,
 }
@@ -35,8 +37,9 @@ impl Outlet for Outlets {
         !self.is_full
     }
 
-    fn up(&mut self, id: ConnectionId) {
+    fn up(&mut self, id: ConnectionId, known_as: Option<IpAddr>) {
         self.up.push(id);
+        self.known.extend(known_as);
     }
 
     fn broken(&mut self, id: ConnectionId, greeted: bool, why: Broken) {
@@ -67,7 +70,8 @@ impl Authority {
     }
 
     fn material(&self, certificates: Vec<Certificate>) -> Material {
-        Material { certificates, authorities: vec![self.0.der().to_vec()] }
+        let authorities = vec![self.0.der().to_vec()];
+        Material { certificates, authorities, clients: Vec::new() }
     }
 }
 
@@ -178,6 +182,46 @@ fn clients_are_asked_as_the_listener_says() {
         Identity::new(&Material { authorities: Vec::new(), ..server }, &[Asks::Always]),
         Err(BadMaterial::NoAuthority)
     ));
+}
+
+/// A name that stands in the list is proven by a certificate that has it, of an authority that is
+/// believed, and by nothing else; also where the session is resumed without showing it again.
+#[test]
+fn who_connects_is_known_by_what_his_certificate_names() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let known_as = |last: u16| IpAddr::from([0x2001, 0x20, 0, 0, 0, 0, 0, last]);
+    let listed = |name: &str, last| Client { name: name.to_owned(), known_as: known_as(last) };
+    let server = Material {
+        clients: vec![listed("one.example.com", 1), listed("two.example.com", 2)],
+        ..authority.material(vec![authority.sign("sip.example.com", &[])])
+    };
+    let shows = |name: &str| authority.material(vec![authority.sign(name, &[])]);
+    let forged = Material {
+        certificates: vec![stranger.sign("one.example.com", &[])],
+        ..authority.material(Vec::new())
+    };
+    for (client, asks, known) in [
+        (shows("two.example.com"), Asks::Maybe, Some(known_as(2))),
+        (shows("one.example.com"), Asks::Always, Some(known_as(1))),
+        (shows("*.example.com"), Asks::Always, Some(known_as(1))),
+        (shows("one.example.org"), Asks::Always, None),
+        (shows("one.example.com"), Asks::Nothing, None),
+        (authority.material(Vec::new()), Asks::Maybe, None),
+        (forged, Asks::Maybe, None),
+    ] {
+        let (mut ours, mut theirs) = greet(&client, &server, asks, "sip.example.com");
+        assert_eq!(theirs.out.known, Vec::from_iter(known));
+        assert!(ours.out.known.is_empty(), "a server proves no client's name");
+        if ours.out.up.is_empty() {
+            continue;
+        }
+        // Again, by what the first session left.
+        theirs.sessions.accept(id(2), 0, true).unwrap();
+        ours.sessions.open(id(2), "sip.example.com").unwrap();
+        assert!(ours.sessions.connected(id(2), &mut ours.out));
+        carry(&mut ours, &mut theirs, id(2), 700);
+        assert_eq!(theirs.out.known, Vec::from_iter(known.into_iter().chain(known)));
+    }
 }
 
 #[test]

@@ -178,9 +178,9 @@ impl<'m> Shard<'m> {
     ) -> Result<LegId, Refused> {
         let NewCall { datagram, message, .. } = *call;
         let (id, taken, route) = self.admit_call(now, call)?;
-        let hop = datagram.hop;
-        let side = Side::Inbound(inbound(call, route, self.trusts(route, hop.to.ip())));
-        let obeyed = self.obeyed(datagram.standing, hop.to.ip());
+        let Datagram { hop, source, .. } = *datagram;
+        let side = Side::Inbound(inbound(call, route, self.trusts(route, source)));
+        let obeyed = self.obeyed(datagram.standing, source);
         let times = (now.wall, self.core.offset);
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
         leg.session.agreed = taken.session;
@@ -232,9 +232,9 @@ impl<'m> Shard<'m> {
         let Some(leg) = self.making.take() else { return Err(NO_ROOM) };
         let call = CallId::begun(now.wall, self.core.random.u128());
         // An application's account is known when it accepts the call.
-        let listed = route.and_then(|route| self.routes.get(route));
-        let account = listed.map_or(0, |route| route.account);
+        let account = route.and_then(|it| self.routes.get(it)).map_or(0, |it| it.account);
         self.register(now, frames, leg, call, account);
+        self.core.remember_source(id, datagram);
         if let Some(route) = route {
             self.routes.enter(route);
         }
@@ -286,7 +286,7 @@ impl<'m> Shard<'m> {
         uri: &sip::Uri<'_>,
         datagram: &Datagram<'_>,
     ) -> Result<Option<usize>, Refused> {
-        let source = datagram.hop.to.ip();
+        let source = datagram.source;
         let search = search(now, uri, datagram);
         let listed = self.routes.choose(&search, &mut self.core);
         if listed.is_some() {
@@ -576,7 +576,7 @@ fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Res
 
 /// What is looked for where nothing was tried yet.
 pub(crate) fn search<'s>(now: Now, uri: &'s sip::Uri<'s>, datagram: &Datagram<'_>) -> Search<'s> {
-    let (source, standing) = (datagram.hop.to.ip(), datagram.standing);
+    let Datagram { source, standing, .. } = *datagram;
     Search { uri, source, standing, now, account: None, tried: &[] }
 }
 
@@ -695,6 +695,18 @@ pub(crate) fn listener_of(core: &Core<'_>, via: Door, targets: &Targets) -> u8 {
 }
 
 impl Core<'_> {
+    fn remember_source(&mut self, leg: LegId, datagram: &Datagram<'_>) {
+        if datagram.source != datagram.hop.to.ip() {
+            self.proven.insert(leg, datagram.source);
+        }
+    }
+
+    /// Whom lists of networks know as a leg's far end.
+    pub(crate) fn source_of(&self, leg: &Leg) -> IpAddr {
+        let proven = self.proven.get(&leg.id).copied();
+        proven.unwrap_or_else(|| leg.signalling.hop.to.ip())
+    }
+
     /// The targets of an order, each with what its certificate must name: its address where nothing
     /// is said. One whose name can be none is left out.
     fn named_targets(&mut self, wish: &Originate<'_>) -> Targets {

@@ -14,7 +14,7 @@
 //! by the same work, and which it is is not known.
 
 use base::{ConnectionId, Door, Frames, Hop, Mono, Now, ShardId, Stored};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use sip::digest::{Algorithm, Challenge, Credentials};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name, Writer};
@@ -54,6 +54,7 @@ struct Open {
     arrived: Mono,
     standing: Standing,
     taken_by: ShardId,
+    source: IpAddr,
     bytes: Stored,
     realm: Stored,
     until: Mono,
@@ -117,7 +118,7 @@ impl Shard<'_> {
     ) -> bool {
         let NewCall { datagram, message, .. } = *call;
         let Ok(mut uri) = message.uri() else { return false };
-        let source = datagram.hop.to.ip();
+        let source = datagram.source;
         if call.place != base::LegId::NONE && self.routes.lock_of(&uri, &mut [0; 255]).is_none() {
             // It calls our Contact: whose it is says From.
             uri = message.from().ok().and_then(|from| from.uri().ok()).unwrap_or(uri);
@@ -140,7 +141,7 @@ impl Shard<'_> {
         let to = message.to().ok().and_then(|to| to.uri().ok());
         let mut host = [0; REALM_MAX];
         let found = to.map(|to| {
-            let is_known = self.routes.admits_now(&to, datagram.hop.to.ip()) != Admits::Nobody;
+            let is_known = self.routes.admits_now(&to, datagram.source) != Admits::Nobody;
             (is_known, self.routes.lock_of(&to, &mut host))
         });
         match found {
@@ -300,7 +301,7 @@ impl Shard<'_> {
 
     /// False if there is no room for it, or its source has its part already.
     fn keep(&mut self, now: Now, call: &NewCall<'_>, realm: &[u8]) -> bool {
-        let Datagram { hop, arrived, bytes, standing, taken_by } = *call.datagram;
+        let Datagram { hop, arrived, bytes, standing, taken_by, source } = *call.datagram;
         let share = Share::of(standing, hop.to, self.core.plan.keys.table);
         let open = self.claims.open.len();
         let may = open < CLAIMS_MAX as usize && self.claims.shares.may_begin(share, open);
@@ -323,6 +324,7 @@ impl Shard<'_> {
             arrived,
             standing,
             taken_by,
+            source,
             bytes,
             realm,
             until,
@@ -409,13 +411,14 @@ impl Shard<'_> {
         realm.copy_from_slice(&text[..realm.len()]);
         self.core.arena.free(&mut open.bytes);
         self.core.arena.free(&mut open.realm);
-        let Open { hop, arrived, taken_by, .. } = open;
+        let Open { hop, arrived, taken_by, source, .. } = open;
         // It has heard us since.
         let standing = match open.standing {
             Standing::Stranger => Standing::Proven,
             standing => standing,
         };
-        let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
+        let bytes = &copy[..len];
+        let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source };
         if let Ok(message) = Message::parse(datagram.bytes) {
             let Key { own: key, merge } = open.call;
             let (datagram, message, place) = (&datagram, &message, base::LegId::NONE);

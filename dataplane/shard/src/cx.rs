@@ -2,7 +2,8 @@
 //! queues by which the shard says something. A handler borrows it together with the time and the
 //! packet memory as [`Cx`].
 
-use std::collections::VecDeque;
+use core::net::IpAddr;
+use std::collections::{BTreeMap, VecDeque};
 
 use base::{Arena, Flow, Frame, Frames, LegId, Local, Mono, Now, Prng, Records, Transmit};
 use wire::cell::CellWriter;
@@ -50,6 +51,8 @@ pub(crate) struct Core<'m> {
     pub(crate) targets: Targets,
     /// What was tried for calls whose first route failed, or whose targets redirected them.
     pub(crate) attempts: Attempts,
+    /// Callers whose certificates have proven a name: what stands for it in lists of networks.
+    pub(crate) proven: BTreeMap<LegId, IpAddr>,
     /// Who may be heard, and answered.
     pub(crate) guard: Guard,
     /// Legs that applications took out of their relays.

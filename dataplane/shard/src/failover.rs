@@ -2,6 +2,7 @@
 //! route that fits, and the contacts of redirections, as the route allows. Legs cannot see the
 //! routes: they write what happened to the shard itself, as everything that one leg has another do.
 
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
@@ -120,7 +121,8 @@ impl Shard<'_> {
     fn take_other_route(&mut self, now: Now, id: LegId, message: &Message<'_>) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let (Some(before), Ok(uri)) = (leg.route(), message.uri()) else { return false };
-        let (far_end, account) = (leg.signalling.hop.to, leg.story.account);
+        let account = leg.story.account;
+        let far_end = SocketAddr::new(self.core.source_of(leg), leg.signalling.hop.to.port());
         let attempt = self.core.attempts.entry(id).or_default();
         if attempt.tried.try_push(before.id).is_err() {
             return false;

@@ -24,7 +24,7 @@
 
 use arrayvec::ArrayVec;
 use base::{CallId, ConnectionId, Hop, LegId, Mono, ShardId};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use sdp::{Codec, CodecId, Direction, MediaTarget, Plan, PlanFormat};
 use wire::event::Cause;
 
@@ -37,7 +37,14 @@ pub use crate::transport::guard::Standing;
 pub enum Handoff<'a> {
     /// A SIP datagram whose owner is the receiving shard: when it arrived, what is known of its
     /// source, and the shard that took it in.
-    Sip { hop: Hop, arrived: Mono, standing: Standing, by: ShardId, bytes: &'a [u8] },
+    Sip {
+        hop: Hop,
+        arrived: Mono,
+        standing: Standing,
+        by: ShardId,
+        bytes: &'a [u8],
+        source: IpAddr,
+    },
     /// A SIP message to be sent by a connection of the receiving shard's.
     /// `text`: of the name that its far end is verified by, should it have to be opened again.
     Send { hop: Hop, text: &'a str, bytes: &'a [u8] },
@@ -116,7 +123,7 @@ pub enum PeerMessage<'a> {
     Referred { code: u16 },
     /// The speaker's far end names this dialog of the hearer's: whom the hearer is joined with is
     /// to be joined with `other`. `host`, `account`: whose the speaker is.
-    Replace { other: LegId, host: core::net::IpAddr, account: u64, dialog: &'a [u8] },
+    Replace { other: LegId, host: IpAddr, account: u64, dialog: &'a [u8] },
     /// The speaker leaves, and `by` takes its place.
     Takeover { by: LegId },
     /// The speaker leaves the join for an application: both stay what they are to each other.
@@ -264,7 +271,8 @@ mod tests {
         let arrived = Mono(7);
         let standing = Standing::Trunk;
         let hop = Hop::datagram(1, source);
-        let sip = Handoff::Sip { hop, arrived, standing, by: 0, bytes: b"INVITE " };
+        let (bytes, address) = (b"INVITE ", source.ip());
+        let sip = Handoff::Sip { hop, arrived, standing, by: 0, bytes, source: address };
         let others = [
             Handoff::Proven { source },
             Handoff::Unreachable { to: source, transaction: LegId::NONE },

@@ -49,7 +49,7 @@ mod usage;
 mod watch;
 mod web;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use base::{
     Arena, ConnectionReport, ConnectionRequest, Flow, FlowReport, Frames, LegId, Local, Mono, Now,
@@ -171,6 +171,7 @@ impl<'m> Shard<'m> {
                 in_hand: None,
                 targets: Targets::new(),
                 attempts: failover::Attempts::new(),
+                proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),
                 watch: watch::Watch::new(limits.legs),

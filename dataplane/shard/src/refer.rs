@@ -146,7 +146,7 @@ impl Shard<'_> {
             Side::Inbound(side) => side.route.is_some(),
             Side::Outbound(side) => side.by_route,
         };
-        let host = found.signalling.hop.to.ip();
+        let host = self.core.source_of(found);
         if by_route && !self.routes.may_refer(host) {
             return refused(603);
         }

@@ -82,7 +82,8 @@ impl Shard<'_> {
         let hop = Hop::datagram(listener, received.source);
         let taken_by = self.core.plan.shard;
         let arrived = received.arrived;
-        let datagram = Datagram { hop, arrived, bytes: &copy[..len], standing, taken_by };
+        let (bytes, source) = (&copy[..len], received.source.ip());
+        let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source };
         crate::faults::touch(crate::faults::Site::Message);
         if received.is_cut {
             self.too_large(now, frames, &datagram);
@@ -321,12 +322,12 @@ impl Shard<'_> {
     }
 
     fn hand_over(&mut self, shard: u8, datagram: &Datagram<'_>) {
-        let Datagram { hop, arrived, bytes, standing, taken_by: by } = *datagram;
+        let Datagram { hop, arrived, bytes, standing, taken_by: by, source } = *datagram;
         if standing == Standing::Stranger {
             self.core.guard.take_credit(hop.to, bytes.len());
         }
-        let handoff = Handoff::Sip { hop, arrived, standing, by, bytes };
-        self.push_handoff(shard, &handoff, bytes.len() + 64);
+        let handoff = Handoff::Sip { hop, arrived, standing, by, bytes, source };
+        self.push_handoff(shard, &handoff, bytes.len() + 96);
     }
 
     /// For another shard, at most `most` bytes encoded. What comes from outside may be lost.
@@ -543,11 +544,11 @@ impl Shard<'_> {
     /// A message of another shard or of a leg of this one.
     pub(crate) fn handoff(&mut self, now: Now, frames: &mut dyn Frames, bytes: &[u8]) {
         match wire::decode(bytes) {
-            Ok(Handoff::Sip { hop, arrived, standing, by, bytes }) => {
+            Ok(Handoff::Sip { hop, arrived, standing, by, bytes, source }) => {
                 if standing == Standing::Stranger {
                     self.core.guard.give_credit(hop.to, bytes.len(), now.mono);
                 }
-                let datagram = Datagram { hop, arrived, bytes, standing, taken_by: by };
+                let datagram = Datagram { hop, arrived, bytes, standing, taken_by: by, source };
                 self.sip(now.for_arrival(arrived), frames, &datagram, true);
             }
             Ok(Handoff::Send { hop, text, bytes }) => {

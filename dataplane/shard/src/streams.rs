@@ -1,6 +1,8 @@
 //! The way of SIP by connections: bytes to messages, what becomes of connections, and what is said
 //! again when one is lost.
 
+use core::net::SocketAddr;
+
 use base::{ConnectionId, ConnectionReport, Frames, Local, Mono, Now, Received, TlsName};
 use sip::framing::{self, Framed};
 use sip::{Message, Method, Name};
@@ -120,7 +122,8 @@ impl Shard<'_> {
         let Some(hop) = self.core.connections.hop(id) else { return false };
         let remote = hop.to;
         self.core.counters.count(Counter::SipReceived);
-        let admitted = self.core.guard.admit_stream(remote, bytes, now.mono);
+        let source = self.core.connections.source(&hop);
+        let admitted = self.core.guard.admit_stream(source, bytes, now.mono);
         let (standing, is_over) = match admitted {
             Ok(standing) => (standing, false),
             Err(standing) => (standing, !self.is_ours(now, (remote, standing), bytes)),
@@ -131,7 +134,8 @@ impl Shard<'_> {
             let is_strange = matches!(standing, Standing::Stranger | Standing::Proven);
             if !is_strange {
                 let taken_by = self.core.plan.shard;
-                let datagram = Datagram { hop, arrived, bytes, standing, taken_by };
+                let datagram =
+                    Datagram { hop, arrived, bytes, standing, taken_by, source: source.ip() };
                 self.refuse_over_rate(now, frames, &datagram);
             }
             return !is_strange;
@@ -142,7 +146,7 @@ impl Shard<'_> {
             standing => standing,
         };
         let taken_by = self.core.plan.shard;
-        let datagram = Datagram { hop, arrived, bytes, standing, taken_by };
+        let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source: source.ip() };
         crate::faults::touch(crate::faults::Site::Message);
         self.sip(now.for_arrival(arrived), frames, &datagram, false);
         true
@@ -170,7 +174,8 @@ impl Shard<'_> {
     ) {
         let Some(hop) = self.core.connections.hop(id) else { return };
         let (standing, taken_by) = (Standing::Proven, self.core.plan.shard);
-        let datagram = Datagram { hop, arrived, bytes: head, standing, taken_by };
+        let source = self.core.connections.source(&hop).ip();
+        let datagram = Datagram { hop, arrived, bytes: head, standing, taken_by, source };
         let parsed = Message::parse(head);
         let message = match &parsed {
             Ok(message) => message,
@@ -204,6 +209,13 @@ impl Shard<'_> {
                     true => Counter::ConnectionAccepted,
                     false => Counter::ConnectionRefused,
                 });
+            }
+            ConnectionReport::Proven { id, known_as } => {
+                self.core.connections.prove(id, known_as);
+                let source = SocketAddr::new(known_as, 0);
+                if self.core.guard.standing(source, now.mono) == Standing::Trunk {
+                    self.core.connections.befriend(id);
+                }
             }
             ConnectionReport::Connected { id } => self.cx(now, frames).connected(id),
             ConnectionReport::Closed { id } => {

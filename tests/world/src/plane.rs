@@ -163,6 +163,8 @@ pub struct Plane {
     pub ports_open_peak: usize,
     /// Far ends that speak by connections.
     pub by_streams: BTreeMap<SocketAddr, Transport>,
+    /// What stands for the name that whoever connects has proven.
+    pub proves: Option<IpAddr>,
     closed: Vec<SocketAddr>,
     scratch: Vec<u8>,
 }
@@ -190,6 +192,7 @@ impl Plane {
             stalled_until: Mono(0),
             ports_open_peak: 0,
             by_streams: BTreeMap::new(),
+            proves: None,
             closed: Vec::new(),
             scratch,
         };
@@ -306,7 +309,7 @@ impl Plane {
         let Some(lane) = self.lanes.get_mut(known.unwrap_or(some)) else { return false };
         let id = match lane.wires.of(from) {
             Some(id) => id,
-            None => match lane.wires.accept(from, listener) {
+            None => match lane.wires.accept(from, listener, self.proves) {
                 Some(id) => id,
                 None => return false,
             },

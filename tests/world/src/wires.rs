@@ -2,7 +2,7 @@
 //! cut into messages again, as their far ends would.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use base::{ConnectionId, ConnectionReport, ConnectionRequest, Prng, ShardId, Transport};
 use sip::framing::{Framed, next};
@@ -92,7 +92,12 @@ impl Wires {
         own.map(|wire| wire.pongs).sum()
     }
 
-    pub(crate) fn accept(&mut self, from: SocketAddr, listener: u8) -> Option<ConnectionId> {
+    pub(crate) fn accept(
+        &mut self,
+        from: SocketAddr,
+        listener: u8,
+        known_as: Option<IpAddr>,
+    ) -> Option<ConnectionId> {
         let taken = |slot: u16| self.standing.keys().any(|id| id.slot == slot);
         let places = self.places;
         let slot = (0..places).map(|at| (self.next + at) % places).find(|at| !taken(*at))?;
@@ -101,6 +106,8 @@ impl Wires {
         let id = ConnectionId { shard: self.shard, generation, slot };
         self.put(id, listener, from);
         self.reports.push_back(ConnectionReport::Accepted { id, listener, from });
+        let proven = known_as.map(|known_as| ConnectionReport::Proven { id, known_as });
+        self.reports.extend(proven);
         Some(id)
     }
 

@@ -52,7 +52,7 @@ impl Outlet for Ends {
         true
     }
 
-    fn up(&mut self, _: ConnectionId) {}
+    fn up(&mut self, _: ConnectionId, _: Option<IpAddr>) {}
 
     fn broken(&mut self, _: ConnectionId, _: bool, why: Broken) {
         self.broken = Some(why);
@@ -66,7 +66,7 @@ pub(super) fn believed(file: &Path) -> Result<Arc<Identity>> {
     let lines = text.lines().skip_while(|line| !line.starts_with("-----BEGIN")).skip(1);
     let body: String = lines.take_while(|line| !line.starts_with('-')).collect();
     let der = STANDARD.decode(body).with_context(|| format!("{} is no PEM", file.display()))?;
-    let material = Material { certificates: Vec::new(), authorities: vec![der] };
+    let material = Material { authorities: vec![der], ..Material::default() };
     Ok(Arc::new(Identity::new(&material, &[])?))
 }
 

@@ -202,6 +202,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         prefix: String::new(),
         // The rest of loopback are strangers.
         sources: vec![strangers::HONEST.to_owned()],
+        tls_clients: Vec::new(),
         trusted: None,
         targets: vec![base::Target::udp(target)],
         host: String::new(),

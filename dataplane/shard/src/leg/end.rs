@@ -87,6 +87,7 @@ impl LegMut<'_, '_> {
         self.cx.core.watch.leave();
         self.cx.core.holds.remove(&self.leg.id);
         self.cx.core.attempts.remove(&self.leg.id);
+        self.cx.core.proven.remove(&self.leg.id);
         self.end_owed();
     }
 

@@ -85,7 +85,8 @@ impl LegMut<'_, '_> {
         if self.leg.route().is_some() {
             self.leg.deadlines.clear(Timer::Hold);
             if self.place() != LegId::NONE {
-                self.want_place(Claimant::Source(self.leg.signalling.hop.to.ip()));
+                let source = self.cx.core.source_of(self.leg);
+                self.want_place(Claimant::Source(source));
             }
             return;
         }

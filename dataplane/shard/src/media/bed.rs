@@ -168,6 +168,7 @@ impl Bed {
             in_hand: None,
             targets: crate::transport::targets::Targets::new(),
             attempts: crate::failover::Attempts::new(),
+            proven: std::collections::BTreeMap::new(),
             plan: plan.clone(),
         };
         let media = Media::new(&plan, 1);

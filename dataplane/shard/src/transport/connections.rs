@@ -24,6 +24,7 @@ use base::{
 };
 use sip::websocket;
 use wire::counter::Counter;
+use wire::material::is_identifier;
 
 use super::guard::Standing;
 use crate::cx::{Core, Cx};
@@ -74,6 +75,8 @@ struct Connection {
     is_accepted: bool,
     /// Accepted from somebody whom nobody knows: it may not be silent for long.
     is_strange: bool,
+    /// What stands for the name that its far end has proven, in lists of networks.
+    known_as: Option<IpAddr>,
     /// Came, and is no whole message yet.
     unfinished: Vec<u8>,
     /// With fewer bytes there is no message; 0 where the header section has no end yet.
@@ -158,6 +161,7 @@ impl Connection {
             is_standing: false,
             is_accepted: false,
             is_strange: false,
+            known_as: None,
             unfinished: Vec::new(),
             needed: 0,
             has_begun: false,
@@ -257,8 +261,10 @@ impl Connections {
         let share = if is_strange { SOURCE_MAX } else { (self.accepted_max / 2).max(1) };
         // However many strangers there are, a quarter of the places is for those in a list.
         let is_crowded = is_strange && self.strange >= self.accepted_max - self.accepted_max / 4;
+        let is_nobodys = is_identifier(end.remote.ip());
         let is_taken = self.slots.get(usize::from(id.slot)).is_none_or(Option::is_some);
-        if is_taken || id.slot >= self.accepted_max || of_source >= share || is_crowded {
+        let is_full = id.slot >= self.accepted_max || of_source >= share || is_crowded;
+        if is_taken || is_nobodys || is_full {
             self.requests.push_back(ConnectionRequest::Close { id });
             return false;
         }
@@ -494,6 +500,22 @@ impl Connections {
             _ => {}
         }
         true
+    }
+
+    /// Its far end has proven a name by its certificate.
+    pub(crate) fn prove(&mut self, id: ConnectionId, known_as: IpAddr) {
+        if let Some(connection) = self.get_mut(id).filter(|it| it.is_accepted) {
+            connection.known_as = Some(known_as);
+        }
+    }
+
+    /// Whom lists of networks know by this way: who has proven a name by what stands for that.
+    pub(crate) fn source(&self, hop: &Hop) -> SocketAddr {
+        let proven = match hop.via {
+            Door::Connection { id, .. } => self.get(id).and_then(|it| it.known_as),
+            Door::Datagram(_) => None,
+        };
+        proven.map_or(hop.to, |known_as| SocketAddr::new(known_as, hop.to.port()))
     }
 
     /// A phone of somebody's has registered by it: it may be silent between two registrations.

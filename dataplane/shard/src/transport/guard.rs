@@ -21,6 +21,8 @@ use core::time::Duration;
 
 use base::{HashKey, Mono};
 
+use wire::material::is_identifier;
+
 use super::networks::Networks;
 use crate::plan::GuardPlan;
 
@@ -313,6 +315,10 @@ impl Guard {
         now: Mono,
         connected: bool,
     ) -> Result<Standing, Standing> {
+        if !connected && is_identifier(source.ip()) {
+            // What stands for a proven name is nobody's address.
+            return Err(Standing::Stranger);
+        }
         let hash = self.hash(source);
         let standing = self.standing_of(hash, source.ip(), now);
         let granted = match standing {

@@ -12,6 +12,8 @@ pub(crate) mod policy;
 pub(crate) mod reply;
 pub(crate) mod targets;
 
+use core::net::IpAddr;
+
 use base::{Door, Frame, Hop, Local, Mono, ShardId, Transport};
 use wire::counter::Counter;
 
@@ -31,6 +33,9 @@ pub(crate) struct Datagram<'d> {
     /// What is known of its source, and the shard that took it in.
     pub(crate) standing: Standing,
     pub(crate) taken_by: ShardId,
+    /// Whom lists of networks know: its address, or what stands for the name that its certificate
+    /// has proven.
+    pub(crate) source: IpAddr,
 }
 
 impl Cx<'_, '_> {
@@ -131,8 +136,8 @@ impl Core<'_> {
     }
 
     /// What SDP says of the media address with this index.
-    pub(crate) fn media_address(&self, media: u8) -> core::net::IpAddr {
-        let nowhere = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
+    pub(crate) fn media_address(&self, media: u8) -> IpAddr {
+        let nowhere = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
         self.plan.media.get(usize::from(media)).map_or(nowhere, |media| media.advertised)
     }
 
