@@ -15,7 +15,7 @@ pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 const MACS: [&str; 2] = ["02:00:00:00:77:01", "02:00:00:00:77:02"];
 const GENERATOR_IF: &str = "tvg";
 const RELAY_IF: &str = "tvs";
-const GENERATOR_CORE: &str = "0";
+pub(crate) const GENERATOR_CORE: &str = "0";
 pub(crate) const RELAY_CORE: &str = "1";
 /// Ports of the legs' phones (traffic.h).
 const PORT_FIRST: usize = 10_000;
@@ -95,7 +95,7 @@ fn ip(args: &[&str]) -> Result<(), Failure> {
     Err(format!("ip {}: {said}", args.join(" ")).into())
 }
 
-fn run(program: &str, args: &[&str]) -> Result<(), Failure> {
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), Failure> {
     let status = Command::new(program).args(args).stdout(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(format!("{program} {}", args.join(" ")).into()) }
 }
@@ -316,14 +316,31 @@ fn napi_thread(interface: &str) -> Result<u32, Failure> {
     found.ok_or_else(|| format!("{interface} has no NAPI thread").into())
 }
 
+/// The kernel's receive work on the relay's core, as a thread that is pinned there.
+pub(crate) fn receive_thread(names: &Names) -> Result<u32, Failure> {
+    for (namespace, interface) in [(&names.generator, GENERATOR_IF), (&names.relay, RELAY_IF)] {
+        ip(&["netns", "exec", namespace, "ethtool", "-K", interface, "gro", "on"])?;
+        let threaded = format!("echo 1 > /sys/class/net/{interface}/threaded");
+        ip(&["netns", "exec", namespace, "sh", "-c", &threaded])?;
+    }
+    let threads = [(GENERATOR_IF, GENERATOR_CORE), (RELAY_IF, RELAY_CORE)];
+    let [_, receiver] = threads.map(|(interface, core)| {
+        let thread = napi_thread(interface)?;
+        run("taskset", &["-p", "-c", core, &thread.to_string()])?;
+        run("renice", &["-n", "-20", "-p", &thread.to_string()])?;
+        Ok::<_, Failure>(thread)
+    });
+    receiver
+}
+
 /// CPU nanoseconds of a process's threads.
-fn threads_nanos(pid: u32) -> u64 {
+pub(crate) fn threads_nanos(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let tasks = tasks.into_iter().flatten().flatten();
     tasks.map(|task| schedstat(&task.path().join("schedstat"))).sum()
 }
 
-fn thread_nanos(pid: u32) -> u64 {
+pub(crate) fn thread_nanos(pid: u32) -> u64 {
     schedstat(&PathBuf::from(format!("/proc/{pid}/schedstat")))
 }
 

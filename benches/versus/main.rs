@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod bed;
+mod calls;
 mod contender;
 mod report;
 mod rtpengine;
@@ -33,6 +34,8 @@ type Failure = Box<dyn std::error::Error>;
 /// Loss up to which a rate counts as clean.
 const CLEAN: f64 = 0.005;
 const PEERS: [&str; 1] = ["rtpengine"];
+/// The peer whose calls are compared, not its packets.
+const PROXY: &str = "kamailio";
 
 struct Options {
     peers: Vec<String>,
@@ -42,6 +45,8 @@ struct Options {
     json: Option<String>,
     rate: Option<f64>,
     realtime: bool,
+    /// Calls that are set up, beside a proxy.
+    by_calls: bool,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +80,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
         json: None,
         rate: None,
         realtime: false,
+        by_calls: false,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| Failure::from(format!("{arg} needs a value")));
@@ -85,8 +91,12 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
             "--calls" => options.calls = value()?.parse()?,
             "--rate" => options.rate = Some(value()?.parse()?),
             "--json" => options.json = Some(value()?),
+            PROXY => options.by_calls = true,
             peer if PEERS.contains(&peer) => options.peers.push(arg),
-            _ => return Err(format!("unknown argument {arg}; peers: {}", PEERS.join(" ")).into()),
+            _ => {
+                let peers = PEERS.join(" ");
+                return Err(format!("unknown argument {arg}; peers: {peers} {PROXY}").into());
+            }
         }
     }
     if options.peers.is_empty() {
@@ -102,6 +112,9 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
 fn measure() -> Result<(), Failure> {
     let parent: u32 = std::env::args().nth(2).unwrap_or_default().parse()?;
     let options = options(std::env::args().skip(3))?;
+    if options.by_calls {
+        return calls::measure(&bed::Names::of(parent), &options);
+    }
     let mut bed = Bed::start(bed::Names::of(parent), options.realtime)?;
     let limit = bed.limit()?;
     println!("generator and sink alone: {:.0} k packets/s through an XDP reflector", limit / 1e3);

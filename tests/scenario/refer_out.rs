@@ -9,7 +9,7 @@ use world::{Action, Manner, Manual, Setup, World};
 
 use crate::by_hand::{self, A, Hand, Log, body, described, empty, header, one_shard};
 use crate::common::{
-    SECOND, answered, count, dial, ends, incoming, manual, nothing_left, originate, send,
+    SECOND, answered, count, dial, ends, incoming, manual, ms, nothing_left, originate, send,
 };
 
 /// What the controlplane was told of a REFER.
@@ -121,4 +121,54 @@ fn whoever_is_left_goes_its_own_way() {
         nothing_left(&mut world);
         assert_eq!(ends(&mut world).len(), 2);
     }
+}
+
+/// It hangs up before the controlplane has said how it goes on (RFC 5589 has it so), and a target is
+/// waited for that nobody dials: from then on whoever is left stands by itself, as long as it likes.
+#[test]
+fn whoever_is_left_stands_however_late_that_is_said() {
+    for by_callee in [true, false] {
+        let mut world = World::new(&Setup::new(6));
+        world.agent(Manner::default());
+        world.agent(Manner::default());
+        let callee = world.address(1);
+        let child = CallId(1 << 64 | 1);
+        let manual = Manual::new(&world.plane).with_reflex(move |told, commands| {
+            let Event::Incoming(incoming) = told.event() else { return };
+            let call = incoming.call;
+            let accept = Command::Accept { call, account: 9, setup_ms: 60_000 };
+            commands.push((told.shard, encode(&accept)));
+            let wish = originate(child, callee, incoming.uri);
+            let wish = Originate { peer: incoming.leg, parent: call, ..wish };
+            commands.push(((told.shard + 1) % 3, encode(&Command::Originate(wish))));
+        });
+        world.control = Some(Box::new(manual));
+        let caller = dial(&mut world, 1);
+        world.run_for(3 * SECOND);
+        let callee = world.callee_of(1).unwrap();
+        let (from, stays) = if by_callee { (callee, caller) } else { (caller, callee) };
+        world.act(from, Action::Refer("sip:g1@target.example".to_owned(), false));
+        world.run_for(ms(200));
+        world.act(from, Action::HangUp);
+        world.run_for(5 * SECOND);
+        assert!(!world.call(stays).is_over());
+        let named = manual_told(&mut world);
+        let (shard, call) = if by_callee { (named[0].0, named[0].1) } else { (named[1].0, child) };
+        send(&mut world, shard, &Command::Part { call });
+        world.run_for(200 * SECOND);
+        assert!(!world.call(stays).is_over(), "by callee: {by_callee}");
+        world.act(stays, Action::HangUp);
+        nothing_left(&mut world);
+        assert_eq!(ends(&mut world).len(), 2);
+    }
+}
+
+/// The caller's leg and the one that was dialled: their shards and calls.
+fn manual_told(world: &mut World) -> Vec<(u8, CallId)> {
+    let told = manual(world).told.iter().filter_map(|told| match told.event() {
+        Event::Incoming(incoming) => Some((told.shard, incoming.call)),
+        Event::Dialed { call, .. } => Some((told.shard, call)),
+        _ => None,
+    });
+    told.collect()
 }

@@ -365,12 +365,22 @@ fn referred(world: &mut World, log: &Log, to: &str) -> Vec<String> {
     call(world, "sip:+49301@carrier.example");
     let invite = last(log, PBX, "INVITE", "").unwrap();
     answer(world, PBX, &invite, "200 OK");
-    let mut pbx = callee(PBX, &invite);
+    refers(world, log, (PBX, &invite), to)
+}
+
+/// Who has answered that INVITE refers.
+fn refers(
+    world: &mut World,
+    log: &Log,
+    (who, invite): (&'static str, &str),
+    to: &str,
+) -> Vec<String> {
+    let mut far_end = callee(who, invite);
     let more = format!("Refer-To: <{to}>\n");
-    say(world, PBX, &pbx.request("REFER", &more, ""));
+    say(world, who, &far_end.request("REFER", &more, ""));
     world.run_for(SECOND);
-    assert!(last(log, PBX, "SIP/2.0 202", "").is_some());
-    let notified = all(log, PBX, "NOTIFY", "");
+    assert!(last(log, who, "SIP/2.0 202", "").is_some());
+    let notified = all(log, who, "NOTIFY", "");
     notified.iter().map(|text| text.lines().last().unwrap().trim().to_owned()).collect()
 }
 
@@ -399,5 +409,10 @@ fn a_trunks_switch_refers_to_whom_the_trunk_says() {
         assert_eq!(alerts(&mut world).pop(), alert);
         answer(&mut world, at, &out, "200 OK");
         assert!(rows(&mut world).iter().all(|row| row.0 == "trunking-originating"));
+        // Whom the switch referred to is not the switch: it may refer nobody.
+        world.run_for(SECOND);
+        let said = refers(&mut world, &log, (at, &out), "sip:+4930998@10.0.0.1");
+        assert!(said.iter().any(|it| it.contains("603")), "{transfer:?} {to}: {said:?}");
+        assert_eq!(alerts(&mut world).pop(), Some(13_802));
     }
 }

@@ -213,6 +213,9 @@ pub(crate) struct Outgoing {
     /// The outbound route that it goes by, until the shard is asked.
     #[serde(skip)]
     pub(crate) by: Option<RouteSid>,
+    /// Whose referral it was dialled for. Written as the contact is.
+    #[serde(skip)]
+    pub(crate) referrer: Option<CallId>,
 }
 
 /// What the way to a registered contact has beside addresses.
@@ -316,11 +319,19 @@ impl Outgoing {
             sent: true,
             contact: None,
             by: None,
+            referrer: None,
         }
     }
 }
 
 impl Live {
+    /// A document of its own is asked for, or about to begin: nothing that its verbs do with other
+    /// legs stands.
+    pub(crate) fn is_between_verbs(&self) -> bool {
+        let wait = self.script.as_ref().map(|script| &script.wait);
+        matches!(wait, Some(Wait::Fetch(_) | Wait::Ready))
+    }
+
     /// One that nothing is known of but its row and its leg.
     pub(crate) fn new(row: CallRow, number: u64, shard: ShardId, leg: LegId) -> Self {
         Self {

@@ -246,12 +246,21 @@ fn what_a_tenants_own_phones_claim_is_not_shown_to_numbers() {
         ("sip:x@demo.test", "sip:+493012345@pbx.demo.test", "", &["caller-not-owned"][..]),
         ("sip:x@demo.test", "sip:+15550100@pbx.demo.test", "", &[]),
         ("sip:x@demo.test", "sip:alice@pbx.demo.test", "", &[]),
+        ("sip:x@demo.test", "sip:100@pbx.demo.test", "", &[]),
+        ("sip:x@demo.test", "sip:anonymous@anonymous.invalid", "", &[]),
+        // What a carrier may cut to a number, and a user of another account's.
+        ("sip:x@demo.test", "sip:+493012345x@pbx.demo.test", "", &["caller-not-owned"]),
+        ("sip:x@demo.test", "sip:4930123456x@pbx.demo.test", "", &["caller-not-owned"]),
+        ("sip:x@demo.test", "sip:support@carrier.thief.test", "", &["caller-not-owned"]),
         // By its number, from its own network, while the carriers are known.
         ("sip:+15550100@h", "sip:+493012345@192.0.2.7", "192.0.2.0/24", &["caller-not-owned"]),
         ("sip:+15550100@h", "sip:+493012345@192.0.2.7", "127.0.0.1/32", &[]),
         ("sip:+15550100@h", "sip:+493012345@192.0.2.7", "", &[]),
     ] {
-        let mut world = two_tenants(document).with_settings(|settings| {
+        let anothers = |book: &mut Book| {
+            book.domains.push(domain(9, THIEF, "carrier.thief.test", "192.0.2.0/24"));
+        };
+        let mut world = two_tenants(document).with_book(anothers).with_settings(|settings| {
             settings.carriers = carriers.parse().into_iter().collect();
         });
         world.caller = Caller { from, ..Caller::default() };
@@ -265,6 +274,31 @@ fn what_a_tenants_own_phones_claim_is_not_shown_to_numbers() {
         world.bye_in(call, 100);
         world.run(60_000);
         world.assert_clean();
+    }
+}
+
+/// The name beside the caller: a carrier's, and of a caller that is the account's own, unless it is a
+/// number itself.
+#[test]
+fn names_that_a_tenants_phones_claim_are_shown_for_callers_of_its_own() {
+    let document = "<Response><Dial>+15550199</Dial></Response>";
+    for (from, name, carriers, expected) in [
+        ("sip:+15550100@pbx.demo.test", "Demo Ltd", "", "Demo Ltd"),
+        ("sip:+15550100@pbx.demo.test", "+49 30 123456", "", ""),
+        ("sip:alice@pbx.demo.test", "Victim Bank", "", ""),
+        ("sip:alice@pbx.demo.test", "Victim Bank", "127.0.0.1/32", "Victim Bank"),
+    ] {
+        let mut world = two_tenants(document).with_settings(|settings| {
+            settings.carriers = carriers.parse().into_iter().collect();
+        });
+        world.caller = Caller { from, from_name: name, ..Caller::default() };
+        world.call_in("sip:x@demo.test");
+        world.run(500);
+        let names = world.commands.iter().filter_map(|command| match command {
+            OwnedCommand::Originate(originate) => Some(originate.from_name.as_str()),
+            _ => None,
+        });
+        assert_eq!(names.collect::<Vec<_>>(), [expected], "{from} {name} {carriers}");
     }
 }
 

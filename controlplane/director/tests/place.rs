@@ -4,17 +4,40 @@ mod world;
 
 use base::{CallId, LegId};
 use model::port::OwnedCommand;
-use world::{ACCOUNT_NUMBER, Caller, World, status, xml};
+use model::{
+    AccessAddress, AccessListSid, AccessMapping, Account, AccountSid, AddressSid, Book,
+    IpAccessControlList, Trunk, TrunkSid,
+};
+use world::{ACCOUNT, ACCOUNT_NUMBER, Caller, World, status, xml};
 
 /// A call to the domain whose document dials a phone: the two legs, connected.
 fn connected() -> (World, CallId, CallId) {
-    let mut world = World::new(|request| match request.url.as_str() {
+    let thiefs = |book: &mut Book| {
+        let thief = AccountSid(0x7e);
+        let trunk = Trunk { sid: TrunkSid(9), account: thief, ..Trunk::default() };
+        book.accounts.push(Account { sid: thief, parent: thief, number: 8, ..Account::default() });
+        book.trunks.push(Trunk { domain_name: "trunk.thief.test".to_owned(), ..trunk });
+        let address = |network: &str| AccessAddress {
+            sid: AddressSid(1),
+            friendly_name: String::new(),
+            network: network.parse().unwrap(),
+            date_created: base::Wall(0),
+            date_updated: base::Wall(0),
+        };
+        let (sid, addresses) = (AccessListSid(3), vec![address("198.51.100.0/24")]);
+        let list = IpAccessControlList { sid, account: ACCOUNT, addresses, ..Default::default() };
+        book.access_lists.push(list);
+        let access = vec![AccessMapping { list: sid, ..AccessMapping::default() }];
+        book.trunks.push(Trunk { sid: TrunkSid(10), account: ACCOUNT, access, ..Trunk::default() });
+    };
+    let world = World::new(|request| match request.url.as_str() {
         "http://app.test/voice" => {
             xml("<Response><Dial action=\"/done\"><Sip>sip:ok@127.0.0.1</Sip></Dial></Response>")
         }
         "http://app.test/done" => xml("<Response><Hangup/></Response>"),
         _ => status(204),
     });
+    let mut world = world.with_book(thiefs);
     let call = world.call_in("sip:bob@demo.test");
     world.run(4_000);
     let child = world.children_of(call)[0];
@@ -52,6 +75,17 @@ fn whoever_could_have_called_takes_the_place() {
         (places[0], CONTACT, "sip:alice@caller.test", "", NEAR, (true, None)),
         (places[1], CONTACT, "sip:alice@demo.test", "alice", FAR, (true, None)),
         (places[1], "sip:bob@demo.test", "sip:a@x.test", "alice", FAR, (true, None)),
+        // From a network of a list that a trunk of the account's takes.
+        (places[1], CONTACT, "sip:a@x.test", "", "198.51.100.9:5060", (true, None)),
+        // Whoever has proven whose he is elsewhere is nobody here, whatever he says.
+        (
+            places[1],
+            "sip:x@trunk.thief.test",
+            "sip:alice@demo.test",
+            "mallory",
+            FAR,
+            (false, Some(481)),
+        ),
         // Of nobody's domain, from nowhere, or no place at all.
         (places[1], CONTACT, "sip:alice@other.test", "alice", FAR, (false, Some(481))),
         (places[1], CONTACT, "sip:alice@demo.test", "", FAR, (false, Some(481))),

@@ -194,3 +194,19 @@ fn legs_that_the_shards_join_are_left_alone() {
     assert_eq!(param(world.asked("/status").last().unwrap(), "CallStatus"), "completed");
     world.assert_clean();
 }
+
+/// Its target is looked up by a successor, and is not there: whoever referred hears so.
+#[test]
+fn a_successor_tells_what_came_of_a_referral() {
+    for crashes in [false, true] {
+        let (mut world, call, child) = connected(PHONE);
+        world.refer(child, call, "sip:ok@unknown.test");
+        world.run(1);
+        if crashes {
+            world.crash();
+        }
+        world.run(20_000);
+        assert_eq!(refused(&world), [(child, 404)], "{crashes}");
+        assert_eq!((world.status_of(call), world.status_of(child)), ("in-progress", "in-progress"));
+    }
+}

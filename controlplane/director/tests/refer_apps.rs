@@ -82,13 +82,15 @@ fn a_document_refers_its_caller() {
         let call = world.call_in("sip:bob@demo.test");
         world.run(3_000);
         assert!(sent(&world, call)[0].contains("sip:carol@x.test"), "{:?}", world.commands);
-        // A successor asks again: the shard knows whether it has.
+        // A successor asks again only where nothing was said of it.
         world.crash();
-        world.run(100);
+        world.commands.clear();
         world.refer_said(call, code, 0);
         if notified > 0 {
             world.refer_said(call, 0, notified);
         }
+        world.run(20_000);
+        assert!(sent(&world, call).iter().all(|it| !it.starts_with("Refer")), "{code} {notified}");
         world.run(70_000);
         let asked = world.asked("/referred")[0];
         let said = |name: &str| {
@@ -99,5 +101,62 @@ fn a_document_refers_its_caller() {
             (said("ReferSipResponseCode"), said("ReferCallStatus"), said("NotifySipResponseCode"));
         assert_eq!(said, expected);
         assert_eq!(world.status_of(call), "completed");
+    }
+}
+
+/// The order never left a predecessor: the successor gives it (again and again it is one: the shard
+/// has no two of them open).
+#[test]
+fn a_successor_refers_where_nothing_was_said() {
+    let mut world = World::new(|request| match request.url.as_str() {
+        "http://app.test/voice" => {
+            xml("<Response><Refer><Sip>sip:carol@x.test</Sip></Refer><Hangup/></Response>")
+        }
+        _ => status(204),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(3_000);
+    world.crash();
+    world.commands.clear();
+    world.run(20_000);
+    let orders = sent(&world, call).iter().filter(|it| it.starts_with("Refer")).count();
+    assert!(orders > 0, "{:?}", world.commands);
+}
+
+/// A carrier would call on the operator's bill, past every route and limit: it is not asked. Nor is
+/// anybody asked for something that is no call.
+#[test]
+fn a_carrier_is_not_asked_to_call_anybody() {
+    for (called, carriers, target, told) in [
+        ("sip:bob@demo.test", "", "sip:carol@x.test", None),
+        ("sip:bob@demo.test", "127.0.0.1/32", "sip:carol@x.test", Some(13_801)),
+        ("sip:+15550100@h", "", "sip:carol@x.test", Some(13_801)),
+        ("sip:+15550100@h", "192.0.2.0/24", "sip:carol@x.test", None),
+        ("sip:bob@demo.test", "", "sip:carol@x.test?Replaces=a", Some(12_200)),
+        ("sip:bob@demo.test", "", "sip:carol@x.test;method=BYE", Some(12_200)),
+    ] {
+        let document = format!(
+            "<Response><Refer action=\"/no\"><Sip>{target}</Sip></Refer><Redirect>/next</Redirect>\
+             </Response>"
+        );
+        let mut world = World::new(move |request| match request.url.as_str() {
+            "http://app.test/voice" => xml(&document),
+            "http://app.test/next" => xml("<Response><Hangup/></Response>"),
+            _ => status(204),
+        })
+        .with_settings(|settings| settings.carriers = carriers.parse().into_iter().collect());
+        let call = world.call_in(called);
+        world.run(5_000);
+        let orders = sent(&world, call).iter().filter(|it| it.starts_with("Refer")).count();
+        let codes = world.store.alerts.iter().map(|alert| alert.code);
+        assert_eq!(
+            (orders, codes.collect::<Vec<_>>()),
+            match told {
+                None => (1, vec![]),
+                Some(code) => (0, vec![code]),
+            },
+            "{called} {carriers} {target}"
+        );
+        assert_eq!(world.asked("/next").len(), usize::from(told.is_some()), "the next verb");
     }
 }

@@ -77,12 +77,12 @@ impl Directory {
         lists.flat_map(|list| list.addresses.iter().map(|address| address.network))
     }
 
-    /// What takes a list: a domain's sid or a trunk's.
+    /// What of its account's takes a list: a domain's sid or a trunk's.
     #[must_use]
-    pub fn takes_access(&self, list: AccessListSid) -> Option<String> {
-        let has = |lists: &[AccessMapping]| lists.iter().any(|it| it.list == list);
-        let domain = self.all::<DomainAccess>().find(|it| has(&it.lists));
-        let trunk = || self.all::<Trunk>().find(|it| has(&it.access));
+    pub fn takes_access(&self, list: &IpAccessControlList) -> Option<String> {
+        let has = |lists: &[AccessMapping]| lists.iter().any(|it| it.list == list.sid);
+        let domain = self.of::<DomainAccess>(list.account).find(|it| has(&it.lists));
+        let trunk = || self.of::<Trunk>(list.account).find(|it| has(&it.access));
         domain.map(|it| it.domain.to_string()).or_else(|| trunk().map(|it| it.sid.to_string()))
     }
 }

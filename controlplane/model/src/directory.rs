@@ -169,6 +169,13 @@ impl Directory {
         self.of_kind(R::KIND).filter_map(R::in_entity)
     }
 
+    /// An account's of one kind, newest first.
+    pub fn of<R: Resource>(&self, account: AccountSid) -> impl Iterator<Item = &R> {
+        let list = self.lists.get(&(R::KIND, account));
+        let keys = list.into_iter().flat_map(|list| list.values().rev().flatten());
+        keys.filter_map(|key| self.entity(*key).and_then(R::in_entity))
+    }
+
     fn of_kind(&self, kind: EntityKind) -> impl Iterator<Item = &Entity> {
         self.kinds.get(&kind).into_iter().flat_map(BTreeMap::values)
     }

@@ -149,7 +149,7 @@ impl Directory {
     /// # Errors
     /// As many as there may be.
     pub fn subscription_slot(&self, new: &SignalingSubscription) -> Result<u8, usize> {
-        let all = || self.all::<SignalingSubscription>().filter(|it| it.account == new.account);
+        let all = || self.of::<SignalingSubscription>(new.account);
         let alike = all().filter(|it| match new.call() {
             Some(_) => it.call() == new.call(),
             None => it.call().is_none(),

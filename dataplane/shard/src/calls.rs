@@ -138,10 +138,7 @@ impl<'m> Shard<'m> {
         let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
         let listed = match call.user {
             // It calls nobody, whatever it says.
-            "" if call.place != LegId::NONE => {
-                let search = search(now, &uri, datagram);
-                self.routes.of_source(&search, &mut self.core)
-            }
+            "" if call.place != LegId::NONE => self.route_to_place(now, &uri, call)?,
             "" => self.admission(now, &uri, datagram)?,
             // Who has proven whose he is may call from anywhere.
             _ => None,
@@ -159,7 +156,12 @@ impl<'m> Shard<'m> {
         };
         let route = match listed {
             // Another leg of the account's ends for it.
-            Some(at) if call.place != LegId::NONE => Some(self.routes.handle(at)),
+            Some(at) if call.place != LegId::NONE => {
+                Some(self.routes.take_rate(at, now.mono).map_err(|(code, cause)| {
+                    self.core.counters.count(Counter::RefusedOverload);
+                    Refused { why: "the route is full", ..Refused::new(code, cause) }
+                })?)
+            }
             listed => self.take_route(now, (datagram, message, &uri), listed)?,
         };
         if !self.core.guard.call(datagram.standing == Standing::Trunk, now.mono) {
@@ -577,7 +579,7 @@ fn judge_offer(core: &mut Core<'_>, datagram: &Datagram<'_>, text: &[u8]) -> Res
 /// What is looked for where nothing was tried yet.
 pub(crate) fn search<'s>(now: Now, uri: &'s sip::Uri<'s>, datagram: &Datagram<'_>) -> Search<'s> {
     let Datagram { source, standing, .. } = *datagram;
-    Search { uri, source, standing, now, account: None, tried: &[] }
+    Search { uri, source, standing, now, account: None, tried: &[], hidden: false }
 }
 
 /// The route takes no calls of who does not show himself.

@@ -16,7 +16,7 @@ use wire::table::StaticRoute;
 use crate::Shard;
 use crate::leg::identity::hides_caller;
 use crate::leg::{CONTACTS_MAX, Contact, Side};
-use crate::route::{Full, RouteHandle, Search};
+use crate::route::{Full, RouteHandle, Search, is_anonymous};
 
 /// Routes that one call may try.
 const TRUNKS_MAX: usize = 8;
@@ -85,12 +85,17 @@ impl Shard<'_> {
         let len = self.copy_invite(id, &mut invite);
         let message = Message::parse(&invite[..len]).ok();
         let next = message.as_ref().filter(|_| self.is_to_advance(id, (code, cause)));
-        let advanced = next.is_some_and(|message| self.take_other_route(now, id, message));
-        match message.filter(|_| advanced) {
-            Some(message) => self.follow_route(now, frames, id, &message),
-            None => {
-                self.with_leg(now, frames, id, |leg| leg.refuse_for(code, cause));
+        // A route by which nobody can be dialled counts as tried.
+        let dialled = next.is_some_and(|message| {
+            while self.take_other_route(now, id, message) {
+                if self.dial_route(now, id, message).is_ok() {
+                    return true;
+                }
             }
+            false
+        });
+        if !dialled {
+            self.with_leg(now, frames, id, |leg| leg.refuse_for(code, cause));
         }
         self.invite = invite;
     }
@@ -118,10 +123,11 @@ impl Shard<'_> {
     }
 
     /// The leg follows another route from now on. False if there is none.
-    fn take_other_route(&mut self, now: Now, id: LegId, message: &Message<'_>) -> bool {
+    pub(crate) fn take_other_route(&mut self, now: Now, id: LegId, message: &Message<'_>) -> bool {
         let Some(leg) = self.legs.get_mut(id) else { return false };
         let (Some(before), Ok(uri)) = (leg.route(), message.uri()) else { return false };
         let account = leg.story.account;
+        let caller = message.from().ok().and_then(|from| from.uri().ok());
         let far_end = SocketAddr::new(self.core.source_of(leg), leg.signalling.hop.to.port());
         let attempt = self.core.attempts.entry(id).or_default();
         if attempt.tried.try_push(before.id).is_err() {
@@ -135,6 +141,7 @@ impl Shard<'_> {
             now,
             account: Some(account),
             tried: &[],
+            hidden: caller.is_some_and(|uri| is_anonymous(&uri)),
         };
         let Ok(route) = self.take_next(&search, &mut tried, None) else { return false };
         if let Some(attempt) = self.core.attempts.get_mut(&id) {
@@ -159,7 +166,9 @@ impl Shard<'_> {
         (code, contacts): (u16, &str),
     ) {
         let caller = self.legs.get_mut(id).map_or(LegId::NONE, |leg| leg.links.dialed_for);
-        let handle = self.legs.get_mut(caller).and_then(|leg| leg.route());
+        // For one that is over by now nobody is called.
+        let waits = self.legs.get_mut(caller).filter(|leg| leg.is_waiting());
+        let handle = waits.and_then(|leg| leg.route());
         // A route that is gone allows nothing, and who is referred follows none.
         let redirect = handle.and_then(|handle| self.routes.get(handle));
         let redirect = redirect.map(|route| route.policy.redirect).unwrap_or_default();

@@ -19,8 +19,8 @@ use crate::usage::text;
 const SIPS_NOT_ALLOWED: &str = "SIPS Not Allowed: no target of the route is reached by TLS";
 
 impl Shard<'_> {
-    /// Dials the target of a static route for an incoming leg, without asking anybody: by a message
-    /// to self, as everything that one leg has another do.
+    /// Dials the target of a static route for an incoming leg; where that cannot be, the next
+    /// route's, or the leg is refused.
     pub(crate) fn follow_route(
         &mut self,
         now: Now,
@@ -28,16 +28,34 @@ impl Shard<'_> {
         id: LegId,
         message: &Message<'_>,
     ) {
-        let Some(leg) = self.legs.get_mut(id) else { return };
+        let mut dialled = self.dial_route(now, id, message);
+        // Bounded by the routes that one call tries.
+        while dialled.is_err() && self.take_other_route(now, id, message) {
+            dialled = self.dial_route(now, id, message);
+        }
+        if let Err((answer, cause)) = dialled {
+            self.with_leg(now, frames, id, |leg| leg.refuse(&answer, cause, Party::Switch));
+        }
+    }
+
+    /// Dials the target of a leg's static route without asking anybody: by a message to self, as
+    /// everything that one leg has another do. An error if nobody can be dialled by it.
+    pub(crate) fn dial_route(
+        &mut self,
+        now: Now,
+        id: LegId,
+        message: &Message<'_>,
+    ) -> Result<(), (Answer<'static>, Cause)> {
+        let Some(leg) = self.legs.get_mut(id) else { return Ok(()) };
         let (handle, hidden) = match leg.inbound() {
             Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
-            _ => return,
+            _ => return Ok(()),
         };
         crate::faults::touch(crate::faults::Site::Route);
-        let Some(route) = self.routes.get(handle) else { return };
+        let Some(route) = self.routes.get(handle) else { return Ok(()) };
         let mut uri = [0; 768];
         let Some(uri) = route_uri(route, message.uri_raw(), &mut uri) else {
-            return self.refuse_leg(now, frames, id, (&Answer::new(404), Cause::NoRoute));
+            return Err((Answer::new(404), Cause::NoRoute));
         };
         let mut name = [0; 256];
         let from = message.from();
@@ -52,7 +70,7 @@ impl Shard<'_> {
         let targets: Targets = route.targets.iter().filter(fits).take(4).copied().collect();
         if targets.is_empty() {
             let answer = Answer { why: SIPS_NOT_ALLOWED, ..Answer::new(480) };
-            return self.refuse_leg(now, frames, id, (&answer, Cause::NoRoute));
+            return Err((answer, Cause::NoRoute));
         }
         let tls_names = targets.iter().map(|_| route.tls_name.as_str()).collect();
         let originate = Originate {
@@ -88,17 +106,8 @@ impl Shard<'_> {
         drop(dial);
         if !queued {
             self.core.counters.count(Counter::DiscardHandoffFull);
-            self.refuse_leg(now, frames, id, (&Answer::new(503), Cause::Overload));
+            return Err((Answer::new(503), Cause::Overload));
         }
-    }
-
-    fn refuse_leg(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        id: LegId,
-        (answer, cause): (&Answer<'_>, Cause),
-    ) {
-        self.with_leg(now, frames, id, |leg| leg.refuse(answer, cause, Party::Switch));
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use wire::table::Table;
 use crate::Shard;
 use crate::cx::{Core, Cx};
 use crate::handoff::Handoff;
+use crate::leg::seconds_of;
 use crate::route::group_of;
 use crate::transaction::{ClientId, Outcome, Report, Sent};
 use crate::transport::reply::{contact, hex};
@@ -199,7 +200,7 @@ impl Shard<'_> {
         (probe.asked, probe.silences) = (ClientId::NONE, 0);
         probe.due = probe.next(&mut self.core.random, now.mono);
         self.health_at = self.health_at.min(probe.due);
-        let retry = message.and_then(|message| message.number(Name::RetryAfter).ok());
+        let retry = message.and_then(|message| message.header(Name::RetryAfter)).map(seconds_of);
         self.health_is(now, at, (code == 503).then_some(retry.unwrap_or(0)));
     }
 

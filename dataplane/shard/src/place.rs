@@ -5,10 +5,13 @@ use base::{Frames, LegId, Now};
 use sip::message::replaces;
 use sip::{Message, Name};
 use wire::counter::Counter;
+use wire::event::Cause;
 
 use crate::Shard;
-use crate::leg::Request;
+use crate::calls::{NewCall, search};
 use crate::leg::place::{Claimant, DIALOG_BYTES};
+use crate::leg::{Refused, Request};
+use crate::route::Search;
 use crate::transport::guard::Standing;
 use crate::transport::reply::warning;
 
@@ -37,6 +40,25 @@ impl Shard<'_> {
         let is_here = shard == self.core.plan.shard && self.legs.get_mut(leg).is_some();
         let is_elsewhere = shard != self.core.plan.shard && shard < self.core.plan.shards;
         if is_here || is_elsewhere { Ok(leg) } else { Err((481, "")) }
+    }
+
+    /// The route of whoever wants a place and has proven nothing: one of the account whose leg it
+    /// is, as far as that leg is here. Who is in nobody's list has no leg made for that.
+    pub(crate) fn route_to_place(
+        &mut self,
+        now: Now,
+        uri: &sip::Uri<'_>,
+        call: &NewCall<'_>,
+    ) -> Result<Option<usize>, Refused> {
+        let named = self.legs.get_mut(call.place).map(|leg| leg.story.account);
+        let account = named.filter(|account| *account != 0);
+        let search = Search { account, ..search(now, uri, call.datagram) };
+        let found = self.routes.of_source(&search, &mut self.core);
+        let is_listed = matches!(call.datagram.standing, Standing::Trunk | Standing::Known);
+        if found.is_none() && !is_listed && !self.routes.is_open() {
+            return Err(Refused::new(481, Cause::NotFound));
+        }
+        Ok(found)
     }
 
     /// Refuses an INVITE that wants a place which is not to be had.

@@ -158,7 +158,8 @@ impl Shard<'_> {
             (None, true) => match sip::Uri::parse(uri) {
                 Ok(parsed) => {
                     let (uri, source, account) = (&parsed, host, None);
-                    let search = Search { uri, source, standing, now, account, tried: &[] };
+                    let search =
+                        Search { uri, source, standing, now, account, tried: &[], hidden: false };
                     let at = self.routes.choose(&search, &mut self.core);
                     at.map_or(Way::Nowhere(404), Way::Route)
                 }

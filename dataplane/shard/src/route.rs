@@ -12,7 +12,7 @@ use wire::event::Cause;
 use wire::table::{Lock, Network, PlaceKind, SignallingSources, StaticRoute, Table};
 
 use self::index::{Index, Wanted};
-pub(crate) use self::number::{caller_uri, is_anonymous, route_uri};
+pub(crate) use self::number::{at_target, caller_uri, is_anonymous, route_uri};
 use crate::cx::Core;
 use crate::health::Probes;
 use crate::transport::guard::{Bucket, Standing};
@@ -118,8 +118,9 @@ pub(crate) struct Routes {
     listed: Vec<Listed>,
     states: Vec<State>,
     is_outdated: bool,
-    /// Some route takes calls from all the world.
+    /// Some route takes calls from all the world; some list of an account's or a domain's does.
     is_open: bool,
+    is_admission_open: bool,
 }
 
 /// Whether an INVITE that no static route fits may be asked about.
@@ -151,6 +152,7 @@ impl Routes {
             states: Vec::new(),
             is_outdated: false,
             is_open: false,
+            is_admission_open: false,
         }
     }
 
@@ -160,6 +162,8 @@ impl Routes {
         self.states.iter_mut().for_each(|state| state.listed = false);
         let sources = table.routes.iter().flat_map(|route| &route.sources);
         self.is_open = sources.into_iter().any(is_open);
+        let lists = table.admission.iter().flat_map(|it| &it.sources);
+        self.is_admission_open = lists.flatten().any(is_open);
         // Known ones first: a place that is to be known must not be given to a new one.
         let known: Vec<_> = names.iter().map(|names| self.take_known(names.key)).collect();
         let routes = table.routes.iter().zip(names).zip(known);
@@ -197,8 +201,11 @@ impl Routes {
     /// The place of the route that a far end's INVITE is of which calls nobody: one that fits, else
     /// the first one that takes calls from there.
     pub(crate) fn of_source(&self, search: &Search<'_>, core: &mut Core<'_>) -> Option<usize> {
-        let source = search.source;
-        let takes = |route: &StaticRoute| route.sources.iter().any(|it| it.contains(source));
+        let Search { source, account, .. } = *search;
+        let takes = |route: &StaticRoute| {
+            account.is_none_or(|account| account == route.account)
+                && route.sources.iter().any(|it| it.contains(source))
+        };
         let found = self.choose(search, core);
         found.or_else(|| self.table.routes.iter().position(takes))
     }
@@ -254,6 +261,21 @@ impl Routes {
             return Err((503, Cause::Overload));
         }
         Ok(self.handle(at))
+    }
+
+    /// The same of a call for which another one ends: its rate counts, and no more calls stand.
+    pub(crate) fn take_rate(&mut self, at: usize, now: Mono) -> Result<RouteHandle, Full> {
+        let (route, listed) = (&self.table.routes[at], self.listed[at]);
+        let state = &mut self.states[listed.state as usize];
+        match state.rate.take(route.rate_max, route.rate_max.max(1), now) {
+            true => Ok(self.handle(at)),
+            false => Err((503, Cause::Overload)),
+        }
+    }
+
+    /// Whether some list takes calls from all the world.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open || self.is_admission_open
     }
 
     /// Whether somebody answers for what is called, and takes calls from there. While another table
@@ -358,6 +380,8 @@ pub(crate) struct Search<'s> {
     pub(crate) account: Option<u64>,
     /// Those that were tried.
     pub(crate) tried: &'s [u64],
+    /// The caller does not show himself, and routes that refuse such callers fit no more.
+    pub(crate) hidden: bool,
 }
 
 struct Fitting<'s> {
@@ -368,10 +392,11 @@ struct Fitting<'s> {
 
 impl Wanted for Fitting<'_> {
     fn fits(&self, place: u32, route: &StaticRoute) -> bool {
-        let Search { source, now, account, tried, .. } = *self.search;
+        let Search { source, now, account, tried, hidden, .. } = *self.search;
         let listed = &self.routes.listed[place as usize];
         account.is_none_or(|account| account == route.account)
             && !tried.contains(&listed.id)
+            && !(hidden && route.policy.refuses_anonymous)
             && route.sources.iter().any(|network| network.contains(source))
             && route.policy.is_open_at(now.wall.seconds())
     }
@@ -506,7 +531,8 @@ mod tests {
         let uri = &Uri::parse(uri.as_bytes()).unwrap();
         let source = "192.0.2.7".parse().unwrap();
         let (standing, now) = (Standing::Trunk, Now::default());
-        let search = Search { uri, source, standing, now, account: None, tried: &[] };
+        let search =
+            Search { uri, source, standing, now, account: None, tried: &[], hidden: false };
         let wanted = Fitting { routes, search: &search, targets: &Targets::new() };
         let place = routes.index.choose(&routes.table.routes, uri, &wanted, |_| 0);
         place.map(|place| place as usize)

@@ -38,8 +38,9 @@ const ROUTES_KEPT: usize = 1_024;
 const SILENT_FOR: Duration = Duration::from_secs(5);
 /// After which whoever asks for one again is told that there is none.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// So many of them are remembered; a family adds at most [`FAMILY_MAX`] in [`TIME_MAX`].
-const SILENT_MAX: usize = 1_024;
+/// So many of them are remembered of one family, whose oldest goes, and of so many families.
+const SILENT_MAX: usize = 128;
+const SILENT_FAMILIES_MAX: usize = 1_024;
 
 /// By what the listeners can reach somebody, best first where a name says nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,24 +187,31 @@ fn key(wanted: Wanted<'_>) -> String {
 /// Names whose servers said nothing lately, and names that led nowhere. What is not asked for keeps
 /// no place of its family's.
 #[derive(Debug, Default)]
-struct Silent(Mutex<HashMap<(Option<u128>, String), Mono>>);
+struct Silent(Mutex<HashMap<Option<u128>, HashMap<String, Mono>>>);
 
 impl Silent {
     fn has(&self, family: Option<u128>, wanted: Wanted<'_>) -> bool {
-        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = names.get(&(family, key(wanted)));
+        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = families.get(&family).and_then(|names| names.get(&key(wanted)));
         until.is_some_and(|until| clock::sample().mono < *until)
     }
 
     fn mark(&self, family: Option<u128>, wanted: Wanted<'_>) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::sample().mono;
-        if names.len() >= SILENT_MAX {
-            names.retain(|_, until| now < *until);
+        if families.len() >= SILENT_FAMILIES_MAX {
+            families.retain(|_, names| names.values().any(|until| now < *until));
         }
-        if names.len() < SILENT_MAX {
-            tracing::debug!(host = wanted.host, "the name servers say nothing");
-            names.insert((family, key(wanted)), now + SILENT_FOR);
+        if families.len() >= SILENT_FAMILIES_MAX && !families.contains_key(&family) {
+            return;
+        }
+        tracing::debug!(host = wanted.host, "the name servers say nothing");
+        let names = families.entry(family).or_default();
+        names.insert(key(wanted), now + SILENT_FOR);
+        if names.len() > SILENT_MAX {
+            let oldest = names.iter().min_by_key(|(_, until)| **until);
+            let oldest = oldest.map(|(name, _)| name.clone()).unwrap_or_default();
+            names.remove(&oldest);
         }
     }
 }

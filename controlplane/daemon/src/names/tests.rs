@@ -159,11 +159,17 @@ fn a_silent_name_is_left_alone() {
     let asked = server.asked.load(Ordering::Relaxed);
     assert_eq!(runtime.block_on(side.look_up(Some(1), wanted)), []);
     assert_eq!(server.asked.load(Ordering::Relaxed), asked);
-    // Thousands of them are not remembered for ever.
+    // Thousands of them are not remembered for ever, and cost no other family what it knows.
+    side.silent.mark(Some(2), wanted);
     for at in 0..3_000 {
         side.silent.mark(Some(1), Wanted { host: &at.to_string(), ..wanted });
     }
-    assert_eq!(side.silent.0.lock().unwrap().len(), SILENT_MAX);
+    assert_eq!(side.silent.0.lock().unwrap()[&Some(1)].len(), SILENT_MAX);
+    assert!(side.silent.has(Some(2), wanted));
+    for family in 0..3_000 {
+        side.silent.mark(Some(family), wanted);
+    }
+    assert!(side.silent.0.lock().unwrap().len() <= SILENT_FAMILIES_MAX);
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! The live calls, and which of them differ from what was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Deref, DerefMut};
 
-use base::CallId;
+use base::{CallId, LegId};
 
 use crate::live::Live;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Calls {
     live: BTreeMap<CallId, Live>,
+    /// Far ends name legs: nobody looks through all calls for one.
+    by_leg: HashMap<LegId, CallId>,
     /// In the order in which they were touched, once each.
     dirty: Vec<CallId>,
 }
@@ -36,11 +38,35 @@ impl Calls {
     }
 
     pub(super) fn insert(&mut self, live: Live) {
-        self.live.insert(live.call(), live);
+        let (call, leg) = (live.call(), live.leg);
+        self.live.insert(call, live);
+        self.set_leg(call, leg);
     }
 
     pub(super) fn remove(&mut self, call: &CallId) {
-        self.live.remove(call);
+        let gone = self.live.remove(call);
+        self.forget_leg(gone.map_or(LegId::NONE, |live| live.leg), *call);
+    }
+
+    /// The leg that is the call's.
+    pub(super) fn set_leg(&mut self, call: CallId, leg: LegId) {
+        let Some(live) = self.live.get_mut(&call) else { return };
+        let before = std::mem::replace(&mut live.leg, leg);
+        self.forget_leg(before, call);
+        if leg != LegId::NONE {
+            self.by_leg.insert(leg, call);
+        }
+    }
+
+    fn forget_leg(&mut self, leg: LegId, call: CallId) {
+        if self.by_leg.get(&leg) == Some(&call) {
+            self.by_leg.remove(&leg);
+        }
+    }
+
+    /// The call that has this leg and is not over.
+    pub(super) fn of_leg(&self, leg: LegId) -> Option<&Live> {
+        self.live.get(self.by_leg.get(&leg)?).filter(|live| live.leg == leg && !live.is_over())
     }
 
     pub(super) fn len(&self) -> usize {

@@ -23,7 +23,7 @@ pub(super) fn check(directory: &Directory, entity: &Entity) -> Result<(), ApiErr
 pub(super) fn may_delete(directory: &Directory, entity: &Entity) -> Result<(), ApiError> {
     let Entity::CredentialList(list) = entity else { return Ok(()) };
     let takes = |auth: &&DomainAuth| auth.mappings().any(|mapping| mapping.list == list.sid);
-    match directory.all::<DomainAuth>().find(takes) {
+    match directory.of::<DomainAuth>(list.account).find(takes) {
         Some(auth) => bad(21_241, format!("the list is mapped to the domain {}", auth.domain)),
         None => Ok(()),
     }

@@ -52,8 +52,8 @@ impl Director {
         }
         let end = End::of(summary);
         self.tell_missed(now, summary, end);
+        self.calls.set_leg(call, summary.leg);
         if let Some(mut live) = self.calls.get_mut(&call) {
-            live.leg = summary.leg;
             live.shard = shard;
             live.facts.sip_call_id = summary.call_id.to_owned();
             if summary.answered.0 > 0 {

@@ -360,7 +360,7 @@ impl Director {
         let lost: Vec<_> = before.registrations.iter().map(|it| it.list).collect();
         let lost: Vec<_> = lost.into_iter().filter(|list| !takes(*list)).collect();
         let of = |wanted: &dyn Fn(&Credential) -> bool| -> BTreeSet<String> {
-            let all = self.directory.all::<Credential>().filter(|it| wanted(it));
+            let all = self.directory.of::<Credential>(now.account).filter(|it| wanted(it));
             all.map(|it| it.username.clone()).collect()
         };
         let users = of(&|it| lost.contains(&it.list));
@@ -374,7 +374,8 @@ impl Director {
         let takes = |auth: &&DomainAuth| {
             auth.registrations.iter().any(|mapping| mapping.list == credential.list)
         };
-        let domains = self.directory.all::<DomainAuth>().filter(takes).map(|auth| auth.domain);
+        let all = self.directory.of::<DomainAuth>(credential.account);
+        let domains = all.filter(takes).map(|auth| auth.domain);
         let (domains, user) = (domains.collect::<Vec<_>>(), credential.username.clone());
         let forget = |domain: DomainSid| self.registrar.forget(domain, Some(&user));
         domains.into_iter().flat_map(forget).collect()

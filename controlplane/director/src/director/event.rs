@@ -151,8 +151,8 @@ impl Director {
         // An old event told again is no news of a leg.
         if live.leg != leg {
             live.volatile.missing = None;
-            live.leg = leg;
             live.shard = leg.shard();
+            self.calls.set_leg(call, leg);
             self.calls.touch(call);
         }
     }

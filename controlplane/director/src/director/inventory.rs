@@ -59,22 +59,50 @@ impl Director {
     /// the account's own to show. Where no carriers are named, whoever calls a number is one.
     fn may_pass(&self, live: &Live, target: &Target) -> bool {
         let Target::Number(_) = target else { return true };
-        let carriers = &self.settings.carriers;
-        let is_carrier = match live.facts.source {
-            _ if live.outgoing.is_some() => true,
-            Some(source) if !carriers.is_empty() => {
-                carriers.iter().any(|network| network.contains(source.ip()))
-            }
-            _ => live.facts.domain.is_none(),
-        };
+        let is_carrier = live.outgoing.is_some() || is_carriers(&self.settings.carriers, live);
+        is_carrier || self.may_show(live.row.account, &live.row.from) || self.is_nobodys(live)
+    }
+
+    /// Whether the caller that a call's far end claims to be is neither a number nor another
+    /// account's.
+    fn is_nobodys(&self, live: &Live) -> bool {
         let account = live.row.account;
-        is_carrier || self.may_show(account, &live.row.from) || {
-            let claims = match party::Target::parse(&live.row.from) {
-                Some(target) => Number::from_uri(&target.uri).map(|number| number.to_string()),
-                None => party::number(&live.row.from),
-            };
-            self.claims_its_own(account, claims)
-        }
+        let Some(party::Target { uri, .. }) = party::Target::parse(&live.row.from) else {
+            return self.claims_its_own(account, party::number(&live.row.from));
+        };
+        let host = party::host(&uri);
+        let domain = self.directory.domain(&host).map(|domain| domain.account);
+        let trunk = || self.directory.trunk(&host).map(|trunk| trunk.account);
+        let is_anothers = domain.or_else(trunk).is_some_and(|holder| holder != account);
+        let mut user = [0; 64];
+        let user = uri.user_value(&mut user).unwrap_or(b"+");
+        // A carrier may cut what is nearly a number to one.
+        let digits = user.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let is_near = user.starts_with(b"+") || digits >= GLOBAL_DIGITS;
+        let number = Number::from_uri(&uri).map(|number| number.to_string());
+        !is_anothers && (!is_near || number.is_some()) && self.claims_its_own(account, number)
+    }
+
+    /// The caller is a number or a user of the account's own.
+    fn is_own_caller(&self, live: &Live) -> bool {
+        let (account, from) = (live.row.account, &live.row.from);
+        let target = party::Target::parse(from);
+        let number = target.and_then(|target| Number::from_uri(&target.uri));
+        let is_own = |number: Number| self.directory.may_show_number(account, &number.to_string());
+        self.may_show(account, from) || number.is_some_and(is_own)
+    }
+
+    /// The name that a dialled leg shows beside the caller: the call's own. To a number, by the
+    /// operator's carriers, one that a far end of the account's claims for a caller that is not the
+    /// account's, or that is a number itself, is not shown.
+    pub(super) fn name_of(&self, live: &Live, target: &Target) -> String {
+        let name = live.row.caller_name.clone().unwrap_or_default();
+        let is_claimed = matches!(target, Target::Number(_))
+            && live.outgoing.is_none()
+            && !is_carriers(&self.settings.carriers, live);
+        let digits = name.bytes().filter(u8::is_ascii_digit).count();
+        let is_fine = || digits < GLOBAL_DIGITS && self.is_own_caller(live);
+        if !is_claimed || is_fine() { name } else { String::new() }
     }
 
     /// The caller that a dialled leg shows: what the document asks for if the account may, else the
@@ -101,6 +129,26 @@ impl Director {
         let told = (asked != own)
             .then(|| format!("<Dial callerId={asked:?}> is {not}; the call's own caller is shown"));
         Ok((own, told))
+    }
+}
+
+/// Whether a carrier brought a call that came in. Where no carriers are named, whoever calls a
+/// number is one.
+fn is_carriers(carriers: &[Network], live: &Live) -> bool {
+    match live.facts.source {
+        Some(source) if !carriers.is_empty() => {
+            carriers.iter().any(|network| network.contains(source.ip()))
+        }
+        _ => live.facts.domain.is_none(),
+    }
+}
+
+/// Whether a leg's far end may be asked to call somebody: a carrier would do so on the operator's
+/// bill.
+pub(super) fn may_ask(carriers: &[Network], live: &Live) -> bool {
+    match &live.outgoing {
+        Some(outgoing) => outgoing.contact.is_some() || !outgoing.trusted,
+        None => !is_carriers(carriers, live),
     }
 }
 
@@ -235,9 +283,10 @@ fn domain(
         let why = "an address or a name of this switch cannot be anybody's domain";
         return bad(21_232, format!("{name}: {why}"));
     }
-    if directory.domain(name).is_some_and(|holder| holder.sid != it.sid)
-        || directory.trunk(name).is_some()
-    {
+    if directory.trunk(name).is_some() {
+        return bad(21_248, format!("the domain {name} is taken, by a trunk"));
+    }
+    if directory.domain(name).is_some_and(|holder| holder.sid != it.sid) {
         return bad(21_231, format!("the domain {name} is taken"));
     }
     if known != Some(name) && !directory.may_have_domain(it.account, name) {

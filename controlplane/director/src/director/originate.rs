@@ -125,7 +125,7 @@ impl Director {
             _ => CallDirection::OutboundDial,
         };
         let (peer, shard) = (live.leg, live.shard);
-        let caller_name = live.row.caller_name.clone().unwrap_or_default();
+        let caller_name = self.name_of(live, &spec.target);
         // Whether it can be dialled or not, a target costs its account the same. What the account
         // has no room for is not made, and leaves no row.
         if let Err(reason) = self.reserve(now, account) {
@@ -242,6 +242,7 @@ impl Director {
                 sent: false,
                 contact: way.contact,
                 by: way.route,
+                referrer: self.referrers.get(&leg.call).map(super::refer::Referrer::call),
             }),
             status: leg.status,
             login: way.login.or(leg.login),
@@ -473,7 +474,11 @@ impl Director {
         let contact = outgoing.contact.clone();
         let listener = contact.as_ref().map_or(Originate::ANY_LISTENER, |it| it.listener);
         let Contact { to, route, flow, .. } = contact.unwrap_or_default();
-        let (failover, group) = self.settings.failover_of(outgoing.by);
+        // A successor finds the route that a number goes by anew.
+        let is_number = outgoing.trusted && outgoing.contact.is_none();
+        let route_of = || self.directory.route(live.row.account, &live.row.to);
+        let by = outgoing.by.or_else(|| route_of().filter(|_| is_number).map(|route| route.sid));
+        let (failover, group) = self.settings.failover_of(by);
         let command = OwnedOriginate {
             call,
             account: live.number,

@@ -4,8 +4,9 @@
 
 use base::{Now, ShardId};
 use model::port::OwnedCommand;
-use model::{AccountSid, CallDirection, CallRow, CallStatus, SipDomain, party};
+use model::{AccountSid, CallDirection, CallRow, CallStatus, SipDomain, Trunk, party};
 use wire::event::{Cause, Incoming};
+use wire::table::Network;
 
 use super::incoming::{Refusal, SETUP_MS};
 use super::{Director, Trouble};
@@ -14,8 +15,7 @@ use crate::live::{Facts, Live, Volatile};
 impl Director {
     /// The call is taken for the account whose leg it names, if its caller could have called there.
     pub(super) fn on_replaces(&mut self, now: Now, shard: ShardId, incoming: &Incoming<'_>) {
-        let is_named = |live: &&Live| live.leg == incoming.replaces && !live.is_over();
-        let named = self.calls.all().find(is_named).map(|live| live.row.account);
+        let named = self.calls.of_leg(incoming.replaces).map(|live| live.row.account);
         let account = named.filter(|account| self.may_take_place(*account, incoming));
         let Some(account) = account else {
             // To others it is not there.
@@ -43,19 +43,24 @@ impl Director {
     fn may_take_place(&self, account: AccountSid, incoming: &Incoming<'_>) -> bool {
         let source = incoming.source.ip();
         if !incoming.user.is_empty() {
-            // Of the domain that the dataplane has asked it about.
+            // Of the realm that the dataplane has asked it about: the first of these that is one.
             let host = |uri: &str| sip::Uri::parse(uri.as_bytes()).ok().map(|it| party::host(&it));
-            let hosts = [incoming.uri, incoming.from].into_iter().filter_map(host);
-            let domain = hosts.into_iter().find_map(|host| self.directory.domain(&host));
-            return domain.is_some_and(|domain| domain.account == account);
+            let mut hosts = [incoming.uri, incoming.from].into_iter().filter_map(host);
+            let asked = hosts.find_map(|host| {
+                let domain = self.directory.domain(&host).map(|domain| domain.account);
+                domain.or_else(|| self.directory.trunk(&host).map(|trunk| trunk.account))
+            });
+            return asked == Some(account);
         }
-        let takes = |sources: &[wire::table::Network]| sources.iter().any(|it| it.contains(source));
-        let own = self.directory.account(account);
+        let takes = |sources: &[Network]| sources.iter().any(|it| it.contains(source));
+        let (directory, own) = (&self.directory, self.directory.account(account));
         let is_carrier = self.settings.carriers.iter().any(|network| network.contains(source));
-        let mut domains = self.directory.all::<SipDomain>();
         !is_carrier
             && (own.is_some_and(|own| takes(&own.sources))
-                || domains.any(|domain| domain.account == account && takes(&domain.sources)))
+                || (directory.of::<SipDomain>(account))
+                    .any(|domain| takes(&directory.domain_networks(domain)))
+                || (directory.of::<Trunk>(account))
+                    .any(|trunk| takes(&directory.trunk_networks(trunk))))
     }
 
     fn take_for_place(

@@ -34,7 +34,24 @@ pub(super) struct Referrer {
     other: CallId,
 }
 
+impl Referrer {
+    pub(super) fn call(&self) -> CallId {
+        self.call
+    }
+}
+
 impl Director {
+    /// Who waits for what becomes of the legs that referrals have dialled, as their logs have it.
+    pub(super) fn remember_referrers(&mut self) {
+        let all = self.calls.all().filter(|live| !live.is_over());
+        let referred = all.filter_map(|live| {
+            let call = live.outgoing.as_ref()?.referrer?;
+            let shard = self.calls.get(&call).map_or(live.shard, |referrer| referrer.shard);
+            Some((live.call(), Referrer { call, shard, other: live.row.parent? }))
+        });
+        self.referrers = referred.collect();
+    }
+
     /// The far end of `call` refers that of `peer` to `to`; to nobody if the shards join the legs.
     pub(super) fn on_refer(
         &mut self,
@@ -43,8 +60,7 @@ impl Director {
         (at, to, by): (Wall, &str, &str),
         headers: &str,
     ) {
-        let is_peer = |live: &&Live| live.leg == peer && !live.is_over();
-        let other = self.calls.all().find(is_peer).map(Live::call);
+        let other = self.calls.of_leg(peer).map(Live::call);
         let Some(other) = other.filter(|_| self.calls.contains(&call)) else {
             if !to.is_empty() {
                 self.command(shard, OwnedCommand::Referred { call, code: 603, binds: true });

@@ -33,16 +33,19 @@ impl Director {
             .map(|log| log.call)
             .collect();
         director.recount_callbacks();
+        director.remember_referrers();
         let mut answered = Vec::new();
         for standing in &book.standing {
             if unreadable.contains(&standing.call) {
                 let (call, cause) = (standing.call, Cause::Internal);
                 director.command(standing.leg.shard(), OwnedCommand::Hangup { call, cause });
             }
+            if director.calls.get(&standing.call).is_some_and(|live| !live.is_over()) {
+                director.calls.set_leg(standing.call, standing.leg);
+            }
             if let Some(mut live) = director.calls.get_mut(&standing.call)
                 && !live.is_over()
             {
-                live.leg = standing.leg;
                 live.shard = standing.leg.shard();
                 if standing.answered.0 > 0 && !live.is_answered() {
                     answered.push(*standing);
@@ -157,6 +160,10 @@ impl Director {
             if takes_place {
                 self.command(shard, OwnedCommand::TakePlace { call });
             }
+        } else if live.is_answered() && live.is_between_verbs() {
+            // It may have left a join for what its application says next: whether its shard heard
+            // of that nobody knows.
+            self.command(shard, OwnedCommand::Part { call });
         }
         self.resume_script(now, call);
         self.resume_tellings(now, call);
@@ -196,6 +203,13 @@ impl Director {
         let Some(mut live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) else {
             return;
         };
+        let wait = live.script.as_ref().map(|script| &script.wait);
+        if let Some(Wait::Verb(state)) = wait
+            && let Some(to) = state.unsaid()
+        {
+            let (shard, to) = (live.shard, to.to_owned());
+            return self.command(shard, OwnedCommand::Refer { call, to });
+        }
         if live.leg == LegId::NONE && live.ending.is_none() {
             // Where it goes is looked up anew.
             if let Some(outgoing) = &mut live.outgoing {

@@ -5,7 +5,8 @@ use model::port::OwnedCommand;
 use model::{CallStatus, Hook};
 use wire::event::Cause;
 
-use super::{Director, Timer, Trouble, status};
+use super::inventory::may_ask;
+use super::{Director, Timer, Trouble, UNSPOKEN_AFTER, status};
 use crate::answer::{Document, Failure};
 use crate::live::{Ending, Relay};
 use crate::script::{self, Effect, Input, Problem, Script, View, Wait};
@@ -76,10 +77,12 @@ impl Director {
             return;
         };
         let legs = live.script.as_ref().map_or(0, |script| script.legs);
+        let refers = may_ask(&self.settings.carriers, &live);
         let mut view = View {
             now: now.wall,
             answered: live.is_answered(),
             inbound: live.outgoing.is_none(),
+            refers,
             gone: live.is_over(),
             first: false,
             dialled: false,
@@ -141,6 +144,10 @@ impl Director {
             }
             Effect::GiveBack => self.give_back(call),
             Effect::Refer(to) => self.command(shard, OwnedCommand::Refer { call, to }),
+            // What its far end has said meanwhile is still to be read.
+            Effect::ReferAgain => {
+                self.after(now, UNSPOKEN_AFTER, Timer::Unspoken(call));
+            }
         }
     }
 

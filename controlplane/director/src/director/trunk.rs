@@ -64,7 +64,10 @@ impl Director {
         let direction = live.row.direction;
         let trunk = self.directory.get::<Trunk>(direction.trunk()?);
         let is_switch = match direction {
-            CallDirection::TrunkingOriginating(_) => live.outgoing.is_some(),
+            // Whom the switch has referred to is not the switch, and may not what it may.
+            CallDirection::TrunkingOriginating(_) => {
+                live.outgoing.as_ref().is_some_and(|outgoing| outgoing.referrer.is_none())
+            }
             _ => live.outgoing.is_none(),
         };
         Some(match trunk.map(|trunk| trunk.transfer).unwrap_or_default() {
@@ -213,13 +216,13 @@ pub(super) fn may_delete(directory: &Directory, entity: &Entity) -> Result<(), A
         Entity::Trunk(it) if directory.has_numbers(it.sid) => {
             bad(21_247, "the trunk has phone numbers; detach them first".to_owned())
         }
-        Entity::IpAccessControlList(it) => match directory.takes_access(it.sid) {
+        Entity::IpAccessControlList(it) => match directory.takes_access(it) {
             Some(sid) => bad(21_236, format!("the list is mapped to {sid}")),
             None => Ok(()),
         },
         Entity::CredentialList(it) => {
             let takes = |trunk: &&Trunk| trunk.credentials.iter().any(|of| of.list == it.sid);
-            match directory.all::<Trunk>().find(takes) {
+            match directory.of::<Trunk>(it.account).find(takes) {
                 Some(trunk) => bad(21_241, format!("the list is mapped to {}", trunk.sid)),
                 None => Ok(()),
             }
@@ -231,6 +234,9 @@ pub(super) fn may_delete(directory: &Directory, entity: &Entity) -> Result<(), A
 /// The error of whoever has as many of a kind as it may.
 pub(super) fn limit_error(kind: EntityKind) -> u32 {
     match kind {
+        EntityKind::SipDomain => 21_230,
+        EntityKind::CredentialList => 21_239,
+        EntityKind::Credential => 21_242,
         EntityKind::Trunk => 21_244,
         EntityKind::IpAccessControlList => 21_255,
         _ => 20_001,

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::Reader;
 use super::words::Words;
-use crate::live::{Callback, Live, Outgoing, Signaling, Telling, Then, Volatile};
+use crate::live::{Callback, Contact, Live, Outgoing, Signaling, Telling, Then, Volatile};
 use crate::script::Script;
 
 pub(super) const PARTS: usize = 11;
@@ -133,11 +133,17 @@ impl Parts {
         Ok(Some(Script { document, base, at, wait, documents, legs, verbs, dialled, program }))
     }
 
-    /// With the contact behind it, where one is called.
+    /// With the contact behind it, where one is called, and who referred to it, where somebody did.
     fn outgoing(&self) -> Result<Option<Outgoing>> {
         let (mut outgoing, rest): (Option<Outgoing>, _) = take_from_bytes(self.get(OUTGOING))?;
         match &mut outgoing {
-            Some(outgoing) if !rest.is_empty() => outgoing.contact = Some(whole(rest)?),
+            Some(outgoing) if !rest.is_empty() => {
+                let (contact, rest): (Contact, _) = take_from_bytes(rest)?;
+                outgoing.contact = (contact != Contact::default()).then_some(contact);
+                if !rest.is_empty() {
+                    outgoing.referrer = Some(whole(rest)?);
+                }
+            }
             _ if !rest.is_empty() => return Err(Error::DeserializeBadEncoding),
             _ => {}
         }
@@ -200,9 +206,14 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
         FACTS => put(&live.facts, bytes),
         OUTGOING => {
             let bytes = put(&live.outgoing, bytes)?;
-            match live.outgoing.as_ref().and_then(|outgoing| outgoing.contact.as_ref()) {
-                Some(contact) => put(contact, bytes),
-                None => Ok(bytes),
+            let Some(Outgoing { contact, referrer, .. }) = &live.outgoing else { return Ok(bytes) };
+            match (contact, referrer) {
+                (Some(contact), None) => put(contact, bytes),
+                // Without a contact an empty one stands in its place.
+                (contact, Some(referrer)) => {
+                    put(&(contact.clone().unwrap_or_default(), referrer), bytes)
+                }
+                (None, None) => Ok(bytes),
             }
         }
         HOOKS => put(&(&live.status, &live.event_application, &live.fallback, &live.start), bytes),

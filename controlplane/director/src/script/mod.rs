@@ -105,6 +105,9 @@ pub(crate) struct View {
     pub(crate) now: Wall,
     pub(crate) answered: bool,
     pub(crate) inbound: bool,
+    /// Its far end may be asked to call somebody: it is nobody who would do so on the operator's
+    /// bill.
+    pub(crate) refers: bool,
     /// The leg is over; what is left is to tell the application.
     pub(crate) gone: bool,
     /// The verb is the first of its document.
@@ -196,6 +199,8 @@ pub(crate) enum Effect {
     GiveBack,
     /// The far end is referred there.
     Refer(String),
+    /// The same of a predecessor's, unless it turns out to have been asked.
+    ReferAgain,
 }
 
 impl Wait {

@@ -37,6 +37,11 @@ trait Waits {
     /// What a successor asks for again, and what it has missed.
     fn resume(&self, answered: bool, effects: &mut Vec<Effect>) -> Option<Input>;
 
+    /// Whom the far end was asked to call, as far as it has said nothing to that.
+    fn unsaid(&self) -> Option<&str> {
+        None
+    }
+
     /// The script goes elsewhere.
     fn leave(&self, _effects: &mut Vec<Effect>) {}
 
@@ -184,6 +189,11 @@ macro_rules! verbs {
                 effects: &mut Vec<Effect>,
             ) -> Option<Input> {
                 match self { $(Self::$waits(state) => state.resume(answered, effects),)* }
+            }
+
+            /// See [`Waits::unsaid`].
+            pub(crate) fn unsaid(&self) -> Option<&str> {
+                match self { $(Self::$waits(state) => state.unsaid(),)* }
             }
 
             /// See [`Waits::leave`].

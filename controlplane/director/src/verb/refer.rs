@@ -13,6 +13,8 @@ use crate::web;
 
 /// How long the far end may take to say what came of it, microseconds.
 const PATIENCE_US: u64 = 60_000_000;
+/// Told to whoever refers a call that is none of a phone's.
+const NOT_SIP_ERROR: u32 = 13_801;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refer {
@@ -36,7 +38,7 @@ impl Refer {
         unread_text(element, problems);
         let mut to = None;
         for child in &element.children {
-            let is_uri = child.name == "Sip" && party::Target::parse(&child.text).is_some();
+            let is_uri = child.name == "Sip" && is_plain(&child.text);
             if is_uri && to.is_none() {
                 unknown_attributes(child, &[], problems);
                 to = Some(child.text.clone());
@@ -64,6 +66,15 @@ impl Refer {
         let Some(to) = self.to.clone() else {
             return Step::Next;
         };
+        if !view.refers {
+            let message = format!(
+                "<Refer> to {to}: a carrier is not asked to call anybody, the legs of phones and \
+                 SIP URIs are"
+            );
+            let problem = Problem { code: NOT_SIP_ERROR, reason: "refer-carrier", message };
+            effects.push(Effect::Problem(problem));
+            return Step::Next;
+        }
         let mut state = ReferState { to, until: None, code: 0 };
         if view.answered {
             state.start(view.now, effects);
@@ -142,11 +153,15 @@ impl Waits for ReferState {
         }
     }
 
+    fn unsaid(&self) -> Option<&str> {
+        (self.until.is_some() && self.code == 0).then_some(&self.to)
+    }
+
     fn resume(&self, answered: bool, effects: &mut Vec<Effect>) -> Option<Input> {
         match self.until {
             Some(until) => {
                 if self.code == 0 {
-                    effects.push(Effect::Refer(self.to.clone()));
+                    effects.push(Effect::ReferAgain);
                 }
                 effects.push(Effect::Wake(until));
             }
@@ -155,6 +170,14 @@ impl Waits for ReferState {
         }
         None
     }
+}
+
+/// A URI that means a call: with headers or a method in it, it could mean anything.
+fn is_plain(text: &str) -> bool {
+    let is_call = |target: party::Target<'_>| {
+        target.headers.is_empty() && target.uri.params.get(b"method").is_none()
+    };
+    party::Target::parse(text).is_some_and(is_call)
 }
 
 /// What became of the call that the far end made.

@@ -105,8 +105,8 @@ impl LegMut<'_, '_> {
             Report::Response(..200) | Report::Again { .. } => return,
             // We are asked for what we do not have: that is nobody else's.
             Report::Response(401 | 407) => 403,
-            Report::Response(code) => code,
-            Report::Timeout | Report::Unreachable => 480,
+            Report::Response(code) => told_on(code),
+            Report::Timeout | Report::Unreachable => 500,
         };
         if let Some(Passed { from, number, .. }) = self.transactions.texts.answered(outcome.id) {
             self.tell_peer(from, &PeerMessage::TextSaid { number, code });
@@ -188,6 +188,9 @@ impl LegMut<'_, '_> {
         if self.leg.state != super::State::Standing || !is_uri {
             return self.tell_said(if is_uri { 481 } else { 400 }, 0);
         }
+        if !self.transactions.asked.has_room() {
+            return self.tell_said(503, 0);
+        }
         let sent = self.ask(Sent::Refer, |writer, _| {
             let target = [Part::Bytes(b"<"), Part::Bytes(to.as_bytes()), Part::Bytes(b">")];
             writer.header(Name::ReferTo, &target).finish().ok().map(<[u8]>::len)
@@ -231,4 +234,17 @@ fn fragment_status(body: &[u8]) -> u16 {
     let code = line.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3));
     let code = code.and_then(|code| core::str::from_utf8(code).ok()?.parse().ok());
     code.filter(|code| (100..700).contains(code)).unwrap_or(0)
+}
+
+/// What a refusal of a MESSAGE is told as: what says something of the message alone goes on as it
+/// is. What would end the other side's dialog, or its use of it (RFC 5057 section 5.1), is 500: it
+/// speaks of a dialog that the other side does not have.
+const fn told_on(code: u16) -> u16 {
+    match code {
+        200..300 | 400 | 403 | 406 | 413..=417 | 420..=423 | 428..=438 | 486 | 488 | 493 | 494 => {
+            code
+        }
+        500 | 505 | 513 | 600 | 603 | 606 => code,
+        _ => 500,
+    }
 }

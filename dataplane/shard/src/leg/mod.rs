@@ -68,6 +68,7 @@ pub(crate) use inbound::{Answer, Refused, Taken, cause_text};
 pub(crate) use legs::{Entry, Leftover, Legs};
 pub(crate) use offer::{BadOffer, judge_target};
 pub(crate) use outbound::{begin_invite, call_id_text};
+pub(crate) use redirect::seconds_of;
 pub(crate) use state::{Move, State};
 pub(crate) use timers::{Deadlines, Timer};
 

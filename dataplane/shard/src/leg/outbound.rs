@@ -76,6 +76,8 @@ impl LegMut<'_, '_> {
             return self.finish(Cause::Unreachable, Party::Switch);
         };
         let (tag, cseq) = (self.tag(), side.cseq);
+        // Contact is of the way that this one goes by.
+        let before = core::mem::replace(&mut self.leg.signalling.hop, hop);
         let leg = &*self.leg;
         let request = (Sent::Invite, leg.id, hop, cseq);
         let write = |out: &mut [u8], core: &Core<'_>, via: &ViaOut<'_>| {
@@ -88,12 +90,12 @@ impl LegMut<'_, '_> {
             false => clients.begin_any_size(&mut self.cx, request, write),
         };
         let Some(invite) = sent else {
+            self.leg.signalling.hop = before;
             return self.finish(Cause::Overload, Party::Switch);
         };
         let now = self.cx.now;
         let first = self.leg.state == State::Wanting;
         self.leg.advance(Move::Dial);
-        self.leg.signalling.hop = hop;
         if let Some(side) = self.leg.outbound_mut() {
             side.invite = invite;
         }
@@ -452,6 +454,10 @@ pub(crate) fn begin_invite<'o>(
     let way = side.way(arena);
     let uri = way.as_ref().map(|way| way.uri(side.target).as_bytes());
     let uri = uri.filter(|uri| !uri.is_empty());
+    let mut own = [0; 768];
+    let named = way.as_ref().filter(|_| side.by_route && uri.is_none());
+    let uri =
+        named.and_then(|way| crate::route::at_target(to, (way, side.target), &mut own)).or(uri);
     let route = way.as_ref().map(|way| way.route.as_bytes()).filter(|route| !route.is_empty());
     Writer::new(out)
         .request_line(sip::Method::Invite, uri.unwrap_or(to))

@@ -433,6 +433,9 @@ impl LegMut<'_, '_> {
         self.leave_join();
         (self.leg.links.referred, self.leg.links.bound) = (false, false);
         if self.leg.is_up() {
+            // Nobody is waited for any more whom the far end was referred to.
+            self.ringback(false);
+            self.leg.deadlines.clear(Timer::Ring);
             let parent = core::mem::replace(&mut self.leg.links.dialed_for, LegId::NONE);
             if parent != LegId::NONE {
                 self.tell_peer(parent, &PeerMessage::Left);

@@ -27,6 +27,8 @@ impl LegMut<'_, '_> {
                 let why = (OutWhy::Unavailable, retry_after(seconds));
                 self.cx.core.target_out(self.cx.now, target, why);
             }
+            // It says nothing better than what was known.
+            None if code == 503 => {}
             None => self.cx.core.target_back(self.cx.now, target, code <= 100),
         }
     }
@@ -134,7 +136,7 @@ impl LegMut<'_, '_> {
 }
 
 /// The seconds of a Retry-After; what is too large for a number is long.
-fn seconds_of(value: &[u8]) -> u32 {
+pub(crate) fn seconds_of(value: &[u8]) -> u32 {
     let digits = value.trim_ascii().iter().take_while(|byte| byte.is_ascii_digit());
     digits.fold(0, |sum: u32, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')))
 }

@@ -225,7 +225,7 @@ impl Shard<'_> {
         let expires = if leaves { 0 } else { entry.expires };
         let (cseq, call_id) = (entry.cseq, entry.call_id.clone());
         let mut cx = Cx { now, frames, core: &mut self.core };
-        let id = name_of(cx.core, entry.place);
+        let id = name_of(cx.core, entry.place, cseq);
         let frame = cx.compose(|out, core| {
             let request = Request { plan: &plan, hop, cseq, call_id: &call_id, expires };
             request.write(core, id, given.as_ref(), out)
@@ -397,9 +397,10 @@ impl Shard<'_> {
     }
 }
 
-/// The branch's name of a registration: no transaction has it, its salt being another.
-fn name_of(core: &Core<'_>, place: u16) -> LegId {
-    LegId::new(core.plan.shard, 0, place.into())
+/// The branch's name of a request: no transaction has it, its salt being another, and no other
+/// request of the registration (RFC 3261 section 8.1.1.7).
+fn name_of(core: &Core<'_>, place: u16, cseq: u32) -> LegId {
+    LegId::new(core.plan.shard, cseq, place.into())
 }
 
 /// How long our contact is kept, as an answer says: of our contact, of all, or as was asked.
@@ -451,7 +452,8 @@ impl Request<'_> {
         };
         let (uri, record) = (format!("sip:{host}"), format!("sip:{}@{host}", plan.user));
         let contact = format!("<{}>;expires={expires}", contact(core, hop.via, &plan.contact));
-        let tag = format!("{cseq:08x}");
+        // The same with credentials as without (RFC 3261 section 22.2).
+        let tag = format!("{:016x}", core.plan.keys.table.hash(&[call_id.as_bytes()]));
         let writer = Writer::new(out)
             .request_line(Method::Register, uri.as_bytes())
             .via(&via_of(core, hop, &branch))

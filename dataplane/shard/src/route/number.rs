@@ -149,6 +149,23 @@ impl<'o> Put<'o> {
     }
 }
 
+/// The URI that a route without a host has made of its first target, for another one of its
+/// targets. None for one that is as it is to be.
+pub(crate) fn at_target<'o>(
+    uri: &[u8],
+    (way, place): (&crate::leg::Way<'_>, u8),
+    out: &'o mut [u8],
+) -> Option<&'o [u8]> {
+    let (first, target) = (way.target(0)?, way.target(place)?);
+    let (mut written, mut wanted) = ([0; 64], [0; 64]);
+    let written = socket_text(first.address, &mut written)?;
+    let user = uri.strip_suffix(written).filter(|_| first.address != target.address)?;
+    let mut put = Put { out, at: 0 };
+    put.all(user)?;
+    put.all(socket_text(target.address, &mut wanted)?)?;
+    Some(put.done())
+}
+
 fn socket_text(address: core::net::SocketAddr, out: &mut [u8]) -> Option<&[u8]> {
     use std::io::Write;
     let room = out.len();

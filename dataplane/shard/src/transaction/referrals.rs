@@ -77,6 +77,10 @@ impl Asked {
         self.0.iter().any(|(it, _)| *it == leg)
     }
 
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.len() < REFERRALS_MAX
+    }
+
     /// Whether this transaction is the leg's REFER.
     pub(crate) fn is(&self, leg: LegId, id: ClientId) -> bool {
         self.0.contains(&(leg, id))

@@ -22,6 +22,8 @@ impl Clients {
         let entry = self.slab.get_mut(self.index(id)?)?;
         let (method, leg, hop) = (entry.method, entry.leg, entry.hop);
         let (login, tries) = (entry.login, entry.tries);
+        // With credentials it is longer.
+        let any_size = method.is_invite() && !entry.to_phone;
         let unwanted = leg == LegId::NONE || entry.left || !matches!(entry.cancel, Cancel::No);
         let is_for = self.logins.is_for(&cx.core.arena, login, hop.to.ip());
         if login == LoginId::NONE || method.is_invite() && unwanted || !is_for {
@@ -35,9 +37,10 @@ impl Clients {
         let cseq = self.logins.next_cseq(login).filter(|_| taken);
         let again = cseq.and_then(|cseq| {
             let request = (method, leg, hop, cseq);
-            let again = self.begin_as(cx, request, (login, tries + 1, false), |out, core, via| {
-                rewrite(out, core.arena.get(&text), via, cseq)
-            });
+            let again =
+                self.begin_as(cx, request, (login, tries + 1, any_size), |out, core, via| {
+                    rewrite(out, core.arena.get(&text), via, cseq)
+                });
             again.map(|id| Report::Again { id, cseq })
         });
         match self.index(id).and_then(|index| self.slab.get_mut(index)) {
