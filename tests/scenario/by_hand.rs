@@ -40,6 +40,14 @@ impl Log {
         self.0.borrow_mut().clear();
     }
 
+    /// SIP messages to this address, in order; they are forgotten.
+    pub(crate) fn take(&self, to: &str) -> Vec<String> {
+        let all = self.all(to, "", "");
+        let to: SocketAddr = to.parse().unwrap();
+        self.0.borrow_mut().retain(|(_, sent)| sent.to != to);
+        all
+    }
+
     /// SIP messages to this address that begin so and have this text, in order.
     pub(crate) fn all(&self, to: &str, start: &str, has: &str) -> Vec<String> {
         self.timed(to, start, has).into_iter().map(|(_, text)| text).collect()

@@ -33,6 +33,7 @@ fn world(shards: u8, change: impl FnOnce(&mut Registration)) -> (World, Log) {
         tls_name: String::new(),
         expires: 600,
         leaves: true,
+        digest: None,
     };
     change(&mut registration);
     setup.plane.registrations = vec![registration];

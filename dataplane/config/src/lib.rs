@@ -5,6 +5,7 @@
 
 pub mod capacity;
 mod load;
+mod profile;
 mod trunks;
 
 use core::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ use base::{Target, Transport};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, load};
+pub use profile::{Digest, Profile, Srtp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -541,6 +543,21 @@ pub struct Trunk {
     /// The contact is taken back when the switch stops.
     #[serde(default)]
     pub unregister: bool,
+    /// What kind of far end its targets are: sets those of the keys that are not written beside it.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Audio codecs that its targets are offered, the preferred one first, and no others; whatever
+    /// the caller has where none is named. `PCMU`, `PCMA`, `G722`, `G729`, `opus`, `AMR`, `AMR-WB`,
+    /// `iLBC`, `G7221`, `GSM`.
+    #[serde(default)]
+    pub codecs: Vec<String>,
+    /// The only hash by which a challenge is answered: `md5` or `sha-256`; `any` for the strongest
+    /// that is asked for.
+    #[serde(default)]
+    pub digest: Digest,
+    /// Whether its media is encrypted: `off`. `require` is refused as long as there is no SRTP.
+    #[serde(default)]
+    pub srtp: Srtp,
 }
 
 fn register_default() -> u32 {
@@ -612,7 +629,8 @@ pub struct Outbound {
     /// Host of the Request-URI; empty for the target as written.
     #[serde(default)]
     pub host: String,
-    /// Name of the `[[trunk]]` whose credentials its targets are shown; empty for none.
+    /// Name of the `[[trunk]]` whose credentials its targets are shown, and whose policy (profile,
+    /// codecs, digits, timers) they get; empty for none.
     #[serde(default)]
     pub trunk: String,
     /// As a trunk's: refusals after which the next target is asked.

@@ -53,11 +53,12 @@ use Step::{At, Key};
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load(text: &str) -> Result<Config, ConfigError> {
-    let config: Config = toml::from_str(text).map_err(|error| {
+    let mut config: Config = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let (line, column) = place(text, at);
         ConfigError { line, column, message: with_suggestion(error.message()) }
     })?;
+    crate::profile::expand(text, &mut config);
     match check(&config) {
         Ok(()) => Ok(config),
         Err((path, message)) => {
@@ -93,13 +94,9 @@ fn check(config: &Config) -> Result<(), Fault> {
                 "must name one to four hosts",
             );
         }
-        let is_it =
-            |trunk: &crate::Trunk| trunk.name == outbound.trunk && !trunk.username.is_empty();
+        let is_it = |trunk: &crate::Trunk| trunk.name == outbound.trunk;
         if !outbound.trunk.is_empty() && !config.trunk.iter().any(is_it) {
-            return fault(
-                &[Key("outbound"), At(at), Key("trunk")],
-                "must name a trunk that has a `username`",
-            );
+            return fault(&[Key("outbound"), At(at), Key("trunk")], "must name a trunk");
         }
     }
     let listens =
@@ -600,7 +597,8 @@ mod tests {
             format!("[[outbound]]\nname = \"o\"\ntargets = [\"h\"]\ntrunk = \"{trunk}\"\n")
         };
         assert!(load(&(trunk(login) + &way("t"))).is_ok());
-        assert!(error(&(trunk("") + &way("t"))).contains("a trunk that has a `username`"));
+        assert!(load(&(trunk("") + &way("t"))).is_ok());
+        assert!(error(&(trunk("") + &way("u"))).contains("must name a trunk"));
     }
 
     #[test]

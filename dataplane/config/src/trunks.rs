@@ -1,8 +1,13 @@
 //! What must hold of a trunk's policy beside its targets.
 
-use wire::policy::{BadHours, Failover, Hours};
+use wire::policy::{BadHours, CodecOrder, Failover, Hours};
 
 use crate::Trunk;
+use crate::profile::Srtp;
+
+/// Better no trunk than one that is open.
+const SRTP_NOT: &str = "cannot be `require`: encrypted media (SRTP) is not there yet. A trunk that \
+                        takes plain media beside TLS has `srtp = \"off\"`";
 
 /// Bytes of a prefix, and of what is put in front of a number.
 const NUMBER_BYTES_MAX: usize = 40;
@@ -14,6 +19,10 @@ const OFFSET_MAX: u16 = 14 * 60;
 /// # Errors
 /// The key, and what is wrong with it.
 pub(crate) fn check(trunk: &Trunk) -> Result<(), (&'static str, String)> {
+    CodecOrder::of(trunk.codecs.iter().map(String::as_str)).map_err(|why| ("codecs", why))?;
+    if trunk.srtp == Srtp::Require {
+        return Err(("srtp", SRTP_NOT.to_owned()));
+    }
     check_failover(&trunk.failover).map_err(|message| ("failover", message))?;
     if trunk.health_s != 0 && !HEALTH_S.contains(&trunk.health_s) {
         let (least, most) = (HEALTH_S.start(), HEALTH_S.end());

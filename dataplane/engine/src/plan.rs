@@ -16,6 +16,7 @@ use secure::Identity;
 use shard::plan::{
     GuardPlan, Keys, Limits, ListenerPlan, Login, MediaPlan, Plan, Registration, Timers,
 };
+use sip::digest::Algorithm;
 use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
@@ -254,8 +255,17 @@ fn logins(config: &Config) -> Vec<Login> {
         user: trunk.username.clone(),
         password: trunk.password.0.clone(),
         realm: trunk.realm.clone(),
+        digest: digest(trunk.digest),
     };
     known.map(login).collect()
+}
+
+fn digest(digest: config::Digest) -> Option<Algorithm> {
+    match digest {
+        config::Digest::Any => None,
+        config::Digest::Md5 => Some(Algorithm::Md5),
+        config::Digest::Sha256 => Some(Algorithm::Sha256),
+    }
 }
 
 fn registrations(config: &Config) -> Vec<Registration> {
@@ -274,6 +284,7 @@ fn registrations(config: &Config) -> Vec<Registration> {
         tls_name: trunk.tls_name.clone(),
         expires: trunk.register_s,
         leaves: trunk.unregister,
+        digest: digest(trunk.digest),
     };
     registers.map(registration).collect()
 }

@@ -10,7 +10,6 @@ use sip::{Message, Name};
 use wire::command::Targets;
 use wire::counter::Counter;
 use wire::event::{Cause, Event, Party};
-use wire::table::Digits;
 use wire::{Command, Originate};
 
 use crate::Shard;
@@ -29,7 +28,7 @@ use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
 use crate::transport::obeyed::Obeyed;
-use crate::transport::reply::{response_hop, warning};
+use crate::transport::reply::{response_hop, warning_of};
 use crate::usage::{cut, emit_unmade, text};
 
 /// How long an incoming call may stay unanswered, if the controlplane says nothing.
@@ -109,7 +108,7 @@ impl<'m> Shard<'m> {
                     if min_se > 0 {
                         writer = sip::session::TooSmall { min_se }.write(writer);
                     }
-                    if why.is_empty() { writer } else { warning(writer, 399, why.as_bytes()) }
+                    if why.is_empty() { writer } else { warning_of(writer, why) }
                 });
             }
         }
@@ -244,7 +243,7 @@ impl<'m> Shard<'m> {
     /// Whether there is room for one more incoming leg. Calls of trunks may have all of it; the
     /// others leave them an eighth, and strangers leave half: whatever an application, a
     /// controlplane that is gone or a flood keeps, trunk calls go on.
-    fn has_room(&self, standing: Standing) -> bool {
+    pub(crate) fn has_room(&self, standing: Standing) -> bool {
         let limit = self.core.plan.limits.legs as usize;
         let texts = self.core.arena.used() * 2 / self.core.plan.limits.arena_bytes.max(1);
         let most = match standing {
@@ -365,8 +364,13 @@ impl<'m> Shard<'m> {
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             let login = self.trunk_login(&route.login);
-            let (media, signalling, dtmf) = (route.media, route.signalling, route.dtmf);
-            let policy = Policy::of(route);
+            let media = route.media;
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.dialed_by(route);
+                if let Side::Outbound(side) = &mut leg.side {
+                    side.by_route = true;
+                }
+            }
             if let Some(who) = login
                 && !self.give_login(leg, who, &wish.targets)
             {
@@ -374,15 +378,6 @@ impl<'m> Shard<'m> {
                 self.core.counters.count(Counter::DiscardNoRoom);
             }
             self.media.set_sources(leg, media);
-            if let Some(leg) = self.legs.get_mut(leg) {
-                leg.signalling.obeyed = Obeyed::by_route(signalling);
-                leg.signalling.digits = dtmf;
-                leg.signalling.policy = policy;
-                leg.signalling.allows_info = dtmf == Digits::Info;
-                if let Side::Outbound(side) = &mut leg.side {
-                    side.by_route = true;
-                }
-            }
         }
     }
 
@@ -419,17 +414,8 @@ impl<'m> Shard<'m> {
         }
     }
 
-    /// A new outgoing leg. An error if it could not even be made; else it ends as every leg does.
-    fn originate(
-        &mut self,
-        now: Now,
-        frames: &mut dyn Frames,
-        wish: &Originate<'_>,
-    ) -> Result<(), Refused> {
-        if self.legs.of_call(wish.call).is_some() || wish.call == CallId::NONE {
-            self.core.counters.count(Counter::DiscardCommandMalformed);
-            return Ok(());
-        }
+    /// Where an order leads, the best target first, and the way to that one.
+    fn way_to(&mut self, now: Now, wish: &Originate<'_>) -> Result<(Targets, Hop), Refused> {
         let mut targets = self.core.named_targets(wish);
         let group = if wish.group == 0 { wish.account } else { wish.group };
         self.core.targets.order(group, &mut targets, now.mono);
@@ -452,6 +438,21 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::DiscardCommandMalformed);
             return Err(Refused::new(0, Cause::Unreachable));
         };
+        Ok((targets, hop))
+    }
+
+    /// A new outgoing leg. An error if it could not even be made; else it ends as every leg does.
+    fn originate(
+        &mut self,
+        now: Now,
+        frames: &mut dyn Frames,
+        wish: &Originate<'_>,
+    ) -> Result<(), Refused> {
+        if self.legs.of_call(wish.call).is_some() || wish.call == CallId::NONE {
+            self.core.counters.count(Counter::DiscardCommandMalformed);
+            return Ok(());
+        }
+        let (targets, hop) = self.way_to(now, wish)?;
         let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
@@ -468,6 +469,10 @@ impl<'m> Shard<'m> {
             cx.count(Counter::RefusedNoPort);
             self.making = None;
             return Err(Refused::new(503, Cause::NoPort));
+        }
+        if let Some(route) = self.routes.named(wish.trunk) {
+            leg.dialed_by(route);
+            self.media.set_sources(id, route.media);
         }
         crate::faults::touch(crate::faults::Site::Dialing);
         leg.story.parent = wish.parent;
@@ -520,6 +525,7 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         min_se: 0,
         pass_progress: wish.pass_progress,
         bridge: wish.bridge,
+        codecs: wire::policy::CodecOrder::default(),
         by_route: false,
         rings: false,
         branches: arrayvec::ArrayVec::new(),

@@ -196,6 +196,10 @@ fn demo_grant() -> Grant {
 /// A static route on loopback, for demonstrations.
 fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
     Trunk {
+        profile: config::Profile::None,
+        codecs: Vec::new(),
+        digest: config::Digest::Any,
+        srtp: config::Srtp::Off,
         name: name.to_owned(),
         account: String::new(),
         domain: domain.to_owned(),
