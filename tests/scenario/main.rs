@@ -49,6 +49,7 @@ mod own_address;
 mod place;
 mod ports;
 mod raw;
+mod realms;
 mod reason;
 mod redirects;
 mod refer_out;

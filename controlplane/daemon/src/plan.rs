@@ -279,6 +279,10 @@ fn policy(config: &Config, trunk: &config::Trunk) -> anyhow::Result<RoutePolicy>
         refuses_anonymous: trunk.anonymous == config::Anonymous::Refuse,
         codecs: CodecOrder::of(trunk.codecs.iter().map(String::as_str))
             .map_err(|why| anyhow::anyhow!("codecs {why}"))?,
+        listener: (0..)
+            .zip(&config.dataplane.listener)
+            .find(|(_, listener)| listener.name == trunk.listener && !trunk.listener.is_empty())
+            .map(|(at, _)| at),
     })
 }
 

@@ -7,6 +7,7 @@ pub mod capacity;
 mod load;
 mod profile;
 mod trunks;
+mod values;
 
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, load};
 pub use profile::{Digest, Profile, Srtp};
+pub use values::Secret;
+use values::{media_dscp, signalling_dscp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -82,6 +85,9 @@ pub struct Listener {
     /// Name of the media address its calls use; empty for the first of the same family.
     #[serde(default)]
     pub media: String,
+    /// Differentiated services code point (RFC 4594) of what is sent from it, 0-63; 24 is CS3.
+    #[serde(default = "signalling_dscp")]
+    pub dscp: u8,
 }
 
 /// Certificates of those who connect to a TLS listener.
@@ -149,6 +155,9 @@ pub struct Media {
     pub advertised: Option<IpAddr>,
     /// First and last UDP port; blocks of 256 are dealt out to the shards.
     pub ports: [u16; 2],
+    /// Differentiated services code point (RFC 4594) of what is sent from it, 0-63; 46 is EF.
+    #[serde(default = "media_dscp")]
+    pub dscp: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -558,6 +567,11 @@ pub struct Trunk {
     /// Whether its media is encrypted: `off`. `require` is refused as long as there is no SRTP.
     #[serde(default)]
     pub srtp: Srtp,
+    /// Name of the listener that its targets are reached from: with it go what Via and Contact say,
+    /// the media address, and both DSCPs. Empty for the one that a call came by, or one of the
+    /// target's transport and family.
+    #[serde(default)]
+    pub listener: String,
 }
 
 fn register_default() -> u32 {
@@ -588,17 +602,6 @@ pub enum Order {
     #[default]
     Priority,
     Cost,
-}
-
-/// Text that no log has: its `Debug` says nothing.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl core::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -670,6 +673,7 @@ impl Default for Dataplane {
                     clients: ClientCertificates::Ignore,
                     advertised: None,
                     media: String::new(),
+                    dscp: signalling_dscp(),
                 })
                 .to_vec(),
             media: vec![Media {
@@ -677,6 +681,7 @@ impl Default for Dataplane {
                 bind: IpAddr::from([127, 0, 0, 1]),
                 advertised: None,
                 ports: [20_000, 29_999],
+                dscp: media_dscp(),
             }],
             limits: Limits::default(),
             guard: Guard::default(),

@@ -117,6 +117,8 @@ fn check(config: &Config) -> Result<(), Fault> {
         let trusted = trunk.trusted.as_deref().unwrap_or_default();
         networks(&[Key("trunk"), At(at), Key("trusted")], trusted)?;
         networks(&[Key("trunk"), At(at), Key("redirect_allow")], &trunk.redirect_allow)?;
+        crate::trunks::check_listener(config, trunk)
+            .map_err(|message| (vec![Key("trunk"), At(at), Key("listener")], message))?;
         crate::trunks::check(trunk)
             .map_err(|(key, message)| (vec![Key("trunk"), At(at), Key(key)], message))?;
         if trunk.targets.is_empty() {
@@ -207,6 +209,7 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
         }
     }
     check_tls(config)?;
+    check_dscp(plane)?;
     for (at, media) in plane.media.iter().enumerate() {
         let [first, last] = media.ports;
         if first < 1024 || last < first || last - first < 1 {
@@ -246,6 +249,21 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
     if !(500..=32_000).contains(&timers.target_ms) {
         let message = "must be from 500 to 32000".to_owned();
         return fault(&[Key("timers"), Key("target_ms")], message);
+    }
+    Ok(())
+}
+
+/// RFC 2474: six bits.
+fn check_dscp(plane: &crate::Dataplane) -> Result<(), Fault> {
+    const DSCP_MAX: u8 = 63;
+    let listeners = plane.listener.iter().map(|it| it.dscp).enumerate();
+    let media = plane.media.iter().map(|it| it.dscp).enumerate();
+    let all = listeners.map(|it| ("listener", it)).chain(media.map(|it| ("media", it)));
+    for (key, (at, dscp)) in all {
+        if dscp > DSCP_MAX {
+            let path = vec![Key("dataplane"), Key(key), At(at), Key("dscp")];
+            return Err((path, format!("must be from 0 to {DSCP_MAX}")));
+        }
     }
     Ok(())
 }

@@ -28,6 +28,14 @@ const BLOCK: u16 = 256;
 /// sent over it, the service manager's socket.
 const OTHER_DESCRIPTORS: u64 = 128;
 
+/// What a listener's sockets are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) dscp: u8,
+}
+
 /// The whole process's plan.
 #[derive(Debug)]
 pub(crate) struct EnginePlan {
@@ -38,7 +46,7 @@ pub(crate) struct EnginePlan {
     pub(crate) runtime_dir: PathBuf,
     /// Where the number of the last life is kept.
     pub(crate) epoch_file: PathBuf,
-    pub(crate) listeners: Vec<(SocketAddr, Transport)>,
+    pub(crate) listeners: Vec<Bound>,
     spin_us: u32,
     frames: (u32, u32),
     pin: bool,
@@ -84,7 +92,11 @@ impl EnginePlan {
             sizes: Sizes::for_legs(limits.legs),
             runtime_dir,
             epoch_file: crate::epoch::file(&config.node.data_dir),
-            listeners: plane.listener.iter().map(|it| (it.bind, it.transport)).collect(),
+            listeners: plane
+                .listener
+                .iter()
+                .map(|it| Bound { address: it.bind, transport: it.transport, dscp: it.dscp })
+                .collect(),
             spin_us: plane.spin_us,
             frames: (plane.limits.frames, plane.limits.large_frames),
             // With fewer cores than shards, pinning would only make them wait for each other.
@@ -94,7 +106,7 @@ impl EnginePlan {
             addresses: plane
                 .media
                 .iter()
-                .map(|media| MediaAddress { bind: media.bind, device: None })
+                .map(|media| MediaAddress { bind: media.bind, device: None, dscp: media.dscp })
                 .collect(),
             media,
             timers: Timers {
@@ -158,7 +170,7 @@ impl EnginePlan {
 
     /// The TLS sessions of a shard, which begin with what comes by `fresh`.
     pub(crate) fn tls(&self, fresh: Arc<ArrayQueue<Arc<Identity>>>) -> Tls {
-        let seals = self.listeners.iter().map(|(_, transport)| transport.is_tls());
+        let seals = self.listeners.iter().map(|it| it.transport.is_tls());
         let (accepted, opened) = self.limits.connections;
         Tls::new(seals.collect(), usize::from(accepted) + usize::from(opened), fresh)
     }
@@ -285,6 +297,10 @@ fn registrations(config: &Config) -> Vec<Registration> {
         expires: trunk.register_s,
         leaves: trunk.unregister,
         digest: digest(trunk.digest),
+        listener: (0..)
+            .zip(&config.dataplane.listener)
+            .find(|(_, listener)| listener.name == trunk.listener && !trunk.listener.is_empty())
+            .map_or(wire::Originate::ANY_LISTENER, |(at, _)| at),
     };
     registers.map(registration).collect()
 }

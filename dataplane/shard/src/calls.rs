@@ -10,6 +10,7 @@ use sip::{Message, Name};
 use wire::command::Targets;
 use wire::counter::Counter;
 use wire::event::{Cause, Event, Party};
+use wire::table::StaticRoute;
 use wire::{Command, Originate};
 
 use crate::Shard;
@@ -425,12 +426,17 @@ impl<'m> Shard<'m> {
             targets.truncate(1);
         }
         // Those that no listener of ours can reach are left out.
+        let trunk = self.routes.named(wish.trunk).and_then(|route| route.policy.listener);
+        let listener = match wish.listener {
+            Originate::ANY_LISTENER => trunk.unwrap_or(Originate::ANY_LISTENER),
+            listener => listener,
+        };
         let core = &self.core;
         let hop_to = |target: &Target| match wish.flow {
             // Whatever its listener speaks (TLS, WebSocket): the connection stands, or nothing is
             // sent.
             Some(_) => Some(Hop::connection(wish.listener, target.address, TlsName::NONE)),
-            None => core.hop_to(wish.listener, *target),
+            None => core.hop_to(listener, *target),
         };
         targets.retain(|target| hop_to(target).is_some());
         let first = targets.first().and_then(hop_to);
@@ -690,8 +696,16 @@ fn fill_outgoing(
     sound.then_some(())
 }
 
-/// The listener that a call came by, if its route's target can be reached from there.
-pub(crate) fn listener_of(core: &Core<'_>, via: Door, targets: &Targets) -> u8 {
+/// The listener that a route names, else the one that a call came by, if the route's target can be
+/// reached from there.
+pub(crate) fn listener_of(
+    core: &Core<'_>,
+    (route, via): (&StaticRoute, Door),
+    targets: &Targets,
+) -> u8 {
+    if let Some(listener) = route.policy.listener {
+        return listener;
+    }
     let local = core.plan.listeners.get(usize::from(via.listener()));
     let fits = local.zip(targets.first()).is_some_and(|(local, target)| {
         local.advertised.is_ipv4() == target.address.is_ipv4()

@@ -49,6 +49,9 @@ pub struct Registration {
     pub leaves: bool,
     /// The only hash that answers; None for the strongest that is asked for.
     pub digest: Option<sip::digest::Algorithm>,
+    /// Index of the listener that it is sent from and that the contact names;
+    /// [`wire::Originate::ANY_LISTENER`] for one of the target's transport and family.
+    pub listener: u8,
 }
 
 impl core::fmt::Debug for Registration {

@@ -42,6 +42,9 @@ pub struct RoutePolicy {
     /// What its targets are offered, in this order, and nothing else; whatever there is where none
     /// is named.
     pub codecs: CodecOrder,
+    /// Index of the listener that its targets are reached from, with its media address; None for
+    /// one of their transport and family.
+    pub listener: Option<u8>,
 }
 
 /// Audio codecs that a list may name, as SDP writes them.
