@@ -555,7 +555,9 @@ impl Shard<'_> {
                 self.flow_lost(now, frames, (id, end));
             }
             Ok(Handoff::Md5Alone { who }) => self.md5_alone(who, now),
-            Ok(Handoff::Registered { id }) => self.core.connections.befriend(id),
+            Ok(Handoff::Registered { id, silence_s }) => {
+                self.core.connections.befriend(id, silence_s, now.mono);
+            }
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);
             }
