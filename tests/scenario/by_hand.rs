@@ -9,6 +9,7 @@ use base::Mono;
 use world::{Datagram, Fate, Manner, Setup, World};
 
 use crate::common::{ms, routed};
+use world::plane::ADDRESSES as OURS;
 
 /// The caller and the callee of a call made by hand.
 pub(crate) const A: &str = "10.1.0.1:5060";
@@ -25,7 +26,7 @@ impl Log {
         world.network.set_filter(move |now, datagram| {
             let to: Option<SocketAddr> =
                 hands.iter().map(|hand| hand.parse().unwrap()).find(|hand: &SocketAddr| {
-                    hand.ip() == datagram.to.ip() && datagram.from.ip() == switch().ip()
+                    hand.ip() == datagram.to.ip() && OURS.contains(&datagram.from.ip())
                 });
             if to.is_none() {
                 return Fate::Pass;
@@ -38,6 +39,14 @@ impl Log {
 
     pub(crate) fn clear(&self) {
         self.0.borrow_mut().clear();
+    }
+
+    /// SIP messages to this address, in order; they are forgotten.
+    pub(crate) fn take(&self, to: &str) -> Vec<String> {
+        let all = self.all(to, "", "");
+        let to: SocketAddr = to.parse().unwrap();
+        self.0.borrow_mut().retain(|(_, sent)| sent.to != to);
+        all
     }
 
     /// SIP messages to this address that begin so and have this text, in order.
@@ -55,6 +64,14 @@ impl Log {
         sip.map(|(at, sent)| (*at, text(&sent.bytes)))
             .filter(|(_, text)| text.starts_with(start) && text.contains(has))
             .collect()
+    }
+
+    /// From where the newest message to this address came that begins so.
+    pub(crate) fn came_from(&self, to: &str, start: &str) -> SocketAddr {
+        let to: SocketAddr = to.parse().unwrap();
+        let log = self.0.borrow();
+        let is_it = |sent: &Datagram| sent.to == to && sent.bytes.starts_with(start.as_bytes());
+        log.iter().rev().find(|(_, sent)| is_it(sent)).expect("a message").1.from
     }
 
     /// The newest of them.
@@ -108,8 +125,13 @@ pub(crate) fn one_shard(seed: u64) -> Setup {
 
 /// Sends a text as if from there, and lets it arrive.
 pub(crate) fn send(world: &mut World, from: &str, text: &str) {
+    send_to(world, (from, switch()), text);
+}
+
+/// The same, to another address of ours.
+pub(crate) fn send_to(world: &mut World, (from, to): (&str, SocketAddr), text: &str) {
     let bytes = text.replace('\n', "\r\n").into_bytes();
-    world.inject(Datagram { from: from.parse().unwrap(), to: switch(), bytes });
+    world.inject(Datagram { from: from.parse().unwrap(), to, bytes });
     world.run_for(ms(40));
 }
 

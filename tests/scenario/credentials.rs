@@ -32,6 +32,7 @@ fn setup(seed: u64, realm: &str) -> Setup {
         user: USER.to_owned(),
         password: PASSWORD.to_owned(),
         realm: realm.to_owned(),
+        digest: None,
     }];
     setup
 }

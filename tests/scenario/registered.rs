@@ -146,8 +146,12 @@ fn a_phone_behind_a_stream_is_reached_by_its_connection() {
         world.by_tcp(SOFT.parse().unwrap());
         let done = phone.register(&mut world, &log, flow, &login());
         assert!(done.starts_with("SIP/2.0 200") && done.contains("Require: outbound"), "{done}");
-        // Far longer than a stranger may be silent.
-        world.run_for(600 * SECOND);
+        assert_eq!(header(&done, "Flow-Timer"), "120");
+        // Far longer than a stranger may be silent; it pings as it was told.
+        for _ in 0..6 {
+            world.run_for(100 * SECOND);
+            send(&mut world, SOFT, "\n\n");
+        }
         call(&mut world, 1);
         let invite = last(&log, SOFT, "INVITE", "").unwrap();
         assert!(invite.contains("Via: SIP/2.0/TCP "), "{invite}");
@@ -325,4 +329,58 @@ fn a_phone_whose_connection_is_lost_rings_no_more() {
         assert_eq!(children(&mut world), [("failed", 480)], "{shards}");
         assert!(last(&log, KNOWN, "SIP/2.0 480", "").is_some());
     }
+}
+
+/// RFC 5626 section 5.4: who was told to say something by his flow and does not has none. Nobody is
+/// told who did not ask, and browsers are not.
+#[test]
+fn a_flow_that_falls_silent_is_closed() {
+    for (shards, outbound, silent_s, is_kept) in
+        [(1, true, 140, true), (3, true, 160, false), (1, false, 160, true)]
+    {
+        let (mut world, log) = world(shards);
+        world.by_tcp(SOFT.parse().unwrap());
+        let supported = if outbound { "Supported: outbound, path\n" } else { "" };
+        let contact = "Contact: <sip:bob@192.168.1.7:5060;transport=tcp>;reg-id=1;\
+                       +sip.instance=\"<urn:uuid:1>\"\n";
+        let lines = format!("{supported}{contact}");
+        let done = by(SOFT, 1).register(&mut world, &log, &lines, &login());
+        assert_eq!(done.contains("Flow-Timer"), outbound, "{done}");
+        world.run_for(100 * SECOND);
+        send(&mut world, SOFT, "\n\n");
+        world.run_for(silent_s * SECOND);
+        call(&mut world, 1);
+        world.run_for(SECOND);
+        assert_eq!(
+            all(&log, SOFT, "INVITE", "").len(),
+            usize::from(is_kept),
+            "{shards} {silent_s}"
+        );
+    }
+}
+
+/// RFC 5627: the URI of one phone reaches that phone, whatever others its user has.
+#[test]
+fn a_gruu_reaches_its_phone_alone() {
+    let document = "<Response><Dial><Sip>sip:bob@t0.example;gr=urn:uuid:2</Sip></Dial></Response>";
+    let (mut world, log) = directed(1, |directed| {
+        for text in directed.web.tenants[0].documents.values_mut() {
+            document.clone_into(text);
+        }
+    });
+    let lines = |supported: &str, host: &str, urn: &str| {
+        format!("{supported}Contact: <sip:bob@{host}>;+sip.instance=\"<urn:uuid:{urn}>\"\n")
+    };
+    let asks = "Supported: gruu\n";
+    let done = by(DESK, 1).register(&mut world, &log, &lines(asks, "192.168.1.7", "1"), &login());
+    assert!(done.contains("pub-gruu=\"sip:bob@t0.example;gr=urn:uuid:1\""), "{done}");
+    let done = by(SOFT, 2).register(&mut world, &log, &lines("", "192.168.1.8", "2"), &login());
+    assert!(!done.contains("gruu"), "nobody asked: {done}");
+    call(&mut world, 1);
+    let invite = last(&log, SOFT, "INVITE", "").unwrap();
+    assert!(invite.starts_with("INVITE sip:bob@192.168.1.8 "), "{invite}");
+    assert!(all(&log, DESK, "INVITE", "").is_empty());
+    answer(&mut world, SOFT, &invite, "486 Busy Here");
+    world.run_for(SECOND);
+    assert_eq!(children(&mut world), [("busy", 486)]);
 }

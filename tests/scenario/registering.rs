@@ -33,6 +33,8 @@ fn world(shards: u8, change: impl FnOnce(&mut Registration)) -> (World, Log) {
         tls_name: String::new(),
         expires: 600,
         leaves: true,
+        digest: None,
+        listener: wire::Originate::ANY_LISTENER,
     };
     change(&mut registration);
     setup.plane.registrations = vec![registration];

@@ -26,7 +26,10 @@ const UNREAD_LIMITS: &[(&str, &str, &str)] = &[
 ];
 
 /// Configuration keys that nothing reads: key, reason.
-const UNREAD_KEYS: &[(&str, &str)] = &[];
+const UNREAD_KEYS: &[(&str, &str)] = &[
+    ("profile", "made plain settings where the configuration is read"),
+    ("srtp", "refused where the configuration is read, until there is SRTP (step 5b)"),
+];
 
 const START: &str = "waits for its user: start and footprint are the next step's";
 const BOUND: &str = "a bound that callers may ask for";

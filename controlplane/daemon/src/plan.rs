@@ -15,7 +15,7 @@ use model::{
     SipDomain, SuffixSid, Trunk,
 };
 use store::sqlite::{Keep, Retention};
-use wire::policy::{Failover, RoutePolicy};
+use wire::policy::{CodecOrder, Failover, RoutePolicy};
 use wire::table::{Admission, Lock, Network, Place, PlaceKind, StaticRoute, Table};
 
 use crate::clock;
@@ -284,6 +284,12 @@ fn policy(config: &Config, trunk: &config::Trunk) -> anyhow::Result<RoutePolicy>
         caller_strip: trunk.caller_strip,
         caller_prepend: trunk.caller_prepend.clone(),
         refuses_anonymous: trunk.anonymous == config::Anonymous::Refuse,
+        codecs: CodecOrder::of(trunk.codecs.iter().map(String::as_str))
+            .map_err(|why| anyhow::anyhow!("codecs {why}"))?,
+        listener: (0..)
+            .zip(&config.dataplane.listener)
+            .find(|(_, listener)| listener.name == trunk.listener && !trunk.listener.is_empty())
+            .map(|(at, _)| at),
     })
 }
 

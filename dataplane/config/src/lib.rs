@@ -5,7 +5,10 @@
 
 pub mod capacity;
 mod load;
+mod profile;
+mod tls;
 mod trunks;
+mod values;
 
 use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,6 +17,10 @@ use base::{Target, Transport};
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, load};
+pub use profile::{Digest, Profile, Srtp};
+pub use tls::{ClientCertificates, Tls, TlsCertificate};
+pub use values::Secret;
+use values::{media_dscp, signalling_dscp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -84,60 +91,9 @@ pub struct Listener {
     /// Name of the media address its calls use; empty for the first of the same family.
     #[serde(default)]
     pub media: String,
-}
-
-/// Certificates of those who connect to a TLS listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientCertificates {
-    /// Nobody is asked.
-    #[default]
-    Ignore,
-    /// Whoever has one shows it; it must hold.
-    Request,
-    /// Nobody connects without one that holds.
-    Require,
-}
-
-/// What this switch shows on TLS connections, and whom it believes. Both are read again when a file
-/// changes; standing connections stay.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// Without any, `tls/development.pem` and `tls/development.key` of the data directory, which
-    /// `tandem up` makes.
-    pub certificate: Vec<TlsCertificate>,
-    /// PEM file of the authorities that far ends' certificates must be signed by; empty for the
-    /// system's.
-    pub authorities: PathBuf,
-}
-
-/// A certificate; the one is shown that has the name that a client asks for, else the first one
-/// that serves its listener.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsCertificate {
-    /// PEM file: the certificate, then those between it and its authority.
-    pub chain: PathBuf,
-    /// PEM file, readable by the controlplane alone.
-    pub key: PathBuf,
-    /// Names of listeners; empty for all.
-    #[serde(default)]
-    pub listeners: Vec<String>,
-}
-
-impl Tls {
-    /// The certificates, those of `tandem up` where none is named. None where no listener needs
-    /// any.
-    #[must_use]
-    pub fn certificates(&self, data_dir: &std::path::Path) -> Vec<TlsCertificate> {
-        if !self.certificate.is_empty() {
-            return self.certificate.clone();
-        }
-        let file = |name: &str| data_dir.join("tls").join(name);
-        let (chain, key) = (file("development.pem"), file("development.key"));
-        vec![TlsCertificate { chain, key, listeners: Vec::new() }]
-    }
+    /// Differentiated services code point (RFC 4594) of what is sent from it, 0-63; 24 is CS3.
+    #[serde(default = "signalling_dscp")]
+    pub dscp: u8,
 }
 
 /// A media address.
@@ -151,6 +107,9 @@ pub struct Media {
     pub advertised: Option<IpAddr>,
     /// First and last UDP port; blocks of 256 are dealt out to the shards.
     pub ports: [u16; 2],
+    /// Differentiated services code point (RFC 4594) of what is sent from it, 0-63; 46 is EF.
+    #[serde(default = "media_dscp")]
+    pub dscp: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -549,6 +508,26 @@ pub struct Trunk {
     /// The contact is taken back when the switch stops.
     #[serde(default)]
     pub unregister: bool,
+    /// What kind of far end its targets are: sets those of the keys that are not written beside it.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Audio codecs that its targets are offered, the preferred one first, and no others; whatever
+    /// the caller has where none is named. `PCMU`, `PCMA`, `G722`, `G729`, `opus`, `AMR`, `AMR-WB`,
+    /// `iLBC`, `G7221`, `GSM`.
+    #[serde(default)]
+    pub codecs: Vec<String>,
+    /// The only hash by which a challenge is answered: `md5` or `sha-256`; `any` for the strongest
+    /// that is asked for.
+    #[serde(default)]
+    pub digest: Digest,
+    /// Whether its media is encrypted: `off`. `require` is refused as long as there is no SRTP.
+    #[serde(default)]
+    pub srtp: Srtp,
+    /// Name of the listener that its targets are reached from: with it go what Via and Contact say,
+    /// the media address, and both DSCPs. Empty for the one that a call came by, or one of the
+    /// target's transport and family.
+    #[serde(default)]
+    pub listener: String,
 }
 
 fn register_default() -> u32 {
@@ -581,17 +560,6 @@ pub enum Order {
     Cost,
 }
 
-/// Text that no log has: its `Debug` says nothing.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl core::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
@@ -620,7 +588,8 @@ pub struct Outbound {
     /// Host of the Request-URI; empty for the target as written.
     #[serde(default)]
     pub host: String,
-    /// Name of the `[[trunk]]` whose credentials its targets are shown; empty for none.
+    /// Name of the `[[trunk]]` whose credentials its targets are shown, and whose policy (profile,
+    /// codecs, digits, timers) they get; empty for none.
     #[serde(default)]
     pub trunk: String,
     /// As a trunk's: refusals after which the next target is asked.
@@ -661,6 +630,7 @@ impl Default for Dataplane {
                     origins: Vec::new(),
                     advertised: None,
                     media: String::new(),
+                    dscp: signalling_dscp(),
                 })
                 .to_vec(),
             media: vec![Media {
@@ -668,6 +638,7 @@ impl Default for Dataplane {
                 bind: IpAddr::from([127, 0, 0, 1]),
                 advertised: None,
                 ports: [20_000, 29_999],
+                dscp: media_dscp(),
             }],
             limits: Limits::default(),
             guard: Guard::default(),

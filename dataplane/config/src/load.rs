@@ -57,11 +57,12 @@ use Step::{At, Key};
 /// # Errors
 /// [`ConfigError`] for the first thing that is wrong.
 pub fn load(text: &str) -> Result<Config, ConfigError> {
-    let config: Config = toml::from_str(text).map_err(|error| {
+    let mut config: Config = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let (line, column) = place(text, at);
         ConfigError { line, column, message: with_suggestion(error.message()) }
     })?;
+    crate::profile::expand(text, &mut config);
     match check(&config) {
         Ok(()) => Ok(config),
         Err((path, message)) => {
@@ -97,12 +98,9 @@ fn check(config: &Config) -> Result<(), Fault> {
                 "must name one to four hosts",
             );
         }
-        let is_it = |trunk: &Trunk| trunk.name == outbound.trunk && !trunk.username.is_empty();
+        let is_it = |trunk: &Trunk| trunk.name == outbound.trunk;
         if !outbound.trunk.is_empty() && !config.trunk.iter().any(is_it) {
-            return fault(
-                &[Key("outbound"), At(at), Key("trunk")],
-                "must name a trunk that has a `username`",
-            );
+            return fault(&[Key("outbound"), At(at), Key("trunk")], "must name a trunk");
         }
     }
     let listens =
@@ -123,6 +121,8 @@ fn check(config: &Config) -> Result<(), Fault> {
         let trusted = trunk.trusted.as_deref().unwrap_or_default();
         networks(&[Key("trunk"), At(at), Key("trusted")], trusted)?;
         networks(&[Key("trunk"), At(at), Key("redirect_allow")], &trunk.redirect_allow)?;
+        crate::trunks::check_listener(config, trunk)
+            .map_err(|message| (vec![Key("trunk"), At(at), Key("listener")], message))?;
         crate::trunks::check(trunk)
             .map_err(|(key, message)| (vec![Key("trunk"), At(at), Key(key)], message))?;
         if trunk.targets.is_empty() {
@@ -213,6 +213,7 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
         }
     }
     check_tls(config)?;
+    check_dscp(plane)?;
     for (at, media) in plane.media.iter().enumerate() {
         let [first, last] = media.ports;
         if first < 1024 || last < first || last - first < 1 {
@@ -252,6 +253,21 @@ fn check_dataplane(config: &Config) -> Result<(), Fault> {
     if !(500..=32_000).contains(&timers.target_ms) {
         let message = "must be from 500 to 32000".to_owned();
         return fault(&[Key("timers"), Key("target_ms")], message);
+    }
+    Ok(())
+}
+
+/// RFC 2474: six bits.
+fn check_dscp(plane: &crate::Dataplane) -> Result<(), Fault> {
+    const DSCP_MAX: u8 = 63;
+    let listeners = plane.listener.iter().map(|it| it.dscp).enumerate();
+    let media = plane.media.iter().map(|it| it.dscp).enumerate();
+    let all = listeners.map(|it| ("listener", it)).chain(media.map(|it| ("media", it)));
+    for (key, (at, dscp)) in all {
+        if dscp > DSCP_MAX {
+            let path = vec![Key("dataplane"), Key(key), At(at), Key("dscp")];
+            return Err((path, format!("must be from 0 to {DSCP_MAX}")));
+        }
     }
     Ok(())
 }
@@ -687,7 +703,8 @@ mod tests {
             format!("[[outbound]]\nname = \"o\"\ntargets = [\"h\"]\ntrunk = \"{trunk}\"\n")
         };
         assert!(load(&(trunk(login) + &way("t"))).is_ok());
-        assert!(error(&(trunk("") + &way("t"))).contains("a trunk that has a `username`"));
+        assert!(load(&(trunk("") + &way("t"))).is_ok());
+        assert!(error(&(trunk("") + &way("u"))).contains("must name a trunk"));
     }
 
     #[test]

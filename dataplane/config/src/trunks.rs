@@ -1,8 +1,13 @@
 //! What must hold of a trunk's policy beside its targets.
 
-use wire::policy::{BadHours, Failover, Hours};
+use wire::policy::{BadHours, CodecOrder, Failover, Hours};
 
-use crate::Trunk;
+use crate::profile::Srtp;
+use crate::{Config, Trunk};
+
+/// Better no trunk than one that is open.
+const SRTP_NOT: &str = "cannot be `require`: encrypted media (SRTP) is not there yet. A trunk that \
+                        takes plain media beside TLS has `srtp = \"off\"`";
 
 /// Bytes of a prefix, and of what is put in front of a number.
 const NUMBER_BYTES_MAX: usize = 40;
@@ -14,6 +19,10 @@ const OFFSET_MAX: u16 = 14 * 60;
 /// # Errors
 /// The key, and what is wrong with it.
 pub(crate) fn check(trunk: &Trunk) -> Result<(), (&'static str, String)> {
+    CodecOrder::of(trunk.codecs.iter().map(String::as_str)).map_err(|why| ("codecs", why))?;
+    if trunk.srtp == Srtp::Require {
+        return Err(("srtp", SRTP_NOT.to_owned()));
+    }
     check_failover(&trunk.failover).map_err(|message| ("failover", message))?;
     if trunk.health_s != 0 && !HEALTH_S.contains(&trunk.health_s) {
         let (least, most) = (HEALTH_S.start(), HEALTH_S.end());
@@ -47,6 +56,28 @@ pub(crate) fn check(trunk: &Trunk) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
+/// Every target is reached from the listener that the trunk names.
+///
+/// # Errors
+/// What is wrong with the name.
+pub(crate) fn check_listener(config: &Config, trunk: &Trunk) -> Result<(), String> {
+    if trunk.listener.is_empty() {
+        return Ok(());
+    }
+    let mut listeners = config.dataplane.listener.iter();
+    let Some(listener) = listeners.find(|it| it.name == trunk.listener) else {
+        return Err(format!("names no listener: `{}`", trunk.listener));
+    };
+    let is_v4 = listener.advertised.unwrap_or(listener.bind).is_ipv4();
+    let reaches = |target: &&base::Target| {
+        target.transport == listener.transport && target.address.is_ipv4() == is_v4
+    };
+    match trunk.targets.iter().find(|target| !reaches(target)) {
+        Some(target) => Err(format!("`{}` cannot reach {target}", trunk.listener)),
+        None => Ok(()),
+    }
+}
+
 /// # Errors
 /// Which status may not be in the list, and why.
 pub(crate) fn check_failover(codes: &[u16]) -> Result<(), String> {
@@ -78,6 +109,32 @@ mod tests {
         }
         let error = load("[[outbound]]\nname = \"o\"\ntargets = [\"h\"]\nfailover = [603]\n");
         assert!(error.unwrap_err().message.contains("is final for all targets"));
+    }
+
+    #[test]
+    fn a_trunk_is_reached_from_a_listener_that_reaches_it() {
+        let listener = |name: &str, bind: &str, more: &str| {
+            format!("[[dataplane.listener]]\nname = \"{name}\"\nbind = \"{bind}\"\n{more}")
+        };
+        let listeners = listener("in", "10.0.0.2:5060", "dscp = 26\n")
+            + &listener("six", "[fd00::2]:5060", "dscp = 0\n")
+            + &listener("tcp", "10.0.0.2:5060", "transport = \"tcp\"\n");
+        let with = |name: &str| {
+            let text = format!(
+                "{listeners}[[trunk]]\nname = \"t\"\nsources = []\n\
+                 targets = [\"10.0.0.1:5060\"]\nlistener = \"{name}\"\n"
+            );
+            load(&text).map_err(|error| error.to_string())
+        };
+        let config = with("in").unwrap();
+        let dscps: Vec<_> = config.dataplane.listener.iter().map(|it| it.dscp).collect();
+        assert_eq!((dscps, config.dataplane.media[0].dscp), (vec![26, 0, 24], 46));
+        assert!(with("out").unwrap_err().contains("`trunk[0].listener` names no listener"));
+        for other in ["six", "tcp"] {
+            assert!(with(other).unwrap_err().contains("cannot reach 10.0.0.1:5060"), "{other}");
+        }
+        let error = load(&listener("in", "10.0.0.2:5060", "dscp = 64\n")).unwrap_err();
+        assert!(error.to_string().contains("listener[0].dscp` must be from 0 to 63"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use net::{Doorbell, listen};
 use wire::mapping;
 use wire::region::{Region, SECRET_WORDS, Side, Sizes};
 
-use crate::plan::EnginePlan;
+use crate::plan::{Bound, EnginePlan};
 use crate::{Failure, epoch};
 
 /// Everything parked, in our hands.
@@ -190,7 +190,8 @@ fn sockets(
     notify: &Notify,
 ) -> Result<Vec<Vec<SipSocket>>, Failure> {
     let mut by_shard: Vec<Vec<SipSocket>> = (0..plan.shards).map(|_| Vec::new()).collect();
-    for (index, (address, transport)) in plan.listeners.iter().enumerate() {
+    for (index, bound) in plan.listeners.iter().enumerate() {
+        let Bound { address, transport, .. } = bound;
         let name = |shard: u8| match transport {
             Transport::Udp => format!("sip-{shard}-{index}"),
             _ => format!("sip-{transport}-{shard}-{index}"),
@@ -200,11 +201,14 @@ fn sockets(
             .filter(|socket| socket.is_at(*address))
             .collect();
         let sockets = if parked.len() == usize::from(plan.shards) {
+            for socket in &parked {
+                listener_at(bound).mark(socket.as_fd())?;
+            }
             parked
         } else {
             // Another number of shards or another address: the old group is given up whole.
             drop(parked);
-            let sockets = open(*address, *transport, usize::from(plan.shards))?;
+            let sockets = open(bound, usize::from(plan.shards))?;
             for (shard, socket) in (0_u8..).zip(&sockets) {
                 notify.store(&name(shard), &[socket.as_fd()])?;
             }
@@ -217,12 +221,13 @@ fn sockets(
     Ok(by_shard)
 }
 
-fn open(
-    address: SocketAddr,
-    transport: Transport,
-    shards: usize,
-) -> Result<Vec<SipSocket>, Failure> {
-    let listener = listen::Listener::new(address);
+fn listener_at(bound: &Bound) -> listen::Listener {
+    listen::Listener { dscp: bound.dscp, ..listen::Listener::new(bound.address) }
+}
+
+fn open(bound: &Bound, shards: usize) -> Result<Vec<SipSocket>, Failure> {
+    let Bound { address, transport, .. } = *bound;
+    let listener = listener_at(bound);
     Ok(match transport {
         Transport::Udp => {
             let listening = listener.open(shards)?;

@@ -16,6 +16,7 @@ use secure::Identity;
 use shard::plan::{
     GuardPlan, Keys, Limits, ListenerPlan, Login, MediaPlan, Plan, Registration, Timers,
 };
+use sip::digest::Algorithm;
 use wire::region::{SECRET_WORDS, Sizes};
 
 use crate::Failure;
@@ -27,6 +28,14 @@ const BLOCK: u16 = 256;
 /// sent over it, the service manager's socket.
 const OTHER_DESCRIPTORS: u64 = 128;
 
+/// What a listener's sockets are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    pub(crate) dscp: u8,
+}
+
 /// The whole process's plan.
 #[derive(Debug)]
 pub(crate) struct EnginePlan {
@@ -37,7 +46,7 @@ pub(crate) struct EnginePlan {
     pub(crate) runtime_dir: PathBuf,
     /// Where the number of the last life is kept.
     pub(crate) epoch_file: PathBuf,
-    pub(crate) listeners: Vec<(SocketAddr, Transport)>,
+    pub(crate) listeners: Vec<Bound>,
     spin_us: u32,
     frames: (u32, u32),
     pin: bool,
@@ -83,7 +92,11 @@ impl EnginePlan {
             sizes: Sizes::for_legs(limits.legs),
             runtime_dir,
             epoch_file: crate::epoch::file(&config.node.data_dir),
-            listeners: plane.listener.iter().map(|it| (it.bind, it.transport)).collect(),
+            listeners: plane
+                .listener
+                .iter()
+                .map(|it| Bound { address: it.bind, transport: it.transport, dscp: it.dscp })
+                .collect(),
             spin_us: plane.spin_us,
             frames: (plane.limits.frames, plane.limits.large_frames),
             // With fewer cores than shards, pinning would only make them wait for each other.
@@ -93,7 +106,7 @@ impl EnginePlan {
             addresses: plane
                 .media
                 .iter()
-                .map(|media| MediaAddress { bind: media.bind, device: None })
+                .map(|media| MediaAddress { bind: media.bind, device: None, dscp: media.dscp })
                 .collect(),
             media,
             timers: Timers {
@@ -157,7 +170,7 @@ impl EnginePlan {
 
     /// The TLS sessions of a shard, which begin with what comes by `fresh`.
     pub(crate) fn tls(&self, fresh: Arc<ArrayQueue<Arc<Identity>>>) -> Tls {
-        let seals = self.listeners.iter().map(|(_, transport)| transport.is_tls());
+        let seals = self.listeners.iter().map(|it| it.transport.is_tls());
         let (accepted, opened) = self.limits.connections;
         Tls::new(seals.collect(), usize::from(accepted) + usize::from(opened), fresh)
     }
@@ -254,8 +267,17 @@ fn logins(config: &Config) -> Vec<Login> {
         user: trunk.username.clone(),
         password: trunk.password.0.clone(),
         realm: trunk.realm.clone(),
+        digest: digest(trunk.digest),
     };
     known.map(login).collect()
+}
+
+fn digest(digest: config::Digest) -> Option<Algorithm> {
+    match digest {
+        config::Digest::Any => None,
+        config::Digest::Md5 => Some(Algorithm::Md5),
+        config::Digest::Sha256 => Some(Algorithm::Sha256),
+    }
 }
 
 fn registrations(config: &Config) -> Vec<Registration> {
@@ -274,6 +296,11 @@ fn registrations(config: &Config) -> Vec<Registration> {
         tls_name: trunk.tls_name.clone(),
         expires: trunk.register_s,
         leaves: trunk.unregister,
+        digest: digest(trunk.digest),
+        listener: (0..)
+            .zip(&config.dataplane.listener)
+            .find(|(_, listener)| listener.name == trunk.listener && !trunk.listener.is_empty())
+            .map_or(wire::Originate::ANY_LISTENER, |(at, _)| at),
     };
     registers.map(registration).collect()
 }

@@ -156,7 +156,7 @@ struct Driven {
 
 impl Driven {
     fn new(legs: usize, connects: bool) -> Self {
-        let bind = MediaAddress { bind: Ipv4Addr::LOCALHOST.into(), device: None };
+        let bind = MediaAddress { bind: Ipv4Addr::LOCALHOST.into(), device: None, dscp: 46 };
         let ports = u32::try_from(legs).expect("fewer legs");
         let plan = DriverPlan { connects, ..DriverPlan::for_ports(ports, vec![bind]) };
         let mut driver = Driver::new(&plan).expect("a driver");

@@ -12,9 +12,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::error::NetError;
 
@@ -115,6 +115,20 @@ impl Listener {
         Ok(sockets.into_iter().map(Into::into).collect())
     }
 
+    /// Gives a socket that was opened by another life of the process the code point of this one.
+    pub fn mark(&self, socket: BorrowedFd<'_>) -> Result<(), NetError> {
+        let socket = SockRef::from(&socket);
+        self.set_class(&socket, self.address).map_err(NetError::system("marking a SIP socket"))
+    }
+
+    fn set_class(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
+        let class = u32::from(self.dscp) << 2;
+        match address.is_ipv6() {
+            true => socket.set_tclass_v6(class),
+            false => socket.set_tos_v4(class),
+        }
+    }
+
     fn bind(&self, address: SocketAddr, is_shared: bool) -> Result<Socket, NetError> {
         self.bind_as(Type::DGRAM, address, is_shared)
     }
@@ -151,13 +165,10 @@ impl Listener {
 
     /// What sockets of both kinds have.
     fn dress(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
-        let class = u32::from(self.dscp) << 2;
         if address.is_ipv6() {
             socket.set_only_v6(!self.dual_stack)?;
-            socket.set_tclass_v6(class)?;
-        } else {
-            socket.set_tos_v4(class)?;
         }
+        self.set_class(socket, address)?;
         if let Some(device) = &self.device {
             socket.bind_device(Some(device.as_bytes()))?;
         }
@@ -261,6 +272,27 @@ mod tests {
             let text = refused.to_string();
             assert!(text.contains("ss -lunp"), "{text}");
             assert!(text.contains(&address.to_string()), "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_marked_as_the_listener_says() {
+        for (local, dscp) in [("127.0.0.1:0", 26), ("[::1]:0", 40)] {
+            let mut listener = Listener { dscp, ..Listener::new(local.parse().unwrap()) };
+            let class = |socket: SockRef<'_>| match local.starts_with('[') {
+                true => socket.tclass_v6().unwrap(),
+                false => socket.tos_v4().unwrap(),
+            };
+            let open = listener.open(2).unwrap().sockets;
+            for socket in &open {
+                assert_eq!(class(SockRef::from(socket)), u32::from(dscp) << 2);
+            }
+            let streams = listener.open_streams(1).unwrap();
+            assert_eq!(class(SockRef::from(&streams[0])), u32::from(dscp) << 2);
+            // Another life of the process has them, and another configuration.
+            listener.dscp = 10;
+            listener.mark(std::os::fd::AsFd::as_fd(&open[0])).unwrap();
+            assert_eq!(class(SockRef::from(&open[0])), 40);
         }
     }
 

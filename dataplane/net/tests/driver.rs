@@ -429,7 +429,11 @@ fn more_sends_than_the_queue_holds_are_submitted_in_parts() {
 #[test]
 fn send_errors_are_counted_by_reason_and_give_the_buffer_back() {
     let mut world = World::with(|plan| {
-        plan.addresses.push(MediaAddress { bind: "127.0.0.1".parse().unwrap(), device: None });
+        plan.addresses.push(MediaAddress {
+            bind: "127.0.0.1".parse().unwrap(),
+            device: None,
+            dscp: 46,
+        });
     });
     let local = world.open(0);
     let unroutable: SocketAddr = "255.255.255.255:9".parse().unwrap();

@@ -327,6 +327,18 @@ fn hello(material: &Material, slot: u16) -> Vec<u8> {
     ours.out.sealed.remove(&id(slot)).unwrap()
 }
 
+/// Far ends that know no protocol names (ALPN) end the handshake at any.
+#[test]
+fn a_greeting_of_ours_names_no_protocol() {
+    let authority = Authority::new();
+    let material = authority.material(vec![authority.sign("sip.example.com", &[])]);
+    let bytes = hello(&material, 1);
+    let mut acceptor = rustls::server::Acceptor::default();
+    acceptor.read_tls(&mut &bytes[..]).unwrap();
+    let accepted = acceptor.accept().unwrap().expect("a whole greeting");
+    assert!(accepted.client_hello().alpn().is_none());
+}
+
 #[test]
 fn those_who_greet_hold_little_and_leave_room_for_known_ones() {
     let authority = Authority::new();

@@ -10,7 +10,7 @@ use sip::{Message, Name};
 use wire::command::Targets;
 use wire::counter::Counter;
 use wire::event::{Cause, Event, Party};
-use wire::table::Digits;
+use wire::table::StaticRoute;
 use wire::{Command, Originate};
 
 use crate::Shard;
@@ -29,7 +29,7 @@ use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
 use crate::transport::obeyed::Obeyed;
-use crate::transport::reply::{response_hop, warning};
+use crate::transport::reply::{response_hop, warning_of};
 use crate::usage::{cut, emit_unmade, text};
 
 /// How long an incoming call may stay unanswered, if the controlplane says nothing.
@@ -109,7 +109,7 @@ impl<'m> Shard<'m> {
                     if min_se > 0 {
                         writer = sip::session::TooSmall { min_se }.write(writer);
                     }
-                    if why.is_empty() { writer } else { warning(writer, 399, why.as_bytes()) }
+                    if why.is_empty() { writer } else { warning_of(writer, why) }
                 });
             }
         }
@@ -246,7 +246,7 @@ impl<'m> Shard<'m> {
     /// Whether there is room for one more incoming leg. Calls of trunks may have all of it; the
     /// others leave them an eighth, and strangers leave half: whatever an application, a
     /// controlplane that is gone or a flood keeps, trunk calls go on.
-    fn has_room(&self, standing: Standing) -> bool {
+    pub(crate) fn has_room(&self, standing: Standing) -> bool {
         let limit = self.core.plan.limits.legs as usize;
         let texts = self.core.arena.used() * 2 / self.core.plan.limits.arena_bytes.max(1);
         let most = match standing {
@@ -367,8 +367,13 @@ impl<'m> Shard<'m> {
         let route = route.and_then(|route| self.routes.get(route));
         if let (Some(route), Some(leg)) = (route, self.legs.of_call(wish.call)) {
             let login = self.trunk_login(&route.login);
-            let (media, signalling, dtmf) = (route.media, route.signalling, route.dtmf);
-            let policy = Policy::of(route);
+            let media = route.media;
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.dialed_by(route);
+                if let Side::Outbound(side) = &mut leg.side {
+                    side.by_route = true;
+                }
+            }
             if let Some(who) = login
                 && !self.give_login(leg, who, &wish.targets)
             {
@@ -376,15 +381,6 @@ impl<'m> Shard<'m> {
                 self.core.counters.count(Counter::DiscardNoRoom);
             }
             self.media.set_sources(leg, media);
-            if let Some(leg) = self.legs.get_mut(leg) {
-                leg.signalling.obeyed = Obeyed::by_route(signalling);
-                leg.signalling.digits = dtmf;
-                leg.signalling.policy = policy;
-                leg.signalling.allows_info = dtmf == Digits::Info;
-                if let Side::Outbound(side) = &mut leg.side {
-                    side.by_route = true;
-                }
-            }
         }
     }
 
@@ -421,6 +417,38 @@ impl<'m> Shard<'m> {
         }
     }
 
+    /// Where an order leads, the best target first, and the way to that one.
+    fn way_to(&mut self, now: Now, wish: &Originate<'_>) -> Result<(Targets, Hop), Refused> {
+        let mut targets = self.core.named_targets(wish);
+        let group = if wish.group == 0 { wish.account } else { wish.group };
+        self.core.targets.order(group, &mut targets, now.mono);
+        if wish.flow.is_some() {
+            // It is where it registered, or nowhere.
+            targets = wish.targets.clone();
+            targets.truncate(1);
+        }
+        // Those that no listener of ours can reach are left out.
+        let trunk = self.routes.named(wish.trunk).and_then(|route| route.policy.listener);
+        let listener = match wish.listener {
+            Originate::ANY_LISTENER => trunk.unwrap_or(Originate::ANY_LISTENER),
+            listener => listener,
+        };
+        let core = &self.core;
+        let hop_to = |target: &Target| match wish.flow {
+            // Whatever its listener speaks (TLS, WebSocket): the connection stands, or nothing is
+            // sent.
+            Some(_) => Some(Hop::connection(wish.listener, target.address, TlsName::NONE)),
+            None => core.hop_to(listener, *target),
+        };
+        targets.retain(|target| hop_to(target).is_some());
+        let first = targets.first().and_then(hop_to);
+        let Some(hop) = first else {
+            self.core.counters.count(Counter::DiscardCommandMalformed);
+            return Err(Refused::new(0, Cause::Unreachable));
+        };
+        Ok((targets, hop))
+    }
+
     /// A new outgoing leg. An error if it could not even be made; else it ends as every leg does.
     fn originate(
         &mut self,
@@ -432,28 +460,7 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::DiscardCommandMalformed);
             return Ok(());
         }
-        let mut targets = self.core.named_targets(wish);
-        let group = if wish.group == 0 { wish.account } else { wish.group };
-        self.core.targets.order(group, &mut targets, now.mono);
-        if wish.flow.is_some() {
-            // It is where it registered, or nowhere.
-            targets = wish.targets.clone();
-            targets.truncate(1);
-        }
-        // Those that no listener of ours can reach are left out.
-        let core = &self.core;
-        let hop_to = |target: &Target| match wish.flow {
-            // Whatever its listener speaks (TLS, WebSocket): the connection stands, or nothing is
-            // sent.
-            Some(_) => Some(Hop::connection(wish.listener, target.address, TlsName::NONE)),
-            None => core.hop_to(wish.listener, *target),
-        };
-        targets.retain(|target| hop_to(target).is_some());
-        let first = targets.first().and_then(hop_to);
-        let Some(hop) = first else {
-            self.core.counters.count(Counter::DiscardCommandMalformed);
-            return Err(Refused::new(0, Cause::Unreachable));
-        };
+        let (targets, hop) = self.way_to(now, wish)?;
         let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
@@ -470,6 +477,10 @@ impl<'m> Shard<'m> {
             cx.count(Counter::RefusedNoPort);
             self.making = None;
             return Err(Refused::new(503, Cause::NoPort));
+        }
+        if let Some(route) = self.routes.named(wish.trunk) {
+            leg.dialed_by(route);
+            self.media.set_sources(id, route.media);
         }
         crate::faults::touch(crate::faults::Site::Dialing);
         leg.story.parent = wish.parent;
@@ -522,6 +533,7 @@ fn outbound(wish: &Originate<'_>) -> Outbound {
         min_se: 0,
         pass_progress: wish.pass_progress,
         bridge: wish.bridge,
+        codecs: wire::policy::CodecOrder::default(),
         by_route: false,
         rings: false,
         branches: arrayvec::ArrayVec::new(),
@@ -686,8 +698,16 @@ fn fill_outgoing(
     sound.then_some(())
 }
 
-/// The listener that a call came by, if its route's target can be reached from there.
-pub(crate) fn listener_of(core: &Core<'_>, via: Door, targets: &Targets) -> u8 {
+/// The listener that a route names, else the one that a call came by, if the route's target can be
+/// reached from there.
+pub(crate) fn listener_of(
+    core: &Core<'_>,
+    (route, via): (&StaticRoute, Door),
+    targets: &Targets,
+) -> u8 {
+    if let Some(listener) = route.policy.listener {
+        return listener;
+    }
     let local = core.plan.listeners.get(usize::from(via.listener()));
     let fits = local.zip(targets.first()).is_some_and(|(local, target)| {
         local.advertised.is_ipv4() == target.address.is_ipv4()

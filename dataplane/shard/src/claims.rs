@@ -17,7 +17,7 @@ use base::{ConnectionId, Door, Frames, Hop, Mono, Now, ShardId, Stored};
 use core::net::{IpAddr, SocketAddr};
 use sip::digest::{Algorithm, Challenge, Credentials};
 use sip::key::TransactionKey;
-use sip::{Message, Method, Name, Writer};
+use sip::{Message, Method, Name, Part, Writer};
 use wire::command::Verdict;
 use wire::counter::Counter;
 use wire::event::{Claim, Event};
@@ -368,7 +368,7 @@ impl Shard<'_> {
                 let after = decimal(retry_after, &mut digits);
                 let is_register = call.message.method() == Some(Method::Register);
                 if is_register && code == 200 {
-                    shard.keep_flow(call.datagram.hop);
+                    shard.keep_flow(now, call.datagram.hop, silence_of(headers));
                 }
                 let is_final = (300..700).contains(&code) || is_register && code == 200;
                 let code = if is_final { code } else { 500 };
@@ -384,12 +384,12 @@ impl Shard<'_> {
     }
 
     /// A phone is reached by the connection on which it registered: it stays, wherever it lives.
-    fn keep_flow(&mut self, hop: Hop) {
+    fn keep_flow(&mut self, now: Now, hop: Hop, silence_s: u16) {
         let Door::Connection { id, .. } = hop.via else { return };
         if id.shard == self.core.plan.shard {
-            self.core.connections.befriend(id);
+            self.core.connections.befriend(id, silence_s, now.mono);
         } else if id.shard < self.core.plan.shards {
-            self.push_handoff(id.shard, &Handoff::Registered { id }, 32);
+            self.push_handoff(id.shard, &Handoff::Registered { id, silence_s }, 32);
         }
     }
 
@@ -497,6 +497,9 @@ const SAID: [Name; 8] = [
 
 fn with_headers<'w>(writer: Writer<'w>, headers: &str) -> Writer<'w> {
     headers.split("\r\n").fold(writer, |writer, line| {
+        if let Some(seconds) = flow_timer(line) {
+            return writer.header_text(b"Flow-Timer", &[Part::Number(u64::from(seconds))]);
+        }
         let Some((name, value)) = line.split_once(": ") else { return writer };
         let name = Name::of(name.as_bytes());
         let is_fine = SAID.contains(&name) && !value.bytes().any(|byte| byte < b' ');
@@ -515,4 +518,17 @@ fn decimal(number: u32, out: &mut [u8; 10]) -> &[u8] {
             return &out[at..];
         }
     }
+}
+
+/// For how many seconds the phone may say nothing by its flow (RFC 5626 section 5.4); 0 for as long
+/// as it likes.
+fn silence_of(headers: &str) -> u16 {
+    /// What a ping may be late.
+    const GRACE_S: u16 = 30;
+    let seconds = headers.split("\r\n").find_map(flow_timer);
+    seconds.map_or(0, |seconds| seconds.saturating_add(GRACE_S))
+}
+
+fn flow_timer(line: &str) -> Option<u16> {
+    line.strip_prefix("Flow-Timer: ")?.parse().ok()
 }

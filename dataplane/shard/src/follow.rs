@@ -78,7 +78,7 @@ impl Shard<'_> {
             account: route.account,
             parent: leg.story.call,
             peer: id,
-            listener: listener_of(&self.core, leg.signalling.hop.via, &targets),
+            listener: listener_of(&self.core, (route, leg.signalling.hop.via), &targets),
             targets,
             uri: text(uri),
             to: "",

@@ -64,7 +64,7 @@ pub enum Handoff<'a> {
     /// Leg to leg; `at` is the moment of which it speaks.
     Leg { to: LegId, from: LegId, at: Mono, message: PeerMessage<'a> },
     /// A phone has registered by a connection of the receiving shard's: it stays.
-    Registered { id: ConnectionId },
+    Registered { id: ConnectionId, silence_s: u16 },
     /// Of this caller it is known that he knows MD5 alone (RFC 8760).
     Md5Alone { who: u64 },
     /// What was dialled for this leg by its static route has failed: the next one is followed, if

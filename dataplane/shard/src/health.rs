@@ -37,6 +37,7 @@ struct Probe {
     account: u64,
     /// What its certificate must name; empty for its address.
     tls_name: String,
+    listener: u8,
     every: Duration,
     /// When it is asked, or what it was asked is a silence.
     due: Mono,
@@ -61,6 +62,7 @@ impl Probes {
                 target: *target,
                 account: route.account,
                 tls_name: route.tls_name.clone(),
+                listener: route.policy.listener.unwrap_or(u8::MAX),
                 every,
                 due: Mono(0),
                 asked: ClientId::NONE,
@@ -145,12 +147,12 @@ impl Shard<'_> {
     }
 
     fn ask_health(&mut self, now: Now, frames: &mut dyn Frames, at: usize) {
-        let Probe { account, target, ref tls_name, .. } = self.probes.0[at];
+        let Probe { account, target, ref tls_name, listener, .. } = self.probes.0[at];
         let name = match tls_name.is_empty() {
             true => Some(target.name),
             false => self.core.names.dial(account, tls_name),
         };
-        let hop = name.and_then(|name| self.core.hop_to(u8::MAX, Target { name, ..target }));
+        let hop = name.and_then(|name| self.core.hop_to(listener, Target { name, ..target }));
         let cseq = self.core.random.u32() >> 8;
         let words = [self.core.random.u64(), self.core.random.u64()];
         let mut cx = Cx { now, frames, core: &mut self.core };

@@ -34,6 +34,7 @@ pub mod handoff;
 mod health;
 mod leg;
 mod media;
+mod options;
 mod outbox;
 mod place;
 pub mod plan;

@@ -47,6 +47,11 @@ pub struct Registration {
     pub expires: u32,
     /// The contact is taken back when the process stops.
     pub leaves: bool,
+    /// The only hash that answers; None for the strongest that is asked for.
+    pub digest: Option<sip::digest::Algorithm>,
+    /// Index of the listener that it is sent from and that the contact names;
+    /// [`wire::Originate::ANY_LISTENER`] for one of the target's transport and family.
+    pub listener: u8,
 }
 
 impl core::fmt::Debug for Registration {
@@ -64,6 +69,8 @@ pub struct Login {
     pub password: String,
     /// The only realm that is answered; empty for the first that asks.
     pub realm: String,
+    /// The only hash that answers; None for the strongest that is asked for.
+    pub digest: Option<sip::digest::Algorithm>,
 }
 
 impl core::fmt::Debug for Login {

@@ -9,6 +9,7 @@ use wire::Originate;
 use wire::command::{Secret, Targets};
 
 use crate::Shard;
+use crate::calls::listener_of;
 use crate::leg::{Request, Side};
 use crate::route::{Search, route_uri};
 use crate::transport::guard::Standing;
@@ -228,7 +229,7 @@ impl Shard<'_> {
             account: route.account,
             parent: CallId::NONE,
             peer: leg.links.partner,
-            listener: crate::calls::listener_of(&self.core, leg.signalling.hop.via, &targets),
+            listener: listener_of(&self.core, (route, leg.signalling.hop.via), &targets),
             targets,
             uri: text(uri),
             to: "",

@@ -215,6 +215,13 @@ impl Routes {
         &self.table.routes[at]
     }
 
+    /// The route of the trunk with this name, whoever's it is.
+    pub(crate) fn named(&self, name: &str) -> Option<&StaticRoute> {
+        let place = self.index.named(name)?;
+        let route = self.table.routes.get(usize::try_from(place).ok()?)?;
+        (route.policy.name == name).then_some(route)
+    }
+
     /// Names the route at this place, whatever its limits are.
     pub(crate) fn handle(&self, at: usize) -> RouteHandle {
         let listed = self.listed[at];

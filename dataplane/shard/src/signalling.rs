@@ -19,7 +19,7 @@ use crate::transaction::{ClientId, Lost, Repeated, Report, Sent};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call};
-use crate::transport::reply::{ALLOW, ALLOW_NO_MESSAGE, CHECKS, REGISTERS, SUPPORTED};
+use crate::transport::reply::{ALLOW_NO_MESSAGE, CHECKS, REGISTERS};
 use crate::usage::{cut, text};
 use crate::watch;
 
@@ -468,17 +468,7 @@ impl Shard<'_> {
                     self.new_call(now, frames, &call);
                 }
             }
-            Some(Method::Options) => {
-                let is_stranger = datagram.standing == Standing::Stranger;
-                self.cx(now, frames).answer_with(datagram, message, 200, |writer| {
-                    if is_stranger {
-                        return writer;
-                    }
-                    let writer = writer.field(Name::Allow, ALLOW);
-                    let writer = writer.field(Name::Supported, SUPPORTED);
-                    writer.field(Name::Accept, b"application/sdp")
-                });
-            }
+            Some(Method::Options) => self.asked_if_alive(now, frames, (datagram, message)),
             Some(Method::Register) => {
                 let place = LegId::NONE;
                 let call = NewCall { datagram, message, key, merge: None, user: "", place };
@@ -566,7 +556,9 @@ impl Shard<'_> {
                 self.flow_lost(now, frames, (id, end));
             }
             Ok(Handoff::Md5Alone { who }) => self.md5_alone(who, now),
-            Ok(Handoff::Registered { id }) => self.core.connections.befriend(id),
+            Ok(Handoff::Registered { id, silence_s }) => {
+                self.core.connections.befriend(id, silence_s, now.mono);
+            }
             Ok(Handoff::Proven { source }) => {
                 self.core.guard.prove(source, now.mono);
             }

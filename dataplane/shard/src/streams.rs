@@ -214,7 +214,7 @@ impl Shard<'_> {
                 self.core.connections.prove(id, known_as);
                 let source = SocketAddr::new(known_as, 0);
                 if self.core.guard.standing(source, now.mono) == Standing::Trunk {
-                    self.core.connections.befriend(id);
+                    self.core.connections.befriend(id, 0, now.mono);
                 }
             }
             ConnectionReport::Connected { id } => self.cx(now, frames).connected(id),

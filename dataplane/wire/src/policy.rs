@@ -39,6 +39,61 @@ pub struct RoutePolicy {
     pub caller_prepend: String,
     /// It takes no calls of callers who do not show themselves (433, RFC 5079).
     pub refuses_anonymous: bool,
+    /// What its targets are offered, in this order, and nothing else; whatever there is where none
+    /// is named.
+    pub codecs: CodecOrder,
+    /// Index of the listener that its targets are reached from, with its media address; None for
+    /// one of their transport and family.
+    pub listener: Option<u8>,
+}
+
+/// Audio codecs that a list may name, as SDP writes them.
+pub const CODECS: [&str; 10] =
+    ["PCMU", "PCMA", "G722", "G729", "opus", "AMR", "AMR-WB", "iLBC", "G7221", "GSM"];
+
+/// Codecs in order of preference, at most six; without any all are as good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CodecOrder([u8; 3]);
+
+impl CodecOrder {
+    /// The list of these names, of any case.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, String> {
+        let mut order = Self::default();
+        for (at, name) in names.into_iter().enumerate() {
+            let place = CODECS.iter().position(|known| known.eq_ignore_ascii_case(name));
+            let number = place.and_then(|place| u8::try_from(place + 1).ok());
+            let Some(number) = number else {
+                return Err(format!("has no `{name}`; known are {}", CODECS.join(", ")));
+            };
+            if order.numbers().any(|known| known == number) {
+                return Err(format!("has `{name}` twice"));
+            }
+            let Some(pair) = order.0.get_mut(at / 2) else {
+                return Err("must name at most six".to_owned());
+            };
+            *pair |= number << (at % 2 * 4);
+        }
+        Ok(order)
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0[0] & 15 == 0
+    }
+
+    /// Two in a byte: every leg has one of these.
+    fn numbers(self) -> impl Iterator<Item = u8> + Clone {
+        self.0.into_iter().flat_map(|pair| [pair & 15, pair >> 4])
+    }
+
+    /// The names, the preferred one first.
+    pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+        let place = |number: u8| usize::from(number).checked_sub(1);
+        self.numbers().filter_map(move |number| CODECS.get(place(number)?).copied())
+    }
 }
 
 /// What is made of a redirection (3xx) of a target.
@@ -242,6 +297,17 @@ mod tests {
         for code in [403, 429, 480, 488, 500, 599] {
             assert!(Failover::NONE.with(code).unwrap().has(code), "{code}");
         }
+    }
+
+    #[test]
+    fn a_list_of_codecs_has_each_once() {
+        let order = CodecOrder::of(["OPUS", "pcma"]).unwrap();
+        assert_eq!(order.names().collect::<Vec<_>>(), ["opus", "PCMA"]);
+        assert!(!order.is_empty() && CodecOrder::of([]).unwrap().is_empty());
+        for bad in [&["opus", "Opus"][..], &["H264"], &CODECS] {
+            assert!(CodecOrder::of(bad.iter().copied()).is_err(), "{bad:?}");
+        }
+        assert_eq!(CodecOrder([0x1f, 0xf0, 0]).names().collect::<Vec<_>>(), ["PCMU"]);
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct PlaneSetup {
     pub registrations: Vec<shard::plan::Registration>,
     /// Words of the events and commands rings.
     pub ring_words: (usize, usize),
+    /// There is an address of our own network beside those of [`HOSTS`], with a listener and media
+    /// of its own, which is advertised as [`ADVERTISED_INSIDE`].
+    pub inside: bool,
 }
 
 impl Default for PlaneSetup {
@@ -68,6 +71,7 @@ impl Default for PlaneSetup {
             logins: Vec::new(),
             registrations: Vec::new(),
             ring_words: (1 << 15, 1 << 14),
+            inside: false,
         }
     }
 }
@@ -90,8 +94,17 @@ pub const HOSTS: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
 ];
 
+/// With the one inside, where there is one ([`PlaneSetup::inside`]).
+pub const ADDRESSES: [IpAddr; 3] = [HOSTS[0], HOSTS[1], IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))];
+
+/// What the address inside is called by those behind its 1:1 NAT.
+pub const ADVERTISED_INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
+
+/// Index of the listener inside, behind those of [`HOSTS`].
+pub const INSIDE: u8 = 8;
+
 fn host_index(host: IpAddr) -> Option<u8> {
-    HOSTS.iter().position(|ours| *ours == host).and_then(|at| u8::try_from(at).ok())
+    ADDRESSES.iter().position(|ours| *ours == host).and_then(|at| u8::try_from(at).ok())
 }
 
 const FIRST_PORT: u16 = 0x4000;
@@ -243,11 +256,20 @@ impl Plane {
                     transport,
                     origins: Vec::new(),
                 })
+                .chain(setup.inside.then_some(ListenerPlan {
+                    bound: SocketAddr::new(ADDRESSES[2], 5_060),
+                    advertised: SocketAddr::new(ADVERTISED_INSIDE, 5_060),
+                    media: 2,
+                    transport: Transport::Udp,
+                    origins: Vec::new(),
+                }))
                 .collect(),
             media: HOSTS
                 .into_iter()
-                .map(|advertised| MediaPlan {
-                    bound: advertised,
+                .map(|host| (host, host))
+                .chain(setup.inside.then_some((ADDRESSES[2], ADVERTISED_INSIDE)))
+                .map(|(bound, advertised)| MediaPlan {
+                    bound,
                     advertised,
                     blocks: (0..setup.blocks).map(first).collect(),
                     ports: [
@@ -345,7 +367,7 @@ impl Plane {
             return self.receive_stream(now, datagram.from, listener, &datagram.bytes);
         }
         let at = match datagram.to.port() {
-            5_060 => Local::Listener(address),
+            5_060 => Local::Listener(if address == 2 { INSIDE } else { address }),
             port => Local::Media(MediaPort { address, port }),
         };
         let connected = self.setup.connected;
@@ -419,7 +441,7 @@ impl Plane {
     #[must_use]
     pub fn open_media(&self) -> Vec<SocketAddr> {
         let open = self.lanes.iter().flat_map(|lane| lane.open.keys());
-        open.map(|it| SocketAddr::new(HOSTS[usize::from(it.address)], it.port)).collect()
+        open.map(|it| SocketAddr::new(ADDRESSES[usize::from(it.address)], it.port)).collect()
     }
 
     /// What is still held by legs, transactions, ports, texts or frames; empty when all is over and
@@ -582,10 +604,11 @@ impl Lane {
         let bytes = self.heap.bytes(transmit.frame).to_vec();
         self.heap.free(transmit.frame);
         let from = match transmit.from {
+            Local::Listener(INSIDE) => SocketAddr::new(ADDRESSES[2], 5_060),
             Local::Listener(at) => SocketAddr::new(HOSTS[usize::from(at)], 5_060),
             Local::Media(port) => {
                 assert!(self.open.contains_key(&port), "sent from a closed port");
-                SocketAddr::new(HOSTS[usize::from(port.address)], port.port)
+                SocketAddr::new(ADDRESSES[usize::from(port.address)], port.port)
             }
             Local::Connection(id) => return self.wires.write(id, &bytes, out),
         };

@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::guests::{self, Guests, Habit};
 use crate::network::{Datagram, Network, Weather, is_sip};
 use crate::phone::{Action, Agent, Dial, Manner, PhoneCall};
-use crate::plane::{HOSTS, Plane, PlaneSetup, listener_for};
+use crate::plane::{ADDRESSES, Plane, PlaneSetup, listener_for};
 use crate::plant::Planter;
 use crate::strangers::{Strangers, is_stranger};
 use crate::trace::Trace;
@@ -273,7 +273,7 @@ impl World {
     fn deliver(&mut self) {
         while let Some(datagram) = self.network.arrive(self.now.mono) {
             self.trace.datagram(self.now.mono, &datagram);
-            if HOSTS.contains(&datagram.to.ip()) {
+            if ADDRESSES.contains(&datagram.to.ip()) {
                 if !self.plane.receive(self.now, &datagram) {
                     self.unheard += 1;
                     self.network.trouble(&datagram);
@@ -382,7 +382,7 @@ impl World {
                     }
                     continue;
                 }
-                if HOSTS.contains(&datagram.from.ip()) && is_sip(&datagram.bytes) {
+                if ADDRESSES.contains(&datagram.from.ip()) && is_sip(&datagram.bytes) {
                     strangers.overhear(&datagram);
                 }
             }

@@ -196,6 +196,11 @@ fn demo_grant() -> Grant {
 /// A static route on loopback, for demonstrations.
 fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
     Trunk {
+        profile: config::Profile::None,
+        codecs: Vec::new(),
+        digest: config::Digest::Any,
+        srtp: config::Srtp::Off,
+        listener: String::new(),
         name: name.to_owned(),
         account: String::new(),
         domain: domain.to_owned(),

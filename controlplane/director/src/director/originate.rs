@@ -82,7 +82,7 @@ impl Director {
         };
         // A referral is one leg's: the contact that is asked for most.
         let is_referral = self.referrers.contains_key(&spec.call);
-        let contacts = self.registrar.contacts(&user);
+        let contacts = self.contacts_called(&user, text);
         let mut first = tiers::next(&contacts, u32::MAX);
         let room = if is_referral { 0 } else { self.room_for_forks(parent) };
         first.truncate(room.saturating_add(1));
@@ -258,7 +258,7 @@ impl Director {
             Target::Number(number) => self.number_way(account, number),
             Target::Sip(text) => match self.user_called(account, text) {
                 Some(user) => {
-                    let contact = self.registrar.contacts(&user).into_iter().next();
+                    let contact = self.contacts_called(&user, text).into_iter().next();
                     self.contact_way(text, contact.as_ref())
                 }
                 None => self.sip_way(text),
@@ -275,6 +275,14 @@ impl Director {
         let user = core::str::from_utf8(uri.user_value(&mut user)?).ok()?;
         let is_ours = domain.account == account && registers && !user.is_empty();
         is_ours.then(|| (domain.sid, user.to_owned()))
+    }
+
+    /// Where the user is reached that a SIP URI names.
+    pub(super) fn contacts_called(&self, user: &registrar::User, text: &str) -> Vec<Binding> {
+        match party::Target::parse(text) {
+            Some(party::Target { uri, .. }) => self.registrar.contacts_of(user, &uri),
+            None => Vec::new(),
+        }
     }
 
     /// The way to a registered contact: its URI, by the flow on which it registered.

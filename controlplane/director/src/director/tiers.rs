@@ -110,7 +110,7 @@ impl Director {
             return None;
         }
         let user = self.user_called(row.account, &row.to)?;
-        let contacts = self.registrar.contacts(&user);
+        let contacts = self.contacts_called(&user, &row.to);
         let own = contacts.iter().find(|it| it.contact == outgoing.uri)?;
         let contacts = next(&contacts, own.q.into());
         let spec = ChildSpec {

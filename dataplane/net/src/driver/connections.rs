@@ -229,6 +229,7 @@ impl Driver {
             socket.bind(&SocketAddr::new(local, 0).into())?;
         }
         prepare(SockRef::from(&socket))?;
+        take_class(&socket, known.map(|(listener, _)| SockRef::from(listener)), to);
         place.socket = Some(OwnedFd::from(socket).into());
         (place.id, place.remote, place.state) = (id, to, State::Opening);
         place.number = place.number.wrapping_add(1);
@@ -545,6 +546,16 @@ impl Driver {
 }
 
 /// Messages are small and wait for nobody; who takes nothing, or is gone, is found out.
+/// What a connection of ours sends has the code point of the listener whose address it has.
+fn take_class(socket: &Socket, listener: Option<SockRef<'_>>, to: SocketAddr) {
+    let Some(listener) = listener else { return };
+    // Without it the connection works, too.
+    let _ = match to.is_ipv6() {
+        true => listener.tclass_v6().and_then(|class| socket.set_tclass_v6(class)),
+        false => listener.tos_v4().and_then(|class| socket.set_tos_v4(class)),
+    };
+}
+
 fn prepare(socket: SockRef<'_>) -> io::Result<()> {
     let _ = socket.set_tcp_nodelay(true);
     socket.set_tcp_user_timeout(Some(UNTAKEN))?;

@@ -19,6 +19,8 @@ pub struct MediaAddress {
     pub bind: IpAddr,
     /// Bind to this interface as well (SO_BINDTODEVICE): for VRFs, and for link-local addresses.
     pub device: Option<String>,
+    /// Differentiated services code point of its media, 0..=63. 46 is EF (RFC 4594 section 4.1).
+    pub dscp: u8,
 }
 
 /// See the fields.
@@ -39,8 +41,6 @@ pub struct DriverPlan {
     pub pool: PoolPlan,
     /// SO_RCVBUF of a media port in bytes (the kernel doubles it); 0 leaves the system's default.
     pub receive_buffer_bytes: u32,
-    /// Differentiated services code point of media, 0..=63. 46 is EF (RFC 4594 section 4.1).
-    pub media_dscp: u8,
     /// [`base::Flow::Lock`] connects the port's socket, so that the kernel drops what comes from
     /// elsewhere, unseen and uncounted. It saves nothing that can be measured
     /// (`examples/relay.rs`), so it is off: what is injected into a call is counted, and a far end
@@ -70,7 +70,6 @@ impl DriverPlan {
                 huge: true,
             },
             receive_buffer_bytes: 32 * 1024,
-            media_dscp: 46,
             connects: false,
             spin_us: 0,
         }
@@ -93,7 +92,7 @@ impl DriverPlan {
         if self.addresses.len() > 256 {
             return Err(NetError::BadPlan("a media port names its address with 8 bits"));
         }
-        if self.media_dscp > 63 {
+        if self.addresses.iter().any(|address| address.dscp > 63) {
             return Err(NetError::BadPlan("a DSCP has 6 bits"));
         }
         if self.entries == 0 || self.completions < self.entries {

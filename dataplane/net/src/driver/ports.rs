@@ -35,7 +35,6 @@ pub(super) struct Slot {
 pub(super) struct Ports {
     addresses: Vec<MediaAddress>,
     receive_buffer_bytes: u32,
-    dscp: u8,
     slots: Box<[Slot]>,
     free: Vec<u32>,
     /// Per address, port -> place + 1 (0: not open). 256 KiB of address space each, of which only
@@ -56,7 +55,6 @@ impl Ports {
         Self {
             addresses: plan.addresses.clone(),
             receive_buffer_bytes: plan.receive_buffer_bytes,
-            dscp: plan.media_dscp,
             slots: slots.collect(),
             free: (0..plan.ports_max).rev().collect(),
             tables: plan.addresses.iter().map(|_| vec![0; 65_536].into_boxed_slice()).collect(),
@@ -93,7 +91,7 @@ impl Ports {
         let Some(&place) = self.free.last() else {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         };
-        let socket = media_socket(address, port.port, self.receive_buffer_bytes, self.dscp)?;
+        let socket = media_socket(address, port.port, self.receive_buffer_bytes)?;
         self.free.pop();
         let slot = &mut self.slots[place as usize];
         slot.socket = Some(socket.into());
@@ -181,11 +179,10 @@ fn media_socket(
     address: &MediaAddress,
     port: u16,
     receive_buffer_bytes: u32,
-    dscp: u8,
 ) -> io::Result<Socket> {
     let local = SocketAddr::new(address.bind, port);
     let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
-    let class = u32::from(dscp) << 2;
+    let class = u32::from(address.dscp) << 2;
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
         socket.set_tclass_v6(class)?;

@@ -11,7 +11,7 @@ use super::*;
 
 fn driver() -> Driver {
     let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None }]);
+    let mut plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None, dscp: 46 }]);
     plan.connects = true;
     plan.entries = 8;
     plan.pool.small_receive = 16;
@@ -59,7 +59,7 @@ fn a_forbidden_registration_is_refused() {
 #[test]
 fn a_driver_may_be_made_on_one_thread_and_run_on_another() {
     let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None }]);
+    let mut plan = DriverPlan::for_ports(8, vec![MediaAddress { bind, device: None, dscp: 46 }]);
     plan.connects = true;
     let mut driver = Driver::new(&plan).unwrap();
     let bell = Doorbell::new().unwrap();

@@ -30,7 +30,7 @@ impl World {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut DriverPlan)) -> Self {
-        let bind = |ip| MediaAddress { bind: ip, device: None };
+        let bind = |ip| MediaAddress { bind: ip, device: None, dscp: 46 };
         let addresses = vec![bind(Ipv4Addr::LOCALHOST.into()), bind(Ipv6Addr::LOCALHOST.into())];
         let mut plan = DriverPlan::for_ports(64, addresses);
         plan.connects = true;

@@ -16,7 +16,7 @@ use crate::transaction::{
     with_credentials,
 };
 use crate::transport::Datagram;
-use crate::transport::reply::{ALLOW, contact, response_hop, warning};
+use crate::transport::reply::{ALLOW, contact, response_hop, warning, warning_of};
 
 /// Transactions that one leg's far end may bring about: a second, and at once. Each stands 32 s.
 const SHARE_RATE: u32 = 4;
@@ -204,7 +204,7 @@ impl LegMut<'_, '_> {
     pub(super) fn refuse_in(&mut self, server: ServerId, request: &Request<'_>, bad: BadOffer) {
         self.cx.count(Counter::RefusedProtocol);
         self.respond_in(server, request, bad.code, |writer| match bad.code {
-            488 => warning(writer, 399, bad.why.as_bytes()),
+            488 => warning_of(writer, bad.why),
             500 => writer.field(Name::RetryAfter, b"5"),
             _ => writer,
         });

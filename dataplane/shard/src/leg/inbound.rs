@@ -11,7 +11,7 @@ use super::place::Claimant;
 use super::timers::Timer;
 use super::{Accepted, Due, Leg, LegMut, Move, Side, identity};
 use crate::cx::Core;
-use crate::transport::reply::{ALLOW, contact, warning};
+use crate::transport::reply::{ALLOW, contact, warning_of};
 use crate::usage::{cut, text};
 use crate::watch;
 
@@ -410,7 +410,7 @@ fn write_reply(
         writer = writer.header(Name::RetryAfter, &[seconds]);
     }
     if !answer.why.is_empty() {
-        writer = warning(writer, 399, answer.why.as_bytes());
+        writer = warning_of(writer, answer.why);
     }
     let sdp = leg.offer.to_send().filter(|_| answer.described);
     let writer = match sdp.map(|text| core.arena.get(text)) {

@@ -283,10 +283,12 @@ pub(crate) struct Outbound {
     pub(crate) from_name: Stored,
     /// More header lines for the INVITE.
     pub(crate) headers: Stored,
-    /// Min-SE that a 422 asked for, seconds (RFC 4028 section 6).
-    pub(crate) min_se: u32,
+    /// Min-SE that a 422 asked for, seconds (RFC 4028 section 6); no longer one is believed.
+    pub(crate) min_se: u16,
     pub(crate) pass_progress: bool,
     pub(crate) bridge: bool,
+    /// What the far end is offered, in order of preference.
+    pub(crate) codecs: wire::policy::CodecOrder,
     /// A static route made it.
     pub(crate) by_route: bool,
     /// One of its targets has rung: the ring time, which is all of theirs together, runs.

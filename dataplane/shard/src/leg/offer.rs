@@ -355,7 +355,7 @@ impl LegMut<'_, '_> {
         let mut len = {
             let local = self.local(version);
             let len = write(self, &local, page)?;
-            self.stripped(page, len)
+            self.stripped(page, len)?
         };
         let last = self.leg.offer.to_send().map(|text| self.cx.core.arena.get(text));
         let changed = last.is_some_and(|last| last != &page[..len]);
@@ -364,7 +364,7 @@ impl LegMut<'_, '_> {
             len = {
                 let local = self.local(version);
                 let len = write(self, &local, page)?;
-                self.stripped(page, len)
+                self.stripped(page, len)?
             };
         }
         let stored = self.cx.core.arena.store(&page[..len]).ok_or(BadOffer::FULL)?;
@@ -372,10 +372,14 @@ impl LegMut<'_, '_> {
         Ok(stored)
     }
 
-    /// The policy for its digits goes before what others would offer or take.
-    fn stripped(&self, page: &mut [u8], len: usize) -> usize {
+    /// The policies for its digits and its codecs go before what others would offer or take.
+    fn stripped(&self, page: &mut [u8], len: usize) -> Result<usize, SdpError> {
         let by_info = self.leg.signalling.digits == wire::table::Digits::Info;
-        if by_info { sdp::strip_events(page, len) } else { len }
+        let len = if by_info { sdp::strip_events(page, len) } else { len };
+        match self.leg.codecs() {
+            Some(order) => sdp::order_formats(page, len, order),
+            None => Ok(len),
+        }
     }
 
     fn theirs_text(&self) -> &[u8] {

@@ -337,7 +337,7 @@ impl LegMut<'_, '_> {
         let Some(side) = self.leg.outbound_mut().filter(|side| side.min_se == 0) else {
             return false;
         };
-        side.min_se = raised.min_se;
+        side.min_se = u16::try_from(raised.min_se).unwrap_or(u16::MAX);
         side.cseq += 1;
         self.forget_early();
         self.invite();
@@ -409,7 +409,7 @@ impl LegMut<'_, '_> {
 /// The session timer that we ask the far end for; None for none.
 pub(crate) fn wanted(core: &Core<'_>, leg: &Leg) -> Option<Wanted> {
     let seconds = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
-    let least = leg.outbound().map_or(0, |side| side.min_se);
+    let least = leg.outbound().map_or(0, |side| u32::from(side.min_se));
     let seconds = if leg.signalling.policy.session_timer { seconds } else { 0 };
     let min_se = least.max(sip::session::MIN_SE_SECONDS);
     (seconds > 0).then(|| Wanted { seconds: seconds.max(min_se), min_se })

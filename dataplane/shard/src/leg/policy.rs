@@ -1,8 +1,10 @@
 //! What a trunk's far ends are offered and asked for beside the media.
 
-use wire::table::{EarlyMedia, ReliableRinging, StaticRoute};
+use sdp::CodecId;
+use wire::table::{Digits, EarlyMedia, ReliableRinging, StaticRoute};
 
 use super::{Leg, Side};
+use crate::transport::obeyed::Obeyed;
 
 /// See [`StaticRoute`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,25 @@ impl Policy {
 }
 
 impl Leg {
+    /// What the trunk says that the leg is dialled by.
+    pub(crate) fn dialed_by(&mut self, route: &StaticRoute) {
+        let signalling = &mut self.signalling;
+        signalling.obeyed = Obeyed::by_route(route.signalling);
+        signalling.digits = route.dtmf;
+        signalling.policy = Policy::of(route);
+        signalling.allows_info = route.dtmf == Digits::Info;
+        if let Side::Outbound(side) = &mut self.side {
+            side.codecs = route.policy.codecs;
+        }
+    }
+
+    /// Which codecs the far end may hear of, the preferred one first; None for all.
+    pub(crate) fn codecs(&self) -> Option<impl Iterator<Item = CodecId>> {
+        let codecs = self.outbound().map(|side| side.codecs)?;
+        let of = |name: &'static str| CodecId::of(name.as_bytes());
+        (!codecs.is_empty()).then(|| codecs.names().map(of))
+    }
+
     /// What the trunk says that an incoming leg came by.
     pub(crate) fn obey(&mut self, policy: Policy) {
         self.signalling.policy = policy;

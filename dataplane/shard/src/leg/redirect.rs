@@ -121,7 +121,9 @@ impl LegMut<'_, '_> {
         };
         // 503 is said only where we are full ourselves.
         let retry_after = if status == 503 { 5 } else { 0 };
-        let answer = Answer { retry_after, ..Answer::new(status) };
+        let is_ours = code < 300 && cause == Cause::NoCodec;
+        let why = if is_ours { super::BadOffer::NO_CODEC.why } else { "" };
+        let answer = Answer { retry_after, why, ..Answer::new(status) };
         self.refuse(&answer, cause, Party::Peer);
     }
 

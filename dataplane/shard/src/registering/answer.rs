@@ -34,7 +34,11 @@ impl Login<'_> {
             _ => (Name::ProxyAuthenticate, Name::ProxyAuthorization),
         };
         let wanted = self.plan.realm.as_bytes();
-        let ours = |it: &Challenge<'_>| wanted.is_empty() || it.realm == wanted;
+        let digest = self.plan.digest;
+        let ours = |it: &Challenge<'_>| {
+            (wanted.is_empty() || it.realm == wanted)
+                && digest.is_none_or(|digest| digest == it.algorithm)
+        };
         let all = message.headers_named(asks).filter_map(Challenge::parse).filter(ours);
         let challenge = all.reduce(|best, next| {
             let stronger = (best.algorithm, next.algorithm) == (Algorithm::Md5, Algorithm::Sha256);

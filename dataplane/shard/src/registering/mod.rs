@@ -214,7 +214,7 @@ impl Shard<'_> {
                 name.map(|name| base::Target { name, ..target })
             }
         };
-        let Some(hop) = named.and_then(|target| self.core.hop_to(u8::MAX, target)) else {
+        let Some(hop) = named.and_then(|target| self.core.hop_to(plan.listener, target)) else {
             return self.registration_failed(now, frames, (at, 0, 0), true);
         };
         entry.cseq += 1;

@@ -28,6 +28,8 @@ pub(crate) struct Index {
     /// Some route names a domain.
     has_domains: bool,
     countries: Vec<String>,
+    /// Hash of a trunk's name, and the place of the first route of that name; sorted by hash.
+    names: Vec<(u64, u32)>,
 }
 
 /// What decides between routes that fit equally well: the least first.
@@ -133,7 +135,18 @@ impl Index {
         }
         let rank = |place: u32| rank(&table.routes[place as usize]);
         this.entries.sort_by_key(|(hash, place)| (*hash, rank(*place), *place));
+        let names = table.routes.iter().map(|route| route.policy.name.as_bytes());
+        let names = (0..).zip(names).filter(|(_, name)| !name.is_empty());
+        this.names = names.map(|(place, name)| (key.hash(&[name]), place)).collect();
+        this.names.sort_unstable();
         this
+    }
+
+    /// The place of the first route of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<u32> {
+        let hash = HashKey(self.key).hash(&[name.as_bytes()]);
+        let at = self.names.partition_point(|entry| entry.0 < hash);
+        self.names.get(at).filter(|entry| entry.0 == hash).map(|entry| entry.1)
     }
 
     fn insert(&mut self, place: u32, route: &StaticRoute, prefix: &[u8]) {

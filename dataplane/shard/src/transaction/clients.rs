@@ -712,6 +712,11 @@ impl Clients {
         match (entry.is_finished(), self.finished.has(index)) {
             (true, false) => {
                 shrink(core, &mut entry.text);
+                // It is answered: what a far end may still ask of it, its leg answers for. Logins
+                // are few, and calls of a trunk with credentials are many in the seconds that this
+                // stands here.
+                let login = core::mem::replace(&mut entry.login, LoginId::NONE);
+                self.logins.release(&mut core.arena, login);
                 // Where nobody has said a word is whose place another one has first.
                 self.finished.push(index, entry.is_calling());
             }

@@ -207,18 +207,19 @@ impl Logins {
         let Some(entry) = self.slab.get_mut(login.0) else { return false };
         let mut page = [0; TEXT_BYTES];
         let Some(text) = read(&core.arena, &entry.text, &mut page) else { return false };
-        let (user, password, wanted) = match text.who {
-            Who::Own { user, password } => (user, password, ""),
+        let (user, password, wanted, digest) = match text.who {
+            Who::Own { user, password } => (user, password, "", None),
             Who::Trunk(place) => match core.plan.logins.get(usize::from(place)) {
-                Some(Trunk { user, password, realm, .. }) => {
-                    (user.as_str(), password.as_str(), realm.as_str())
+                Some(Trunk { user, password, realm, digest, .. }) => {
+                    (user.as_str(), password.as_str(), realm.as_str(), *digest)
                 }
                 None => return false,
             },
         };
         let known = text.asked[way as usize].map(|asked| asked.realm);
         let realm = known.or_else(|| (!wanted.is_empty()).then_some(wanted.as_bytes()));
-        let Some((challenge, session)) = strongest(message, way, realm) else { return false };
+        let wanted = (realm, digest);
+        let Some((challenge, session)) = strongest(message, way, wanted) else { return false };
         if !may_answer(&challenge, sent, tries) {
             return false;
         }
@@ -362,13 +363,16 @@ fn may_answer(challenge: &Challenge<'_>, sent: Option<&[u8]>, tries: u8) -> bool
 }
 
 /// The challenge with the strongest hash that we have, the first of its like, and whether its key
-/// is a session's (RFC 7616 section 3.4.2). `realm`: the only one that is answered.
+/// is a session's (RFC 7616 section 3.4.2). `realm` and `digest`: the only ones that are answered.
 fn strongest<'m>(
     message: &Message<'m>,
     way: Way,
-    realm: Option<&[u8]>,
+    (realm, digest): (Option<&[u8]>, Option<Algorithm>),
 ) -> Option<(Challenge<'m>, bool)> {
-    let ours = |it: &(Challenge<'_>, bool)| realm.is_none_or(|realm| realm == it.0.realm);
+    let ours = |it: &(Challenge<'_>, bool)| {
+        realm.is_none_or(|realm| realm == it.0.realm)
+            && digest.is_none_or(|digest| digest == it.0.algorithm)
+    };
     let all = message.headers_named(way.asks()).filter_map(Challenge::parse_session).filter(ours);
     all.reduce(|best, next| {
         let stronger = (best.0.algorithm, next.0.algorithm) == (Algorithm::Md5, Algorithm::Sha256);

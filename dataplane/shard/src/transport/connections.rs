@@ -85,6 +85,8 @@ struct Connection {
     has_begun: bool,
     /// A whole message came.
     has_spoken: bool,
+    /// A phone keeps it alive: so many seconds without a word of it end it; 0 for no end.
+    silence_s: u16,
     /// When something was said by it last.
     used: Mono,
     /// Leave once it stands.
@@ -166,11 +168,16 @@ impl Connection {
             needed: 0,
             has_begun: false,
             has_spoken: false,
+            silence_s: 0,
             used: now,
             waiting: Vec::new(),
             dress: Dress::Plain,
         }
     }
+}
+
+const fn seconds(seconds: u16) -> Duration {
+    Duration::from_secs(seconds as u64)
 }
 
 /// What counts as one source: an IPv4 address, a /64.
@@ -486,7 +493,7 @@ impl Connections {
         // Half a ping begins no message.
         let has_begun = held > 0 || rest > 0 && bytes[0] != b'\r';
         let begins = has_begun && (has_read || !connection.has_begun);
-        let Connection { is_accepted, is_strange, has_spoken, .. } = *connection;
+        let Connection { is_accepted, is_strange, has_spoken, silence_s, .. } = *connection;
         bytes.shrink_to(rest);
         connection.unfinished = bytes;
         connection.dress = dress;
@@ -496,6 +503,7 @@ impl Connections {
             // The time of a message that has begun runs on.
             (true, _) if begins => self.timers.set(slot, now + SLOW),
             (false, true) if has_spoken => self.timers.set(slot, now + SILENT),
+            (false, false) if silence_s > 0 => self.timers.set(slot, now + seconds(silence_s)),
             (false, false) if has_spoken || !is_accepted => self.timers.cancel(slot),
             _ => {}
         }
@@ -518,16 +526,23 @@ impl Connections {
         proven.map_or(hop.to, |known_as| SocketAddr::new(known_as, hop.to.port()))
     }
 
-    /// A phone of somebody's has registered by it: it may be silent between two registrations.
-    pub(crate) fn befriend(&mut self, id: ConnectionId) {
-        let Some(connection) = self.get_mut(id).filter(|it| it.is_strange) else { return };
-        connection.is_strange = false;
+    /// A phone of somebody's has registered by it: it may be silent for so many seconds, or between
+    /// two registrations (0).
+    pub(crate) fn befriend(&mut self, id: ConnectionId, silence_s: u16, now: Mono) {
+        let Some(connection) = self.get_mut(id) else { return };
+        let was_strange = core::mem::take(&mut connection.is_strange);
+        connection.silence_s = silence_s;
         let len = connection.unfinished.len() + connection.dress.held();
         let has_begun = connection.has_begun;
-        self.strange -= 1;
-        self.unfinished_strange -= len;
-        if !has_begun {
-            self.timers.cancel(u32::from(id.slot));
+        if was_strange {
+            self.strange -= 1;
+            self.unfinished_strange -= len;
+        }
+        match (has_begun, silence_s) {
+            (true, _) => {}
+            (false, 0) if !was_strange => {}
+            (false, 0) => self.timers.cancel(u32::from(id.slot)),
+            (false, _) => self.timers.set(u32::from(id.slot), now + seconds(silence_s)),
         }
     }
 
@@ -666,7 +681,7 @@ mod tests {
             assert!(connections.accept(accepted, Standing::Stranger, Mono(0)));
             assert!(connections.keep(id, (vec![b'x'; 300], dress, 400), true, Mono(0)));
             assert_eq!(connections.unfinished_strange, 300 + held);
-            connections.befriend(id);
+            connections.befriend(id, 0, Mono(0));
             assert_eq!((connections.unfinished_strange, connections.strange), (0, 0));
             assert!(connections.remove(id).is_some());
             assert_eq!(connections.unfinished, 0);

@@ -76,17 +76,26 @@ impl Bucket {
         if rate == 0 {
             return true;
         }
+        self.fill(rate, burst, now);
+        let granted = self.has_above(reserved);
+        if granted {
+            self.milli -= 1_000;
+        }
+        granted
+    }
+
+    /// Whether a token is there above those.
+    fn has_above(&self, reserved: u32) -> bool {
+        self.milli >= (u64::from(reserved) + 1) * 1_000
+    }
+
+    fn fill(&mut self, rate: u32, burst: u32, now: Mono) {
         let passed_us = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
         let gained = passed_us.saturating_mul(u64::from(rate)) / 1_000;
         if gained > 0 {
             self.milli = self.milli.saturating_add(gained).min(u64::from(burst) * 1_000);
             self.filled = now;
         }
-        let granted = self.milli >= (u64::from(reserved) + 1) * 1_000;
-        if granted {
-            self.milli -= 1_000;
-        }
-        granted
     }
 }
 
@@ -409,6 +418,14 @@ impl Guard {
         let hash = self.hash(source);
         let (_, burst) = self.plan.stranger_source();
         self.strangers.place(hash, burst.min(FIRST_BURST), now).pay_in(request, now);
+    }
+
+    /// Whether one more call could begin now; none does.
+    pub(crate) fn may_call(&mut self, is_trunk: bool, now: Mono) -> bool {
+        let rate = self.plan.call_rate;
+        let reserved = if is_trunk { 0 } else { rate / CALLS_RESERVED };
+        self.calls.fill(rate, rate, now);
+        rate == 0 || self.calls.has_above(reserved)
     }
 
     /// May one more call begin on this shard? The last part of the rate is for trunks.

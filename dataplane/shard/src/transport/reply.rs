@@ -163,6 +163,13 @@ pub(crate) fn contact(writer: Writer<'_>, ours: Named) -> Writer<'_> {
     writer.header(Name::Contact, &parts)
 }
 
+/// Why nothing comes of a description, with the code that RFC 3261 section 20.43 has for it.
+pub(crate) fn warning_of<'w>(writer: Writer<'w>, why: &str) -> Writer<'w> {
+    const INCOMPATIBLE_FORMAT: u16 = 305;
+    let code = if why == crate::leg::BadOffer::NO_CODEC.why { INCOMPATIBLE_FORMAT } else { 399 };
+    warning(writer, code, why.as_bytes())
+}
+
 /// `Warning: 399 tandem "text"` (RFC 3261 section 20.43): why a person's call was refused.
 pub(crate) fn warning<'w>(writer: Writer<'w>, code: u16, text: &[u8]) -> Writer<'w> {
     let parts = [

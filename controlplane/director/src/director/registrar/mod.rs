@@ -29,6 +29,8 @@ const ASKED_MAX: usize = 10;
 const URI_MAX: usize = 512;
 const PARAMS_MAX: usize = 1_024;
 const PATH_MAX: usize = 1_024;
+/// Seconds within which a phone says something by its flow (RFC 5626 section 5.4).
+const FLOW_S: u32 = 120;
 /// Bytes of contacts that an answer lists.
 const LISTED_MAX: usize = 4_096;
 
@@ -133,6 +135,17 @@ impl Registrar {
         let mut found: Vec<&Live> = lives.collect();
         found.sort_by_key(|it| core::cmp::Reverse((it.binding.q, it.until)));
         found.into_iter().map(|it| it.binding.clone()).collect()
+    }
+
+    /// Where a URI of the user's leads: to one phone where it is that one's (RFC 5627 section 6.2),
+    /// by the flow on which it came last.
+    pub(super) fn contacts_of(&self, user: &User, uri: &Uri<'_>) -> Vec<Binding> {
+        let contacts = self.contacts(user);
+        let Some(phone) = uri.params.get(b"gr") else { return contacts };
+        let is_it =
+            |it: &&Binding| gruu_part(&it.instance).is_some_and(|it| it.as_bytes() == phone);
+        let newest = contacts.iter().filter(is_it).max_by_key(|it| it.expires);
+        newest.cloned().into_iter().collect()
     }
 
     /// A user, or all of a domain (`name` none), has no contacts any more.
@@ -336,6 +349,7 @@ impl Registrar {
         lives.sort_by_key(|it| core::cmp::Reverse((is_its(it), it.binding.q, it.until)));
         let mut text = String::new();
         let mut is_outbound = false;
+        let gruu = address_of(message).filter(|_| message.lists(Name::Supported, b"gruu"));
         for Live { binding, until } in lives {
             let Binding { contact, params, q, .. } = binding;
             if text.len() + contact.len() + params.len() > LISTED_MAX {
@@ -346,7 +360,11 @@ impl Registrar {
             if *q < 1_000 {
                 let _ = write!(text, ";q=0.{q:03}");
             }
-            let _ = write!(text, "{params}\r\n");
+            let _ = write!(text, "{params}");
+            if let Some((address, phone)) = gruu.as_ref().zip(gruu_part(&binding.instance)) {
+                let _ = write!(text, ";pub-gruu=\"{address};gr={phone}\"");
+            }
+            text.push_str("\r\n");
             is_outbound |= binding.call_id.as_bytes() == call_id && is_flow(binding);
         }
         if message.lists(Name::Supported, b"path") {
@@ -357,6 +375,10 @@ impl Registrar {
         text.push_str("Supported: path, outbound\r\n");
         if is_outbound && message.lists(Name::Supported, b"outbound") {
             text.push_str("Require: outbound\r\n");
+            // Browsers cannot ping, and what carries them does.
+            if !is_by_web(message) {
+                let _ = write!(text, "Flow-Timer: {FLOW_S}\r\n");
+            }
         }
         text
     }
@@ -366,6 +388,32 @@ impl Registrar {
 /// pings are answered. There is no STUN beside SIP here.
 fn is_flow(binding: &Binding) -> bool {
     binding.reg_id > 0 && matches!(binding.hop.via, Door::Connection { .. })
+}
+
+/// The phone that asks has come by WebSocket (RFC 7118).
+fn is_by_web(message: &Message<'_>) -> bool {
+    let via = message.values(Name::Via).next().unwrap_or_default();
+    let transport = via.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let name = transport.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"WS") || name.eq_ignore_ascii_case(b"WSS")
+}
+
+/// The address of record, as a phone is called by it with something behind it.
+fn address_of(message: &Message<'_>) -> Option<String> {
+    let to = message.to().ok()?.uri().ok()?;
+    let mut user = [0; 64];
+    let user = core::str::from_utf8(to.user_value(&mut user)?).ok()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.!~*'()&=+$,;?/".contains(c);
+    let host = model::party::host(&to);
+    user.chars().all(is_plain).then(|| format!("sip:{user}@{host}"))
+}
+
+/// What names an instance in a URI (RFC 5627 section 4.1): the URN in its brackets, which needs no
+/// escapes; None for one that would, and for none.
+fn gruu_part(instance: &str) -> Option<&str> {
+    let urn = instance.trim_matches('"').strip_prefix('<')?.strip_suffix('>')?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    (urn.starts_with("urn:") && urn.chars().all(is_plain)).then_some(urn)
 }
 
 /// Of the same phone's requests a later one was taken.

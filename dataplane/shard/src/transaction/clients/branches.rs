@@ -8,6 +8,7 @@ use sip::dialog::Dialog;
 use sip::{Message, Name};
 use wire::counter::Counter;
 
+use super::super::logins::LoginId;
 use super::again::with_credentials;
 use super::{
     ACK, Cancel, ClientId, ClientTransaction, Clients, Method, Outcome, Report, branch, via,
@@ -93,7 +94,9 @@ impl Clients {
         };
         let mut dialog = dialog.by_flow(to_phone);
         let next = cx.core.way_in(&dialog, &block, hop);
-        let (text, login) = (&entry.text, entry.login);
+        let text = &entry.text;
+        let login =
+            if entry.login == LoginId::NONE { self.logins.of(entry.leg) } else { entry.login };
         let ack = cx.compose(|out, core| {
             let branch = branch(core, id, ACK);
             let writer = dialog.ack(&block, out, cseq, &via(core, next, &branch));
