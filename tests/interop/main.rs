@@ -5,4 +5,5 @@
 mod authority;
 mod baresip;
 mod sipp;
+mod torture;
 mod twilio;

@@ -10,6 +10,7 @@ mod repeated;
 mod run;
 mod tcp;
 mod transfer;
+mod unhappy;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -118,13 +118,20 @@ impl Sipp {
 
     /// The scenario was played to its end.
     #[track_caller]
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(self) {
+        let _ = self.played();
+    }
+
+    /// The same, and what it received stays.
+    #[track_caller]
+    pub(crate) fn played(mut self) -> Self {
         let status = self.peer.wait(LIMIT);
         if !status.success() {
             println!("--- messages of {}\n{}", self.name, self.text());
             println!("--- SIPp says\n{}", self.peer.said());
         }
         assert!(status.success(), "the {} did not come to the scenario's end: {status}", self.name);
+        self
     }
 
     fn text(&self) -> String {
