@@ -92,7 +92,7 @@ impl Switch {
             "{method} {path} HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\n\
              Authorization: Basic {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {}\r\n\r\n{form}",
-            base64(login.as_bytes()),
+            benches::base64(login.as_bytes()),
             form.len()
         )?;
         let mut answer = String::new();
@@ -145,18 +145,4 @@ impl Drop for Switch {
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.supervisor.wait();
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = (0..3)
-            .fold(0_u32, |word, at| word << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
-        for at in 0..4 {
-            let digit = usize::try_from(word >> (18 - 6 * at) & 63).unwrap_or(0);
-            text.push(if at <= chunk.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    text
 }

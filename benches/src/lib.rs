@@ -101,3 +101,19 @@ pub fn option(name: &str) -> Option<u64> {
 pub fn flag(name: &str) -> bool {
     std::env::args().any(|arg| arg == name)
 }
+
+/// What HTTP's Basic scheme makes of a name and its password (RFC 7617).
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = (0..3)
+            .fold(0_u32, |word, at| word << 8 | u32::from(chunk.get(at).copied().unwrap_or(0)));
+        for at in 0..4 {
+            let digit = usize::try_from(word >> (18 - 6 * at) & 63).unwrap_or(0);
+            text.push(if at <= chunk.len() { char::from(DIGITS[digit]) } else { '=' });
+        }
+    }
+    text
+}

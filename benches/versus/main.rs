@@ -36,6 +36,8 @@ const CLEAN: f64 = 0.005;
 const PEERS: [&str; 1] = ["rtpengine"];
 /// The peer whose calls are compared, not its packets.
 const PROXY: &str = "kamailio";
+/// No peer: what registrations cost.
+const REGISTRAR: &str = "registrar";
 
 struct Options {
     peers: Vec<String>,
@@ -47,6 +49,8 @@ struct Options {
     realtime: bool,
     /// Calls that are set up, beside a proxy.
     by_calls: bool,
+    /// Phones that register.
+    registers: bool,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +85,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
         rate: None,
         realtime: false,
         by_calls: false,
+        registers: false,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| Failure::from(format!("{arg} needs a value")));
@@ -92,10 +97,13 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
             "--rate" => options.rate = Some(value()?.parse()?),
             "--json" => options.json = Some(value()?),
             PROXY => options.by_calls = true,
+            REGISTRAR => options.registers = true,
             peer if PEERS.contains(&peer) => options.peers.push(arg),
             _ => {
                 let peers = PEERS.join(" ");
-                return Err(format!("unknown argument {arg}; peers: {peers} {PROXY}").into());
+                return Err(
+                    format!("unknown argument {arg}; peers: {peers} {PROXY}; {REGISTRAR}").into()
+                );
             }
         }
     }
@@ -114,6 +122,9 @@ fn measure() -> Result<(), Failure> {
     let options = options(std::env::args().skip(3))?;
     if options.by_calls {
         return calls::measure(&bed::Names::of(parent), &options);
+    }
+    if options.registers {
+        return calls::registrar::measure(&bed::Names::of(parent), &options);
     }
     let mut bed = Bed::start(bed::Names::of(parent), options.realtime)?;
     let limit = bed.limit()?;

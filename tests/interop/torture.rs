@@ -36,6 +36,7 @@ fn options(transport: &str, at: SocketAddr, target: SocketAddr, number: usize) -
 }
 
 /// The answer to a good request on a socket of its own.
+#[expect(clippy::disallowed_methods, reason = "a far end has a socket")]
 fn is_well_by_udp(target: SocketAddr, number: usize) -> bool {
     let socket = UdpSocket::bind((target.ip(), 0)).expect("a socket");
     socket.set_read_timeout(Some(LIMIT)).expect("a limit");
@@ -46,6 +47,7 @@ fn is_well_by_udp(target: SocketAddr, number: usize) -> bool {
 }
 
 /// The same by a new connection.
+#[expect(clippy::disallowed_methods, reason = "a far end has a socket")]
 fn is_well_by_tcp(target: SocketAddr, number: usize) -> bool {
     let mut stream = TcpStream::connect(target).expect("a connection");
     stream.set_read_timeout(Some(LIMIT)).expect("a limit");
@@ -56,6 +58,7 @@ fn is_well_by_tcp(target: SocketAddr, number: usize) -> bool {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a far end has a socket")]
 fn torture_by_datagrams_leaves_the_switch_well() {
     let bed = Bed::start();
     let socket = UdpSocket::bind((bed.sip.ip(), 0)).expect("a socket");
@@ -68,6 +71,7 @@ fn torture_by_datagrams_leaves_the_switch_well() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a far end has a socket")]
 fn torture_by_connections_leaves_the_switch_well() {
     let bed = Bed::start();
     let pid = bed.pid("dataplane");

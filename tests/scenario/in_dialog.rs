@@ -33,7 +33,19 @@ fn ends_clean(mut world: World, log: &Log, parties: &Call) {
 
 #[test]
 fn a_message_goes_on_and_what_is_said_comes_back() {
-    for (seed, status) in [(1, "200 OK"), (2, "202 Accepted"), (3, "415 No"), (4, "603 Decline")] {
+    for (seed, status, told) in [
+        (1, "200 OK", "200"),
+        (2, "202 Accepted", "202"),
+        (3, "415 No", "415"),
+        (4, "603 Decline", "603"),
+        // Each of these would end the other's dialog, or its use of it (RFC 5057).
+        (5, "404 Not Found", "500"),
+        (6, "410 Gone", "500"),
+        (7, "480 Away", "500"),
+        (8, "502 Bad Gateway", "500"),
+        (9, "604 Nowhere", "500"),
+        (10, "302 Moved", "500"),
+    ] {
         let (mut world, log, parties) = standing(seed, true);
         let text = parties.a.request("MESSAGE", 2, "", &body(TEXT, "Grüße\n"));
         send(&mut world, A, &text);
@@ -46,7 +58,7 @@ fn a_message_goes_on_and_what_is_said_comes_back() {
         assert_eq!(log.all(B, "MESSAGE", "").len(), 1);
         send(&mut world, B, &parties.b.reply(&passed, status, "", &empty()));
         let said = log.last(A, "SIP/2.0", "2 MESSAGE");
-        assert!(said.starts_with(&format!("SIP/2.0 {}", &status[..3])), "{said}");
+        assert!(said.starts_with(&format!("SIP/2.0 {told}")), "{status}: {said}");
         send(&mut world, A, &text);
         assert_eq!(log.all(A, "SIP/2.0", "2 MESSAGE").len(), 2, "the same again");
         ends_clean(world, &log, &parties);

@@ -123,8 +123,9 @@ fn whoever_is_left_goes_its_own_way() {
     }
 }
 
-/// It hangs up before the controlplane has said how it goes on (RFC 5589 has it so), and a target is
-/// waited for that nobody dials: from then on whoever is left stands by itself, as long as it likes.
+/// It hangs up before the controlplane has said how it goes on (RFC 5589 has it so), and a target
+/// is waited for that nobody dials: from then on whoever is left stands by itself, as long as it
+/// likes.
 #[test]
 fn whoever_is_left_stands_however_late_that_is_said() {
     for by_callee in [true, false] {

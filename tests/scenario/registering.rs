@@ -116,6 +116,12 @@ fn a_trunk_registers_refreshes_in_time_and_outlives_the_dataplane() {
         assert!(log.borrow().len() <= before + 4, "no storm");
         world.run_for(SECOND);
         assert_eq!(up(&world), 1);
+        // Each is a request of its own to whoever keeps transactions (RFC 3261 section 17.2.3), and
+        // From is the same with credentials as without.
+        let all = asked(&log, FIRST);
+        let branches: BTreeSet<_> = all.iter().map(|text| header(text, "Via")).collect();
+        assert_eq!(branches.len(), requests(&log, FIRST));
+        assert_eq!(all.iter().map(|text| header(text, "From")).collect::<BTreeSet<_>>().len(), 1);
     }
 }
 

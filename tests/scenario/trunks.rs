@@ -10,6 +10,8 @@ use world::{Action, CallRef, Manner, Setup, World};
 
 use crate::by_hand::one_shard;
 use crate::common::{SECOND, count, ends, ms, nothing_left, publish, route_to, routed};
+use crate::raw::{header, last, reply, tap};
+use crate::strangers::send;
 
 /// A trunk of this name to this agent.
 fn trunk(world: &World, name: &str, prefix: &str, agent: usize) -> StaticRoute {
@@ -273,6 +275,67 @@ fn a_trunk_may_refuse_callers_who_do_not_show_themselves() {
         world.act(call, Action::HangUp);
     }
     nothing_left(&mut world);
+}
+
+/// A route that refuses who hides is passed over behind one that failed, too, and one by which
+/// nobody can be dialled counts as tried; without another one the caller hears what was said.
+#[test]
+fn what_cannot_be_followed_counts_as_tried() {
+    for (has_last, from, code) in [
+        (true, "sip:anonymous@anonymous.invalid", 200),
+        (false, "sip:anonymous@anonymous.invalid", 480),
+        (true, "sip:+49301@phones.example", 200),
+    ] {
+        let mut world = world_of(11, vec![Manner::refusing(503), quick(), quick()]);
+        let mut shy = ranked(trunk(&world, "shy", "", 2), |it| {
+            (it.refuses_anonymous, it.priority) = (true, 2);
+        });
+        if !from.contains("anonymous") {
+            // More than the number has.
+            shy = StaticRoute { strip: 40, ..ranked(shy, |it| it.refuses_anonymous = false) };
+        }
+        let mut routes = vec![ranked(trunk(&world, "first", "", 1), |it| it.priority = 1), shy];
+        if has_last {
+            routes.push(ranked(trunk(&world, "last", "", 3), |it| it.priority = 3));
+        }
+        table(&mut world, routes);
+        let from = from.to_owned();
+        let call = world.dial(0, &world::Dial { from, ..crate::common::to(1) });
+        world.run_for(3 * SECOND);
+        assert_eq!(world.call(call).seen.code, code);
+        assert_eq!(world.agents[2].calls.len(), 0);
+        assert_eq!(world.agents[3].calls.len(), usize::from(has_last));
+        world.act(call, Action::HangUp);
+        nothing_left(&mut world);
+    }
+}
+
+/// Each target is asked by its own address, and told where we are on the way by which it is.
+#[test]
+fn a_target_is_asked_by_its_own_name_and_way() {
+    let by_tcp = Manner { by_tcp: true, ..quick() };
+    let mut world = world_of(12, vec![quick(), by_tcp]);
+    let log = tap(&mut world);
+    let mut route = trunk(&world, "two", "", 1);
+    route.targets.push(world.target(2));
+    table(&mut world, vec![route]);
+    let to = "sip:1@example.com".to_owned();
+    world.dial(0, &world::Dial { to, ..crate::common::to(1) });
+    for (agent, more) in [(1, ""), (2, ";transport=tcp")] {
+        world.run_for(ms(300));
+        let at = world.address(agent).to_string();
+        let invite = last(&log, &at, "INVITE", "").unwrap();
+        assert!(invite.starts_with(&format!("INVITE sip:1@{at} ")), "{invite}");
+        let contact = header(&invite, "Contact");
+        assert!(contact.ends_with(&format!(":5060{more}>")), "{contact}");
+        let transport = if agent == 1 { "UDP" } else { "TCP" };
+        assert!(header(&invite, "Via").starts_with(&format!("SIP/2.0/{transport} ")), "{invite}");
+        send(&mut world, &at, &reply(&invite, "503 Full", "b", "", ""));
+    }
+    world.run_for(SECOND);
+    let first = world.address(1).to_string();
+    let ack = last(&log, &first, "ACK", "").unwrap();
+    assert!(ack.starts_with(&format!("ACK sip:1@{first} ")), "as its INVITE: {ack}");
 }
 
 /// The shards agree: each of three asks a share of the targets and tells the others.

@@ -12,6 +12,7 @@
 
 mod kamailio;
 mod phones;
+pub(crate) mod registrar;
 mod switch;
 
 use std::fs;

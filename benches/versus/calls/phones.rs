@@ -137,7 +137,7 @@ fn number_of(message: &[u8]) -> Option<usize> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "phones have sockets")]
-fn socket(address: SocketAddr) -> Result<UdpSocket, Failure> {
+pub(super) fn socket(address: SocketAddr) -> Result<UdpSocket, Failure> {
     let socket = UdpSocket::bind(address)?;
     nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBufForce, &RECEIVE_BYTES)?;
     socket.set_read_timeout(Some(Duration::from_micros(1)))?;

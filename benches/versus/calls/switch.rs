@@ -14,6 +14,8 @@ use super::{Carrier, command, end};
 use crate::Failure;
 use crate::bed::{Names, PHONES, TANDEM, prefer};
 
+/// Of the REST API.
+pub(super) const API: u16 = 8_080;
 const CALLER_PORT: u16 = 5_071;
 const CALLEE_PORT: u16 = 5_072;
 const STEP: Duration = Duration::from_millis(100);
@@ -97,7 +99,9 @@ fn configuration() -> String {
          [[dataplane.listener]]\nname = \"udp\"\nbind = \"{TANDEM}:5060\"\n\
          [[dataplane.media]]\nname = \"media\"\nbind = \"{TANDEM}\"\nports = [10240, 60000]\n\
          [dataplane.guard]\nsource_rate = 0\n\
-         [controlplane]\nhttp = \"127.0.0.1:8080\"\n\
+         [controlplane]\nhttp = \"{TANDEM}:{API}\"\nfirst_account = \"Bench\"\n\
+         [controlplane.api]\naccount_rate = 0\nsource_rate = 0\n\
+         [[grant]]\naccount = \"\"\ndomains = [\"bench\"]\n\
          [[trunk]]\nname = \"bench\"\nsources = [\"{PHONES}/32\"]\n\
          targets = [\"{PHONES}:{CALLEE_PORT}\"]\nring_s = 60\n"
     )

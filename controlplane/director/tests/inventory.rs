@@ -277,8 +277,8 @@ fn what_a_tenants_own_phones_claim_is_not_shown_to_numbers() {
     }
 }
 
-/// The name beside the caller: a carrier's, and of a caller that is the account's own, unless it is a
-/// number itself.
+/// The name beside the caller: a carrier's, and of a caller that is the account's own, unless it is
+/// a number itself.
 #[test]
 fn names_that_a_tenants_phones_claim_are_shown_for_callers_of_its_own() {
     let document = "<Response><Dial>+15550199</Dial></Response>";

@@ -50,12 +50,17 @@ impl Shard<'_> {
         uri: &sip::Uri<'_>,
         call: &NewCall<'_>,
     ) -> Result<Option<usize>, Refused> {
-        let named = self.legs.get_mut(call.place).map(|leg| leg.story.account);
-        let account = named.filter(|account| *account != 0);
+        let named = self.legs.get_mut(call.place);
+        let (account, by_route) = named.map_or((0, false), |leg| {
+            let dialled = leg.outbound().is_some_and(|side| side.by_route);
+            (leg.story.account, dialled || leg.route().is_some())
+        });
+        let account = (account != 0).then_some(account);
         let search = Search { account, ..search(now, uri, call.datagram) };
         let found = self.routes.of_source(&search, &mut self.core);
         let is_listed = matches!(call.datagram.standing, Standing::Trunk | Standing::Known);
-        if found.is_none() && !is_listed && !self.routes.is_open() {
+        // What a route carries no application knows.
+        if found.is_none() && (by_route || !is_listed && !self.routes.is_open()) {
             return Err(Refused::new(481, Cause::NotFound));
         }
         Ok(found)
