@@ -29,7 +29,7 @@ use bed::{Bed, Run};
 use contender::Contender;
 use report::{Row, Table};
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Loss up to which a rate counts as clean.
 const CLEAN: f64 = 0.005;

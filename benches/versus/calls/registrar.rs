@@ -192,6 +192,7 @@ impl Phones {
                 uri: uri.as_bytes(),
                 nc: 1,
                 cnonce: b"0a4f113b",
+                session: false,
             };
             let writer = Writer::new(&mut out).request_line(Method::Register, uri.as_bytes());
             let written = challenge.answer(writer, Name::Authorization, &with).finish().ok()?;
