@@ -368,7 +368,12 @@ impl Shard<'_> {
                 let after = decimal(retry_after, &mut digits);
                 let is_register = call.message.method() == Some(Method::Register);
                 if is_register && code == 200 {
-                    shard.keep_flow(now, call.datagram.hop, silence_of(headers));
+                    // A proxy's connection carries others, and it is the phones that ping it.
+                    let mut vias = call.message.headers_named(Name::Via);
+                    let is_phones = vias.next().is_some_and(|via| !via.contains(&b','))
+                        && vias.next().is_none();
+                    let silence_s = if is_phones { silence_of(headers) } else { 0 };
+                    shard.keep_flow(now, call.datagram.hop, silence_s);
                 }
                 let is_final = (300..700).contains(&code) || is_register && code == 200;
                 let code = if is_final { code } else { 500 };

@@ -156,10 +156,14 @@ pub(crate) fn at_target<'o>(
     (way, place): (&crate::leg::Way<'_>, u8),
     out: &'o mut [u8],
 ) -> Option<&'o [u8]> {
-    let (first, target) = (way.target(0)?, way.target(place)?);
-    let (mut written, mut wanted) = ([0; 64], [0; 64]);
-    let written = socket_text(first.address, &mut written)?;
-    let user = uri.strip_suffix(written).filter(|_| first.address != target.address)?;
+    let target = way.target(place)?;
+    let mut wanted = [0; 64];
+    // The first of the route need not be the first that is asked.
+    let user = way.targets.iter().find_map(|known| {
+        let mut written = [0; 64];
+        let user = uri.strip_suffix(socket_text(known.address, &mut written)?)?;
+        user.ends_with(b"@").then_some(user).filter(|_| known.address != target.address)
+    })?;
     let mut put = Put { out, at: 0 };
     put.all(user)?;
     put.all(socket_text(target.address, &mut wanted)?)?;

@@ -531,7 +531,7 @@ impl Connections {
     pub(crate) fn befriend(&mut self, id: ConnectionId, silence_s: u16, now: Mono) {
         let Some(connection) = self.get_mut(id) else { return };
         let was_strange = core::mem::take(&mut connection.is_strange);
-        connection.silence_s = silence_s;
+        let had_silence = core::mem::replace(&mut connection.silence_s, silence_s);
         let len = connection.unfinished.len() + connection.dress.held();
         let has_begun = connection.has_begun;
         if was_strange {
@@ -540,7 +540,7 @@ impl Connections {
         }
         match (has_begun, silence_s) {
             (true, _) => {}
-            (false, 0) if !was_strange => {}
+            (false, 0) if !was_strange && had_silence == 0 => {}
             (false, 0) => self.timers.cancel(u32::from(id.slot)),
             (false, _) => self.timers.set(u32::from(id.slot), now + seconds(silence_s)),
         }
