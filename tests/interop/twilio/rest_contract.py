@@ -369,7 +369,7 @@ def trunks_and_what_is_below_them(world):
     assert (trunk.transfer_mode, trunk.transfer_caller_id) == ("sip-only", "from-transferee")
     assert isinstance(trunk.date_created, datetime) and trunk.secure is False
     refused(400, 21248, client.trunking.v1.trunks.create, domain_name=f"t{mark}.example.com")
-    refused(400, 21231, client.sip.domains.create, domain_name=f"t{mark}.example.com")
+    refused(400, 21248, client.sip.domains.create, domain_name=f"t{mark}.example.com")
     refused(400, 21245, client.trunking.v1.trunks.create, domain_name="127.0.0.1")
     assert trunk.update(secure=True).secure is True and trunk.update(secure=False).secure is False
     urls = trunk.origination_urls
