@@ -46,6 +46,33 @@ fn who_proves_a_listed_name_calls_by_its_route() {
     }
 }
 
+/// Whatever it proves, its address is in the lists that it was in before: of other trunks, of an
+/// account's numbers, of whom is trusted.
+#[test]
+fn a_name_takes_no_address_out_of_any_list() {
+    for proves in [None, Some(proven()), Some("2001:20:1::2".parse().unwrap())] {
+        for seed in 1..8 {
+            let mut world = world(seed, false);
+            world.plane.proves = proves;
+            let own =
+                StaticRoute { sources: vec![NAME.parse().unwrap()], ..route_to(&world, &[1]) };
+            let address = world.address(0).ip().to_string();
+            let networks = vec![address.parse().unwrap()];
+            let (prefix, trusted) = ("g1".to_owned(), networks.clone());
+            let other =
+                StaticRoute { sources: networks, trusted, prefix, ..route_to(&world, &[1]) };
+            let admission = Some(Admission { key: [1, 2], ..Admission::default() });
+            publish(&mut world, &Table { routes: vec![own, other], admission, ..Table::default() });
+            let call = dial(&mut world, 1);
+            world.run_for(3 * SECOND);
+            assert_eq!(world.call(call).seen.code, 200, "{proves:?}");
+            world.act(call, Action::HangUp);
+            world.run_for(SECOND);
+            nothing_left(&mut world);
+        }
+    }
+}
+
 #[test]
 fn who_proves_another_or_none_is_a_stranger() {
     for proves in [None, Some("2001:20:1::2".parse().unwrap())] {

@@ -16,6 +16,7 @@ pub(crate) mod registrar;
 mod switch;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::bed::{self, Names, RELAY_CORE};
@@ -71,19 +72,28 @@ impl Cost {
     }
 }
 
-/// Inside the generator's namespace.
+/// Inside the generator's namespace: beside the proxy.
 pub(crate) fn measure(names: &Names, options: &Options) -> Result<(), Failure> {
-    let scratch = std::env::temp_dir().join(format!("versus-{}", std::process::id()));
+    in_place(names, |napi, scratch| compare((names, napi), options, scratch))
+}
+
+/// Everything in its place: the kernel's receive work and this program on their cores, and a folder
+/// that is removed again.
+fn in_place(
+    names: &Names,
+    run: impl FnOnce(u32, &Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let napi = bed::receive_thread(names)?;
+    let own = std::process::id().to_string();
+    bed::run("taskset", &["-a", "-p", "-c", bed::GENERATOR_CORE, &own])?;
+    let scratch = std::env::temp_dir().join(format!("versus-{own}"));
     fs::create_dir_all(&scratch)?;
-    let done = compare(names, options, &scratch);
+    let done = run(napi, &scratch);
     fs::remove_dir_all(&scratch)?;
     done
 }
 
-fn compare(names: &Names, options: &Options, scratch: &std::path::Path) -> Result<(), Failure> {
-    let napi = bed::receive_thread(names)?;
-    let own = std::process::id().to_string();
-    bed::run("taskset", &["-a", "-p", "-c", bed::GENERATOR_CORE, &own])?;
+fn compare((names, napi): (&Names, u32), options: &Options, scratch: &Path) -> Result<(), Failure> {
     let mut carriers: Vec<Box<dyn Carrier>> = vec![
         Box::new(switch::Switch::start(names, scratch)?),
         Box::new(kamailio::Kamailio::start(names, scratch)?),

@@ -15,7 +15,7 @@ use sip::{Message, Method, Name, Writer};
 
 use super::phones::{Placed, socket};
 use super::switch::{API, Switch};
-use super::{CLEAN, Carrier};
+use super::{CLEAN, Carrier, in_place};
 use crate::bed::{self, Names, PHONES, TANDEM};
 use crate::{Failure, Options};
 
@@ -37,17 +37,10 @@ struct Registered {
 }
 
 pub(crate) fn measure(names: &Names, options: &Options) -> Result<(), Failure> {
-    let scratch = std::env::temp_dir().join(format!("versus-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
-    let done = run(names, options, &scratch);
-    fs::remove_dir_all(&scratch)?;
-    done
+    in_place(names, |napi, scratch| run((names, napi), options, scratch))
 }
 
-fn run(names: &Names, options: &Options, scratch: &Path) -> Result<(), Failure> {
-    let napi = bed::receive_thread(names)?;
-    let own = std::process::id().to_string();
-    bed::run("taskset", &["-a", "-p", "-c", bed::GENERATOR_CORE, &own])?;
+fn run((names, napi): (&Names, u32), options: &Options, scratch: &Path) -> Result<(), Failure> {
     let mut switch = Switch::start(names, scratch)?;
     let known = fs::read_to_string(scratch.join("tandem/endpoints.json"))?;
     make_domain(&serde_json::from_str(&known)?)?;

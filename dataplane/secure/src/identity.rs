@@ -1,7 +1,6 @@
 //! Who we are, and whom we believe: certificates by listener and by the name that a client asks
 //! for (RFC 6066 section 3), authorities for both directions.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -49,7 +48,7 @@ pub struct Identity {
     pub(crate) servers: Vec<Option<Arc<ServerConfig>>>,
     pub(crate) client: Arc<ClientConfig>,
     /// Names that those who connect may prove, and what stands for them.
-    pub(crate) clients: Vec<(ServerName<'static>, IpAddr)>,
+    pub(crate) clients: Vec<Client>,
     /// Authorities that are believed, and those that could not be read.
     pub authorities: (usize, usize),
 }
@@ -90,8 +89,7 @@ impl Identity {
             if own.is_empty() { Ok(None) } else { server(own, *asks, &roots, &provider).map(Some) }
         };
         let servers = listeners.iter().enumerate().map(server).collect::<Result<_, _>>()?;
-        let named = |it: &Client| Some((ServerName::try_from(it.name.clone()).ok()?, it.known_as));
-        let clients = material.clients.iter().filter_map(named).collect();
+        let clients = material.clients.clone();
         Ok(Self {
             servers,
             client: client(shown.first(), &roots, &provider)?,

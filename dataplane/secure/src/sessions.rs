@@ -15,10 +15,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::ConnectionId;
-use rustls::client::verify_server_name;
 use rustls::pki_types::ServerName;
-use rustls::server::ParsedCertificate;
 use rustls::{ClientConnection, Connection, ServerConnection};
+
+use wire::material::Client;
 
 use crate::identity::Identity;
 
@@ -350,7 +350,7 @@ impl Session {
         &mut self,
         inbox: &mut Vec<u8>,
         (page, sealed): (&mut [u8; PLAIN], &mut Vec<u8>),
-        clients: &[(ServerName<'static>, IpAddr)],
+        clients: &[Client],
         outlet: &mut dyn Outlet,
     ) -> Result<(), Broken> {
         if !self.plain.is_empty() {
@@ -404,12 +404,15 @@ impl Session {
 
     /// What stands for the first of these names that its far end's certificate has, which was
     /// verified as the listener says.
-    fn known_as(&self, clients: &[(ServerName<'static>, IpAddr)]) -> Option<IpAddr> {
+    fn known_as(&self, clients: &[Client]) -> Option<IpAddr> {
         let Connection::Server(_) = &self.tls else { return None };
         let shown = self.tls.peer_certificates()?.first()?;
-        let shown = ParsedCertificate::try_from(shown).ok()?;
-        let is_it = |(name, _): &&(_, _)| verify_server_name(&shown, name).is_ok();
-        clients.iter().find(is_it).map(|(_, known_as)| *known_as)
+        let shown = webpki::EndEntityCert::try_from(shown).ok()?;
+        // As they are written: who has a wildcard is none of those whom it fits (RFC 5922 section
+        // 7.2).
+        let has =
+            |it: &&Client| shown.valid_dns_names().any(|own| own.eq_ignore_ascii_case(&it.name));
+        clients.iter().find(has).map(|it| it.known_as)
     }
 
     /// Hands over what is plain by now. False if it was not taken: what is left is kept.

@@ -2,7 +2,6 @@
 //! that can refuse a call is asked before anything is spent on it.
 
 use base::{CallId, Door, Frames, Hop, LegId, Now, Target, TlsName, Transport};
-use core::net::IpAddr;
 use sip::body::SdpBody;
 use sip::dialog::{Dialog, DialogError};
 use sip::key::TransactionKey;
@@ -27,6 +26,7 @@ use crate::route::{Admits, RouteHandle, Search, is_anonymous};
 use crate::transaction::logins::Who;
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
+use crate::transport::far_end::FarEnd;
 use crate::transport::guard::Standing;
 use crate::transport::obeyed::Obeyed;
 use crate::transport::reply::{response_hop, warning_of};
@@ -331,14 +331,14 @@ impl<'m> Shard<'m> {
     }
 
     /// From where a far end there is obeyed that no static route is followed for.
-    fn obeyed(&self, standing: Standing, far_end: IpAddr) -> Obeyed {
-        let policy = (standing == Standing::Trunk).then(|| self.routes.signalling_of(far_end));
+    fn obeyed(&self, standing: Standing, source: FarEnd) -> Obeyed {
+        let policy = (standing == Standing::Trunk).then(|| self.routes.signalling_of(source));
         policy.flatten().map_or_else(|| Obeyed::of(standing), Obeyed::by_route)
     }
 
-    pub(crate) fn trusts(&self, route: Option<RouteHandle>, source: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, route: Option<RouteHandle>, source: FarEnd) -> bool {
         let route = route.and_then(|route| self.routes.get(route));
-        route.is_some_and(|route| route.trusted.iter().any(|network| network.contains(source)))
+        route.is_some_and(|route| source.is_in(&route.trusted))
     }
 
     /// A static route's leg is dialled; if it cannot be made, whoever waits for it hears so. `of`:
@@ -468,7 +468,7 @@ impl<'m> Shard<'m> {
         let id = place.0;
         let media = self.core.media_index(hop.via);
         let side = Side::Outbound(outbound(wish));
-        let obeyed = self.obeyed(self.core.guard.standing(hop.to, now.mono), hop.to.ip());
+        let obeyed = self.obeyed(self.core.guard.standing(hop.to, now.mono), hop.to.ip().into());
         let times = (now.wall, self.core.offset);
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
         leg.signalling.obeyed = obeyed;
@@ -718,15 +718,15 @@ pub(crate) fn listener_of(
 
 impl Core<'_> {
     fn remember_source(&mut self, leg: LegId, datagram: &Datagram<'_>) {
-        if datagram.source != datagram.hop.to.ip() {
-            self.proven.insert(leg, datagram.source);
+        if let Some(proven) = datagram.source.proven {
+            self.proven.insert(leg, proven);
         }
     }
 
     /// Whom lists of networks know as a leg's far end.
-    pub(crate) fn source_of(&self, leg: &Leg) -> IpAddr {
+    pub(crate) fn source_of(&self, leg: &Leg) -> FarEnd {
         let proven = self.proven.get(&leg.id).copied();
-        proven.unwrap_or_else(|| leg.signalling.hop.to.ip())
+        FarEnd { address: leg.signalling.hop.to.ip(), proven }
     }
 
     /// The targets of an order, each with what its certificate must name: its address where nothing

@@ -14,7 +14,7 @@
 //! by the same work, and which it is is not known.
 
 use base::{ConnectionId, Door, Frames, Hop, Mono, Now, ShardId, Stored};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use sip::digest::{Algorithm, Challenge, Credentials};
 use sip::key::TransactionKey;
 use sip::{Message, Method, Name, Part, Writer};
@@ -30,6 +30,7 @@ use crate::plan::Plan;
 use crate::route::Admits;
 use crate::transaction::{Share, Shares};
 use crate::transport::Datagram;
+use crate::transport::far_end::FarEnd;
 use crate::transport::guard::Standing;
 use crate::transport::nonces::{Judged, Nonces};
 use crate::transport::offers::Offers;
@@ -54,7 +55,7 @@ struct Open {
     arrived: Mono,
     standing: Standing,
     taken_by: ShardId,
-    source: IpAddr,
+    source: FarEnd,
     bytes: Stored,
     realm: Stored,
     until: Mono,

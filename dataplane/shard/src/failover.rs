@@ -2,7 +2,6 @@
 //! route that fits, and the contacts of redirections, as the route allows. Legs cannot see the
 //! routes: they write what happened to the shard itself, as everything that one leg has another do.
 
-use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
@@ -128,7 +127,8 @@ impl Shard<'_> {
         let (Some(before), Ok(uri)) = (leg.route(), message.uri()) else { return false };
         let account = leg.story.account;
         let caller = message.from().ok().and_then(|from| from.uri().ok());
-        let far_end = SocketAddr::new(self.core.source_of(leg), leg.signalling.hop.to.port());
+        let source = self.core.source_of(leg);
+        let judged = self.core.guard.judged(source, leg.signalling.hop.to);
         let attempt = self.core.attempts.entry(id).or_default();
         if attempt.tried.try_push(before.id).is_err() {
             return false;
@@ -136,8 +136,8 @@ impl Shard<'_> {
         let mut tried = attempt.tried.clone();
         let search = Search {
             uri: &uri,
-            source: far_end.ip(),
-            standing: self.core.guard.standing(far_end, now.mono),
+            source,
+            standing: self.core.guard.standing(judged, now.mono),
             now,
             account: Some(account),
             tried: &[],
@@ -149,7 +149,7 @@ impl Shard<'_> {
         }
         self.routes.leave(before);
         self.routes.enter(route);
-        let trusted = self.trusts(Some(route), far_end.ip());
+        let trusted = self.trusts(Some(route), source);
         if let Some(Side::Inbound(side)) = self.legs.get_mut(id).map(|leg| &mut leg.side) {
             (side.route, side.trusted) = (Some(route), trusted);
             side.hides = hides_caller(message, trusted);

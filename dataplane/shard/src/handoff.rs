@@ -30,6 +30,7 @@ use wire::event::Cause;
 
 pub use crate::leg::place::Claimant;
 pub use crate::transport::connections::End;
+pub use crate::transport::far_end::FarEnd;
 pub use crate::transport::guard::Standing;
 
 /// A message to another shard.
@@ -43,7 +44,7 @@ pub enum Handoff<'a> {
         standing: Standing,
         by: ShardId,
         bytes: &'a [u8],
-        source: IpAddr,
+        source: FarEnd,
     },
     /// A SIP message to be sent by a connection of the receiving shard's.
     /// `text`: of the name that its far end is verified by, should it have to be opened again.
@@ -271,7 +272,7 @@ mod tests {
         let arrived = Mono(7);
         let standing = Standing::Trunk;
         let hop = Hop::datagram(1, source);
-        let (bytes, address) = (b"INVITE ", source.ip());
+        let (bytes, address) = (b"INVITE ", source.ip().into());
         let sip = Handoff::Sip { hop, arrived, standing, by: 0, bytes, source: address };
         let others = [
             Handoff::Proven { source },

@@ -15,6 +15,7 @@ use self::index::{Index, Wanted};
 pub(crate) use self::number::{at_target, caller_uri, is_anonymous, route_uri};
 use crate::cx::Core;
 use crate::health::Probes;
+use crate::transport::far_end::FarEnd;
 use crate::transport::guard::{Bucket, Standing};
 use crate::transport::networks::{Networks, is_open};
 use crate::transport::targets::{Group, Targets};
@@ -139,8 +140,8 @@ pub(crate) type Full = (u16, Cause);
 impl Routes {
     /// From where a trunk's far end is obeyed, whatever its call follows: what the first route says
     /// that takes calls from there.
-    pub(crate) fn signalling_of(&self, source: IpAddr) -> Option<SignallingSources> {
-        let lists = |route: &&StaticRoute| route.sources.iter().any(|it| it.contains(source));
+    pub(crate) fn signalling_of(&self, source: FarEnd) -> Option<SignallingSources> {
+        let lists = |route: &&StaticRoute| source.is_in(&route.sources);
         self.table.routes.iter().find(lists).map(|route| route.signalling)
     }
 
@@ -187,14 +188,14 @@ impl Routes {
     }
 
     /// Whether a far end there may refer: some route that takes calls from there says so.
-    pub(crate) fn may_refer(&self, source: IpAddr) -> bool {
-        let lists = |route: &&StaticRoute| route.sources.iter().any(|it| it.contains(source));
+    pub(crate) fn may_refer(&self, source: FarEnd) -> bool {
+        let lists = |route: &&StaticRoute| source.is_in(&route.sources);
         self.table.routes.iter().filter(lists).any(|route| route.transfer)
     }
 
     /// Whether some route of the account's takes calls from there.
-    pub(crate) fn takes_from(&self, account: u64, source: IpAddr) -> bool {
-        let takes = |route: &StaticRoute| route.sources.iter().any(|it| it.contains(source));
+    pub(crate) fn takes_from(&self, account: u64, source: FarEnd) -> bool {
+        let takes = |route: &StaticRoute| source.is_in(&route.sources);
         self.table.routes.iter().any(|route| route.account == account && takes(route))
     }
 
@@ -203,8 +204,7 @@ impl Routes {
     pub(crate) fn of_source(&self, search: &Search<'_>, core: &mut Core<'_>) -> Option<usize> {
         let Search { source, account, .. } = *search;
         let takes = |route: &StaticRoute| {
-            account.is_none_or(|account| account == route.account)
-                && route.sources.iter().any(|it| it.contains(source))
+            account.is_none_or(|account| account == route.account) && source.is_in(&route.sources)
         };
         let found = self.choose(search, core);
         found.or_else(|| self.table.routes.iter().position(takes))
@@ -287,7 +287,7 @@ impl Routes {
 
     /// Whether somebody answers for what is called, and takes calls from there. While another table
     /// is on its way this one refuses nothing.
-    pub(crate) fn admits(&self, uri: &Uri<'_>, source: IpAddr) -> Admits {
+    pub(crate) fn admits(&self, uri: &Uri<'_>, source: FarEnd) -> Admits {
         if self.is_outdated { Admits::Yes } else { self.admits_now(uri, source) }
     }
 
@@ -308,7 +308,7 @@ impl Routes {
     }
 
     /// As [`Routes::admits`], by what stands here.
-    pub(crate) fn admits_now(&self, uri: &Uri<'_>, source: IpAddr) -> Admits {
+    pub(crate) fn admits_now(&self, uri: &Uri<'_>, source: FarEnd) -> Admits {
         let Some(admission) = self.table.admission.as_ref() else { return Admits::Yes };
         let domain = || {
             let mut host = [0; 255];
@@ -320,7 +320,7 @@ impl Routes {
             let digits = digits.strip_prefix(b"+").unwrap_or(digits);
             admission.sources_of(PlaceKind::Number, digits)
         };
-        let takes = |sources: &[Network]| sources.iter().any(|it| it.contains(source));
+        let takes = |sources: &[Network]| source.is_in(sources);
         let is_tel = uri.scheme == sip::uri::Scheme::Tel;
         let sources = if is_tel { number() } else { domain().or_else(number) };
         match sources {
@@ -380,7 +380,7 @@ fn place(states: &mut Vec<State>, state: State) -> u32 {
 #[derive(Clone, Copy)]
 pub(crate) struct Search<'s> {
     pub(crate) uri: &'s Uri<'s>,
-    pub(crate) source: IpAddr,
+    pub(crate) source: FarEnd,
     pub(crate) standing: Standing,
     pub(crate) now: Now,
     /// Only this account's; of whomever's where there is none so far.
@@ -404,7 +404,7 @@ impl Wanted for Fitting<'_> {
         account.is_none_or(|account| account == route.account)
             && !tried.contains(&listed.id)
             && !(hidden && route.policy.refuses_anonymous)
-            && route.sources.iter().any(|network| network.contains(source))
+            && source.is_in(&route.sources)
             && route.policy.is_open_at(now.wall.seconds())
     }
 
@@ -536,7 +536,7 @@ mod tests {
 
     fn at(routes: &Routes, uri: &str) -> Option<usize> {
         let uri = &Uri::parse(uri.as_bytes()).unwrap();
-        let source = "192.0.2.7".parse().unwrap();
+        let source = "192.0.2.7".parse::<IpAddr>().unwrap().into();
         let (standing, now) = (Standing::Trunk, Now::default());
         let search =
             Search { uri, source, standing, now, account: None, tried: &[], hidden: false };
@@ -615,14 +615,15 @@ mod tests {
             Table { routes: Vec::new(), admission, ..Table::default() }
         };
         let uri = Uri::parse(b"sip:+15550001@h").unwrap();
-        let source = "203.0.113.9".parse().unwrap();
+        let address: IpAddr = "203.0.113.9".parse().unwrap();
+        let source = address.into();
         let mut routes = Routes::new();
         replace(&mut routes, table(false), Mono(0));
         assert_eq!(routes.admits(&uri, source), Admits::Nobody);
         replace(&mut routes, table(true), Mono(0));
         assert_eq!(routes.admits(&uri, source), Admits::Yes);
         let networks = networks(&table(true));
-        assert_eq!(networks.standing(source), Standing::Stranger);
+        assert_eq!(networks.standing(address), Standing::Stranger);
         assert_eq!(networks.standing("192.0.2.7".parse().unwrap()), Standing::Known);
     }
 
@@ -650,7 +651,7 @@ mod tests {
             ("sip:+15550001@trap.test", "198.51.100.9", Admits::NotFrom),
             ("sip:bob@trap.test", "192.0.2.9", Admits::NotFrom),
         ] {
-            let source = source.parse().unwrap();
+            let source = source.parse::<IpAddr>().unwrap().into();
             assert_eq!(
                 routes.admits(&Uri::parse(uri.as_bytes()).unwrap(), source),
                 admits,

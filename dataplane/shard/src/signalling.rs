@@ -82,7 +82,7 @@ impl Shard<'_> {
         let hop = Hop::datagram(listener, received.source);
         let taken_by = self.core.plan.shard;
         let arrived = received.arrived;
-        let (bytes, source) = (&copy[..len], received.source.ip());
+        let (bytes, source) = (&copy[..len], received.source.ip().into());
         let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source };
         crate::faults::touch(crate::faults::Site::Message);
         if received.is_cut {

@@ -123,7 +123,8 @@ impl Shard<'_> {
         let remote = hop.to;
         self.core.counters.count(Counter::SipReceived);
         let source = self.core.connections.source(&hop);
-        let admitted = self.core.guard.admit_stream(source, bytes, now.mono);
+        let judged = self.core.guard.judged(source, remote);
+        let admitted = self.core.guard.admit_stream(judged, bytes, now.mono);
         let (standing, is_over) = match admitted {
             Ok(standing) => (standing, false),
             Err(standing) => (standing, !self.is_ours(now, (remote, standing), bytes)),
@@ -134,8 +135,7 @@ impl Shard<'_> {
             let is_strange = matches!(standing, Standing::Stranger | Standing::Proven);
             if !is_strange {
                 let taken_by = self.core.plan.shard;
-                let datagram =
-                    Datagram { hop, arrived, bytes, standing, taken_by, source: source.ip() };
+                let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source };
                 self.refuse_over_rate(now, frames, &datagram);
             }
             return !is_strange;
@@ -146,7 +146,7 @@ impl Shard<'_> {
             standing => standing,
         };
         let taken_by = self.core.plan.shard;
-        let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source: source.ip() };
+        let datagram = Datagram { hop, arrived, bytes, standing, taken_by, source };
         crate::faults::touch(crate::faults::Site::Message);
         self.sip(now.for_arrival(arrived), frames, &datagram, false);
         true
@@ -174,7 +174,7 @@ impl Shard<'_> {
     ) {
         let Some(hop) = self.core.connections.hop(id) else { return };
         let (standing, taken_by) = (Standing::Proven, self.core.plan.shard);
-        let source = self.core.connections.source(&hop).ip();
+        let source = self.core.connections.source(&hop);
         let datagram = Datagram { hop, arrived, bytes: head, standing, taken_by, source };
         let parsed = Message::parse(head);
         let message = match &parsed {

@@ -69,7 +69,7 @@ pub(super) fn message_seeds() -> Vec<Vec<u8>> {
             standing: shard::handoff::Standing::Known,
             by: 0,
             bytes: b"OPTIONS sip:x SIP/2.0\r\n\r\n",
-            source: source.ip(),
+            source: source.ip().into(),
         }),
         encoded(&Handoff::Proven { source }),
         encoded(&Handoff::Leg {

@@ -14,7 +14,6 @@
 //! S says (`Shard::may_take_place`): to others the dialog is not there.
 
 use base::{CallId, LegId};
-use core::net::IpAddr;
 use core::time::Duration;
 use sip::message::replaces;
 use sip::{Message, Name};
@@ -24,6 +23,7 @@ use super::offer::BadOffer;
 use super::timers::Timer;
 use super::{Answer, LegMut, Side, State};
 use crate::handoff::{PeerMessage, View};
+use crate::transport::far_end::FarEnd;
 
 /// Bytes of a dialog's name.
 pub(crate) const DIALOG_BYTES: usize = 512;
@@ -38,7 +38,7 @@ const NO_OFFER: BadOffer =
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Claimant {
     Account(u64),
-    Source(IpAddr),
+    Source(FarEnd),
 }
 
 /// What whoever gives its place to another leg says of itself.

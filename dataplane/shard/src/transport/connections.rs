@@ -26,6 +26,7 @@ use sip::websocket;
 use wire::counter::Counter;
 use wire::material::is_identifier;
 
+use super::far_end::FarEnd;
 use super::guard::Standing;
 use crate::cx::{Core, Cx};
 
@@ -517,13 +518,13 @@ impl Connections {
         }
     }
 
-    /// Whom lists of networks know by this way: who has proven a name by what stands for that.
-    pub(crate) fn source(&self, hop: &Hop) -> SocketAddr {
+    /// Whom lists of networks know by this way.
+    pub(crate) fn source(&self, hop: &Hop) -> FarEnd {
         let proven = match hop.via {
             Door::Connection { id, .. } => self.get(id).and_then(|it| it.known_as),
             Door::Datagram(_) => None,
         };
-        proven.map_or(hop.to, |known_as| SocketAddr::new(known_as, hop.to.port()))
+        FarEnd { address: hop.to.ip(), proven }
     }
 
     /// A phone of somebody's has registered by it: it may be silent for so many seconds, or between

@@ -23,6 +23,7 @@ use base::{HashKey, Mono};
 
 use wire::material::is_identifier;
 
+use super::far_end::FarEnd;
 use super::networks::Networks;
 use crate::plan::GuardPlan;
 
@@ -265,6 +266,14 @@ impl Guard {
             IpAddr::V6(address) => self.key.hash(&[&address.octets()[..8]]),
         };
         hash.max(1)
+    }
+
+    /// By which address a far end is judged: who is of a trunk's by its name, by what stands for
+    /// that.
+    pub(crate) fn judged(&self, source: FarEnd, remote: SocketAddr) -> SocketAddr {
+        let is_trunks = |it: &IpAddr| self.networks.standing(*it) == Standing::Trunk;
+        let proven = source.proven.filter(is_trunks);
+        proven.map_or(remote, |address| SocketAddr::new(address, remote.port()))
     }
 
     /// What is known of a source.

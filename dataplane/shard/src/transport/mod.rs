@@ -2,6 +2,7 @@
 
 pub(crate) mod connections;
 pub(crate) mod demux;
+pub(crate) mod far_end;
 pub(crate) mod guard;
 pub(crate) mod names;
 pub(crate) mod networks;
@@ -18,6 +19,7 @@ use base::{Door, Frame, Hop, Local, Mono, ShardId, Transport};
 use wire::counter::Counter;
 
 use connections::End;
+use far_end::FarEnd;
 use guard::Standing;
 
 use crate::cx::{Core, Cx};
@@ -33,9 +35,8 @@ pub(crate) struct Datagram<'d> {
     /// What is known of its source, and the shard that took it in.
     pub(crate) standing: Standing,
     pub(crate) taken_by: ShardId,
-    /// Whom lists of networks know: its address, or what stands for the name that its certificate
-    /// has proven.
-    pub(crate) source: IpAddr,
+    /// Whom lists of networks know.
+    pub(crate) source: FarEnd,
 }
 
 impl Cx<'_, '_> {
