@@ -189,10 +189,7 @@ impl Story {
         let brief = random.chance(1, 4);
         let plane = plane(&mut random, (seed, scale), brief);
         let shards = plane.shards;
-        let mut world = World::new(&Setup { seed, plane, sip: weather.0, media: weather.1 });
-        // A certificate that names something takes nobody out of the lists that have his address.
-        let name = core::net::IpAddr::from([0x2001, 0x20, 0, 0, 0, 0, 0, 1]);
-        world.plane.proves = seed.is_multiple_of(3).then_some(name);
+        let mut world = named(&Setup { seed, plane, sip: weather.0, media: weather.1 });
         let web = tenants(&mut random, seed);
         let mut directed = Directed::new(shards, web, seed);
         directed.canary = scale.canary;
@@ -605,6 +602,15 @@ const KINDS: [&str; 14] = [
     "dial a number",
     "by the api",
 ];
+
+/// A world in whose every third seed whoever connects proves a name: that takes nobody out of the
+/// lists that have his address.
+fn named(setup: &Setup) -> World {
+    let mut world = World::new(setup);
+    let name = core::net::IpAddr::from([0x2001, 0x20, 0, 0, 0, 0, 0, 1]);
+    world.plane.proves = setup.seed.is_multiple_of(3).then_some(name);
+    world
+}
 
 fn conversation(
     world: &mut World,
