@@ -157,6 +157,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Message(_) => "message",
         wire::Event::Target(_) => "target",
         wire::Event::ReferSaid { .. } => "refer-said",
+        wire::Event::Declined { .. } => "declined",
     }
 }
 

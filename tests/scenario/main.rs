@@ -8,6 +8,7 @@ mod apart;
 mod asked_for_offer;
 mod attack;
 mod babble;
+mod blocked;
 mod cancel;
 mod claims;
 mod credentials;

@@ -44,6 +44,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Message(_) => 12,
         Event::Target(_) => 13,
         Event::ReferSaid { .. } => 14,
+        Event::Declined { .. } => 15,
     }
 }
 
@@ -124,6 +125,7 @@ fn events() -> Vec<Event<'static>> {
             out: Some(OutNews { why: OutWhy::Unhealthy, since: at, seconds: 90 }),
         }),
         Event::ReferSaid { call, at, code: 202, notified: 0 },
+        Event::Declined { call, at, code: 603, said: "Network Blocked\r\n" },
     ]
 }
 

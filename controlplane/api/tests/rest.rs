@@ -139,7 +139,10 @@ async fn a_call_is_made_read_redirected_and_ended() {
     let ended = client.post(&uri, &[("Status", "completed")]).await;
     assert_eq!((&ended.body["duration"], &ended.body["price"]), (&json!("1"), &json!("-0.0085")));
     assert_error(&client.post(&uri, &[("Twiml", "<Response/>")]).await, 400, 21_220);
+    let far_end = client.get(&uri).await.body["far_end"].clone();
+    assert_eq!(far_end["blocked"]["card"], json!("https://c.example"));
     let cdrs = client.get(&uri.replace(".json", "/Cdrs.json")).await;
+    assert_eq!(cdrs.body["cdrs"][0]["far_end"], far_end);
     assert_eq!((cdrs.status, &cdrs.body["cdrs"][0]["cause"]), (200, &json!("normal")));
     let (whole, exact) =
         (&cdrs.body["cdrs"][0]["duration"], &cdrs.body["cdrs"][0]["duration_exact"]);

@@ -16,6 +16,7 @@ mod binding;
 mod call;
 pub mod cookie;
 mod credential;
+pub mod declined;
 mod directory;
 pub mod inventory;
 mod money;

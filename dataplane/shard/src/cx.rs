@@ -51,6 +51,8 @@ pub(crate) struct Core<'m> {
     pub(crate) targets: Targets,
     /// What was tried for calls whose first route failed, or whose targets redirected them.
     pub(crate) attempts: Attempts,
+    /// What was said to legs that wait beside the status of a refusal.
+    pub(crate) refusals: crate::leg::refusal::Refusals,
     /// Callers whose certificates have proven a name: what stands for it in lists of networks.
     pub(crate) proven: BTreeMap<LegId, IpAddr>,
     /// Who may be heard, and answered.

@@ -143,6 +143,9 @@ pub enum PeerMessage<'a> {
     Text { number: u32, kind: &'a [u8], body: &'a [u8] },
     /// What the speaker's far end said to that one of the hearer's.
     TextSaid { number: u32, code: u16 },
+    /// The speaker's far end refuses the call with these words beside the status: its phrase, then
+    /// header lines, each ended with CRLF. `Ended` follows.
+    Declined { code: u16, said: &'a str },
 }
 
 /// How digits can be brought to a leg's far end.
@@ -256,6 +259,7 @@ impl PeerMessage<'_> {
                 Self::Redirected { contacts, .. } => contacts.len() + 16,
                 Self::Replace { dialog, .. } | Self::TakePlace { dialog, .. } => dialog.len() + 64,
                 Self::Place { sdp, .. } => sdp.len() + VIEW + 32,
+                Self::Declined { said, .. } => said.len() + 16,
                 Self::Text { kind, body, .. } => kind.len() + body.len() + 32,
                 _ => 16,
             }

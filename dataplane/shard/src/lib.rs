@@ -172,6 +172,7 @@ impl<'m> Shard<'m> {
                 in_hand: None,
                 targets: Targets::new(),
                 attempts: failover::Attempts::new(),
+                refusals: leg::refusal::Refusals::new(),
                 proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),

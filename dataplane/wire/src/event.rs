@@ -53,6 +53,11 @@ pub enum Event<'a> {
     /// What came of a `Command::Refer`: `code`, the final status of our REFER, or `notified`, the
     /// final one that a NOTIFY then brought; 0 for what is not told by this.
     ReferSaid { call: CallId, at: Wall, code: u16, notified: u16 },
+    /// What the far end says beside the status by which it refuses the leg (`code`), or in ending
+    /// it (0): its phrase where it is not the usual one, then Reason and, where it is of whoever
+    /// blocks calls, Call-Info, one `Name: value` a line; each line ended with CRLF. The leg's end
+    /// follows.
+    Declined { call: CallId, at: Wall, code: u16, said: &'a str },
 }
 
 /// What is known of a target.
@@ -357,6 +362,7 @@ impl Event<'_> {
                 let texts = summary.from.len() + summary.to.len() + summary.call_id.len();
                 FIXED + texts + USAGE_BYTES * SEGMENTS_MAX + MEDIA_BYTES
             }
+            Self::Declined { said, .. } => FIXED + said.len(),
             Self::Refused { uri, why, .. } => FIXED + uri.len() + why.len(),
             Self::Refer { to, by, headers, .. } => FIXED + to.len() + by.len() + headers.len(),
             Self::Claim(claim) => FIXED + claim.realm.len() + claim.head.len(),

@@ -48,7 +48,7 @@ pub(super) async fn handle(context: &Context<'_>, rest: &[&str]) -> Outcome {
     match Verb::of(context, rest)? {
         Verb::List => list(context).await,
         Verb::Create => create(context).await,
-        Verb::Fetch(sid) => Ok(Reply::Shown(show(&fetch(context, sid).await?))),
+        Verb::Fetch(sid) => shown(context, sid).await,
         Verb::Update(sid) => update(context, sid).await,
         Verb::Delete(sid) => remove(context, sid).await,
     }
@@ -58,6 +58,19 @@ async fn fetch(context: &Context<'_>, sid: &str) -> Result<CallRow, Problem> {
     let sid = call_sid(context, sid)?;
     let row = read(context.backend().call(context.account.sid, sid).await)?;
     row.filter(|row| row.account == context.account.sid).ok_or_else(|| context.not_found())
+}
+
+/// With what the far end of its last leg said, once it is over: a call has one leg but where its
+/// dataplane died.
+async fn shown(context: &Context<'_>, sid: &str) -> Outcome {
+    let row = fetch(context, sid).await?;
+    let mut value = show(&row);
+    if row.status.is_final() {
+        let cdrs = read(context.backend().cdrs(context.account.sid, row.sid).await)?;
+        let last = cdrs.iter().max_by_key(|cdr| cdr.ended);
+        value["far_end"] = last.map_or(Value::Null, super::usage::show_said);
+    }
+    Ok(Reply::Shown(value))
 }
 
 async fn create(context: &Context<'_>) -> Outcome {
@@ -318,6 +331,7 @@ fn show(row: &CallRow) -> Value {
         // What became of it, beside what the reference product tells.
         "sip_response_code": Some(row.sip_code).filter(|code| *code > 0),
         "cause": row.cause.map(|cause| cause.name()),
+        "far_end": null,
         "price": row.price.map(|price| price.to_string()),
         "price_unit": row.price_unit.code(),
         "direction": row.direction.name(),

@@ -4,6 +4,7 @@
 
 use base::Wall;
 use http::Method;
+use model::declined::Declined;
 use model::query::UsageDay;
 use model::{
     AccountSid, Cdr, Currency, Direction, Nanos, Party, RtpRefused, Service, UsageRow,
@@ -275,6 +276,22 @@ fn show_refused(refused: &RtpRefused) -> Value {
     })
 }
 
+/// What the far end said beside its status; null for nothing.
+pub(super) fn show_said(cdr: &Cdr) -> Value {
+    let Some(said) = cdr.reason.as_deref().and_then(Declined::read) else { return Value::Null };
+    json!({
+        "sip_reason": Some(said.reason).filter(|reason| !reason.is_empty()),
+        "q850_cause": said.q850,
+        "blocked": said.blocked.map(|blocked| json!({
+            "by": blocked.by,
+            "url": blocked.url,
+            "tel": blocked.tel,
+            "email": blocked.email,
+            "card": blocked.card,
+        })),
+    })
+}
+
 /// A CDR below a call.
 pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
     let media = cdr.media.map(|media| {
@@ -319,6 +336,7 @@ pub(super) fn show_cdr(account: AccountSid, cdr: &Cdr) -> Value {
             Party::Switch => "switch",
         },
         "reason": cdr.reason,
+        "far_end": show_said(cdr),
         "media": media,
         "media_refused": cdr.media.map(|media| show_refused(&media.refused)),
         "price": cdr.price.map(|price| price.to_string()),

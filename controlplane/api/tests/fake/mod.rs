@@ -308,7 +308,7 @@ fn cdr(row: &CallRow, now: Wall) -> Cdr {
         code: 200,
         cause: Cause::Normal,
         by: Party::Application,
-        reason: None,
+        reason: Some("608 Rejected\nCall-Info: <https://c.example>;purpose=jwscard".to_owned()),
         media: None,
         price: row.price,
     }

@@ -288,6 +288,7 @@ impl Director {
     }
 
     fn write_cdr(&mut self, summary: &Summary<'_>) -> Option<(Nanos, Currency)> {
+        let reason = self.reason_of(summary.call);
         let live = self.calls.get(&summary.call);
         let price = self.price_of(summary);
         if summary.leg == LegId::NONE {
@@ -312,7 +313,7 @@ impl Director {
             code: status::code(summary),
             cause: summary.cause,
             by: summary.by,
-            reason: live.and_then(|live| live.reason.clone()),
+            reason,
             media: summary.media,
             price: price.map(|(price, _)| price),
         })));

@@ -49,6 +49,7 @@ impl Director {
             Event::ReferSaid { call, code, notified, .. } => {
                 self.inbox.push_back((call, Input::ReferSaid { code, notified }));
             }
+            Event::Declined { call, code, said, .. } => self.on_declined(call, code, said),
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
             Event::Message(ref message) => self.on_message(now, shard, message),
             // The operator's to know, and no call's.
@@ -197,6 +198,7 @@ fn moment(event: &Event<'_>) -> Option<Wall> {
         | Event::Answered { at, .. }
         | Event::Joined { at, .. }
         | Event::Refer { at, .. }
+        | Event::Declined { at, .. }
         | Event::ReferSaid { at, .. } => Some(at),
         Event::Ended(ref summary) => Some(summary.ended),
         Event::Message(ref message) => Some(message.at),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::{CallId, Mono, Now};
 use model::cookie::Jar;
+use model::declined::Declined;
 use model::port::{HttpAnswer, HttpError, HttpId, HttpKind, HttpReply, HttpRequest};
 use model::{AccountSid, CallDirection, CallStatus, Hook, Secret};
 
@@ -589,6 +590,11 @@ impl Director {
         }
         if row.status.is_final() && row.status != CallStatus::Completed && row.sip_code > 0 {
             put("SipResponseCode", row.sip_code.to_string());
+        }
+        let said = live.reason.as_deref().filter(|_| row.status.is_final());
+        let said = said.and_then(Declined::read).map(Declined::named);
+        for (name, value) in said.into_iter().flatten() {
+            put(name, value);
         }
         params
     }

@@ -14,6 +14,7 @@ mod calls;
 mod claim;
 mod cookies;
 mod credential;
+mod declined;
 mod durability;
 mod ending;
 mod endpoints;
@@ -88,6 +89,7 @@ pub struct Director {
     replays: Replays,
     durability: Durability,
     strangers: Strangers,
+    said: declined::Said,
     backoff: Backoff,
     registrar: Registrar,
     /// What our predecessor's time still has to do with us; None once it has been over for long.
@@ -223,6 +225,7 @@ impl Director {
             replays: Replays::default(),
             durability: Durability::default(),
             strangers: Strangers::default(),
+            said: declined::Said::new(),
             backoff: Backoff::default(),
             registrar: Registrar::default(),
             replay: None,

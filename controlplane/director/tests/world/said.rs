@@ -169,3 +169,12 @@ impl World {
         self.drain();
     }
 }
+
+impl World {
+    /// What a far end says beside its status.
+    pub(crate) fn declined(&mut self, call: CallId, code: u16, said: &str) {
+        let event = wire::Event::Declined { call, at: self.now.wall, code, said };
+        self.director.handle_event(self.now, 0, &event);
+        self.drain();
+    }
+}

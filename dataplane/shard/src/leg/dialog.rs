@@ -217,6 +217,7 @@ impl LegMut<'_, '_> {
             // The caller may end an early dialog by BYE too (RFC 3261 section 15).
             return self.canceled(request.message);
         }
+        self.tell_reason(request.message);
         if self.leg.state == State::Calling {
             // The callee may not, but it has said what it means: nobody takes the call.
             self.leg.story.code = 480;
@@ -552,10 +553,20 @@ impl LegMut<'_, '_> {
     /// The far end's Reason (RFC 3326), to be carried on: the call ended elsewhere, and why.
     pub(crate) fn keep_reason(&mut self, message: &Message<'_>) {
         const REASON_MAX: usize = 256;
-        let reason = message.header(Name::Reason).unwrap_or_default();
-        let clean =
-            reason.len() <= REASON_MAX && !reason.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
-        if clean && !reason.is_empty() {
+        let mut all = [0; REASON_MAX];
+        let mut len = 0;
+        for value in message.headers_named(Name::Reason) {
+            let comma: &[u8] = if len > 0 { b", " } else { b"" };
+            let end = len + comma.len() + value.len();
+            let clean = !value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
+            if let Some(room) = all.get_mut(len..end).filter(|_| clean) {
+                room[..comma.len()].copy_from_slice(comma);
+                room[comma.len()..].copy_from_slice(value);
+                len = end;
+            }
+        }
+        let reason = &all[..len];
+        if !reason.is_empty() {
             let arena = &mut self.cx.core.arena;
             arena.free(&mut self.leg.signalling.reason);
             self.leg.signalling.reason = arena.store(reason).unwrap_or_default();

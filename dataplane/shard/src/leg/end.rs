@@ -88,6 +88,7 @@ impl LegMut<'_, '_> {
         self.cx.core.holds.remove(&self.leg.id);
         self.cx.core.attempts.remove(&self.leg.id);
         self.cx.core.proven.remove(&self.leg.id);
+        self.forget_refusal();
         self.end_owed();
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn extension_headers(message: &Message<'_>, out: &mut [u8]) -> usize 
 }
 
 /// Adds a line behind `at`; where it ends. A value that is no clean text is left out.
-fn put(out: &mut [u8], at: usize, (name, value): (&[u8], &[u8])) -> usize {
+pub(super) fn put(out: &mut [u8], at: usize, (name, value): (&[u8], &[u8])) -> usize {
     let len = name.len() + value.len() + 4;
     let broken = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
     let clean = core::str::from_utf8(value).is_ok() && !value.iter().any(broken);

@@ -328,6 +328,7 @@ impl LegMut<'_, '_> {
     pub(crate) fn canceled(&mut self, message: &Message<'_>) {
         if self.leg.is_waiting() {
             self.keep_reason(message);
+            self.tell_reason(message);
             self.reply(&Answer::new(487));
             self.finish(Cause::Canceled, Party::Remote);
         }
@@ -364,6 +365,7 @@ impl LegMut<'_, '_> {
     /// Refuses an incoming leg that was not answered yet.
     pub(crate) fn refuse(&mut self, answer: &Answer<'_>, cause: Cause, by: Party) {
         if self.leg.is_waiting() {
+            self.tell_passed_on(answer.code);
             self.reply(answer);
             self.finish(cause, by);
         }
@@ -383,9 +385,11 @@ fn write_reply(
     answer: &Answer<'_>,
 ) -> Option<usize> {
     let source: SocketAddr = leg.signalling.hop.to;
+    // The far end's own word goes before ours.
+    let phrase = super::refusal::phrase_with(core, leg, answer.code);
     let reply = Reply {
         code: answer.code,
-        reason: answer.reason.as_bytes(),
+        reason: if phrase.is_empty() { answer.reason.as_bytes() } else { phrase },
         to_tag: Some(tag),
         source: Some(source),
     };
@@ -402,6 +406,7 @@ fn write_reply(
         writer = writer.field(Name::Supported, leg.signalling.policy.supported());
         writer = writer.with(leg.session.agreed, |writer, agreed| agreed.write_response(writer));
     }
+    writer = super::refusal::write_with(writer, (core, leg), answer.code);
     for contact in answer.contacts.lines() {
         writer = writer.field(Name::Contact, contact.as_bytes());
     }

@@ -49,6 +49,7 @@ pub(crate) mod policy;
 mod prack;
 mod redirect;
 mod refer;
+pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod reliable;
 mod session;

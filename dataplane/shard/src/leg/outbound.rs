@@ -327,6 +327,7 @@ impl LegMut<'_, '_> {
         if way.is_some_and(|way| way.failover.has(code)) && self.next_target() {
             return;
         }
+        self.tell_refusal(code, message);
         self.finish(cause_of(code), Party::Remote);
     }
 

@@ -76,6 +76,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_text(from, *number, kind, body);
             }
             PeerMessage::TextSaid { number, code } => self.text_said(*number, *code),
+            PeerMessage::Declined { code, said } => self.on_peer_declined(from, *code, said),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
             }
@@ -515,6 +516,7 @@ impl LegMut<'_, '_> {
         if self.keeps_place(from) || self.on_peer_ended_bound(from, (code, cause), reason) {
             return;
         }
+        self.forget_refusal_before(from);
         let links = &mut self.leg.links;
         links.children.retain(|child| *child != from);
         // A leg that could not be made has no id: nobody was joined with it.

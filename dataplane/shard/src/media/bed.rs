@@ -168,6 +168,7 @@ impl Bed {
             in_hand: None,
             targets: crate::transport::targets::Targets::new(),
             attempts: crate::failover::Attempts::new(),
+            refusals: crate::leg::refusal::Refusals::new(),
             proven: std::collections::BTreeMap::new(),
             plan: plan.clone(),
         };

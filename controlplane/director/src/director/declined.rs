@@ -1,0 +1,41 @@
+//! What far ends say beside the status by which they refuse a call, or in ending it: it is told
+//! before the leg's end, and goes into its CDR and to the call's followers.
+
+use std::collections::BTreeMap;
+
+use base::CallId;
+use model::declined;
+
+use super::Director;
+
+/// What is kept of legs that this process has no state of. Each is taken out by its leg's end,
+/// which follows at once.
+pub(super) type Said = BTreeMap<CallId, String>;
+
+/// Ends that were lost leave what was said before them.
+const SAID_MAX: usize = 1_024;
+
+impl Director {
+    pub(super) fn on_declined(&mut self, call: CallId, code: u16, said: &str) {
+        let kept = declined::kept(code, said);
+        if let Some(mut live) = self.calls.get_mut(&call) {
+            if !live.is_over() {
+                live.reason.get_or_insert(kept);
+            }
+            return;
+        }
+        // Calls are numbered by their time: the oldest goes.
+        while self.said.len() >= SAID_MAX {
+            self.said.pop_first();
+            let message = "a leg's end was never told, and what its far end said is forgotten";
+            self.notice(None, None, true, message.to_owned());
+        }
+        self.said.insert(call, kept);
+    }
+
+    /// What is told of a leg's end beside its cause.
+    pub(super) fn reason_of(&mut self, call: CallId) -> Option<String> {
+        let said = self.said.remove(&call);
+        self.calls.get(&call).and_then(|live| live.reason.clone()).or(said)
+    }
+}
