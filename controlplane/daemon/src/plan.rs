@@ -290,6 +290,7 @@ fn policy(config: &Config, trunk: &config::Trunk) -> anyhow::Result<RoutePolicy>
             .zip(&config.dataplane.listener)
             .find(|(_, listener)| listener.name == trunk.listener && !trunk.listener.is_empty())
             .map(|(at, _)| at),
+        body_parts: trunk.body_parts,
     })
 }
 

@@ -528,6 +528,11 @@ pub struct Trunk {
     /// target's transport and family.
     #[serde(default)]
     pub listener: String,
+    /// Parts of a body beside the session description (ISUP, locations, lists) go on between its
+    /// far ends; without, they are left out, and a call of which one is required is refused (415).
+    /// Emergency calls keep theirs anyway.
+    #[serde(default)]
+    pub body_parts: bool,
 }
 
 fn register_default() -> u32 {

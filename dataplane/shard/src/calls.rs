@@ -18,6 +18,7 @@ use crate::failover::Tried;
 use crate::handoff::PeerMessage;
 use crate::leg::command::call_of;
 use crate::leg::identity::{hides_caller, passes};
+use crate::leg::parts::{NOT_PASSED, judge_parts};
 use crate::leg::policy::Policy;
 use crate::leg::reliable::Reliable;
 use crate::leg::{Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
@@ -136,6 +137,7 @@ impl<'m> Shard<'m> {
     ) -> Result<(LegId, Taken<'c>, Option<RouteHandle>), Refused> {
         let NewCall { datagram, message, .. } = *call;
         let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
+        let is_emergency = uri.is_emergency();
         let listed = match call.user {
             // It calls nobody, whatever it says.
             "" if call.place != LegId::NONE => self.route_to_place(now, &uri, call)?,
@@ -143,13 +145,17 @@ impl<'m> Shard<'m> {
             // Who has proven whose he is may call from anywhere.
             _ => None,
         };
-        if self.draining {
+        if self.draining && !is_emergency {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
         let has_timer = listed.is_none_or(|at| self.routes.at_place(at).session_timer);
-        let taken = judge(&mut self.core, datagram, (message, has_timer))?;
-        let has_room = self.has_room(datagram.standing);
+        let taken = judge(&mut self.core, datagram, (message, has_timer && !is_emergency))?;
+        if listed.is_none() || call.place != LegId::NONE {
+            // An application is no far end that its parts could be for.
+            judge_parts(message, false).map_err(|_| NO_PARTS)?;
+        }
+        let has_room = self.has_room(datagram.standing, is_emergency);
         let Some(place) = self.legs.vacant().filter(|_| has_room) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
@@ -164,7 +170,8 @@ impl<'m> Shard<'m> {
             }
             listed => self.take_route(now, (datagram, message, &uri), listed)?,
         };
-        if !self.core.guard.call(datagram.standing == Standing::Trunk, now.mono) {
+        let is_trunk = datagram.standing == Standing::Trunk;
+        if !self.core.guard.call(is_trunk, now.mono) && !is_emergency {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
@@ -211,7 +218,7 @@ impl<'m> Shard<'m> {
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
-                standing: datagram.standing,
+                standing: counted_as(message, datagram.standing),
             };
             self.transactions.servers.begin(cx.core, &begin).ok_or(NO_TRANSACTION)
         });
@@ -246,8 +253,12 @@ impl<'m> Shard<'m> {
     /// Whether there is room for one more incoming leg. Calls of trunks may have all of it; the
     /// others leave them an eighth, and strangers leave half: whatever an application, a
     /// controlplane that is gone or a flood keeps, trunk calls go on.
-    pub(crate) fn has_room(&self, standing: Standing) -> bool {
+    pub(crate) fn has_room(&self, standing: Standing, is_emergency: bool) -> bool {
         let limit = self.core.plan.limits.legs as usize;
+        if is_emergency {
+            return self.core.has_credit();
+        }
+        let limit = limit.saturating_sub(self.core.emergency_legs);
         let texts = self.core.arena.used() * 2 / self.core.plan.limits.arena_bytes.max(1);
         let most = match standing {
             Standing::Trunk => limit,
@@ -321,7 +332,8 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedOverload);
             Refused { why: "the route is full", ..Refused::new(code, cause) }
         })?;
-        let refuses = self.routes.get(taken).is_some_and(|it| it.policy.refuses_anonymous);
+        let refuses = !uri.is_emergency()
+            && self.routes.get(taken).is_some_and(|it| it.policy.refuses_anonymous);
         let caller = message.from().ok().and_then(|from| from.uri().ok());
         if refuses && caller.is_some_and(|uri| is_anonymous(&uri)) {
             // RFC 5079.
@@ -461,7 +473,11 @@ impl<'m> Shard<'m> {
             return Ok(());
         }
         let (targets, hop) = self.way_to(now, wish)?;
-        let Some(place) = self.legs.vacant().filter(|_| self.core.has_credit()) else {
+        let is_emergency = sip::Uri::parse(wish.uri.as_bytes()).is_ok_and(|it| it.is_emergency());
+        let room = self.core.plan.limits.legs as usize - self.legs.len();
+        let has_room = is_emergency || room > self.core.emergency_legs;
+        let vacant = self.legs.vacant().filter(|_| self.core.has_credit() && has_room);
+        let Some(place) = vacant else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
         };
@@ -511,13 +527,23 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         max_forwards: message.max_forwards().unwrap_or(70),
         route,
         trusted,
-        hides: hides_caller(message, trusted),
+        hides: !is_emergency(message) && hides_caller(message, trusted),
         is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
         is_unheard: datagram.standing == Standing::Stranger,
         is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
         reliable: Reliable::of(message),
         place: call.place,
+        is_emergency: is_emergency(message),
     }
+}
+
+/// Whose transactions a call's are: an emergency has the room that trunks have.
+fn counted_as(message: &Message<'_>, standing: Standing) -> Standing {
+    if is_emergency(message) { Standing::Trunk } else { standing }
+}
+
+fn is_emergency(message: &Message<'_>) -> bool {
+    message.uri().is_ok_and(|uri| uri.is_emergency())
 }
 
 fn outbound(wish: &Originate<'_>) -> Outbound {
@@ -600,6 +626,8 @@ const ANONYMOUS_NOT: &str = "callers must show themselves";
 const NOT_FROM: &str = "this address may not call there";
 /// No number, domain or route fits.
 const NOBODY: &str = "nobody is there";
+/// A part of its body is required.
+const NO_PARTS: Refused = Refused { why: NOT_PASSED, ..Refused::new(415, Cause::Protocol) };
 /// There is no room for what must be kept.
 const NO_ROOM: Refused = Refused { why: "no room", ..Refused::new(503, Cause::Overload) };
 
@@ -717,6 +745,16 @@ pub(crate) fn listener_of(
 }
 
 impl Core<'_> {
+    /// Where a route leads to emergency services some legs stay free for them.
+    pub(crate) fn reserve_legs(&mut self, table: &wire::table::Table) {
+        const PART: usize = 32;
+        let is_one = |route: &StaticRoute| {
+            sip::Uri::parse(route.prefix.as_bytes()).is_ok_and(|uri| uri.is_emergency())
+        };
+        let most = (self.plan.limits.legs as usize / PART).clamp(2, 16);
+        self.emergency_legs = if table.routes.iter().any(is_one) { most } else { 0 };
+    }
+
     fn remember_source(&mut self, leg: LegId, datagram: &Datagram<'_>) {
         if let Some(proven) = datagram.source.proven {
             self.proven.insert(leg, proven);

@@ -53,6 +53,10 @@ pub(crate) struct Core<'m> {
     pub(crate) attempts: Attempts,
     /// What was said to legs that wait beside the status of a refusal.
     pub(crate) refusals: crate::leg::refusal::Refusals,
+    /// What dialled legs send behind their descriptions.
+    pub(crate) tails: crate::leg::parts::Tails,
+    /// Legs that stay free for emergency calls.
+    pub(crate) emergency_legs: usize,
     /// Callers whose certificates have proven a name: what stands for it in lists of networks.
     pub(crate) proven: BTreeMap<LegId, IpAddr>,
     /// Who may be heard, and answered.

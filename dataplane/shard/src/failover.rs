@@ -54,7 +54,7 @@ impl Shard<'_> {
                     self.routes.choose(&search, &mut self.core).ok_or(refused)?
                 }
             };
-            match self.routes.take(at, search.now.mono) {
+            match self.routes.take(at, search.now.mono, search.uri.is_emergency()) {
                 Ok(taken) => {
                     if !tried.is_empty() {
                         self.core.counters.count(Counter::RouteAdvanced);
@@ -141,7 +141,7 @@ impl Shard<'_> {
             now,
             account: Some(account),
             tried: &[],
-            hidden: caller.is_some_and(|uri| is_anonymous(&uri)),
+            hidden: !uri.is_emergency() && caller.is_some_and(|uri| is_anonymous(&uri)),
         };
         let Ok(route) = self.take_next(&search, &mut tried, None) else { return false };
         if let Some(attempt) = self.core.attempts.get_mut(&id) {
@@ -152,7 +152,7 @@ impl Shard<'_> {
         let trusted = self.trusts(Some(route), source);
         if let Some(Side::Inbound(side)) = self.legs.get_mut(id).map(|leg| &mut leg.side) {
             (side.route, side.trusted) = (Some(route), trusted);
-            side.hides = hides_caller(message, trusted);
+            side.hides = !side.is_emergency && hides_caller(message, trusted);
         }
         true
     }

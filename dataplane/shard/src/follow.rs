@@ -11,6 +11,7 @@ use crate::Shard;
 use crate::calls::listener_of;
 use crate::handoff::Handoff;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME};
+use crate::leg::parts::judge_parts;
 use crate::leg::{Answer, Inbound};
 use crate::route::{caller_uri, route_uri};
 use crate::usage::text;
@@ -47,12 +48,13 @@ impl Shard<'_> {
         message: &Message<'_>,
     ) -> Result<(), (Answer<'static>, Cause)> {
         let Some(leg) = self.legs.get_mut(id) else { return Ok(()) };
-        let (handle, hidden) = match leg.inbound() {
-            Some(Inbound { route: Some(route), hides, .. }) => (*route, *hides),
-            _ => return Ok(()),
+        let Some(&Inbound { route: Some(handle), hides: hidden, is_emergency, .. }) = leg.inbound()
+        else {
+            return Ok(());
         };
         crate::faults::touch(crate::faults::Site::Route);
         let Some(route) = self.routes.get(handle) else { return Ok(()) };
+        judge_parts(message, is_emergency || route.policy.body_parts)?;
         let mut uri = [0; 768];
         let Some(uri) = route_uri(route, message.uri_raw(), &mut uri) else {
             return Err((Answer::new(404), Cause::NoRoute));

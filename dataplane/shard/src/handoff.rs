@@ -146,6 +146,9 @@ pub enum PeerMessage<'a> {
     /// The speaker's far end refuses the call with these words beside the status: its phrase, then
     /// header lines, each ended with CRLF. `Ended` follows.
     Declined { code: u16, said: &'a str },
+    /// What stands behind the description in a body that the hearer may send, from its delimiter
+    /// on; `forced`: whatever its trunk says. `Offer` follows.
+    Parts { forced: bool, tail: &'a [u8] },
 }
 
 /// How digits can be brought to a leg's far end.
@@ -260,6 +263,7 @@ impl PeerMessage<'_> {
                 Self::Replace { dialog, .. } | Self::TakePlace { dialog, .. } => dialog.len() + 64,
                 Self::Place { sdp, .. } => sdp.len() + VIEW + 32,
                 Self::Declined { said, .. } => said.len() + 16,
+                Self::Parts { tail, .. } => tail.len() + 16,
                 Self::Text { kind, body, .. } => kind.len() + body.len() + 32,
                 _ => 16,
             }

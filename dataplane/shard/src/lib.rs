@@ -173,6 +173,8 @@ impl<'m> Shard<'m> {
                 targets: Targets::new(),
                 attempts: failover::Attempts::new(),
                 refusals: leg::refusal::Refusals::new(),
+                tails: leg::parts::Tails::new(),
+                emergency_legs: 0,
                 proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),

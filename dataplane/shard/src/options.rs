@@ -49,6 +49,6 @@ impl Shard<'_> {
     /// Whether a call from there would be refused because there is no room or no time for it.
     fn is_full(&mut self, standing: Standing, now: Now) -> bool {
         let may_begin = self.core.guard.may_call(standing == Standing::Trunk, now.mono);
-        !may_begin || !self.has_room(standing)
+        !may_begin || !self.has_room(standing, false)
     }
 }

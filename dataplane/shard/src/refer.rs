@@ -204,7 +204,7 @@ impl Shard<'_> {
         leg: LegId,
         (request, referral, at): (&Request<'_>, &Referral<'_>, usize),
     ) -> Result<(), u16> {
-        let handle = self.routes.take(at, now.mono).map_err(|(code, _)| code)?;
+        let handle = self.routes.take(at, now.mono, false).map_err(|(code, _)| code)?;
         let route = self.routes.get(handle).ok_or(404_u16)?;
         let leg = self.legs.get_mut(leg).ok_or(481_u16)?;
         let mut uri = [0; 768];

@@ -94,6 +94,7 @@ impl Published {
 
     /// Takes it into force, and holds what was in force before.
     pub(crate) fn swap(&mut self, routes: &mut Routes, core: &mut Core<'_>, now: Mono) {
+        core.reserve_legs(&self.table);
         core.names.list(self.table.routes.iter().map(|route| route.tls_name.as_str()));
         let networks = core::mem::replace(&mut self.networks, Networks::everybody(&[]));
         self.networks = core.guard.replace(networks);
@@ -258,13 +259,20 @@ impl Routes {
         self.table.routes[at].account
     }
 
-    /// One more call on the route at this place. Over its limits: refused.
-    pub(crate) fn take(&mut self, at: usize, now: Mono) -> Result<RouteHandle, Full> {
+    /// One more call on the route at this place. Over its limits: refused, but for an emergency
+    /// call, which counts all the same.
+    pub(crate) fn take(
+        &mut self,
+        at: usize,
+        now: Mono,
+        is_emergency: bool,
+    ) -> Result<RouteHandle, Full> {
         let (route, listed) = (&self.table.routes[at], self.listed[at]);
         let state = &mut self.states[listed.state as usize];
         let full = route.calls_max > 0 && state.calls >= route.calls_max;
         let burst = route.rate_max.max(1);
-        if full || !state.rate.take(route.rate_max, burst, now) {
+        let is_over = !state.rate.take(route.rate_max, burst, now) || full;
+        if is_over && !is_emergency {
             return Err((503, Cause::Overload));
         }
         Ok(self.handle(at))
@@ -547,7 +555,7 @@ mod tests {
 
     fn find(routes: &mut Routes, uri: &str) -> Result<Option<RouteHandle>, Full> {
         let at = at(routes, uri);
-        at.map(|at| routes.take(at, Mono(0))).transpose()
+        at.map(|at| routes.take(at, Mono(0), false)).transpose()
     }
 
     #[test]

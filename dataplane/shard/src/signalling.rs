@@ -18,7 +18,7 @@ use crate::media::Notice;
 use crate::transaction::{ClientId, Lost, Repeated, Report, Sent};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
-use crate::transport::guard::{Standing, begins_call};
+use crate::transport::guard::{Standing, begins_call, is_emergency};
 use crate::transport::reply::{ALLOW_NO_MESSAGE, CHECKS, REGISTERS};
 use crate::usage::{cut, text};
 use crate::watch;
@@ -34,7 +34,7 @@ pub(crate) fn may_wait(bytes: &[u8]) -> bool {
     }
     match wire::decode(bytes) {
         Ok(Handoff::Sip { standing, bytes, .. }) => {
-            standing == Standing::Stranger || begins_call(bytes)
+            (standing == Standing::Stranger || begins_call(bytes)) && !is_emergency(bytes)
         }
         _ => false,
     }
@@ -51,6 +51,16 @@ pub(crate) enum Turn {
     Call,
     /// Behind all.
     Stranger,
+}
+
+/// What a request must be like.
+fn check(message: &Message<'_>) -> Result<(), sip::Refusal> {
+    match message.method() {
+        Some(Method::Register) => REGISTERS.check(message),
+        // Whose its parts are is known with its route.
+        Some(Method::Invite) if message.to_tag().is_none() => CHECKS.check_passing(message),
+        _ => CHECKS.check(message),
+    }
 }
 
 impl Shard<'_> {
@@ -105,7 +115,7 @@ impl Shard<'_> {
         let standing = self.core.guard.standing(received.source, now.mono);
         match standing {
             Standing::Stranger => Turn::Stranger,
-            _ if !is_much => Turn::First,
+            _ if !is_much || is_emergency(frames.bytes(received.frame)) => Turn::First,
             _ if begins_call(frames.bytes(received.frame)) => Turn::Call,
             _ => Turn::Other,
         }
@@ -333,7 +343,11 @@ impl Shard<'_> {
     /// For another shard, at most `most` bytes encoded. What comes from outside may be lost.
     pub(crate) fn push_handoff(&mut self, shard: u8, message: &Handoff<'_>, most: usize) {
         let queue = &mut self.core.handoffs[usize::from(shard)];
-        if !queue.pass(message, most) {
+        if queue.pass(message, most) {
+            return;
+        }
+        let is_urgent = matches!(message, Handoff::Sip { bytes, .. } if is_emergency(bytes));
+        if !is_urgent || !queue.say(message, most) {
             self.core.counters.count(Counter::DiscardHandoffFull);
         }
     }
@@ -401,8 +415,7 @@ impl Shard<'_> {
         if ack {
             return self.ack(now, frames, message, leg);
         }
-        let checks = if method == Some(Method::Register) { &REGISTERS } else { &CHECKS };
-        if let Err(refusal) = checks.check(message) {
+        if let Err(refusal) = check(message) {
             let now = self.watch_leg(now, leg.unwrap_or(LegId::NONE));
             self.cx(now, frames).heard(message);
             self.refuse_by_rule(now, frames, (datagram, message), refusal);

@@ -79,6 +79,15 @@ pub enum SdpBody<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenBody;
 
+/// A part of a multipart that holds no session description, as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherPart<'a> {
+    /// Its header fields, the empty line, its body.
+    pub text: &'a [u8],
+    /// Whoever does not understand it must refuse the request.
+    pub is_required: bool,
+}
+
 /// The bodies of a message in their order.
 pub type BodyParts<'a> = ArrayVec<BodyPart<'a>, BODY_PARTS_MAX>;
 
@@ -171,6 +180,33 @@ impl<'a> Message<'a> {
             take(whole, 2, &mut parts)?;
         }
         Ok(parts)
+    }
+
+    /// The parts of a multipart beside those that hold session descriptions, not opened. Empty for
+    /// a body that is no multipart.
+    ///
+    /// # Errors
+    /// [`BrokenBody`].
+    pub fn other_parts(&self) -> Result<ArrayVec<OtherPart<'a>, BODY_PARTS_MAX>, BrokenBody> {
+        let mut others = ArrayVec::new();
+        let Some(whole) = self.whole_body() else { return Ok(others) };
+        let boundary = match whole.boundary() {
+            Some(boundary) if !whole.encoded => boundary?,
+            _ => return Ok(others),
+        };
+        let (_, mut rest) = delimited(whole.body, boundary).ok_or(BrokenBody)?;
+        while let Some(text) = rest {
+            let (text, behind) = delimited(text, boundary).unwrap_or((text, None));
+            let part = BodyPart::parse(text);
+            let is_required = part.disposition.handling == Handling::Required;
+            let mut inner: BodyParts<'_> = ArrayVec::new();
+            take(part, 1, &mut inner)?;
+            if !inner.iter().any(BodyPart::is_session) {
+                others.try_push(OtherPart { text, is_required }).map_err(|_| BrokenBody)?;
+            }
+            rest = behind;
+        }
+        Ok(others)
     }
 
     /// The body as one part, a multipart not opened; `None` without one, or without a readable

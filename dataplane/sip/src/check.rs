@@ -90,7 +90,7 @@ pub fn validate_request(request: &Message<'_>) -> Result<(), Refusal> {
     if request.cseq()?.method != method {
         return Err(Refusal::new(400, Why::MethodMismatch));
     }
-    request_uri(request)?;
+    request_uri(request, method)?;
     parties(request, method)?;
     contact(request, method)?;
     if !request.body().is_empty() && request.has(Name::ContentType) {
@@ -170,6 +170,19 @@ impl Core<'_> {
     /// # Errors [`Refusal`] with 400, 405, 406, 415, 416, 420, 483, 501 or 505. With 405 goes
     /// Allow, with 415 Accept, with 420 Unsupported, which the caller writes.
     pub fn check(&self, request: &Message<'_>) -> Result<(), Refusal> {
+        self.check_with(request, false)
+    }
+
+    /// The same of a request that goes on to somebody else: parts beside a description are that
+    /// one's, whatever they say of themselves.
+    ///
+    /// # Errors
+    /// As [`Core::check`].
+    pub fn check_passing(&self, request: &Message<'_>) -> Result<(), Refusal> {
+        self.check_with(request, true)
+    }
+
+    fn check_with(&self, request: &Message<'_>, passes: bool) -> Result<(), Refusal> {
         validate_request(request)?;
         let Some(method) = request.method() else {
             return Err(Refusal::new(400, Why::MethodMismatch));
@@ -187,7 +200,7 @@ impl Core<'_> {
             return Err(Refusal::new(420, Why::Extension));
         }
         if matches!(method, Method::Invite | Method::Update | Method::Prack) {
-            self.content(request)?;
+            self.content(request, passes)?;
         }
         Ok(())
     }
@@ -205,9 +218,9 @@ impl Core<'_> {
     /// Section 8.2.3, RFC 5621: a body that is not understood is no reason to refuse when it says
     /// that it is optional. Beside a description that is understood, a part is only refused for
     /// when it says that it is required; carriers and emergency services often say nothing.
-    fn content(&self, request: &Message<'_>) -> Result<(), Refusal> {
+    fn content(&self, request: &Message<'_>, passes: bool) -> Result<(), Refusal> {
         if !request.body().is_empty() {
-            self.bodies(request)?;
+            self.bodies(request, passes)?;
         }
         let mut asked = request.values(Name::Accept).filter(|v| !v.is_empty()).peekable();
         let takes = |range: &[u8]| {
@@ -222,7 +235,7 @@ impl Core<'_> {
         Ok(())
     }
 
-    fn bodies(&self, request: &Message<'_>) -> Result<(), Refusal> {
+    fn bodies(&self, request: &Message<'_>, passes: bool) -> Result<(), Refusal> {
         if request.disposition().handling == Handling::Optional {
             return Ok(());
         }
@@ -235,7 +248,8 @@ impl Core<'_> {
         }
         let parts = request.body_parts().map_err(|_| Bad::Syntax(Name::ContentType))?;
         let refused = if parts.iter().any(understood) {
-            parts.iter().any(|p| !understood(p) && p.disposition.handling == Handling::Required)
+            let required = |p: &BodyPart<'_>| p.disposition.handling == Handling::Required;
+            !passes && parts.iter().any(|p| !understood(p) && required(p))
         } else {
             parts.iter().any(|p| p.disposition.handling != Handling::Optional)
         };
@@ -268,9 +282,10 @@ fn vias(message: &Message<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn request_uri(request: &Message<'_>) -> Result<(), Refusal> {
+fn request_uri(request: &Message<'_>, method: Method<'_>) -> Result<(), Refusal> {
     let uri = request.uri().map_err(|_| Refusal::new(400, Why::RequestUri))?;
-    if uri.scheme == Scheme::Other {
+    let calls = matches!(method, Method::Invite | Method::Ack | Method::Cancel);
+    if uri.scheme == Scheme::Other && !(calls && uri.is_emergency()) {
         return Err(Refusal::new(416, Why::Scheme));
     }
     // Section 19.1.1: headers are not allowed in a Request-URI.

@@ -57,6 +57,7 @@ const PHRASES: &[(u16, &str)] = &[
     (436, "Bad Identity Info"),
     (437, "Unsupported Credential"),
     (438, "Invalid Identity Header"),
+    (440, "Max-Breadth Exceeded"),
     (469, "Bad Info Package"),
     (480, "Temporarily Unavailable"),
     (481, "Call/Transaction Does Not Exist"),

@@ -127,6 +127,14 @@ impl fmt::Display for Host<'_> {
 impl<'a> Uri<'a> {
     /// Reads a URI that fills `raw`.
     ///
+    /// A service URN of emergency services (RFC 5031): `urn:service:sos`, `urn:service:sos.police`.
+    #[must_use]
+    pub fn is_emergency(&self) -> bool {
+        const SOS: &[u8] = b"urn:service:sos";
+        let begins = self.raw.get(..SOS.len()).is_some_and(|it| it.eq_ignore_ascii_case(SOS));
+        begins && matches!(self.raw.get(SOS.len()), None | Some(b'.'))
+    }
+
     /// # Errors [`BadUri`] when a sip, sips or tel URI breaks RFC 3261 section 25.1 / RFC 3966, or
     /// when there is no scheme.
     #[inline]

@@ -229,6 +229,19 @@ impl<'b> Writer<'b> {
         self
     }
 
+    /// The same with type and body in pieces.
+    #[must_use]
+    pub fn content_of(mut self, kind: &[&[u8]], body: &[&[u8]]) -> Self {
+        self.put(b"Content-Type: ");
+        kind.iter().for_each(|piece| self.value(piece));
+        self.put(b"\r\nContent-Length: ");
+        self.number(body.iter().map(|piece| piece.len() as u64).sum());
+        self.put(b"\r\n\r\n");
+        body.iter().for_each(|piece| self.put(piece));
+        self.ended = true;
+        self
+    }
+
     /// The message. Without [`Writer::content`] it ends with `Content-Length: 0`.
     ///
     /// # Errors

@@ -133,3 +133,19 @@ fn every_part_can_be_passed_on() {
     let plain = Message::parse(plain.as_bytes()).unwrap();
     assert_eq!(plain.body_parts().unwrap()[0].body, b"hi");
 }
+
+#[test]
+fn other_parts_are_those_without_a_description_as_they_came() {
+    let body = "--x\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n--x\r\n\
+                Content-Type: multipart/alternative;boundary=y\r\n\r\n--y\r\n\
+                Content-Type: application/sdp\r\n\r\nv=0\r\n--y--\r\n--x\r\n\
+                Content-Type: a/b\r\nContent-Disposition: x;handling=required\r\n\r\nb\r\n--x--\r\n";
+    let text = invite(MIXED, body);
+    let parsed = Message::parse(text.as_bytes()).unwrap();
+    let others = parsed.other_parts().unwrap();
+    assert_eq!(others.len(), 1);
+    assert!(others[0].is_required);
+    assert!(others[0].text.starts_with(b"Content-Type: a/b\r\n") && others[0].text.ends_with(b"b"));
+    let text = invite("Content-Type: application/sdp\r\n", "v=0\r\n");
+    assert!(Message::parse(text.as_bytes()).unwrap().other_parts().unwrap().is_empty());
+}

@@ -45,6 +45,8 @@ pub struct RoutePolicy {
     /// Index of the listener that its targets are reached from, with its media address; None for
     /// one of their transport and family.
     pub listener: Option<u8>,
+    /// Parts of a body beside the description (ISUP, locations, lists) go on between its far ends.
+    pub body_parts: bool,
 }
 
 /// Audio codecs that a list may name, as SDP writes them.

@@ -200,6 +200,7 @@ fn demo_trunk(name: &str, domain: &str, target: SocketAddr) -> Trunk {
         codecs: Vec::new(),
         digest: config::Digest::Any,
         srtp: config::Srtp::Off,
+        body_parts: false,
         listener: String::new(),
         name: name.to_owned(),
         account: String::new(),

@@ -89,6 +89,7 @@ impl LegMut<'_, '_> {
         self.cx.core.attempts.remove(&self.leg.id);
         self.cx.core.proven.remove(&self.leg.id);
         self.forget_refusal();
+        self.forget_parts();
         self.end_owed();
     }
 

@@ -29,6 +29,28 @@ pub(crate) fn lines(invite: &[u8], out: &mut [u8]) -> usize {
     at
 }
 
+/// What an emergency call says to whoever answers it, whoever calls: how urgent it is, where the
+/// caller is, and more of him (RFC 6442, RFC 7852, RFC 4412, RFC 7315).
+const EMERGENCY: [&[u8]; 6] = [
+    b"Priority",
+    b"Geolocation",
+    b"Geolocation-Routing",
+    b"Call-Info",
+    b"Resource-Priority",
+    b"P-Access-Network-Info",
+];
+
+/// Adds those headers of an INVITE behind `at`; where they end.
+pub(crate) fn emergency_lines(invite: &[u8], out: &mut [u8], mut at: usize) -> usize {
+    let Ok(message) = Message::parse(invite) else { return at };
+    for header in message.headers() {
+        if EMERGENCY.iter().any(|name| header.text.eq_ignore_ascii_case(name)) {
+            at = put(out, at, (header.text, header.value));
+        }
+    }
+    at
+}
+
 /// Whether two URIs are of the same user, however they are written and wherever it is.
 pub(crate) fn is_same_user(one: &[u8], other: &[u8]) -> bool {
     let (mut mine, mut theirs) = ([0; 256], [0; 256]);

@@ -43,6 +43,7 @@ mod login;
 mod message;
 mod offer;
 mod outbound;
+pub(crate) mod parts;
 pub(crate) mod peer;
 pub(crate) mod place;
 pub(crate) mod policy;
@@ -266,6 +267,8 @@ pub(crate) struct Inbound {
     pub(crate) reliable: reliable::Reliable,
     /// The leg whose place it is to take (RFC 3891).
     pub(crate) place: LegId,
+    /// It calls emergency services (RFC 5031): it is whole when it goes on, and never shed.
+    pub(crate) is_emergency: bool,
 }
 
 /// A leg whose INVITE we send.

@@ -298,6 +298,7 @@ impl LegMut<'_, '_> {
         if let Some(side) = self.leg.outbound_mut() {
             side.free_texts(&mut self.cx.core.arena);
         }
+        self.forget_parts();
         self.leg.story.code = 200;
         self.leg.story.answered = self.stamp();
         self.leg.deadlines.clear(Timer::Ring);
@@ -440,7 +441,7 @@ fn write_invite(
         }
     }
     let offer = arena.get(leg.offer.to_send()?);
-    writer.content(b"application/sdp", offer).finish().ok().map(<[u8]>::len)
+    super::parts::write_content(writer, (core, leg.id), offer).finish().ok().map(<[u8]>::len)
 }
 
 /// What names an INVITE: a CANCEL or the ACK of a refusal needs no more of it.

@@ -76,6 +76,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_text(from, *number, kind, body);
             }
             PeerMessage::TextSaid { number, code } => self.text_said(*number, *code),
+            PeerMessage::Parts { forced, tail } => self.on_peer_parts(from, *forced, tail),
             PeerMessage::Declined { code, said } => self.on_peer_declined(from, *code, said),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
@@ -97,6 +98,8 @@ impl LegMut<'_, '_> {
             return self.send_offer(from, 70, ("", ""));
         };
         let max_forwards = side.max_forwards.saturating_sub(1);
+        self.send_parts(from);
+        let Side::Inbound(side) = &self.leg.side else { return };
         if side.hides {
             let mut uri = [0; 768];
             let caller = self.cx.core.arena.get(&self.leg.story.from);
@@ -107,10 +110,11 @@ impl LegMut<'_, '_> {
             return self.send_offer(from, max_forwards, (identity::PRIVACY_LINE, hidden));
         }
         let mut lines = [0; 4_096];
-        let len = match side.trusted {
-            true => identity::lines(self.cx.core.arena.get(&side.text), &mut lines),
-            false => 0,
-        };
+        let invite = self.cx.core.arena.get(&side.text);
+        let mut len = if side.trusted { identity::lines(invite, &mut lines) } else { 0 };
+        if side.is_emergency {
+            len = identity::emergency_lines(invite, &mut lines, len);
+        }
         let lines = crate::usage::text(&lines[..len]);
         self.send_offer(from, max_forwards, (lines, ""));
     }

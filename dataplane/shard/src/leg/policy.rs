@@ -13,19 +13,21 @@ pub(crate) struct Policy {
     /// Session timers are spoken, and the session may be changed by us at all.
     pub(crate) session_timer: bool,
     pub(crate) early_media: EarlyMedia,
+    /// Parts of a body beside the description go on.
+    pub(crate) body_parts: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         let (reliable, early_media) = (ReliableRinging::Offer, EarlyMedia::Pass);
-        Self { reliable, session_timer: true, early_media }
+        Self { reliable, session_timer: true, early_media, body_parts: false }
     }
 }
 
 impl Policy {
     pub(crate) fn of(route: &StaticRoute) -> Self {
         let StaticRoute { reliable, session_timer, early_media, .. } = *route;
-        Self { reliable, session_timer, early_media }
+        Self { reliable, session_timer, early_media, body_parts: route.policy.body_parts }
     }
 
     /// The value of Supported.

@@ -169,6 +169,8 @@ impl Bed {
             targets: crate::transport::targets::Targets::new(),
             attempts: crate::failover::Attempts::new(),
             refusals: crate::leg::refusal::Refusals::new(),
+            tails: crate::leg::parts::Tails::new(),
+            emergency_legs: 0,
             proven: std::collections::BTreeMap::new(),
             plan: plan.clone(),
         };

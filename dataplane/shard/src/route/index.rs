@@ -43,7 +43,10 @@ impl Notations {
     fn of(uri: &Uri<'_>, country: &str) -> Self {
         let mut this = Self([([0; LENGTH_MAX + 1], 0); 3], 0);
         let mut value = [0; 256];
-        let user = sip::uri::unescape(uri.user_number(), &mut value).unwrap_or_default();
+        let user = match uri.is_emergency() {
+            true => lower(uri.raw, &mut value),
+            false => sip::uri::unescape(uri.user_number(), &mut value).unwrap_or_default(),
+        };
         let number = sip::Number::from_uri(uri);
         if let Some(number) = &number {
             this.push(National::of(number.bytes(), country.as_bytes()).bytes());
@@ -250,6 +253,14 @@ impl Index {
             || !route.policy.country.is_empty()
             || sip::number::user_starts_with(uri, prefix)
     }
+}
+
+/// The name of a service, as prefixes have it.
+fn lower<'o>(name: &[u8], out: &'o mut [u8]) -> &'o [u8] {
+    let out = &mut out[..name.len().min(LENGTH_MAX)];
+    out.copy_from_slice(&name[..out.len()]);
+    out.make_ascii_lowercase();
+    out
 }
 
 fn rank(route: &StaticRoute) -> Rank {

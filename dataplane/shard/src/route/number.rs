@@ -51,6 +51,12 @@ pub(crate) fn route_uri<'o>(
     out: &'o mut [u8],
 ) -> Option<&'o [u8]> {
     let uri = Uri::parse(received).ok()?;
+    if uri.is_emergency() {
+        // It names a service, and whoever is sent to knows where that is (RFC 5031).
+        let mut put = Put { out, at: 0 };
+        put.all(received)?;
+        return Some(put.done());
+    }
     let mut value = [0; 256];
     let mut value = uri.user_value(&mut value)?;
     // A prefix is found in a number without its separators (RFC 3966 section 5.1.1), so what is

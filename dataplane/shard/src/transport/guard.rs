@@ -117,6 +117,8 @@ pub enum Standing {
 enum Kind {
     /// INVITE and CANCEL.
     Call,
+    /// Those of emergency calls that the others leave no room for.
+    Emergency,
     /// What names nothing of ours.
     Other,
     /// Anything but INVITE and CANCEL, before it is read.
@@ -134,6 +136,8 @@ struct Source {
     others: Bucket,
     /// The others before they are read.
     unread: Bucket,
+    /// Emergency calls beyond that: no flood of other calls keeps one away.
+    emergencies: Bucket,
     /// Bytes that it may be answered, and since when no more were added.
     credit: u32,
     credited: Mono,
@@ -162,8 +166,9 @@ pub(crate) struct Guard {
     known: Sources,
     strangers: Sources,
     proofs: Vec<Proof>,
-    /// All messages of strangers.
+    /// All messages of strangers, and their emergency calls beyond that.
     all_strangers: Bucket,
+    all_emergencies: Bucket,
     looks: Bucket,
     known_looks: Bucket,
     tokens: Bucket,
@@ -175,8 +180,9 @@ impl Source {
     fn new(hash: u64, burst: u32, now: Mono) -> Self {
         let bucket = Bucket::full(burst, now);
         let unread = Bucket::full(burst.saturating_mul(UNREAD_RATES), now);
-        let (calls, others) = (bucket, bucket);
-        Self { hash, heard: now, calls, others, unread, credit: CREDIT_FIRST, credited: now }
+        let (calls, others, emergencies) = (bucket, bucket, bucket);
+        let (heard, credit, credited) = (now, CREDIT_FIRST, now);
+        Self { hash, heard, calls, others, unread, emergencies, credit, credited }
     }
 }
 
@@ -247,6 +253,7 @@ impl Guard {
             strangers: Sources::new(),
             proofs: vec![Proof::default(); PLACES],
             all_strangers: full(plan.stranger_rate),
+            all_emergencies: full(plan.stranger_rate),
             looks: full(LOOKS),
             known_looks: full(KNOWN_LOOKS),
             tokens: full(plan.stranger_rate),
@@ -341,7 +348,10 @@ impl Guard {
         let standing = self.standing_of(hash, source.ip(), now);
         let granted = match standing {
             Standing::Stranger => self.admit_stranger(hash, bytes, now, connected),
-            _ if begins_call(bytes) => self.take(hash, standing, Kind::Call, now),
+            _ if begins_call(bytes) => {
+                self.take(hash, standing, Kind::Call, now)
+                    || is_emergency(bytes) && self.take(hash, standing, Kind::Emergency, now)
+            }
             // What names nothing of ours is counted again once that is known ([`Guard::other`]).
             _ => self.take(hash, standing, Kind::Unread, now),
         };
@@ -356,8 +366,11 @@ impl Guard {
             false => &mut place.others,
         };
         let all = self.plan.stranger_rate;
-        let granted =
-            bucket.take(rate, burst, now) && (connected || self.all_strangers.take(all, all, now));
+        let granted = bucket.take(rate, burst, now)
+            && (connected || self.all_strangers.take(all, all, now))
+            || is_emergency(bytes)
+                && place.emergencies.take(rate, burst, now)
+                && self.all_emergencies.take(all, all, now);
         if granted {
             place.pay_in(bytes.len(), now);
         }
@@ -374,6 +387,7 @@ impl Guard {
         let more = |amount: u32| amount.saturating_mul(UNREAD_RATES);
         match kind {
             Kind::Call => place.calls.take(rate, burst, now),
+            Kind::Emergency => place.emergencies.take(rate, burst, now),
             Kind::Other => place.others.take(rate, burst, now),
             Kind::Unread => place.unread.take(more(rate), more(burst), now),
         }
@@ -454,6 +468,17 @@ impl Guard {
 /// By its first bytes: an INVITE or its CANCEL, which are kept in order.
 pub(crate) fn begins_call(bytes: &[u8]) -> bool {
     bytes.starts_with(b"INVITE ") || bytes.starts_with(b"CANCEL ")
+}
+
+/// By its first bytes: an INVITE of an emergency call or its CANCEL.
+#[cold]
+pub(crate) fn is_emergency(bytes: &[u8]) -> bool {
+    const URI_MAX: usize = 128;
+    let rest = bytes.strip_prefix(b"INVITE ").or_else(|| bytes.strip_prefix(b"CANCEL "));
+    let rest = rest.unwrap_or_default();
+    let end = rest.iter().take(URI_MAX).position(|byte| *byte == b' ');
+    let uri = end.and_then(|end| sip::Uri::parse(&rest[..end]).ok());
+    uri.is_some_and(|uri| uri.is_emergency())
 }
 
 #[cfg(test)]
