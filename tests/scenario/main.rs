@@ -48,6 +48,7 @@ mod obeyed;
 mod offers_of_ours;
 mod old_ack;
 mod options;
+mod other_streams;
 mod own_address;
 mod place;
 mod ports;

@@ -14,6 +14,7 @@ use wire::{Command, Originate};
 
 use crate::Shard;
 use crate::cx::{Core, Cx};
+use crate::emergency::{counted_as, is_emergency};
 use crate::failover::Tried;
 use crate::handoff::PeerMessage;
 use crate::leg::command::call_of;
@@ -537,15 +538,6 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
     }
 }
 
-/// Whose transactions a call's are: an emergency has the room that trunks have.
-fn counted_as(message: &Message<'_>, standing: Standing) -> Standing {
-    if is_emergency(message) { Standing::Trunk } else { standing }
-}
-
-fn is_emergency(message: &Message<'_>) -> bool {
-    message.uri().is_ok_and(|uri| uri.is_emergency())
-}
-
 fn outbound(wish: &Originate<'_>) -> Outbound {
     Outbound {
         invite: ClientId::NONE,
@@ -745,16 +737,6 @@ pub(crate) fn listener_of(
 }
 
 impl Core<'_> {
-    /// Where a route leads to emergency services some legs stay free for them.
-    pub(crate) fn reserve_legs(&mut self, table: &wire::table::Table) {
-        const PART: usize = 32;
-        let is_one = |route: &StaticRoute| {
-            sip::Uri::parse(route.prefix.as_bytes()).is_ok_and(|uri| uri.is_emergency())
-        };
-        let most = (self.plan.limits.legs as usize / PART).clamp(2, 16);
-        self.emergency_legs = if table.routes.iter().any(is_one) { most } else { 0 };
-    }
-
     fn remember_source(&mut self, leg: LegId, datagram: &Datagram<'_>) {
         if let Some(proven) = datagram.source.proven {
             self.proven.insert(leg, proven);

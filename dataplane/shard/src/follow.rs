@@ -6,6 +6,7 @@ use wire::Originate;
 use wire::command::Targets;
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
+use wire::table::StaticRoute;
 
 use crate::Shard;
 use crate::calls::listener_of;
@@ -66,14 +67,7 @@ impl Shard<'_> {
         let from = shown.map_or(ANONYMOUS.as_bytes(), |from| from.uri);
         let mut caller = [0; 768];
         let from = text(caller_uri(route, from, &mut caller).unwrap_or(from));
-        // Nothing that is to stay on TLS is sent on without (RFC 5630 section 5.3).
-        let secure = leg.named(&self.core).secure;
-        let fits = |target: &&Target| !secure || target.transport == Transport::Tls;
-        let targets: Targets = route.targets.iter().filter(fits).take(4).copied().collect();
-        if targets.is_empty() {
-            let answer = Answer { why: SIPS_NOT_ALLOWED, ..Answer::new(480) };
-            return Err((answer, Cause::NoRoute));
-        }
+        let targets = targets_of(route, leg.named(&self.core).secure)?;
         let tls_names = targets.iter().map(|_| route.tls_name.as_str()).collect();
         let originate = Originate {
             call: CallId::begun(now.wall, self.core.random.u128()),
@@ -112,4 +106,16 @@ impl Shard<'_> {
         }
         Ok(())
     }
+}
+
+/// Whom a route's call is sent to, in order. Nothing that is to stay on TLS is sent on without
+/// (RFC 5630 section 5.3).
+fn targets_of(route: &StaticRoute, secure: bool) -> Result<Targets, (Answer<'static>, Cause)> {
+    let fits = |target: &&Target| !secure || target.transport == Transport::Tls;
+    let targets: Targets = route.targets.iter().filter(fits).take(4).copied().collect();
+    if targets.is_empty() {
+        let answer = Answer { why: SIPS_NOT_ALLOWED, ..Answer::new(480) };
+        return Err((answer, Cause::NoRoute));
+    }
+    Ok(targets)
 }

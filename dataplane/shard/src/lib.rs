@@ -25,6 +25,7 @@
 mod calls;
 mod claims;
 mod cx;
+mod emergency;
 mod failover;
 #[cfg(test)]
 mod fault_tests;

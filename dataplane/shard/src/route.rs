@@ -271,7 +271,7 @@ impl Routes {
         let state = &mut self.states[listed.state as usize];
         let full = route.calls_max > 0 && state.calls >= route.calls_max;
         let burst = route.rate_max.max(1);
-        let is_over = !state.rate.take(route.rate_max, burst, now) || full;
+        let is_over = full && !is_emergency || !state.rate.take(route.rate_max, burst, now);
         if is_over && !is_emergency {
             return Err((503, Cause::Overload));
         }

@@ -125,8 +125,6 @@ impl fmt::Display for Host<'_> {
 }
 
 impl<'a> Uri<'a> {
-    /// Reads a URI that fills `raw`.
-    ///
     /// A service URN of emergency services (RFC 5031): `urn:service:sos`, `urn:service:sos.police`.
     #[must_use]
     pub fn is_emergency(&self) -> bool {
@@ -135,6 +133,8 @@ impl<'a> Uri<'a> {
         begins && matches!(self.raw.get(SOS.len()), None | Some(b'.'))
     }
 
+    /// Reads a URI that fills `raw`.
+    ///
     /// # Errors [`BadUri`] when a sip, sips or tel URI breaks RFC 3261 section 25.1 / RFC 3966, or
     /// when there is no scheme.
     #[inline]
