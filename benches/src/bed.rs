@@ -153,12 +153,18 @@ impl Bed {
     /// The same without a route: every call is the controlplane's to decide.
     #[must_use]
     pub fn unrouted(legs: u32, transactions: u32) -> Self {
+        Self::guarded(legs, transactions, GuardPlan::NONE)
+    }
+
+    /// The same where nobody may send as much as he likes.
+    #[must_use]
+    pub fn guarded(legs: u32, transactions: u32, guard: GuardPlan) -> Self {
         let now = Now { mono: Mono(1_000_000_000), wall: Wall(1_760_000_000_000_000) };
         let sizes = Sizes::for_legs(legs);
         let words = (0..sizes.words(wire::region::Side::Dataplane)).map(|_| AtomicU64::new(0));
         let words: &'static [AtomicU64] = Vec::leak(words.collect());
         let region = Region::create(words, wire::region::Side::Dataplane, sizes, 1);
-        let shard = Shard::new(plan(legs, transactions), region, now);
+        let shard = Shard::new(Plan { guard, ..plan(legs, transactions) }, region, now);
         let phones = Phones::new(address(1, 5_060), address(2, 5_060), address(3, 5_060));
         let mut bed = Self {
             shard,
@@ -285,6 +291,41 @@ impl Bed {
             self.take_events();
         }
         total
+    }
+
+    /// Datagrams at the listener, `gap` apart, in batches; gives what they cost and how many were
+    /// answered.
+    pub fn flood(&mut self, datagrams: &[(SocketAddr, &[u8])], gap: Duration) -> (Relayed, u64) {
+        let (mut total, mut answered) = (Relayed::default(), 0);
+        for chunk in datagrams.chunks(BATCH) {
+            self.now = self.now.later(gap * u32::try_from(chunk.len()).unwrap_or(1));
+            let mut batch = std::mem::take(&mut self.batch);
+            batch.clear();
+            batch.extend(chunk.iter().map(|(source, bytes)| Received {
+                frame: self.memory.received(bytes),
+                at: Local::Listener(0),
+                source: *source,
+                arrived: self.now.mono,
+                is_cut: false,
+            }));
+            let start = cpu_nanos();
+            let (allocations, ()) = crate::allocations(|| {
+                self.shard.handle_datagrams(self.now, &batch, &mut self.memory);
+                if self.shard.deadline() <= self.now.mono {
+                    self.shard.handle_tick(self.now, &mut self.memory);
+                }
+            });
+            total.nanos += cpu_nanos() - start;
+            total.allocations += allocations;
+            total.packets += batch.len() as u64;
+            self.batch = batch;
+            while let Some(transmit) = self.shard.poll_transmit() {
+                answered += 1;
+                self.memory.free(transmit.frame);
+            }
+            self.take_events();
+        }
+        (total, answered)
     }
 
     /// One batch through the shard, with what else is due. Gives the media packets sent for it.

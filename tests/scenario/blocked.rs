@@ -121,3 +121,47 @@ fn the_reasons_of_a_bye_are_told_and_passed_on_all() {
     );
     by_hand::nothing_left(&mut world);
 }
+
+/// A Reason as long as such are is folded.
+#[test]
+fn folded_reasons_pass_whole() {
+    let (mut world, log) = world(6);
+    let folded = format!("Reason: {}\n", ANALYTICS.replace(";text", ";\n text"));
+    let said = refuse(&mut world, &log, "603 Network Blocked", &folded);
+    assert_eq!(headers(&said, "Reason"), [ANALYTICS.replace(";text", "; text")]);
+    by_hand::nothing_left(&mut world);
+    let (mut world, log) = by_hand::world_by_hand(7);
+    let call = by_hand::call(&mut world, &log, "bye", ("0", "0"));
+    let more = "Reason: Q.850;\n\tcause=16\n";
+    send(&mut world, A, &call.a.request("BYE", 2, more, &empty()));
+    let bye = log.last(B, "BYE", "");
+    assert_eq!(header(&bye, "Reason"), "Q.850;\tcause=16");
+}
+
+/// Whose call is answered in the end has heard no refusal: nothing of one is kept.
+#[test]
+fn words_are_forgotten_when_another_answers() {
+    let mut used = Vec::new();
+    for (seed, more) in [(8, ""), (8, "Reason: Q.850;cause=41;text=\"a long one\"\n")] {
+        let (mut world, log) = world(seed);
+        let invite = by_hand::ask(&mut world, &log, &Hand::caller("no"), "0");
+        let b = Hand::callee(&invite, "b");
+        send(&mut world, B, &b.reply(&invite, "500 X", more, &empty()));
+        let second = log.last(C, "INVITE", "");
+        let c = Hand { address: C, ..Hand::callee(&second, "c") };
+        let third = send_no(&mut world, &log, (&c, &second), more);
+        let c = Hand { address: C, ..Hand::callee(&third, "c") };
+        let answer = by_hand::described("10.1.0.3", 5_000, 1, "0");
+        send(&mut world, C, &c.reply(&third, "200 OK", "", &answer));
+        log.last(A, "SIP/2.0 200", "");
+        world.run_for(40 * SECOND);
+        used.push(world.plane.leftovers());
+    }
+    assert_eq!(used[0], used[1]);
+}
+
+fn send_no(world: &mut World, log: &Log, (c, invite): (&Hand, &str), more: &str) -> String {
+    send(world, C, &c.reply(invite, "500 X", more, &empty()));
+    world.run_for(SECOND);
+    log.last(C, "INVITE", "")
+}

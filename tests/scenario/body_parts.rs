@@ -5,7 +5,7 @@ use wire::policy::RoutePolicy;
 use wire::table::{StaticRoute, Table};
 use world::{Manner, World};
 
-use crate::by_hand::{self, A, B, Hand, Log, body, header, one_shard, sdp, send};
+use crate::by_hand::{self, A, B, Hand, Log, body, empty, header, one_shard, sdp, send};
 use crate::common::{publish, route_to, routed};
 
 fn world(seed: u64, body_parts: bool) -> (World, Log) {
@@ -91,4 +91,88 @@ fn parts_that_no_message_of_ours_holds_refuse_the_call() {
     log.last(A, "SIP/2.0 513", "INVITE");
     assert!(log.all(B, "INVITE", "").is_empty());
     by_hand::nothing_left(&mut world);
+}
+
+/// The bound is one of what goes out: nothing is judged good and left out then.
+#[test]
+fn at_the_bound_parts_go_on_or_the_call_is_refused() {
+    let (mut passed, mut refused) = (0, 0);
+    for length in 8_140..8_152 {
+        let (mut world, log) = world(5, true);
+        let long = "x".repeat(length);
+        let text = format!(
+            "--x\nContent-Type: application/sdp\n\n{}\n--x\n\n{long}\n--x--\n",
+            sdp("10.1.0.1", 4_000, 1, "0")
+        );
+        let offer = body("multipart/mixed;boundary=x", &text);
+        send(&mut world, A, &Hand::caller("bound").request("INVITE", 1, "", &offer));
+        let (invites, refusals) = (log.all(B, "INVITE", ""), log.all(A, "SIP/2.0 513", ""));
+        assert_eq!(invites.len() + refusals.len(), 1, "{length}: {:?}", log.lines());
+        assert!(invites.iter().all(|invite| invite.contains(&long)), "{length}");
+        (passed, refused) = (passed + invites.len(), refused + refusals.len());
+    }
+    assert!(passed > 0 && refused > 0, "{passed} {refused}");
+}
+
+/// The first trunk passes nothing on and refuses; the next one that fits passes it on.
+#[test]
+fn a_trunk_that_can_follows_one_that_cannot() {
+    let mut world = routed(&one_shard(6), Manner::silent(), vec![Manner::silent()]);
+    let route = |prefix: &str, body_parts| {
+        let policy = RoutePolicy { body_parts, ..RoutePolicy::default() };
+        StaticRoute { policy, prefix: prefix.to_owned(), ..route_to(&world, &[1]) }
+    };
+    let routes = vec![route("g", false), route("", true)];
+    publish(&mut world, &Table { routes, ..Table::default() });
+    let log = Log::new(&mut world, &[A, B]);
+    let invite = ask(&mut world, &log, "required").pop();
+    let invite = invite.unwrap_or_else(|| panic!("{:?}", log.lines()));
+    assert!(invite.contains("application/isup"), "{invite}");
+}
+
+/// ISUP names the caller, too.
+#[test]
+fn parts_of_a_caller_who_hides_do_not_go_on() {
+    let mut world = routed(&one_shard(7), Manner::silent(), vec![Manner::silent()]);
+    let policy = RoutePolicy { body_parts: true, ..RoutePolicy::default() };
+    let route = StaticRoute { policy, trusted: Vec::new(), ..route_to(&world, &[1]) };
+    publish(&mut world, &Table { routes: vec![route], ..Table::default() });
+    let log = Log::new(&mut world, &[A, B]);
+    for (name, handling) in [("hidden", "optional"), ("hides", "required")] {
+        let offer = mixed("10.1.0.1", 4_000, handling);
+        let invite = Hand::caller(name).request("INVITE", 1, "Privacy: id\n", &offer);
+        send(&mut world, A, &invite);
+    }
+    let invites = log.all(B, "INVITE", "");
+    assert!(invites.len() == 1 && !invites[0].contains("isup"), "{invites:?}");
+    log.last(A, "SIP/2.0 415", "INVITE");
+}
+
+/// Who knows what our stateless answers are tagged with knows no delimiter of ours.
+#[test]
+fn nobody_knows_the_delimiter_before_it_is_sent() {
+    let (mut world, log) = world(8, true);
+    let hand = Hand { to: "<sip:g1@10.0.0.1>;tag=made-up".to_owned(), ..Hand::caller("guess") };
+    send(&mut world, A, &hand.request("BYE", 1, "", &empty()));
+    send(&mut world, A, &Hand::caller("guess").request("BYE", 2, "", &empty()));
+    let tags = log.all(A, "SIP/2.0 481", "");
+    for (number, answer) in tags.iter().enumerate() {
+        let to = header(answer, "To");
+        let tag = to.rsplit("tag=").next().unwrap();
+        let evil = format!("--{tag}\nContent-Type: application/sdp\n\nv=0\nc=IN IP4 6.6.6.6");
+        let text = format!(
+            "--x\nContent-Type: application/sdp\n\n{}\n--x\nContent-Type: a/b\n\nq\n{evil}\n--x--\n",
+            sdp("10.1.0.1", 4_000, 1, "0")
+        );
+        let offer = body("multipart/mixed;boundary=x", &text);
+        let a = Hand::caller("guess");
+        let cseq = 10 + u32::try_from(number).unwrap();
+        send(&mut world, A, &a.request("INVITE", cseq, "", &offer));
+        let invite = log.last(B, "INVITE", "");
+        let kind = header(&invite, "Content-Type");
+        let boundary = kind.strip_prefix("multipart/mixed;boundary=").unwrap();
+        assert_ne!(boundary, tag);
+        assert_eq!(invite.matches(&format!("--{boundary}")).count(), 3, "{invite}");
+    }
+    assert!(!tags.is_empty());
 }

@@ -154,3 +154,77 @@ fn a_drain_and_a_short_session_refuse_no_emergency() {
     send(&mut world, A, &Hand::caller("any").request("INVITE", 1, "", &offer));
     log.last(A, "SIP/2.0 503", "");
 }
+
+/// Only a route that was made for emergencies sets its limits aside for them.
+#[test]
+fn by_any_other_route_an_emergency_is_a_call_like_others() {
+    let mut world = routed(&one_shard(7), Manner::silent(), vec![Manner::silent()]);
+    let any = StaticRoute { prefix: String::new(), calls_max: 1, ..route_to(&world, &[1]) };
+    publish(&mut world, &Table { routes: vec![any], ..Table::default() });
+    let log = Log::new(&mut world, &[A, B]);
+    for number in 0..3 {
+        send(&mut world, A, &sos(&format!("sos{number}")));
+    }
+    let invites = log.all(B, "INVITE", SOS);
+    assert_eq!(invites.len(), 1, "{:?}", log.lines());
+    assert!(invites[0].contains("application/pidf+xml"), "it goes on whole: {}", invites[0]);
+    log.last(A, "SIP/2.0 503", "");
+    // What is no service is none.
+    let strange = sos("strange").replace(SOS, "urn:service:sos.@example.com");
+    send(&mut world, A, &strange);
+    log.last(A, "SIP/2.0 4", "strange");
+}
+
+/// Nobody takes all legs by calling emergencies.
+#[test]
+fn no_more_than_a_share_of_the_legs_is_urgent() {
+    let mut setup = one_shard(8);
+    setup.plane.legs = 64;
+    let (mut world, log) = world(&setup, |route| StaticRoute { calls_max: 1, ..route });
+    for number in 0..12 {
+        send(&mut world, A, &sos(&format!("sos{number}")));
+    }
+    // An eighth of 64, and one by the route behind; then limits hold.
+    assert_eq!(log.all(B, "INVITE", SOS).len(), 9, "{:?}", log.lines());
+    // Whoever is over makes room.
+    let invites = log.all(B, "INVITE", SOS);
+    let no = Hand::callee(&invites[0], "b").reply(&invites[0], "486 Busy", "", &empty());
+    send(&mut world, B, &no);
+    world.run_for(SECOND / 10);
+    send(&mut world, A, &sos("again"));
+    assert_eq!(log.all(B, "INVITE", SOS).len(), 10);
+}
+
+/// Without any route for them they are heard no more often than others.
+#[test]
+fn where_no_route_leads_to_emergency_services_nothing_hurries() {
+    let mut setup = one_shard(9);
+    (setup.plane.guard.source_rate, setup.plane.guard.source_burst) = (2, 2);
+    let mut world = routed(&setup, Manner::silent(), vec![Manner::silent()]);
+    let log = Log::new(&mut world, &[A, B]);
+    for number in 0..10 {
+        send(&mut world, A, &sos(&format!("sos{number}")));
+    }
+    assert_eq!(count(&world, Counter::DiscardSipRate), 8);
+    assert!(log.all(B, "INVITE", "").len() <= 2);
+}
+
+/// Where the caller is goes on in every spelling, and without any description.
+#[test]
+fn locations_go_on_however_they_are_written() {
+    let (mut world, log) = world(&one_shard(10), |route| route);
+    let folded = "Geolocation: <cid:here@10.1.0.1>,\n <https://where.example/1>\n";
+    let call = sos("folded").replace("Geolocation: <cid:here@10.1.0.1>\n", folded);
+    send(&mut world, A, &call);
+    let invite = log.last(B, "INVITE", "");
+    let told = header(&invite, "Geolocation");
+    assert_eq!(told, "<cid:here@10.1.0.1>, <https://where.example/1>");
+    // A late offer: the location is all there is.
+    let hand = Hand { to: format!("<{SOS}>"), ..Hand::caller("late") };
+    let alone = body("application/pidf+xml", "<presence>here</presence>");
+    let call = hand.request("INVITE", 1, HEADERS, &alone);
+    send(&mut world, A, &call.replace("sip:g1@10.0.0.1 SIP", &format!("{SOS} SIP")));
+    let invite = log.last(B, "INVITE", "");
+    assert!(header(&invite, "Content-Type").starts_with("multipart/mixed"), "{:?}", log.lines());
+    assert!(invite.contains("Content-Type: application/pidf+xml\n\n<presence>here</presence>\n--"));
+}

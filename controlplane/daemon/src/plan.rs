@@ -239,7 +239,7 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
         routes.push(StaticRoute {
             account: account.number,
             domain: trunk.domain.to_ascii_lowercase(),
-            prefix: trunk.prefix.clone(),
+            prefix: prefix_of(&trunk.prefix),
             trusted: trusted.unwrap_or_else(|| sources.clone()),
             sources,
             targets: trunk.targets.clone(),
@@ -263,6 +263,12 @@ pub fn table(config: &Config, accounts: &[Account]) -> anyhow::Result<Table> {
         });
     }
     Ok(Table { routes, admission: None, ..Table::default() })
+}
+
+/// The name of a service (RFC 5031) is compared without regard to case.
+fn prefix_of(prefix: &str) -> String {
+    let is_urn = prefix.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case("urn:"));
+    if is_urn { prefix.to_ascii_lowercase() } else { prefix.to_owned() }
 }
 
 fn policy(config: &Config, trunk: &config::Trunk) -> anyhow::Result<RoutePolicy> {

@@ -49,3 +49,23 @@ fn what_is_said_of_an_unknown_leg_waits_for_its_end() {
     world.run(10_000);
     world.assert_clean();
 }
+
+/// Whoever calls nobody and says why he gives up leaves nothing, and the operator is told of no
+/// lost ends.
+#[test]
+fn what_callers_of_nobody_say_is_forgotten_with_them() {
+    let mut world = World::new(|_| xml("<Response/>"));
+    for number in 0..1_500 {
+        let call = world.call_in(&format!("sip:{number}@nowhere.test"));
+        world.declined(call, 0, "\r\nReason: SIP;cause=200\r\n");
+        world.end_unheard(call);
+        world.run(20);
+    }
+    let lost = world.notices.iter().filter(|notice| notice.contains("never told")).count();
+    assert_eq!(lost, 0, "{:?}", world.notices);
+    for number in 0..3_000 {
+        world.declined(base::CallId(1 << 100 | number), 486, "\r\nReason: Q.850;cause=17\r\n");
+    }
+    let lost = world.notices.iter().filter(|notice| notice.contains("never told")).count();
+    assert_eq!(lost, 1, "once, and not for each");
+}

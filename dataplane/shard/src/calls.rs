@@ -19,7 +19,7 @@ use crate::failover::Tried;
 use crate::handoff::PeerMessage;
 use crate::leg::command::call_of;
 use crate::leg::identity::{hides_caller, passes};
-use crate::leg::parts::{NOT_PASSED, judge_parts};
+use crate::leg::parts::{NOT_PASSED, Passing, judge_parts};
 use crate::leg::policy::Policy;
 use crate::leg::reliable::Reliable;
 use crate::leg::{Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
@@ -131,14 +131,9 @@ impl<'m> Shard<'m> {
 
     /// Everything that can refuse a call before it costs anything: its slot, what it describes, its
     /// static route.
-    fn admit_call<'c>(
-        &mut self,
-        now: Now,
-        call: &NewCall<'c>,
-    ) -> Result<(LegId, Taken<'c>, Option<RouteHandle>), Refused> {
+    fn admit_call<'c>(&mut self, now: Now, call: &NewCall<'c>) -> Result<Admitted<'c>, Refused> {
         let NewCall { datagram, message, .. } = *call;
         let uri = message.uri().map_err(|_| Refused::new(400, Cause::Protocol))?;
-        let is_emergency = uri.is_emergency();
         let listed = match call.user {
             // It calls nobody, whatever it says.
             "" if call.place != LegId::NONE => self.route_to_place(now, &uri, call)?,
@@ -146,7 +141,8 @@ impl<'m> Shard<'m> {
             // Who has proven whose he is may call from anywhere.
             _ => None,
         };
-        if self.draining && !is_emergency {
+        let (is_emergency, is_urgent) = (uri.is_emergency(), self.is_urgent(&uri, listed));
+        if self.draining && !is_urgent {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
@@ -154,9 +150,9 @@ impl<'m> Shard<'m> {
         let taken = judge(&mut self.core, datagram, (message, has_timer && !is_emergency))?;
         if listed.is_none() || call.place != LegId::NONE {
             // An application is no far end that its parts could be for.
-            judge_parts(message, false).map_err(|_| NO_PARTS)?;
+            judge_parts(message, Passing::of(is_emergency, false)).map_err(|_| NO_PARTS)?;
         }
-        let has_room = self.has_room(datagram.standing, is_emergency);
+        let has_room = self.has_room(datagram.standing, is_urgent);
         let Some(place) = self.legs.vacant().filter(|_| has_room) else {
             self.core.counters.count(Counter::RefusedNoCell);
             return Err(Refused::new(503, Cause::Overload));
@@ -172,11 +168,11 @@ impl<'m> Shard<'m> {
             listed => self.take_route(now, (datagram, message, &uri), listed)?,
         };
         let is_trunk = datagram.standing == Standing::Trunk;
-        if !self.core.guard.call(is_trunk, now.mono) && !is_emergency {
+        if !self.core.guard.call(is_trunk, now.mono) && !is_urgent {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
-        Ok((place.0, taken, route))
+        Ok(Admitted { id: place.0, taken, route, is_urgent })
     }
 
     /// A call that may be taken has its leg.
@@ -187,9 +183,10 @@ impl<'m> Shard<'m> {
         call: &NewCall<'_>,
     ) -> Result<LegId, Refused> {
         let NewCall { datagram, message, .. } = *call;
-        let (id, taken, route) = self.admit_call(now, call)?;
+        let Admitted { id, taken, route, is_urgent } = self.admit_call(now, call)?;
         let Datagram { hop, source, .. } = *datagram;
-        let side = Side::Inbound(inbound(call, route, self.trusts(route, source)));
+        let side = inbound(call, route, self.trusts(route, source));
+        let side = Side::Inbound(Inbound { is_urgent, ..side });
         let obeyed = self.obeyed(datagram.standing, source);
         let times = (now.wall, self.core.offset);
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
@@ -219,7 +216,7 @@ impl<'m> Shard<'m> {
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
-                standing: counted_as(message, datagram.standing),
+                standing: counted_as(is_urgent, datagram.standing),
             };
             self.transactions.servers.begin(cx.core, &begin).ok_or(NO_TRANSACTION)
         });
@@ -245,18 +242,24 @@ impl<'m> Shard<'m> {
         let account = route.and_then(|it| self.routes.get(it)).map_or(0, |it| it.account);
         self.register(now, frames, leg, call, account);
         self.core.remember_source(id, datagram);
+        self.count_in(route, is_urgent);
+        Ok(id)
+    }
+
+    /// A call stands from now on.
+    fn count_in(&mut self, route: Option<RouteHandle>, is_urgent: bool) {
         if let Some(route) = route {
             self.routes.enter(route);
         }
-        Ok(id)
+        self.core.urgent_legs += usize::from(is_urgent);
     }
 
     /// Whether there is room for one more incoming leg. Calls of trunks may have all of it; the
     /// others leave them an eighth, and strangers leave half: whatever an application, a
     /// controlplane that is gone or a flood keeps, trunk calls go on.
-    pub(crate) fn has_room(&self, standing: Standing, is_emergency: bool) -> bool {
+    pub(crate) fn has_room(&self, standing: Standing, is_urgent: bool) -> bool {
         let limit = self.core.plan.limits.legs as usize;
-        if is_emergency {
+        if is_urgent {
             return self.core.has_credit();
         }
         let limit = limit.saturating_sub(self.core.emergency_legs);
@@ -474,9 +477,8 @@ impl<'m> Shard<'m> {
             return Ok(());
         }
         let (targets, hop) = self.way_to(now, wish)?;
-        let is_emergency = sip::Uri::parse(wish.uri.as_bytes()).is_ok_and(|it| it.is_emergency());
-        let room = self.core.plan.limits.legs as usize - self.legs.len();
-        let has_room = is_emergency || room > self.core.emergency_legs;
+        let room = (self.core.plan.limits.legs as usize).saturating_sub(self.legs.len());
+        let has_room = room > self.core.emergency_legs || self.is_for_urgent(wish.peer);
         let vacant = self.legs.vacant().filter(|_| self.core.has_credit() && has_room);
         let Some(place) = vacant else {
             self.core.counters.count(Counter::RefusedNoCell);
@@ -520,6 +522,14 @@ impl<'m> Shard<'m> {
     }
 }
 
+/// A call that may have a leg.
+struct Admitted<'c> {
+    id: LegId,
+    taken: Taken<'c>,
+    route: Option<RouteHandle>,
+    is_urgent: bool,
+}
+
 fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inbound {
     let NewCall { datagram, message, .. } = *call;
     Inbound {
@@ -535,6 +545,7 @@ fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inb
         reliable: Reliable::of(message),
         place: call.place,
         is_emergency: is_emergency(message),
+        is_urgent: false,
     }
 }
 

@@ -54,7 +54,8 @@ impl Shard<'_> {
                     self.routes.choose(&search, &mut self.core).ok_or(refused)?
                 }
             };
-            match self.routes.take(at, search.now.mono, search.uri.is_emergency()) {
+            let is_urgent = self.is_urgent(search.uri, Some(at));
+            match self.routes.take(at, search.now.mono, is_urgent) {
                 Ok(taken) => {
                     if !tried.is_empty() {
                         self.core.counters.count(Counter::RouteAdvanced);
@@ -150,9 +151,14 @@ impl Shard<'_> {
         self.routes.leave(before);
         self.routes.enter(route);
         let trusted = self.trusts(Some(route), source);
-        if let Some(Side::Inbound(side)) = self.legs.get_mut(id).map(|leg| &mut leg.side) {
-            (side.route, side.trusted) = (Some(route), trusted);
-            side.hides = !side.is_emergency && hides_caller(message, trusted);
+        let body_parts = self.routes.get(route).is_some_and(|route| route.policy.body_parts);
+        if let Some(leg) = self.legs.get_mut(id) {
+            // The rest of its policy is agreed with the caller by now.
+            leg.signalling.policy.body_parts = body_parts;
+            if let Side::Inbound(side) = &mut leg.side {
+                (side.route, side.trusted) = (Some(route), trusted);
+                side.hides = !side.is_emergency && hides_caller(message, trusted);
+            }
         }
         true
     }

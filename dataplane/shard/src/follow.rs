@@ -12,7 +12,7 @@ use crate::Shard;
 use crate::calls::listener_of;
 use crate::handoff::Handoff;
 use crate::leg::identity::{ANONYMOUS, ANONYMOUS_NAME};
-use crate::leg::parts::judge_parts;
+use crate::leg::parts::{Passing, judge_parts};
 use crate::leg::{Answer, Inbound};
 use crate::route::{caller_uri, route_uri};
 use crate::usage::text;
@@ -55,7 +55,7 @@ impl Shard<'_> {
         };
         crate::faults::touch(crate::faults::Site::Route);
         let Some(route) = self.routes.get(handle) else { return Ok(()) };
-        judge_parts(message, is_emergency || route.policy.body_parts)?;
+        judge_parts(message, Passing::of(is_emergency, route.policy.body_parts && !hidden))?;
         let mut uri = [0; 768];
         let Some(uri) = route_uri(route, message.uri_raw(), &mut uri) else {
             return Err((Answer::new(404), Cause::NoRoute));

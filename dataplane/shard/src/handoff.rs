@@ -147,8 +147,8 @@ pub enum PeerMessage<'a> {
     /// header lines, each ended with CRLF. `Ended` follows.
     Declined { code: u16, said: &'a str },
     /// What stands behind the description in a body that the hearer may send, from its delimiter
-    /// on; `forced`: whatever its trunk says. `Offer` follows.
-    Parts { forced: bool, tail: &'a [u8] },
+    /// on; `forced`: whatever its trunk says; `required`: not without them. `Offer` follows.
+    Parts { forced: bool, required: bool, tail: &'a [u8] },
 }
 
 /// How digits can be brought to a leg's far end.

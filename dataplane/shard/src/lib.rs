@@ -176,6 +176,7 @@ impl<'m> Shard<'m> {
                 refusals: leg::refusal::Refusals::new(),
                 tails: leg::parts::Tails::new(),
                 emergency_legs: 0,
+                urgent_legs: 0,
                 proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),
@@ -320,7 +321,7 @@ impl<'m> Shard<'m> {
     pub fn handle_handoff(&mut self, now: Now, bytes: &[u8], frames: &mut dyn Frames) {
         self.core.begin_turn(now);
         self.core.counters.count(Counter::HandoffTaken);
-        if signalling::may_wait(bytes) {
+        if signalling::may_wait(bytes, self.core.guard.hears) {
             if !self.handed.push(bytes) {
                 self.core.counters.count(Counter::DiscardHandoffFull);
             }
@@ -668,6 +669,7 @@ impl<'m> Shard<'m> {
             return self.legs.arm(id, deadline);
         }
         let (call, route) = (leg.story.call, leg.route());
+        let is_urgent = leg.inbound().is_some_and(|side| side.is_urgent);
         let quiet = leg.signalling.accepted.is_none();
         let released = leg.released;
         if quiet {
@@ -678,6 +680,9 @@ impl<'m> Shard<'m> {
             self.legs.end(id, call);
             if let Some(route) = route {
                 self.routes.leave(route);
+            }
+            if is_urgent {
+                self.core.urgent_legs = self.core.urgent_legs.saturating_sub(1);
             }
         }
         if quiet && released {

@@ -259,20 +259,20 @@ impl Routes {
         self.table.routes[at].account
     }
 
-    /// One more call on the route at this place. Over its limits: refused, but for an emergency
-    /// call, which counts all the same.
+    /// One more call on the route at this place. Over its limits: refused, but for an urgent call,
+    /// which counts all the same.
     pub(crate) fn take(
         &mut self,
         at: usize,
         now: Mono,
-        is_emergency: bool,
+        is_urgent: bool,
     ) -> Result<RouteHandle, Full> {
         let (route, listed) = (&self.table.routes[at], self.listed[at]);
         let state = &mut self.states[listed.state as usize];
         let full = route.calls_max > 0 && state.calls >= route.calls_max;
         let burst = route.rate_max.max(1);
-        let is_over = full && !is_emergency || !state.rate.take(route.rate_max, burst, now);
-        if is_over && !is_emergency {
+        let is_over = full && !is_urgent || !state.rate.take(route.rate_max, burst, now);
+        if is_over && !is_urgent {
             return Err((503, Cause::Overload));
         }
         Ok(self.handle(at))

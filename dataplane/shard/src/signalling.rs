@@ -27,14 +27,15 @@ use crate::watch;
 const HANDED: usize = 64;
 
 /// Whether a message of another shard begins a call or comes from a stranger.
-pub(crate) fn may_wait(bytes: &[u8]) -> bool {
+pub(crate) fn may_wait(bytes: &[u8], hears_emergencies: bool) -> bool {
     // Media is told by its first byte and not read twice.
     if !Handoff::is_sip(bytes) {
         return false;
     }
     match wire::decode(bytes) {
         Ok(Handoff::Sip { standing, bytes, .. }) => {
-            (standing == Standing::Stranger || begins_call(bytes)) && !is_emergency(bytes)
+            let hurries = || hears_emergencies && is_emergency(bytes);
+            standing == Standing::Stranger || begins_call(bytes) && !hurries()
         }
         _ => false,
     }
@@ -115,7 +116,8 @@ impl Shard<'_> {
         let standing = self.core.guard.standing(received.source, now.mono);
         match standing {
             Standing::Stranger => Turn::Stranger,
-            _ if !is_much || is_emergency(frames.bytes(received.frame)) => Turn::First,
+            _ if !is_much => Turn::First,
+            _ if self.core.guard.is_emergency(frames.bytes(received.frame)) => Turn::Other,
             _ if begins_call(frames.bytes(received.frame)) => Turn::Call,
             _ => Turn::Other,
         }
@@ -346,8 +348,9 @@ impl Shard<'_> {
         if queue.pass(message, most) {
             return;
         }
-        let is_urgent = matches!(message, Handoff::Sip { bytes, .. } if is_emergency(bytes));
-        if !is_urgent || !queue.say(message, most) {
+        let guard = &self.core.guard;
+        let hurries = matches!(message, Handoff::Sip { bytes, .. } if guard.is_emergency(bytes));
+        if !hurries || !queue.pass_hurried(message, most) {
             self.core.counters.count(Counter::DiscardHandoffFull);
         }
     }

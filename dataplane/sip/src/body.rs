@@ -79,13 +79,17 @@ pub enum SdpBody<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenBody;
 
-/// A part of a multipart that holds no session description, as it came.
+/// A body, or a part of one, beside the session descriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherPart<'a> {
-    /// Its header fields, the empty line, its body.
+    /// Its type, where `text` is the body alone.
+    pub content_type: Option<&'a [u8]>,
+    /// As it came: its header fields, the empty line, its body.
     pub text: &'a [u8],
     /// Whoever does not understand it must refuse the request.
     pub is_required: bool,
+    /// It is what it seems to be: no description of a session is in it.
+    pub is_plain: bool,
 }
 
 /// The bodies of a message in their order.
@@ -110,6 +114,11 @@ impl<'a> BodyPart<'a> {
         let kind = self.disposition.kind;
         self.kind.eq_ignore_ascii_case(b"application/sdp")
             && (kind.is_empty() || kind.eq_ignore_ascii_case(b"session"))
+    }
+
+    /// `application/sdp`, whatever it is for.
+    fn is_description(&self) -> bool {
+        self.kind.eq_ignore_ascii_case(b"application/sdp")
     }
 
     /// `multipart/*`.
@@ -182,29 +191,21 @@ impl<'a> Message<'a> {
         Ok(parts)
     }
 
-    /// The parts of a multipart beside those that hold session descriptions, not opened. Empty for
-    /// a body that is no multipart.
+    /// What a body holds beside session descriptions: the parts of a multipart, those of one in it
+    /// that has a description, too; or the one body that is no description.
     ///
     /// # Errors
     /// [`BrokenBody`].
     pub fn other_parts(&self) -> Result<ArrayVec<OtherPart<'a>, BODY_PARTS_MAX>, BrokenBody> {
         let mut others = ArrayVec::new();
         let Some(whole) = self.whole_body() else { return Ok(others) };
-        let boundary = match whole.boundary() {
-            Some(boundary) if !whole.encoded => boundary?,
-            _ => return Ok(others),
-        };
-        let (_, mut rest) = delimited(whole.body, boundary).ok_or(BrokenBody)?;
-        while let Some(text) = rest {
-            let (text, behind) = delimited(text, boundary).unwrap_or((text, None));
-            let part = BodyPart::parse(text);
-            let is_required = part.disposition.handling == Handling::Required;
-            let mut inner: BodyParts<'_> = ArrayVec::new();
-            take(part, 1, &mut inner)?;
-            if !inner.iter().any(BodyPart::is_session) {
-                others.try_push(OtherPart { text, is_required }).map_err(|_| BrokenBody)?;
-            }
-            rest = behind;
+        if whole.is_multipart() && !whole.encoded {
+            others_of(whole, NESTED_MAX, &mut others)?;
+        } else if !whole.is_description() {
+            let is_required = whole.disposition.handling == Handling::Required;
+            let content_type = Some(whole.content_type);
+            let is_plain = !whole.encoded && !whole.is_multipart();
+            others.push(OtherPart { content_type, text: whole.body, is_required, is_plain });
         }
         Ok(others)
     }
@@ -296,6 +297,53 @@ fn take<'a>(part: BodyPart<'a>, depth: u8, parts: &mut BodyParts<'a>) -> Result<
         rest = behind;
     }
     if parts.len() == before { Err(BrokenBody) } else { Ok(()) }
+}
+
+/// Multiparts in each other that are looked into for descriptions.
+const NESTED_MAX: u8 = 4;
+
+/// The parts of a multipart that hold no description; one in it that does is opened.
+fn others_of<'a>(
+    whole: BodyPart<'a>,
+    depth: u8,
+    others: &mut ArrayVec<OtherPart<'a>, BODY_PARTS_MAX>,
+) -> Result<(), BrokenBody> {
+    let depth = depth.checked_sub(1).ok_or(BrokenBody)?;
+    let boundary = whole.boundary().ok_or(BrokenBody)??;
+    let (_, mut rest) = delimited(whole.body, boundary).ok_or(BrokenBody)?;
+    while let Some(text) = rest {
+        let (text, behind) = delimited(text, boundary).unwrap_or((text, None));
+        let part = BodyPart::parse(text);
+        let is_open = part.is_multipart() && !part.encoded;
+        if is_open && holds_description(part, depth)? {
+            others_of(part, depth, others)?;
+        } else if !part.is_description() {
+            let is_required = part.disposition.handling == Handling::Required;
+            let is_plain = is_open || !part.is_multipart();
+            let other = OtherPart { content_type: None, text, is_required, is_plain };
+            others.try_push(other).map_err(|_| BrokenBody)?;
+        }
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// Whether a description is anywhere in a part.
+fn holds_description(part: BodyPart<'_>, depth: u8) -> Result<bool, BrokenBody> {
+    if !part.is_multipart() || part.encoded {
+        return Ok(part.is_description());
+    }
+    let depth = depth.checked_sub(1).ok_or(BrokenBody)?;
+    let boundary = part.boundary().ok_or(BrokenBody)??;
+    let (_, mut rest) = delimited(part.body, boundary).ok_or(BrokenBody)?;
+    while let Some(text) = rest {
+        let (text, behind) = delimited(text, boundary).unwrap_or((text, None));
+        if holds_description(BodyPart::parse(text), depth)? {
+            return Ok(true);
+        }
+        rest = behind;
+    }
+    Ok(false)
 }
 
 /// What stands before the next delimiter line and what behind it; nothing behind the closing one.

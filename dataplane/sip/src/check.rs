@@ -251,7 +251,8 @@ impl Core<'_> {
             let required = |p: &BodyPart<'_>| p.disposition.handling == Handling::Required;
             !passes && parts.iter().any(|p| !understood(p) && required(p))
         } else {
-            parts.iter().any(|p| p.disposition.handling != Handling::Optional)
+            let is_emergency = passes && request.uri().is_ok_and(|uri| uri.is_emergency());
+            !is_emergency && parts.iter().any(|p| p.disposition.handling != Handling::Optional)
         };
         if refused { Err(Refusal::new(415, Why::MediaType)) } else { Ok(()) }
     }

@@ -130,7 +130,11 @@ impl<'a> Uri<'a> {
     pub fn is_emergency(&self) -> bool {
         const SOS: &[u8] = b"urn:service:sos";
         let begins = self.raw.get(..SOS.len()).is_some_and(|it| it.eq_ignore_ascii_case(SOS));
-        begins && matches!(self.raw.get(SOS.len()), None | Some(b'.'))
+        let is_label = |label: &[u8]| {
+            !label.is_empty() && label.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'-')
+        };
+        let mut labels = self.raw.get(SOS.len()..).unwrap_or_default().split(|c| *c == b'.');
+        begins && labels.next() == Some(b"") && labels.all(is_label)
     }
 
     /// Reads a URI that fills `raw`.

@@ -148,4 +148,33 @@ fn other_parts_are_those_without_a_description_as_they_came() {
     assert!(others[0].text.starts_with(b"Content-Type: a/b\r\n") && others[0].text.ends_with(b"b"));
     let text = invite("Content-Type: application/sdp\r\n", "v=0\r\n");
     assert!(Message::parse(text.as_bytes()).unwrap().other_parts().unwrap().is_empty());
+    // What stands beside the description in a multipart of its own, at any depth.
+    let related = "Content-Type: multipart/related;boundary=y\r\n\r\n--y\r\n\
+                   Content-Type: application/sdp\r\n\r\nv=0\r\n--y\r\n\
+                   Content-Type: a/b\r\nContent-Disposition: signal;handling=required\r\n\r\nb\r\n\
+                   --y--\r\n";
+    let text = invite(MIXED, &format!("--x\r\n{related}--x--\r\n"));
+    let others = Message::parse(text.as_bytes()).unwrap().other_parts().unwrap();
+    assert_eq!(others.len(), 1);
+    assert!(others[0].is_required && others[0].text.starts_with(b"Content-Type: a/b"));
+    // A description is nobody's other part, whatever it is for.
+    let early =
+        "Content-Type: application/sdp\r\nContent-Disposition: early-session\r\n\r\nv=0\r\n";
+    let text = invite(MIXED, &format!("--x\r\n{early}--x--\r\n"));
+    assert!(Message::parse(text.as_bytes()).unwrap().other_parts().unwrap().is_empty());
+    // A body that is no description is one.
+    let text = invite("Content-Type: application/pidf+xml;a=b\r\n", "<p/>");
+    let others = Message::parse(text.as_bytes()).unwrap().other_parts().unwrap();
+    assert_eq!(others[0].content_type, Some(&b"application/pidf+xml;a=b"[..]));
+    assert_eq!(others[0].text, b"<p/>");
+    // Depth is bounded.
+    let mut deep = "Content-Type: application/sdp\r\n\r\nv=0\r\n".to_owned();
+    for number in 0..6 {
+        deep = format!(
+            "Content-Type: multipart/mixed;boundary=b{number}\r\n\r\n--b{number}\r\n{deep}\
+             --b{number}--\r\n"
+        );
+    }
+    let text = invite(MIXED, &format!("--x\r\n{deep}--x--\r\n"));
+    assert!(Message::parse(text.as_bytes()).unwrap().other_parts().is_err());
 }

@@ -10,10 +10,28 @@ use super::Director;
 
 /// What is kept of legs that this process has no state of. Each is taken out by its leg's end,
 /// which follows at once.
-pub(super) type Said = BTreeMap<CallId, String>;
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    words: BTreeMap<CallId, String>,
+    /// It was told that there is too much of it, and there was not less since.
+    is_told: bool,
+}
 
 /// Ends that were lost leave what was said before them.
 const SAID_MAX: usize = 1_024;
+
+impl Said {
+    /// The call's end is nobody's.
+    pub(super) fn forget(&mut self, call: CallId) {
+        self.take(call);
+    }
+
+    fn take(&mut self, call: CallId) -> Option<String> {
+        let taken = self.words.remove(&call);
+        self.is_told &= self.words.len() > SAID_MAX / 2;
+        taken
+    }
+}
 
 impl Director {
     pub(super) fn on_declined(&mut self, call: CallId, code: u16, said: &str) {
@@ -25,17 +43,20 @@ impl Director {
             return;
         }
         // Calls are numbered by their time: the oldest goes.
-        while self.said.len() >= SAID_MAX {
-            self.said.pop_first();
-            let message = "a leg's end was never told, and what its far end said is forgotten";
-            self.notice(None, None, true, message.to_owned());
+        while self.said.words.len() >= SAID_MAX {
+            self.said.words.pop_first();
+            if !core::mem::replace(&mut self.said.is_told, true) {
+                let message = "ends of legs were never told, and what their far ends said is \
+                               forgotten";
+                self.notice(None, None, true, message.to_owned());
+            }
         }
-        self.said.insert(call, kept);
+        self.said.words.insert(call, kept);
     }
 
     /// What is told of a leg's end beside its cause.
     pub(super) fn reason_of(&mut self, call: CallId) -> Option<String> {
-        let said = self.said.remove(&call);
+        let said = self.said.take(call);
         self.calls.get(&call).and_then(|live| live.reason.clone()).or(said)
     }
 }

@@ -25,6 +25,7 @@ impl Director {
     pub(super) fn on_ended(&mut self, now: Now, shard: ShardId, summary: &Summary<'_>) {
         let missed = self.replay.as_ref().is_some_and(|it| it.bygone.contains_key(&summary.call));
         if !self.calls.contains(&summary.call) && self.strangers.is_turned_away(summary, missed) {
+            self.said.forget(summary.call);
             let (epoch, leg) = (summary.epoch, summary.leg);
             return self.command(shard, OwnedCommand::Release { epoch, leg });
         }

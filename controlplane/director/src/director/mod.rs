@@ -225,7 +225,7 @@ impl Director {
             replays: Replays::default(),
             durability: Durability::default(),
             strangers: Strangers::default(),
-            said: declined::Said::new(),
+            said: declined::Said::default(),
             backoff: Backoff::default(),
             registrar: Registrar::default(),
             replay: None,

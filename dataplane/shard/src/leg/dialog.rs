@@ -9,7 +9,7 @@ use wire::table::Digits;
 
 use super::exchange::Phase;
 use super::offer::{BadOffer, Exchanged};
-use super::{LegMut, State};
+use super::{LegMut, State, identity};
 use crate::refer::Referral;
 use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
@@ -557,12 +557,14 @@ impl LegMut<'_, '_> {
         let mut len = 0;
         for value in message.headers_named(Name::Reason) {
             let comma: &[u8] = if len > 0 { b", " } else { b"" };
-            let end = len + comma.len() + value.len();
-            let clean = !value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0));
-            if let Some(room) = all.get_mut(len..end).filter(|_| clean) {
-                room[..comma.len()].copy_from_slice(comma);
-                room[comma.len()..].copy_from_slice(value);
-                len = end;
+            let value_len: usize = identity::unfolded(value).map(<[u8]>::len).sum();
+            let end = len + comma.len() + value_len;
+            if end > REASON_MAX || value.contains(&0) {
+                continue;
+            }
+            for piece in [comma].into_iter().chain(identity::unfolded(value)) {
+                all[len..len + piece.len()].copy_from_slice(piece);
+                len += piece.len();
             }
         }
         let reason = &all[..len];

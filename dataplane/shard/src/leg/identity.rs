@@ -19,10 +19,10 @@ pub(crate) const ANONYMOUS_NAME: &str = "Anonymous";
 /// For the hops behind us: they must not show what they know of the caller either.
 pub(crate) const PRIVACY_LINE: &str = "Privacy: id\r\n";
 
-/// The identity headers of an INVITE, one a line with CRLF. What does not fit is left out.
-pub(crate) fn lines(invite: &[u8], out: &mut [u8]) -> usize {
-    let Ok(message) = Message::parse(invite) else { return 0 };
-    let mut at = 0;
+/// Adds the identity headers of an INVITE behind `at`, one a line with CRLF; where they end. What
+/// does not fit is left out.
+pub(crate) fn lines(invite: &[u8], out: &mut [u8], mut at: usize) -> usize {
+    let Ok(message) = Message::parse(invite) else { return at };
     for header in message.headers().filter(|header| IDENTITY.contains(&header.name)) {
         at = put(out, at, (header.name.text().as_bytes(), header.value));
     }
@@ -40,9 +40,10 @@ const EMERGENCY: [&[u8]; 6] = [
     b"P-Access-Network-Info",
 ];
 
-/// Adds those headers of an INVITE behind `at`; where they end.
-pub(crate) fn emergency_lines(invite: &[u8], out: &mut [u8], mut at: usize) -> usize {
-    let Ok(message) = Message::parse(invite) else { return at };
+/// Writes those headers of an INVITE; where they end.
+pub(crate) fn emergency_lines(invite: &[u8], out: &mut [u8]) -> usize {
+    let Ok(message) = Message::parse(invite) else { return 0 };
+    let mut at = 0;
     for header in message.headers() {
         if EMERGENCY.iter().any(|name| header.text.eq_ignore_ascii_case(name)) {
             at = put(out, at, (header.text, header.value));
@@ -92,18 +93,24 @@ pub(crate) fn extension_headers(message: &Message<'_>, out: &mut [u8]) -> usize 
     at
 }
 
-/// Adds a line behind `at`; where it ends. A value that is no clean text is left out.
+/// Adds a line behind `at`; where it ends. The line ends of a folded value are left out (its blanks
+/// are not); one that is no text is left out whole.
 pub(super) fn put(out: &mut [u8], at: usize, (name, value): (&[u8], &[u8])) -> usize {
-    let len = name.len() + value.len() + 4;
-    let broken = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-    let clean = core::str::from_utf8(value).is_ok() && !value.iter().any(broken);
+    let clean = core::str::from_utf8(value).is_ok() && !value.contains(&0);
+    let len = name.len() + unfolded(value).map(<[u8]>::len).sum::<usize>() + 4;
     let Some(room) = out.get_mut(at..at + len).filter(|_| clean) else { return at };
     let mut from = 0;
-    for part in [name, b": ", value, b"\r\n"] {
+    let begin = [name, &b": "[..]].into_iter();
+    for part in begin.chain(unfolded(value)).chain([&b"\r\n"[..]]) {
         room[from..from + part.len()].copy_from_slice(part);
         from += part.len();
     }
     at + len
+}
+
+/// The pieces of a value between the line ends of its folds (RFC 3261 section 7.3.1).
+pub(super) fn unfolded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 /// Header lines that a controlplane may send out: extensions, User-to-User (RFC 7433) and what a

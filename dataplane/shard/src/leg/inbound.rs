@@ -205,6 +205,7 @@ impl LegMut<'_, '_> {
             return false;
         }
         self.leg.advance(Move::Accept);
+        self.forget_refusal();
         self.leg.story.answered = self.stamp();
         self.leg.deadlines.clear(Timer::Hold);
         self.leg.deadlines.clear(Timer::Setup);
@@ -328,7 +329,9 @@ impl LegMut<'_, '_> {
     pub(crate) fn canceled(&mut self, message: &Message<'_>) {
         if self.leg.is_waiting() {
             self.keep_reason(message);
-            self.tell_reason(message);
+            if !self.leg.is_stranger() {
+                self.tell_reason(message);
+            }
             self.reply(&Answer::new(487));
             self.finish(Cause::Canceled, Party::Remote);
         }
@@ -365,6 +368,10 @@ impl LegMut<'_, '_> {
     /// Refuses an incoming leg that was not answered yet.
     pub(crate) fn refuse(&mut self, answer: &Answer<'_>, cause: Cause, by: Party) {
         if self.leg.is_waiting() {
+            if by == Party::Switch {
+                // What others said is not why.
+                self.forget_refusal();
+            }
             self.tell_passed_on(answer.code);
             self.reply(answer);
             self.finish(cause, by);

@@ -267,8 +267,10 @@ pub(crate) struct Inbound {
     pub(crate) reliable: reliable::Reliable,
     /// The leg whose place it is to take (RFC 3891).
     pub(crate) place: LegId,
-    /// It calls emergency services (RFC 5031): it is whole when it goes on, and never shed.
+    /// It calls emergency services (RFC 5031): it is whole when it goes on.
     pub(crate) is_emergency: bool,
+    /// It does, by a route that was made for such calls.
+    pub(crate) is_urgent: bool,
 }
 
 /// A leg whose INVITE we send.

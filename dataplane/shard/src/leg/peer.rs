@@ -76,7 +76,9 @@ impl LegMut<'_, '_> {
                 self.on_peer_text(from, *number, kind, body);
             }
             PeerMessage::TextSaid { number, code } => self.text_said(*number, *code),
-            PeerMessage::Parts { forced, tail } => self.on_peer_parts(from, *forced, tail),
+            PeerMessage::Parts { forced, required, tail } => {
+                self.on_peer_parts(from, (*forced, *required), tail);
+            }
             PeerMessage::Declined { code, said } => self.on_peer_declined(from, *code, said),
             PeerMessage::Ended { code, cause, reason } => {
                 self.on_peer_ended(from, *code, *cause, reason);
@@ -111,9 +113,11 @@ impl LegMut<'_, '_> {
         }
         let mut lines = [0; 4_096];
         let invite = self.cx.core.arena.get(&side.text);
-        let mut len = if side.trusted { identity::lines(invite, &mut lines) } else { 0 };
-        if side.is_emergency {
-            len = identity::emergency_lines(invite, &mut lines, len);
+        // Where an emergency is comes before who says who calls.
+        let mut len =
+            if side.is_emergency { identity::emergency_lines(invite, &mut lines) } else { 0 };
+        if side.trusted {
+            len = identity::lines(invite, &mut lines, len);
         }
         let lines = crate::usage::text(&lines[..len]);
         self.send_offer(from, max_forwards, (lines, ""));

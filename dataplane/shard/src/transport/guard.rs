@@ -169,6 +169,8 @@ pub(crate) struct Guard {
     /// All messages of strangers, and their emergency calls beyond that.
     all_strangers: Bucket,
     all_emergencies: Bucket,
+    /// Some route leads to emergency services.
+    pub(crate) hears: bool,
     looks: Bucket,
     known_looks: Bucket,
     tokens: Bucket,
@@ -176,11 +178,15 @@ pub(crate) struct Guard {
     told: Bucket,
 }
 
+/// Beside what a source may send, it may send one in so many of emergency calls.
+const EMERGENCIES: u32 = 8;
+
 impl Source {
     fn new(hash: u64, burst: u32, now: Mono) -> Self {
         let bucket = Bucket::full(burst, now);
         let unread = Bucket::full(burst.saturating_mul(UNREAD_RATES), now);
-        let (calls, others, emergencies) = (bucket, bucket, bucket);
+        let (calls, others) = (bucket, bucket);
+        let emergencies = Bucket::full(burst.div_ceil(EMERGENCIES), now);
         let (heard, credit, credited) = (now, CREDIT_FIRST, now);
         Self { hash, heard, calls, others, unread, emergencies, credit, credited }
     }
@@ -253,13 +259,25 @@ impl Guard {
             strangers: Sources::new(),
             proofs: vec![Proof::default(); PLACES],
             all_strangers: full(plan.stranger_rate),
-            all_emergencies: full(plan.stranger_rate),
+            all_emergencies: full(plan.stranger_rate.div_ceil(EMERGENCIES)),
+            hears: false,
             looks: full(LOOKS),
             known_looks: full(KNOWN_LOOKS),
             tokens: full(plan.stranger_rate),
             calls: full(plan.call_rate),
             told: full(plan.told_rate()),
         }
+    }
+
+    /// Whether there is a route to emergency services, so that they are heard beyond what is heard
+    /// of others.
+    pub(crate) fn hears_emergencies(&mut self, hears: bool) {
+        self.hears = hears;
+    }
+
+    /// By its first bytes: an INVITE of an emergency call that can be routed, or its CANCEL.
+    pub(crate) fn is_emergency(&self, bytes: &[u8]) -> bool {
+        self.hears && is_emergency(bytes)
     }
 
     /// Another table: whose networks are known from now on. Those before.
@@ -350,7 +368,7 @@ impl Guard {
             Standing::Stranger => self.admit_stranger(hash, bytes, now, connected),
             _ if begins_call(bytes) => {
                 self.take(hash, standing, Kind::Call, now)
-                    || is_emergency(bytes) && self.take(hash, standing, Kind::Emergency, now)
+                    || self.is_emergency(bytes) && self.take(hash, standing, Kind::Emergency, now)
             }
             // What names nothing of ours is counted again once that is known ([`Guard::other`]).
             _ => self.take(hash, standing, Kind::Unread, now),
@@ -368,9 +386,10 @@ impl Guard {
         let all = self.plan.stranger_rate;
         let granted = bucket.take(rate, burst, now)
             && (connected || self.all_strangers.take(all, all, now))
-            || is_emergency(bytes)
-                && place.emergencies.take(rate, burst, now)
-                && self.all_emergencies.take(all, all, now);
+            || self.hears && is_emergency(bytes) && {
+                let (few, all) = (rate.div_ceil(EMERGENCIES), all.div_ceil(EMERGENCIES));
+                place.emergencies.take(few, few, now) && self.all_emergencies.take(all, all, now)
+            };
         if granted {
             place.pay_in(bytes.len(), now);
         }
@@ -387,7 +406,10 @@ impl Guard {
         let more = |amount: u32| amount.saturating_mul(UNREAD_RATES);
         match kind {
             Kind::Call => place.calls.take(rate, burst, now),
-            Kind::Emergency => place.emergencies.take(rate, burst, now),
+            Kind::Emergency => {
+                let (rate, burst) = (rate.div_ceil(EMERGENCIES), burst.div_ceil(EMERGENCIES));
+                place.emergencies.take(rate, burst, now)
+            }
             Kind::Other => place.others.take(rate, burst, now),
             Kind::Unread => place.unread.take(more(rate), more(burst), now),
         }
