@@ -34,6 +34,7 @@ mod identity;
 mod in_dialog;
 mod joins;
 mod large;
+mod large_in_dialog;
 mod late_offer;
 mod left_target;
 mod limits;
