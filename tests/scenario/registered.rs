@@ -71,7 +71,9 @@ fn all_phones_of_a_user_ring_and_the_first_answer_wins() {
     let contact = "Contact: <sip:bob@192.168.1.7:5060;line=7>\n";
     by(DESK, 1).register(&mut world, &log, contact, &login());
     let contact = "Contact: <sip:bob@10.2.0.21:5060>\n";
-    by(SOFT, 2).register(&mut world, &log, contact, &login());
+    let mut soft = by(SOFT, 2);
+    soft.sent_by = Some("10.2.0.21:5060");
+    soft.register(&mut world, &log, contact, &login());
     call(&mut world, 1);
     let desk = last(&log, DESK, "INVITE", "").unwrap();
     assert!(desk.starts_with("INVITE sip:bob@192.168.1.7:5060;line=7 SIP/2.0"), "{desk}");

@@ -21,19 +21,28 @@ pub(crate) struct Phone {
     pub(crate) user: &'static str,
     pub(crate) number: u32,
     pub(crate) cseq: u32,
+    /// What it has in its Via instead of `at`, without `rport`: where it hears answers.
+    pub(crate) sent_by: Option<&'static str>,
 }
 
 impl Phone {
     pub(crate) fn new(at: &'static str, user: &'static str, number: u32) -> Self {
-        Self { at, user, number, cseq: 0 }
+        Self { at, user, number, cseq: 0, sent_by: None }
     }
 
     /// A REGISTER with these lines, the next one of this phone.
     pub(crate) fn request(&mut self, lines: &str) -> String {
         self.cseq += 1;
-        let Self { at, user, number, cseq } = *self;
+        let Self { at, user, number, cseq, sent_by } = *self;
         let text = request("REGISTER", DOMAIN, at, number, "");
         let head = text.split("Contact:").next().unwrap();
+        let head = match sent_by {
+            Some(sent_by) => {
+                let via = format!("SIP/2.0/UDP {at};branch=z9hG4bK{number};rport");
+                head.replace(&via, &format!("SIP/2.0/UDP {sent_by};branch=z9hG4bK{number};x"))
+            }
+            None => head.to_owned(),
+        };
         let party = format!("<sip:{user}@t0.example>");
         head.replace(&format!("<sip:x@{at}>"), &party)
             .replace(&format!("To: <{DOMAIN}>"), &format!("To: {party}"))
@@ -55,17 +64,18 @@ impl Phone {
         login: &Login<'_>,
     ) -> String {
         let id = format!("Call-ID: s{}@", self.number);
+        let heard = self.sent_by.unwrap_or(self.at);
         let text = self.request(lines);
         send(world, self.at, &text);
         world.run_for(ms(40));
-        let Some(challenge) = last(log, self.at, "SIP/2.0 401", &id) else {
-            return last(log, self.at, "SIP/2.0", &id).unwrap_or_default();
+        let Some(challenge) = last(log, heard, "SIP/2.0 401", &id) else {
+            return last(log, heard, "SIP/2.0", &id).unwrap_or_default();
         };
         let more = login.answer(&challenge, Method::Register, DOMAIN);
         let text = self.request(&format!("{more}{lines}"));
         send(world, self.at, &text);
         world.run_for(ms(80));
-        last(log, self.at, "SIP/2.0", &id).unwrap()
+        last(log, heard, "SIP/2.0", &id).unwrap()
     }
 }
 

@@ -34,6 +34,72 @@ pub struct Binding {
     /// When the contact came, and when it goes if nothing is said of it.
     pub date_created: Wall,
     pub expires: Wall,
+    /// Behind all of it in what is written ([`Registered`]).
+    #[serde(skip)]
+    pub kept: Kept,
+}
+
+/// What we keep of a contact beside what its phone said; nothing of it is known of one that an
+/// older binary wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// When its last REGISTER came.
+    pub came: Wall,
+    /// What is metered of it: which part of its time, since when, and how long until `came`,
+    /// microseconds. A part ends with the first REGISTER of another day.
+    pub segment: u16,
+    pub start: Wall,
+    pub micros: u64,
+    /// It is called where its REGISTER came from, whatever its contact says (RFC 3581).
+    pub is_behind_nat: bool,
+}
+
+/// A contact as it is written: with what is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    binding: Binding,
+    kept: Kept,
+}
+
+impl From<Binding> for Registered {
+    fn from(binding: Binding) -> Self {
+        let kept = binding.kept;
+        Self { binding: Binding { kept: Kept::default(), ..binding }, kept }
+    }
+}
+
+impl From<Registered> for Binding {
+    fn from(Registered { binding, kept }: Registered) -> Self {
+        Self { kept, ..binding }
+    }
+}
+
+impl Registered {
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        self.clone().into()
+    }
+
+    /// About how many bytes it is.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        64 + self.binding.weight()
+    }
+
+    #[must_use]
+    pub fn sid(&self) -> BindingSid {
+        self.binding.sid
+    }
+
+    #[must_use]
+    pub fn account(&self) -> AccountSid {
+        self.binding.account
+    }
+
+    #[must_use]
+    pub fn expires(&self) -> Wall {
+        self.binding.expires
+    }
 }
 
 impl Binding {
@@ -49,8 +115,10 @@ impl Binding {
     /// Another REGISTER has said the same: all but times and its own number.
     #[must_use]
     pub fn says_as(&self, other: &Self) -> bool {
-        let what =
-            |it: &Self| (it.contact.clone(), it.params.clone(), it.q, it.path.clone(), it.hop);
+        let what = |it: &Self| {
+            let is_behind_nat = it.kept.is_behind_nat;
+            (it.contact.clone(), it.params.clone(), it.q, it.path.clone(), it.hop, is_behind_nat)
+        };
         what(self) == what(other)
     }
 }

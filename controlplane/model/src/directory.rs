@@ -335,7 +335,7 @@ impl Directory {
     /// The currency that an account's calls are shown in.
     #[must_use]
     pub fn currency(&self, account: AccountSid) -> Currency {
-        [Service::SipIngress, Service::SipEgress, Service::MediaRelay]
+        Service::ALL
             .into_iter()
             .find_map(|service| self.price(account, service))
             .map_or(Currency::USD, |price| price.currency)

@@ -37,7 +37,7 @@ pub use account::{
     SipDomain, SipLogin, VoiceConfig,
 };
 pub use alert::{Alert, AlertLevel, DeadLetter};
-pub use binding::Binding;
+pub use binding::{Binding, Kept, Registered};
 pub use call::{CallDirection, CallEvent, CallRow, CallStatus, Events, Hook, Method, StatusHook};
 pub use credential::{AuthKey, Credential, CredentialList, DomainAuth, Mapping};
 pub use directory::Directory;

@@ -16,11 +16,11 @@ use model::{
     BindingSid, CallDirection, CallRow, CallStatus, CallerId, CallerSid, Cause, Cdr, Credential,
     CredentialList, CredentialListSid, CredentialSid, Currency, DeadLetter, Direction,
     DomainAccess, DomainAuth, DomainSid, DomainSuffix, Events, Grant, Hook, IpAccessControlList,
-    KeySid, LedgerEntry, Mapping, Method, Nanos, NumberRange, NumberSid, OriginationSid,
+    Kept, KeySid, LedgerEntry, Mapping, Method, Nanos, NumberRange, NumberSid, OriginationSid,
     OriginationUrl, OutboundRoute, Party, PhoneNumber, Price, PriceUnit, RangeSid, RecordingMode,
-    RouteSid, SecondToken, Service, SignalingSubscription, SipDomain, StatusHook, SubscriptionSid,
-    SuffixSid, TransferCaller, TransferMode, Trunk, TrunkNumber, TrunkSid, UsageKey, UsageRow,
-    VoiceConfig,
+    Registered, RouteSid, SecondToken, Service, SignalingSubscription, SipDomain, StatusHook,
+    SubscriptionSid, SuffixSid, TransferCaller, TransferMode, Trunk, TrunkNumber, TrunkSid,
+    UsageKey, UsageRow, VoiceConfig,
 };
 use store::{Sqlite, Store as _, Vault, entry};
 
@@ -231,10 +231,38 @@ fn bindings() -> Vec<(String, Record)> {
         user_agent: "phone".to_owned(),
         date_created: AT,
         expires: Wall(AT.0 + 1),
+        kept: Kept::default(),
     };
     vec![
         ("binding".to_owned(), Record::Binding(Box::new(binding))),
         ("binding-gone".to_owned(), Record::BindingGone(BindingSid(16))),
+    ]
+}
+
+/// What is kept of a contact, and what is metered of it, which came after.
+fn registered() -> Vec<(String, Record)> {
+    let Some((_, Record::Binding(binding))) = bindings().into_iter().next() else {
+        panic!("a binding");
+    };
+    let (came, start) = (Wall(AT.0 + 5), AT);
+    let kept = Kept { came, segment: 2, start, micros: 4, is_behind_nat: true };
+    let registered = Registered::from(Binding { kept, ..*binding });
+    let (leg, service) = (LegId(16), Service::SipRegistration);
+    let usage = UsageRow {
+        key: UsageKey { node: 1, epoch: 0, leg, service, segment: 2 },
+        account: Some(ACCOUNT),
+        call: CALL,
+        at: AT,
+        start: AT,
+        last: AT,
+        count: 1,
+        micros: 2,
+        seconds: 3,
+        bytes: 0,
+    };
+    vec![
+        ("registered".to_owned(), Record::Registered(Box::new(registered))),
+        ("usage-of-contact".to_owned(), Record::Usage(usage)),
     ]
 }
 
@@ -482,6 +510,7 @@ fn records_are_written_as_they_were_and_read() {
         ("records-5.txt", bindings()),
         ("records-6.txt", changes(subscriptions(), 16)),
         ("records-7.txt", changes(trunks(), 17)),
+        ("records-8.txt", registered()),
     ] {
         let written: String = records
             .iter()
@@ -580,4 +609,12 @@ fn bindings_come_back_until_they_are_gone() {
         store.settle().unwrap();
         assert_eq!(store.book().unwrap().bindings, [written]);
     }
+    // What is kept of a contact comes back with it.
+    let (_, record) = registered().into_iter().next().unwrap();
+    let Record::Registered(written) = &record else { panic!("{record:?}") };
+    let written = written.binding();
+    assert_eq!(written.kept.segment, 2);
+    store.submit(3, StoreWrite { id: None, records: vec![record] });
+    store.settle().unwrap();
+    assert_eq!(store.book().unwrap().bindings, [written]);
 }

@@ -288,7 +288,7 @@ impl<'m> Shard<'m> {
         if let Some(cell) = self.core.cell(id) {
             cell.open(self.core.epoch, id, call, account);
         }
-        crate::usage::record(&mut self.cx(now, frames), &leg, b"");
+        crate::usage::record(&mut self.cx(now, frames), (&leg, leg.signalling.hop), b"");
         self.legs.insert(leg);
         self.legs.register(id, call);
         self.core.legs_taken = self.legs.len();

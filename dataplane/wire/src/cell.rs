@@ -46,6 +46,9 @@ pub enum Service {
     /// Media relayed for a leg. Count: packets received and relayed; bytes: their payload bytes;
     /// usage: seconds joined.
     MediaRelay = 3,
+    /// A contact that a phone has registered: the controlplane's to meter, in no cell. Count:
+    /// contacts; usage: seconds registered.
+    SipRegistration = 4,
 }
 
 /// What one leg used of one micro-service in one segment.
@@ -121,12 +124,17 @@ pub struct CellWriter<'m> {
 }
 
 impl Service {
+    /// All there are, by number.
+    pub const ALL: [Self; 4] =
+        [Self::SipIngress, Self::SipEgress, Self::MediaRelay, Self::SipRegistration];
+
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
         Some(match number {
             1 => Self::SipIngress,
             2 => Self::SipEgress,
             3 => Self::MediaRelay,
+            4 => Self::SipRegistration,
             _ => return None,
         })
     }
@@ -138,6 +146,7 @@ impl Service {
             Self::SipIngress => "sip-ingress",
             Self::SipEgress => "sip-egress",
             Self::MediaRelay => "media-relay",
+            Self::SipRegistration => "sip-registration",
         }
     }
 }

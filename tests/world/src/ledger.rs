@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use base::{CallId, LegId};
 use model::port::{Entity, EntityKey, Record, ScriptLog};
 use model::{Binding, BindingSid, Book, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow};
-use wire::UsageKey;
+use wire::{Service, UsageKey};
 
 /// Everything written.
 #[derive(Debug, Default)]
@@ -61,6 +61,9 @@ impl Ledger {
                 Record::Binding(binding) => {
                     self.bindings.insert(binding.sid, Binding::clone(binding));
                 }
+                Record::Registered(binding) => {
+                    self.bindings.insert(binding.sid(), binding.binding());
+                }
                 Record::BindingGone(sid) => drop(self.bindings.remove(sid)),
                 Record::Put(entity) => self.put(Entity::clone(entity)),
                 Record::HideCall { call, .. } => drop(self.calls.remove(call)),
@@ -87,6 +90,12 @@ impl Ledger {
             self.usage.insert(row.key, row.clone());
             return;
         };
+        // A contact's row grows while it is registered.
+        if row.key.service == Service::SipRegistration {
+            let longest = if row.micros > before.micros { row } else { before }.clone();
+            self.usage.insert(row.key, longest);
+            return;
+        }
         self.repeats += 1;
         let fact = |row: &UsageRow| (row.call, row.start, row.last, row.count, row.bytes);
         if fact(before) != fact(row) {
@@ -99,6 +108,11 @@ impl Ledger {
             self.entries.insert(entry.key, entry.clone());
             return;
         };
+        if entry.key.service == Service::SipRegistration {
+            let dearest = if entry.quantity > before.quantity { entry } else { before }.clone();
+            self.entries.insert(entry.key, dearest);
+            return;
+        }
         if (before.amount, before.quantity) != (entry.amount, entry.quantity) {
             faults.push(format!("charged twice and differently:\n  {before:?}\n  {entry:?}"));
         }

@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 use super::{Desk, Thing, holder, needed, whose};
 use crate::problem::Problem;
 
-const SERVICES: [Service; 3] = [Service::SipIngress, Service::SipEgress, Service::MediaRelay];
 /// Of `minimum_s` and `increment_s`.
 const DAY_S: u64 = 86_400;
 
 fn service(text: &str) -> Option<Service> {
-    SERVICES.into_iter().find(|service| service.name() == text)
+    Service::ALL.into_iter().find(|service| service.name() == text)
 }
 
 impl Thing for Price {
@@ -31,7 +30,7 @@ impl Thing for Price {
 
     fn make(desk: &Desk<'_>) -> Result<Self, Problem> {
         needed(desk, "Price")?;
-        let why = "sip-ingress, sip-egress or media-relay";
+        let why = "sip-ingress, sip-egress, media-relay or sip-registration";
         let service = service(needed(desk, "Service")?);
         Ok(Self {
             account: whose(desk)?,

@@ -18,7 +18,7 @@ use crate::date::Day;
 use crate::page::whole;
 use crate::problem::Problem;
 
-/// Rows of one answer at most: ten years by day, seven categories.
+/// Rows of one answer at most: nine years by day, eight categories.
 const ROWS_MAX: usize = 26_000;
 
 /// How the days of a list are put together.
@@ -138,10 +138,11 @@ fn sum(days: &[UsageDay], period: Period, first: Day, last: Day) -> Vec<Sum> {
     sums
 }
 
-const CATEGORIES: [&str; 7] = [
+const CATEGORIES: [&str; 8] = [
     "sip-ingress",
     "sip-egress",
     "media-relay",
+    "sip-registration",
     "calls",
     "calls-inbound",
     "calls-outbound",
@@ -222,6 +223,7 @@ fn show(context: &Context<'_>, list: &str, sum: &Sum) -> Value {
     let currency = sum.currency.code().to_ascii_lowercase();
     let (count_unit, usage_unit) = match sum.category {
         "media-relay" => ("packets", "seconds"),
+        "sip-registration" => ("contacts", "seconds"),
         "totalprice" => ("", currency.as_str()),
         _ => ("calls", "seconds"),
     };

@@ -60,7 +60,7 @@ impl Director {
         match what {
             ApiRequest::Put { entity, create } => self.api_put(now, id, asker, *entity, create),
             ApiRequest::Shut(closing) => self.api_shut(now, id, asker, *closing),
-            ApiRequest::Delete(key) => self.api_delete(id, asker, key),
+            ApiRequest::Delete(key) => self.api_delete(now, id, asker, key),
             ApiRequest::Replay(letters) => self.api_replay(now, id, None, letters),
             ApiRequest::Forget { account, token } => self.api_forget(now, id, account, token),
             // The operator has no calls.

@@ -6,7 +6,7 @@ use base::{CallId, LegId, Now, ShardId};
 use model::port::{ApiDone, ApiId, OwnedCommand, Record};
 use model::{
     AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
-    UsageRow, whole_seconds,
+    Service, UsageRow, whole_seconds,
 };
 use wire::event::{Cause, Direction, Summary};
 use wire::{Usage, UsageKey};
@@ -236,7 +236,7 @@ impl Director {
             let key = usage_key(node, summary, usage);
             let micros = usage.micros();
             let at = if usage.start.0 > 0 { usage.start } else { summary.ended };
-            self.records.push(Record::Usage(UsageRow {
+            let row = UsageRow {
                 key,
                 account,
                 call: summary.call,
@@ -247,18 +247,44 @@ impl Director {
                 micros,
                 seconds: whole_seconds(micros),
                 bytes: usage.bytes,
-            }));
-            let Some(account) = account else { continue };
-            let Some(price) = self.directory.price(account, usage.service) else { continue };
-            let (quantity, charge) = price.charge(micros, usage.count);
-            if charge.0 == 0 {
-                continue;
-            }
-            let (amount, currency) = (Nanos(-charge.0), price.currency);
-            let call = summary.call;
-            let entry = LedgerEntry { key, account, call, at, amount, currency, quantity };
-            self.records.push(Record::Ledger(entry));
+            };
+            let charge = self.charge_of(&row);
+            self.records.push(Record::Usage(row));
+            self.records.extend(charge);
         }
+    }
+
+    /// What is charged for a row; None where it has no price.
+    fn charge_of(&self, row: &UsageRow) -> Option<Record> {
+        let UsageRow { key, call, at, .. } = *row;
+        let account = row.account?;
+        let price = self.directory.price(account, key.service)?;
+        let (quantity, charge) = price.charge(row.micros, row.count);
+        if charge.0 == 0 {
+            return None;
+        }
+        let (amount, currency) = (Nanos(-charge.0), price.currency);
+        Some(Record::Ledger(LedgerEntry { key, account, call, at, amount, currency, quantity }))
+    }
+
+    /// What is about to be written of contacts is charged beside it, in the same write.
+    pub(super) fn charge_contacts(&mut self) {
+        let mut charges = Vec::new();
+        for record in &mut self.records {
+            if let Record::Usage(row) = record
+                && row.key.service == Service::SipRegistration
+            {
+                row.key.node = self.settings.node;
+            }
+        }
+        for record in &self.records {
+            if let Record::Usage(row) = record
+                && row.key.service == Service::SipRegistration
+            {
+                charges.extend(self.charge_of(row));
+            }
+        }
+        self.records.extend(charges);
     }
 
     /// What the whole leg costs; None where nothing has a price. Prices that were given in another

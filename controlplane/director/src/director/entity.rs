@@ -70,7 +70,7 @@ impl Director {
             }
         }
         let gone = match &entity {
-            Entity::DomainAuth(it) => self.forget_unmapped(it),
+            Entity::DomainAuth(it) => self.forget_unmapped(now, it),
             other => self.put_along(other),
         };
         self.directory.put(entity.clone());
@@ -223,7 +223,7 @@ impl Director {
         Ok(())
     }
 
-    pub(super) fn api_delete(&mut self, id: ApiId, asker: Asker, key: EntityKey) {
+    pub(super) fn api_delete(&mut self, now: Now, id: ApiId, asker: Asker, key: EntityKey) {
         let held = self.directory.entity(key);
         let found = held.filter(|entity| match asker {
             Asker::Tenant(account) => !is_operators(entity) && entity.account() == Some(account),
@@ -244,7 +244,7 @@ impl Director {
             Some(_) => {
                 let given = matches!(key, EntityKey::NumberRange(_)).then(|| self.numbers_given());
                 for key in held_by(&self.directory, key).into_iter().chain([key]) {
-                    self.delete(key);
+                    self.delete(now, key);
                 }
                 self.tell_left(given.unwrap_or_default());
                 self.reply_when_stored(id, ApiDone::Deleted);
@@ -332,15 +332,15 @@ impl Director {
         };
         let keys: Vec<_> = self.directory.entities().filter(held).map(Entity::key).collect();
         for key in keys {
-            self.delete(key);
+            self.delete(now, key);
         }
     }
 
     /// What is deleted takes along who has registered by it.
-    fn delete(&mut self, key: EntityKey) {
+    fn delete(&mut self, now: Now, key: EntityKey) {
         let gone = match key {
-            EntityKey::SipDomain(domain) => self.registrar.forget(domain, None),
-            EntityKey::Credential(sid) => self.forget_credential(sid),
+            EntityKey::SipDomain(domain) => self.registrar.forget(now, domain, None),
+            EntityKey::Credential(sid) => self.forget_credential(now, sid),
             _ => Vec::new(),
         };
         self.directory.remove(key);
@@ -349,12 +349,12 @@ impl Director {
     }
 
     /// Who has registered at a domain by what it takes no more.
-    fn forget_unmapped(&mut self, now: &DomainAuth) -> Vec<Record> {
+    fn forget_unmapped(&mut self, at: Now, now: &DomainAuth) -> Vec<Record> {
         let Some(before) = self.directory.get::<DomainAuth>(AuthKey(now.domain)) else {
             return Vec::new();
         };
         if before.registers && !now.registers {
-            return self.registrar.forget(now.domain, None);
+            return self.registrar.forget(at, now.domain, None);
         }
         let takes = |list| now.registrations.iter().any(|mapping| mapping.list == list);
         let lost: Vec<_> = before.registrations.iter().map(|it| it.list).collect();
@@ -365,11 +365,11 @@ impl Director {
         };
         let users = of(&|it| lost.contains(&it.list));
         let kept = of(&|it| takes(it.list));
-        let forget = |user: &String| self.registrar.forget(now.domain, Some(user));
+        let forget = |user: &String| self.registrar.forget(at, now.domain, Some(user));
         users.difference(&kept).flat_map(forget).collect()
     }
 
-    fn forget_credential(&mut self, sid: CredentialSid) -> Vec<Record> {
+    fn forget_credential(&mut self, now: Now, sid: CredentialSid) -> Vec<Record> {
         let Some(credential) = self.directory.get::<Credential>(sid) else { return Vec::new() };
         let takes = |auth: &&DomainAuth| {
             auth.registrations.iter().any(|mapping| mapping.list == credential.list)
@@ -377,7 +377,7 @@ impl Director {
         let all = self.directory.of::<DomainAuth>(credential.account);
         let domains = all.filter(takes).map(|auth| auth.domain);
         let (domains, user) = (domains.collect::<Vec<_>>(), credential.username.clone());
-        let forget = |domain: DomainSid| self.registrar.forget(domain, Some(&user));
+        let forget = |domain: DomainSid| self.registrar.forget(now, domain, Some(&user));
         domains.into_iter().flat_map(forget).collect()
     }
 

@@ -357,6 +357,7 @@ impl Director {
         for call in self.calls.take_touched() {
             self.log_call(call);
         }
+        self.charge_contacts();
         let records = std::mem::take(&mut self.records);
         let afters = std::mem::take(&mut self.afters);
         if !records.is_empty() || !afters.is_empty() {

@@ -563,9 +563,9 @@ impl Director {
 }
 
 /// Where a contact is reached: by its connection, else where its REGISTER came from, which is what
-/// a NAT or a proxy keeps open (RFC 3581); a phone that names its own address with another port
-/// means that.
-fn contact_target(contact: &Binding) -> (SocketAddr, Option<ConnectionId>) {
+/// a NAT or a proxy keeps open (RFC 3581); a phone that names its own address with another port,
+/// and wants no answers where it sends from, means that.
+pub(super) fn contact_target(contact: &Binding) -> (SocketAddr, Option<ConnectionId>) {
     let source = contact.hop.to;
     if let Door::Connection { id, .. } = contact.hop.via {
         return (source, Some(id));
@@ -574,7 +574,11 @@ fn contact_target(contact: &Binding) -> (SocketAddr, Option<ConnectionId>) {
     let named = named.and_then(|uri| {
         Some(SocketAddr::new(uri.host.ip()?.to_canonical(), uri.port_or_default()))
     });
-    let own = named.filter(|named| named.ip() == source.ip().to_canonical() && named.port() > 0);
+    let is_own = |named: &SocketAddr| {
+        let is_near = named.ip() == source.ip().to_canonical() && named.port() > 0;
+        is_near && !contact.kept.is_behind_nat
+    };
+    let own = named.filter(is_own);
     (own.unwrap_or(source), None)
 }
 

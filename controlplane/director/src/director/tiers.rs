@@ -2,27 +2,62 @@
 //! ring together; when all of them have ended unanswered, or have rung for their share of the
 //! dial's time, those of the next. Somebody who declines everywhere (6xx) ends it.
 //!
+//! A phone that has several flows is asked by one of them, that on which it registered last; when
+//! it has failed, by the one before (RFC 5626 section 5.3). It never rings twice for one call.
+//!
 //! Nothing of it is kept: which contacts are next follows from the q of the leg that has ended, so
 //! that a successor goes on where its predecessor was.
 
-use base::{CallId, Now};
-use model::{Binding, CallStatus};
+use base::{CallId, Now, Wall};
+use model::{Binding, BindingSid, CallStatus};
+use wire::event::Cause;
 
-use super::Director;
+use super::{Director, originate};
+use crate::live::Outgoing;
 use crate::script::{ChildSpec, Input, Target, Wait};
 
 /// The least time that a contact rings, if its dial is as long.
 const RING_MIN_MS: u32 = 5_000;
 
+/// In the order of their last REGISTERs.
+fn came(contact: &Binding) -> (Wall, BindingSid) {
+    (contact.kept.came, contact.sid)
+}
+
+/// Two flows of one phone.
+fn is_same_phone(left: &Binding, right: &Binding) -> bool {
+    left.reg_id > 0 && right.reg_id > 0 && left.instance == right.instance
+}
+
+/// One contact of each phone, of several the one that was registered last.
+fn phones(contacts: &[Binding]) -> Vec<&Binding> {
+    let mut phones: Vec<&Binding> = Vec::new();
+    for contact in contacts {
+        match phones.iter_mut().find(|it| is_same_phone(it, contact)) {
+            Some(phone) if came(contact) > came(phone) => *phone = contact,
+            Some(_) => {}
+            None => phones.push(contact),
+        }
+    }
+    phones
+}
+
 /// The contacts that ring next: those of the highest q below this one.
 pub(super) fn next(contacts: &[Binding], below: u32) -> Vec<Binding> {
-    let best = contacts.iter().map(|it| it.q).filter(|q| u32::from(*q) < below).max();
-    contacts.iter().filter(|it| Some(it.q) == best).cloned().collect()
+    let phones = phones(contacts);
+    let best = phones.iter().map(|it| it.q).filter(|q| u32::from(*q) < below).max();
+    phones.into_iter().filter(|it| Some(it.q) == best).cloned().collect()
+}
+
+/// The flow of the same phone that is tried behind this one.
+fn next_flow(contacts: &[Binding], failed: &Binding) -> Option<Binding> {
+    let is_before = |it: &&Binding| is_same_phone(it, failed) && came(it) < came(failed);
+    contacts.iter().filter(is_before).max_by_key(|it| came(it)).cloned()
 }
 
 /// How long each tier rings, of a dial that rings so long.
 pub(super) fn share(contacts: &[Binding], ring_ms: u32) -> u32 {
-    let mut all: Vec<u16> = contacts.iter().map(|it| it.q).collect();
+    let mut all: Vec<u16> = phones(contacts).iter().map(|it| it.q).collect();
     all.sort_unstable();
     all.dedup();
     let tiers = u32::try_from(all.len()).unwrap_or(u32::MAX).max(1);
@@ -100,20 +135,10 @@ impl Director {
         if state.is_joined() || !waits.contains(&call) {
             return None;
         }
-        // Of its tier somebody rings still.
-        let is_ringing = |other: &&CallId| {
-            // One that is not there yet is about to be.
-            let found = self.calls.get(other);
-            **other != call && found.is_none_or(|it| it.row.to == row.to && !it.is_over())
-        };
-        if waits.iter().any(|other| is_ringing(&other)) {
-            return None;
-        }
         let user = self.user_called(row.account, &row.to)?;
         let contacts = self.contacts_called(&user, &row.to);
-        let own = contacts.iter().find(|it| it.contact == outgoing.uri)?;
-        let contacts = next(&contacts, own.q.into());
-        let spec = ChildSpec {
+        let own = own(&contacts, outgoing)?;
+        let spec = || ChildSpec {
             call,
             target: Target::Sip(row.to.clone()),
             caller: row.from.clone(),
@@ -124,6 +149,31 @@ impl Director {
             status: live.status.clone(),
             is_trunk: row.direction.trunk().is_some(),
         };
-        Some((parent.call(), spec, contacts)).filter(|(.., contacts)| !contacts.is_empty())
+        let is_flow_lost = row.sip_code == 430 || row.cause == Some(Cause::Unreachable);
+        if let Some(flow) = next_flow(&contacts, own).filter(|_| is_flow_lost) {
+            return Some((parent.call(), spec(), vec![flow]));
+        }
+        // Of its tier somebody rings still.
+        let is_ringing = |other: &&CallId| {
+            // One that is not there yet is about to be.
+            let found = self.calls.get(other);
+            **other != call && found.is_none_or(|it| it.row.to == row.to && !it.is_over())
+        };
+        if waits.iter().any(|other| is_ringing(&other)) {
+            return None;
+        }
+        let contacts = next(&contacts, own.q.into());
+        Some((parent.call(), spec(), contacts)).filter(|(.., contacts)| !contacts.is_empty())
     }
+}
+
+/// The contact that a leg was made for: by the same way where there are several of its URI.
+fn own<'a>(contacts: &'a [Binding], outgoing: &Outgoing) -> Option<&'a Binding> {
+    let way = outgoing.contact.as_ref()?;
+    let is_uri = |it: &&Binding| it.contact == outgoing.uri;
+    let is_way = |it: &&Binding| {
+        originate::contact_target(it).1 == way.flow && it.path.join(", ") == way.route
+    };
+    let mut of_uri = contacts.iter().filter(is_uri);
+    of_uri.clone().find(is_way).or_else(|| of_uri.next())
 }

@@ -41,17 +41,26 @@ impl Store {
             Record::Binding(binding) => {
                 self.bindings.insert(binding.sid, *binding);
             }
+            Record::Registered(binding) => {
+                self.bindings.insert(binding.sid(), binding.binding());
+            }
             Record::BindingGone(sid) => drop(self.bindings.remove(&sid)),
             Record::Cdr(cdr) => {
                 self.cdrs.entry((cdr.epoch, cdr.leg)).or_insert(*cdr);
             }
             Record::Usage(row) => {
                 let key = (row.key.leg, row.key.service, row.key.segment);
-                self.usage.entry(key).or_insert(row);
+                let known = self.usage.entry(key).or_insert_with(|| row.clone());
+                if row.micros > known.micros && row.key.service == Service::SipRegistration {
+                    *known = row;
+                }
             }
             Record::Ledger(entry) => {
                 let key = (entry.key.leg, entry.key.service, entry.key.segment);
-                self.ledger.entry(key).or_insert(entry);
+                let known = self.ledger.entry(key).or_insert_with(|| entry.clone());
+                if entry.quantity > known.quantity {
+                    *known = entry;
+                }
             }
             Record::Alert(alert) => {
                 let listed = format!("`{}`", alert.reason);

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::{Entity, EntityKey};
 use crate::{
-    AccountSid, Alert, Binding, BindingSid, CallRow, Cdr, DeadLetter, LedgerEntry, UsageRow,
+    AccountSid, Alert, Binding, BindingSid, CallRow, Cdr, DeadLetter, LedgerEntry, Registered,
+    UsageRow,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,10 +55,12 @@ pub enum Record {
         call: CallId,
         account: AccountSid,
     },
-    /// Insert or replace by sid.
+    /// Insert or replace by sid: as older binaries wrote it, which knew nothing of what is kept.
     Binding(Box<Binding>),
     /// It was taken back, or its time was over.
     BindingGone(BindingSid),
+    /// Insert or replace by sid.
+    Registered(Box<Registered>),
 }
 
 /// The live state of one call, for a successor: takes the place of the call's log, None ends it.
@@ -101,6 +104,7 @@ impl Record {
             | Self::BindingGone(_)
             | Self::HideCall { .. } => 256,
             Self::Binding(binding) => binding.weight(),
+            Self::Registered(binding) => binding.weight(),
             Self::Alert(alert) => {
                 512 + alert.message.len() + alert.url.as_ref().map_or(0, String::len)
             }

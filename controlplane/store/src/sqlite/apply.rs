@@ -2,7 +2,7 @@
 
 use base::Wall;
 use model::port::{Entity, Record};
-use model::{AccountSid, CallRow, Service};
+use model::{AccountSid, BindingSid, CallRow, Service};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::convert::{int, json, key, text};
@@ -56,12 +56,8 @@ pub(super) fn apply(
             connection.prepare_cached("DELETE FROM call WHERE sid = ?")?.execute([text(call)])?;
             Ok(())
         }
-        Record::Binding(binding) => {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO binding VALUES (?, ?, ?)")?
-                .execute(params![text(&binding.sid), int(binding.expires.0), json(binding)?])?;
-            Ok(())
-        }
+        Record::Binding(it) => binding(connection, (it.sid, it.expires), &json(it)?),
+        Record::Registered(it) => binding(connection, (it.sid(), it.expires()), &json(it)?),
         Record::BindingGone(sid) => {
             connection.prepare_cached("DELETE FROM binding WHERE sid = ?")?.execute([text(sid)])?;
             Ok(())
@@ -75,6 +71,17 @@ pub(super) fn apply(
             Ok(())
         }
     }
+}
+
+fn binding(
+    connection: &Connection,
+    (sid, expires): (BindingSid, Wall),
+    body: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO binding VALUES (?, ?, ?)")?
+        .execute(params![text(&sid), int(expires.0), body])?;
+    Ok(())
 }
 
 /// Of an account's dead letters so many stay; the oldest are dropped, counted.

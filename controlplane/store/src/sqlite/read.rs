@@ -5,7 +5,7 @@ use model::port::{Entity, ScriptLog};
 use model::query::{AlertQuery, CallQuery, Cursor, LetterQuery, Seek, Span, UsageDay, Window};
 use model::{
     AccountSid, Alert, AlertLevel, AlertSid, Book, CallRow, CallStatus, Cdr, Currency, DeadLetter,
-    Nanos, Secret, Service, UsageKey, UsageRow,
+    Nanos, Registered, Secret, Service, UsageKey, UsageRow,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -41,7 +41,13 @@ pub(super) fn book(connection: &Connection, vault: &Vault) -> Result<Book, Store
     let mut statement = connection.prepare("SELECT body FROM binding ORDER BY sid")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        book.bindings.push(from_json("binding", &row.get::<_, String>(0)?)?);
+        let body: String = row.get(0)?;
+        // A row of an older binary has nothing beside the binding itself.
+        let binding = match from_json::<Registered>("binding", &body) {
+            Ok(registered) => registered.into(),
+            Err(_) => from_json("binding", &body)?,
+        };
+        book.bindings.push(binding);
     }
     Ok(book)
 }
@@ -385,7 +391,7 @@ fn currency(code: &str) -> Currency {
 /// outbound.
 pub(super) fn sums(connection: &Connection, account: AccountSid) -> Result<Vec<Sum>, StoreError> {
     let mut sums = Vec::new();
-    for service in [Service::SipIngress, Service::SipEgress, Service::MediaRelay] {
+    for service in Service::ALL {
         let number = service as u16;
         let account = text(&account);
         let four = |table: &str, rows: &str| -> Result<[u64; 4], StoreError> {

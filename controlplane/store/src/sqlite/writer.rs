@@ -365,6 +365,7 @@ fn account_of(record: &Record) -> Option<AccountSid> {
         Record::HideCall { account, .. } => Some(*account),
         Record::Put(entity) => entity.account(),
         Record::Binding(binding) => Some(binding.account),
+        Record::Registered(binding) => Some(binding.account()),
         Record::Script(_)
         | Record::ScriptChange(_)
         | Record::Delete(_)

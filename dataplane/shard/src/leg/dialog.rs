@@ -2,7 +2,7 @@
 
 use sip::key::TransactionKey;
 use sip::txn::Actions;
-use sip::{Message, Method, Name, Reply, Writer, reply_to};
+use sip::{Message, Method, Name, Reply, ViaOut, Writer, reply_to};
 use wire::counter::Counter;
 use wire::event::{Cause, Party};
 use wire::table::Digits;
@@ -10,6 +10,7 @@ use wire::table::Digits;
 use super::exchange::Phase;
 use super::offer::{BadOffer, Exchanged};
 use super::{LegMut, State, identity};
+use crate::cx::Core;
 use crate::refer::Referral;
 use crate::transaction::{
     Begin, ClientId, Outcome, Report, Sent, ServerId, ack_branch, lone_branch, via_of,
@@ -409,19 +410,21 @@ impl LegMut<'_, '_> {
         let hop = core.way_in(dialog, core.arena.get(text), last);
         let cseq = dialog.local_cseq.saturating_add(1);
         let (id, secure) = (self.leg.id, dialog.is_secure());
-        let asked = self.transactions.clients.begin(
-            &mut self.cx,
-            (method, id, hop, cseq),
-            |out, core, via| {
-                let text = core.arena.get(text);
-                let mut writer = dialog.request(text, out, method.sip(), via);
-                if !matches!(method, Sent::Bye | Sent::Prack) {
-                    writer = contact(writer, core.named(hop.via).secure(secure));
-                    writer = writer.field(Name::Allow, ALLOW);
-                }
-                more(writer, &core.arena)
-            },
-        );
+        let (clients, request) = (&mut self.transactions.clients, (method, id, hop, cseq));
+        let by_flow = dialog.is_by_flow();
+        let write = |out: &mut [u8], core: &Core<'_>, via: &ViaOut<'_>| {
+            let text = core.arena.get(text);
+            let mut writer = dialog.request(text, out, method.sip(), via);
+            if !matches!(method, Sent::Bye | Sent::Prack) {
+                writer = contact(writer, core.named(hop.via).secure(secure));
+                writer = writer.field(Name::Allow, ALLOW);
+            }
+            more(writer, &core.arena)
+        };
+        let asked = match by_flow {
+            true => clients.begin(&mut self.cx, request, write),
+            false => clients.begin_any_size(&mut self.cx, request, write),
+        };
         if asked.is_some() {
             // While it rings, the hop stays where the INVITE went: there its CANCEL goes.
             let moved =
@@ -507,8 +510,11 @@ impl LegMut<'_, '_> {
         if matches!(outcome.report, Report::Response(_) | Report::Again { .. }) {
             self.leg.signalling.spoke_at = self.cx.now.mono;
         }
-        if let Report::Again { id, cseq } = outcome.report {
-            return self.asked_again(outcome, id, cseq);
+        match outcome.report {
+            Report::Again { id, cseq } => return self.asked_again(outcome, id, cseq),
+            // Its CANCEL would go by the other way.
+            Report::MovedBack => return self.record(),
+            Report::Response(_) | Report::Timeout | Report::Unreachable => {}
         }
         match outcome.method {
             Sent::Invite => self.invite_outcome(outcome, message),

@@ -102,7 +102,7 @@ impl LegMut<'_, '_> {
     /// What our far end said to a message of the other's.
     pub(super) fn text_outcome(&mut self, outcome: &Outcome) {
         let code = match outcome.report {
-            Report::Response(..200) | Report::Again { .. } => return,
+            Report::Response(..200) | Report::Again { .. } | Report::MovedBack => return,
             // We are asked for what we do not have: that is nobody else's.
             Report::Response(401 | 407) => 403,
             Report::Response(code) => told_on(code),
@@ -207,7 +207,7 @@ impl LegMut<'_, '_> {
             return;
         }
         let code = match outcome.report {
-            Report::Response(..200) | Report::Again { .. } => return,
+            Report::Response(..200) | Report::Again { .. } | Report::MovedBack => return,
             Report::Response(code) => code,
             Report::Timeout | Report::Unreachable => 408,
         };

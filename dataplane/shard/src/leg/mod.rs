@@ -652,7 +652,9 @@ impl LegMut<'_, '_> {
     pub(crate) fn record(&mut self) {
         let mut lines = [0; LINE_BYTES];
         let len = self.last_lines(&mut lines);
-        crate::usage::record(&mut self.cx, self.leg, &lines[..len]);
+        let invite = self.leg.outbound().map_or(ClientId::NONE, |side| side.invite);
+        let hop = self.transactions.clients.hop(invite).unwrap_or(self.leg.signalling.hop);
+        crate::usage::record(&mut self.cx, (self.leg, hop), &lines[..len]);
     }
 
     /// The leg's media port, taken now if it has none. False if there is none to be had.

@@ -129,7 +129,7 @@ impl LegMut<'_, '_> {
             (Report::Response(_), None) => {}
             (Report::Timeout, _) => self.target_lost(),
             (Report::Unreachable, _) => self.target_lost(),
-            (Report::Again { .. }, _) => {}
+            (Report::Again { .. } | Report::MovedBack, _) => {}
         }
     }
 

@@ -362,7 +362,7 @@ impl LegMut<'_, '_> {
                 self.leg.signalling.allows_update = false;
                 self.leg.deadlines.set(Timer::Refresh, self.cx.now.mono);
             }
-            (Report::Again { .. }, _) => return,
+            (Report::Again { .. } | Report::MovedBack, _) => return,
             // Busy: once more, as long as the session lasts.
             (Report::Response(code), message) => {
                 let longer = message.is_some_and(|message| code == 422 && self.lengthen(message));

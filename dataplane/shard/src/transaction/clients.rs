@@ -105,6 +105,8 @@ pub(crate) enum Report {
     Unreachable,
     /// It was asked for our credentials, and was sent again with them, as this.
     Again { id: ClientId, cseq: u32 },
+    /// Nobody took the connection that it was too large for a datagram to do without.
+    MovedBack,
 }
 
 #[derive(Debug)]
@@ -144,8 +146,8 @@ pub(crate) struct ClientTransaction {
     /// How often the connection that it went by was lost: whoever got it may not have been able to
     /// say so.
     again: u8,
-    /// An INVITE to a phone, which is reached as it registered.
-    to_phone: bool,
+    /// It may go by a stream for its size: not so to a phone, which is reached as it registered.
+    any_size: bool,
     /// It was too large for a datagram.
     moved: Option<large::Moved>,
     /// The credentials that it is sent with, should it be asked for some.
@@ -193,7 +195,7 @@ impl ClientTransaction {
 
     /// A phone that rings, and a leg that waits for it.
     fn rings_for_somebody(&self) -> bool {
-        self.to_phone && self.is_proceeding() && !self.left && self.leg != LegId::NONE
+        self.is_to_phone() && self.is_proceeding() && !self.left && self.leg != LegId::NONE
     }
 
     /// Nothing was heard yet, or nothing final of what rings for nobody.
@@ -302,7 +304,7 @@ impl Clients {
         self.begin_as(cx, request, (login, 0, false), write)
     }
 
-    /// The same for an INVITE that goes by a stream where it is too large for a datagram.
+    /// The same for one that goes by a stream where it is too large for a datagram.
     pub(crate) fn begin_any_size(
         &mut self,
         cx: &mut Cx<'_, '_>,
@@ -362,7 +364,7 @@ impl Clients {
             cancel: Cancel::No,
             left: false,
             again: 0,
-            to_phone: method == Method::Invite && !any_size,
+            any_size,
             moved,
             login,
             tries,
@@ -499,7 +501,7 @@ impl Clients {
 
     fn timeout(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> Option<Outcome> {
         if self.moved_late(cx, id) {
-            return None;
+            return self.moved_back(id);
         }
         let timers = cx.core.sip_timers();
         let now = cx.now.mono;
@@ -551,6 +553,9 @@ impl Clients {
             if !self.move_back(cx, id) {
                 return self.fail_one(cx, id);
             }
+            if let Some(outcome) = self.moved_back(id) {
+                return Some(outcome);
+            }
         }
     }
 
@@ -559,7 +564,7 @@ impl Clients {
             Lost::Address(to) => !hop.is_reliable() && hop.to == to,
             Lost::End(end) => end.is_of(hop),
         };
-        let waits = |entry: &ClientTransaction| entry.waits() && went(entry.hop);
+        let waits = |it: &ClientTransaction| (it.waits() || it.may_move_back()) && went(it.hop);
         let is_one = |index: &u32| self.slab.get(*index).is_some_and(waits);
         let listed = match lost {
             Lost::Address(to) => to,
@@ -617,7 +622,7 @@ impl Clients {
             cancel,
             left: true,
             again: 0,
-            to_phone: false,
+            any_size: true,
             moved: None,
             login: LoginId::NONE,
             tries: 0,

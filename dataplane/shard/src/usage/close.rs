@@ -14,7 +14,7 @@ use crate::plan::CLOSING_BYTES;
 
 /// The leg is over: its cell says so, with all that was used until then.
 pub(crate) fn close(cx: &mut Cx<'_, '_>, leg: &Leg, media: &Media) {
-    record(cx, leg, b"");
+    record(cx, (leg, leg.signalling.hop), b"");
     let now = leg.story.ended;
     let usage = meter::all(leg, media, now);
     if leg.joins.is_open() {

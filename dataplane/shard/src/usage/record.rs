@@ -2,6 +2,7 @@
 //! written when the INVITE comes or goes, when the leg is answered and ended, and whenever the
 //! dialog's target, address or reserved CSeq numbers change; nothing is written a packet.
 
+use base::Hop;
 use sip::token::{Kind, make};
 use sip::{Message, Name, Reply, reply_to};
 use wire::WireError;
@@ -24,13 +25,14 @@ pub(crate) const RESTARTED: &[u8] = b"Q.850;cause=41;text=\"Temporary failure\""
 /// behind them header lines, as many as a record has room for.
 const NUMBER_BYTES: usize = 7 * 2 * 3 + 2 * 5 + 4 + 1 + FIELD_BYTES_MAX;
 
-/// Writes the leg's record, so that a successor can bill it and tell its far end. `lines`: header
-/// lines that its BYE needs; where there is no room for them, it goes without.
-pub(crate) fn record(cx: &mut Cx<'_, '_>, leg: &Leg, lines: &[u8]) {
+/// Writes the leg's record, so that a successor can bill it and tell its far end. `asked`: by which
+/// way its INVITE went, whose CANCEL goes there. `lines`: header lines that its BYE needs; where
+/// there is no room for them, it goes without.
+pub(crate) fn record(cx: &mut Cx<'_, '_>, (leg, asked): (&Leg, Hop), lines: &[u8]) {
     let Some(slot) = cx.core.region.record(leg.id.index()) else { return };
     let write = |lines: &[u8]| {
         let (mut page, mut numbers) = ([0; FIELD_BYTES_MAX], [0; NUMBER_BYTES]);
-        let words = last_words(cx.core, leg, (&mut numbers, lines), &mut page)?;
+        let words = last_words(cx.core, (leg, asked), (&mut numbers, lines), &mut page)?;
         wire::record::write(slot, cx.core.epoch, &fields(cx.core, leg, words))
     };
     let mut written = write(lines);
@@ -74,7 +76,7 @@ pub(crate) const ONCE: &[u8] = b"\r\n";
 /// What its far end would have to be told if the leg ended now by itself.
 fn last_words<'a>(
     core: &'a Core<'_>,
-    leg: &'a Leg,
+    (leg, asked): (&'a Leg, Hop),
     (numbers, lines): (&'a mut [u8; NUMBER_BYTES], &[u8]),
     page: &'a mut [u8; FIELD_BYTES_MAX],
 ) -> Result<LastWords<'a>, WireError> {
@@ -92,10 +94,10 @@ fn last_words<'a>(
             let key = &core.plan.keys.token;
             let tag = make(Kind::Tag, leg.id.0, key);
             let branch = request_branch(core, side.invite);
-            let via = via_of(core, leg.signalling.hop, &branch);
+            let via = via_of(core, asked, &branch);
             let writer = begin_invite(page, core, (leg, side), (&via, &tag));
             let invite = writer.finish().map_err(|_| WireError::TooLong)?;
-            Ok(LastWords::Cancel { door, invite })
+            Ok(LastWords::Cancel { door: asked.via, invite })
         }
         (State::Answering | State::Standing, _) => bye(core, leg, numbers, lines),
         // Its BYE waits for the ACK of its 2xx.

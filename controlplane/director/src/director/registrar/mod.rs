@@ -7,6 +7,9 @@
 //! nobody waits for the disk: a successor that had not read it would let the contact go at its
 //! former time, while its phone believes for long that it is kept.
 
+mod meter;
+#[cfg(test)]
+mod metered;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +20,9 @@ use std::time::Duration;
 use base::{Door, Hop, Mono, Now, Wall};
 use model::port::Record;
 use model::{AccountSid, Binding, BindingSid, DomainSid};
-use sip::{Message, Name, Scheme, Uri};
+use sip::{Message, Name, Rport, Scheme, Uri, Via};
+
+use meter::Meter;
 
 use crate::settings::Limits;
 
@@ -64,6 +69,9 @@ pub(super) struct Answered {
 struct Live {
     binding: Binding,
     until: Mono,
+    meter: Meter,
+    /// Of all contacts the later ones have the higher number.
+    turn: u64,
 }
 
 /// See the module.
@@ -72,6 +80,8 @@ pub(super) struct Registrar {
     users: BTreeMap<User, Vec<Live>>,
     ends: BTreeMap<(Mono, BindingSid), User>,
     counts: BTreeMap<AccountSid, usize>,
+    /// Of the contact that was registered last.
+    turn: u64,
 }
 
 /// What a REGISTER has changed: what is to be durable before its answer, and what to be written.
@@ -102,10 +112,15 @@ impl Answered {
 impl Registrar {
     /// What was written, for a successor.
     pub(super) fn load(&mut self, now: Now, bindings: &[Binding]) {
+        let mut bindings: Vec<&Binding> = bindings.iter().collect();
+        bindings.sort_by_key(|binding| binding.kept.came);
         for binding in bindings {
-            let lasts = binding.expires.micros_since(now.wall);
+            // Never longer than its phone was told, should the clock have been set back.
+            let granted = binding.expires.micros_since(binding.kept.came);
+            let lasts = binding.expires.micros_since(now.wall).min(granted);
             let until = now.mono + Duration::from_micros(lasts);
-            self.insert(Live { binding: binding.clone(), until });
+            let meter = Meter::load(now, binding);
+            self.insert(binding.clone(), until, meter);
         }
     }
 
@@ -123,8 +138,7 @@ impl Registrar {
                 break;
             }
             let user = entry.get().clone();
-            self.remove(&user, sid);
-            records.push(Record::BindingGone(sid));
+            records.extend(self.end(now, &user, sid));
         }
         records
     }
@@ -133,23 +147,33 @@ impl Registrar {
     pub(super) fn contacts(&self, user: &User) -> Vec<Binding> {
         let lives = self.users.get(user).into_iter().flatten();
         let mut found: Vec<&Live> = lives.collect();
-        found.sort_by_key(|it| core::cmp::Reverse((it.binding.q, it.until)));
+        found.sort_by_key(|it| core::cmp::Reverse((it.binding.q, it.turn)));
         found.into_iter().map(|it| it.binding.clone()).collect()
     }
 
     /// Where a URI of the user's leads: to one phone where it is that one's (RFC 5627 section 6.2),
-    /// by the flow on which it came last.
+    /// by whichever of its flows; without flows, to where it registered last.
     pub(super) fn contacts_of(&self, user: &User, uri: &Uri<'_>) -> Vec<Binding> {
-        let contacts = self.contacts(user);
+        let mut contacts = self.contacts(user);
         let Some(phone) = uri.params.get(b"gr") else { return contacts };
         let is_it =
             |it: &&Binding| gruu_part(&it.instance).is_some_and(|it| it.as_bytes() == phone);
-        let newest = contacts.iter().filter(is_it).max_by_key(|it| it.expires);
-        newest.cloned().into_iter().collect()
+        contacts.retain(|it| is_it(&it));
+        let last = contacts.iter().max_by_key(|it| (it.kept.came, it.sid));
+        let Some((last, has_flows)) = last.map(|it| (it.sid, it.reg_id > 0)) else {
+            return contacts;
+        };
+        contacts.retain(|it| if has_flows { it.reg_id > 0 } else { it.sid == last });
+        contacts
     }
 
     /// A user, or all of a domain (`name` none), has no contacts any more.
-    pub(super) fn forget(&mut self, domain: DomainSid, name: Option<&str>) -> Vec<Record> {
+    pub(super) fn forget(
+        &mut self,
+        now: Now,
+        domain: DomainSid,
+        name: Option<&str>,
+    ) -> Vec<Record> {
         let first = (domain, name.unwrap_or_default().to_owned());
         let users = self.users.range(first..).map(|(user, _)| user.clone());
         let is_its = |user: &User| user.0 == domain && name.is_none_or(|name| user.1 == name);
@@ -157,8 +181,7 @@ impl Registrar {
         let mut records = Vec::new();
         for user in users {
             for sid in self.sids(&user) {
-                self.remove(&user, sid);
-                records.push(Record::BindingGone(sid));
+                records.extend(self.end(now, &user, sid));
             }
         }
         records
@@ -173,7 +196,7 @@ impl Registrar {
         fresh_sid: impl FnMut() -> u128,
     ) -> Answered {
         let changed = match asked.message.contact_is_star() {
-            true => self.remove_all(asked),
+            true => self.remove_all(now, asked),
             false => self.change(now, asked, limits, fresh_sid),
         };
         match changed {
@@ -185,7 +208,7 @@ impl Registrar {
         }
     }
 
-    fn remove_all(&mut self, asked: &Asked<'_>) -> Result<Changed, Answered> {
+    fn remove_all(&mut self, now: Now, asked: &Asked<'_>) -> Result<Changed, Answered> {
         let message = asked.message;
         let is_alone = message.values(Name::Contact).count() == 1;
         if !is_alone || message.expires() != Ok(0) {
@@ -196,10 +219,8 @@ impl Registrar {
             return Err(Answered::refused(500, "the requests of a phone are out of order"));
         }
         let sids = self.sids(asked.user);
-        for sid in &sids {
-            self.remove(asked.user, *sid);
-        }
-        let news = sids.into_iter().map(Record::BindingGone).collect();
+        let ends = sids.into_iter().flat_map(|sid| self.end(now, asked.user, sid));
+        let news = ends.collect();
         Ok(Changed { news, ..Changed::default() })
     }
 
@@ -278,12 +299,16 @@ impl Registrar {
         (wanted, sid, path): (Wanted, BindingSid, Vec<String>),
         changed: &mut Changed,
     ) {
-        let before = self.remove(asked.user, sid);
-        let Wanted { contact, params, q, instance, reg_id, seconds } = wanted;
-        if seconds == 0 {
-            return changed.news.extend(before.map(|_| Record::BindingGone(sid)));
+        if wanted.seconds == 0 {
+            return changed.news.extend(self.end(now, asked.user, sid));
         }
+        let before = self.remove(asked.user, sid);
+        let is_behind_nat = is_behind_nat(asked.message, &wanted.contact);
+        let Wanted { contact, params, q, instance, reg_id, seconds } = wanted;
         let lasts = Duration::from_secs(seconds.into());
+        let fresh = (Meter::new(now), None);
+        let (meter, used) =
+            before.as_ref().map_or(fresh, |it| it.meter.refresh(now, (&it.binding, it.until)));
         let binding = Binding {
             sid,
             account: asked.account,
@@ -301,21 +326,29 @@ impl Registrar {
             user_agent: lossy(asked.message.header(Name::UserAgent)).chars().take(128).collect(),
             date_created: before.as_ref().map_or(now.wall, |it| it.binding.date_created),
             expires: Wall(now.wall.0 + u64::from(seconds) * 1_000_000),
+            kept: meter.kept(now, is_behind_nat),
         };
         let is_news = before.as_ref().is_none_or(|it| !it.binding.says_as(&binding));
-        let record = Record::Binding(Box::new(binding.clone()));
-        match is_news {
-            true => changed.news.push(record),
-            false => changed.refreshed.push(record),
-        }
-        self.insert(Live { binding, until: now.mono + lasts });
+        let record = Record::Registered(Box::new(binding.clone().into()));
+        let changes = if is_news { &mut changed.news } else { &mut changed.refreshed };
+        changes.extend(used);
+        changes.push(record);
+        self.insert(binding, now.mono + lasts, meter);
+    }
+
+    /// A contact goes: what is to be written of that.
+    fn end(&mut self, now: Now, user: &User, sid: BindingSid) -> Vec<Record> {
+        let Some(live) = self.remove(user, sid) else { return Vec::new() };
+        vec![live.meter.end(now, (&live.binding, live.until)), Record::BindingGone(sid)]
     }
 
     fn sids(&self, user: &User) -> Vec<BindingSid> {
         self.users.get(user).into_iter().flatten().map(|live| live.binding.sid).collect()
     }
 
-    fn insert(&mut self, live: Live) {
+    fn insert(&mut self, binding: Binding, until: Mono, meter: Meter) {
+        self.turn += 1;
+        let live = Live { binding, until, meter, turn: self.turn };
         let Binding { sid, account, domain, .. } = live.binding;
         let user = (domain, live.binding.user.clone());
         self.ends.insert((live.until, sid), user.clone());
@@ -346,11 +379,11 @@ impl Registrar {
         let call_id = message.call_id().unwrap_or_default();
         let mut lives: Vec<&Live> = self.users.get(asked.user).into_iter().flatten().collect();
         let is_its = |it: &Live| it.binding.call_id.as_bytes() == call_id;
-        lives.sort_by_key(|it| core::cmp::Reverse((is_its(it), it.binding.q, it.until)));
+        lives.sort_by_key(|it| core::cmp::Reverse((is_its(it), it.binding.q, it.turn)));
         let mut text = String::new();
         let mut is_outbound = false;
         let gruu = address_of(message).filter(|_| message.lists(Name::Supported, b"gruu"));
-        for Live { binding, until } in lives {
+        for Live { binding, until, .. } in lives {
             let Binding { contact, params, q, .. } = binding;
             if text.len() + contact.len() + params.len() > LISTED_MAX {
                 break;
@@ -425,6 +458,17 @@ fn is_late(binding: &Binding, message: &Message<'_>) -> bool {
 fn is_same_request(binding: &Binding, message: &Message<'_>) -> bool {
     let cseq = message.cseq().map_or(0, |cseq| cseq.number);
     message.call_id().is_ok_and(|id| id == binding.call_id.as_bytes()) && cseq == binding.cseq
+}
+
+/// RFC 3581: whoever asks for answers at the port that he sends from is behind something that made
+/// that port, or sends and listens there; so is who does not send from the contact that he names.
+/// Anybody else means what he names.
+fn is_behind_nat(message: &Message<'_>, contact: &str) -> bool {
+    let via = message.values(Name::Via).next().and_then(Via::parse);
+    let uri = Uri::parse(contact.as_bytes()).ok();
+    let Some((via, uri)) = via.zip(uri) else { return true };
+    let is_its = via.host.same(uri.host) && via.port.unwrap_or(5_060) == uri.port_or_default();
+    via.rport != Rport::Absent || !is_its
 }
 
 fn lossy(bytes: Option<&[u8]>) -> String {

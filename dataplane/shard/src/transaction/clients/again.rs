@@ -23,7 +23,7 @@ impl Clients {
         let (method, leg, hop) = (entry.method, entry.leg, entry.hop);
         let (login, tries) = (entry.login, entry.tries);
         // With credentials it is longer.
-        let any_size = method.is_invite() && !entry.to_phone;
+        let any_size = entry.any_size;
         let unwanted = leg == LegId::NONE || entry.left || !matches!(entry.cancel, Cancel::No);
         let is_for = self.logins.is_for(&cx.core.arena, login, hop.to.ip());
         if login == LoginId::NONE || method.is_invite() && unwanted || !is_for {

@@ -78,7 +78,7 @@ impl Clients {
         if !known && entry.answered.try_push(hash).is_err() {
             return cx.count(Counter::DiscardSipStray);
         }
-        let (hop, cseq, used, to_phone) = (entry.hop, entry.cseq, entry.used, entry.to_phone);
+        let (hop, cseq, used, to_phone) = (entry.hop, entry.cseq, entry.used, entry.is_to_phone());
         let ends = entry.method == Method::Invite && !known;
         let mut reason = [0; 256];
         let reason = copied(reason_of(entry, &cx.core.arena), &mut reason);

@@ -6,11 +6,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use arrayvec::ArrayVec;
-use base::{Door, Hop, Mono, Transport};
+use base::{Door, Hop, LegId, Mono, Transport};
 use sip::txn::{Client, InviteClient};
 use wire::counter::Counter;
 
-use super::{ClientId, ClientTransaction, Clients, Machine, waits_at};
+use super::{ClientId, ClientTransaction, Clients, Machine, Method, Outcome, Report, waits_at};
 use crate::cx::{Core, Cx};
 use crate::transport::connections::End;
 
@@ -51,7 +51,14 @@ pub(super) struct Moved {
 impl ClientTransaction {
     /// The way back is open: nobody has said a word.
     pub(super) fn may_move_back(&self) -> bool {
-        self.moved.is_some() && self.is_calling()
+        let trying = sip::txn::client::State::Trying;
+        let is_trying = matches!(&self.machine, Machine::Other(it) if it.state() == trying);
+        self.moved.is_some() && (self.is_calling() || is_trying)
+    }
+
+    /// The INVITE to a phone.
+    pub(super) fn is_to_phone(&self) -> bool {
+        self.method == Method::Invite && !self.any_size
     }
 }
 
@@ -108,6 +115,18 @@ impl Clients {
         let Door::Connection { listener, name, .. } = hop.via else { return false };
         let end = End { listener, remote: hop.to, name };
         may_move && !cx.core.connections.leads_to(end) && self.move_back(cx, id)
+    }
+
+    /// By which way a request went.
+    pub(crate) fn hop(&self, id: ClientId) -> Option<Hop> {
+        self.slab.get(self.index(id)?).map(|entry| entry.hop)
+    }
+
+    /// For the leg that waits for it.
+    pub(super) fn moved_back(&self, id: ClientId) -> Option<Outcome> {
+        let entry = self.slab.get(self.index(id)?).filter(|entry| entry.leg != LegId::NONE)?;
+        let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
+        Some(Outcome { id, leg, method, cseq, report: Report::MovedBack })
     }
 
     /// Sends it by a datagram after all. False if it was never to go by one, or was answered.
