@@ -13,6 +13,7 @@ mod body_parts;
 mod cancel;
 mod claims;
 mod credentials;
+mod crossing;
 mod digits;
 mod digits_across;
 mod digits_policy;

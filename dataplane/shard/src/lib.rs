@@ -24,6 +24,7 @@
 
 mod calls;
 mod claims;
+mod crossing;
 mod cx;
 mod emergency;
 mod failover;
