@@ -31,6 +31,7 @@ mod health;
 mod hearing;
 mod hold;
 mod hold_passed_on;
+mod hold_reports;
 mod identity;
 mod in_dialog;
 mod joins;
