@@ -76,6 +76,7 @@ mod retransmission;
 mod ring_bytes;
 mod ringing;
 mod signs_of_life;
+mod spiral;
 mod stall;
 mod static_call;
 mod stopped_stream;

@@ -44,6 +44,7 @@ mod refer;
 mod registering;
 mod route;
 mod signalling;
+mod spiral;
 mod streams;
 mod telling;
 mod transaction;
