@@ -53,6 +53,7 @@ mod options;
 mod other_streams;
 mod own_address;
 mod place;
+mod place_apps;
 mod ports;
 mod proven;
 mod raw;
