@@ -158,6 +158,7 @@ pub(crate) fn name(event: &wire::Event<'_>) -> &'static str {
         wire::Event::Target(_) => "target",
         wire::Event::ReferSaid { .. } => "refer-said",
         wire::Event::Declined { .. } => "declined",
+        wire::Event::Replaced { .. } => "replaced",
     }
 }
 

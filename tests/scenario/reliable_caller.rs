@@ -58,7 +58,7 @@ impl Asked {
     }
 
     /// The newest of them, which must be reliable: its RSeq.
-    fn rseq(&mut self, status: &str, is_described: bool) -> u32 {
+    pub(crate) fn rseq(&mut self, status: &str, is_described: bool) -> u32 {
         let text = self.heard().pop().expect("nothing was heard");
         assert!(text.starts_with(&format!("SIP/2.0 {status}")), "{text}");
         assert_eq!(header(&text, "Require"), "100rel", "{text}");
@@ -70,13 +70,13 @@ impl Asked {
     }
 
     /// A acknowledges this one: the status of the answer.
-    fn prack(&mut self, cseq: u32, rack: &str, sdp: &str) -> String {
+    pub(crate) fn prack(&mut self, cseq: u32, rack: &str, sdp: &str) -> String {
         self.a_sends("PRACK", cseq, &format!("RAck: {rack}\n"), sdp);
         let answer = self.log.last(A, "SIP/2.0", &format!("CSeq: {cseq} PRACK"));
         answer.split(' ').nth(1).unwrap_or_default().to_owned()
     }
 
-    fn acknowledges(&mut self, cseq: u32, rseq: u32) {
+    pub(crate) fn acknowledges(&mut self, cseq: u32, rseq: u32) {
         assert_eq!(self.prack(cseq, &format!("{rseq} 1 INVITE"), &empty()), "200");
     }
 
@@ -117,7 +117,7 @@ impl Asked {
         self.over();
     }
 
-    fn over(&mut self) {
+    pub(crate) fn over(&mut self) {
         by_hand::nothing_left(&mut self.world);
         assert_eq!(count(&self.world, Counter::LegPanicked), 0);
         assert_eq!(ends(&mut self.world).len(), 2);

@@ -136,6 +136,52 @@ fn length(text: &str) -> usize {
     line.and_then(|line| line.parse().ok()).unwrap()
 }
 
+/// RFC 5009: what a target sends before the answer is heard where it says that it may be.
+#[test]
+fn early_media_is_heard_where_the_target_allows_it() {
+    let begin = |seed| called(seed, "", |route| route.early_media = EarlyMedia::Gated);
+    for (seed, more, status) in [
+        (20, "", "180"),
+        (21, "P-Early-Media: inactive\n", "180"),
+        (22, "P-Early-Media: recvonly, gated\n", "180"),
+        (23, "P-Early-Media: supported\n", "180"),
+        (24, "P-Early-Media: SendOnly\n", "183"),
+        (25, "P-Early-Media: gated, sendrecv\n", "183"),
+    ] {
+        let mut case = begin(seed);
+        assert_eq!(header(&case.invite, "P-Early-Media"), "supported");
+        case.b_says("183 Session Progress", more, true);
+        let all = case.log.all(A, "SIP/2.0 18", "INVITE");
+        assert!(all[0].starts_with(&format!("SIP/2.0 {status}")), "{more}: {all:?}");
+        assert_eq!(all[0].contains("m=audio"), status == "183");
+        case.b_says("200 OK", "", true);
+        assert!(case.a_hears("200").contains("m=audio"));
+        case.stands(3);
+    }
+    // Allowed later, and taken back.
+    let mut case = begin(26);
+    let port = by_hand::media_port(&case.invite);
+    let heard = |case: &mut Case, from: u16| {
+        let before = case.log.media("10.1.0.1:4000");
+        for seq in from..from + 20 {
+            by_hand::packet(&mut case.world, "10.1.0.2:5000", port, (seq, 7));
+            case.world.run_for(crate::common::ms(20));
+        }
+        case.log.media("10.1.0.1:4000") - before
+    };
+    case.b_says("183 Session Progress", "P-Early-Media: inactive\n", true);
+    assert_eq!(heard(&mut case, 0), 0);
+    case.b_says("183 Session Progress", "P-Early-Media: sendrecv\n", true);
+    case.a_hears("183");
+    assert!(heard(&mut case, 100) >= 15);
+    case.b_says("180 Ringing", "", false);
+    assert!(heard(&mut case, 150) >= 15, "nothing was said of it");
+    case.b_says("183 Session Progress", "P-Early-Media: inactive\n", false);
+    assert_eq!(heard(&mut case, 200), 0);
+    case.b_says("200 OK", "", true);
+    case.stands(3);
+}
+
 /// What a target of it sends before the answer is only that it rings.
 #[test]
 fn early_media_is_passed_or_only_said_to_ring() {

@@ -45,6 +45,7 @@ fn event_number(event: &Event<'_>) -> usize {
         Event::Target(_) => 13,
         Event::ReferSaid { .. } => 14,
         Event::Declined { .. } => 15,
+        Event::Replaced { .. } => 16,
     }
 }
 
@@ -126,6 +127,7 @@ fn events() -> Vec<Event<'static>> {
         }),
         Event::ReferSaid { call, at, code: 202, notified: 0 },
         Event::Declined { call, at, code: 603, said: "Network Blocked\r\n" },
+        Event::Replaced { call, by: leg, at },
     ]
 }
 

@@ -174,6 +174,8 @@ pub(crate) struct Volatile {
     pub(crate) limited: bool,
     /// A command went out that something must come of, and nothing came yet.
     pub(crate) asked: bool,
+    /// Where its far end says that it is to be found instead; its end follows.
+    pub(crate) moved: String,
     /// API requests that are answered when the call has ended.
     pub(crate) api_waits: Vec<ApiId>,
 }

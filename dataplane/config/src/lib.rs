@@ -448,8 +448,8 @@ pub struct Trunk {
     /// re-INVITE or an UPDATE of our own, whatever changes at the other side.
     #[serde(default = "yes")]
     pub session_timer: bool,
-    /// What its callers hear before the answer: the early media of its targets (`pass`), or that it
-    /// rings (`ring`).
+    /// What its callers hear before the answer: the early media of its targets (`pass`), that it
+    /// rings (`ring`), or what their P-Early-Media says of the two (`gated`, RFC 5009).
     #[serde(default)]
     pub early_media: wire::table::EarlyMedia,
     /// Refusals after which the next target is asked, and after the last one the next trunk that

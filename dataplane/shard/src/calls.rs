@@ -25,6 +25,7 @@ use crate::leg::reliable::Reliable;
 use crate::leg::{Inbound, Leg, Outbound, Refused, Side, Taken, Timer, Way, call_id_text};
 use crate::plan::ListenerPlan;
 use crate::route::{Admits, RouteHandle, Search, is_anonymous};
+use crate::spiral::{IN_A_CIRCLE, hops_left};
 use crate::transaction::logins::Who;
 use crate::transaction::{Begin, ClientId, ServerId};
 use crate::transport::Datagram;
@@ -146,6 +147,10 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
+        if hops_left(&self.core.plan, message).is_none() {
+            self.core.counters.count(Counter::RefusedProtocol);
+            return Err(IN_A_CIRCLE);
+        }
         let has_timer = listed.is_none_or(|at| self.routes.at_place(at).session_timer);
         let taken = judge(&mut self.core, datagram, (message, has_timer && !is_emergency))?;
         if listed.is_none() || call.place != LegId::NONE {
@@ -185,8 +190,7 @@ impl<'m> Shard<'m> {
         let NewCall { datagram, message, .. } = *call;
         let Admitted { id, taken, route, is_urgent } = self.admit_call(now, call)?;
         let Datagram { hop, source, .. } = *datagram;
-        let side = inbound(call, route, self.trusts(route, source));
-        let side = Side::Inbound(Inbound { is_urgent, ..side });
+        let side = Side::Inbound(Inbound { is_urgent, ..self.inbound(call, route) });
         let obeyed = self.obeyed(datagram.standing, source);
         let times = (now.wall, self.core.offset);
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
@@ -520,6 +524,26 @@ impl<'m> Shard<'m> {
         });
         Ok(())
     }
+
+    fn inbound(&self, call: &NewCall<'_>, route: Option<RouteHandle>) -> Inbound {
+        let NewCall { datagram, message, .. } = *call;
+        let trusted = self.trusts(route, datagram.source);
+        Inbound {
+            invite: ServerId::NONE,
+            text: base::Stored::default(),
+            max_forwards: hops_left(&self.core.plan, message).unwrap_or_default(),
+            route,
+            trusted,
+            hides: !is_emergency(message) && hides_caller(message, trusted),
+            is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
+            is_unheard: datagram.standing == Standing::Stranger,
+            is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
+            reliable: Reliable::of(message),
+            place: call.place,
+            is_emergency: is_emergency(message),
+            is_urgent: false,
+        }
+    }
 }
 
 /// A call that may have a leg.
@@ -528,25 +552,6 @@ struct Admitted<'c> {
     taken: Taken<'c>,
     route: Option<RouteHandle>,
     is_urgent: bool,
-}
-
-fn inbound(call: &NewCall<'_>, route: Option<RouteHandle>, trusted: bool) -> Inbound {
-    let NewCall { datagram, message, .. } = *call;
-    Inbound {
-        invite: ServerId::NONE,
-        text: base::Stored::default(),
-        max_forwards: message.max_forwards().unwrap_or(70),
-        route,
-        trusted,
-        hides: !is_emergency(message) && hides_caller(message, trusted),
-        is_stranger: route.is_none() && datagram.standing == Standing::Stranger,
-        is_unheard: datagram.standing == Standing::Stranger,
-        is_unlisted: matches!(datagram.standing, Standing::Stranger | Standing::Proven),
-        reliable: Reliable::of(message),
-        place: call.place,
-        is_emergency: is_emergency(message),
-        is_urgent: false,
-    }
 }
 
 fn outbound(wish: &Originate<'_>) -> Outbound {

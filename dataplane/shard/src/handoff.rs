@@ -149,6 +149,9 @@ pub enum PeerMessage<'a> {
     /// What stands behind the description in a body that the hearer may send, from its delimiter
     /// on; `forced`: whatever its trunk says; `required`: not without them. `Offer` follows.
     Parts { forced: bool, required: bool, tail: &'a [u8] },
+    /// The speaker, whose place the hearer's far end wants, talks with nobody: its application has
+    /// it. Whoever takes the place has that one's document.
+    Alone { call: CallId, account: u64 },
 }
 
 /// How digits can be brought to a leg's far end.
@@ -264,6 +267,7 @@ impl PeerMessage<'_> {
                 Self::Place { sdp, .. } => sdp.len() + VIEW + 32,
                 Self::Declined { said, .. } => said.len() + 16,
                 Self::Parts { tail, .. } => tail.len() + 16,
+                Self::Alone { .. } => 48,
                 Self::Text { kind, body, .. } => kind.len() + body.len() + 32,
                 _ => 16,
             }

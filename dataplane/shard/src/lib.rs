@@ -24,6 +24,7 @@
 
 mod calls;
 mod claims;
+mod crossing;
 mod cx;
 mod emergency;
 mod failover;
@@ -43,6 +44,7 @@ mod refer;
 mod registering;
 mod route;
 mod signalling;
+mod spiral;
 mod streams;
 mod telling;
 mod transaction;

@@ -396,6 +396,7 @@ impl Shard<'_> {
             }
             return;
         };
+        let named = leg;
         let leg = leg.filter(|leg| self.legs.get_mut(*leg).is_some());
         if leg.is_some_and(|leg| !self.is_obeyed(leg, datagram)) {
             return self.refuse_source(now, frames, datagram, message);
@@ -436,6 +437,9 @@ impl Shard<'_> {
         let request = Request { datagram, message, key, referral: None };
         if let Some(leg) = leg.filter(|_| method == Some(Method::Refer)) {
             return self.refer(now, frames, leg, &request);
+        }
+        if named.is_some_and(|leg| self.bye_crossed(now, frames, leg, &request)) {
+            return;
         }
         let handled =
             leg.is_some_and(|leg| self.with_leg(now, frames, leg, |leg| leg.request(&request)));

@@ -58,6 +58,10 @@ pub enum Event<'a> {
     /// blocks calls, Call-Info, one `Name: value` a line; each line ended with CRLF. The leg's end
     /// follows.
     Declined { call: CallId, at: Wall, code: u16, said: &'a str },
+    /// The far end of the leg `by` takes the place of that of `call` (RFC 3891), which an
+    /// application has and which talks with nobody: its document is for the call of `by` from now
+    /// on, and `call` is to be ended.
+    Replaced { call: CallId, by: LegId, at: Wall },
 }
 
 /// What is known of a target.

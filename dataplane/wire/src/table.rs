@@ -276,6 +276,9 @@ pub enum EarlyMedia {
     Pass,
     /// That it rings, whatever it sends.
     Ring,
+    /// Its early media where its responses allow that (P-Early-Media, RFC 5009), else that it
+    /// rings.
+    Gated,
 }
 
 /// How digits are brought to a far end.

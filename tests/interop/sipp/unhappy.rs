@@ -38,7 +38,7 @@ fn a_lost_ack_brings_the_200_again() {
     }
 }
 
-/// Both hang up in the same moment: each BYE is answered (with 481 today, 200 is better).
+/// Both hang up in the same moment: each BYE gets its 200 (RFC 5407 section 3.3.1).
 #[test]
 fn byes_that_cross_are_both_answered() {
     if require("sipp") {

@@ -35,7 +35,15 @@ impl Said {
 
 impl Director {
     pub(super) fn on_declined(&mut self, call: CallId, code: u16, said: &str) {
-        let kept = declined::kept(code, said);
+        if (300..400).contains(&code) {
+            self.on_moved(call, said);
+        }
+        // Where the call is to go is no reason of its end.
+        let words: String = said.split_inclusive('\n').filter(|it| !is_contact(it)).collect();
+        if words.trim().is_empty() {
+            return;
+        }
+        let kept = declined::kept(code, &words);
         if let Some(mut live) = self.calls.get_mut(&call) {
             if !live.is_over() {
                 live.reason.get_or_insert(kept);
@@ -59,4 +67,8 @@ impl Director {
         let said = self.said.take(call);
         self.calls.get(&call).and_then(|live| live.reason.clone()).or(said)
     }
+}
+
+fn is_contact(line: &str) -> bool {
+    line.starts_with("Contact: ")
 }

@@ -209,7 +209,10 @@ impl Director {
             self.reply_when_stored(id, ApiDone::Call(Box::new(row.clone())));
         }
         self.inbox.push_back((call, Input::Gone));
-        self.next_tier(now, call);
+        if !self.forward(now, call) {
+            self.declined_everywhere(now, call);
+            self.next_tier(now, call);
+        }
         if let Some(parent) = row.parent {
             self.inbox.push_back((
                 parent,

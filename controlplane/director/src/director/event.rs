@@ -50,6 +50,7 @@ impl Director {
                 self.inbox.push_back((call, Input::ReferSaid { code, notified }));
             }
             Event::Declined { call, code, said, .. } => self.on_declined(call, code, said),
+            Event::Replaced { call, by, .. } => self.on_replaced(now, call, by),
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
             Event::Message(ref message) => self.on_message(now, shard, message),
             // The operator's to know, and no call's.
@@ -199,6 +200,7 @@ fn moment(event: &Event<'_>) -> Option<Wall> {
         | Event::Joined { at, .. }
         | Event::Refer { at, .. }
         | Event::Declined { at, .. }
+        | Event::Replaced { at, .. }
         | Event::ReferSaid { at, .. } => Some(at),
         Event::Ended(ref summary) => Some(summary.ended),
         Event::Message(ref message) => Some(message.at),

@@ -21,6 +21,7 @@ mod endpoints;
 mod entity;
 mod event;
 mod fetch;
+mod forward;
 mod incoming;
 mod inventory;
 mod lost;

@@ -22,6 +22,8 @@ use crate::script::{ChildSpec, Input, Problem, Target};
 
 /// How long a host is looked up.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(10);
+/// Phones of a user that one referral rings.
+const REFERRED_MAX: usize = 8;
 const HEADER_BYTES_MAX: usize = 2_048;
 
 /// Why a target cannot be called.
@@ -80,17 +82,24 @@ impl Director {
         let Some(user) = self.user_called(account, text) else {
             return self.spawn_one(now, parent, spec, None);
         };
-        // A referral is one leg's: the contact that is asked for most.
-        let is_referral = self.referrers.contains_key(&spec.call);
+        // A referral rings the contacts that are asked for most, and no others.
+        let referrer = self.referrers.get(&spec.call).copied();
+        let is_referral = referrer.is_some();
         let contacts = self.contacts_called(&user, text);
         let mut first = tiers::next(&contacts, u32::MAX);
-        let room = if is_referral { 0 } else { self.room_for_forks(parent) };
+        let room = match is_referral {
+            true => REFERRED_MAX - 1,
+            false => self.room_for_forks(parent),
+        };
         first.truncate(room.saturating_add(1));
         let share = tiers::share(&contacts, spec.ring_ms);
         let ring_ms = if is_referral { spec.ring_ms } else { share };
         let spec = ChildSpec { ring_ms, ..spec };
         let more = first.split_off(first.len().min(1));
-        let forks = self.announce(now, parent, (&spec, more));
+        let forks = match referrer {
+            Some(referrer) => self.announce_referred(now, referrer, (&spec, more)),
+            None => self.announce(now, parent, (&spec, more)),
+        };
         self.spawn_contact(now, parent, spec, first.first());
         for (fork, contact) in forks {
             self.spawn_contact(now, parent, fork, Some(&contact));
@@ -139,10 +148,13 @@ impl Director {
             let (reason, message) = ("dial-caller-id", message.clone());
             self.problem(now, parent, Problem { code: 13_214, reason, message }, true);
         }
-        let (caller, way) = match shown {
+        let (caller, mut way) = match shown {
             Ok((caller, _)) => (caller, known.unwrap_or_else(|| self.way(account, &spec.target))),
             Err(undialable) => (String::new(), Err(undialable)),
         };
+        if let Ok(way) = &mut way {
+            way.headers.push_str(&spec.diverted);
+        }
         let leg = NewLeg {
             call: spec.call,
             account,
@@ -610,7 +622,7 @@ fn fits(order: &OwnedOriginate) -> bool {
 }
 
 /// A target as it is shown.
-fn name(target: &Target) -> String {
+pub(super) fn name(target: &Target) -> String {
     match target {
         Target::Number(number) => number.clone(),
         Target::Sip(text) => match party::Target::parse(text) {

@@ -2,15 +2,41 @@
 //! decided here for calls of applications; what becomes of the legs then is the shards' doing. The
 //! calls around it are none of a document's any more, as after a referral.
 
-use base::{Now, ShardId};
+use base::{CallId, LegId, Now, ShardId};
 use model::port::OwnedCommand;
-use model::{AccountSid, CallDirection, CallRow, CallStatus, SipDomain, Trunk, party};
+use model::{AccountSid, CallDirection, CallRow, CallStatus, Hook, SipDomain, Trunk, party};
 use wire::event::{Cause, Incoming};
 use wire::table::Network;
 
 use super::incoming::{Refusal, SETUP_MS};
 use super::{Director, Trouble};
-use crate::live::{Facts, Live, Volatile};
+use crate::answer::Document;
+use crate::live::{Ending, Facts, Live, Volatile};
+use crate::script::{Input, Problem, Script, Wait};
+
+/// Where a document begins for whoever takes a place in it.
+enum Next {
+    Document {
+        text: String,
+        base: String,
+    },
+    /// It is asked for.
+    Fetch(Hook),
+}
+
+impl Next {
+    /// None where the document has come to its end, or has been left.
+    fn of(script: &Script) -> Option<Self> {
+        match &script.wait {
+            Wait::Over => None,
+            Wait::Fetch(fetch) => Some(Self::Fetch(fetch.hook.clone())),
+            Wait::Ready | Wait::Verb(_) => {
+                let (text, base) = (script.document.clone(), script.base.clone());
+                (!text.is_empty()).then_some(Self::Document { text, base })
+            }
+        }
+    }
+}
 
 impl Director {
     /// The call is taken for the account whose leg it names, if its caller could have called there.
@@ -61,6 +87,44 @@ impl Director {
                     .any(|domain| takes(&directory.domain_networks(domain)))
                 || (directory.of::<Trunk>(account))
                     .any(|trunk| takes(&directory.trunk_networks(trunk))))
+    }
+
+    /// The leg `by` has taken the place of a call that talks with nobody: the document that the
+    /// call is in begins anew for that one, which has heard nothing of it, and the call ends.
+    pub(super) fn on_replaced(&mut self, now: Now, call: CallId, by: LegId) {
+        let Some(to) = self.calls.of_leg(by).filter(|live| !live.is_over()).map(Live::call) else {
+            return;
+        };
+        let account = self.calls.get(&to).map(|live| live.row.account);
+        let is_there = |live: &&Live| {
+            live.call() != to && !live.is_over() && live.ending.is_none() && !live.is_relay()
+        };
+        let Some(live) = self.calls.get(&call).filter(is_there) else {
+            // Told again to a successor, it is done.
+            return;
+        };
+        let script = live.script.as_ref().filter(|_| Some(live.row.account) == account);
+        let next = script.and_then(Next::of);
+        self.end_leg(call, Ending::Hangup(Cause::OtherAnswered));
+        let Some(next) = next else {
+            let message = "a call was to take a place in a document that is at its end".to_owned();
+            let problem = Problem { code: 13_802, reason: "no-document", message };
+            self.problem(now, to, problem, true);
+            return self.end_leg(to, Ending::Hangup(Cause::Normal));
+        };
+        // Who rings for the call that ends is left before he is called for the other one.
+        self.inbox.push_back((call, Input::Gone));
+        let Some(mut live) = self.calls.get_mut(&to) else { return };
+        live.script.get_or_insert_with(Script::default).wait = Wait::Ready;
+        live.volatile.wake = None;
+        live.touch();
+        match next {
+            Next::Document { text, base } => {
+                let document = Document::of(text, self.settings.limits.document_bytes);
+                self.run_document(now, to, document, base);
+            }
+            Next::Fetch(hook) => self.start_fetch(now, to, hook, Vec::new(), None),
+        }
     }
 
     fn take_for_place(

@@ -9,7 +9,7 @@
 
 use base::{CallId, LegId, Now, ShardId, Wall};
 use model::port::OwnedCommand;
-use model::{Hook, party};
+use model::{Binding, Hook, party};
 use sip::Scheme;
 use wire::event::Cause;
 
@@ -200,6 +200,7 @@ impl Director {
             login: None,
             status: None,
             is_trunk: true,
+            diverted: String::new(),
         };
         self.referrers.insert(call, referrer);
         self.spawn(now, referrer.other, spec);
@@ -209,9 +210,29 @@ impl Director {
         }
     }
 
+    /// Legs to these contacts beside the one that the referral has: the shards take the first that
+    /// answers, and leave the others.
+    pub(super) fn announce_referred(
+        &mut self,
+        now: Now,
+        referrer: Referrer,
+        (spec, to): (&ChildSpec, Vec<Binding>),
+    ) -> Vec<(ChildSpec, Binding)> {
+        let fork = |contact| {
+            let call = CallId::begun(now.wall, self.rng.wide());
+            self.referrers.insert(call, referrer);
+            (ChildSpec { call, ..spec.clone() }, contact)
+        };
+        to.into_iter().map(fork).collect()
+    }
+
     /// A leg that was dialled for a referral has come to nothing, and no shard knows of it.
     pub(super) fn referred_without_leg(&mut self, now: Now, call: CallId, code: u16) {
         if let Some(referrer) = self.referrers.remove(&call) {
+            // Another phone of the same user rings still.
+            if self.referrers.values().any(|it| it.call == referrer.call) {
+                return;
+            }
             self.refer_failed(now, referrer, if code < 300 { 480 } else { code });
         }
     }
@@ -246,7 +267,7 @@ impl Director {
     }
 
     /// Whom a Refer-To means: a number where it names one of our hosts, else the URI's own.
-    fn target_of(&self, to: &str) -> Option<Target> {
+    pub(super) fn target_of(&self, to: &str) -> Option<Target> {
         let uri = sip::Uri::parse(to.as_bytes()).ok()?;
         let number = sip::Number::from_uri(&uri).map(|number| number.to_string());
         let here = self.settings.is_here(&party::host(&uri), uri.port);

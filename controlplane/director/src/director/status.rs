@@ -47,7 +47,6 @@ impl End {
         }
         let outbound = self.direction == Direction::Outbound;
         match self.cause {
-            Cause::Busy => CallStatus::Busy,
             Cause::NoAnswer => CallStatus::NoAnswer,
             Cause::Canceled | Cause::OtherAnswered => CallStatus::Canceled,
             // Hung up before an answer.
@@ -55,6 +54,11 @@ impl End {
                 CallStatus::Canceled
             }
             Cause::Normal => CallStatus::Completed,
+            // Its user has declined at another of his phones.
+            Cause::Busy | Cause::Rejected if outbound && dropped && self.code == 487 => {
+                CallStatus::Canceled
+            }
+            Cause::Busy => CallStatus::Busy,
             Cause::Rejected if outbound => of_code(self.code),
             // Refused by its own script.
             Cause::Rejected if self.code == 603 => CallStatus::NoAnswer,
@@ -68,7 +72,12 @@ impl End {
 pub(super) fn code(summary: &Summary<'_>) -> u16 {
     let made = summary.direction == Direction::Outbound && summary.leg != base::LegId::NONE;
     match summary.cause {
-        Cause::NoAnswer | Cause::Canceled | Cause::OtherAnswered | Cause::Normal
+        Cause::NoAnswer
+        | Cause::Canceled
+        | Cause::OtherAnswered
+        | Cause::Normal
+        | Cause::Busy
+        | Cause::Rejected
             if made && summary.answered.0 == 0 && summary.code < 200 =>
         {
             487

@@ -12,8 +12,8 @@ use base::{CallId, Now, Wall};
 use model::{Binding, BindingSid, CallStatus};
 use wire::event::Cause;
 
-use super::{Director, originate};
-use crate::live::Outgoing;
+use super::{Director, forward, originate};
+use crate::live::{Ending, Live, Outgoing};
 use crate::script::{ChildSpec, Input, Target, Wait};
 
 /// The least time that a contact rings, if its dial is as long.
@@ -91,23 +91,52 @@ impl Director {
         parent: CallId,
         (spec, to): (&ChildSpec, Vec<Binding>),
     ) -> Vec<(ChildSpec, Binding)> {
-        let forks: Vec<(ChildSpec, Binding)> = to
-            .into_iter()
-            .map(|contact| {
-                let call = CallId::begun(now.wall, self.rng.wide());
-                (ChildSpec { call, ..spec.clone() }, contact)
-            })
-            .collect();
-        if let Some(script) =
-            self.calls.get_mut(&parent).and_then(|live| live.into_live().script.as_mut())
-        {
-            let made = u32::try_from(forks.len()).unwrap_or(u32::MAX);
-            script.legs = script.legs.saturating_add(made);
+        let fork = |contact| {
+            let call = self.announce_one(now, parent);
+            (ChildSpec { call, ..spec.clone() }, contact)
+        };
+        to.into_iter().map(fork).collect()
+    }
+
+    /// One leg more for a dial.
+    pub(super) fn announce_one(&mut self, now: Now, parent: CallId) -> CallId {
+        let call = CallId::begun(now.wall, self.rng.wide());
+        let waits = self.calls.get_mut(&parent).and_then(|live| live.into_live().script.as_mut());
+        if let Some(script) = waits {
+            script.legs = script.legs.saturating_add(1);
         }
-        for (fork, _) in &forks {
-            self.inbox.push_back((parent, Input::ChildForked { call: fork.call }));
+        self.inbox.push_back((parent, Input::ChildForked { call }));
+        call
+    }
+
+    /// Who declines for all his phones (6xx) is not rung at the others any more (RFC 3261 section
+    /// 16.7 step 5). Other users of the same dial ring on.
+    pub(super) fn declined_everywhere(&mut self, now: Now, call: CallId) {
+        let Some(live) = self.calls.get(&call) else { return };
+        let (row, outgoing) = (&live.row, live.outgoing.as_ref());
+        let is_contact = outgoing.is_some_and(|outgoing| outgoing.contact.is_some());
+        if !is_contact || row.sip_code < 600 || live.is_answered() || live.ending.is_some() {
+            return;
         }
-        forks
+        let Some(parent) = self.waiting_for(live) else { return };
+        let is_his = |other: &&Live| {
+            let is_contact = other.outgoing.as_ref().is_some_and(|it| it.contact.is_some());
+            other.row.to == row.to && is_contact && !other.is_over() && other.call() != call
+        };
+        let Some(Wait::Verb(state)) =
+            self.calls.get(&parent).and_then(|it| it.script.as_ref()).map(|it| &it.wait)
+        else {
+            return;
+        };
+        let waits = state.waits_for();
+        let others = waits.iter().filter_map(|other| self.calls.get(other)).filter(is_his);
+        let others: Vec<CallId> = others.map(Live::call).collect();
+        // It is told in the words of him who declined, so that no other phone shows a missed call.
+        let cause = if row.sip_code == 600 { Cause::Busy } else { Cause::Rejected };
+        for other in others {
+            self.end_leg(other, Ending::Hangup(cause));
+            self.never_was(now, other, CallStatus::Canceled);
+        }
     }
 
     /// A leg is over: if it was the last one of its tier, and nobody has answered, the next tier
@@ -126,15 +155,13 @@ impl Director {
         let (row, outgoing) = (&live.row, live.outgoing.as_ref()?);
         let is_open =
             matches!(row.status, CallStatus::Busy | CallStatus::NoAnswer | CallStatus::Failed);
-        if outgoing.contact.is_none() || !is_open || row.sip_code >= 600 || live.is_answered() {
+        let is_final = row.sip_code >= 600 || live.is_answered() || live.ending.is_some();
+        if outgoing.contact.is_none() || !is_open || is_final {
             return None;
         }
-        let parent = self.calls.get(&row.parent?).filter(|parent| !parent.is_over())?;
+        let parent = self.calls.get(&self.waiting_for(live)?)?;
         let Wait::Verb(state) = &parent.script.as_ref()?.wait else { return None };
         let waits = state.waits_for();
-        if state.is_joined() || !waits.contains(&call) {
-            return None;
-        }
         let user = self.user_called(row.account, &row.to)?;
         let contacts = self.contacts_called(&user, &row.to);
         let own = own(&contacts, outgoing)?;
@@ -148,6 +175,7 @@ impl Director {
             login: None,
             status: live.status.clone(),
             is_trunk: row.direction.trunk().is_some(),
+            diverted: forward::kept(&outgoing.headers).to_owned(),
         };
         let is_flow_lost = row.sip_code == 430 || row.cause == Some(Cause::Unreachable);
         if let Some(flow) = next_flow(&contacts, own).filter(|_| is_flow_lost) {

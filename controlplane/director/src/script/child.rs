@@ -26,6 +26,8 @@ pub(crate) struct ChildSpec {
     pub(crate) status: Option<StatusHook>,
     /// Its parent is a trunk's call, and so is it.
     pub(crate) is_trunk: bool,
+    /// Header lines that say who has forwarded the call to it; empty for nobody.
+    pub(crate) diverted: String,
 }
 
 /// What a leg, or the verb that made it, came to.

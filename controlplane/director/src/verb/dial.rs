@@ -201,6 +201,7 @@ impl Dial {
             login: noun.login.clone(),
             status,
             is_trunk: false,
+            diverted: String::new(),
         }));
         true
     }
@@ -425,8 +426,10 @@ impl DialState {
             };
         }
         for status in [CallStatus::Busy, CallStatus::NoAnswer, CallStatus::Canceled] {
-            if let Some(end) = ends().find(|end| end.status == status) {
-                return end;
+            let mut such = ends().filter(|end| end.status == status);
+            if let Some(first) = such.next() {
+                // A word for all phones counts for more (RFC 3261 section 16.7 step 6).
+                return such.find(|end| end.code >= 600 && first.code < 600).unwrap_or(first);
             }
         }
         let failed = Outcome { status: CallStatus::Failed, code: 0, cause: None };

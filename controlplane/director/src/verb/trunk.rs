@@ -83,6 +83,7 @@ impl Trunk {
             login: None,
             status: None,
             is_trunk: true,
+            diverted: String::new(),
         }));
         true
     }

@@ -51,6 +51,10 @@ impl LegMut<'_, '_> {
             // An unacknowledged 2xx forbids BYE until its ACK (RFC 3261 section 15): it follows
             // then.
             State::Answering | State::Standing if self.leg.signalling.accepted.is_none() => {
+                if cause == Cause::OtherAnswered {
+                    let reason = crate::usage::text(cause_text(cause));
+                    self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
+                }
                 self.send_bye();
             }
             _ => {}

@@ -113,13 +113,14 @@ pub(super) fn unfolded(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
-/// Header lines that a controlplane may send out: extensions, User-to-User (RFC 7433) and what a
-/// referral says (RFC 3892, RFC 3891), nothing that means something to a proxy.
+/// Header lines that a controlplane may send out: extensions, User-to-User (RFC 7433), what a
+/// referral says (RFC 3892, RFC 3891) and who has forwarded (RFC 5806, RFC 7044), nothing that
+/// means something to a proxy.
 pub(crate) fn passes(headers: &str) -> bool {
     headers.lines().filter(|line| !line.is_empty()).all(|line| {
         let name = line.split_once(':').map_or("", |(name, _)| name.trim_ascii());
         let extension = name.len() > 2 && name.as_bytes()[..2].eq_ignore_ascii_case(b"X-");
-        let known = ["User-to-User", "Referred-By", "Replaces"];
+        let known = ["User-to-User", "Referred-By", "Replaces", "Diversion", "History-Info"];
         extension || known.iter().any(|known| name.eq_ignore_ascii_case(known))
     })
 }

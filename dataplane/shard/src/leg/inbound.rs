@@ -436,6 +436,9 @@ fn write_reply(
 pub(crate) fn cause_text(cause: Cause) -> &'static [u8] {
     match cause {
         Cause::OtherAnswered => b"SIP;cause=200;text=\"Call completed elsewhere\"",
+        // At another of his phones.
+        Cause::Busy => b"SIP;cause=600;text=\"Busy Everywhere\"",
+        Cause::Rejected => b"SIP;cause=603;text=\"Decline\"",
         _ => b"",
     }
 }

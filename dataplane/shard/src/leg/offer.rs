@@ -566,7 +566,9 @@ impl LegMut<'_, '_> {
             sdp::relay_reanswer(&offer, local, (allow?, other.wish()), out)
         })?;
         let plan = plan_of(self.cx.core.arena.get(&ours), sdp).and_then(|plan| self.judge(plan));
-        let wish = offer.audio().map_or(Direction::SendRecv, sdp::Media::direction_in_force);
+        let said = offer.audio().map_or(Direction::SendRecv, sdp::Media::direction_in_force);
+        // A refresh repeats what answered the other one's hold (RFC 4028 section 7.4): no new wish.
+        let wish = if self.theirs_text() == sdp { self.leg.offer.wish } else { said };
         let fresh = self.is_news(&offer);
         self.exchanged(ours, (&offer, sdp), plan, (wish, false, fresh))
     }

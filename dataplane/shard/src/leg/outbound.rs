@@ -154,7 +154,11 @@ impl LegMut<'_, '_> {
             return;
         }
         let is_heard = media && branch && !self.leg.offer.is_updated();
-        let passes = self.leg.signalling.policy.early_media == EarlyMedia::Pass;
+        let passes = match self.leg.signalling.policy.early_media {
+            EarlyMedia::Pass => true,
+            EarlyMedia::Ring => false,
+            EarlyMedia::Gated => self.is_let_through(message),
+        };
         let early = is_heard && passes && self.take_answer(sdp, false).is_ok();
         let branch = self.branch_of(message);
         if let Some(side) = self.leg.outbound_mut().filter(|_| early) {
@@ -166,6 +170,23 @@ impl LegMut<'_, '_> {
         let code = if media && !passes { 180 } else { code };
         let (sdp, view) = (if early { sdp } else { b"" }, self.view());
         self.tell_peer(peer, &PeerMessage::Progress { code, sdp, view });
+    }
+
+    /// What a response of a target says of its early media (RFC 5009 section 8): what is not
+    /// allowed is not heard, any more. One that says nothing leaves it as it was.
+    fn is_let_through(&mut self, message: &Message<'_>) -> bool {
+        let heard = self.media.stream(self.leg.id).filter(|stream| stream.on);
+        let heard = heard.map(|stream| stream.plan);
+        let mut values = message.values(Name::PEarlyMedia).filter_map(early_media_of);
+        match (values.next(), heard) {
+            (Some(passes), None) => passes,
+            (None, heard) => heard.is_some_and(|plan| plan.direction.receives()),
+            (Some(true), Some(_)) => true,
+            (Some(false), Some(plan)) => {
+                self.set_plan(plan.stopped(), true);
+                false
+            }
+        }
     }
 
     /// The early dialog that a provisional response makes, so that requests of the callee find it
@@ -408,6 +429,19 @@ impl LegMut<'_, '_> {
     }
 }
 
+/// Whether a value of P-Early-Media lets what its sender sends through; None for one that says
+/// nothing of that.
+fn early_media_of(value: &[u8]) -> Option<bool> {
+    let passes = [&b"sendrecv"[..], b"sendonly"];
+    let stays = [&b"recvonly"[..], b"inactive"];
+    let is_one = |names: [&[u8]; 2]| names.iter().any(|name| value.eq_ignore_ascii_case(name));
+    match (is_one(passes), is_one(stays)) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    }
+}
+
 /// The session timer that we ask the far end for; None for none.
 pub(crate) fn wanted(core: &Core<'_>, leg: &Leg) -> Option<Wanted> {
     let seconds = u32::try_from(core.plan.timers.session.as_secs()).unwrap_or(u32::MAX);
@@ -431,6 +465,9 @@ fn write_invite(
     writer = writer.field(Name::Supported, policy.supported());
     if policy.reliable == ReliableRinging::Require {
         writer = writer.field(Name::Require, b"100rel");
+    }
+    if policy.early_media == EarlyMedia::Gated {
+        writer = writer.field(Name::PEarlyMedia, b"supported");
     }
     writer = writer.with(wanted(core, leg), |writer, wanted| wanted.write(writer));
     for line in arena.get(&side.headers).split(|byte| *byte == b'\n') {

@@ -72,6 +72,7 @@ impl LegMut<'_, '_> {
                 self.on_peer_place(from, Place { account, is_up, sdp, view });
             }
             PeerMessage::Taken => self.on_peer_taken(from),
+            PeerMessage::Alone { call, account } => self.on_peer_alone(from, *call, *account),
             PeerMessage::Text { number, kind, body } => {
                 self.on_peer_text(from, *number, kind, body);
             }
@@ -268,7 +269,7 @@ impl LegMut<'_, '_> {
         self.yield_place(from);
         let links = &self.leg.links;
         if links.referred && links.partner != from && links.children.contains(&from) {
-            self.leave_referrer();
+            self.leave_referrer(from);
         }
         let partner = self.leg.links.partner;
         if partner != LegId::NONE && partner != from {
@@ -383,7 +384,7 @@ impl LegMut<'_, '_> {
         }
         let partner = self.leg.links.partner;
         if self.leg.links.referred && partner != from {
-            self.leave_referrer();
+            self.leave_referrer(from);
         } else if partner != LegId::NONE && partner != from {
             self.leave_join();
         }

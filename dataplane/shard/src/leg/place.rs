@@ -10,6 +10,13 @@
 //!                    S <-- Taken -------- Y     BYE (or CANCEL), Reason: SIP;cause=200
 //! ```
 //!
+//! Where S talks with nobody its application has it: N is answered alone, and the controlplane,
+//! which hears of it, ends S and begins the document that S was in for N.
+//!
+//! ```text
+//!   N -- TakePlace --> S    N <-- Alone -- S    N is answered; Event::Replaced
+//! ```
+//!
 //! Until N is answered every refusal leaves S and Y as they are. Who may take a place the shard of
 //! S says (`Shard::may_take_place`): to others the dialog is not there.
 
@@ -119,18 +126,74 @@ impl LegMut<'_, '_> {
     }
 }
 
+/// Of the leg whose far end wants the place of one that an application has: its own, or that of the
+/// far end that it refers.
+impl LegMut<'_, '_> {
+    /// The place is an application's.
+    pub(super) fn on_peer_alone(&mut self, from: LegId, call: CallId, account: u64) {
+        if self.place() != from {
+            return self.refer_to_alone(call);
+        }
+        let waits = self.leg.is_waiting() && !self.must_wait();
+        if !waits || self.leg.links.dialed_for != LegId::NONE || !self.take_port() {
+            self.place_refused(500);
+            return;
+        }
+        self.leg.links.joining = LegId::NONE;
+        self.leg.story.account = account;
+        if let Some(cell) = self.cx.core.cell(self.leg.id) {
+            cell.set_account(account);
+        }
+        let described = if self.is_offerless() { self.offer_own() } else { self.answer_alone() };
+        if let Err(bad) = described {
+            return self.refuse_offer(bad);
+        }
+        if self.answer() {
+            self.stand_alone();
+            let (by, at) = (self.leg.id, self.stamp());
+            self.cx.emit_optional(&Event::Replaced { call, by, at });
+        }
+    }
+
+    /// Whom our far end refers has the other one's place in its document.
+    fn refer_to_alone(&mut self, call: CallId) {
+        let is_open =
+            self.transactions.referrals.of(self.leg.id).is_some_and(|referral| referral.code == 0);
+        let by = self.leg.links.partner;
+        if !is_open || by == LegId::NONE {
+            return self.referral_over(481);
+        }
+        let at = self.stamp();
+        self.cx.emit_optional(&Event::Replaced { call, by, at });
+        self.referral_taken(200);
+    }
+}
+
 /// Of the leg whose dialog is named.
 impl LegMut<'_, '_> {
     /// Somebody who may wants this leg's place.
     pub(super) fn on_peer_take_place(&mut self, from: LegId, dialog: &[u8]) {
         match self.beside_place(dialog) {
+            Ok(LegId::NONE) => self.tell_alone(from),
             Ok(other) => self.tell_peer(other, &PeerMessage::GivePlace { to: from }),
             Err(code) => self.tell_peer(from, &PeerMessage::Referred { code }),
         }
     }
 
-    /// The leg that goes on with whoever takes this one's place; the status that refuses it where
-    /// there is none (RFC 3891 section 3).
+    /// Its place is its application's to give.
+    pub(super) fn tell_alone(&mut self, to: LegId) {
+        let (call, account) = (self.leg.story.call, self.leg.story.account);
+        self.tell_peer(to, &PeerMessage::Alone { call, account });
+    }
+
+    /// An application has this leg, and no static route.
+    pub(super) fn is_applications(&self) -> bool {
+        let by_route = self.leg.outbound().is_some_and(|side| side.by_route);
+        self.leg.story.account != 0 && !by_route && self.leg.route().is_none()
+    }
+
+    /// The leg that goes on with whoever takes this one's place, [`LegId::NONE`] for an
+    /// application; the status that refuses it where there is none (RFC 3891 section 3).
     fn beside_place(&mut self, dialog: &[u8]) -> Result<LegId, u16> {
         let said = replaces(dialog).ok_or(400_u16)?;
         if self.leg.is_over() {
@@ -152,8 +215,9 @@ impl LegMut<'_, '_> {
             State::Answering | State::Standing => links.partner,
         };
         let is_moving = links.referred || links.joining != LegId::NONE || self.is_held();
+        let stands = matches!(self.leg.state, State::Answering | State::Standing);
         match other {
-            LegId::NONE => Err(488),
+            LegId::NONE if !stands || !self.is_applications() => Err(488),
             _ if is_moving || self.transactions.referrals.of(self.leg.id).is_some() => Err(491),
             other => Ok(other),
         }

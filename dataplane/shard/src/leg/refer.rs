@@ -247,11 +247,16 @@ impl LegMut<'_, '_> {
     }
 
     /// Whom our far end was referred to has answered: the referrer is told, and left.
-    pub(super) fn leave_referrer(&mut self) {
+    pub(super) fn leave_referrer(&mut self, by: LegId) {
         self.leg.links.referred = false;
         self.leg.deadlines.clear(Timer::Ring);
         self.leg.links.ringback = false;
         let referrer = self.leg.links.partner;
+        let others = self.leg.links.children.clone().into_iter();
+        for other in others.filter(|other| *other != referrer && *other != by) {
+            self.tell_peer(other, &PeerMessage::Refused { cause: Cause::OtherAnswered });
+        }
+        self.leg.links.children.retain(|child| *child == referrer || *child == by);
         if referrer == LegId::NONE {
             return;
         }
@@ -281,7 +286,11 @@ impl LegMut<'_, '_> {
         if is_partner && links.referred {
             self.wait_alone(from);
         } else if links.referred && dialled {
-            self.target_refused(code, cause);
+            // Another phone of whom it was referred to may still take it.
+            let partner = links.partner;
+            if links.children.iter().all(|child| *child == partner) {
+                self.target_refused(code, cause);
+            }
         } else if is_partner || joining {
             self.leg.signalling.reason_from(&mut self.cx.core.arena, reason);
             self.hang_up(Cause::Normal, Party::Peer);
@@ -320,6 +329,9 @@ impl LegMut<'_, '_> {
     pub(super) fn on_peer_replace(&mut self, from: LegId, named: Named<'_>) {
         let partner = self.leg.links.partner;
         let stands = self.leg.state == State::Standing && partner != LegId::NONE;
+        if self.is_alone() && self.leg.id != named.other && self.is_named(named) {
+            return self.tell_alone(from);
+        }
         let apart = partner != named.other && partner != from && self.leg.id != named.other;
         if !stands || !apart || self.leg.links.referred || !self.is_named(named) {
             return self.tell_peer(from, &PeerMessage::Referred { code: 481 });
@@ -328,6 +340,15 @@ impl LegMut<'_, '_> {
         self.emit_refer("", "", "");
         self.tell_peer(partner, &PeerMessage::Takeover { by: named.other });
         self.hang_up(Cause::Normal, Party::Switch);
+    }
+
+    /// Whether an application has the leg: it talks with nobody, or is not answered yet.
+    fn is_alone(&self) -> bool {
+        let links = &self.leg.links;
+        let is_there = self.leg.is_waiting() || self.leg.state == State::Standing;
+        let is_free = links.partner == LegId::NONE && !links.referred && !links.bound;
+        let is_bare = links.joining == LegId::NONE && !self.is_held();
+        is_there && is_free && is_bare && self.is_applications()
     }
 
     /// Whether that is this leg's dialog, whichever side's tags are named first, and the referrer

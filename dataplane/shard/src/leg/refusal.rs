@@ -42,12 +42,26 @@ impl LegMut<'_, '_> {
     pub(super) fn tell_refusal(&mut self, code: u16, message: &Message<'_>) {
         let mut said = [0; SAID_MAX];
         let len = said_by(code, message, &mut said);
+        self.tell_moved(code, message, (&mut said, len));
         let said = text(&said[..len]);
-        self.tell_words(code, said);
         let peer = self.leg.links.dialed_for;
         if !said.is_empty() && peer != LegId::NONE {
             self.tell_peer(peer, &PeerMessage::Declined { code, said });
         }
+    }
+
+    /// The words of a refusal; of a redirection with where it leads, which the controlplane alone
+    /// hears: nobody is called by the caller.
+    fn tell_moved(&mut self, code: u16, message: &Message<'_>, (said, len): (&mut [u8], usize)) {
+        let mut at = len.max(2);
+        if code < 400 && self.leg.outbound().is_some_and(|side| !side.by_route) {
+            if len == 0 {
+                said[..2].copy_from_slice(b"\r\n");
+            }
+            let contacts = message.values(Name::Contact);
+            at = contacts.fold(at, |at, value| identity::put(said, at, (b"Contact", value)));
+        }
+        self.tell_words(code, text(&said[..if at > 2 { at } else { len }]));
     }
 
     /// The far end gives a reason for what it ends.

@@ -24,6 +24,7 @@ use crate::cx::{Core, Cx};
 
 mod again;
 mod branches;
+mod byes;
 mod large;
 mod names;
 
@@ -165,6 +166,7 @@ pub(crate) struct Clients {
     finished: Finished,
     waiting: Waiting,
     deaf: large::Deaf,
+    byes: byes::Byes,
     pub(crate) logins: Logins,
     /// The one whose timer is being served.
     at_work: Option<ClientId>,
@@ -247,7 +249,8 @@ impl Clients {
         let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
         let (finished, waiting) = (Finished::new(limit), Waiting::new(limit));
         let (logins, deaf) = (Logins::new(legs), large::Deaf::default());
-        Self { slab, timers, finished, waiting, deaf, logins, at_work: None }
+        let byes = byes::Byes::new(legs);
+        Self { slab, timers, finished, waiting, deaf, byes, logins, at_work: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -375,6 +378,9 @@ impl Clients {
         self.slab.insert(entry);
         if method.is_invite() || reliable {
             self.waiting.push(index, waits_at(hop), cx.core.plan.keys.table);
+        }
+        if method == Method::Bye {
+            self.byes.begin(leg, id);
         }
         cx.send_sip(hop, Some(frame));
         Some(id)

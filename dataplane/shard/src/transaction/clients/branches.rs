@@ -107,10 +107,13 @@ impl Clients {
             dialog.local_cseq = dialog.local_cseq.max(used);
             let cseq = dialog.local_cseq + 1;
             let bye = (Method::Bye, LegId::NONE, next, cseq);
-            self.begin_as(cx, bye, (login, 0, false), |out, _, via| {
+            let begun = self.begin_as(cx, bye, (login, 0, false), |out, _, via| {
                 let writer = dialog.request(&block, out, sip::Method::Bye, via);
                 with_reason(writer, reason).finish().ok().map(<[u8]>::len)
             });
+            if let Some(id) = begun {
+                self.byes.begin_unwanted(dialog.id(&block).local_tag, cx.core, id);
+            }
         }
     }
 }
