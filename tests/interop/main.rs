@@ -4,6 +4,9 @@
 
 mod authority;
 mod baresip;
+mod kamailio;
+mod rfc5118;
+mod scanners;
 mod sipp;
 mod torture;
 mod twilio;
