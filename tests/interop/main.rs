@@ -4,7 +4,9 @@
 
 mod authority;
 mod baresip;
+mod browser;
 mod kamailio;
+mod phones;
 mod rfc5118;
 mod scanners;
 mod sipp;

@@ -35,31 +35,25 @@ fn sipsak_asks_and_traces() {
     assert!(found && said.contains("483 Too Many Hops"), "{said}");
 }
 
-/// It reads the first challenge alone and knows MD5 alone: it gives up, and at its second start it
-/// is asked for what it knows. Then it registers, and takes its contact back.
+/// It reads the first challenge alone and knows MD5 alone: it gives up, and started again it is
+/// asked for what it knows, by the shard that has asked it before: here one of two.
 #[test]
-fn sipsak_registers_at_its_second_start() {
+fn sipsak_registers_when_it_is_started_again() {
     if !require("sipsak") {
         return;
     }
     let mut bed = Bed::start();
     let office = Office::open(&bed, &["alice"]);
     let (switch, here) = (bed.sip.to_string(), uri("alice", bed.ports.address()));
-    let register = |contact: &str, expires: &str| {
-        let address = office.uri("alice");
-        let user = ["-u", "alice", "-a", office.password];
-        let mut arguments = vec!["-vv", "-i", "-p", &switch, "-U", "-C", contact, "-x", expires];
-        arguments.extend(user);
-        arguments.extend(["-s", &address]);
-        run(&bed, &arguments)
-    };
-    let (_, said) = register(&here, "120");
+    let address = office.uri("alice");
+    let arguments = ["-vv", "-i", "-p", &switch, "-U", "-C", &here, "-x", "120", "-u", "alice"];
+    let arguments = [&arguments[..], &["-a", office.password, "-s", &address]].concat();
+    let (_, said) = run(&bed, &arguments);
     assert!(said.contains("algorithm=SHA-256"), "{said}");
-    let (registered, said) = register(&here, "120");
-    assert!(registered, "{said}");
+    assert!((0..8).any(|_| run(&bed, &arguments).0), "it is registered at last");
 }
 
-/// A message with a body, outside of any call.
+/// Requests with bytes that were changed at random.
 #[test]
 fn sipsak_damages_requests_at_random() {
     if !require("sipsak") {

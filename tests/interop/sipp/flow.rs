@@ -111,6 +111,30 @@ impl Flow {
         self
     }
 
+    /// Sends its caller elsewhere, by this line alone.
+    pub(crate) fn redirects(mut self, contact: &str) -> Self {
+        let head = format!(
+            "SIP/2.0 302 Moved Temporarily\n[$way]From:[$peer]\nTo:[$self];tag=[call_number]s\n\
+             [last_Call-ID:]\nCSeq:[$cseq]\n{contact}"
+        );
+        self.message(" retrans=\"500\"", &head, Body::Nothing);
+        self
+    }
+
+    /// Waits for a request of one of two methods and agrees to it; the second one is an INVITE.
+    pub(crate) fn hears_either(mut self, one: &str, invite: &str) -> Self {
+        let _ = writeln!(
+            self.steps,
+            "<recv request=\"{one}\" optional=\"true\" next=\"1\"/>\n\
+             <recv request=\"{invite}\"/>"
+        );
+        self = self.answers("200 OK", "", FIRST).hears("ACK");
+        self.steps.push_str("<nop next=\"2\"/>\n<label id=\"1\"/>\n");
+        self = self.answers("200 OK", "", Body::Nothing);
+        self.steps.push_str("<label id=\"2\"/>\n");
+        self
+    }
+
     /// A response to the last INVITE that came inside the dialog, whatever came since.
     pub(crate) fn responds_inside(mut self, status: &str, body: Body<'_>) -> Self {
         let (from, to) = if self.is_caller {

@@ -12,7 +12,9 @@ mod repeated;
 mod reports;
 mod run;
 mod tcp;
+mod timers;
 mod transfer;
+mod trunks;
 mod unhappy;
 
 use std::net::SocketAddr;

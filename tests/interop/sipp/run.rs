@@ -23,6 +23,8 @@ pub(crate) struct Plan<'a> {
     /// What `__NAME__` in the scenario stands for.
     replace: Vec<(&'a str, String)>,
     arguments: Vec<String>,
+    /// How long it may run.
+    limit: &'static str,
 }
 
 impl<'a> Plan<'a> {
@@ -40,7 +42,7 @@ impl<'a> Plan<'a> {
 
     fn of_text(text: String) -> Self {
         let replace = vec![("__RING__", "200".to_owned()), ("__LINGER__", "200".to_owned())];
-        Self { text, replace, arguments: Vec::new() }
+        Self { text, replace, arguments: Vec::new(), limit: "35s" }
     }
 
     /// Puts `value` for `name`.
@@ -95,6 +97,17 @@ impl<'a> Plan<'a> {
         self.start(bed, "target", at, media)
     }
 
+    /// For calls that stand for more than half a minute.
+    pub(crate) fn long(mut self) -> Self {
+        self.limit = "120s";
+        self
+    }
+
+    /// Calls or answers under a name of its own.
+    pub(crate) fn start_as(self, bed: &Bed, name: &str, at: SocketAddr, media: SocketAddr) -> Sipp {
+        self.start(bed, name, at, media)
+    }
+
     fn start(self, bed: &Bed, name: &str, at: SocketAddr, media: SocketAddr) -> Sipp {
         let folder = bed.folder();
         let mut text = self.text;
@@ -110,7 +123,7 @@ impl<'a> Plan<'a> {
             .arg("-sf")
             .arg(scenario)
             .args(["-i", &at.ip().to_string(), "-p", &at.port().to_string()])
-            .args(["-m", "1", "-nostdin", "-timeout", "35s", "-timeout_error"])
+            .args(["-m", "1", "-nostdin", "-timeout", self.limit, "-timeout_error"])
             .args(["-key", "rtp_port", &media.port().to_string()])
             .args(["-trace_msg", "-message_file"])
             .arg(&messages)
@@ -119,7 +132,7 @@ impl<'a> Plan<'a> {
             .args(&self.arguments);
         let peer = Peer::start(name, &mut command, folder);
         let mut sipp = Sipp { peer, messages, name: name.to_owned() };
-        if !matches!(name, "caller" | "other") {
+        if name.contains("callee") || name == "target" {
             sipp.wait_for_socket(at);
         }
         sipp
@@ -146,8 +159,18 @@ impl Sipp {
 
     /// The same, and what it received stays.
     #[track_caller]
-    pub(crate) fn played(mut self) -> Self {
-        let status = self.peer.wait(LIMIT);
+    pub(crate) fn played(self) -> Self {
+        self.played_within(LIMIT)
+    }
+
+    #[track_caller]
+    pub(crate) fn finish_within(self, limit: Duration) {
+        let _ = self.played_within(limit);
+    }
+
+    #[track_caller]
+    fn played_within(mut self, limit: Duration) -> Self {
+        let status = self.peer.wait(limit);
         if !status.success() {
             println!("--- SIPp says\n{}", self.peer.said());
         }
