@@ -13,26 +13,33 @@ use crate::sipp::{Plan, Sipp};
 const NUMBER: &str = "+15550200";
 
 /// A baresip that answers by itself.
-struct Phone {
-    peer: Peer,
+pub(crate) struct Phone {
+    pub(crate) peer: Peer,
     control: SocketAddr,
 }
 
 /// What it says: source, player, their sample rate and channels.
-type Sound = (&'static str, &'static str, u32, u8);
+pub(crate) type Sound = (&'static str, &'static str, u32, u8);
 /// Back what it hears.
 const ECHO: Sound = ("aubridge,loop", "aubridge,loop", 8_000, 1);
 /// A tone of 440 Hz, which its module makes at this rate and in stereo only.
-const SINE: Sound = ("ausine,440", "aubridge,sink", 48_000, 2);
+pub(crate) const SINE: Sound = ("ausine,440", "aubridge,sink", 48_000, 2);
 
 impl Phone {
     /// `tls`: lines of its configuration about certificates. By TLS it listens on the port behind
     /// `at`.
-    fn start(
+    fn start(bed: &mut Bed, at: SocketAddr, sound: Sound, tls: &str) -> Self {
+        let account = format!("<sip:phone@{at}>;regint=0;answermode=auto\n");
+        Self::start_as(bed, at, sound, tls, &account)
+    }
+
+    /// The same with an account that may be registered somewhere.
+    pub(crate) fn start_as(
         bed: &mut Bed,
         at: SocketAddr,
         (source, player, rate, channels): Sound,
         tls: &str,
+        account: &str,
     ) -> Self {
         let control = bed.ports.address();
         let (first, last) = (bed.ports.one(), bed.ports.one() + 6);
@@ -51,9 +58,8 @@ impl Phone {
             at.ip(),
             modules_path()
         );
-        let accounts = format!("<sip:phone@{at}>;regint=0;answermode=auto\n");
         std::fs::write(folder.join("config"), config).expect("it is written");
-        std::fs::write(folder.join("accounts"), accounts).expect("it is written");
+        std::fs::write(folder.join("accounts"), account).expect("it is written");
         let mut command = Command::new("baresip");
         command.arg("-4").arg("-v").arg("-f").arg(&folder);
         let mut peer = Peer::start("baresip", &mut command, &folder);
@@ -65,11 +71,11 @@ impl Phone {
     }
 
     /// A command by ctrl_tcp: JSON in a netstring.
-    fn command(&self, name: &str) {
+    pub(crate) fn command(&self, name: &str) {
         self.command_with(name, "");
     }
 
-    fn command_with(&self, name: &str, params: &str) {
+    pub(crate) fn command_with(&self, name: &str, params: &str) {
         use std::io::Write as _;
         let json = format!("{{\"command\":\"{name}\",\"params\":\"{params}\"}}");
         let mut control = TcpStream::connect(self.control).expect("baresip takes commands");

@@ -4,6 +4,11 @@
 
 mod authority;
 mod baresip;
+mod browser;
+mod kamailio;
+mod phones;
+mod rfc5118;
+mod scanners;
 mod sipp;
 mod torture;
 mod twilio;

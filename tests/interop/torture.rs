@@ -36,14 +36,23 @@ fn options(transport: &str, at: SocketAddr, target: SocketAddr, number: usize) -
 }
 
 /// The answer to a good request on a socket of its own.
+pub(crate) fn is_well_by_udp(target: SocketAddr, number: usize) -> bool {
+    asked_by_udp(target, number, LIMIT)
+}
+
 #[expect(clippy::disallowed_methods, reason = "a far end has a socket")]
-fn is_well_by_udp(target: SocketAddr, number: usize) -> bool {
+fn asked_by_udp(target: SocketAddr, number: usize, limit: Duration) -> bool {
     let socket = UdpSocket::bind((target.ip(), 0)).expect("a socket");
-    socket.set_read_timeout(Some(LIMIT)).expect("a limit");
+    socket.set_read_timeout(Some(limit)).expect("a limit");
     let at = socket.local_addr().expect("an address");
     let _ = socket.send_to(options("UDP", at, target, number).as_bytes(), target).expect("sent");
     let mut answer = [0; 2048];
     socket.recv(&mut answer).is_ok_and(|length| answer[..length].starts_with(b"SIP/2.0 200 "))
+}
+
+/// Whether a program is there and answers what it should.
+pub(crate) fn is_answered(target: SocketAddr) -> bool {
+    asked_by_udp(target, 0, Duration::from_millis(500))
 }
 
 /// The same by a new connection.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tests::bed::{Bed, Peer, eventually};
 
-use super::LIMIT;
+use super::{Flow, LIMIT};
 
 /// A running SIPp with one scenario.
 pub(crate) struct Sipp {
@@ -18,17 +18,31 @@ pub(crate) struct Sipp {
 
 /// How a SIPp is run.
 pub(crate) struct Plan<'a> {
-    /// File name in `scenario/`, without `.xml`.
-    scenario: &'a str,
+    /// The scenario, as SIPp reads it.
+    text: String,
     /// What `__NAME__` in the scenario stands for.
     replace: Vec<(&'a str, String)>,
     arguments: Vec<String>,
+    /// How long it may run.
+    limit: &'static str,
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn new(scenario: &'a str) -> Self {
+    /// That of this file in `scenario/`, without `.xml`.
+    pub(crate) fn new(scenario: &str) -> Self {
+        let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/sipp/scenario/");
+        let path = format!("{scenarios}{scenario}.xml");
+        Self::of_text(std::fs::read_to_string(path).expect("the scenario"))
+    }
+
+    /// One of steps.
+    pub(crate) fn of(flow: &Flow) -> Self {
+        Self::of_text(flow.text())
+    }
+
+    fn of_text(text: String) -> Self {
         let replace = vec![("__RING__", "200".to_owned()), ("__LINGER__", "200".to_owned())];
-        Self { scenario, replace, arguments: Vec::new() }
+        Self { text, replace, arguments: Vec::new(), limit: "35s" }
     }
 
     /// Puts `value` for `name`.
@@ -54,6 +68,18 @@ impl<'a> Plan<'a> {
         self.arguments(&["-s", user, &target]).start(bed, "caller", at, media)
     }
 
+    /// Calls `user` through `proxy`, which leads to the switch.
+    pub(crate) fn call_through(
+        self,
+        bed: &mut Bed,
+        proxy: SocketAddr,
+        user: &str,
+        media: SocketAddr,
+    ) -> Sipp {
+        let at = bed.ports.address();
+        self.arguments(&["-s", user, &proxy.to_string()]).start(bed, "caller", at, media)
+    }
+
     /// Calls beside a caller.
     pub(crate) fn call_beside(self, bed: &mut Bed, user: &str, media: SocketAddr) -> Sipp {
         let at = bed.ports.address();
@@ -71,11 +97,20 @@ impl<'a> Plan<'a> {
         self.start(bed, "target", at, media)
     }
 
+    /// For calls that stand for more than half a minute.
+    pub(crate) fn long(mut self) -> Self {
+        self.limit = "120s";
+        self
+    }
+
+    /// Calls or answers under a name of its own.
+    pub(crate) fn start_as(self, bed: &Bed, name: &str, at: SocketAddr, media: SocketAddr) -> Sipp {
+        self.start(bed, name, at, media)
+    }
+
     fn start(self, bed: &Bed, name: &str, at: SocketAddr, media: SocketAddr) -> Sipp {
         let folder = bed.folder();
-        let scenarios = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/sipp/scenario/");
-        let path = format!("{scenarios}{}.xml", self.scenario);
-        let mut text = std::fs::read_to_string(path).expect("the scenario");
+        let mut text = self.text;
         for (name, value) in &self.replace {
             text = text.replace(name, value);
         }
@@ -88,7 +123,7 @@ impl<'a> Plan<'a> {
             .arg("-sf")
             .arg(scenario)
             .args(["-i", &at.ip().to_string(), "-p", &at.port().to_string()])
-            .args(["-m", "1", "-nostdin", "-timeout", "35s", "-timeout_error"])
+            .args(["-m", "1", "-nostdin", "-timeout", self.limit, "-timeout_error"])
             .args(["-key", "rtp_port", &media.port().to_string()])
             .args(["-trace_msg", "-message_file"])
             .arg(&messages)
@@ -97,7 +132,7 @@ impl<'a> Plan<'a> {
             .args(&self.arguments);
         let peer = Peer::start(name, &mut command, folder);
         let mut sipp = Sipp { peer, messages, name: name.to_owned() };
-        if !matches!(name, "caller" | "other") {
+        if name.contains("callee") || name == "target" {
             sipp.wait_for_socket(at);
         }
         sipp
@@ -124,10 +159,19 @@ impl Sipp {
 
     /// The same, and what it received stays.
     #[track_caller]
-    pub(crate) fn played(mut self) -> Self {
-        let status = self.peer.wait(LIMIT);
+    pub(crate) fn played(self) -> Self {
+        self.played_within(LIMIT)
+    }
+
+    #[track_caller]
+    pub(crate) fn finish_within(self, limit: Duration) {
+        let _ = self.played_within(limit);
+    }
+
+    #[track_caller]
+    fn played_within(mut self, limit: Duration) -> Self {
+        let status = self.peer.wait(limit);
         if !status.success() {
-            println!("--- messages of {}\n{}", self.name, self.text());
             println!("--- SIPp says\n{}", self.peer.said());
         }
         assert!(status.success(), "the {} did not come to the scenario's end: {status}", self.name);
@@ -166,5 +210,14 @@ impl Sipp {
                 Some(SocketAddr::new(address, port))
             })
         })
+    }
+}
+
+/// What it sent and received is printed when the test fails.
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- messages of {}\n{}", self.name, self.text());
+        }
     }
 }

@@ -14,7 +14,10 @@
     reason = "these tests stand outside: real sockets and clocks"
 )]
 
+mod capture;
 mod http;
+mod namespace;
+mod office;
 mod peer;
 mod ports;
 mod switch;
@@ -24,7 +27,10 @@ mod web;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use capture::Capture;
 pub use http::{Answer, Rest};
+pub use namespace::is_inside;
+pub use office::Office;
 pub use peer::{Peer, require};
 pub use ports::Ports;
 pub use switch::{Bed, Setup, restart_of};

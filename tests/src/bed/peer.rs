@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::eventually;
 
 /// True if the program is there. If not, says so aloud; with `CI=true` or `TANDEM_REQUIRE_PEERS=1`
@@ -79,6 +81,17 @@ impl Peer {
     pub fn said(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Asks it to end (SIGTERM), with the processes that it has started itself.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn end(&mut self) {
+        if self.is_running() {
+            super::switch::send(self.id(), Signal::TERM);
+            let _ = self.wait(Duration::from_secs(20));
+        }
     }
 
     #[must_use]

@@ -58,6 +58,12 @@ impl Ports {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.one()))
     }
 
+    /// First and last port of the switch's signalling and of its peers.
+    #[must_use]
+    pub fn signalling(&self) -> [u16; 2] {
+        [self.base, self.base + SINGLE - 1]
+    }
+
     /// First and last port of the switch's media.
     #[must_use]
     pub fn media(&self) -> [u16; 2] {
