@@ -207,7 +207,9 @@ fn a_phone_that_does_not_prove_its_address_gets_no_call() {
         let web = Web::dialling(&format!("sip:phone@{at};transport=tls"), "action=\"/after\"");
         let _ = bed.number(number, &web.url("/voice"), &web.url("/status"));
         let voice = Voice::numbered(bed.ports.address(), 1);
-        let caller = Plan::new("caller").call(&mut bed, number, voice.address);
+        // A busy machine takes its time for the handshake: the caller waits for longer.
+        let talk = Duration::from_secs(20);
+        let caller = Plan::new("caller").talk(talk).call(&mut bed, number, voice.address);
         let _ = web.expect("/after", "DialCallStatus", "failed");
         assert!(!callee.peer.said().contains("Incoming call"), "{}", callee.peer.said());
         drop(caller);

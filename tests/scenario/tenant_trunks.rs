@@ -16,6 +16,7 @@ use world::directed::Directed;
 use crate::claims::{Login, directed};
 use crate::common::{SECOND, ms};
 use crate::raw::{Far, Log, all, body, header, last, reply, say, sdp};
+use crate::registrar::Phone;
 use crate::strangers::{KNOWN, STRANGER, request, send};
 
 const NUMBER: &str = "+15550177";
@@ -414,5 +415,36 @@ fn a_trunks_switch_refers_to_whom_the_trunk_says() {
         let said = refers(&mut world, &log, (at, &out), "sip:+4930998@10.0.0.1");
         assert!(said.iter().any(|it| it.contains("603")), "{transfer:?} {to}: {said:?}");
         assert_eq!(alerts(&mut world).pop(), Some(13_802));
+    }
+}
+
+/// A phone behind a trunk's URL sends its call on (302) no further than the trunk's calls may be
+/// referred.
+#[test]
+fn a_trunks_phone_forwards_to_whom_the_trunk_says() {
+    const DESK: &str = "10.2.0.20:7777";
+    let number = "<sip:+4930999@10.0.0.1>";
+    for (transfer, at) in [
+        (TransferMode::DisableAll, ""),
+        (TransferMode::SipOnly, ""),
+        (TransferMode::EnableAll, CARRIER),
+    ] {
+        let (mut world, log) = world_of(|trunk| {
+            trunk.transfer = transfer;
+            trunk.urls = vec![url(1, "bob@t0.example", 1)];
+        });
+        let bob = Login { user: "bob", ..Login::default() };
+        let contact = "Contact: <sip:bob@192.168.1.1>\n";
+        Phone::new(DESK, "bob", 1).register(&mut world, &log, contact, &bob);
+        call(&mut world, "sip:+49301@carrier.example");
+        let rung = last(&log, DESK, "INVITE", "").expect("the registered phone rings");
+        let moved = reply(&rung, "302 Moved", "b", &format!("Contact: {number}\n"), "");
+        send(&mut world, DESK, &moved);
+        world.run_for(ms(300));
+        let called = last(&log, CARRIER, "INVITE", "").is_some();
+        assert_eq!(called, !at.is_empty(), "{transfer:?}");
+        if !called {
+            assert_eq!(alerts(&mut world).pop(), Some(13_224), "{transfer:?}");
+        }
     }
 }

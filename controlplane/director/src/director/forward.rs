@@ -11,6 +11,7 @@ use model::party;
 use sip::{NameAddr, Uri};
 
 use super::Director;
+use super::trunk::{self, Referral};
 use crate::live::Live;
 use crate::script::{ChildSpec, Problem, Target, Wait};
 
@@ -96,6 +97,7 @@ impl Director {
         if known.len() > FORWARDS_MAX {
             return Err("it was forwarded too often");
         }
+        self.may_trunk_forward(spec.call, &target)?;
         let place = match &target {
             Target::Sip(text) => place(text),
             Target::Number(_) => None,
@@ -115,6 +117,30 @@ impl Director {
             return Err("it is called already");
         }
         if self.room_for_forks(parent) == 0 { Err("the dial has no room") } else { Ok(target) }
+    }
+
+    /// The far end of a trunk's call sends it no further than it may refer it.
+    fn may_trunk_forward(&self, call: CallId, target: &Target) -> Result<(), &'static str> {
+        let Some(live) = self.calls.get(&call) else { return Ok(()) };
+        let Some(referral) = self.referral(live) else { return Ok(()) };
+        let is_number = match target {
+            Target::Number(_) => true,
+            Target::Sip(text) => self.number_of(live.row.account, target).is_some() || is_tel(text),
+        };
+        match referral {
+            Referral::All => {}
+            Referral::Uris if !is_number => {}
+            Referral::Uris => return Err("the trunk has transfers to SIP URIs alone"),
+            Referral::Off => return Err("the trunk's TransferMode is disable-all"),
+            Referral::Never => return Err("its trunk's switch alone may send calls on"),
+        }
+        let is_open = matches!(target, Target::Sip(text) if !trunk::is_secure(text));
+        let is_secured = self.is_trunk_secure(live);
+        if is_secured && is_open {
+            Err("the trunk is secure, and that is not reached by TLS")
+        } else {
+            Ok(())
+        }
     }
 
     /// A number at a domain of the account's, which is no user's there.
@@ -200,6 +226,10 @@ fn diverted(by: &str, spec: &ChildSpec) -> String {
         };
     }
     lines
+}
+
+fn is_tel(uri: &str) -> bool {
+    uri.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tel:"))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use model::{
 use sip::{Scheme, Uri};
 use wire::table::Network;
 
-use super::Director;
-use crate::live::Live;
+use super::{Director, forward};
+use crate::live::{Live, Outgoing};
 use crate::script::{Problem, Target, Trunking};
 use crate::settings::Settings;
 
@@ -64,9 +64,13 @@ impl Director {
         let direction = live.row.direction;
         let trunk = self.directory.get::<Trunk>(direction.trunk()?);
         let is_switch = match direction {
-            // Whom the switch has referred to is not the switch, and may not what it may.
+            // Whom the switch has referred to, or forwards to, is not the switch, and may not what
+            // it may.
             CallDirection::TrunkingOriginating(_) => {
-                live.outgoing.as_ref().is_some_and(|outgoing| outgoing.referrer.is_none())
+                let is_first = |outgoing: &Outgoing| {
+                    outgoing.referrer.is_none() && forward::kept(&outgoing.headers).is_empty()
+                };
+                live.outgoing.as_ref().is_some_and(is_first)
             }
             _ => live.outgoing.is_none(),
         };
@@ -76,6 +80,12 @@ impl Director {
             TransferMode::SipOnly => Referral::Uris,
             TransferMode::DisableAll => Referral::Off,
         })
+    }
+
+    /// Whether a call is of a trunk that wants TLS.
+    pub(super) fn is_trunk_secure(&self, live: &Live) -> bool {
+        let trunk = live.row.direction.trunk().and_then(|sid| self.directory.get::<Trunk>(sid));
+        trunk.is_some_and(|trunk| trunk.secure)
     }
 
     /// Who refers, as its target is to see it where the trunk says so.
@@ -143,7 +153,7 @@ fn after_scheme(url: &str) -> Option<&str> {
     Some(rest.strip_prefix("//").unwrap_or(rest))
 }
 
-fn is_secure(target: &str) -> bool {
+pub(super) fn is_secure(target: &str) -> bool {
     let transport =
         party::Target::parse(target).and_then(|it| it.uri.transport().map(<[u8]>::to_vec));
     transport.is_some_and(|it| it.eq_ignore_ascii_case(b"tls"))

@@ -134,9 +134,19 @@ impl LegMut<'_, '_> {
         if self.place() != from {
             return self.refer_to_alone(call);
         }
+        if self.leg.route().is_some() {
+            // No application would know of it: who comes by a static route has no document.
+            self.place_refused(488);
+            return;
+        }
         let waits = self.leg.is_waiting() && !self.must_wait();
         if !waits || self.leg.links.dialed_for != LegId::NONE || !self.take_port() {
             self.place_refused(500);
+            return;
+        }
+        if !self.cx.core.has_credit() {
+            // What is not told would belong to nobody.
+            self.place_refused(503);
             return;
         }
         self.leg.links.joining = LegId::NONE;
@@ -160,7 +170,10 @@ impl LegMut<'_, '_> {
         let is_open =
             self.transactions.referrals.of(self.leg.id).is_some_and(|referral| referral.code == 0);
         let by = self.leg.links.partner;
-        if !is_open || by == LegId::NONE {
+        let by_route = self.leg.outbound().is_some_and(|side| side.by_route);
+        // Who is joined by a static route has no application that would know of it.
+        let is_known = self.leg.route().is_none() && !by_route && self.cx.core.has_credit();
+        if !is_open || by == LegId::NONE || !is_known {
             return self.referral_over(481);
         }
         let at = self.stamp();
