@@ -34,19 +34,10 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Loss up to which a rate counts as clean.
 const CLEAN: f64 = 0.005;
 const PEERS: [&str; 1] = ["rtpengine"];
-/// What is measured instead of packets.
-const SUBJECTS: [(&str, Subject); 4] = [
-    // The peer whose calls are compared.
-    ("kamailio", calls::measure),
-    // No peer: what registrations cost,
-    ("registrar", calls::registrar::measure),
-    // a call beside many that stand,
-    ("standing", calls::standing::measure),
-    // and a TLS handshake.
-    ("handshakes", calls::handshakes::measure),
-];
-
-type Subject = fn(&bed::Names, &Options) -> Result<(), Failure>;
+/// The peer whose calls are compared, not its packets.
+const PROXY: &str = "kamailio";
+/// No peer: what registrations cost.
+const REGISTRAR: &str = "registrar";
 
 struct Options {
     peers: Vec<String>,
@@ -56,7 +47,10 @@ struct Options {
     json: Option<String>,
     rate: Option<f64>,
     realtime: bool,
-    subject: Option<Subject>,
+    /// Calls that are set up, beside a proxy.
+    by_calls: bool,
+    /// Phones that register.
+    registers: bool,
 }
 
 fn main() -> ExitCode {
@@ -90,7 +84,8 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
         json: None,
         rate: None,
         realtime: false,
-        subject: None,
+        by_calls: false,
+        registers: false,
     };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| Failure::from(format!("{arg} needs a value")));
@@ -101,15 +96,14 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
             "--calls" => options.calls = value()?.parse()?,
             "--rate" => options.rate = Some(value()?.parse()?),
             "--json" => options.json = Some(value()?),
+            PROXY => options.by_calls = true,
+            REGISTRAR => options.registers = true,
             peer if PEERS.contains(&peer) => options.peers.push(arg),
-            name => {
-                let named = SUBJECTS.iter().find(|(subject, _)| *subject == name);
-                let Some((_, subject)) = named else {
-                    let others: Vec<&str> = SUBJECTS.iter().map(|(subject, _)| *subject).collect();
-                    let known = format!("{} {}", PEERS.join(" "), others.join(" "));
-                    return Err(format!("unknown argument {arg}; there are {known}").into());
-                };
-                options.subject = Some(*subject);
+            _ => {
+                let peers = PEERS.join(" ");
+                return Err(
+                    format!("unknown argument {arg}; peers: {peers} {PROXY}; {REGISTRAR}").into()
+                );
             }
         }
     }
@@ -126,8 +120,11 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, Failure> {
 fn measure() -> Result<(), Failure> {
     let parent: u32 = std::env::args().nth(2).unwrap_or_default().parse()?;
     let options = options(std::env::args().skip(3))?;
-    if let Some(subject) = options.subject {
-        return subject(&bed::Names::of(parent), &options);
+    if options.by_calls {
+        return calls::measure(&bed::Names::of(parent), &options);
+    }
+    if options.registers {
+        return calls::registrar::measure(&bed::Names::of(parent), &options);
     }
     let mut bed = Bed::start(bed::Names::of(parent), options.realtime)?;
     let limit = bed.limit()?;

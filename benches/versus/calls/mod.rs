@@ -10,11 +10,9 @@
 //! switch's processes and of the kernel's receive work on their core, per call. All are up all the
 //! time and take turns at the same rates.
 
-pub(crate) mod handshakes;
 mod kamailio;
 mod phones;
 pub(crate) mod registrar;
-pub(crate) mod standing;
 mod switch;
 
 use std::fs;
@@ -261,11 +259,5 @@ fn end(child: &mut std::process::Child) {
 impl Placed {
     fn done(&self) -> usize {
         self.answered_us.len()
-    }
-
-    /// The part of its calls that failed.
-    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
-    fn lost(&self) -> f64 {
-        (self.calls - self.done()) as f64 / self.calls.max(1) as f64
     }
 }

@@ -21,8 +21,6 @@ pub(super) struct Line {
     phones: Phones,
     callers: UdpSocket,
     callees: UdpSocket,
-    /// The switch's listener that calls the callees.
-    to_callees: SocketAddr,
     bytes: Vec<u8>,
 }
 
@@ -32,23 +30,6 @@ pub(super) struct Placed {
     pub(super) calls: usize,
     /// Of those that ended as they should: from INVITE to 200.
     pub(super) answered_us: Vec<u64>,
-}
-
-/// Calls that stand, the oldest first, and how many there are to be.
-#[derive(Debug)]
-pub(super) struct Standing {
-    pub(super) calls: VecDeque<usize>,
-    pub(super) most: usize,
-    /// Where callers and callees of calls to come receive media.
-    pub(super) media: [SocketAddr; 2],
-}
-
-impl Default for Standing {
-    /// Media goes nowhere.
-    fn default() -> Self {
-        let nowhere = SocketAddr::from((crate::bed::PHONES, 9));
-        Self { calls: VecDeque::new(), most: 0, media: [nowhere; 2] }
-    }
 }
 
 impl Placed {
@@ -68,17 +49,7 @@ impl Line {
         let mut phones = Phones::new(switch, caller, callee);
         phones.rings = true;
         let (callers, callees) = (socket(caller)?, socket(callee)?);
-        Ok(Self { phones, callers, callees, to_callees: switch, bytes: vec![0; 8_192] })
-    }
-
-    /// Where the switch receives what the callers of these calls say.
-    pub(super) fn targets(&self, calls: impl Iterator<Item = usize>) -> Vec<SocketAddr> {
-        calls.filter_map(|number| self.phones.calls.get(number)?.caller_target).collect()
-    }
-
-    /// The switch calls the callees from another listener than it is called at.
-    pub(super) fn called_from(&mut self, listener: SocketAddr) {
-        self.to_callees = listener;
+        Ok(Self { phones, callers, callees, bytes: vec![0; 8_192] })
     }
 
     /// Places `count` calls, so many a second, and lets all of them end.
@@ -130,66 +101,17 @@ impl Line {
         Ok(Placed { calls: count, answered_us })
     }
 
-    /// Places `count` calls, so many a second, and with each of them the oldest of `standing` ends;
-    /// once it is answered, it is one of those. Gives the ones that were placed.
-    pub(super) fn renew(
-        &mut self,
-        (rate, count): (f64, usize),
-        standing: &mut Standing,
-    ) -> Result<Placed, Failure> {
-        let (first, start) = (self.phones.calls.len(), nanos());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time")]
-        #[expect(clippy::cast_precision_loss, reason = "a time")]
-        let due = |number: usize| start + (number as f64 * 1e9 / rate) as u64;
-        let (mut invited, mut answered) = (vec![0; count], vec![0; count]);
-        let mut placed = 0;
-        loop {
-            let now = nanos();
-            if placed < count && due(placed) <= now {
-                if standing.calls.len() >= standing.most
-                    && let Some(oldest) = standing.calls.pop_front()
-                {
-                    let bye = self.phones.bye(oldest);
-                    self.callers.send_to(&bye, self.phones.switch)?;
-                }
-                let [caller, callee] = standing.media;
-                self.phones.calls.push(Call::new(caller, callee));
-                let invite = self.phones.invite(first + placed);
-                invited[placed] = now;
-                self.callers.send_to(&invite, self.phones.switch)?;
-                placed += 1;
-            }
-            let heard = self.listen(first, &mut |number| {
-                if answered[number] == 0 {
-                    answered[number] = nanos();
-                    standing.calls.push_back(first + number);
-                }
-            })?;
-            let all = answered.iter().all(|at| *at > 0);
-            if placed == count && !heard && (all || due(count) + PATIENCE < now) {
-                break;
-            }
-        }
-        let both = invited.iter().zip(&answered).filter(|(_, to)| **to > 0);
-        let mut answered_us: Vec<u64> = both.map(|(from, to)| (to - from) / 1_000).collect();
-        answered_us.sort_unstable();
-        Ok(Placed { calls: count, answered_us })
-    }
-
     /// Reads what came. `answered`: of a call that is established by it.
     fn listen(&mut self, first: usize, answered: &mut dyn FnMut(usize)) -> Result<bool, Failure> {
         let mut heard = false;
         for side in [Side::Callee, Side::Caller] {
-            let (socket, switch) = match side {
-                Side::Caller => (&self.callers, self.phones.switch),
-                Side::Callee => (&self.callees, self.to_callees),
-            };
+            let socket = if side == Side::Caller { &self.callers } else { &self.callees };
             for _ in 0..BATCH {
                 let Ok((len, _)) = socket.recv_from(&mut self.bytes) else { break };
                 heard = true;
                 let message = &self.bytes[..len];
                 for answer in self.phones.handle(side, message) {
-                    socket.send_to(&answer, switch)?;
+                    socket.send_to(&answer, self.phones.switch)?;
                 }
                 let is_answer = side == Side::Caller && message.starts_with(b"SIP/2.0 200");
                 let number = is_answer.then(|| number_of(message)).flatten();

@@ -17,7 +17,7 @@ use crate::bed::{Names, PHONES, TANDEM, prefer};
 /// Of the REST API.
 pub(super) const API: u16 = 8_080;
 const CALLER_PORT: u16 = 5_071;
-pub(super) const CALLEE_PORT: u16 = 5_072;
+const CALLEE_PORT: u16 = 5_072;
 const STEP: Duration = Duration::from_millis(100);
 const STEPS_MAX: usize = 300;
 
@@ -29,20 +29,11 @@ pub(super) struct Switch {
 
 impl Switch {
     pub(super) fn start(names: &Names, scratch: &Path) -> Result<Self, Failure> {
-        Self::configured(names, scratch, &configuration())
-    }
-
-    /// The same with a configuration of one's own.
-    pub(super) fn configured(
-        names: &Names,
-        scratch: &Path,
-        configuration: &str,
-    ) -> Result<Self, Failure> {
         let programs = std::env::var("VERSUS_BIN")?;
         let data = scratch.join("tandem");
         fs::create_dir_all(&data)?;
         let config = scratch.join("tandem.toml");
-        fs::write(&config, configuration)?;
+        fs::write(&config, configuration())?;
         let log = fs::File::create(scratch.join("tandem.log"))?;
         let supervisor = command(names, &format!("{programs}/tandem"))
             .arg("up")
