@@ -190,7 +190,10 @@ impl Director {
         if waits.iter().any(|other| is_ringing(&other)) {
             return None;
         }
-        let contacts = next(&contacts, own.q.into());
+        // A phone's place is that of the flow by which it was rung first.
+        let mut phones = phones(&contacts).into_iter();
+        let q = phones.find(|it| is_same_phone(it, own)).map_or(own.q, |it| it.q);
+        let contacts = next(&contacts, q.into());
         Some((parent.call(), spec(), contacts)).filter(|(.., contacts)| !contacts.is_empty())
     }
 }
@@ -203,5 +206,7 @@ fn own<'a>(contacts: &'a [Binding], outgoing: &Outgoing) -> Option<&'a Binding> 
         originate::contact_target(it).1 == way.flow && it.path.join(", ") == way.route
     };
     let mut of_uri = contacts.iter().filter(is_uri);
-    of_uri.clone().find(is_way).or_else(|| of_uri.next())
+    // Of several by one way the oldest: a dial goes back in time from flow to flow, never round.
+    let by_way = of_uri.clone().filter(is_way).min_by_key(|it| came(it));
+    by_way.or_else(|| of_uri.next())
 }
