@@ -62,7 +62,7 @@ fn main() {
     for (name, text) in KINDS {
         for is_one in [true, false] {
             let mut bed = Bed::guarded(1_000, 1_000, guard);
-            bed.watch(Vec::new());
+            bed.admit_listed();
             let (mut rounds, mut answered, mut allocations) = (Rounds::default(), 0, 0);
             for round in 0..ROUNDS {
                 let number = |at: usize| round * EACH + at;

@@ -150,6 +150,14 @@ impl Bed {
         self.shard.handle_table(self.now, table);
     }
 
+    /// The static route, and nobody's number or domain beside it: who is in no list is a stranger.
+    pub fn admit_listed(&mut self) {
+        let admission = Some(wire::table::Admission::default());
+        let table = Table { routes: vec![route()], admission, ..Table::default() };
+        let table = self.shard.prepare(table);
+        self.shard.handle_table(self.now, table);
+    }
+
     /// The same without a route: every call is the controlplane's to decide.
     #[must_use]
     pub fn unrouted(legs: u32, transactions: u32) -> Self {

@@ -194,6 +194,38 @@ fn no_more_than_a_share_of_the_legs_is_urgent() {
     assert_eq!(calls(&log), 10);
 }
 
+/// One that is urgent stays so when its route fails, however many others are.
+#[test]
+fn the_next_route_for_emergencies_takes_an_urgent_call_whatever_its_limits_are() {
+    let mut setup = one_shard(11);
+    setup.plane.legs = 16;
+    let mut world = routed(&setup, Manner::silent(), vec![Manner::silent()]);
+    let policy = |code| RoutePolicy {
+        failover: wire::policy::Failover::default().with(code).unwrap_or_default(),
+        ..RoutePolicy::default()
+    };
+    let sos_to = |prefix: &str, calls_max| StaticRoute {
+        prefix: prefix.to_owned(),
+        calls_max,
+        policy: policy(503),
+        ..route_to(&world, &[1])
+    };
+    let routes = vec![sos_to(SOS, 0), sos_to("urn:service:sos", 1)];
+    publish(&mut world, &Table { routes, ..Table::default() });
+    let log = Log::new(&mut world, &[A, B]);
+    // As many as may be urgent: an eighth of 16.
+    for number in 0..2 {
+        send(&mut world, A, &sos(&format!("sos{number}")));
+    }
+    let invites = log.all(B, "INVITE", SOS);
+    assert_eq!(invites.len(), 2);
+    for invite in &invites {
+        let no = Hand::callee(invite, "b").reply(invite, "503 Full", "", &empty());
+        send(&mut world, B, &no);
+    }
+    assert_eq!(calls(&log), 4, "both go on: {:?}", log.lines());
+}
+
 /// Calls that have come to B, however often each was said.
 fn calls(log: &Log) -> usize {
     let invites = log.all(B, "INVITE", SOS);

@@ -100,6 +100,41 @@ fn a_phone_rings_by_the_flow_that_came_last_and_then_by_the_one_before() {
     }
 }
 
+/// Two flows by one way are one to a dial; and one that has failed brings no phone back that was
+/// rung before. ONE has two flows; the user's other phone is TWO, with a q between theirs or below.
+#[test]
+fn a_dial_goes_from_flow_to_flow_and_never_round() {
+    let cases = [("1.0", "0.5", "0.8"), ("0.1", "1.0", "0.5"), ("0.7", "0.7", "0.2")];
+    for (older, newer, own) in cases {
+        let (mut world, log) = world(1, "sip:bob@t0.example");
+        for (number, id, q) in [(1, 1, older), (2, 2, newer)] {
+            let mut phone = Phone::new(ONE, "bob", number);
+            phone.cseq = 10 * number;
+            let lines = format!(
+                "Supported: outbound, path\nContact: <sip:bob@192.168.1.7:5060;ob>;reg-id={id};\
+                 q={q};+sip.instance=\"<urn:uuid:7>\"\n"
+            );
+            let done = phone.register(&mut world, &log, &lines, &login());
+            assert!(done.starts_with("SIP/2.0 200"), "{done}");
+            world.run_for(SECOND);
+        }
+        let lines = format!("Contact: <sip:bob@192.168.1.8>;q={own}\n");
+        Phone::new(TWO, "bob", 3).register(&mut world, &log, &lines, &login());
+        call(&mut world, 1);
+        for _ in 0..12 {
+            for (at, status) in [(ONE, "430 Flow Failed"), (TWO, "486 Busy Here")] {
+                if let Some(invite) = last(&log, at, "INVITE", "") {
+                    answer(&mut world, at, &invite, status);
+                }
+            }
+        }
+        world.run_for(SECOND);
+        assert_eq!(invites(&log), (1, 1), "{older} {newer} {own}");
+        let said = last(&log, KNOWN, "SIP/2.0 4", "");
+        assert!(said.is_some(), "the caller hears of it: {older} {newer} {own}");
+    }
+}
+
 /// Over UDP: who asks for `rport`, or does not send from the contact that he names, is called where
 /// his REGISTER came from; who names his contact in his Via and asks for nothing, there.
 #[test]

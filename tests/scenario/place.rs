@@ -391,3 +391,29 @@ fn a_call_that_an_application_rings_for_is_picked_up() {
     assert!(world.call(comes).is_over());
     nothing_left(&mut world);
 }
+
+/// A call that an application has, and that talks with nobody: who comes by a static route has no
+/// application that would learn of it, and is refused; the call stands.
+#[test]
+fn a_static_route_takes_no_place_in_a_document() {
+    let mut world =
+        crate::common::dialled_after_answer(&Setup::new(48), Manner::default(), Manner::ringing());
+    world.agent(Manner::default());
+    let caller = dial(&mut world, 1);
+    world.run_for(SECOND);
+    let route =
+        StaticRoute { account: 9, domain: "x.example".to_owned(), ..route_to(&world, &[1]) };
+    publish(&mut world, &Table { routes: vec![route], ..Table::default() });
+    let rings = world.callee_of(1).unwrap();
+    world.act(rings, Action::Refuse(486));
+    world.run_for(SECOND);
+    let name = name(&world, caller);
+    let comes = world.dial(2, &taking(&name, &[]));
+    world.run_for(SECOND);
+    assert_eq!(code(&world, comes), 488);
+    assert!(!world.call(caller).is_over(), "it stands as it was");
+    assert!(!told(&mut world).contains(&"replaced"));
+    world.act(caller, Action::HangUp);
+    world.run_for(SECOND);
+    nothing_left(&mut world);
+}

@@ -336,7 +336,8 @@ impl<'m> Shard<'m> {
         let Some(at) = listed else { return Ok(None) };
         let mut tried = Tried::new();
         let search = search(now, uri, datagram);
-        let taken = self.take_next(&search, &mut tried, Some(at)).map_err(|(code, cause)| {
+        let first = (Some(at), self.is_urgent(uri, Some(at)));
+        let taken = self.take_next(&search, &mut tried, first).map_err(|(code, cause)| {
             self.core.counters.count(Counter::RefusedOverload);
             Refused { why: "the route is full", ..Refused::new(code, cause) }
         })?;

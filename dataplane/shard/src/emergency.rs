@@ -34,9 +34,9 @@ impl Shard<'_> {
         uri.is_emergency() && listed.is_some_and(made_for) && self.core.may_be_urgent()
     }
 
-    /// Whether the leg that another one is dialled for is of an urgent call.
-    pub(crate) fn is_for_urgent(&mut self, peer: LegId) -> bool {
-        let side = self.legs.get_mut(peer).and_then(|leg| leg.inbound());
+    /// Whether a caller's leg is of an urgent call.
+    pub(crate) fn is_for_urgent(&mut self, leg: LegId) -> bool {
+        let side = self.legs.get_mut(leg).and_then(|leg| leg.inbound());
         side.is_some_and(|side| side.is_urgent)
     }
 }

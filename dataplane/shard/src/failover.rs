@@ -13,6 +13,7 @@ use wire::policy::Redirect;
 use wire::table::StaticRoute;
 
 use crate::Shard;
+use crate::emergency::is_for_emergencies;
 use crate::leg::identity::hides_caller;
 use crate::leg::{CONTACTS_MAX, Contact, Side};
 use crate::route::{Full, RouteHandle, Search, is_anonymous};
@@ -36,12 +37,12 @@ pub(crate) struct Attempt {
 
 impl Shard<'_> {
     /// One more call on this route, or on the next one that is not full. `tried` has those that
-    /// are.
+    /// are. An urgent call is one until its end, whatever else was taken for one meanwhile.
     pub(crate) fn take_next(
         &mut self,
         search: &Search<'_>,
         tried: &mut Tried,
-        first: Option<usize>,
+        (first, is_urgent): (Option<usize>, bool),
     ) -> Result<RouteHandle, Full> {
         let mut next = first;
         let mut account = search.account;
@@ -54,8 +55,8 @@ impl Shard<'_> {
                     self.routes.choose(&search, &mut self.core).ok_or(refused)?
                 }
             };
-            let is_urgent = self.is_urgent(search.uri, Some(at));
-            match self.routes.take(at, search.now.mono, is_urgent) {
+            let lifts = is_urgent && is_for_emergencies(self.routes.at_place(at));
+            match self.routes.take(at, search.now.mono, lifts) {
                 Ok(taken) => {
                     if !tried.is_empty() {
                         self.core.counters.count(Counter::RouteAdvanced);
@@ -144,7 +145,9 @@ impl Shard<'_> {
             tried: &[],
             hidden: !uri.is_emergency() && caller.is_some_and(|uri| is_anonymous(&uri)),
         };
-        let Ok(route) = self.take_next(&search, &mut tried, None) else { return false };
+        let is_urgent = self.is_for_urgent(id);
+        let next = self.take_next(&search, &mut tried, (None, is_urgent));
+        let Ok(route) = next else { return false };
         if let Some(attempt) = self.core.attempts.get_mut(&id) {
             attempt.tried = tried;
         }

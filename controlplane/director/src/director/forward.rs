@@ -12,7 +12,7 @@ use sip::{NameAddr, Uri};
 
 use super::Director;
 use super::trunk::{self, Referral};
-use crate::live::Live;
+use crate::live::{Live, Outgoing};
 use crate::script::{ChildSpec, Problem, Target, Wait};
 
 /// How often one call is forwarded.
@@ -20,6 +20,22 @@ const FORWARDS_MAX: usize = 5;
 /// Bytes of a URI that a call is forwarded to.
 const URI_MAX: usize = 256;
 const DIVERSION: &str = "Diversion: <";
+
+/// What is called beside or behind a leg: as that one was, `to` being who is called.
+pub(super) fn like(live: &Live, outgoing: &Outgoing, to: &str) -> ChildSpec {
+    ChildSpec {
+        call: live.call(),
+        target: Target::Sip(to.to_owned()),
+        caller: live.row.from.clone(),
+        ring_ms: outgoing.ring_ms,
+        limit_ms: live.limit_ms,
+        pass_progress: outgoing.pass_progress,
+        login: None,
+        status: live.status.clone(),
+        is_trunk: live.row.direction.trunk().is_some(),
+        diverted: kept(&outgoing.headers).to_owned(),
+    }
+}
 
 impl Director {
     /// What a redirection says of where to go: the lines of its contacts.
@@ -59,18 +75,7 @@ impl Director {
             return None;
         }
         let parent = self.waiting_for(live)?;
-        let spec = ChildSpec {
-            call,
-            target: Target::Sip(by.clone()),
-            caller: row.from.clone(),
-            ring_ms: outgoing.ring_ms,
-            limit_ms: live.limit_ms,
-            pass_progress: outgoing.pass_progress,
-            login: None,
-            status: live.status.clone(),
-            is_trunk: row.direction.trunk().is_some(),
-            diverted: kept(&outgoing.headers).to_owned(),
-        };
+        let spec = like(live, outgoing, by);
         Some((parent, spec, live.volatile.moved.clone()))
     }
 

@@ -14,7 +14,7 @@ use wire::event::Cause;
 
 use super::{Director, forward, originate};
 use crate::live::{Ending, Live, Outgoing};
-use crate::script::{ChildSpec, Input, Target, Wait};
+use crate::script::{ChildSpec, Input, Wait};
 
 /// The least time that a contact rings, if its dial is as long.
 const RING_MIN_MS: u32 = 5_000;
@@ -165,18 +165,7 @@ impl Director {
         let user = self.user_called(row.account, &row.to)?;
         let contacts = self.contacts_called(&user, &row.to);
         let own = own(&contacts, outgoing)?;
-        let spec = || ChildSpec {
-            call,
-            target: Target::Sip(row.to.clone()),
-            caller: row.from.clone(),
-            ring_ms: outgoing.ring_ms,
-            limit_ms: live.limit_ms,
-            pass_progress: outgoing.pass_progress,
-            login: None,
-            status: live.status.clone(),
-            is_trunk: row.direction.trunk().is_some(),
-            diverted: forward::kept(&outgoing.headers).to_owned(),
-        };
+        let spec = || forward::like(live, outgoing, &row.to);
         let is_flow_lost = row.sip_code == 430 || row.cause == Some(Cause::Unreachable);
         if let Some(flow) = next_flow(&contacts, own).filter(|_| is_flow_lost) {
             return Some((parent.call(), spec(), vec![flow]));

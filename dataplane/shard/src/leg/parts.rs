@@ -143,9 +143,7 @@ fn tail_of(boundary: u64, invite: &[u8], out: &mut [u8]) -> Option<(usize, bool)
     let message = Message::parse(invite).ok()?;
     let mut parts = message.other_parts().ok()?;
     parts.retain(|part| part.is_plain);
-    while size_of(&parts) > TAIL_MAX.min(out.len()) {
-        parts.pop();
-    }
+    while size_of(&parts) > TAIL_MAX.min(out.len()) && parts.pop().is_some() {}
     if parts.is_empty() {
         return Some((0, false));
     }
