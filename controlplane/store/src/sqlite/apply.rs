@@ -2,108 +2,120 @@
 
 use base::Wall;
 use model::port::{Entity, Record};
-use model::{AccountSid, BindingSid, CallRow, Service};
+use model::{AccountSid, BindingSid, CallRow, DeadLetter, Service};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::convert::{int, json, key, text};
+use super::sums::{Group, Table};
 use super::witness;
 use crate::StoreError;
 use crate::vault::Vault;
 
 pub(super) fn apply(
-    connection: &Connection,
+    group: &mut Group<'_>,
     vault: &Vault,
     record: &Record,
 ) -> Result<(), StoreError> {
     match record {
-        Record::Call(row) => call(connection, row, UPSERT_CALL).map(drop),
-        Record::CallIfAbsent(row) => witness::call(connection, row),
-        Record::Cdr(row) => witness::cdr(connection, row),
-        Record::Usage(row) => witness::usage(connection, row),
-        Record::Ledger(row) => witness::ledger(connection, row),
+        Record::Call(row) => {
+            if !call(group, row)? {
+                replace_call(group, row)?;
+            }
+            Ok(())
+        }
+        Record::CallIfAbsent(row) => witness::call(group, row),
+        Record::Cdr(row) => witness::cdr(group, row),
+        Record::Usage(row) => witness::usage(group, row),
+        Record::Ledger(row) => witness::ledger(group, row),
         Record::Alert(alert) => {
             let level = json(&alert.level)?;
-            connection
-                .prepare_cached("INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?)")?
-                .execute(params![
-                    text(&alert.sid),
-                    text(&alert.account),
-                    alert.call.as_ref().map(text),
-                    int(alert.at.0),
-                    level.trim_matches('"'),
-                    json(alert)?
-                ])?;
+            let values = params![
+                text(&alert.sid),
+                text(&alert.account),
+                alert.call.as_ref().map(text),
+                int(alert.at.0),
+                level.trim_matches('"'),
+                json(alert)?
+            ];
+            if group.execute("INSERT OR IGNORE INTO alert VALUES (?, ?, ?, ?, ?, ?)", values)? > 0 {
+                group.sums.rows_of(Table::Alert, alert.account, 1);
+            }
             Ok(())
         }
-        Record::DeadLetter(letter) => {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?)")?
-                .execute(params![
-                    letter.idempotency_token,
-                    text(&letter.account),
-                    int(letter.at.0),
-                    json(letter)?
-                ])?;
-            Ok(())
-        }
-        Record::DeadLetterGone { token, .. } => {
-            connection.prepare_cached("DELETE FROM dead_letter WHERE sid = ?")?.execute([token])?;
+        Record::DeadLetter(letter) => dead_letter(group, letter),
+        Record::DeadLetterGone { token, account } => {
+            let gone = group.execute("DELETE FROM dead_letter WHERE sid = ?", [token])?;
+            group.sums.rows_of(Table::DeadLetter, *account, -amount(gone));
             Ok(())
         }
         // Folded by the writer: see [`script`].
         Record::Script(_) | Record::ScriptChange(_) => Ok(()),
-        Record::HideCall { call, .. } => {
-            connection.prepare_cached("DELETE FROM call WHERE sid = ?")?.execute([text(call)])?;
+        Record::HideCall { call, account } => {
+            let gone = group.execute("DELETE FROM call WHERE sid = ?", [text(call)])?;
+            group.sums.rows_of(Table::Call, *account, -amount(gone));
             Ok(())
         }
-        Record::Binding(it) => binding(connection, (it.sid, it.expires), &json(it)?),
-        Record::Registered(it) => binding(connection, (it.sid(), it.expires()), &json(it)?),
+        Record::Binding(it) => binding(group, (it.sid, it.expires), &json(it)?),
+        Record::Registered(it) => binding(group, (it.sid(), it.expires()), &json(it)?),
         Record::BindingGone(sid) => {
-            connection.prepare_cached("DELETE FROM binding WHERE sid = ?")?.execute([text(sid)])?;
+            group.execute("DELETE FROM binding WHERE sid = ?", [text(sid)])?;
             Ok(())
         }
-        Record::Put(entity) => put(connection, vault, entity),
+        Record::Put(entity) => put(group, vault, entity),
         Record::Delete(entity) => {
             let (kind, name) = key(entity);
-            connection
-                .prepare_cached("DELETE FROM entity WHERE kind = ? AND name = ?")?
-                .execute(params![kind, name])?;
+            group.execute("DELETE FROM entity WHERE kind = ? AND name = ?", params![kind, name])?;
             Ok(())
         }
     }
 }
 
+/// Rows that went or came.
+pub(super) fn amount(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
 fn binding(
-    connection: &Connection,
+    group: &Group<'_>,
     (sid, expires): (BindingSid, Wall),
     body: &str,
 ) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO binding VALUES (?, ?, ?)")?
-        .execute(params![text(&sid), int(expires.0), body])?;
+    group.execute(
+        "INSERT OR REPLACE INTO binding VALUES (?, ?, ?)",
+        params![text(&sid), int(expires.0), body],
+    )?;
+    Ok(())
+}
+
+fn dead_letter(group: &mut Group<'_>, letter: &DeadLetter) -> Result<(), StoreError> {
+    let (account, body) = (text(&letter.account), json(letter)?);
+    let values = params![letter.idempotency_token, account, int(letter.at.0), body];
+    if group.execute("INSERT OR IGNORE INTO dead_letter VALUES (?, ?, ?, ?)", values)? > 0 {
+        group.sums.rows_of(Table::DeadLetter, letter.account, 1);
+        return Ok(());
+    }
+    group.execute("INSERT OR REPLACE INTO dead_letter VALUES (?, ?, ?, ?)", values)?;
     Ok(())
 }
 
 /// Of an account's dead letters so many stay; the oldest are dropped, counted.
 pub(super) fn bound_letters(
-    connection: &Connection,
+    group: &mut Group<'_>,
     account: AccountSid,
     most: usize,
 ) -> Result<(), StoreError> {
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let dropped = connection
-        .prepare_cached(
-            "DELETE FROM dead_letter WHERE account = ?1 AND (at, sid) <= (
-               SELECT at, sid FROM dead_letter WHERE account = ?1
-               ORDER BY at DESC, sid DESC LIMIT 1 OFFSET ?2)",
-        )?
-        .execute(params![text(&account), most])?;
+    let dropped = group.execute(
+        "DELETE FROM dead_letter WHERE account = ?1 AND (at, sid) <= (
+           SELECT at, sid FROM dead_letter WHERE account = ?1
+           ORDER BY at DESC, sid DESC LIMIT 1 OFFSET ?2)",
+        params![text(&account), amount(most)],
+    )?;
     if dropped > 0 {
-        connection
-            .prepare_cached(
-                "UPDATE meta SET value = value + ? WHERE name = 'dead_letters_dropped'",
-            )?
-            .execute([i64::try_from(dropped).unwrap_or(i64::MAX)])?;
+        group.sums.rows_of(Table::DeadLetter, account, -amount(dropped));
+        group.execute(
+            "UPDATE meta SET value = value + ? WHERE name = 'dead_letters_dropped'",
+            [amount(dropped)],
+        )?;
     }
     Ok(())
 }
@@ -132,52 +144,54 @@ impl Script {
 }
 
 pub(super) fn script(
-    connection: &Connection,
+    group: &mut Group<'_>,
     call: base::CallId,
     script: &Script,
 ) -> Result<(), StoreError> {
     let call = text(&call);
-    match &script.instead {
-        Some(Some(state)) => connection
-            .prepare_cached("INSERT OR REPLACE INTO script VALUES (?, ?)")?
-            .execute(params![call, state])?,
+    let text = match &script.instead {
         Some(None) => {
-            connection.prepare_cached("DELETE FROM script WHERE call = ?")?.execute([call])?
+            let gone = group.execute("DELETE FROM script WHERE call = ?", [call])?;
+            group.sums.rows(Table::Script, -amount(gone));
+            return Ok(());
         }
-        None => connection
-            .prepare_cached(
-                "INSERT INTO script VALUES (?, ?) ON CONFLICT DO UPDATE
-                 SET state = CAST(state || excluded.state AS BLOB)",
-            )?
-            .execute(params![call, script.behind])?,
+        Some(Some(state)) => state,
+        None => &script.behind,
     };
+    let known = match &script.instead {
+        Some(_) => "UPDATE script SET state = ?2 WHERE call = ?1",
+        None => "UPDATE script SET state = CAST(state || ?2 AS BLOB) WHERE call = ?1",
+    };
+    if group.execute(known, params![call, text])? == 0 {
+        group.execute("INSERT INTO script VALUES (?, ?)", params![call, text])?;
+        group.sums.rows(Table::Script, 1);
+    }
     Ok(())
 }
 
-pub(super) const INSERT_CALL: &str =
-    "INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-pub(super) const UPSERT_CALL: &str =
-    "INSERT OR REPLACE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+/// True if a row was written: there was none.
+pub(super) fn call(group: &mut Group<'_>, row: &CallRow) -> Result<bool, StoreError> {
+    let is_new =
+        write_call(group, row, "INSERT OR IGNORE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+    if is_new {
+        group.sums.rows_of(Table::Call, row.account, 1);
+    }
+    Ok(is_new)
+}
 
-/// Nothing is written where the row stands inside of what the account's others do.
-const WIDEN_SPREAD: &str = "INSERT INTO call_spread VALUES (?1, ?2, ?2, ?3, ?3)
-  ON CONFLICT DO UPDATE SET
-    started_min = min(started_min, ?2), started_max = max(started_max, ?2),
-    ended_min = min(ended_min, ?3), ended_max = max(ended_max, ?3)
-  WHERE ?2 NOT BETWEEN started_min AND started_max OR ?3 NOT BETWEEN ended_min AND ended_max";
+/// In the place of the row that is there.
+pub(super) fn replace_call(group: &mut Group<'_>, row: &CallRow) -> Result<(), StoreError> {
+    write_call(group, row, "INSERT OR REPLACE INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .map(drop)
+}
 
-/// True if a row was written.
-pub(super) fn call(connection: &Connection, row: &CallRow, sql: &str) -> Result<bool, StoreError> {
+fn write_call(group: &mut Group<'_>, row: &CallRow, sql: &str) -> Result<bool, StoreError> {
     let created = int(row.date_created.0);
     let started = int(row.start_time.unwrap_or(row.date_created).0);
     let ended = row.end_time.map(|at| int(at.0));
     let stood = ended.unwrap_or(created) - created;
-    connection.prepare_cached(WIDEN_SPREAD)?.execute(params![
-        text(&row.account),
-        started - created,
-        stood
-    ])?;
-    let rows = connection.prepare_cached(sql)?.execute(params![
+    group.sums.spread(row.account, started - created, stood);
+    let values = params![
         text(&row.sid),
         text(&row.account),
         row.parent.as_ref().map(text),
@@ -188,17 +202,18 @@ pub(super) fn call(connection: &Connection, row: &CallRow, sql: &str) -> Result<
         row.from,
         row.to,
         json(row)?
-    ])?;
-    Ok(rows == 1)
+    ];
+    Ok(group.execute(sql, values)? == 1)
 }
 
 /// Secrets leave the body before it becomes text, and are stored sealed for this entity's name.
-fn put(connection: &Connection, vault: &Vault, entity: &Entity) -> Result<(), StoreError> {
+fn put(group: &Group<'_>, vault: &Vault, entity: &Entity) -> Result<(), StoreError> {
     let (kind, name) = key(&entity.key());
     let mut entity = entity.clone();
     let secret = entity.secret().map(core::mem::take);
     let sealed = secret.map(|secret| vault.seal(&name, secret.0.as_bytes())).transpose()?;
-    connection.prepare_cached("INSERT OR REPLACE INTO entity VALUES (?, ?, ?, ?, ?)")?.execute(
+    group.execute(
+        "INSERT OR REPLACE INTO entity VALUES (?, ?, ?, ?, ?)",
         params![kind, name, entity.account().as_ref().map(text), json(&entity)?, sealed],
     )?;
     Ok(())

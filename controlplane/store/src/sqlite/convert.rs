@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use base::Wall;
+use model::Currency;
 use model::port::EntityKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,10 @@ pub(super) fn unsigned(value: i64) -> u64 {
 
 pub(super) fn text(sid: &impl Display) -> String {
     sid.to_string()
+}
+
+pub(super) fn currency(code: &str) -> Currency {
+    code.as_bytes().first_chunk().map_or(Currency::USD, |code| Currency(*code))
 }
 
 /// First moment of the UTC day.

@@ -235,7 +235,7 @@ fn a_database_of_the_first_version_opens() {
     let version: i64 = store
         .read(|connection| Ok(connection.pragma_query_value(None, "user_version", |r| r.get(0))?))
         .unwrap();
-    assert_eq!(version, 6);
+    assert_eq!(version, 7);
     let used = store.usage_of_call(row.sid).unwrap();
     assert_eq!(
         used.iter().map(|used| (used.key.leg.0, used.seconds)).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@ mod convert;
 mod read;
 mod retain;
 mod schema;
+mod sums;
 mod witness;
 mod writer;
 
@@ -76,8 +77,6 @@ impl Sqlite {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        // What replaces a row takes the old one out of the counts.
-        connection.pragma_update(None, "recursive_triggers", true)?;
         // 16 MiB between checkpoints, and as much of a page cache: a checkpoint syncs twice.
         connection.pragma_update(None, "wal_autocheckpoint", 4_096)?;
         connection.pragma_update(None, "cache_size", -16_384)?;

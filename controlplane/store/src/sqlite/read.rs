@@ -4,14 +4,14 @@ use base::{CallId, LegId, Wall};
 use model::port::{Entity, ScriptLog};
 use model::query::{AlertQuery, CallQuery, Cursor, LetterQuery, Seek, Span, UsageDay, Window};
 use model::{
-    AccountSid, Alert, AlertLevel, AlertSid, Book, CallRow, CallStatus, Cdr, Currency, DeadLetter,
-    Nanos, Registered, Secret, Service, UsageKey, UsageRow,
+    AccountSid, Alert, AlertLevel, AlertSid, Book, CallRow, CallStatus, Cdr, DeadLetter, Nanos,
+    Registered, Secret, Service, UsageKey, UsageRow,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::apply::{service, wall};
-use super::convert::{from_json, int, json, text, unsigned};
+use super::convert::{currency, from_json, int, json, text, unsigned};
 use crate::query::{Status, Sum};
 use crate::vault::Vault;
 use crate::{StoreError, VaultError};
@@ -381,10 +381,6 @@ pub(super) fn usage(
         });
     }
     Ok(usage)
-}
-
-fn currency(code: &str) -> Currency {
-    code.as_bytes().first_chunk().map_or(Currency::USD, |code| Currency(*code))
 }
 
 /// A leg's CDR says for the ledger how long it was connected: ingress for inbound, egress for

@@ -19,7 +19,9 @@ use std::time::Duration;
 use base::{CallId, Wall};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::apply::amount;
 use super::convert::{int, text, unsigned};
+use super::sums::{Group, Table};
 use crate::StoreError;
 
 /// What is kept, and by whose clock. 0 is no bound.
@@ -128,17 +130,19 @@ impl Sweeper {
     /// One transaction. How many rows went.
     pub(super) fn step(&mut self, connection: &mut Connection) -> Result<u64, StoreError> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let removed = self.remove(&transaction)?;
+        let mut group = Group::new(&transaction);
+        let removed = self.remove(&mut group)?;
         if removed > 0 {
+            group.close()?;
             transaction.commit()?;
         }
         Ok(removed)
     }
 
-    fn remove(&mut self, connection: &Connection) -> Result<u64, StoreError> {
+    fn remove(&mut self, group: &mut Group<'_>) -> Result<u64, StoreError> {
         let now = (self.retention.now)().0;
         if self.kind == Kind::Facts {
-            let removed = facts(connection, self.before(now, self.retention.calls))?;
+            let removed = facts(group, self.before(now, self.retention.calls))?;
             if removed == 0 {
                 self.kind = Kind::Call;
                 self.rest();
@@ -146,7 +150,8 @@ impl Sweeper {
             return Ok(removed);
         }
         for _ in 0..STEP_ACCOUNTS {
-            let Some((account, rows)) = next_account(connection, self.kind, &self.after)? else {
+            let Some((account, rows)) = next_account(group.connection, self.kind, &self.after)?
+            else {
                 self.after.clear();
                 self.kind = match self.kind {
                     Kind::Call => Kind::Alert,
@@ -155,7 +160,7 @@ impl Sweeper {
                 };
                 return Ok(0);
             };
-            let removed = self.of_account(connection, now, (&account, rows))?;
+            let removed = self.of_account(group, now, (&account, rows))?;
             if removed > 0 {
                 // There may be more.
                 return Ok(removed);
@@ -175,7 +180,7 @@ impl Sweeper {
 
     fn of_account(
         &self,
-        connection: &Connection,
+        group: &mut Group<'_>,
         now: u64,
         (account, rows): (&str, u64),
     ) -> Result<u64, StoreError> {
@@ -185,38 +190,48 @@ impl Sweeper {
             Kind::Alert => alerts,
             Kind::DeadLetter => dead_letters,
         };
-        let removed = self.oldest(connection, (account, self.before(now, keep)), STEP_ROWS)?;
+        let removed = self.oldest(group, (account, self.before(now, keep)), STEP_ROWS)?;
         let surplus = if keep.rows == 0 { 0 } else { rows.saturating_sub(keep.rows) };
         if removed > 0 || surplus == 0 {
             return Ok(removed);
         }
         // Facts may be corrected for a while; what is only told may not.
         let before = if self.kind == Kind::Call { now.saturating_sub(SETTLED) } else { now };
-        self.oldest(connection, (account, before), surplus.min(STEP_ROWS))
+        self.oldest(group, (account, before), surplus.min(STEP_ROWS))
     }
 
     fn oldest(
         &self,
-        connection: &Connection,
+        group: &mut Group<'_>,
         (account, before): (&str, u64),
         limit: u64,
     ) -> Result<u64, StoreError> {
         if before == 0 {
             return Ok(0);
         }
-        let names: Vec<String> = connection
+        let names: Vec<String> = group
+            .connection
             .prepare_cached(self.kind.oldest())?
             .query_map(params![account, int(before), int(limit)], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
+        let (table, sql) = match self.kind {
+            Kind::Call => (Table::Call, "DELETE FROM call WHERE sid = ?"),
+            Kind::Alert => (Table::Alert, "DELETE FROM alert WHERE sid = ?"),
+            Kind::DeadLetter | Kind::Facts => {
+                (Table::DeadLetter, "DELETE FROM dead_letter WHERE sid = ?")
+            }
+        };
         let mut removed = 0;
         for name in &names {
-            removed += match self.kind {
-                Kind::Call => call(connection, name)?,
-                Kind::Alert => delete(connection, "DELETE FROM alert WHERE sid = ?", name)?,
-                Kind::DeadLetter | Kind::Facts => {
-                    delete(connection, "DELETE FROM dead_letter WHERE sid = ?", name)?
-                }
-            };
+            if self.kind == Kind::Call {
+                removed += facts_of(group, name)?;
+            }
+            let gone = group.execute(sql, [name])?;
+            match account.parse() {
+                Ok(account) => group.sums.rows_of(table, account, -amount(gone)),
+                Err(_) => group.sums.rows(table, -amount(gone)),
+            }
+            removed += gone as u64;
         }
         Ok(removed)
     }
@@ -238,16 +253,6 @@ fn next_account(
     Ok(found)
 }
 
-fn delete(connection: &Connection, sql: &str, name: &str) -> Result<u64, StoreError> {
-    Ok(connection.prepare_cached(sql)?.execute([name])? as u64)
-}
-
-/// A call and all its facts.
-fn call(connection: &Connection, sid: &str) -> Result<u64, StoreError> {
-    let facts = facts_of(connection, sid)?;
-    Ok(facts + delete(connection, "DELETE FROM call WHERE sid = ?", sid)?)
-}
-
 const FOLD: [&str; 3] = [
     "INSERT INTO gone
        SELECT account, service, count(*), sum(count), sum(micros), sum(seconds), 0, 0, 0
@@ -266,24 +271,26 @@ const FOLD: [&str; 3] = [
 ];
 
 /// What a call used and cost, kept as a sum.
-fn facts_of(connection: &Connection, sid: &str) -> Result<u64, StoreError> {
+fn facts_of(group: &mut Group<'_>, sid: &str) -> Result<u64, StoreError> {
     for sql in FOLD {
-        connection.prepare_cached(sql)?.execute([sid])?;
+        group.execute(sql, [sid])?;
     }
     let mut removed = 0;
-    for sql in [
-        "DELETE FROM usage WHERE call = ?",
-        "DELETE FROM cdr WHERE call = ?",
-        "DELETE FROM ledger WHERE call = ?",
+    for (table, sql) in [
+        (Table::Usage, "DELETE FROM usage WHERE call = ?"),
+        (Table::Cdr, "DELETE FROM cdr WHERE call = ?"),
+        (Table::Ledger, "DELETE FROM ledger WHERE call = ?"),
     ] {
-        removed += delete(connection, sql, sid)?;
+        let gone = group.execute(sql, [sid])?;
+        group.sums.rows(table, -amount(gone));
+        removed += gone as u64;
     }
     Ok(removed)
 }
 
 /// Facts older than this that no call stands beside: keys begin with the call, whose sid begins
 /// with its time.
-fn facts(connection: &Connection, before: u64) -> Result<u64, StoreError> {
+fn facts(group: &mut Group<'_>, before: u64) -> Result<u64, StoreError> {
     if before == 0 {
         return Ok(0);
     }
@@ -296,13 +303,14 @@ fn facts(connection: &Connection, before: u64) -> Result<u64, StoreError> {
         "SELECT DISTINCT call FROM ledger WHERE call < ? AND at < ?
            AND NOT EXISTS (SELECT 1 FROM call WHERE sid = ledger.call) ORDER BY call LIMIT ?",
     ] {
-        let calls: Vec<String> = connection
+        let calls: Vec<String> = group
+            .connection
             .prepare_cached(sql)?
             .query_map(params![bound, int(before), int(STEP_ROWS)], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let mut removed = 0;
         for sid in &calls {
-            removed += facts_of(connection, sid)?;
+            removed += facts_of(group, sid)?;
         }
         if removed > 0 {
             return Ok(removed);

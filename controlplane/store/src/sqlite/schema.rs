@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use crate::StoreError;
 
-pub(super) const STEPS: [&str; 6] = [
+pub(super) const STEPS: [&str; 7] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 INSERT INTO meta VALUES ('journal_position', 0);
@@ -335,6 +335,23 @@ CREATE TABLE binding (
   expires INTEGER NOT NULL,
   body TEXT NOT NULL
 ) WITHOUT ROWID, STRICT;
+",
+    "
+-- The writer counts what it writes and adds it once a group: a trigger a row cost as much as its row.
+DROP TRIGGER call_in;
+DROP TRIGGER call_out;
+DROP TRIGGER alert_in;
+DROP TRIGGER alert_out;
+DROP TRIGGER dead_letter_in;
+DROP TRIGGER dead_letter_out;
+DROP TRIGGER cdr_in;
+DROP TRIGGER cdr_out;
+DROP TRIGGER usage_in;
+DROP TRIGGER usage_out;
+DROP TRIGGER ledger_in;
+DROP TRIGGER ledger_out;
+DROP TRIGGER script_in;
+DROP TRIGGER script_out;
 ",
 ];
 

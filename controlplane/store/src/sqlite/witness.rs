@@ -10,17 +10,19 @@ use base::Wall;
 use model::{CallRow, Cdr, Direction, LedgerEntry, UsageKey, UsageRow};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{self, INSERT_CALL, UPSERT_CALL, wall};
-use super::convert::{day_of, from_json, int, json, text, unsigned};
+use super::apply::{self, wall};
+use super::convert::{currency, day_of, from_json, int, json, text, unsigned};
+use super::sums::{Group, Table};
 use crate::StoreError;
 
 /// A row made from a summary alone: poorer than what is there, unless the call's end was written
 /// down too early.
-pub(super) fn call(connection: &Connection, row: &CallRow) -> Result<(), StoreError> {
-    if apply::call(connection, row, INSERT_CALL)? {
+pub(super) fn call(group: &mut Group<'_>, row: &CallRow) -> Result<(), StoreError> {
+    if apply::call(group, row)? {
         return Ok(());
     }
-    let body: String = connection
+    let body: String = group
+        .connection
         .prepare_cached("SELECT body FROM call WHERE sid = ?")?
         .query_row([text(&row.sid)], |found| found.get(0))?;
     let known: CallRow = from_json("call", &body)?;
@@ -38,43 +40,55 @@ pub(super) fn call(connection: &Connection, row: &CallRow) -> Result<(), StoreEr
             date_updated,
             ..known
         };
-        apply::call(connection, &row, UPSERT_CALL)?;
+        apply::replace_call(group, &row)?;
     }
     Ok(())
 }
 
-pub(super) fn cdr(connection: &Connection, row: &Cdr) -> Result<(), StoreError> {
+pub(super) fn cdr(group: &mut Group<'_>, row: &Cdr) -> Result<(), StoreError> {
     let direction = match row.direction {
         Direction::Inbound => 1,
         Direction::Outbound => 2,
     };
-    connection
-        .prepare_cached(
-            "INSERT INTO cdr VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
-             SET account = coalesce(excluded.account, account), answered = excluded.answered,
-               ended = excluded.ended, body = excluded.body
-             WHERE excluded.ended > ended",
-        )?
-        .execute(params![
-            text(&row.call),
-            row.node,
-            row.epoch,
-            row.leg.0.cast_signed(),
-            row.account.as_ref().map(text),
-            direction,
-            int(row.created.0),
-            row.answered.map(|at| int(at.0)),
-            int(row.ended.0),
-            json(row)?
-        ])?;
+    let (call, account, body) = (text(&row.call), row.account.as_ref().map(text), json(row)?);
+    let values = params![
+        call,
+        row.node,
+        row.epoch,
+        row.leg.0.cast_signed(),
+        account,
+        direction,
+        int(row.created.0),
+        row.answered.map(|at| int(at.0)),
+        int(row.ended.0),
+        body
+    ];
+    let new = "INSERT OR IGNORE INTO cdr VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    if group.execute(new, values)? > 0 {
+        group.sums.rows(Table::Cdr, 1);
+        return Ok(());
+    }
+    group.execute(
+        "INSERT INTO cdr VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+         SET account = coalesce(excluded.account, account), answered = excluded.answered,
+           ended = excluded.ended, body = excluded.body
+         WHERE excluded.ended > ended",
+        values,
+    )?;
     Ok(())
 }
 
 /// The row and its day in one transaction; the day moves by what the row did.
-pub(super) fn usage(connection: &Connection, row: &UsageRow) -> Result<(), StoreError> {
-    let mut row = row.clone();
+pub(super) fn usage(group: &mut Group<'_>, row: &UsageRow) -> Result<(), StoreError> {
     let call = text(&row.call);
-    if let Some(known) = known_usage(connection, &call, row.key)? {
+    let new = "INSERT OR IGNORE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    if write_usage(group, &call, row, new)? {
+        group.sums.rows(Table::Usage, 1);
+        group.sums.used(row, 1);
+        return Ok(());
+    }
+    let mut row = row.clone();
+    if let Some(known) = known_usage(group.connection, &call, row.key)? {
         let amounts = |row: &UsageRow| [row.count, row.micros, row.seconds, row.bytes];
         let longer = amounts(&row).iter().zip(amounts(&known)).any(|(new, old)| *new > old);
         if !longer {
@@ -86,30 +100,39 @@ pub(super) fn usage(connection: &Connection, row: &UsageRow) -> Result<(), Store
         row.micros = row.micros.max(known.micros);
         row.seconds = row.seconds.max(known.seconds);
         row.bytes = row.bytes.max(known.bytes);
-        usage_day(connection, &known, -1)?;
+        group.sums.used(&known, -1);
     }
+    let again = "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    write_usage(group, &call, &row, again)?;
+    group.sums.used(&row, 1);
+    Ok(())
+}
+
+/// True if a row was written.
+fn write_usage(
+    group: &Group<'_>,
+    call: &str,
+    row: &UsageRow,
+    sql: &str,
+) -> Result<bool, StoreError> {
     let UsageKey { node, epoch, leg, service, segment } = row.key;
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            call,
-            node,
-            epoch,
-            leg.0.cast_signed(),
-            service as u16,
-            segment,
-            row.account.as_ref().map(text).unwrap_or_default(),
-            int(row.at.0),
-            int(row.start.0),
-            int(row.last.0),
-            int(row.count),
-            int(row.micros),
-            int(row.seconds),
-            int(row.bytes)
-        ])?;
-    usage_day(connection, &row, 1)
+    let values = params![
+        call,
+        node,
+        epoch,
+        leg.0.cast_signed(),
+        service as u16,
+        segment,
+        row.account.as_ref().map(text).unwrap_or_default(),
+        int(row.at.0),
+        int(row.start.0),
+        int(row.last.0),
+        int(row.count),
+        int(row.micros),
+        int(row.seconds),
+        int(row.bytes)
+    ];
+    Ok(group.execute(sql, values)? > 0)
 }
 
 /// The row of a key.
@@ -147,53 +170,13 @@ fn known_usage(
     Ok(found)
 }
 
-/// Adds a row to its day, or takes it out again (`sign` -1); a day without rows is none.
-fn usage_day(connection: &Connection, row: &UsageRow, sign: i64) -> Result<(), StoreError> {
-    let account = row.account.as_ref().map(text).unwrap_or_default();
-    let (service, day) = (row.key.service as u16, day_of(row.at));
-    let [count, micros, seconds, bytes] =
-        [row.count, row.micros, row.seconds, row.bytes].map(|amount| sign * int(amount));
-    connection
-        .prepare_cached(
-            "INSERT INTO usage_day VALUES (?1, ?2, ?3, ?8, ?4, ?5, ?6, ?7)
-             ON CONFLICT DO UPDATE SET rows = rows + ?8, count = count + ?4,
-               micros = micros + ?5, seconds = seconds + ?6, bytes = bytes + ?7",
-        )?
-        .execute(params![account, service, day, count, micros, seconds, bytes, sign])?;
-    if sign < 0 {
-        connection
-            .prepare_cached(
-                "DELETE FROM usage_day WHERE account = ? AND service = ? AND day = ? AND rows = 0",
-            )?
-            .execute(params![account, service, day])?;
-    }
-    Ok(())
-}
-
-pub(super) fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), StoreError> {
+pub(super) fn ledger(group: &mut Group<'_>, row: &LedgerEntry) -> Result<(), StoreError> {
+    let (account, call) = (text(&row.account), text(&row.call));
+    let new = "INSERT OR IGNORE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let again = "INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let UsageKey { node, epoch, leg, service, segment } = row.key;
-    let call = text(&row.call);
-    let key = params![call, node, epoch, leg.0.cast_signed(), service as u16, segment];
-    let known: Option<(String, i64, i64, String, i64)> = connection
-        .prepare_cached(
-            "SELECT account, at, amount, currency, quantity FROM ledger
-             WHERE call = ? AND node = ? AND epoch = ? AND leg = ? AND service = ? AND segment = ?",
-        )?
-        .query_row(key, |found| {
-            Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?, found.get(4)?))
-        })
-        .optional()?;
-    if let Some((account, at, amount, currency, quantity)) = known {
-        // The quantity is what was used, in whole increments of its price: it grows with it.
-        if int(row.quantity) <= quantity {
-            return Ok(());
-        }
-        ledger_day(connection, &account, row.key, day_of(wall(at)), &currency, -amount)?;
-    }
-    let account = text(&row.account);
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?
-        .execute(params![
+    let write = |group: &Group<'_>, sql: &str| {
+        let values = params![
             call,
             node,
             epoch,
@@ -205,24 +188,31 @@ pub(super) fn ledger(connection: &Connection, row: &LedgerEntry) -> Result<(), S
             row.amount.0,
             row.currency.code(),
             int(row.quantity)
-        ])?;
-    let (currency, amount) = (row.currency.code(), row.amount.0);
-    ledger_day(connection, &account, row.key, day_of(row.at), currency, amount)
-}
-
-fn ledger_day(
-    connection: &Connection,
-    account: &str,
-    key: UsageKey,
-    day: i64,
-    currency: &str,
-    amount: i64,
-) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO ledger_day VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET amount = amount + ?5",
-        )?
-        .execute(params![account, key.service as u16, day, currency, amount])?;
+        ];
+        group.execute(sql, values)
+    };
+    if write(group, new)? > 0 {
+        group.sums.rows(Table::Ledger, 1);
+    } else {
+        let key = params![call, node, epoch, leg.0.cast_signed(), service as u16, segment];
+        let (known, at, amount, code, quantity): (String, i64, i64, String, i64) = group
+            .connection
+            .prepare_cached(
+                "SELECT account, at, amount, currency, quantity FROM ledger WHERE call = ?
+                   AND node = ? AND epoch = ? AND leg = ? AND service = ? AND segment = ?",
+            )?
+            .query_row(key, |found| {
+                Ok((found.get(0)?, found.get(1)?, found.get(2)?, found.get(3)?, found.get(4)?))
+            })?;
+        // The quantity is what was used, in whole increments of its price: it grows with it.
+        if int(row.quantity) <= quantity {
+            return Ok(());
+        }
+        let whose = (known.parse().ok(), row.key);
+        group.sums.charged(whose, day_of(wall(at)), (currency(&code), -amount));
+        write(group, again)?;
+    }
+    let whose = (Some(row.account), row.key);
+    group.sums.charged(whose, day_of(row.at), (row.currency, row.amount.0));
     Ok(())
 }

@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use super::Listener;
 use super::apply;
 use super::retain::{Retention, Sweeper};
+use super::sums::Group;
 use crate::StoreError;
 use crate::journal::Position;
 use crate::vault::Vault;
@@ -319,6 +320,7 @@ fn commit(
 ) -> Result<Position, StoreError> {
     let last = last_of_each_call(group);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut rows = Group::new(&transaction);
     let mut scripts: BTreeMap<CallId, apply::Script> = BTreeMap::new();
     let mut lettered: BTreeSet<AccountSid> = BTreeSet::new();
     for (position, write) in group {
@@ -336,17 +338,18 @@ fn commit(
                 }
                 _ => {}
             }
-            let applied = apply::apply(&transaction, vault, record);
+            let applied = apply::apply(&mut rows, vault, record);
             unless_refused(applied, *position)?;
         }
     }
     let position = group.last().map_or(0, |(position, _)| *position);
     for (call, script) in &scripts {
-        unless_refused(apply::script(&transaction, *call, script), position)?;
+        unless_refused(apply::script(&mut rows, *call, script), position)?;
     }
     for account in lettered {
-        apply::bound_letters(&transaction, account, DEAD_LETTERS_MAX)?;
+        apply::bound_letters(&mut rows, account, DEAD_LETTERS_MAX)?;
     }
+    rows.close()?;
     apply::set_applied(&transaction, position)?;
     transaction.commit()?;
     Ok(position)
