@@ -19,7 +19,7 @@ macro_rules! sid {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{:032x}", $prefix, self.0)
+                base::id::write_sid(f, $prefix, self.0)
             }
         }
 
