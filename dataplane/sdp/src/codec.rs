@@ -9,7 +9,7 @@ use core::fmt;
 use arrayvec::ArrayVec;
 
 use crate::limits::{CHANNELS_MAX, CLOCK_HZ_MAX, PAYLOAD_TYPES_MAX};
-use crate::media::Media;
+use crate::media::{Attribute, Media};
 use crate::scan::{number, split_once, word};
 
 /// An encoding name, compared without case: a 32-bit hash of it.
@@ -163,12 +163,7 @@ impl<'a> Formats<'a> {
             }
         }
         let mut mapped: u128 = 0;
-        for attribute in media.attributes() {
-            let is_map = attribute.is(b"rtpmap");
-            if !is_map && !attribute.is(b"fmtp") {
-                continue;
-            }
-            let mut value = attribute.value;
+        for (is_map, mut value) in mappings(media) {
             let Some(pt) = number::<u8>(word(&mut value)) else { continue };
             let Some(&slot) = slots.get(usize::from(pt)) else { continue };
             let Some(format) = formats.list.get_mut(usize::from(slot)) else {
@@ -229,6 +224,37 @@ impl<'s, 'a> IntoIterator for &'s Formats<'a> {
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
+}
+
+/// The `a=rtpmap` (true) and `a=fmtp` lines of a section, with what they say.
+fn mappings<'a>(media: &Media<'a>) -> impl Iterator<Item = (bool, &'a [u8])> + use<'a> {
+    media.section().filter_map(|(letter, line)| {
+        // Most lines are something else, and nearly all of these are written without blanks.
+        let is_candidate = matches!(line.first(), Some(b'r' | b'f' | b' ' | b'\t'));
+        if letter != b'a' || !is_candidate {
+            return None;
+        }
+        let attribute = Attribute::new(line);
+        let is_map = attribute.is(b"rtpmap");
+        (is_map || attribute.is(b"fmtp")).then_some((is_map, attribute.value))
+    })
+}
+
+/// The codec of the first payload type alone.
+pub(crate) fn first(media: &Media<'_>) -> Option<Codec> {
+    if !media.protocol().is_rtp() {
+        return None;
+    }
+    let pt = number::<u8>(word(&mut media.formats_text())).filter(|&pt| pt < 128)?;
+    let mut format = static_format(pt);
+    for (is_map, mut value) in mappings(media) {
+        if is_map && number::<u8>(word(&mut value)) == Some(pt) {
+            apply_rtpmap(&mut format, value);
+            break;
+        }
+    }
+    // What its parameters say of the wire format is not asked for here.
+    format.codec()
 }
 
 /// `<name>/<clock>[/<channels>]` (RFC 8866 section 6.6). What cannot be read leaves the payload

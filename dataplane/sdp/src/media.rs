@@ -5,7 +5,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use crate::codec::Formats;
+use crate::codec::{self, Formats};
 use crate::error::SdpError;
 use crate::limits::PAYLOAD_TYPES_MAX;
 use crate::scan::{Lines, number, split_once, word};
@@ -158,11 +158,62 @@ impl Attribute<'_> {
     }
 }
 
+impl<'a> Attribute<'a> {
+    pub(crate) fn new(line: &'a [u8]) -> Self {
+        let (name, value) = split_once(line, b':');
+        Self { name: name.trim_ascii(), value: value.unwrap_or(b"").trim_ascii() }
+    }
+}
+
 pub(crate) fn attributes(section: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
-    Lines::new(section).filter(|line| line.0 == b'a').map(|(_, text)| {
-        let (name, value) = split_once(text, b':');
-        Attribute { name: name.trim_ascii(), value: value.unwrap_or(b"").trim_ascii() }
-    })
+    Lines::new(section).filter(|line| line.0 == b'a').map(|(_, text)| Attribute::new(text))
+}
+
+/// What a section says that is asked for again and again: noted while its lines are checked, so
+/// that nobody looks it up in the text. The first line of a kind counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Said<'a> {
+    connection: Option<&'a [u8]>,
+    rtcp: Option<&'a [u8]>,
+    mid: Option<&'a [u8]>,
+    direction: Option<Direction>,
+    /// Milliseconds; 0 where they cannot be read.
+    ptime: Option<u8>,
+    maxptime: Option<u8>,
+    rtcp_mux: bool,
+}
+
+impl<'a> Said<'a> {
+    pub(crate) fn note(&mut self, letter: u8, line: &'a [u8]) {
+        if letter == b'c' {
+            self.connection.get_or_insert(line);
+        }
+        if letter != b'a' {
+            return;
+        }
+        let Attribute { name, value } = Attribute::new(line);
+        match name {
+            b"rtcp" => _ = self.rtcp.get_or_insert(value),
+            b"rtcp-mux" => self.rtcp_mux = true,
+            b"mid" => _ = self.mid.get_or_insert(value),
+            b"ptime" => _ = self.ptime.get_or_insert(milliseconds(value)),
+            b"maxptime" => _ = self.maxptime.get_or_insert(milliseconds(value)),
+            _ => self.direction = self.direction.or_else(|| Direction::parse(name)),
+        }
+    }
+
+    /// What a section does not say itself, as far as the session may say it for all of them.
+    pub(crate) fn inherit(&mut self, session: &Self) {
+        self.connection = self.connection.or(session.connection);
+        self.direction = self.direction.or(session.direction);
+        self.ptime = self.ptime.or(session.ptime);
+        self.maxptime = self.maxptime.or(session.maxptime);
+    }
+}
+
+/// Fractions occur (30.0, 2.5); whole milliseconds are all that a packet clock needs.
+fn milliseconds(value: &[u8]) -> u8 {
+    number::<u8>(split_once(value, b'.').0).unwrap_or(0)
 }
 
 /// One m= line with its section.
@@ -170,6 +221,7 @@ pub(crate) fn attributes(section: &[u8]) -> impl Iterator<Item = Attribute<'_>> 
 pub struct Media<'a> {
     pub(crate) head: &'a [u8],
     pub(crate) lines: &'a [u8],
+    pub(crate) said: Said<'a>,
     kind_text: &'a [u8],
     protocol_text: &'a [u8],
     formats_text: &'a [u8],
@@ -212,6 +264,7 @@ impl<'a> Media<'a> {
         Ok(Self {
             head,
             lines,
+            said: Said::default(),
             kind_text,
             protocol_text,
             formats_text,
@@ -291,9 +344,7 @@ impl<'a> Media<'a> {
     /// # Errors
     /// No c= line, one that is broken, multicast, or a host name.
     pub fn address(&self) -> Result<IpAddr, SdpError> {
-        let c_line = |text| Lines::new(text).find(|line| line.0 == b'c').map(|line| line.1);
-        let value = c_line(self.lines).or_else(|| c_line(self.head));
-        parse_connection(value.ok_or(SdpError::NoConnection)?)
+        parse_connection(self.said.connection.ok_or(SdpError::NoConnection)?)
     }
 
     /// Where the writer wants RTP.
@@ -311,11 +362,9 @@ impl<'a> Media<'a> {
     /// As [`Media::address`]; an a=rtcp that cannot be read is [`SdpError::BadConnection`].
     pub fn rtcp(&self) -> Result<MediaTarget, SdpError> {
         let rtp = self.rtp()?;
-        let attribute = self.attributes().find(|attribute| attribute.is(b"rtcp"));
-        let Some(attribute) = attribute.filter(|_| rtp != MediaTarget::NOWHERE) else {
+        let Some(mut rest) = self.said.rtcp.filter(|_| rtp != MediaTarget::NOWHERE) else {
             return Ok(rtp.next_port());
         };
-        let mut rest = attribute.value;
         let port = number::<u16>(word(&mut rest)).filter(|&port| port != 0);
         let port = port.ok_or(SdpError::BadConnection)?;
         let rest = rest.trim_ascii();
@@ -325,15 +374,14 @@ impl<'a> Media<'a> {
 
     /// Whether the writer can receive RTCP on the RTP port (RFC 5761).
     #[must_use]
-    pub fn rtcp_mux(&self) -> bool {
-        self.attributes().any(|attribute| attribute.is(b"rtcp-mux"))
+    pub const fn rtcp_mux(&self) -> bool {
+        self.said.rtcp_mux
     }
 
     /// Who sends, by this section or the session; sendrecv where nothing is said.
     #[must_use]
     pub fn direction(&self) -> Direction {
-        let find = |text| attributes(text).find_map(|attribute| Direction::parse(attribute.name));
-        find(self.lines).or_else(|| find(self.head)).unwrap_or_default()
+        self.said.direction.unwrap_or_default()
     }
 
     /// [`Media::direction`] as far as the rest of the section lets it be: an unspecified address is
@@ -358,19 +406,13 @@ impl<'a> Media<'a> {
     /// `a=ptime` in whole milliseconds, 1..=255.
     #[must_use]
     pub fn ptime_ms(&self) -> Option<u8> {
-        self.milliseconds(b"ptime")
+        self.said.ptime.filter(|&ms| ms > 0)
     }
 
     /// `a=maxptime` in whole milliseconds, 1..=255.
     #[must_use]
     pub fn maxptime_ms(&self) -> Option<u8> {
-        self.milliseconds(b"maxptime")
-    }
-
-    fn milliseconds(&self, name: &[u8]) -> Option<u8> {
-        let value = self.attribute(name)?.value;
-        // Fractions occur (30.0, 2.5); whole milliseconds are all that a packet clock needs.
-        number::<u8>(split_once(value, b'.').0).filter(|&ms| ms > 0)
+        self.said.maxptime.filter(|&ms| ms > 0)
     }
 
     /// `a=label` (RFC 4574).
@@ -381,8 +423,8 @@ impl<'a> Media<'a> {
 
     /// `a=mid` (RFC 5888).
     #[must_use]
-    pub fn mid(&self) -> Option<&'a [u8]> {
-        self.attributes().find(|attribute| attribute.is(b"mid")).map(|found| found.value)
+    pub const fn mid(&self) -> Option<&'a [u8]> {
+        self.said.mid
     }
 
     /// Values of `a=crypto` (RFC 4568): secrets, not to be logged.
@@ -424,7 +466,8 @@ impl<'a> Media<'a> {
     pub fn is_usable_audio(&self) -> bool {
         self.is_plain_audio()
             && self.port != 0
-            && self.formats().iter().any(|format| format.codec().is_some_and(|c| c.id.is_audio()))
+            && (codec::first(self).is_some_and(|codec| codec.id.is_audio())
+                || self.formats().iter().any(|f| f.codec().is_some_and(|c| c.id.is_audio())))
     }
 }
 

@@ -17,7 +17,7 @@ use arrayvec::ArrayVec;
 
 use crate::error::SdpError;
 use crate::limits::{ATTRIBUTES_MAX, CANDIDATES_MAX, MEDIA_MAX, MESSAGE_BYTES_MAX};
-use crate::media::{Attribute, Media, attributes};
+use crate::media::{Attribute, Media, Said, attributes};
 use crate::scan::{HASH_START, Lines, hash, word};
 
 /// A parsed session description; borrows the text.
@@ -55,6 +55,7 @@ impl<'a> Session<'a> {
         let (media, audio) = (ArrayVec::new(), OnceCell::new());
         let mut session = Self { text, head, origin: None, media, audio };
         let mut section = Section::default();
+        let mut said = Said::default();
         loop {
             let before = lines.rest();
             let Some((letter, value)) = lines.checked()? else { break };
@@ -70,11 +71,17 @@ impl<'a> Session<'a> {
                 b'a' => section.count(value)?,
                 _ => {}
             }
+            match session.media.last_mut() {
+                Some(media) if letter != b'm' => media.said.note(letter, value),
+                Some(_) => {}
+                None => said.note(letter, value),
+            }
         }
         session.close_section(&text[text.len()..]);
         let head = session.head;
         for media in &mut session.media {
             media.head = head;
+            media.said.inherit(&said);
         }
         Ok(session)
     }

@@ -80,9 +80,20 @@ impl<'o> Out<'o> {
 
     /// `IN IP4 <ip>`.
     fn connection(&mut self, ip: IpAddr) -> &mut Self {
-        self.bytes(if ip.is_ipv4() { b"IN IP4 " } else { b"IN IP6 " });
-        if core::fmt::Write::write_fmt(self, format_args!("{ip}")).is_err() {
-            self.full = true;
+        match ip {
+            IpAddr::V4(ip) => {
+                let mut before: &[u8] = b"IN IP4 ";
+                for octet in ip.octets() {
+                    self.bytes(before).number(u64::from(octet));
+                    before = b".";
+                }
+            }
+            IpAddr::V6(ip) => {
+                self.bytes(b"IN IP6 ");
+                if core::fmt::Write::write_fmt(self, format_args!("{ip}")).is_err() {
+                    self.full = true;
+                }
+            }
         }
         self
     }

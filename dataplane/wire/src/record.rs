@@ -81,10 +81,10 @@ pub fn write(slot: &[AtomicU64], epoch: u32, fields: &LegRecord<'_>) -> Result<(
     slot[1].store((len as u64) << 32 | u64::from(RECORD_VERSION), Ordering::Relaxed);
     slot[2].store(u64::from(epoch), Ordering::Relaxed);
     slot[3].store(u64::from(crc32fast::hash(&bytes[..len])), Ordering::Relaxed);
-    for (word, chunk) in slot[HEAD_WORDS..].iter().zip(bytes[..len].chunks(8)) {
-        let mut copy = [0; 8];
-        copy[..chunk.len()].copy_from_slice(chunk);
-        word.store(u64::from_le_bytes(copy), Ordering::Relaxed);
+    // What is behind the fields is zero: whole words are written.
+    let (words, _) = bytes.as_chunks::<8>();
+    for (word, bytes) in slot[HEAD_WORDS..].iter().zip(words).take(len.div_ceil(8)) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
     }
     slot[0].store(sequence.wrapping_add(1), Ordering::Release);
     Ok(())
