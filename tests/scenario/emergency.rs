@@ -194,6 +194,44 @@ fn no_more_than_a_share_of_the_legs_is_urgent() {
     assert_eq!(calls(&log), 10);
 }
 
+/// Where several may call so, one of them takes no more than half of that share: the emergencies of
+/// the others go on, past their own limits.
+#[test]
+fn nobodys_flood_of_emergencies_keeps_those_of_others_away() {
+    const C: &str = "10.1.0.3:5060";
+    let mut setup = one_shard(12);
+    setup.plane.legs = 64;
+    let mut world = routed(&setup, Manner::silent(), vec![Manner::silent()]);
+    let from = |prefix: &str, source: &str| StaticRoute {
+        prefix: prefix.to_owned(),
+        sources: vec![source.parse().unwrap()],
+        calls_max: 1,
+        ..route_to(&world, &[1])
+    };
+    let routes = vec![
+        from("urn:service:sos.police", "10.1.0.1"),
+        from("urn:service:sos", "10.1.0.1"),
+        from("urn:service:sos", "10.1.0.3"),
+    ];
+    publish(&mut world, &Table { routes, ..Table::default() });
+    let log = Log::new(&mut world, &[A, B, C]);
+    for number in 0..12 {
+        send(&mut world, A, &sos(&format!("flood{number}")));
+    }
+    // Half of an eighth of 64, and one by the other route.
+    assert_eq!(calls(&log), 5, "{:?}", log.lines());
+    for number in 0..6 {
+        send(&mut world, C, &sos(&format!("other{number}")).replace(A, C));
+    }
+    assert_eq!(calls(&log), 9, "{:?}", log.lines());
+    // Whoever is over makes room for his own.
+    let invites = log.all(B, "INVITE", SOS);
+    let no = Hand::callee(&invites[0], "b").reply(&invites[0], "486 Busy", "", &empty());
+    send(&mut world, B, &no);
+    send(&mut world, A, &sos("again"));
+    assert_eq!(calls(&log), 10, "{:?}", log.lines());
+}
+
 /// One that is urgent stays so when its route fails, however many others are.
 #[test]
 fn the_next_route_for_emergencies_takes_an_urgent_call_whatever_its_limits_are() {

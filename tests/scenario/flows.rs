@@ -5,7 +5,7 @@ use world::World;
 
 use crate::claims::{Login, directed};
 use crate::common::{SECOND, ms};
-use crate::raw::{Log, all, body, last, reply, sdp};
+use crate::raw::{Far, Log, all, body, header, last, reply, sdp};
 use crate::registrar::Phone;
 use crate::strangers::{KNOWN, request, send};
 
@@ -97,6 +97,66 @@ fn a_phone_rings_by_the_flow_that_came_last_and_then_by_the_one_before() {
         answer(&mut world, ONE, &first, "603 Decline");
         world.run_for(SECOND);
         assert_eq!(invites(&log), (3, 1));
+    }
+}
+
+/// Who is transferred to a phone with two flows reaches it by the older one where the newer one has
+/// failed; and the referrer hears what came of it, also where none is left.
+#[test]
+fn a_referral_goes_from_flow_to_flow() {
+    const DESK: &str = "10.2.0.20:7777";
+    let refused = "430 Flow Failed";
+    for (shards, is_cut, said) in [
+        (1, false, "200 OK"),
+        (3, false, "200 OK"),
+        (1, true, "200 OK"),
+        (3, true, "200 OK"),
+        (1, false, refused),
+        (3, true, refused),
+        (1, false, "486 Busy Here"),
+    ] {
+        let (mut world, log) = world(shards, "sip:carol@t0.example");
+        let carol = Login { user: "carol", ..Login::default() };
+        let contact = "Contact: <sip:carol@192.168.1.1>\n";
+        Phone::new(DESK, "carol", 9).register(&mut world, &log, contact, &carol);
+        flow(&mut world, &log, (ONE, 1, 1), 600);
+        world.run_for(SECOND);
+        flow(&mut world, &log, (TWO, 2, 2), 600);
+        call(&mut world, 1);
+        let asked = last(&log, DESK, "INVITE", "").unwrap();
+        answer(&mut world, DESK, &asked, "200 OK");
+        let (to, from) = (format!("{};tag=b", header(&asked, "To")), header(&asked, "From"));
+        let id = header(&asked, "Call-ID");
+        let mut carol = Far { at: DESK, call: id, from: to, to: from, cseq: 10 };
+        let answered = last(&log, KNOWN, "SIP/2.0 200", "m=audio").unwrap();
+        let ack = request("ACK", "sip:anybody@t0.example", KNOWN, 1, "Content-Length: 0\n\n")
+            .replace(&format!("From: <sip:x@{KNOWN}>;tag"), "From: <sip:c1@t0.example>;tag")
+            .replace("To: <sip:anybody@t0.example>", &format!("To: {}", header(&answered, "To")));
+        send(&mut world, KNOWN, &ack);
+        world.run_for(ms(200));
+        if is_cut {
+            world.plane.cut(TWO.parse().unwrap());
+            world.run_for(ms(200));
+        }
+        send(&mut world, DESK, &carol.request("REFER", "Refer-To: <sip:bob@t0.example>\n", ""));
+        world.run_for(ms(400));
+        if !is_cut {
+            assert_eq!(invites(&log), (0, 1), "one of them alone");
+            let second = last(&log, TWO, "INVITE", "").unwrap();
+            answer(&mut world, TWO, &second, refused);
+            world.run_for(ms(200));
+        }
+        assert!(all(&log, DESK, "NOTIFY", "terminated").is_empty(), "it is not over");
+        assert_eq!(invites(&log), (1, usize::from(!is_cut)));
+        let first = last(&log, ONE, "INVITE", "").unwrap();
+        answer(&mut world, ONE, &first, said);
+        world.run_for(SECOND);
+        let over = last(&log, DESK, "NOTIFY", "terminated").unwrap_or_default();
+        let heard = if said == refused { "480 Temporarily Unavailable" } else { said };
+        assert!(over.contains(&format!("SIP/2.0 {heard}")), "{said}: {over}");
+        assert_eq!(invites(&log), (1, usize::from(!is_cut)), "neither is asked again");
+        let byes = all(&log, KNOWN, "BYE", "").len();
+        assert_eq!(byes, 0, "the caller has somebody: {said}");
     }
 }
 

@@ -145,6 +145,7 @@ fn what_else_comes_in_a_dialog_is_answered_by_its_rule() {
         assert!(answer.starts_with(&format!("SIP/2.0 {code}")), "{method}: {answer}");
         let allow = header(&answer, "Allow");
         assert_eq!(allow.contains("MESSAGE"), matches!(code, 405 | 501) || cseq == 2, "{answer}");
+        assert!(!allow.contains("REGISTER"), "not in a dialog: {answer}");
     }
     let answer = log.last(A, "SIP/2.0 200", "2 OPTIONS");
     assert!(header(&answer, "Supported").contains("replaces"), "{answer}");
@@ -157,5 +158,14 @@ fn what_else_comes_in_a_dialog_is_answered_by_its_rule() {
     send(&mut world, A, &alone.request("MESSAGE", 1, "", &body(TEXT, "x")));
     let refused = log.last(A, "SIP/2.0 405", "1 MESSAGE");
     assert!(!header(&refused, "Allow").contains("MESSAGE"), "{refused}");
+    // What is taken outside a dialog is said there, whatever is asked.
+    for (method, code) in [("OPTIONS", 200), ("PUBLISH", 405), ("FOO", 501)] {
+        alone.call_id = format!("alone{method}");
+        send(&mut world, A, &alone.request(method, 1, "Event: x\n", &empty()));
+        let answer = log.last(A, &format!("SIP/2.0 {code}"), &format!("1 {method}"));
+        let allow = header(&answer, "Allow");
+        assert!(allow.contains("REGISTER") && allow.contains("UPDATE"), "{answer}");
+        assert!(!allow.contains("MESSAGE"), "{answer}");
+    }
     ends_clean(world, &log, &parties);
 }

@@ -97,3 +97,33 @@ fn a_firewall_swallows_the_connection() {
     assert_eq!(log.all(B, "INVITE", "next").len(), 1, "nobody waits for it again");
     assert_eq!(count(&world, Counter::SipMovedBack), 1);
 }
+
+/// Its caller gives up before anybody could have heard of it: nobody is asked by UDP for a call
+/// that is none any more, neither when the connection is late nor when it fails in the end.
+#[test]
+fn an_invite_that_was_cancelled_goes_nowhere() {
+    for takes_it in [false, true] {
+        let (mut world, log) = world();
+        world.plane.by_streams.insert(B.parse().unwrap(), Transport::Udp);
+        call(&mut world, "gone", 20);
+        world.run_for(ms(300));
+        let invite = Hand::caller("gone").request("INVITE", 1, "", &empty());
+        let cancel = Hand::caller("gone").request("CANCEL", 1, "", &empty());
+        let branch = |text: &str| by_hand::header(text, "Via").to_owned();
+        let cancel = cancel.replace(&branch(&cancel), &branch(&invite));
+        by_hand::send(&mut world, A, &cancel);
+        log.last(A, "SIP/2.0 487", "");
+        let ack = Hand::caller("gone").request("ACK", 1, "", &empty());
+        by_hand::send(&mut world, A, &ack.replace(&branch(&ack), &branch(&invite)));
+        if takes_it {
+            // It is another call that hears so, and by UDP.
+            world.run_for(ms(1_000));
+            call(&mut world, "next", 20);
+            assert_eq!(log.all(B, "INVITE", "next").len(), 1);
+            busy(&mut world, &log, "next");
+        }
+        world.run_for(45 * SECOND);
+        assert!(log.all(B, "", "gone").is_empty(), "{:?}", log.all(B, "", "gone"));
+        nothing_left(&mut world);
+    }
+}

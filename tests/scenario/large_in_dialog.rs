@@ -96,6 +96,43 @@ fn where_nobody_takes_tcp_it_goes_by_udp() {
     }
 }
 
+/// What is said behind a large one that waits for its connection waits along: the far end would
+/// refuse what has been overtaken (RFC 3261 section 12.2.2).
+#[test]
+fn nothing_overtakes_a_request_that_waits_for_its_connection() {
+    for is_silent in [false, true] {
+        let (mut world, log, parties) = standing();
+        if is_silent {
+            world.plane.by_streams.insert(B.parse().unwrap(), Transport::Udp);
+        }
+        text(&mut world, &parties, 2, 4_096);
+        world.run_for(ms(100));
+        for cseq in 3..6 {
+            text(&mut world, &parties, cseq, 10);
+        }
+        if is_silent {
+            assert!(log.all(B, "MESSAGE", "").is_empty(), "nothing overtakes it");
+        }
+        world.run_for(ms(1_050));
+        let passed = log.all(B, "MESSAGE", "");
+        let mut cseqs: Vec<u32> = Vec::new();
+        for message in &passed {
+            let number = header(message, "CSeq").split(' ').next().unwrap().parse().unwrap();
+            if !cseqs.contains(&number) {
+                cseqs.push(number);
+            }
+        }
+        assert!(cseqs.len() == 4 && cseqs.is_sorted(), "{is_silent} {cseqs:?}");
+        for (cseq, number) in (2..6).zip(&cseqs) {
+            let passed = log.last(B, "MESSAGE", &format!("CSeq: {number} "));
+            assert!(header(&passed, "Via").starts_with("SIP/2.0/UDP "), "{passed}");
+            send(&mut world, B, &parties.b.reply(&passed, "200 OK", "", &empty()));
+            log.last(A, "SIP/2.0 200", &format!("{cseq} MESSAGE"));
+        }
+        ends(world, &log, &parties);
+    }
+}
+
 /// The CANCEL of a successor goes where its INVITE went, and says so.
 #[test]
 fn a_successor_cancels_by_the_way_that_the_invite_went() {

@@ -152,6 +152,29 @@ fn a_phone_registers_and_both_processes_die() {
     }
 }
 
+/// RFC 3608: whoever registers at a listener behind which an edge stands hears by whom it sends.
+#[test]
+fn a_phone_is_told_its_service_route() {
+    let route = "<sip:edge.example.com;lr>, <sip:10.2.0.1;transport=tcp;lr>";
+    let (mut world, log) = directed(1, |directed| {
+        directed.settings.service_routes = vec![route.to_owned()];
+    });
+    let lines = "Contact: <sip:alice@192.168.1.7>\n";
+    let done =
+        Phone::new(STRANGER, "alice", 1).register(&mut world, &log, lines, &Login::default());
+    assert!(done.contains(&format!("\r\nService-Route: {route}\r\n")), "{done}");
+    // At another listener nothing stands between.
+    const BY_TCP: &str = "10.2.0.21:40001";
+    world.by_tcp(BY_TCP.parse().unwrap());
+    let done = Phone::new(BY_TCP, "bob", 2).register(
+        &mut world,
+        &log,
+        lines,
+        &Login { user: "bob", ..Login::default() },
+    );
+    assert!(done.starts_with("SIP/2.0 200") && !done.contains("Service-Route"), "{done}");
+}
+
 #[test]
 fn a_contact_goes_in_time_and_where_nobody_judges_nothing_is_registered() {
     let (mut world, log) = directed(1, |_| ());

@@ -240,6 +240,49 @@ fn a_trunk_without_a_url_that_is_enabled_takes_no_calls_and_says_why() {
     assert!(last(&log, PBX, "INVITE", "").is_none());
 }
 
+/// A user of the account's own domain is called by a secure trunk where a phone of his has
+/// registered by TLS, and nowhere else; so is he by a `sips:` URI (RFC 5630).
+#[test]
+fn whoever_calls_securely_rings_no_phone_in_the_clear() {
+    const DESK: &str = "10.2.0.20:7777";
+    const SAFE: &str = "10.2.0.21:40001";
+    /// The world's listener for it.
+    const TLS: u8 = 4;
+    for is_secure in [true, false] {
+        let (mut world, log) = world_of(|trunk| {
+            trunk.secure = is_secure;
+            trunk.urls.truncate(1);
+            "sip:alice@t0.example;transport=tls".clone_into(&mut trunk.urls[0].sip_url);
+        });
+        let lines = "Contact: <sip:alice@192.168.1.1>\n";
+        Phone::new(DESK, "alice", 11).register(&mut world, &log, lines, &Login::default());
+        call(&mut world, "sip:+49301@carrier.example");
+        world.run_for(SECOND);
+        assert_eq!(all(&log, DESK, "INVITE", "").is_empty(), is_secure);
+        if !is_secure {
+            continue;
+        }
+        assert!(last(&log, KNOWN, "SIP/2.0 480", "INVITE").is_some());
+        assert_eq!(alerts(&mut world), [32_209]);
+        // Its other phone has.
+        let (now, mut taken): (Now, _) = (world.now, world.control.take().unwrap());
+        let directed = taken.any().downcast_mut::<Directed>().unwrap();
+        directed.settings.secure_listeners = vec![TLS];
+        directed.kill();
+        directed.boot(now, &world.plane);
+        world.control = Some(taken);
+        world.plane.by_streams.insert(SAFE.parse().unwrap(), base::Transport::Tls);
+        world.network.by_streams.insert(SAFE.parse().unwrap());
+        let lines = "Contact: <sip:alice@192.168.1.2;transport=tcp>\n";
+        Phone::new(SAFE, "alice", 12).register(&mut world, &log, lines, &Login::default());
+        let text = invite(&format!("sip:{NUMBER}@10.0.0.1"), KNOWN, 2, "", "sip:+49301@c.example");
+        send(&mut world, KNOWN, &text);
+        world.run_for(SECOND);
+        assert_eq!(all(&log, SAFE, "INVITE", "").len(), 1);
+        assert!(all(&log, DESK, "INVITE", "").is_empty());
+    }
+}
+
 #[test]
 fn what_a_trunks_switch_dials_goes_out_by_the_outbound_route() {
     let (mut world, log) = world_of(|_| ());

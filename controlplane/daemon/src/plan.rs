@@ -20,6 +20,9 @@ use wire::table::{Admission, Lock, Network, Place, PlaceKind, StaticRoute, Table
 
 use crate::clock;
 
+/// Bytes of a listener's `service_route`, all of it.
+const SERVICE_ROUTE_MAX: usize = 512;
+
 /// Where things lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
@@ -94,7 +97,27 @@ pub fn settings(config: &Config, shards: u8) -> anyhow::Result<Settings> {
             .filter(|(_, listener)| listener.transport.is_tls())
             .map(|(at, _)| at)
             .collect(),
+        service_routes: service_routes(&config.dataplane)?,
     })
+}
+
+/// Of each listener; loose routers alone (RFC 3608 section 6.3).
+fn service_routes(plane: &config::Dataplane) -> anyhow::Result<Vec<String>> {
+    let is_route = |text: &str| {
+        let uri = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+        let target = uri.and_then(model::party::Target::parse);
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_plain && target.is_some_and(|it| it.headers.is_empty() && it.uri.params.has(b"lr"))
+    };
+    let all = plane.listener.iter().map(|listener| {
+        let routes = &listener.service_route;
+        let is_short = routes.iter().map(String::len).sum::<usize>() <= SERVICE_ROUTE_MAX;
+        let is_fine = is_short && routes.iter().all(|route| is_route(route));
+        is_fine.then(|| routes.join(", ")).with_context(|| {
+            format!("service_route of listener `{}`: as <sip:edge.example;lr>", listener.name)
+        })
+    });
+    all.collect()
 }
 
 /// The host of the URL that clients reach the API by.
@@ -492,6 +515,23 @@ mod tests {
 
     fn account(number: u64) -> Account {
         Account { sid: AccountSid(u128::from(number)), number, ..Account::default() }
+    }
+
+    #[test]
+    fn a_service_route_is_of_loose_routers() {
+        let routes = |routes: &[&str]| {
+            let mut plane = Config::default().dataplane;
+            plane.listener.truncate(2);
+            plane.listener[1].service_route = routes.iter().map(|it| (*it).to_owned()).collect();
+            service_routes(&plane)
+        };
+        let two = ["<sip:edge.example.com;lr>", "<sips:10.0.0.9:5061;lr>"];
+        assert_eq!(routes(&two).unwrap(), [String::new(), two.join(", ")]);
+        for bad in ["sip:edge;lr", "<sip:edge>", "<sip:edge;lr>\r\nX: y", "<tel:+1>", "<>"] {
+            let error = routes(&[bad]).unwrap_err().to_string();
+            assert!(error.contains("service_route of listener `tcp`"), "{bad}: {error}");
+        }
+        assert!(routes(&[&format!("<sip:{}.example;lr>", "x".repeat(512))]).is_err());
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub struct Settings {
     pub route_failovers: Vec<(RouteSid, Failover)>,
     /// Numbers of the SIP listeners whose far ends are reached by TLS.
     pub secure_listeners: Vec<u8>,
+    /// By whom phones that have registered at each listener send their requests, as a Service-Route
+    /// has it (RFC 3608); empty for nobody.
+    pub service_routes: Vec<String>,
 }
 
 impl Settings {
@@ -48,6 +51,11 @@ impl Settings {
     #[must_use]
     pub fn is_own_host(&self, host: &str) -> bool {
         host.parse::<IpAddr>().is_ok() || self.is_here(host, None)
+    }
+
+    /// By whom phones that have registered at a listener send their requests.
+    pub(crate) fn service_route(&self, listener: u8) -> &str {
+        self.service_routes.get(usize::from(listener)).map_or("", String::as_str)
     }
 
     /// What the targets of an outbound route know us by.
@@ -91,6 +99,7 @@ impl Default for Settings {
             route_trunks: Vec::new(),
             route_failovers: Vec::new(),
             secure_listeners: Vec::new(),
+            service_routes: Vec::new(),
         }
     }
 }

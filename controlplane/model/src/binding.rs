@@ -52,6 +52,13 @@ pub struct Kept {
     pub micros: u64,
     /// It is called where its REGISTER came from, whatever its contact says (RFC 3581).
     pub is_behind_nat: bool,
+    /// Whose contact's row its time is counted in: one's that has gone, or its own.
+    #[serde(default)]
+    pub row: BindingSid,
+    /// Of all contacts those that were registered later have the higher number, whatever a clock
+    /// showed.
+    #[serde(default)]
+    pub turn: u64,
 }
 
 /// A contact as it is written: with what is kept of it.

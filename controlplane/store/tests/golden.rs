@@ -245,7 +245,8 @@ fn registered() -> Vec<(String, Record)> {
         panic!("a binding");
     };
     let (came, start) = (Wall(AT.0 + 5), AT);
-    let kept = Kept { came, segment: 2, start, micros: 4, is_behind_nat: true };
+    let (row, turn) = (BindingSid(15), 9);
+    let kept = Kept { came, segment: 2, start, micros: 4, is_behind_nat: true, row, turn };
     let registered = Registered::from(Binding { kept, ..*binding });
     let (leg, service) = (LegId(16), Service::SipRegistration);
     let usage = UsageRow {

@@ -94,6 +94,10 @@ pub struct Listener {
     /// Differentiated services code point (RFC 4594) of what is sent from it, 0-63; 24 is CS3.
     #[serde(default = "signalling_dscp")]
     pub dscp: u8,
+    /// By whom phones that register at it send their requests (Service-Route, RFC 3608), nearest
+    /// first, each as `<sip:edge.example.com;lr>`; empty for nobody between.
+    #[serde(default)]
+    pub service_route: Vec<String>,
 }
 
 /// A media address.
@@ -636,6 +640,7 @@ impl Default for Dataplane {
                     advertised: None,
                     media: String::new(),
                     dscp: signalling_dscp(),
+                    service_route: Vec::new(),
                 })
                 .to_vec(),
             media: vec![Media {

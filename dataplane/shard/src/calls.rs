@@ -177,7 +177,8 @@ impl<'m> Shard<'m> {
             self.core.counters.count(Counter::RefusedOverload);
             return Err(Refused::new(503, Cause::Overload));
         }
-        Ok(Admitted { id: place.0, taken, route, is_urgent })
+        let urgent = if is_urgent { self.callers(route) } else { 0 };
+        Ok(Admitted { id: place.0, taken, route, urgent })
     }
 
     /// A call that may be taken has its leg.
@@ -188,9 +189,9 @@ impl<'m> Shard<'m> {
         call: &NewCall<'_>,
     ) -> Result<LegId, Refused> {
         let NewCall { datagram, message, .. } = *call;
-        let Admitted { id, taken, route, is_urgent } = self.admit_call(now, call)?;
+        let Admitted { id, taken, route, urgent } = self.admit_call(now, call)?;
         let Datagram { hop, source, .. } = *datagram;
-        let side = Side::Inbound(Inbound { is_urgent, ..self.inbound(call, route) });
+        let side = Side::Inbound(Inbound { urgent, ..self.inbound(call, route) });
         let obeyed = self.obeyed(datagram.standing, source);
         let times = (now.wall, self.core.offset);
         let leg = self.making.insert(Leg::new(id, self.core.epoch, side, hop, times));
@@ -220,7 +221,7 @@ impl<'m> Shard<'m> {
                 merge: call.merge,
                 hop: response_hop(message, hop),
                 leg: id,
-                standing: counted_as(is_urgent, datagram.standing),
+                standing: counted_as(urgent > 0, datagram.standing),
             };
             self.transactions.servers.begin(cx.core, &begin).ok_or(NO_TRANSACTION)
         });
@@ -246,16 +247,8 @@ impl<'m> Shard<'m> {
         let account = route.and_then(|it| self.routes.get(it)).map_or(0, |it| it.account);
         self.register(now, frames, leg, call, account);
         self.core.remember_source(id, datagram);
-        self.count_in(route, is_urgent);
+        self.count_in(route, urgent);
         Ok(id)
-    }
-
-    /// A call stands from now on.
-    fn count_in(&mut self, route: Option<RouteHandle>, is_urgent: bool) {
-        if let Some(route) = route {
-            self.routes.enter(route);
-        }
-        self.core.urgent_legs += usize::from(is_urgent);
     }
 
     /// Whether there is room for one more incoming leg. Calls of trunks may have all of it; the
@@ -542,7 +535,7 @@ impl<'m> Shard<'m> {
             reliable: Reliable::of(message),
             place: call.place,
             is_emergency: is_emergency(message),
-            is_urgent: false,
+            urgent: 0,
         }
     }
 }
@@ -552,7 +545,7 @@ struct Admitted<'c> {
     id: LegId,
     taken: Taken<'c>,
     route: Option<RouteHandle>,
-    is_urgent: bool,
+    urgent: u64,
 }
 
 fn outbound(wish: &Originate<'_>) -> Outbound {

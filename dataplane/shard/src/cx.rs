@@ -57,8 +57,7 @@ pub(crate) struct Core<'m> {
     pub(crate) tails: crate::leg::parts::Tails,
     /// Legs that stay free for emergency calls.
     pub(crate) emergency_legs: usize,
-    /// Incoming legs of urgent calls.
-    pub(crate) urgent_legs: usize,
+    pub(crate) urgent: crate::emergency::Urgent,
     /// Callers whose certificates have proven a name: what stands for it in lists of networks.
     pub(crate) proven: BTreeMap<LegId, IpAddr>,
     /// Who may be heard, and answered.

@@ -178,7 +178,7 @@ impl<'m> Shard<'m> {
                 refusals: leg::refusal::Refusals::new(),
                 tails: leg::parts::Tails::new(),
                 emergency_legs: 0,
-                urgent_legs: 0,
+                urgent: emergency::Urgent::default(),
                 proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),
@@ -671,7 +671,7 @@ impl<'m> Shard<'m> {
             return self.legs.arm(id, deadline);
         }
         let (call, route) = (leg.story.call, leg.route());
-        let is_urgent = leg.inbound().is_some_and(|side| side.is_urgent);
+        let urgent = leg.inbound().map_or(0, |side| side.urgent);
         let quiet = leg.signalling.accepted.is_none();
         let released = leg.released;
         if quiet {
@@ -683,9 +683,7 @@ impl<'m> Shard<'m> {
             if let Some(route) = route {
                 self.routes.leave(route);
             }
-            if is_urgent {
-                self.core.urgent_legs = self.core.urgent_legs.saturating_sub(1);
-            }
+            self.core.urgent.leave(urgent);
         }
         if quiet && released {
             self.free(id);

@@ -7,7 +7,7 @@ use sip::{Message, Name, Part};
 use crate::Shard;
 use crate::transport::Datagram;
 use crate::transport::guard::Standing;
-use crate::transport::reply::{ALLOW, SUPPORTED};
+use crate::transport::reply::{ALLOW_OUTSIDE, SUPPORTED};
 
 /// Seconds after which a switch that is full is asked again.
 const FULL_S: u64 = 5;
@@ -40,7 +40,7 @@ impl Shard<'_> {
             if standing == Standing::Stranger {
                 return writer;
             }
-            let writer = writer.field(Name::Allow, ALLOW);
+            let writer = writer.field(Name::Allow, ALLOW_OUTSIDE);
             let writer = writer.field(Name::Supported, SUPPORTED);
             writer.field(Name::Accept, b"application/sdp")
         });

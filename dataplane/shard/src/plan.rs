@@ -247,7 +247,7 @@ impl Limits {
         let per_leg = size_of::<crate::leg::Entry>()
             + size_of::<crate::media::Stream>()
             + crate::transaction::logins::LEG_BYTES
-            + 80;
+            + 88;
         // With their timers, places in the list of the finished ones, and (servers) two keys.
         let server = size_of::<crate::transaction::ServerTransaction>() + 8 + 36 + 64;
         let client = size_of::<crate::transaction::ClientTransaction>() + 8 + 36;

@@ -19,7 +19,7 @@ use crate::transaction::{ClientId, Lost, Repeated, Report, Sent};
 use crate::transport::Datagram;
 use crate::transport::demux::{Owned, caller_leg, owner};
 use crate::transport::guard::{Standing, begins_call, is_emergency};
-use crate::transport::reply::{ALLOW_NO_MESSAGE, CHECKS, REGISTERS};
+use crate::transport::reply::{ALLOW_OUTSIDE, CHECKS, REGISTERS};
 use crate::usage::{cut, text};
 use crate::watch;
 
@@ -497,7 +497,7 @@ impl Shard<'_> {
             // Nobody is called by a message alone.
             Some(Method::Message) => {
                 self.cx(now, frames).answer_with(datagram, message, 405, |writer| {
-                    writer.field(Name::Allow, ALLOW_NO_MESSAGE)
+                    writer.field(Name::Allow, ALLOW_OUTSIDE)
                 });
             }
             // Deny by default: a method that only makes sense inside a dialog.

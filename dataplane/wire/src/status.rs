@@ -15,8 +15,8 @@ pub fn passed_on(code: u16) -> u16 {
         // The target wants credentials, payment or another client: we may not call it.
         401..=403 | 407 => 403,
         406 | 415 => 488,
-        // Nobody there answered in time.
-        408 => 480,
+        // Nobody there answered in time, or the way there has failed.
+        408 | 430 => 480,
         485 => 484,
         493 | 494 => 488,
         // The server behind is full or down for now, not we.

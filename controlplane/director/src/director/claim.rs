@@ -101,6 +101,7 @@ impl Director {
             hop: claim.hop,
             account: domain.account,
             user: &user,
+            service_route: self.settings.service_route(claim.hop.via.listener()),
         };
         let (rng, limits) = (&mut self.rng, &self.settings.limits);
         let answered = match is_himself {
@@ -108,6 +109,7 @@ impl Director {
             false => registrar::Answered::refused(403, "credentials of another user"),
         };
         let registrar::Answered { code, headers, records, refreshed, why } = answered;
+        let (records, refreshed) = (self.charged(records), self.charged(refreshed));
         self.records.extend(refreshed);
         if !why.is_empty() {
             let source = claim.hop.to;

@@ -6,7 +6,7 @@ use base::{CallId, LegId, Now, ShardId};
 use model::port::{ApiDone, ApiId, OwnedCommand, Record};
 use model::{
     AlertSid, CallDirection, CallEvent, CallRow, CallStatus, Cdr, Currency, LedgerEntry, Nanos,
-    Service, UsageRow, whole_seconds,
+    PriceKey, Service, UsageRow, whole_seconds,
 };
 use wire::event::{Cause, Direction, Summary};
 use wire::{Usage, UsageKey};
@@ -187,7 +187,7 @@ impl Director {
     /// Everybody who waits for the end of a call is told.
     fn call_over(&mut self, now: Now, call: CallId) {
         self.stats.calls_ended += 1;
-        self.referrers.remove(&call);
+        let referrer = self.referrers.remove(&call);
         self.calls.touch(call);
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
@@ -212,6 +212,9 @@ impl Director {
         if !self.forward(now, call) {
             self.declined_everywhere(now, call);
             self.next_tier(now, call);
+        }
+        if let Some(referrer) = referrer {
+            self.referred_flow_lost(now, call, referrer);
         }
         if let Some(parent) = row.parent {
             self.inbox.push_back((
@@ -270,24 +273,33 @@ impl Director {
         Some(Record::Ledger(LedgerEntry { key, account, call, at, amount, currency, quantity }))
     }
 
-    /// What is about to be written of contacts is charged beside it, in the same write.
-    pub(super) fn charge_contacts(&mut self) {
-        let mut charges = Vec::new();
-        for record in &mut self.records {
-            if let Record::Usage(row) = record
-                && row.key.service == Service::SipRegistration
-            {
+    /// What is to be written of contacts, each row with its charge straight behind it: wherever a
+    /// journal is cut, no contact is gone whose time was not charged.
+    pub(super) fn charged(&self, records: Vec<Record>) -> Vec<Record> {
+        let mut all = Vec::with_capacity(records.len());
+        for mut record in records {
+            let mut charge = None;
+            if let Record::Usage(row) = &mut record {
                 row.key.node = self.settings.node;
+                charge = self.charge_of(row);
             }
+            all.push(record);
+            all.extend(charge);
         }
-        for record in &self.records {
-            if let Record::Usage(row) = record
-                && row.key.service == Service::SipRegistration
-            {
-                charges.extend(self.charge_of(row));
-            }
+        all
+    }
+
+    /// What registrations cost changes for an account, or for everybody: their parts end at the
+    /// price that they had.
+    pub(super) fn cut_contacts(&mut self, now: Now, PriceKey(whose, service): PriceKey) {
+        if service != Service::SipRegistration {
+            return;
         }
-        self.records.extend(charges);
+        let directory = &self.directory;
+        let pays = |it| whose.is_none_or(|whose| whose == it || whose == directory.family(it));
+        let records = self.registrar.cut(now, pays);
+        let records = self.charged(records);
+        self.records.extend(records);
     }
 
     /// What the whole leg costs; None where nothing has a price. Prices that were given in another

@@ -70,9 +70,17 @@ impl Director {
             }
         }
         let gone = match &entity {
-            Entity::DomainAuth(it) => self.forget_unmapped(now, it),
+            Entity::DomainAuth(it) => {
+                let gone = self.forget_unmapped(now, it);
+                self.charged(gone)
+            }
             other => self.put_along(other),
         };
+        if let EntityKey::Price(key) = entity.key()
+            && self.directory.entity(entity.key()) != Some(&entity)
+        {
+            self.cut_contacts(now, key);
+        }
         self.directory.put(entity.clone());
         self.records.push(Record::Put(Box::new(entity.clone())));
         self.records.extend(gone);
@@ -341,8 +349,13 @@ impl Director {
         let gone = match key {
             EntityKey::SipDomain(domain) => self.registrar.forget(now, domain, None),
             EntityKey::Credential(sid) => self.forget_credential(now, sid),
+            EntityKey::Price(price) => {
+                self.cut_contacts(now, price);
+                Vec::new()
+            }
             _ => Vec::new(),
         };
+        let gone = self.charged(gone);
         self.directory.remove(key);
         self.records.push(Record::Delete(key));
         self.records.extend(gone);

@@ -154,7 +154,7 @@ impl Director {
         let user = self.user_called(account, text)?;
         let uri = Uri::parse(text.as_bytes()).ok()?;
         let number = sip::Number::from_uri(&uri)?;
-        self.contacts_called(&user, text).is_empty().then(|| number.to_string())
+        self.contacts_called(&user, text, false).is_empty().then(|| number.to_string())
     }
 
     fn call_instead(&mut self, now: Now, parent: CallId, spec: ChildSpec) {

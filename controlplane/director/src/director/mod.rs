@@ -283,7 +283,9 @@ impl Director {
             self.on_timer(now, timer);
             self.run_inbox(now);
         }
-        self.records.extend(self.registrar.tick(now));
+        let gone = self.registrar.tick(now);
+        let gone = self.charged(gone);
+        self.records.extend(gone);
         self.settle(now);
     }
 
@@ -358,7 +360,6 @@ impl Director {
         for call in self.calls.take_touched() {
             self.log_call(call);
         }
-        self.charge_contacts();
         let records = std::mem::take(&mut self.records);
         let afters = std::mem::take(&mut self.afters);
         if !records.is_empty() || !afters.is_empty() {

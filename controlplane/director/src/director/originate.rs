@@ -9,13 +9,15 @@ use base::{CallId, ConnectionId, Door, LegId, Now, ShardId, Transport};
 use model::address::target;
 use model::port::{Output, OwnedCommand, OwnedOriginate, Resolve};
 use model::{
-    AccountSid, Binding, CallDirection, CallRow, CallStatus, RouteSid, SipLogin, StatusHook, party,
+    AccountSid, Binding, CallDirection, CallRow, CallStatus, RouteSid, SipDomain, SipLogin,
+    StatusHook, party,
 };
 use sip::{Scheme, Uri};
 use wire::command::{Originate, Targets};
 use wire::event::Cause;
 
 use super::calls::CallMut;
+use super::trunk::SECURE_ERROR;
 use super::{Director, Timer, registrar, tiers};
 use crate::live::{Contact, Live, Outgoing, TargetHost, Volatile};
 use crate::script::{ChildSpec, Input, Problem, Target};
@@ -85,7 +87,8 @@ impl Director {
         // A referral rings the contacts that are asked for most, and no others.
         let referrer = self.referrers.get(&spec.call).copied();
         let is_referral = referrer.is_some();
-        let contacts = self.contacts_called(&user, text);
+        let by_tls = spec.is_trunk && self.is_trunk_secure(live);
+        let contacts = self.contacts_called(&user, text, by_tls);
         let mut first = tiers::next(&contacts, u32::MAX);
         let room = match is_referral {
             true => REFERRED_MAX - 1,
@@ -176,7 +179,7 @@ impl Director {
             Ok(way) => self.make_leg(now, leg, way),
             Err(error) => {
                 let Undialable { code, reason, message } = error;
-                let is_away = reason == "user-not-registered";
+                let is_away = matches!(reason, "user-not-registered" | "contact-not-secure");
                 self.problem(now, parent, Problem { code, reason, message }, is_away);
                 self.failed_leg(now, leg, reason);
             }
@@ -205,7 +208,9 @@ impl Director {
             // The next target is tried; a number that no route leads to is none.
             "no-outbound-route" => (CallStatus::Failed, Cause::NotFound, 404),
             _ if is_trunk => (CallStatus::Failed, Cause::Unreachable, 480),
-            "user-not-registered" => (CallStatus::NoAnswer, Cause::NoAnswer, 480),
+            "user-not-registered" | "contact-not-secure" => {
+                (CallStatus::NoAnswer, Cause::NoAnswer, 480)
+            }
             _ => (CallStatus::Failed, Cause::NotFound, 404),
         };
         self.over_without_leg(now, call, status, cause, code);
@@ -270,8 +275,9 @@ impl Director {
             Target::Number(number) => self.number_way(account, number),
             Target::Sip(text) => match self.user_called(account, text) {
                 Some(user) => {
-                    let contact = self.contacts_called(&user, text).into_iter().next();
-                    self.contact_way(text, contact.as_ref())
+                    let contacts = self.contacts_called(&user, text, false);
+                    let first = tiers::next(&contacts, u32::MAX).into_iter().next();
+                    self.contact_way(text, first.as_ref())
                 }
                 None => self.sip_way(text),
             },
@@ -280,29 +286,58 @@ impl Director {
 
     /// The user of a domain of the account's own that phones register at, whom a SIP URI names.
     pub(super) fn user_called(&self, account: AccountSid, text: &str) -> Option<registrar::User> {
-        let party::Target { uri, .. } = party::Target::parse(text)?;
-        let domain = self.directory.domain(&party::host(&uri))?;
+        let user = self.user_named(text)?;
+        let domain = self.directory.get::<SipDomain>(user.0)?;
         let registers = self.directory.domain_auth(domain.sid).is_some_and(|it| it.registers);
-        let mut user = [0; 64];
-        let user = core::str::from_utf8(uri.user_value(&mut user)?).ok()?;
-        let is_ours = domain.account == account && registers && !user.is_empty();
-        is_ours.then(|| (domain.sid, user.to_owned()))
+        (domain.account == account && registers && !user.1.is_empty()).then_some(user)
     }
 
-    /// Where the user is reached that a SIP URI names.
-    pub(super) fn contacts_called(&self, user: &registrar::User, text: &str) -> Vec<Binding> {
-        match party::Target::parse(text) {
-            Some(party::Target { uri, .. }) => self.registrar.contacts_of(user, &uri),
-            None => Vec::new(),
+    /// The same of whoever's domain.
+    fn user_named(&self, text: &str) -> Option<registrar::User> {
+        let party::Target { uri, .. } = party::Target::parse(text)?;
+        let domain = self.directory.domain(&party::host(&uri))?;
+        let mut user = [0; 64];
+        let user = core::str::from_utf8(uri.user_value(&mut user)?).ok()?;
+        Some((domain.sid, user.to_owned()))
+    }
+
+    /// Where the user is reached that a SIP URI names; for a `sips:` URI (RFC 5630 section 3.3),
+    /// and for whoever wants TLS, where a phone has registered by it.
+    pub(super) fn contacts_called(
+        &self,
+        user: &registrar::User,
+        text: &str,
+        by_tls: bool,
+    ) -> Vec<Binding> {
+        let Some(party::Target { uri, .. }) = party::Target::parse(text) else {
+            return Vec::new();
+        };
+        let mut contacts = self.registrar.contacts_of(user, &uri);
+        if by_tls || uri.scheme == Scheme::Sips {
+            let secure = &self.settings.secure_listeners;
+            contacts.retain(|it| secure.contains(&it.hop.via.listener()));
         }
+        contacts
     }
 
     /// The way to a registered contact: its URI, by the flow on which it registered.
     fn contact_way(&self, text: &str, contact: Option<&Binding>) -> Result<Way, Undialable> {
         let undialable = |code, reason, message| Undialable { code, reason, message };
         let Some(contact) = contact else {
-            let message = format!("{text}: no phone of this user is registered");
-            return Err(undialable(32_009, "user-not-registered", message));
+            let user = self.user_named(text);
+            return Err(
+                match user.is_some_and(|user| !self.registrar.contacts(&user).is_empty()) {
+                    true => {
+                        let message =
+                            format!("{text}: no phone of this user has registered by TLS");
+                        undialable(SECURE_ERROR, "contact-not-secure", message)
+                    }
+                    false => {
+                        let message = format!("{text}: no phone of this user is registered");
+                        undialable(32_009, "user-not-registered", message)
+                    }
+                },
+            );
         };
         let target = party::Target::parse(text);
         let wanted = target.as_ref().map_or("", |it| it.headers);

@@ -237,6 +237,29 @@ impl Director {
         }
     }
 
+    /// A leg that was dialled for a referral has ended by a flow that has failed: another one of
+    /// its phone's is tried under the same referral; without any, the shards wait to hear so.
+    pub(super) fn referred_flow_lost(&mut self, now: Now, call: CallId, referrer: Referrer) {
+        let Some((spec, flow)) = self.flow_after(call) else { return };
+        let code = self.calls.get(&call).map_or(0, |live| live.row.sip_code);
+        let Some(flow) = flow else {
+            let is_its = |it: &Referrer| it.call == referrer.call;
+            if !self.referrers.values().any(is_its) {
+                let code = if code < 300 { 480 } else { wire::status::passed_on(code) };
+                self.refer_failed(now, referrer, code);
+            }
+            return;
+        };
+        let spec = ChildSpec { call: CallId::begun(now.wall, self.rng.wide()), ..spec };
+        let next = spec.call;
+        self.referrers.insert(next, referrer);
+        self.spawn_contact(now, referrer.other, spec, Some(&flow));
+        if !self.calls.contains(&next) {
+            // The account has no room for it.
+            self.referred_without_leg(now, next, 503);
+        }
+    }
+
     /// The referrer is told, and the call stands as it was; if there is nobody but who was
     /// referred, it ends.
     fn refer_failed(&mut self, now: Now, referrer: Referrer, code: u16) {

@@ -8,8 +8,8 @@
 //! Nothing of it is kept: which contacts are next follows from the q of the leg that has ended, so
 //! that a successor goes on where its predecessor was.
 
-use base::{CallId, Now, Wall};
-use model::{Binding, BindingSid, CallStatus};
+use base::{CallId, Now};
+use model::{Binding, CallRow, CallStatus};
 use wire::event::Cause;
 
 use super::{Director, forward, originate};
@@ -20,8 +20,8 @@ use crate::script::{ChildSpec, Input, Wait};
 const RING_MIN_MS: u32 = 5_000;
 
 /// In the order of their last REGISTERs.
-fn came(contact: &Binding) -> (Wall, BindingSid) {
-    (contact.kept.came, contact.sid)
+fn came(contact: &Binding) -> u64 {
+    contact.kept.turn
 }
 
 /// Two flows of one phone.
@@ -150,6 +150,22 @@ impl Director {
         }
     }
 
+    /// Of a leg whose flow has failed before anybody answered: what is called by another one of its
+    /// phone's, and that flow, if there is one. None of any other leg.
+    pub(super) fn flow_after(&self, call: CallId) -> Option<(ChildSpec, Option<Binding>)> {
+        let live = self.calls.get(&call)?;
+        let (row, outgoing) = (&live.row, live.outgoing.as_ref()?);
+        if live.is_answered() || live.ending.is_some() || !is_flow_lost(row) {
+            return None;
+        }
+        let contacts = self.user_called(row.account, &row.to);
+        let contacts =
+            contacts.map(|user| self.contacts_called(&user, &row.to, self.is_trunk_secure(live)));
+        let contacts = contacts.filter(|_| outgoing.contact.is_some()).unwrap_or_default();
+        let flow = own(&contacts, outgoing).and_then(|own| next_flow(&contacts, own));
+        Some((forward::like(live, outgoing, &row.to), flow))
+    }
+
     fn tier_after(&self, call: CallId) -> Option<(CallId, ChildSpec, Vec<Binding>)> {
         let live = self.calls.get(&call)?;
         let (row, outgoing) = (&live.row, live.outgoing.as_ref()?);
@@ -163,11 +179,10 @@ impl Director {
         let Wait::Verb(state) = &parent.script.as_ref()?.wait else { return None };
         let waits = state.waits_for();
         let user = self.user_called(row.account, &row.to)?;
-        let contacts = self.contacts_called(&user, &row.to);
+        let contacts = self.contacts_called(&user, &row.to, self.is_trunk_secure(live));
         let own = own(&contacts, outgoing)?;
         let spec = || forward::like(live, outgoing, &row.to);
-        let is_flow_lost = row.sip_code == 430 || row.cause == Some(Cause::Unreachable);
-        if let Some(flow) = next_flow(&contacts, own).filter(|_| is_flow_lost) {
+        if let Some(flow) = next_flow(&contacts, own).filter(|_| is_flow_lost(row)) {
             return Some((parent.call(), spec(), vec![flow]));
         }
         // Of its tier somebody rings still.
@@ -185,6 +200,11 @@ impl Director {
         let contacts = next(&contacts, q.into());
         Some((parent.call(), spec(), contacts)).filter(|(.., contacts)| !contacts.is_empty())
     }
+}
+
+/// Its way to the phone has failed, not the phone.
+fn is_flow_lost(row: &CallRow) -> bool {
+    row.sip_code == 430 || row.cause == Some(Cause::Unreachable)
 }
 
 /// The contact that a leg was made for: by the same way where there are several of its URI.

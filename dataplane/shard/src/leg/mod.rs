@@ -269,8 +269,8 @@ pub(crate) struct Inbound {
     pub(crate) place: LegId,
     /// It calls emergency services (RFC 5031): it is whole when it goes on.
     pub(crate) is_emergency: bool,
-    /// It does, by a route that was made for such calls.
-    pub(crate) is_urgent: bool,
+    /// Whose it is where it does by a route that was made for such calls; 0 for no such call.
+    pub(crate) urgent: u64,
 }
 
 /// A leg whose INVITE we send.

@@ -286,9 +286,13 @@ impl LegMut<'_, '_> {
         if is_partner && links.referred {
             self.wait_alone(from);
         } else if links.referred && dialled {
-            // Another phone of whom it was referred to may still take it.
+            // Another phone of whom it was referred to may still take it; and where a flow has
+            // failed, its controlplane tries another one of that phone's, or says what came of it.
             let partner = links.partner;
-            if links.children.iter().all(|child| *child == partner) {
+            let is_flow_lost = code == 430 || cause == Cause::Unreachable;
+            let is_waiting = is_flow_lost && self.is_applications();
+            let links = &mut self.leg.links;
+            if links.children.iter().all(|child| *child == partner) && !is_waiting {
                 self.target_refused(code, cause);
             }
         } else if is_partner || joining {

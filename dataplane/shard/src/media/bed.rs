@@ -171,7 +171,7 @@ impl Bed {
             refusals: crate::leg::refusal::Refusals::new(),
             tails: crate::leg::parts::Tails::new(),
             emergency_legs: 0,
-            urgent_legs: 0,
+            urgent: crate::emergency::Urgent::default(),
             proven: std::collections::BTreeMap::new(),
             plan: plan.clone(),
         };

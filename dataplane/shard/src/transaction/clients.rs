@@ -16,7 +16,6 @@ use sip::txn::{Actions, Client, InviteClient, Timers};
 use sip::{Message, Name, ViaOut, Writer};
 use wire::counter::Counter;
 
-use super::Lost;
 use super::finished::Finished;
 use super::logins::{LoginId, Logins, Way};
 use super::waiting::Waiting;
@@ -26,6 +25,7 @@ mod again;
 mod branches;
 mod byes;
 mod large;
+mod lost;
 mod names;
 
 pub(crate) use again::with_credentials;
@@ -166,6 +166,7 @@ pub(crate) struct Clients {
     finished: Finished,
     waiting: Waiting,
     deaf: large::Deaf,
+    moving: large::Moving,
     byes: byes::Byes,
     pub(crate) logins: Logins,
     /// The one whose timer is being served.
@@ -249,8 +250,8 @@ impl Clients {
         let (slab, timers) = (Slab::with_generation(limit, first), Wheel::new(limit));
         let (finished, waiting) = (Finished::new(limit), Waiting::new(limit));
         let (logins, deaf) = (Logins::new(legs), large::Deaf::default());
-        let byes = byes::Byes::new(legs);
-        Self { slab, timers, finished, waiting, deaf, byes, logins, at_work: None }
+        let (byes, moving) = (byes::Byes::new(legs), large::Moving::new(legs));
+        Self { slab, timers, finished, waiting, deaf, moving, byes, logins, at_work: None }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -342,7 +343,8 @@ impl Clients {
         let (hop, moved) = match any_size {
             true => {
                 let request = (hop, cx.frames.bytes_mut(frame));
-                large::moved(cx.core, &self.deaf, request, cx.now.mono)
+                let moved = self.moved_behind((leg, method), &mut *request.1, hop);
+                moved.unwrap_or_else(|| large::moved(cx.core, &self.deaf, request, cx.now.mono))
             }
             false => (hop, None),
         };
@@ -381,6 +383,9 @@ impl Clients {
         }
         if method == Method::Bye {
             self.byes.begin(leg, id);
+        }
+        if moved.is_some() {
+            self.moving.begin(leg, id);
         }
         cx.send_sip(hop, Some(frame));
         Some(id)
@@ -549,51 +554,6 @@ impl Clients {
         let request = self.index(id).and_then(|index| self.slab.get(index));
         let host = |address: SocketAddr| address.ip().to_canonical();
         request.is_some_and(|request| host(request.hop.to) == host(source))
-    }
-
-    /// The next request that waits for its first response from where nothing can be sent, and can
-    /// go no other way.
-    pub(crate) fn fail(&mut self, cx: &mut Cx<'_, '_>, lost: Lost) -> Option<Outcome> {
-        loop {
-            let id = self.failed(cx.core, lost)?;
-            if !self.move_back(cx, id) {
-                return self.fail_one(cx, id);
-            }
-            if let Some(outcome) = self.moved_back(id) {
-                return Some(outcome);
-            }
-        }
-    }
-
-    fn failed(&self, core: &Core<'_>, lost: Lost) -> Option<ClientId> {
-        let went = |hop: Hop| match lost {
-            Lost::Address(to) => !hop.is_reliable() && hop.to == to,
-            Lost::End(end) => end.is_of(hop),
-        };
-        let waits = |it: &ClientTransaction| (it.waits() || it.may_move_back()) && went(it.hop);
-        let is_one = |index: &u32| self.slab.get(*index).is_some_and(waits);
-        let listed = match lost {
-            Lost::Address(to) => to,
-            Lost::End(end) => SocketAddr::new(end.remote.ip(), 0),
-        };
-        let index = self.waiting.of(listed, core.plan.keys.table).find(is_one)?;
-        Some(self.id(core, index))
-    }
-
-    fn fail_one(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> Option<Outcome> {
-        let timers = cx.core.sip_timers();
-        let entry = self.slab.get_mut(self.index(id)?)?;
-        let (leg, method, cseq) = (entry.leg, entry.method, entry.cseq);
-        if entry.again > 0 {
-            // Whoever got it by the connection before may answer yet.
-            self.leave(cx, id);
-        } else {
-            if let Machine::Invite(machine) = &mut entry.machine {
-                let _ = machine.handle_transport_error(cx.now.mono, &timers);
-            }
-            self.remove(cx.core, id);
-        }
-        Some(Outcome { id, leg, method, cseq, report: Report::Unreachable })
     }
 
     /// Takes over an INVITE of an earlier run, which is to be cancelled: under its old name, so

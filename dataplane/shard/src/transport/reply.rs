@@ -26,12 +26,16 @@ const METHODS: [Method<'static>; 12] = [
     Method::Notify,
 ];
 
-/// The value of Allow: the methods that we take.
+/// The value of Allow: the methods that we take in a dialog.
 pub(crate) const ALLOW: &[u8] =
-    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER, MESSAGE, NOTIFY";
+    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, MESSAGE, NOTIFY";
 
-/// The same outside a dialog, and where the other far end takes no MESSAGE.
+/// The same where the other far end takes no MESSAGE.
 pub(crate) const ALLOW_NO_MESSAGE: &[u8] =
+    b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY";
+
+/// What we take outside a dialog, and in dialogs that begin here: nobody is called by a message.
+pub(crate) const ALLOW_OUTSIDE: &[u8] =
     b"INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, UPDATE, PRACK, REFER, REGISTER, NOTIFY";
 
 /// The value of Supported: the extensions that we have (RFC 4028, RFC 3262, RFC 4488, RFC 3891).
@@ -120,7 +124,10 @@ impl Cx<'_, '_> {
         self.answer_with(datagram, message, code, |writer| match why {
             // In the short form, which a short request pays for.
             _ if is_stranger => writer,
-            Why::MethodNotAllowed | Why::UnknownMethod => writer.field(Name::Allow, ALLOW),
+            Why::MethodNotAllowed | Why::UnknownMethod => {
+                let allow = if message.to_tag().is_some() { ALLOW } else { ALLOW_OUTSIDE };
+                writer.field(Name::Allow, allow)
+            }
             Why::MediaType => writer.field(Name::Accept, b"application/sdp"),
             Why::Extension => checks
                 .unsupported(message)

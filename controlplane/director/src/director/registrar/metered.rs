@@ -161,6 +161,70 @@ fn what_comes_twice_counts_once() {
     assert_eq!((world.metered(), world.used.len()), (450_000_000, 1));
 }
 
+/// Phones that come and go leave as many rows as there were of them at one time.
+#[test]
+fn short_registrations_share_a_row_a_day() {
+    let mut world = World::new();
+    for round in 0..10_000_u32 {
+        let contact = format!("Contact: <sip:alice@192.0.2.7:{}>;expires=600\n", 2_000 + round);
+        assert_eq!(world.ask((&format!("c{round}"), 1), &contact).code, 200);
+        world.after(seconds(u64::from(round % 3)));
+        let gone = contact.replace("=600", "=0");
+        assert_eq!(world.ask((&format!("c{round}"), 2), &gone).code, 200);
+    }
+    assert_eq!((world.metered(), world.used.len()), (9_999_000_000, 1));
+    // Two at a time.
+    for round in 0..100 {
+        for (contact, cseq) in [(ONE, 1), (TWO, 1)] {
+            assert_eq!(world.ask((&format!("d{round}"), cseq), contact).code, 200);
+        }
+        world.after(seconds(10));
+        world.ask(("e", round), "Contact: *\nExpires: 0\n");
+    }
+    assert_eq!((world.metered(), world.used.len()), (11_999_000_000, 2));
+    // Whoever stays goes on with the row; another process, and another day, have rows of their own.
+    world.ask(("f", 1), ONE);
+    world.after(seconds(100));
+    world.ask(("f", 2), ONE);
+    world.dies_for(seconds(50), 0);
+    world.ask(("g", 1), "Contact: *\nExpires: 0\n");
+    assert_eq!((world.metered(), world.used.len()), (12_149_000_000, 2));
+    world.after(seconds(86_400));
+    world.ask(("h", 1), ONE);
+    world.after(seconds(100));
+    world.ask(("h", 2), "Contact: *\nExpires: 0\n");
+    assert_eq!((world.metered(), world.used.len()), (12_249_000_000, 3));
+}
+
+/// What was registered while a clock was years ahead ends with that; a clock that is set by minutes
+/// round midnight ends nothing.
+#[test]
+fn a_part_of_a_day_to_come_ends_when_the_clock_is_right() {
+    const YEARS: u64 = 10 * 365 * 86_400_000_000;
+    let mut world = World::new();
+    world.now.wall.0 += YEARS;
+    world.ask(("c", 1), ONE);
+    world.now.wall.0 -= YEARS;
+    world.after(seconds(100));
+    world.ask(("c", 2), ONE);
+    world.after(seconds(200));
+    world.ask(("c", 3), &ONE.replace("600", "0"));
+    let today = world.now.wall.0 / 86_400_000_000;
+    let is_today = |row: &&model::UsageRow| row.at.0 / 86_400_000_000 == today;
+    let rows = world.used.values().filter(is_today);
+    assert_eq!(rows.map(|row| row.micros).collect::<Vec<_>>(), [200_000_000]);
+    assert_eq!((world.metered(), world.used.len()), (300_000_000, 2));
+    let mut world = World::new();
+    world.now.wall.0 = (today + 1) * 86_400_000_000;
+    world.ask(("c", 1), ONE);
+    world.now.wall.0 -= 60_000_000;
+    world.after(seconds(30));
+    world.ask(("c", 2), ONE);
+    world.after(seconds(100));
+    world.ask(("c", 3), &ONE.replace("600", "0"));
+    assert_eq!((world.metered(), world.used.len()), (130_000_000, 1));
+}
+
 impl World {
     fn last(&self) -> base::Wall {
         self.used.values().map(|row| row.last).max().unwrap()

@@ -13,7 +13,7 @@ mod metered;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use model::port::Record;
 use model::{AccountSid, Binding, BindingSid, DomainSid};
 use sip::{Message, Name, Rport, Scheme, Uri, Via};
 
-use meter::Meter;
+use meter::{Idle, Meter};
 
 use crate::settings::Limits;
 
@@ -49,6 +49,8 @@ pub(super) struct Asked<'a> {
     pub(super) hop: Hop,
     pub(super) account: AccountSid,
     pub(super) user: &'a User,
+    /// By whom its phone sends its requests; empty for nobody between.
+    pub(super) service_route: &'a str,
 }
 
 /// What comes of a REGISTER.
@@ -70,8 +72,6 @@ struct Live {
     binding: Binding,
     until: Mono,
     meter: Meter,
-    /// Of all contacts the later ones have the higher number.
-    turn: u64,
 }
 
 /// See the module.
@@ -82,6 +82,9 @@ pub(super) struct Registrar {
     counts: BTreeMap<AccountSid, usize>,
     /// Of the contact that was registered last.
     turn: u64,
+    idle: Idle,
+    /// Contacts of an older binary: that they are metered now is to be written.
+    unwritten: Vec<(User, BindingSid)>,
 }
 
 /// What a REGISTER has changed: what is to be durable before its answer, and what to be written.
@@ -113,19 +116,29 @@ impl Registrar {
     /// What was written, for a successor.
     pub(super) fn load(&mut self, now: Now, bindings: &[Binding]) {
         let mut bindings: Vec<&Binding> = bindings.iter().collect();
-        bindings.sort_by_key(|binding| binding.kept.came);
+        bindings.sort_by_key(|binding| (binding.kept.turn, binding.kept.came));
         for binding in bindings {
             // Never longer than its phone was told, should the clock have been set back.
             let granted = binding.expires.micros_since(binding.kept.came);
             let lasts = binding.expires.micros_since(now.wall).min(granted);
             let until = now.mono + Duration::from_micros(lasts);
             let meter = Meter::load(now, binding);
-            self.insert(binding.clone(), until, meter);
+            if meter.is_none() {
+                let user = (binding.domain, binding.user.clone());
+                self.unwritten.push((user, binding.sid));
+            }
+            let meter = meter.unwrap_or_else(|| Meter::new(now, binding.sid));
+            let mut binding = binding.clone();
+            binding.kept.turn = binding.kept.turn.max(self.turn + 1);
+            self.insert(binding, until, meter);
         }
     }
 
     /// When [`Registrar::tick`] has something to do.
     pub(super) fn deadline(&self) -> Mono {
+        if !self.unwritten.is_empty() {
+            return Mono(0);
+        }
         self.ends.first_key_value().map_or(Mono::NEVER, |((at, _), _)| *at)
     }
 
@@ -140,6 +153,27 @@ impl Registrar {
             let user = entry.get().clone();
             records.extend(self.end(now, &user, sid));
         }
+        for (user, sid) in core::mem::take(&mut self.unwritten) {
+            let lives = self.users.get_mut(&user).into_iter().flatten();
+            let found = lives.into_iter().find(|it| it.binding.sid == sid);
+            records.extend(found.map(|it| it.rewritten(now)));
+        }
+        records
+    }
+
+    /// What accounts pay changes: the parts of their contacts end, as at midnight.
+    pub(super) fn cut(&mut self, now: Now, is_its: impl Fn(AccountSid) -> bool) -> Vec<Record> {
+        let accounts = self.counts.keys().copied().filter(|it| is_its(*it));
+        let accounts: BTreeSet<AccountSid> = accounts.collect();
+        self.idle.forget(&is_its);
+        let mut records = Vec::new();
+        let lives = self.users.values_mut().flatten();
+        for live in lives.filter(|it| accounts.contains(&it.binding.account)) {
+            let counted = live.meter.counted(now, live.until);
+            records.extend(counted.written(live.binding.account));
+            live.meter = counted.next(now);
+            records.push(live.rewritten(now));
+        }
         records
     }
 
@@ -147,7 +181,7 @@ impl Registrar {
     pub(super) fn contacts(&self, user: &User) -> Vec<Binding> {
         let lives = self.users.get(user).into_iter().flatten();
         let mut found: Vec<&Live> = lives.collect();
-        found.sort_by_key(|it| core::cmp::Reverse((it.binding.q, it.turn)));
+        found.sort_by_key(|it| core::cmp::Reverse((it.binding.q, it.binding.kept.turn)));
         found.into_iter().map(|it| it.binding.clone()).collect()
     }
 
@@ -159,7 +193,7 @@ impl Registrar {
         let is_it =
             |it: &&Binding| gruu_part(&it.instance).is_some_and(|it| it.as_bytes() == phone);
         contacts.retain(|it| is_it(&it));
-        let last = contacts.iter().max_by_key(|it| (it.kept.came, it.sid));
+        let last = contacts.iter().max_by_key(|it| it.kept.turn);
         let Some((last, has_flows)) = last.map(|it| (it.sid, it.reg_id > 0)) else {
             return contacts;
         };
@@ -236,15 +270,18 @@ impl Registrar {
             return Err(Answered::refused(439, "the first hop lacks outbound support"));
         }
         let path = path(asked.message)?;
-        let known: Vec<Option<&Live>> =
-            wanted.iter().map(|wanted| self.known(asked.user, wanted)).collect();
+        let known = self.known(asked.user, &wanted);
         let (mut more, mut is_again) = (0_usize, !wanted.is_empty());
+        let mut fewer = 0;
         for (wanted, known) in wanted.iter().zip(&known) {
             match known {
                 Some(live) if is_late(&live.binding, asked.message) => {
                     return Err(Answered::refused(500, "the requests of a phone are out of order"));
                 }
-                Some(live) => is_again &= is_same_request(&live.binding, asked.message),
+                Some(live) => {
+                    is_again &= is_same_request(&live.binding, asked.message);
+                    fewer += usize::from(wanted.seconds == 0);
+                }
                 None => {
                     is_again &= wanted.seconds == 0;
                     more += usize::from(wanted.seconds > 0);
@@ -259,36 +296,40 @@ impl Registrar {
             known.into_iter().map(|live| live.map(|live| live.binding.sid)).collect();
         let has = self.users.get(asked.user).map_or(0, Vec::len);
         let all = self.counts.get(&asked.account).copied().unwrap_or(0);
-        let is_full = has + more > limits.user_contacts || all + more > limits.account_contacts;
+        let is_over = |has: usize, most| has + more > most + fewer;
+        let is_full = is_over(has, limits.user_contacts) || is_over(all, limits.account_contacts);
         if more > 0 && is_full {
             return Err(Answered::refused(403, "too many contacts are registered"));
         }
         let mut changed = Changed::default();
-        for (wanted, known) in wanted.into_iter().zip(known) {
+        let all = wanted.into_iter().zip(known);
+        let (gone, come): (Vec<_>, Vec<_>) = all.partition(|(wanted, _)| wanted.seconds == 0);
+        for sid in gone.into_iter().filter_map(|(_, known)| known) {
+            changed.news.extend(self.end(now, asked.user, sid));
+        }
+        for (wanted, known) in come {
             let sid = known.unwrap_or_else(|| BindingSid(fresh_sid()));
             self.put(now, asked, (wanted, sid, path.clone()), &mut changed);
         }
         Ok(changed)
     }
 
-    /// The binding that a contact is about: of the same URI (section 19.1.4), or of the same
+    /// The binding that each contact is about: of the same URI (section 19.1.4), or of the same
     /// instance and its flow (RFC 5626 section 6). A phone that has come back by another
-    /// connection, and says that it is the same, has left the one of before.
-    fn known(&self, user: &User, wanted: &Wanted) -> Option<&Live> {
-        let lives = self.users.get(user)?;
-        if wanted.reg_id > 0 {
-            let is_flow = |it: &&Live| {
-                it.binding.instance == wanted.instance && it.binding.reg_id == wanted.reg_id
-            };
-            return lives.iter().find(is_flow);
-        }
-        let is_same = |it: &&Live| it.binding.reg_id == 0 && same(&it.binding.contact, wanted);
-        let is_left = |it: &&Live| {
-            let was_stream = matches!(it.binding.hop.via, Door::Connection { .. });
-            let is_it = !wanted.instance.is_empty() && it.binding.instance == wanted.instance;
-            it.binding.reg_id == 0 && was_stream && is_it
+    /// connection, and says that it is the same, has left the one of before, unless the same
+    /// REGISTER says something else of that one.
+    fn known(&self, user: &User, all: &[Wanted]) -> Vec<Option<&Live>> {
+        let lives = self.users.get(user).map_or(&[][..], Vec::as_slice);
+        let mut taken = Vec::new();
+        let mut find = |is_it: &dyn Fn(&Live) -> bool| {
+            let found = lives.iter().find(|it| is_it(it) && !taken.contains(&it.binding.sid))?;
+            taken.push(found.binding.sid);
+            Some(found)
         };
-        lives.iter().find(is_same).or_else(|| lives.iter().find(is_left))
+        let same = all.iter().map(|wanted| find(&|it| is_about(&it.binding, wanted)));
+        let same: Vec<Option<&Live>> = same.collect();
+        let pairs = all.iter().zip(same);
+        pairs.map(|(it, same)| same.or_else(|| find(&|left| is_left(&left.binding, it)))).collect()
     }
 
     /// One contact as it is wanted.
@@ -299,16 +340,17 @@ impl Registrar {
         (wanted, sid, path): (Wanted, BindingSid, Vec<String>),
         changed: &mut Changed,
     ) {
-        if wanted.seconds == 0 {
-            return changed.news.extend(self.end(now, asked.user, sid));
-        }
         let before = self.remove(asked.user, sid);
         let is_behind_nat = is_behind_nat(asked.message, &wanted.contact);
         let Wanted { contact, params, q, instance, reg_id, seconds } = wanted;
         let lasts = Duration::from_secs(seconds.into());
-        let fresh = (Meter::new(now), None);
-        let (meter, used) =
-            before.as_ref().map_or(fresh, |it| it.meter.refresh(now, (&it.binding, it.until)));
+        let (meter, used) = match &before {
+            Some(it) => it.meter.refresh(now, (it.binding.account, it.until)),
+            None => {
+                let meter = self.idle.take(now, asked.account);
+                (meter.unwrap_or_else(|| Meter::new(now, sid)), None)
+            }
+        };
         let binding = Binding {
             sid,
             account: asked.account,
@@ -326,7 +368,7 @@ impl Registrar {
             user_agent: lossy(asked.message.header(Name::UserAgent)).chars().take(128).collect(),
             date_created: before.as_ref().map_or(now.wall, |it| it.binding.date_created),
             expires: Wall(now.wall.0 + u64::from(seconds) * 1_000_000),
-            kept: meter.kept(now, is_behind_nat),
+            kept: meter.kept(now, (is_behind_nat, self.turn + 1)),
         };
         let is_news = before.as_ref().is_none_or(|it| !it.binding.says_as(&binding));
         let record = Record::Registered(Box::new(binding.clone().into()));
@@ -339,7 +381,9 @@ impl Registrar {
     /// A contact goes: what is to be written of that.
     fn end(&mut self, now: Now, user: &User, sid: BindingSid) -> Vec<Record> {
         let Some(live) = self.remove(user, sid) else { return Vec::new() };
-        vec![live.meter.end(now, (&live.binding, live.until)), Record::BindingGone(sid)]
+        let (meter, account) = (live.meter.counted(now, live.until), live.binding.account);
+        self.idle.put(now, account, meter);
+        meter.written(account).into_iter().chain([Record::BindingGone(sid)]).collect()
     }
 
     fn sids(&self, user: &User) -> Vec<BindingSid> {
@@ -347,8 +391,8 @@ impl Registrar {
     }
 
     fn insert(&mut self, binding: Binding, until: Mono, meter: Meter) {
-        self.turn += 1;
-        let live = Live { binding, until, meter, turn: self.turn };
+        self.turn = self.turn.max(binding.kept.turn);
+        let live = Live { binding, until, meter };
         let Binding { sid, account, domain, .. } = live.binding;
         let user = (domain, live.binding.user.clone());
         self.ends.insert((live.until, sid), user.clone());
@@ -379,7 +423,8 @@ impl Registrar {
         let call_id = message.call_id().unwrap_or_default();
         let mut lives: Vec<&Live> = self.users.get(asked.user).into_iter().flatten().collect();
         let is_its = |it: &Live| it.binding.call_id.as_bytes() == call_id;
-        lives.sort_by_key(|it| core::cmp::Reverse((is_its(it), it.binding.q, it.turn)));
+        lives
+            .sort_by_key(|it| core::cmp::Reverse((is_its(it), it.binding.q, it.binding.kept.turn)));
         let mut text = String::new();
         let mut is_outbound = false;
         let gruu = address_of(message).filter(|_| message.lists(Name::Supported, b"gruu"));
@@ -405,6 +450,9 @@ impl Registrar {
                 let _ = write!(text, "Path: {}\r\n", String::from_utf8_lossy(path));
             }
         }
+        if !asked.service_route.is_empty() {
+            let _ = write!(text, "Service-Route: {}\r\n", asked.service_route);
+        }
         text.push_str("Supported: path, outbound\r\n");
         if is_outbound && message.lists(Name::Supported, b"outbound") {
             text.push_str("Require: outbound\r\n");
@@ -414,6 +462,16 @@ impl Registrar {
             }
         }
         text
+    }
+}
+
+impl Live {
+    /// What is written of it where no REGISTER has come, but its meter is another.
+    fn rewritten(&mut self, now: Now) -> Record {
+        self.meter = self.meter.counted(now, self.until);
+        let kept = self.binding.kept;
+        self.binding.kept = self.meter.kept(now, (kept.is_behind_nat, kept.turn));
+        Record::Registered(Box::new(self.binding.clone().into()))
     }
 }
 
@@ -473,6 +531,22 @@ fn is_behind_nat(message: &Message<'_>, contact: &str) -> bool {
 
 fn lossy(bytes: Option<&[u8]>) -> String {
     String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
+}
+
+/// It is this contact.
+fn is_about(binding: &Binding, wanted: &Wanted) -> bool {
+    if wanted.reg_id > 0 {
+        return binding.instance == wanted.instance && binding.reg_id == wanted.reg_id;
+    }
+    binding.reg_id == 0 && same(&binding.contact, wanted)
+}
+
+/// Its connection is one that the phone of this contact has left.
+fn is_left(binding: &Binding, wanted: &Wanted) -> bool {
+    let was_stream = matches!(binding.hop.via, Door::Connection { .. });
+    let is_it = !wanted.instance.is_empty() && binding.instance == wanted.instance;
+    let is_plain = wanted.reg_id == 0 && binding.reg_id == 0;
+    wanted.seconds > 0 && is_plain && was_stream && is_it
 }
 
 fn same(contact: &str, wanted: &Wanted) -> bool {

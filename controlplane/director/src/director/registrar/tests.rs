@@ -82,8 +82,13 @@ impl World {
             lines.replace('\n', "\r\n")
         );
         let message = Message::parse(text.as_bytes()).unwrap();
-        let asked =
-            Asked { message: &message, hop: self.hop, account: AccountSid(7), user: &self.user };
+        let asked = Asked {
+            message: &message,
+            hop: self.hop,
+            account: AccountSid(7),
+            user: &self.user,
+            service_route: "<sip:edge.test;lr>",
+        };
         let sids = &mut self.sids;
         let answered = self.registrar.register(self.now, &asked, &self.limits, || {
             *sids += 1;
@@ -129,6 +134,7 @@ fn contacts_come_are_refreshed_and_go_as_they_are_written() {
     let came = world.ask(("c", 1), contact);
     let listed = "<sip:alice@192.0.2.7:5062;transport=udp;ob>;q=0.500;\
                   +sip.instance=\"<urn:uuid:1>\";pn-provider=acme;pn-tok=\"a;b\"";
+    assert!(came.headers.contains("\r\nService-Route: <sip:edge.test;lr>\r\n"));
     assert_eq!((came.code, came.contacts), (200, vec![listed.to_owned()]));
     assert_eq!(came.written, [true], "before it is answered");
     // Asterisk 1859: a time that nobody named is told.
@@ -249,7 +255,74 @@ fn one_request_brings_and_takes_back() {
          Contact: <sip:alice@10.0.0.1:1000;transport=TCP;ob>;expires=0\nExpires: 600\n",
     );
     assert_eq!(came.contacts, ["<sip:alice@10.0.0.1:2000;transport=TCP;ob>"]);
-    assert_eq!(came.written, [true, false]);
+    assert_eq!(came.written, [false, true]);
+}
+
+/// The same of a phone that says by its instance that it is the same: its new contact does not take
+/// the place of the one that goes, which would take it along; in whatever order, and whenever.
+#[test]
+fn a_contact_that_is_taken_back_takes_no_other_along() {
+    let contact = |port: u32, expires: u32| {
+        format!(
+            "Contact: <sip:alice@10.0.0.1:{port};transport=tcp>;expires={expires};\
+             +sip.instance=\"<b>\"\n"
+        )
+    };
+    let listed =
+        |port: u32| format!("<sip:alice@10.0.0.1:{port};transport=tcp>;+sip.instance=\"<b>\"");
+    let (old, new, gone) = (contact(1_000, 600), contact(2_000, 600), contact(1_000, 0));
+    for asked in [
+        vec![format!("{new}{gone}")],
+        vec![format!("{gone}{new}")],
+        vec![new.clone(), gone.clone()],
+        vec![gone, new.clone()],
+    ] {
+        let mut world = World::new();
+        world.limits.user_contacts = 1;
+        world.by_connection(1);
+        world.ask(("c", 1), &old);
+        world.after(Duration::from_secs(100));
+        world.by_connection(2);
+        for (cseq, lines) in (2..).zip(&asked) {
+            assert_eq!(world.ask(("c", cseq), lines).code, 200, "{asked:?}");
+        }
+        assert_eq!(world.ask(("d", 1), "").contacts, [listed(2_000)], "{asked:?}");
+        assert_eq!((world.kept.len(), world.expires()), (1, vec![600]));
+        world.after(Duration::from_secs(600));
+        world.tick();
+        let micros: u64 = world.used.values().map(|row| row.micros).sum();
+        assert_eq!((micros, world.used.len()), (700_000_000, 1), "{asked:?}");
+    }
+    // Two that live: neither takes the place of the other.
+    let mut world = World::new();
+    world.by_connection(1);
+    world.ask(("c", 1), &old);
+    let came = world.ask(("c", 2), &format!("{new}{old}"));
+    assert_eq!(came.contacts.len(), 2, "{came:?}");
+    let came = world.ask(("c", 3), &format!("{}{}", contact(3_000, 600), contact(4_000, 600)));
+    assert_eq!(came.contacts.len(), 2, "{came:?}");
+}
+
+/// In the order of their REGISTERs, whatever the clock showed.
+#[test]
+fn later_contacts_come_first_though_the_clock_was_set_back() {
+    let mut world = World::new();
+    let contact = |at: u32| format!("Contact: <sip:alice@192.0.2.{at}>\n");
+    world.ask(("c", 1), &contact(1));
+    world.now.wall.0 -= 3_600_000_000;
+    world.ask(("c", 2), &contact(2));
+    let first = |world: &World| {
+        let contacts = world.registrar.contacts(&world.user);
+        assert!(contacts[0].kept.turn > contacts[1].kept.turn);
+        contacts[0].contact.clone()
+    };
+    assert_eq!(first(&world), "sip:alice@192.0.2.2");
+    let kept: Vec<_> = world.kept.values().cloned().collect();
+    world.registrar = Registrar::default();
+    world.registrar.load(world.now, &kept);
+    assert_eq!(first(&world), "sip:alice@192.0.2.2", "to a successor, too");
+    world.ask(("c", 3), &contact(1));
+    assert_eq!(first(&world), "sip:alice@192.0.2.1");
 }
 
 #[test]

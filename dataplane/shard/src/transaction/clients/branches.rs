@@ -36,7 +36,8 @@ impl Clients {
         let listed = SocketAddr::new(end.remote.ip(), 0);
         let found = self.waiting.of(listed, cx.core.plan.keys.table).filter(is_one);
         let found: ArrayVec<u32, AGAIN_MAX> = found.take(AGAIN_MAX).collect();
-        for index in found {
+        // In the order in which they went.
+        for index in found.into_iter().rev() {
             if let Some(entry) = self.slab.get_mut(index) {
                 entry.again += 1;
                 cx.resend(entry.hop, &entry.text);

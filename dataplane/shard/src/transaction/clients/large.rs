@@ -46,6 +46,31 @@ pub(super) struct Moved {
     from: Hop,
     /// When the connection has to stand; [`Mono::NEVER`] once it does.
     pub(super) until: Mono,
+    /// The request of its leg's that it went behind.
+    behind: ClientId,
+}
+
+/// So many requests of a leg's move back at once, in their order.
+const CHAIN_MAX: usize = 64;
+
+/// The last request of each leg's slot that has moved. What the leg says before that is answered
+/// goes by the same way: the far end would refuse what is overtaken (RFC 3261 section 12.2.2).
+/// Nothing is ever taken out: a transaction's id carries a generation, and it knows its leg.
+#[derive(Debug)]
+pub(super) struct Moving(Vec<ClientId>);
+
+impl Moving {
+    pub(super) fn new(legs: u32) -> Self {
+        Self(vec![ClientId::NONE; legs as usize])
+    }
+
+    pub(super) fn begin(&mut self, leg: LegId, id: ClientId) {
+        if leg != LegId::NONE
+            && let Some(place) = self.0.get_mut(leg.index() as usize)
+        {
+            *place = id;
+        }
+    }
 }
 
 impl ClientTransaction {
@@ -54,6 +79,11 @@ impl ClientTransaction {
         let trying = sip::txn::client::State::Trying;
         let is_trying = matches!(&self.machine, Machine::Other(it) if it.state() == trying);
         self.moved.is_some() && (self.is_calling() || is_trying)
+    }
+
+    /// An INVITE whose caller has gone before anybody could have heard of it.
+    pub(super) fn is_unheard_of(&self) -> bool {
+        self.method.is_invite() && self.leg == LegId::NONE && self.again == 0
     }
 
     /// The INVITE to a phone.
@@ -74,7 +104,8 @@ pub(super) fn moved(
     match beside.filter(|_| !deaf.has(hop.to, now)) {
         Some(stream) if say(request, b"TCP") => {
             core.counters.count(Counter::SipMovedToStream);
-            (stream, Some(Moved { from: hop, until: now + PATIENCE }))
+            let behind = ClientId::NONE;
+            (stream, Some(Moved { from: hop, until: now + PATIENCE, behind }))
         }
         _ => (hop, None),
     }
@@ -107,14 +138,39 @@ impl Clients {
         let now = cx.now.mono;
         let entry = self.index(id).and_then(|index| self.slab.get_mut(index));
         let Some(entry) = entry else { return false };
-        let (hop, may_move) = (entry.hop, entry.may_move_back() && !entry.left);
+        // One that nobody waits for may stay where it is: should the connection stand after all, it
+        // is cancelled there.
+        let is_wanted = !entry.left && !entry.is_unheard_of();
+        let (hop, is_silent) = (entry.hop, entry.may_move_back());
         let Some(moved) = entry.moved.as_mut().filter(|moved| moved.until <= now) else {
             return false;
         };
         moved.until = Mono::NEVER;
         let Door::Connection { listener, name, .. } = hop.via else { return false };
         let end = End { listener, remote: hop.to, name };
-        may_move && !cx.core.connections.leads_to(end) && self.move_back(cx, id)
+        if !is_silent || cx.core.connections.leads_to(end) {
+            return false;
+        }
+        self.deaf.mark(hop.to, now);
+        is_wanted && self.move_back(cx, id)
+    }
+
+    /// The way of a request whose leg has said something by a stream that nobody has answered yet.
+    pub(super) fn moved_behind(
+        &self,
+        (leg, method): (LegId, Method),
+        request: &mut [u8],
+        hop: Hop,
+    ) -> Option<(Hop, Option<Moved>)> {
+        if leg == LegId::NONE || matches!(method, Method::Invite | Method::Bye) {
+            return None;
+        }
+        let behind = *self.moving.0.get(leg.index() as usize)?;
+        let before = self.slab.get(self.index(behind)?)?;
+        let is_its = before.leg == leg && before.method != Method::Invite;
+        let moved = before.moved.filter(|it| it.from == hop && is_its && before.is_unanswered())?;
+        let until = moved.until;
+        say(request, b"TCP").then_some((before.hop, Some(Moved { from: hop, until, behind })))
     }
 
     /// By which way a request went.
@@ -129,25 +185,41 @@ impl Clients {
         Some(Outcome { id, leg, method, cseq, report: Report::MovedBack })
     }
 
-    /// Sends it by a datagram after all. False if it was never to go by one, or was answered.
+    /// Sends it by a datagram after all, behind those that it went behind. False if it was never to
+    /// go by one, or was answered.
     pub(super) fn move_back(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) -> bool {
-        let Some(index) = self.index(id) else { return false };
-        let Some(entry) = self.slab.get_mut(index).filter(|entry| entry.may_move_back()) else {
-            return false;
-        };
-        let Some(Moved { from, .. }) = entry.moved.take() else { return false };
+        let mut chain: ArrayVec<ClientId, CHAIN_MAX> = ArrayVec::new();
+        let mut next = id;
+        while let Some(entry) = self.index(next).and_then(|index| self.slab.get(index))
+            && let Some(moved) = entry.moved.filter(|_| entry.may_move_back())
+            && chain.try_push(next).is_ok()
+        {
+            next = moved.behind;
+        }
+        for before in chain.iter().rev() {
+            self.move_one_back(cx, *before);
+        }
+        !chain.is_empty()
+    }
+
+    fn move_one_back(&mut self, cx: &mut Cx<'_, '_>, id: ClientId) {
+        let Some(index) = self.index(id) else { return };
+        let Some(entry) = self.slab.get_mut(index) else { return };
+        let Some(Moved { from, .. }) = entry.moved.take() else { return };
         let (timers, now) = (cx.core.sip_timers(), cx.now.mono);
+        self.deaf.mark(from.to, now);
+        if entry.is_unheard_of() {
+            return self.remove(cx.core, id);
+        }
         say(cx.core.arena.get_mut(&entry.text), b"UDP");
         entry.hop = from;
         entry.machine = match &entry.machine {
             Machine::Invite(_) => Machine::Invite(InviteClient::new(now, &timers, false)),
             Machine::Other(_) => Machine::Other(Client::new(now, &timers, false)),
         };
-        self.deaf.mark(from.to, now);
         cx.count(Counter::SipMovedBack);
         self.waiting.push(index, waits_at(from), cx.core.plan.keys.table);
         cx.resend(from, &entry.text);
         self.rearm(cx.core, id);
-        true
     }
 }
