@@ -117,6 +117,14 @@ fn registered_worlds() {
     play_all(940_001, count / 2, "replay_registered", Scale::registered);
 }
 
+/// Calls follow static routes, whatever becomes of the controlplane: to whom these lead alone, from
+/// one target to the next, within their limits.
+#[test]
+fn trunk_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(960_001, count / 4, "replay_trunks", Scale::trunks);
+}
+
 #[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
@@ -163,6 +171,13 @@ fn replay_clock() {
 fn replay_registered() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::registered(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_trunks() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::trunks(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 

@@ -12,117 +12,21 @@ use shard::plan::GuardPlan;
 use wire::Service;
 
 use crate::blow::{self, Blow};
-use crate::directed::{Canary, Directed};
+use crate::directed::Directed;
 use crate::guests::{self, Habit};
 use crate::habit::{Cast, Move};
+use crate::lines::Lines;
 use crate::listen::{Listener, is_dead};
 use crate::network::Weather;
 use crate::phone::{Action, Dial, Manner};
 use crate::plane::PlaneSetup;
-use crate::plant::{Plant, Planter};
+use crate::plant::Planter;
 use crate::registered::{self, Homes};
 use crate::strangers::Strangers;
 use crate::tenant::{Server, Web};
 use crate::world::{CallRef, DAWN, Setup, World};
 
-/// How big and how bad.
-#[derive(Clone, Copy, Debug)]
-pub struct Scale {
-    pub calls: u32,
-    /// Calls begin within this time.
-    pub within: Duration,
-    pub canary: Canary,
-    pub plant: Option<Plant>,
-    /// Everybody answers and talks, nobody dies: for what happens inside of calls.
-    pub talks: bool,
-    /// Strangers flood the switch.
-    pub strangers: bool,
-    /// Sources that nobody knows call a number that anybody may call.
-    pub guests: bool,
-    /// Nothing is lost, nothing comes late.
-    pub calm: bool,
-    /// The switch has faults of its own: what each is about ends.
-    pub faults: bool,
-    /// The machine's clock is set.
-    pub clock: bool,
-    /// Phones register, and their users are called.
-    pub registers: bool,
-}
-
-impl Scale {
-    /// Three to eight calls.
-    #[must_use]
-    pub fn small(seed: u64) -> Self {
-        let calls = 3 + u32::try_from(seed % 6).unwrap_or(0);
-        Self {
-            calls,
-            within: Duration::from_secs(10),
-            canary: Canary::None,
-            plant: None,
-            talks: false,
-            strangers: seed % 6 == 3,
-            guests: seed % 5 == 2,
-            calm: false,
-            faults: false,
-            clock: false,
-            registers: false,
-        }
-    }
-
-    /// The same, and all of them are about talking.
-    #[must_use]
-    pub fn talking(seed: u64) -> Self {
-        Self { talks: true, ..Self::small(seed) }
-    }
-
-    /// A hundred calls.
-    #[must_use]
-    pub fn full() -> Self {
-        Self {
-            calls: 100,
-            within: Duration::from_secs(30),
-            canary: Canary::None,
-            plant: None,
-            talks: false,
-            strangers: true,
-            guests: true,
-            calm: false,
-            faults: false,
-            clock: false,
-            registers: false,
-        }
-    }
-
-    /// All of them talk, in clear weather, and strangers are there or not.
-    #[must_use]
-    pub fn calm(seed: u64, strangers: bool) -> Self {
-        Self { strangers, guests: false, calm: true, ..Self::talking(seed) }
-    }
-
-    /// A small one in which the dataplane has faults of its own.
-    #[must_use]
-    pub fn faulty(seed: u64) -> Self {
-        Self { faults: true, strangers: false, guests: false, ..Self::small(seed) }
-    }
-
-    /// A small one while whose calls stand the clock is set.
-    #[must_use]
-    pub fn clock(seed: u64) -> Self {
-        Self { clock: true, strangers: false, guests: false, ..Self::small(seed) }
-    }
-
-    /// A small one in which phones register and their users are called.
-    #[must_use]
-    pub fn registered(seed: u64) -> Self {
-        Self { registers: true, ..Self::small(seed) }
-    }
-
-    /// The same with guests.
-    #[must_use]
-    pub fn open(seed: u64, strangers: bool) -> Self {
-        Self { guests: true, ..Self::calm(seed, strangers) }
-    }
-}
+pub use crate::scale::Scale;
 
 /// One conversation of the story.
 #[derive(Clone, Debug)]
@@ -165,6 +69,8 @@ pub struct Story {
     pub listener: Listener,
     /// Phones that register.
     pub homes: Option<Homes>,
+    /// Trunks and whom they lead to.
+    pub lines: Option<Lines>,
     next_blow: usize,
     planted: Option<Site>,
 }
@@ -219,6 +125,12 @@ impl Story {
             let calls = registered::calls(&mut world, &mut directed, homes, (seed, scale));
             conversations.extend(calls);
         }
+        let lines = scale.trunks.then(|| {
+            let (lines, calls) = Lines::new(&mut world, &mut directed, (seed, scale));
+            listener.ignorers.extend(&lines.ignorers);
+            conversations.extend(calls);
+            lines
+        });
         if let Some((tenant, number)) = open {
             directed.ledger.put(Entity::PhoneNumber(number));
             let visits = visits(&mut world, &mut directed.web, (seed, scale, tenant));
@@ -245,6 +157,7 @@ impl Story {
             struck: Vec::new(),
             listener,
             homes,
+            lines,
             next_blow: 0,
             planted: None,
         }
