@@ -125,6 +125,20 @@ fn trunk_worlds() {
     play_all(960_001, count / 4, "replay_trunks", Scale::trunks);
 }
 
+/// Calls change hands: whoever is answered has somebody, and is not left standing.
+#[test]
+fn transfer_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(970_001, count / 4, "replay_transfers", Scale::transfers);
+}
+
+/// Phones forward their calls and decline them, by several flows: each rings once.
+#[test]
+fn forwarding_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(980_001, count / 4, "replay_forwards", Scale::forwards);
+}
+
 #[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
@@ -178,6 +192,20 @@ fn replay_registered() {
 fn replay_trunks() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::trunks(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_transfers() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::transfers(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_forwards() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::forwards(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
@@ -327,6 +355,21 @@ fn faults_strike() {
     }
     let times = |site: &Site| struck.iter().filter(|it| *it == site).count();
     assert!(times(&Site::Peer) > 20 && times(&Site::PeerLeg) > 20 && struck.len() > 100);
+}
+
+/// Places must be taken, and referrals come to something.
+#[test]
+fn calls_change_hands() {
+    let (mut taken, mut referred, mut listened) = (0, 0, 0);
+    for seed in 970_001..970_031 {
+        let mut story = Story::new(seed, Scale::transfers(seed));
+        story.play();
+        taken += story.scenes.taken;
+        referred += story.scenes.referred;
+        listened += story.scenes.listened;
+    }
+    let counts = format!("{taken} taken, {referred} referred, {listened} looks");
+    assert!(taken > 20 && referred > 20 && listened > 50, "{counts}");
 }
 
 /// The listener must find something to listen to.

@@ -193,7 +193,12 @@ fn phones(story: &Story) -> Vec<Phone> {
     let goes_on = |call: &&PhoneCall| {
         is_asked(call) && last.get(&call.call_id[..]).is_some_and(|at| call.seen.dialed_at < *at)
     };
-    calls.filter(|call| !goes_on(call)).map(Phone::of).collect()
+    // In a scene several talk with one after the other.
+    let deaf = |phone: Phone| {
+        let deaf = phone.deaf || story.listener.deaf.contains(&phone.group);
+        Phone { deaf, ..phone }
+    };
+    calls.filter(|call| !goes_on(call)).map(Phone::of).map(deaf).collect()
 }
 
 /// Cells = events = rows; nothing lives on in the director or its log.

@@ -10,6 +10,7 @@ pub mod blow;
 pub mod check;
 pub mod control;
 pub mod directed;
+mod forwards;
 pub mod guests;
 pub mod habit;
 pub mod heap;
@@ -28,6 +29,7 @@ pub mod story;
 pub mod strangers;
 pub mod tenant;
 pub mod trace;
+pub mod transfers;
 pub mod wires;
 mod world;
 

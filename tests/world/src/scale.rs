@@ -29,6 +29,10 @@ pub struct Scale {
     pub registers: bool,
     /// Trunks: calls that follow static routes.
     pub trunks: bool,
+    /// Calls change hands.
+    pub transfers: bool,
+    /// Registered phones forward and decline their calls, and have several flows.
+    pub forwards: bool,
 }
 
 impl Scale {
@@ -49,6 +53,8 @@ impl Scale {
             clock: false,
             registers: false,
             trunks: false,
+            transfers: false,
+            forwards: false,
         }
     }
 
@@ -74,6 +80,8 @@ impl Scale {
             clock: false,
             registers: false,
             trunks: false,
+            transfers: false,
+            forwards: false,
         }
     }
 
@@ -105,6 +113,21 @@ impl Scale {
     #[must_use]
     pub fn trunks(seed: u64) -> Self {
         Self { trunks: true, talks: seed.is_multiple_of(3), ..Self::small(seed) }
+    }
+
+    /// A small one in which calls are picked up and referred beside the others; in every second
+    /// one nothing is lost, and nobody dies.
+    #[must_use]
+    pub fn transfers(seed: u64) -> Self {
+        let calm = seed.is_multiple_of(2);
+        Self { transfers: true, talks: calm, calm, ..Self::small(seed) }
+    }
+
+    /// A small one in which registered phones forward and decline; in every second one nobody dies.
+    #[must_use]
+    pub fn forwards(seed: u64) -> Self {
+        let calm = seed.is_multiple_of(2);
+        Self { forwards: true, talks: calm, calm, ..Self::registered(seed) }
     }
 
     /// The same with guests.

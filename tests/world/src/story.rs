@@ -24,6 +24,7 @@ use crate::plant::Planter;
 use crate::registered::{self, Homes};
 use crate::strangers::Strangers;
 use crate::tenant::{Server, Web};
+use crate::transfers::Scenes;
 use crate::world::{CallRef, DAWN, Setup, World};
 
 pub use crate::scale::Scale;
@@ -71,6 +72,8 @@ pub struct Story {
     pub homes: Option<Homes>,
     /// Trunks and whom they lead to.
     pub lines: Option<Lines>,
+    /// In which calls change hands.
+    pub scenes: Scenes,
     next_blow: usize,
     planted: Option<Site>,
 }
@@ -119,7 +122,13 @@ impl Story {
             conversations.push(story);
         }
         let open = scale.guests.then(|| directed.web.open_tenant(guests::OPEN));
-        let homes = scale.registers.then(|| Homes::new(&mut world, &mut directed, seed));
+        let homes =
+            scale.registers.then(|| Homes::new(&mut world, &mut directed, (seed, scale.forwards)));
+        let scenes = scale
+            .transfers
+            .then(|| Scenes::new(&mut world, &mut directed, (seed, scale, scale.calm)));
+        let scenes = scenes.unwrap_or_default();
+        listener.deaf.extend(scenes.groups());
         configure(&mut directed, &mut world, &mut random);
         if let Some(homes) = &homes {
             let calls = registered::calls(&mut world, &mut directed, homes, (seed, scale));
@@ -158,6 +167,7 @@ impl Story {
             listener,
             homes,
             lines,
+            scenes,
             next_blow: 0,
             planted: None,
         }
@@ -183,6 +193,7 @@ impl Story {
             self.strike(next);
         }
         self.wait(300 * SECOND, |story| story.calls_over());
+        self.close_scenes();
         self.end_all();
         // Who waits for an answer that died with the dataplane gives up 32 s after its CANCEL.
         self.wait(45 * SECOND, |story| story.calls_over());
@@ -190,6 +201,15 @@ impl Story {
         // Attempts under way and their back-off take their time.
         self.wait(400 * SECOND, Self::all_quiet);
         self.faults_until_now();
+    }
+
+    /// Of calls that died with the dataplane nobody can be told.
+    fn close_scenes(&mut self) {
+        self.scenes.close(&self.world);
+        if !self.plane_deaths.is_empty() || self.is_faulty() {
+            self.scenes.faults.clear();
+        }
+        self.listener.faults.append(&mut self.scenes.faults);
     }
 
     fn faults_until_now(&mut self) {
@@ -281,12 +301,20 @@ impl Story {
         while self.world.now.mono < end {
             let moves = self.conversations.iter().flat_map(|it| &it.moves);
             let next = moves.map(|(at, _)| *at).min().unwrap_or(Mono::NEVER);
+            let next = next.min(self.scenes.next());
             let look = self.world.now.mono + LOOK;
             self.world.run_until(look.min(next).min(end));
             self.listener.look(&self.world, self.weather.1);
             self.look_at_homes();
             self.make_moves();
+            let is_calm = self.is_calm();
+            self.scenes.play(&mut self.world, is_calm);
         }
+    }
+
+    /// Nothing is lost, and nothing has happened to the processes or their connections.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.weather.0.is_clear() && self.weather.1.is_clear() && self.blows.is_empty()
     }
 
     fn look_at_homes(&mut self) {
@@ -313,7 +341,8 @@ impl Story {
 
     fn calls_over(&self) -> bool {
         let mut calls = self.world.agents.iter().flat_map(|agent| &agent.calls);
-        calls.all(|call| call.is_over() || is_dead(call))
+        let is_over = calls.all(|call| call.is_over() || is_dead(call));
+        is_over && self.scenes.next() == Mono::NEVER
     }
 
     fn all_quiet(&mut self) -> bool {
@@ -376,7 +405,7 @@ impl Story {
                 let _ = writeln!(text, "{:>16.3} {what:?}", since(*at));
             }
         }
-        text
+        text + &self.scenes.outline()
     }
 }
 

@@ -319,6 +319,18 @@ impl PhoneCall {
         self.over(cx.now, code == 487);
     }
 
+    /// Whoever calls is sent elsewhere.
+    pub(super) fn redirect(&mut self, cx: &mut Cx<'_>, to: &str) {
+        if !matches!(self.state, State::Trying | State::Ringing) || self.who == Who::Caller {
+            return;
+        }
+        let cseq = self.first_cseq;
+        self.signal
+            .respond(cx, cseq, Method::Invite, 302.into(), |writer| writer.contact(to.as_bytes()));
+        self.seen.code = 302;
+        self.over(cx.now, false);
+    }
+
     fn first_timer(&self) -> TimerHeaders {
         let request = self.signal.first_request().and_then(|bytes| Message::parse(bytes).ok());
         request.and_then(|request| self.timer_answered(&request).ok()).unwrap_or_default()

@@ -377,6 +377,7 @@ impl PhoneCall {
             Action::AnswerWith(codecs, other) => self.answer_with(cx, codecs, *other),
             Action::AnswerAgain => self.answer_again(cx),
             Action::Refuse(code) => self.answer_invite(cx, *code),
+            Action::Redirect(to) => self.redirect(cx, to),
             Action::HangUp => self.hang_up(cx),
             Action::Cancel => self.cancel(cx),
             Action::Update => self.refresh_by_update(cx),

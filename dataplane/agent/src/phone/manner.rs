@@ -24,6 +24,8 @@ pub enum Action {
     AnswerAgain,
     /// A final refusal.
     Refuse(u16),
+    /// 302 to this URI.
+    Redirect(String),
     /// BYE.
     HangUp,
     Cancel,
