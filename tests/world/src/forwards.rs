@@ -4,7 +4,7 @@
 //! for a call, by its second flow only behind the first; whoever is forwarded goes in no circle;
 //! nobody rings for a user who has declined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -122,11 +122,26 @@ pub(crate) fn faults(story: &Story, homes: &Homes) -> Vec<String> {
         }
     }
     let mut faults = Vec::new();
-    for (group, rung) in rung {
+    for (group, mut rung) in rung {
+        let all = rung.clone();
+        rung.retain(|(home, _)| !is_sent_twice(story, group, &all, home));
         let fault = once(&rung).or_else(|| by_flows(story, &rung)).or_else(|| declined(&rung));
         faults.extend(fault.map(|fault| format!("{group}: {fault}")));
     }
     faults
+}
+
+/// Two phones of others send the call to this one's user, one after he has had it from the other:
+/// then he is called once more (seeds 980423, 980539).
+fn is_sent_twice(story: &Story, group: u32, rung: &[(&Home, &PhoneCall)], home: &Home) -> bool {
+    let conversation = story.conversations.iter().find(|it| it.group == group);
+    let dialled = conversation.map_or("", |it| &it.domain);
+    let is_dialled = dialled.split('@').next() == Some(&home.user);
+    let sends =
+        |other: &Home| matches!(other.habit, Habit::Forwards(to) if format!("u{to}") == home.user);
+    let phones: BTreeSet<usize> =
+        rung.iter().filter(|(other, _)| sends(other)).map(|(other, _)| other.phone).collect();
+    !is_dialled && phones.len() > 1
 }
 
 /// Each by each of its flows at most.

@@ -29,8 +29,9 @@ use crate::world::{DAWN, World};
 pub const FIRST_GROUP: u32 = 600_001;
 const LAST_GROUP: u32 = 699_999;
 const SECOND: Duration = Duration::from_secs(1);
-/// Ranges of numbers: `+20..` to `+22..`.
-const RANGES: usize = 3;
+/// Ranges of numbers: `+20..` to `+22..`, and emergency services.
+const RANGES: usize = 4;
+const SOS: &str = "urn:service:sos";
 /// After the end of one side the other one's comes so soon.
 const ALONE: Duration = Duration::from_secs(2);
 /// What a caller hears where no target has decided.
@@ -81,6 +82,9 @@ struct Range {
     dtmf: Digits,
     /// Everybody has a law of G.711.
     compatible: bool,
+    /// Parts of bodies go on.
+    body_parts: bool,
+    is_urgent: bool,
 }
 
 /// All of a story's.
@@ -172,7 +176,14 @@ impl Lines {
             told: Vec::new(),
             begun: false,
             api: None,
-            domain: format!("{}{group}@{}", range.prefix, listener_for(world.agents[caller].sip)),
+            part: if random.chance(1, 3) { part(random) } else { String::new() },
+            domain: match range.is_urgent {
+                true => format!("{SOS}.police"),
+                false => {
+                    let switch = listener_for(world.agents[caller].sip);
+                    format!("{}{group}@{switch}", range.prefix)
+                }
+            },
             visit: Some(manner),
         }
     }
@@ -200,8 +211,9 @@ impl Range {
         let session_timer = random.chance(3, 4);
         let trusted = random.chance(1, 2);
         let dtmf = any(random, &[Digits::Auto, Digits::Auto, Digits::Info, Digits::Rfc4733]);
+        let is_urgent = number == RANGES - 1;
         let mut range = Self {
-            prefix: format!("+2{number}"),
+            prefix: if is_urgent { SOS.to_owned() } else { format!("+2{number}") },
             targets: Vec::new(),
             limits: Vec::new(),
             of_route: Vec::new(),
@@ -211,11 +223,13 @@ impl Range {
             session_timer,
             dtmf,
             compatible: true,
+            body_parts: random.chance(1, 2),
+            is_urgent,
         };
         for route in 0..=usize::from(random.chance(1, 2)) {
             range.limits.push(any(random, &[0, 0, 0, 1, 2]));
             for _ in 0..=random.below(3) {
-                let character = match scale.talks && random.chance(3, 4) {
+                let character = match is_urgent || scale.talks && random.chance(3, 4) {
                     true => Character::Answers,
                     false => any(random, &CHARACTERS),
                 };
@@ -240,7 +254,8 @@ impl Range {
 
     /// Its routes, the preferred one first.
     fn routes(&self, world: &World, random: &mut Prng) -> Vec<StaticRoute> {
-        let number = u8::try_from(self.prefix.len()).unwrap_or(0);
+        let strip = if self.is_urgent { 0 } else { 3 };
+        let prepend = if self.is_urgent { "" } else { "g" };
         let sources = ["10.5.0.0/16", "fd00:5::/32"]
             .map(|it| it.parse().unwrap_or_else(|error| panic!("{error}")));
         let reliable = match self
@@ -270,8 +285,8 @@ impl Range {
                     .map(|(place, (_, agent))| agent.map_or(nobody(place), |it| world.target(it)))
                     .collect(),
                 host: String::new(),
-                strip: number,
-                prepend: "g".to_owned(),
+                strip,
+                prepend: prepend.to_owned(),
                 rate_max: 0,
                 calls_max: self.limits[at],
                 ring_s: 12,
@@ -284,6 +299,7 @@ impl Range {
                 policy: RoutePolicy {
                     name: format!("trunk{}-{at}", self.prefix),
                     priority: u16::try_from(at).unwrap_or(0),
+                    body_parts: self.body_parts,
                     ..RoutePolicy::default()
                 },
                 reliable,
@@ -314,7 +330,8 @@ impl Range {
                 Character::Fails(_) | Character::Silent | Character::Away => {}
             }
         }
-        if codes.is_empty() || self.limits.iter().any(|limit| *limit > 0) {
+        let is_limited = !self.is_urgent && self.limits.iter().any(|limit| *limit > 0);
+        if codes.is_empty() || is_limited {
             codes.extend(FAILURES);
         }
         codes
@@ -376,6 +393,7 @@ pub(crate) fn faults(story: &Story) -> Vec<String> {
                 faults.push(format!("{group} reached agent {agent}, no target of {range:?}"));
             }
         }
+        faults.extend(parts(story, range, (*group, &callees)));
         let caller = calls.iter().find(|(_, call)| call.who == Who::Caller);
         let Some((_, caller)) = caller.filter(|_| is_calm) else { continue };
         let fault = in_order(range, &callees)
@@ -416,6 +434,34 @@ fn in_order(range: &Range, callees: &[(usize, &PhoneCall)]) -> Option<String> {
     None
 }
 
+/// A part beside the description, of any length that fits.
+fn part(random: &mut Prng) -> String {
+    let handling = any(random, &["optional", "required"]);
+    let length = usize::try_from(random.below(900)).unwrap_or(0);
+    let bytes: String = (0..length).map(|_| any(random, &['a', '7', '-', ' ', '\n'])).collect();
+    let head = "Content-Type: application/isup;version=sim\r\nContent-Disposition: signal";
+    format!("{head};handling={handling}\r\n\r\n<{bytes}>")
+}
+
+/// Its trunk passes none on, and whoever calls wants it understood.
+fn is_refused(range: &Range, part: &str) -> bool {
+    !range.body_parts && !range.is_urgent && part.contains("handling=required")
+}
+
+/// A part arrives whole, with its headers, or not at all.
+fn parts(
+    story: &Story,
+    range: &Range,
+    (group, callees): (u32, &[(usize, &PhoneCall)]),
+) -> Option<String> {
+    let conversation = story.conversations.iter().find(|it| it.group == group)?;
+    let part = Some(&conversation.part).filter(|part| !part.is_empty())?;
+    let passes = range.body_parts || range.is_urgent;
+    let is_wrong = |(_, call): &&(usize, &PhoneCall)| call.seen.text.contains(part) != passes;
+    let (_, wrong) = callees.iter().find(is_wrong)?;
+    Some(format!("{group} is to pass its part on, {passes}: {:?}", wrong.seen.text))
+}
+
 /// The caller hears what a target said.
 fn heard(story: &Story, range: &Range, caller: &PhoneCall) -> Option<String> {
     let gives_up = caller.seen.code == 487 || !caller.manner.on_dial.is_empty();
@@ -423,7 +469,10 @@ fn heard(story: &Story, range: &Range, caller: &PhoneCall) -> Option<String> {
     if gives_up || !conversation.compatible {
         return None;
     }
-    let outcomes = range.outcomes();
+    let mut outcomes = range.outcomes();
+    if is_refused(range, &conversation.part) {
+        outcomes = BTreeSet::from([415]);
+    }
     let code = caller.seen.code;
     (!outcomes.contains(&code)).then(|| format!("the caller hears {code}: {range:?}"))
 }
@@ -454,7 +503,7 @@ fn too_many<'c>(
     range: &Range,
     calls: impl Iterator<Item = (usize, &'c PhoneCall)>,
 ) -> Option<String> {
-    if range.limits.contains(&0) {
+    if range.is_urgent || range.limits.contains(&0) {
         return None;
     }
     let most = range.limits.iter().sum::<u32>() * u32::from(story.world.plane.setup.shards);

@@ -252,6 +252,7 @@ pub(crate) fn calls(
             moves: Vec::new(),
             told: Vec::new(),
             begun: false,
+            part: String::new(),
             api: None,
             domain: format!("{user}@{}", homes.domain),
             visit: Some(Homes::calls_as(world, caller, &manner)),

@@ -50,6 +50,8 @@ pub struct Conversation {
     pub(crate) begun: bool,
     pub(crate) api: Option<CreateCall>,
     pub(crate) domain: String,
+    /// What the caller's INVITE has beside its description.
+    pub(crate) part: String,
     /// How a guest, or who calls a registered user, treats its call.
     pub(crate) visit: Option<Manner>,
 }
@@ -227,7 +229,11 @@ impl Story {
             let group = story.group;
             if let Some(caller) = story.caller {
                 let dial = Dial {
-                    to: format!("sip:{}", story.domain),
+                    to: match story.domain.starts_with("urn:") {
+                        true => story.domain.clone(),
+                        false => format!("sip:{}", story.domain),
+                    },
+                    part: story.part.clone(),
                     manner: story.visit.clone(),
                     from: format!("sip:c{group}@phones.example"),
                     group,
@@ -619,6 +625,7 @@ fn conversation(
         moves: cast.moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
         told: Vec::new(),
         begun: false,
+        part: String::new(),
         api,
         domain: format!("desk@{domain}"),
         visit: None,
@@ -657,6 +664,7 @@ fn visits(
             moves: Vec::new(),
             told: Vec::new(),
             begun: false,
+            part: String::new(),
             api: None,
             domain: format!("{}@{}", guests::OPEN, crate::plane::listener()),
             visit: Some(manner),

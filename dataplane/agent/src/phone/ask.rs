@@ -3,7 +3,7 @@
 use sip::session::MIN_SE_SECONDS;
 use sip::{Message, Method, Name};
 
-use super::call::{PhoneCall, State, body, dress, sdp_of};
+use super::call::{PhoneCall, State, body, dress, mixed, sdp_of};
 use super::change::{Offering, Way};
 use super::manner::{Dial, Reliability};
 use super::reliable::Reliable;
@@ -22,6 +22,7 @@ impl PhoneCall {
         self.peer.clone_from(&dial.to);
         self.from.clone_from(&dial.from);
         self.dial_headers.clone_from(&dial.headers);
+        self.part.clone_from(&dial.part);
         self.seen.dialed_at = cx.now.mono;
         self.min_se = MIN_SE_SECONDS;
         if !dial.late_offer {
@@ -38,6 +39,7 @@ impl PhoneCall {
     fn send_invite(&mut self, cx: &mut Cx<'_>) {
         let headers = self.timer_asked();
         let (manner, more, given) = (&self.manner, &self.dial_headers, &self.credentials);
+        let part = &self.part;
         let text = self.offering.as_ref().map_or(&b""[..], |offering| &offering.text);
         let (to, from) = (self.uri.as_bytes(), self.from.as_bytes());
         self.reliable = Reliable::default();
@@ -46,7 +48,7 @@ impl PhoneCall {
             let writer = writer.with(require, |writer, tag| writer.field(Name::Require, tag));
             let writer = with_lines(with_lines(writer, more), given);
             let writer = headers.write(dress(writer, manner, true));
-            body(writer, text)
+            mixed(writer, text, part)
         });
     }
 

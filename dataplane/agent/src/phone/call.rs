@@ -114,6 +114,8 @@ pub struct PhoneCall {
     pub peer: String,
     pub(super) from: String,
     pub(super) dial_headers: Vec<String>,
+    /// What its INVITE has beside the description.
+    pub(super) part: String,
     /// Credentials of its INVITE, once it was challenged.
     pub(super) credentials: Vec<String>,
     pub(super) signal: Signal,
@@ -200,6 +202,7 @@ impl PhoneCall {
             peer: String::new(),
             from: String::new(),
             dial_headers: Vec::new(),
+            part: String::new(),
             credentials: Vec::new(),
             signal,
             media_at,
@@ -500,7 +503,23 @@ pub(super) fn body<'b>(writer: Writer<'b>, text: &[u8]) -> Writer<'b> {
     if text.is_empty() { writer } else { writer.content(b"application/sdp", text) }
 }
 
-/// The description in a message; empty for none.
+/// The same with another part beside it; the description alone where there is none.
+pub(super) fn mixed<'b>(writer: Writer<'b>, text: &[u8], part: &str) -> Writer<'b> {
+    const DELIMITER: &str = "part-of-a-phone";
+    if part.is_empty() {
+        return body(writer, text);
+    }
+    let mut bytes = Vec::new();
+    if !text.is_empty() {
+        bytes.extend(format!("--{DELIMITER}\r\nContent-Type: application/sdp\r\n\r\n").bytes());
+        bytes.extend_from_slice(text);
+        bytes.extend(b"\r\n");
+    }
+    bytes.extend(format!("--{DELIMITER}\r\n{part}\r\n--{DELIMITER}--\r\n").bytes());
+    writer.content(format!("multipart/mixed;boundary={DELIMITER}").as_bytes(), &bytes)
+}
+
+/// The description in a message, alone or among other parts; empty for none.
 pub(super) fn sdp_of<'a>(message: &Message<'a>) -> &'a [u8] {
-    if message.is_sdp() { message.body() } else { b"" }
+    message.sdp().readable().unwrap_or_default()
 }

@@ -193,6 +193,9 @@ pub struct Dial {
     pub headers: Vec<String>,
     /// INVITE without a description.
     pub late_offer: bool,
+    /// A part of its body beside the description: its header fields, an empty line, its bytes.
+    /// Empty for none.
+    pub part: String,
     /// What its media says: which conversation it belongs to, and who in it speaks.
     pub group: u32,
     pub stream: u32,
