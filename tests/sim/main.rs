@@ -18,6 +18,7 @@ use world::Who;
 use world::check::check;
 use world::directed::Canary;
 use world::guests::{FIRST_GROUP, Habit};
+use world::lines::Lines;
 use world::plane::Lane;
 use world::plant::Plant;
 use world::story::{Conversation, Scale, Story};
@@ -355,6 +356,27 @@ fn faults_strike() {
     }
     let times = |site: &Site| struck.iter().filter(|it| *it == site).count();
     assert!(times(&Site::Peer) > 20 && times(&Site::PeerLeg) > 20 && struck.len() > 100);
+}
+
+/// Calls must go by trunks: to a second target, with parts, to emergency services, with texts.
+#[test]
+fn trunks_lead_somewhere() {
+    let (mut further, mut parts, mut urgent, mut texts) = (0, 0, 0, 0);
+    for seed in 960_001..960_031 {
+        let mut story = Story::new(seed, Scale::trunks(seed));
+        story.play();
+        let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
+        let calls = story.world.agents.iter().flat_map(|agent| &agent.calls);
+        for call in calls.filter(|call| call.who == Who::Callee && Lines::has(call.group)) {
+            *groups.entry(call.group).or_default() += 1;
+            parts += usize::from(call.seen.text.contains("application/isup"));
+            urgent += usize::from(call.uri.starts_with("urn:") && call.seen.answered_at.is_some());
+            texts += call.seen.texts.len();
+        }
+        further += groups.values().filter(|targets| **targets > 1).count();
+    }
+    let counts = format!("{further} further, {parts} parts, {urgent} urgent, {texts} texts");
+    assert!(further > 10 && parts > 10 && urgent > 10 && texts > 10, "{counts}");
 }
 
 /// Places must be taken, and referrals come to something.

@@ -26,7 +26,7 @@ use crate::story::{Conversation, Story, below};
 use crate::world::{DAWN, World};
 
 /// Conversations by trunks have numbers from here on, and end before those with registered users.
-pub const FIRST_GROUP: u32 = 600_001;
+const FIRST_GROUP: u32 = 600_001;
 const LAST_GROUP: u32 = 699_999;
 const SECOND: Duration = Duration::from_secs(1);
 /// Ranges of numbers: `+20..` to `+22..`, and emergency services.
@@ -107,6 +107,12 @@ fn ms(ms: u64) -> Duration {
 }
 
 impl Lines {
+    /// Whether this is a conversation by a trunk.
+    #[must_use]
+    pub fn has(group: u32) -> bool {
+        (FIRST_GROUP..=LAST_GROUP).contains(&group)
+    }
+
     /// Routes and their far ends, and the calls.
     pub(crate) fn new(
         world: &mut World,
@@ -159,9 +165,11 @@ impl Lines {
         if !range.trusted {
             manner.reason = None;
         }
+        takes_texts(&mut manner);
         let at = DAWN.mono + ms(700) + below(random, scale.within);
         let is_fit = |what: &Move| !matches!(what, Move::Digit(..)) || range.dtmf == Digits::Auto;
         let moves = cast.moves.into_iter().filter(|(_, what)| is_fit(what));
+        let moves: Vec<_> = moves.chain(texts(random, group)).collect();
         Conversation {
             group,
             tenant: range.tenant,
@@ -172,7 +180,7 @@ impl Lines {
             call: None,
             compatible: cast.compatible && range.compatible && !cast.late_offer,
             late_offer: cast.late_offer,
-            moves: moves.map(|(after, what)| (at + after, what)).collect(),
+            moves: moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
             told: Vec::new(),
             begun: false,
             api: None,
@@ -242,6 +250,7 @@ impl Range {
                 range.compatible &= cast.compatible;
                 character.shape(random, &mut manner);
                 manner.by_tcp = random.chance(1, 4);
+                takes_texts(&mut manner);
                 let place = [10, 6, u8::try_from(number).unwrap_or(0), host];
                 let agent = (character != Character::Away)
                     .then(|| world.agent_at(SocketAddr::from((place, 5_060)), manner));
@@ -378,7 +387,7 @@ pub(crate) fn faults(story: &Story) -> Vec<String> {
     let mut groups: BTreeMap<u32, Vec<(usize, &PhoneCall)>> = BTreeMap::new();
     for (agent, entry) in story.world.agents.iter().enumerate() {
         for call in &entry.calls {
-            if (FIRST_GROUP..=LAST_GROUP).contains(&call.group) {
+            if Lines::has(call.group) {
                 groups.entry(call.group).or_default().push((agent, call));
             }
         }
@@ -398,6 +407,7 @@ pub(crate) fn faults(story: &Story) -> Vec<String> {
         let Some((_, caller)) = caller.filter(|_| is_calm) else { continue };
         let fault = in_order(range, &callees)
             .or_else(|| heard(story, range, caller))
+            .or_else(|| said(calls))
             .or_else(|| alone(caller, &callees));
         faults.extend(fault.map(|fault| format!("{group}: {fault}")));
     }
@@ -443,6 +453,49 @@ fn part(random: &mut Prng) -> String {
     format!("{head};handling={handling}\r\n\r\n<{bytes}>")
 }
 
+/// Whoever has an Allow lists MESSAGE.
+fn takes_texts(manner: &mut Manner) {
+    if !manner.allow.is_empty() {
+        manner.allow.push("MESSAGE");
+    }
+}
+
+/// What they write to each other while they talk: a word, or more than a datagram takes.
+fn texts(random: &mut Prng, group: u32) -> Vec<(Duration, Move)> {
+    let text = |random: &mut Prng, number: u64| {
+        let side = usize::try_from(random.below(2)).unwrap_or(0);
+        let most = if random.chance(1, 4) { 3_000 } else { 60 };
+        let long = usize::try_from(random.below(most)).unwrap_or(0);
+        let text = format!("text {number} of {group}: {}", "word ".repeat(long / 5));
+        (ms(3_000 + random.below(20_000)), Move::One(side, Action::Message(text)))
+    };
+    let many = if random.chance(1, 2) { random.below(4) } else { 0 };
+    (0..many).map(|number| text(random, number)).collect()
+}
+
+/// A text arrives once, as it was, at the other side; whose was taken (200), did.
+fn said(calls: &[(usize, &PhoneCall)]) -> Option<String> {
+    for side in [Who::Caller, Who::Callee] {
+        let of = |who: Who| calls.iter().map(|it| it.1).filter(move |call| call.who == who);
+        let other = if side == Who::Caller { Who::Callee } else { Who::Caller };
+        let said: Vec<&String> = of(side).flat_map(|call| &call.seen.said).collect();
+        let heard: Vec<&String> = of(other).flat_map(|call| &call.seen.texts).collect();
+        let answers = of(side).flat_map(|call| &call.seen.answers);
+        let taken = answers.filter(|it| *it == &("MESSAGE".to_owned(), 200)).count();
+        if heard.len() < taken {
+            return Some(format!("{taken} texts of the {side:?} are taken, {} came", heard.len()));
+        }
+        if let Some(text) = heard.iter().find(|text| !said.contains(text)) {
+            return Some(format!("a text that the {side:?} never said: {text:?}"));
+        }
+        let times = |text: &String| heard.iter().filter(|it| **it == text).count();
+        if let Some(text) = said.iter().find(|text| times(text) > 1) {
+            return Some(format!("a text of the {side:?} came more than once: {text:?}"));
+        }
+    }
+    None
+}
+
 /// Its trunk passes none on, and whoever calls wants it understood.
 fn is_refused(range: &Range, part: &str) -> bool {
     !range.body_parts && !range.is_urgent && part.contains("handling=required")
@@ -471,7 +524,9 @@ fn heard(story: &Story, range: &Range, caller: &PhoneCall) -> Option<String> {
     }
     let mut outcomes = range.outcomes();
     if is_refused(range, &conversation.part) {
-        outcomes = BTreeSet::from([415]);
+        // Unless it has no room for the call.
+        outcomes.retain(|code| *code == 503);
+        outcomes.insert(415);
     }
     let code = caller.seen.code;
     (!outcomes.contains(&code)).then(|| format!("the caller hears {code}: {range:?}"))

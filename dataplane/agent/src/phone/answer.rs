@@ -171,6 +171,11 @@ impl PhoneCall {
                     writer.field(Name::Allow, allow.as_bytes())
                 });
             }
+            Method::Message => {
+                self.seen.texts.push(String::from_utf8_lossy(message.body()).into_owned());
+                self.seen.asked.push((name, 200));
+                self.signal.respond(cx, cseq, method, 200.into(), |writer| writer);
+            }
             Method::Update => self.updated_by_peer(cx, cseq, message),
             Method::Info => {
                 let digit = digit_of(message);

@@ -101,6 +101,14 @@ impl PhoneCall {
         });
     }
 
+    /// A text to the other side.
+    pub(super) fn say(&mut self, cx: &mut Cx<'_>, text: &str) {
+        if self.state == State::Up {
+            self.seen.said.push(text.to_owned());
+            self.request(cx, Method::Message, b"text/plain", text.as_bytes());
+        }
+    }
+
     /// Its dialog, as a Refer-To names it for another one to take its place (RFC 3891), escaped.
     #[must_use]
     pub fn replaces(&self) -> String {

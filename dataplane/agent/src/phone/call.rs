@@ -76,6 +76,9 @@ pub struct Seen {
     pub text: String,
     /// Methods in the switch's last Allow.
     pub allow: Vec<String>,
+    /// Texts that came by MESSAGE, and those that were sent.
+    pub texts: Vec<String>,
+    pub said: Vec<String>,
     /// Digits that came by INFO.
     pub info_digits: String,
     /// First lines of what NOTIFYs said of a referral of ours.
@@ -386,6 +389,7 @@ impl PhoneCall {
             Action::Update => self.refresh_by_update(cx),
             Action::Options => self.request(cx, Method::Options, b"", b""),
             Action::Refer(to, quiet) => self.refer(cx, to, *quiet),
+            Action::Message(text) => self.say(cx, text),
             Action::Info(digit) => {
                 let body = format!("Signal={digit}\r\nDuration=160\r\n");
                 self.request(cx, Method::Info, b"application/dtmf-relay", body.as_bytes());

@@ -55,6 +55,8 @@ pub enum Action {
     UpdateOffer(Direction),
     /// OPTIONS inside the dialog.
     Options,
+    /// MESSAGE inside the dialog, of plain text.
+    Message(String),
     /// REFER to this URI; without a subscription (RFC 4488) if true.
     Refer(String, bool),
     /// A digit by RFC 4733.
