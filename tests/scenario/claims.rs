@@ -164,6 +164,26 @@ fn a_short_request_gets_the_challenge_that_it_pays_for() {
     assert!(asks[0].contains("algorithm=MD5") && !asks[0].contains("SHA-256"), "{}", asks[0]);
 }
 
+/// Where both challenges are longer than what a stranger has paid for so far, the same request said
+/// again pays for them: also when what came between was lost (T2 of RFC 3261 is 4 s).
+#[test]
+fn a_request_that_is_said_again_pays_for_a_longer_challenge() {
+    let mut waited = 0;
+    for longer in (0..160).step_by(16) {
+        let (mut world, log) = world_with(1);
+        let agent = "x".repeat(longer);
+        let rest = format!("User-Agent: a phone of few words/{agent}\nContent-Length: 0\n\n");
+        let text = request("INVITE", URI, STRANGER, 1, &rest);
+        send(&mut world, STRANGER, &text);
+        world.run_for(ms(4_000));
+        waited += u32::from(all(&log, STRANGER, "SIP/2.0 407", "").is_empty());
+        send(&mut world, STRANGER, &text);
+        world.run_for(ms(50));
+        assert!(!all(&log, STRANGER, "SIP/2.0 407", "").is_empty(), "of {} bytes", text.len());
+    }
+    assert!(waited > 0, "all were paid for at once");
+}
+
 #[test]
 fn credentials_are_asked_about_once_and_the_call_begins_by_their_proof() {
     for (shards, algorithm) in [(1, "SHA-256"), (3, "MD5")] {

@@ -11,7 +11,8 @@ use wire::{Command, Originate};
 use world::{Manner, World};
 
 use crate::by_hand::{
-    A, B, Hand, Log, body, described, empty, header, headers, nothing_left, one_shard, sdp, send,
+    self, A, B, Hand, Log, body, described, empty, header, headers, media_port, nothing_left,
+    one_shard, sdp, send,
 };
 use crate::common::{originate, publish, route_to, routed};
 
@@ -273,6 +274,50 @@ fn another_offer_of_the_far_end_brings_no_other_codec_in() {
     assert_eq!(header(&no, "Warning"), "305 tandem \"no common codec\"");
     send(&mut world, B, &b.request("ACK", 8, "", &empty()));
     send(&mut world, A, &a.request("BYE", 2, "", &empty()));
+    let bye = log.last(B, "BYE", "");
+    send(&mut world, B, &b.reply(&bye, "200 OK", "", &empty()));
+    nothing_left(&mut world);
+}
+
+/// Nobody can be told of its end: whoever asks for something meanwhile hears nothing of it, and is
+/// heard again behind it.
+#[test]
+fn a_hold_that_no_offer_of_ours_could_take_back_is_not_passed_on() {
+    let (mut world, log) = trunk(8, None, &[], |_| {});
+    let a = Hand::caller("held");
+    let text = body("application/sdp", &offer(1, "0", "sendrecv"));
+    send(&mut world, A, &a.request("INVITE", 1, "", &text));
+    let b = Hand::callee(&log.last(B, "INVITE", ""), "b");
+    let invite = log.last(B, "INVITE", "");
+    send(&mut world, B, &b.reply(&invite, "200 OK", "", &described("10.1.0.2", 5_000, 1, "0")));
+    let ok = log.last(A, "SIP/2.0 200", "INVITE");
+    let a = Hand { to: header(&ok, "To").to_owned(), ..a };
+    send(&mut world, A, &a.request("ACK", 1, "", &empty()));
+    let ours = media_port(&ok);
+    let hold = |version, direction: &str| {
+        let text = sdp("10.1.0.2", 5_000, version, "0") + &format!("a={direction}\n");
+        body("application/sdp", &text)
+    };
+    send(&mut world, B, &b.request("INVITE", 7, "", &hold(2, "sendonly")));
+    send(&mut world, B, &b.request("ACK", 7, "", &empty()));
+    let again = body("application/sdp", &offer(2, "0", "sendrecv"));
+    send(&mut world, A, &a.request("INVITE", 2, "", &again));
+    let ok = log.last(A, "SIP/2.0 200", "2 INVITE");
+    assert!(ok.contains("a=sendrecv"), "{ok}");
+    send(&mut world, A, &a.request("ACK", 2, "", &empty()));
+    let heard = |world: &mut World, from: u16| {
+        let before = log.media("10.1.0.2:5000");
+        for seq in from..from + 20 {
+            by_hand::packet(world, "10.1.0.1:4000", ours, (seq, 7));
+            world.run_for(crate::common::ms(20));
+        }
+        log.media("10.1.0.2:5000") - before
+    };
+    assert_eq!(heard(&mut world, 0), 0, "B does not want to hear it");
+    send(&mut world, B, &b.request("INVITE", 8, "", &hold(3, "sendrecv")));
+    send(&mut world, B, &b.request("ACK", 8, "", &empty()));
+    assert!(heard(&mut world, 20) >= 15, "the hold is over");
+    send(&mut world, A, &a.request("BYE", 3, "", &empty()));
     let bye = log.last(B, "BYE", "");
     send(&mut world, B, &b.reply(&bye, "200 OK", "", &empty()));
     nothing_left(&mut world);

@@ -18,6 +18,7 @@ use world::Who;
 use world::check::check;
 use world::directed::Canary;
 use world::guests::{FIRST_GROUP, Habit};
+use world::lines::Lines;
 use world::plane::Lane;
 use world::plant::Plant;
 use world::story::{Conversation, Scale, Story};
@@ -117,6 +118,28 @@ fn registered_worlds() {
     play_all(940_001, count / 2, "replay_registered", Scale::registered);
 }
 
+/// Calls follow static routes, whatever becomes of the controlplane: to whom these lead alone, from
+/// one target to the next, within their limits.
+#[test]
+fn trunk_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(960_001, count / 4, "replay_trunks", Scale::trunks);
+}
+
+/// Calls change hands: whoever is answered has somebody, and is not left standing.
+#[test]
+fn transfer_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(970_001, count / 4, "replay_transfers", Scale::transfers);
+}
+
+/// Phones forward their calls and decline them, by several flows: each rings once.
+#[test]
+fn forwarding_worlds() {
+    let count = number("TANDEM_SEEDS").unwrap_or(1_000);
+    play_all(980_001, count / 4, "replay_forwards", Scale::forwards);
+}
+
 #[test]
 fn full_worlds() {
     let count = number("TANDEM_FULL_SEEDS").unwrap_or(6);
@@ -163,6 +186,27 @@ fn replay_clock() {
 fn replay_registered() {
     if let Some(seed) = number("TANDEM_SEED") {
         play(seed, Scale::registered(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_trunks() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::trunks(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_transfers() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::transfers(seed)).unwrap_or_else(|fault| panic!("{fault}"));
+    }
+}
+
+#[test]
+fn replay_forwards() {
+    if let Some(seed) = number("TANDEM_SEED") {
+        play(seed, Scale::forwards(seed)).unwrap_or_else(|fault| panic!("{fault}"));
     }
 }
 
@@ -312,6 +356,42 @@ fn faults_strike() {
     }
     let times = |site: &Site| struck.iter().filter(|it| *it == site).count();
     assert!(times(&Site::Peer) > 20 && times(&Site::PeerLeg) > 20 && struck.len() > 100);
+}
+
+/// Calls must go by trunks: to a second target, with parts, to emergency services, with texts.
+#[test]
+fn trunks_lead_somewhere() {
+    let (mut further, mut parts, mut urgent, mut texts) = (0, 0, 0, 0);
+    for seed in 960_001..960_031 {
+        let mut story = Story::new(seed, Scale::trunks(seed));
+        story.play();
+        let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
+        let calls = story.world.agents.iter().flat_map(|agent| &agent.calls);
+        for call in calls.filter(|call| call.who == Who::Callee && Lines::has(call.group)) {
+            *groups.entry(call.group).or_default() += 1;
+            parts += usize::from(call.seen.text.contains("application/isup"));
+            urgent += usize::from(call.uri.starts_with("urn:") && call.seen.answered_at.is_some());
+            texts += call.seen.texts.len();
+        }
+        further += groups.values().filter(|targets| **targets > 1).count();
+    }
+    let counts = format!("{further} further, {parts} parts, {urgent} urgent, {texts} texts");
+    assert!(further > 10 && parts > 10 && urgent > 10 && texts > 10, "{counts}");
+}
+
+/// Places must be taken, and referrals come to something.
+#[test]
+fn calls_change_hands() {
+    let (mut taken, mut referred, mut listened) = (0, 0, 0);
+    for seed in 970_001..970_031 {
+        let mut story = Story::new(seed, Scale::transfers(seed));
+        story.play();
+        taken += story.scenes.taken;
+        referred += story.scenes.referred;
+        listened += story.scenes.listened;
+    }
+    let counts = format!("{taken} taken, {referred} referred, {listened} looks");
+    assert!(taken > 20 && referred > 20 && listened > 50, "{counts}");
 }
 
 /// The listener must find something to listen to.

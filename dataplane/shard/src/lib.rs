@@ -34,6 +34,7 @@ pub mod faults;
 mod follow;
 pub mod handoff;
 mod health;
+mod kept;
 mod leg;
 mod media;
 mod options;

@@ -365,6 +365,11 @@ impl Routes {
         }
     }
 
+    /// Calls that stand on any.
+    pub(crate) fn calls(&self) -> usize {
+        self.states.iter().map(|state| state.calls as usize).sum()
+    }
+
     /// It does not any more.
     pub(crate) fn leave(&mut self, handle: RouteHandle) {
         if let Some(state) = self.states.get_mut(handle.state as usize) {

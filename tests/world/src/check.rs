@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use base::{CallId, Wall};
+use base::{CallId, Mono, Wall};
 use model::{CallStatus, Cdr, UsageRow};
 use wire::Service;
 use wire::event::Cause;
@@ -54,6 +54,7 @@ pub fn check(story: &mut Story) -> Vec<String> {
     complaints(&phones, &mut faults);
     besieged(story, &mut faults);
     faults.extend(crate::registered::faults(story));
+    faults.extend(crate::lines::faults(story));
     let deaths = u32::try_from(story.plane_deaths.len()).unwrap_or(0);
     faults.extend(story.world.guests.faults(deaths));
     faults
@@ -157,8 +158,10 @@ impl Phone {
             changed: call.manner.reinvite != Reinvite::Answer
                 || (call.seen.answers.iter().chain(&call.seen.asked))
                     .any(|(method, _)| method == "INVITE" || method == "UPDATE"),
-            gives: (call.manner.reason.clone())
-                .filter(|_| !call.seen.ended_by_peer || call.seen.code == 487),
+            // Whose BYE crosses ours had ended nothing any more.
+            gives: (call.manner.reason.clone()).filter(|_| {
+                call.seen.byes == 0 && (!call.seen.ended_by_peer || call.seen.code == 487)
+            }),
             given: call.seen.reason.clone(),
             ended_by: (call.seen.byes > 0) != (call.seen.cancels > 0),
             lost: call.seen.answers.iter().any(|(_, code)| *code == 481)
@@ -178,10 +181,24 @@ impl Phone {
 }
 
 fn phones(story: &Story) -> Vec<Phone> {
-    // Who refused the session's interval is asked again in the same leg (RFC 4028 section 6).
-    let again = |call: &&PhoneCall| call.who == Who::Callee && call.seen.code == 422;
     let calls = story.world.agents.iter().flat_map(|agent| &agent.calls);
-    calls.filter(|call| !again(call)).map(Phone::of).collect()
+    let is_asked = |call: &&PhoneCall| call.who == Who::Callee;
+    let mut last: BTreeMap<&str, Mono> = BTreeMap::new();
+    for call in calls.clone().filter(is_asked) {
+        let at = last.entry(&call.call_id).or_default();
+        *at = call.seen.dialed_at.max(*at);
+    }
+    // Who refused the session's interval is asked again in the same leg (RFC 4028 section 6), and
+    // behind a target of a route the next one is.
+    let goes_on = |call: &&PhoneCall| {
+        is_asked(call) && last.get(&call.call_id[..]).is_some_and(|at| call.seen.dialed_at < *at)
+    };
+    // In a scene several talk with one after the other.
+    let deaf = |phone: Phone| {
+        let deaf = phone.deaf || story.listener.deaf.contains(&phone.group);
+        Phone { deaf, ..phone }
+    };
+    calls.filter(|call| !goes_on(call)).map(Phone::of).map(deaf).collect()
 }
 
 /// Cells = events = rows; nothing lives on in the director or its log.

@@ -12,6 +12,7 @@ use model::port::{
     StoreWrite,
 };
 use wire::event::{Direction, Party, Summary};
+use wire::table::StaticRoute;
 use wire::{Cell, CellState, Event};
 
 use crate::control::{Control, Ends, join};
@@ -46,6 +47,8 @@ pub struct Directed {
     pub settings: Settings,
     pub ledger: Ledger,
     pub web: Web,
+    /// What the dataplane follows by itself.
+    pub routes: Vec<StaticRoute>,
     pub canary: Canary,
     /// An fsync takes up to so long.
     pub sync_most: Duration,
@@ -104,6 +107,7 @@ impl Directed {
             settings,
             ledger: Ledger::default(),
             web,
+            routes: Vec::new(),
             canary: Canary::None,
             sync_most: Duration::from_millis(20),
             refuses: false,
@@ -144,7 +148,10 @@ impl Directed {
         book.standing = standing(plane);
         let seed = std::array::from_fn(|_| self.random.u64());
         let key = [u64::from(self.lives), seed[0]];
-        crate::published::publish(plane, &self.ledger.entities, key);
+        // Each life lists them in another order, which means nothing.
+        let most = self.routes.len().max(1);
+        self.routes.rotate_left(usize::try_from(self.lives).unwrap_or(0) % most);
+        crate::published::publish(plane, (&self.ledger.entities, &self.routes), key);
         self.director = Some(Director::restore(self.settings.clone(), seed, now, book));
         self.sweep_at = now.mono + SWEEP;
     }

@@ -3,16 +3,20 @@
 
 use model::Directory;
 use model::port::Entity;
-use wire::table::{Admission, Lock, Network, Place, PlaceKind, Table};
+use wire::table::{Admission, Lock, Network, Place, PlaceKind, StaticRoute, Table};
 
 use crate::plane::Plane;
 
 /// Shows it to every shard; `key` is of this life.
-pub(crate) fn publish(plane: &Plane, entities: &[Entity], key: [u64; 2]) {
+pub(crate) fn publish(
+    plane: &Plane,
+    (entities, routes): (&[Entity], &[StaticRoute]),
+    key: [u64; 2],
+) {
     let mut directory = Directory::default();
     entities.iter().cloned().for_each(|entity| directory.put(entity));
     let (admission, watch) = (Some(admission(&directory, entities, key)), directory.watch(key));
-    let table = Table { routes: Vec::new(), admission, watch };
+    let table = Table { routes: routes.to_vec(), admission, watch };
     for regions in &plane.regions {
         let Some(area) = regions.controlplane().table() else { continue };
         wire::table::publish(area, &table).unwrap_or_else(|error| panic!("a table: {error}"));

@@ -18,6 +18,7 @@ use model::{
 
 use crate::blow::Blow;
 use crate::directed::Directed;
+use crate::forwards::{self, Habit};
 use crate::phone::{Action, Manner};
 use crate::plane::listener;
 use crate::story::{Conversation, Scale, Story, below};
@@ -26,7 +27,7 @@ use crate::world::{DAWN, World};
 
 /// Conversations with registered users have numbers from here on, and end before those of guests.
 pub const FIRST_GROUP: u32 = 800_001;
-const LAST_GROUP: u32 = 899_999;
+pub(crate) const LAST_GROUP: u32 = 899_999;
 const PASSWORD: &str = "Secret-of-Phones-1";
 const SECOND: Duration = Duration::from_secs(1);
 /// A dial rings so long.
@@ -46,11 +47,11 @@ const KINDS: [Kind; 6] = [
 ];
 
 #[derive(Clone, Copy, Debug)]
-struct Kind {
-    transport: &'static str,
-    instance: bool,
-    flow: bool,
-    expires: u32,
+pub(crate) struct Kind {
+    pub(crate) transport: &'static str,
+    pub(crate) instance: bool,
+    pub(crate) flow: bool,
+    pub(crate) expires: u32,
 }
 
 /// A phone that registers.
@@ -58,7 +59,10 @@ struct Kind {
 pub struct Home {
     pub agent: usize,
     pub user: String,
-    is_stream: bool,
+    pub(crate) is_stream: bool,
+    /// Two flows are of one.
+    pub(crate) phone: usize,
+    pub(crate) habit: Habit,
 }
 
 /// All of a story's.
@@ -67,6 +71,8 @@ pub struct Homes {
     pub phones: Vec<Home>,
     pub tenant: usize,
     domain: String,
+    /// They send calls on, decline, and have several flows.
+    forwards: bool,
     /// Once each.
     told: Vec<String>,
 }
@@ -86,7 +92,7 @@ impl Kind {
         Manner { by_tcp, by_tls, by_web: self.transport == "web", ..manner }
     }
 
-    fn account(self, number: usize, domain: &str, user: &str) -> Account {
+    pub(crate) fn account(self, number: usize, domain: &str, user: &str) -> Account {
         let mut params = String::new();
         if self.instance {
             params = format!(";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-{number:012x}>\"");
@@ -102,11 +108,19 @@ impl Kind {
 
 impl Homes {
     /// The tenant, its users and their phones; they begin to register one after the other.
-    pub(crate) fn new(world: &mut World, directed: &mut Directed, seed: u64) -> Self {
+    pub(crate) fn new(
+        world: &mut World,
+        directed: &mut Directed,
+        (seed, forwards): (u64, bool),
+    ) -> Self {
         let mut random = Prng::new(seed ^ 0x7265_6769);
         let tenant = directed.web.tenant(Server::Fast, Server::Fast);
         let domain = directed.web.tenants[tenant].domain.clone();
         let mut phones = Vec::new();
+        if forwards {
+            phones = forwards::phones(world, &mut random, &domain);
+            return Self { phones, tenant, domain, forwards, told: Vec::new() };
+        }
         for number in 0..3 + usize::try_from(random.below(4)).unwrap_or(0) {
             let kind = KINDS[usize::try_from(random.below(KINDS.len() as u64)).unwrap_or(0)];
             let user = format!("u{}", random.below(3));
@@ -116,9 +130,10 @@ impl Homes {
             let at = DAWN.mono + below(&mut random, 2 * SECOND);
             let account = kind.account(number, &domain, &user);
             world.agents[agent].register(account, listener(), at);
-            phones.push(Home { agent, user, is_stream: kind.transport != "udp" });
+            let (is_stream, habit) = (kind.transport != "udp", Habit::default());
+            phones.push(Home { agent, user, is_stream, phone: number, habit });
         }
-        Self { phones, tenant, domain, told: Vec::new() }
+        Self { phones, tenant, domain, forwards, told: Vec::new() }
     }
 
     /// What the tenant has configured, beside its account and domain.
@@ -216,8 +231,9 @@ pub(crate) fn calls(
             true => own.agent,
             false => world.agent(manner.clone()),
         };
+        let rings = if homes.forwards { 20 } else { 8 };
         let document = format!(
-            "<Response><Dial timeout=\"8\" answerOnBridge=\"{bridge}\"><Sip>{}</Sip></Dial></Response>",
+            "<Response><Dial timeout=\"{rings}\" answerOnBridge=\"{bridge}\"><Sip>{}</Sip></Dial></Response>",
             homes.uri(&user)
         );
         directed.web.owner.insert(group, homes.tenant);
@@ -236,6 +252,7 @@ pub(crate) fn calls(
             moves: Vec::new(),
             told: Vec::new(),
             begun: false,
+            part: String::new(),
             api: None,
             domain: format!("{user}@{}", homes.domain),
             visit: Some(Homes::calls_as(world, caller, &manner)),
@@ -294,7 +311,9 @@ pub(crate) fn faults(story: &mut Story) -> Vec<String> {
             faults.push(format!("phone {number}: refused with {code}"));
         }
     }
-    if !story.is_clock_set() {
+    if homes.forwards {
+        faults.extend(forwards::faults(story, &homes));
+    } else if !story.is_clock_set() {
         reached(story, &homes, &down, &mut faults);
     }
     faults

@@ -12,117 +12,22 @@ use shard::plan::GuardPlan;
 use wire::Service;
 
 use crate::blow::{self, Blow};
-use crate::directed::{Canary, Directed};
+use crate::directed::Directed;
 use crate::guests::{self, Habit};
 use crate::habit::{Cast, Move};
+use crate::lines::Lines;
 use crate::listen::{Listener, is_dead};
 use crate::network::Weather;
 use crate::phone::{Action, Dial, Manner};
 use crate::plane::PlaneSetup;
-use crate::plant::{Plant, Planter};
+use crate::plant::Planter;
 use crate::registered::{self, Homes};
 use crate::strangers::Strangers;
 use crate::tenant::{Server, Web};
+use crate::transfers::Scenes;
 use crate::world::{CallRef, DAWN, Setup, World};
 
-/// How big and how bad.
-#[derive(Clone, Copy, Debug)]
-pub struct Scale {
-    pub calls: u32,
-    /// Calls begin within this time.
-    pub within: Duration,
-    pub canary: Canary,
-    pub plant: Option<Plant>,
-    /// Everybody answers and talks, nobody dies: for what happens inside of calls.
-    pub talks: bool,
-    /// Strangers flood the switch.
-    pub strangers: bool,
-    /// Sources that nobody knows call a number that anybody may call.
-    pub guests: bool,
-    /// Nothing is lost, nothing comes late.
-    pub calm: bool,
-    /// The switch has faults of its own: what each is about ends.
-    pub faults: bool,
-    /// The machine's clock is set.
-    pub clock: bool,
-    /// Phones register, and their users are called.
-    pub registers: bool,
-}
-
-impl Scale {
-    /// Three to eight calls.
-    #[must_use]
-    pub fn small(seed: u64) -> Self {
-        let calls = 3 + u32::try_from(seed % 6).unwrap_or(0);
-        Self {
-            calls,
-            within: Duration::from_secs(10),
-            canary: Canary::None,
-            plant: None,
-            talks: false,
-            strangers: seed % 6 == 3,
-            guests: seed % 5 == 2,
-            calm: false,
-            faults: false,
-            clock: false,
-            registers: false,
-        }
-    }
-
-    /// The same, and all of them are about talking.
-    #[must_use]
-    pub fn talking(seed: u64) -> Self {
-        Self { talks: true, ..Self::small(seed) }
-    }
-
-    /// A hundred calls.
-    #[must_use]
-    pub fn full() -> Self {
-        Self {
-            calls: 100,
-            within: Duration::from_secs(30),
-            canary: Canary::None,
-            plant: None,
-            talks: false,
-            strangers: true,
-            guests: true,
-            calm: false,
-            faults: false,
-            clock: false,
-            registers: false,
-        }
-    }
-
-    /// All of them talk, in clear weather, and strangers are there or not.
-    #[must_use]
-    pub fn calm(seed: u64, strangers: bool) -> Self {
-        Self { strangers, guests: false, calm: true, ..Self::talking(seed) }
-    }
-
-    /// A small one in which the dataplane has faults of its own.
-    #[must_use]
-    pub fn faulty(seed: u64) -> Self {
-        Self { faults: true, strangers: false, guests: false, ..Self::small(seed) }
-    }
-
-    /// A small one while whose calls stand the clock is set.
-    #[must_use]
-    pub fn clock(seed: u64) -> Self {
-        Self { clock: true, strangers: false, guests: false, ..Self::small(seed) }
-    }
-
-    /// A small one in which phones register and their users are called.
-    #[must_use]
-    pub fn registered(seed: u64) -> Self {
-        Self { registers: true, ..Self::small(seed) }
-    }
-
-    /// The same with guests.
-    #[must_use]
-    pub fn open(seed: u64, strangers: bool) -> Self {
-        Self { guests: true, ..Self::calm(seed, strangers) }
-    }
-}
+pub use crate::scale::Scale;
 
 /// One conversation of the story.
 #[derive(Clone, Debug)]
@@ -145,6 +50,8 @@ pub struct Conversation {
     pub(crate) begun: bool,
     pub(crate) api: Option<CreateCall>,
     pub(crate) domain: String,
+    /// What the caller's INVITE has beside its description.
+    pub(crate) part: String,
     /// How a guest, or who calls a registered user, treats its call.
     pub(crate) visit: Option<Manner>,
 }
@@ -165,6 +72,10 @@ pub struct Story {
     pub listener: Listener,
     /// Phones that register.
     pub homes: Option<Homes>,
+    /// Trunks and whom they lead to.
+    pub lines: Option<Lines>,
+    /// In which calls change hands.
+    pub scenes: Scenes,
     next_blow: usize,
     planted: Option<Site>,
 }
@@ -213,12 +124,24 @@ impl Story {
             conversations.push(story);
         }
         let open = scale.guests.then(|| directed.web.open_tenant(guests::OPEN));
-        let homes = scale.registers.then(|| Homes::new(&mut world, &mut directed, seed));
+        let homes =
+            scale.registers.then(|| Homes::new(&mut world, &mut directed, (seed, scale.forwards)));
+        let scenes = scale
+            .transfers
+            .then(|| Scenes::new(&mut world, &mut directed, (seed, scale, scale.calm)));
+        let scenes = scenes.unwrap_or_default();
+        listener.deaf.extend(scenes.groups());
         configure(&mut directed, &mut world, &mut random);
         if let Some(homes) = &homes {
             let calls = registered::calls(&mut world, &mut directed, homes, (seed, scale));
             conversations.extend(calls);
         }
+        let lines = scale.trunks.then(|| {
+            let (lines, calls) = Lines::new(&mut world, &mut directed, (seed, scale));
+            listener.ignorers.extend(&lines.ignorers);
+            conversations.extend(calls);
+            lines
+        });
         if let Some((tenant, number)) = open {
             directed.ledger.put(Entity::PhoneNumber(number));
             let visits = visits(&mut world, &mut directed.web, (seed, scale, tenant));
@@ -245,6 +168,8 @@ impl Story {
             struck: Vec::new(),
             listener,
             homes,
+            lines,
+            scenes,
             next_blow: 0,
             planted: None,
         }
@@ -270,6 +195,7 @@ impl Story {
             self.strike(next);
         }
         self.wait(300 * SECOND, |story| story.calls_over());
+        self.close_scenes();
         self.end_all();
         // Who waits for an answer that died with the dataplane gives up 32 s after its CANCEL.
         self.wait(45 * SECOND, |story| story.calls_over());
@@ -277,6 +203,15 @@ impl Story {
         // Attempts under way and their back-off take their time.
         self.wait(400 * SECOND, Self::all_quiet);
         self.faults_until_now();
+    }
+
+    /// Of calls that died with the dataplane nobody can be told.
+    fn close_scenes(&mut self) {
+        self.scenes.close(&self.world);
+        if !self.plane_deaths.is_empty() || self.is_faulty() {
+            self.scenes.faults.clear();
+        }
+        self.listener.faults.append(&mut self.scenes.faults);
     }
 
     fn faults_until_now(&mut self) {
@@ -294,7 +229,11 @@ impl Story {
             let group = story.group;
             if let Some(caller) = story.caller {
                 let dial = Dial {
-                    to: format!("sip:{}", story.domain),
+                    to: match story.domain.starts_with("urn:") {
+                        true => story.domain.clone(),
+                        false => format!("sip:{}", story.domain),
+                    },
+                    part: story.part.clone(),
                     manner: story.visit.clone(),
                     from: format!("sip:c{group}@phones.example"),
                     group,
@@ -368,12 +307,20 @@ impl Story {
         while self.world.now.mono < end {
             let moves = self.conversations.iter().flat_map(|it| &it.moves);
             let next = moves.map(|(at, _)| *at).min().unwrap_or(Mono::NEVER);
+            let next = next.min(self.scenes.next());
             let look = self.world.now.mono + LOOK;
             self.world.run_until(look.min(next).min(end));
             self.listener.look(&self.world, self.weather.1);
             self.look_at_homes();
             self.make_moves();
+            let is_calm = self.is_calm();
+            self.scenes.play(&mut self.world, is_calm);
         }
+    }
+
+    /// Nothing is lost, and nothing has happened to the processes or their connections.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.weather.0.is_clear() && self.weather.1.is_clear() && self.blows.is_empty()
     }
 
     fn look_at_homes(&mut self) {
@@ -400,7 +347,8 @@ impl Story {
 
     fn calls_over(&self) -> bool {
         let mut calls = self.world.agents.iter().flat_map(|agent| &agent.calls);
-        calls.all(|call| call.is_over() || is_dead(call))
+        let is_over = calls.all(|call| call.is_over() || is_dead(call));
+        is_over && self.scenes.next() == Mono::NEVER
     }
 
     fn all_quiet(&mut self) -> bool {
@@ -463,7 +411,7 @@ impl Story {
                 let _ = writeln!(text, "{:>16.3} {what:?}", since(*at));
             }
         }
-        text
+        text + &self.scenes.outline()
     }
 }
 
@@ -677,6 +625,7 @@ fn conversation(
         moves: cast.moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
         told: Vec::new(),
         begun: false,
+        part: String::new(),
         api,
         domain: format!("desk@{domain}"),
         visit: None,
@@ -715,6 +664,7 @@ fn visits(
             moves: Vec::new(),
             told: Vec::new(),
             begun: false,
+            part: String::new(),
             api: None,
             domain: format!("{}@{}", guests::OPEN, crate::plane::listener()),
             visit: Some(manner),

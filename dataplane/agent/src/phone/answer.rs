@@ -25,6 +25,10 @@ impl PhoneCall {
         self.peer = message.from().map_or_else(|_| String::new(), |from| text(from.uri));
         // A conversation is named by its number in the user part, `g<group>`.
         self.group = group_of(&self.uri).unwrap_or(0);
+        if self.uri.starts_with("urn:") {
+            // Of a service: its caller names it, `c<group>`.
+            self.group = group_of_caller(&self.peer).unwrap_or(0);
+        }
         self.stream = self.group * 2 + 1;
         self.seen.dialed_at = cx.now.mono;
         self.seen.invites = 1;
@@ -58,10 +62,7 @@ impl PhoneCall {
     /// It came to a contact that the phone registered: the conversation is named by its caller,
     /// `c<group>`.
     pub(super) fn is_for(&mut self, account: &Account) {
-        let of_caller = self
-            .peer
-            .rsplit_once(':')
-            .and_then(|(_, rest)| rest.strip_prefix('c')?.split('@').next()?.parse().ok());
+        let of_caller = group_of_caller(&self.peer);
         if self.group == 0
             && let Some(group) = of_caller
         {
@@ -169,6 +170,11 @@ impl PhoneCall {
                 self.signal.respond(cx, cseq, method, 405.into(), |writer| {
                     writer.field(Name::Allow, allow.as_bytes())
                 });
+            }
+            Method::Message => {
+                self.seen.texts.push(String::from_utf8_lossy(message.body()).into_owned());
+                self.seen.asked.push((name, 200));
+                self.signal.respond(cx, cseq, method, 200.into(), |writer| writer);
             }
             Method::Update => self.updated_by_peer(cx, cseq, message),
             Method::Info => {
@@ -319,6 +325,18 @@ impl PhoneCall {
         self.over(cx.now, code == 487);
     }
 
+    /// Whoever calls is sent elsewhere.
+    pub(super) fn redirect(&mut self, cx: &mut Cx<'_>, to: &str) {
+        if !matches!(self.state, State::Trying | State::Ringing) || self.who == Who::Caller {
+            return;
+        }
+        let cseq = self.first_cseq;
+        self.signal
+            .respond(cx, cseq, Method::Invite, 302.into(), |writer| writer.contact(to.as_bytes()));
+        self.seen.code = 302;
+        self.over(cx.now, false);
+    }
+
     fn first_timer(&self) -> TimerHeaders {
         let request = self.signal.first_request().and_then(|bytes| Message::parse(bytes).ok());
         request.and_then(|request| self.timer_answered(&request).ok()).unwrap_or_default()
@@ -461,4 +479,10 @@ fn digit_of(message: &Message<'_>) -> Option<char> {
 fn group_of(uri: &str) -> Option<u32> {
     let user = uri.split_once(':')?.1.split_once('@')?.0;
     user.strip_prefix('g')?.parse().ok()
+}
+
+/// The number in the user part of who calls, `c<number>`.
+fn group_of_caller(peer: &str) -> Option<u32> {
+    let user = peer.rsplit_once(':')?.1.strip_prefix('c')?;
+    user.split('@').next()?.parse().ok()
 }

@@ -3,7 +3,7 @@
 use sip::session::MIN_SE_SECONDS;
 use sip::{Message, Method, Name};
 
-use super::call::{PhoneCall, State, body, dress, sdp_of};
+use super::call::{PhoneCall, State, body, dress, mixed, sdp_of};
 use super::change::{Offering, Way};
 use super::manner::{Dial, Reliability};
 use super::reliable::Reliable;
@@ -22,6 +22,7 @@ impl PhoneCall {
         self.peer.clone_from(&dial.to);
         self.from.clone_from(&dial.from);
         self.dial_headers.clone_from(&dial.headers);
+        self.part.clone_from(&dial.part);
         self.seen.dialed_at = cx.now.mono;
         self.min_se = MIN_SE_SECONDS;
         if !dial.late_offer {
@@ -38,6 +39,7 @@ impl PhoneCall {
     fn send_invite(&mut self, cx: &mut Cx<'_>) {
         let headers = self.timer_asked();
         let (manner, more, given) = (&self.manner, &self.dial_headers, &self.credentials);
+        let part = &self.part;
         let text = self.offering.as_ref().map_or(&b""[..], |offering| &offering.text);
         let (to, from) = (self.uri.as_bytes(), self.from.as_bytes());
         self.reliable = Reliable::default();
@@ -46,7 +48,7 @@ impl PhoneCall {
             let writer = writer.with(require, |writer, tag| writer.field(Name::Require, tag));
             let writer = with_lines(with_lines(writer, more), given);
             let writer = headers.write(dress(writer, manner, true));
-            body(writer, text)
+            mixed(writer, text, part)
         });
     }
 
@@ -97,6 +99,14 @@ impl PhoneCall {
             let writer = writer.address(Name::ReferTo, b"", to.as_bytes(), None);
             if quiet { writer.field(Name::ReferSub, b"false") } else { writer }
         });
+    }
+
+    /// A text to the other side.
+    pub(super) fn say(&mut self, cx: &mut Cx<'_>, text: &str) {
+        if self.state == State::Up {
+            self.seen.said.push(text.to_owned());
+            self.request(cx, Method::Message, b"text/plain", text.as_bytes());
+        }
     }
 
     /// Its dialog, as a Refer-To names it for another one to take its place (RFC 3891), escaped.

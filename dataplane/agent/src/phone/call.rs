@@ -76,6 +76,9 @@ pub struct Seen {
     pub text: String,
     /// Methods in the switch's last Allow.
     pub allow: Vec<String>,
+    /// Texts that came by MESSAGE, and those that were sent.
+    pub texts: Vec<String>,
+    pub said: Vec<String>,
     /// Digits that came by INFO.
     pub info_digits: String,
     /// First lines of what NOTIFYs said of a referral of ours.
@@ -114,6 +117,8 @@ pub struct PhoneCall {
     pub peer: String,
     pub(super) from: String,
     pub(super) dial_headers: Vec<String>,
+    /// What its INVITE has beside the description.
+    pub(super) part: String,
     /// Credentials of its INVITE, once it was challenged.
     pub(super) credentials: Vec<String>,
     pub(super) signal: Signal,
@@ -200,6 +205,7 @@ impl PhoneCall {
             peer: String::new(),
             from: String::new(),
             dial_headers: Vec::new(),
+            part: String::new(),
             credentials: Vec::new(),
             signal,
             media_at,
@@ -377,11 +383,13 @@ impl PhoneCall {
             Action::AnswerWith(codecs, other) => self.answer_with(cx, codecs, *other),
             Action::AnswerAgain => self.answer_again(cx),
             Action::Refuse(code) => self.answer_invite(cx, *code),
+            Action::Redirect(to) => self.redirect(cx, to),
             Action::HangUp => self.hang_up(cx),
             Action::Cancel => self.cancel(cx),
             Action::Update => self.refresh_by_update(cx),
             Action::Options => self.request(cx, Method::Options, b"", b""),
             Action::Refer(to, quiet) => self.refer(cx, to, *quiet),
+            Action::Message(text) => self.say(cx, text),
             Action::Info(digit) => {
                 let body = format!("Signal={digit}\r\nDuration=160\r\n");
                 self.request(cx, Method::Info, b"application/dtmf-relay", body.as_bytes());
@@ -499,7 +507,23 @@ pub(super) fn body<'b>(writer: Writer<'b>, text: &[u8]) -> Writer<'b> {
     if text.is_empty() { writer } else { writer.content(b"application/sdp", text) }
 }
 
-/// The description in a message; empty for none.
+/// The same with another part beside it; the description alone where there is none.
+pub(super) fn mixed<'b>(writer: Writer<'b>, text: &[u8], part: &str) -> Writer<'b> {
+    const DELIMITER: &str = "part-of-a-phone";
+    if part.is_empty() {
+        return body(writer, text);
+    }
+    let mut bytes = Vec::new();
+    if !text.is_empty() {
+        bytes.extend(format!("--{DELIMITER}\r\nContent-Type: application/sdp\r\n\r\n").bytes());
+        bytes.extend_from_slice(text);
+        bytes.extend(b"\r\n");
+    }
+    bytes.extend(format!("--{DELIMITER}\r\n{part}\r\n--{DELIMITER}--\r\n").bytes());
+    writer.content(format!("multipart/mixed;boundary={DELIMITER}").as_bytes(), &bytes)
+}
+
+/// The description in a message, alone or among other parts; empty for none.
 pub(super) fn sdp_of<'a>(message: &Message<'a>) -> &'a [u8] {
-    if message.is_sdp() { message.body() } else { b"" }
+    message.sdp().readable().unwrap_or_default()
 }

@@ -24,6 +24,8 @@ pub enum Action {
     AnswerAgain,
     /// A final refusal.
     Refuse(u16),
+    /// 302 to this URI.
+    Redirect(String),
     /// BYE.
     HangUp,
     Cancel,
@@ -53,6 +55,8 @@ pub enum Action {
     UpdateOffer(Direction),
     /// OPTIONS inside the dialog.
     Options,
+    /// MESSAGE inside the dialog, of plain text.
+    Message(String),
     /// REFER to this URI; without a subscription (RFC 4488) if true.
     Refer(String, bool),
     /// A digit by RFC 4733.
@@ -191,6 +195,9 @@ pub struct Dial {
     pub headers: Vec<String>,
     /// INVITE without a description.
     pub late_offer: bool,
+    /// A part of its body beside the description: its header fields, an empty line, its bytes.
+    /// Empty for none.
+    pub part: String,
     /// What its media says: which conversation it belongs to, and who in it speaks.
     pub group: u32,
     pub stream: u32,

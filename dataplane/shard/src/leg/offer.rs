@@ -418,17 +418,17 @@ impl LegMut<'_, '_> {
     /// An offer from what another far end described: what it speaks now first, then the rest, then
     /// the other law of G.711, and digits if they can be brought to the other far end.
     pub(crate) fn offer_from(&mut self, sdp: &[u8], view: &View) -> Result<(), BadOffer> {
-        let first = view.formats.iter().find(|f| f.in_force && f.codec().id.is_audio());
-        let first = first.map(LegFormat::codec);
+        let in_force = |format: &&LegFormat| format.in_force && format.codec().id.is_audio();
+        let first = view.formats.iter().find(in_force).map(LegFormat::codec);
         let received = Session::parse(sdp)?;
-        let direction = received.audio().map(sdp::Media::direction_in_force)?;
+        let said = received.audio().map(sdp::Media::direction_in_force)?;
+        let said = self.leg.signalling.policy.passed_on(said);
         let laws = BOTH_LAWS.into_iter().filter(|_| speaks_law(&received));
         let digits = (view.digits != DigitPath::None).then_some(Supported::TELEPHONE_EVENT);
         let more: arrayvec::ArrayVec<_, 3> = laws.chain(digits).collect();
-        let said = Some(direction);
-        let how = sdp::Reoffer { first, more: &more, direction: said, ..sdp::Reoffer::ALL };
+        let how = sdp::Reoffer { first, more: &more, direction: Some(said), ..sdp::Reoffer::ALL };
         let text = self.describe(|_, local, out| sdp::relay_offer(&received, local, &how, out))?;
-        self.keep_offer(text, direction);
+        self.keep_offer(text, said);
         Ok(())
     }
 
@@ -465,7 +465,8 @@ impl LegMut<'_, '_> {
         early: bool,
     ) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
-        let most = early.then_some(Direction::SendRecv);
+        let stays = early || !self.leg.signalling.policy.session_timer;
+        let most = stays.then_some(Direction::SendRecv);
         // Events that its far end has not are turned into INFO for it.
         let digits = view.digits == DigitPath::Info;
         let text = self.describe(|leg, local, out| {
@@ -556,6 +557,7 @@ impl LegMut<'_, '_> {
         }
         let other = self.peer_view();
         let alone = other.formats.is_empty();
+        let passed_on = self.leg.signalling.policy.passed_on(other.wish());
         let ours = self.describe(|leg, local, out| {
             let allow = match alone {
                 true => own_audio(&offer).or_else(|_| first_audio(&offer)),
@@ -563,7 +565,7 @@ impl LegMut<'_, '_> {
                     .allowed(&offer, |codec| is_carried(codec, &other))
                     .or_else(|_| leg.allowed(&offer, |codec| is_known(codec, &other))),
             };
-            sdp::relay_reanswer(&offer, local, (allow?, other.wish()), out)
+            sdp::relay_reanswer(&offer, local, (allow?, passed_on), out)
         })?;
         let plan = plan_of(self.cx.core.arena.get(&ours), sdp).and_then(|plan| self.judge(plan));
         let said = offer.audio().map_or(Direction::SendRecv, sdp::Media::direction_in_force);
@@ -699,7 +701,8 @@ impl LegMut<'_, '_> {
     /// The direction that our description must say: what the other far end wants, as far as ours
     /// lets it.
     fn direction_wanted(&self) -> Direction {
-        self.peer_view().wish().and(self.leg.offer.wish.reversed())
+        let wish = self.leg.signalling.policy.passed_on(self.peer_view().wish());
+        wish.and(self.leg.offer.wish.reversed())
     }
 
     /// Whether the direction that we said is not the one to be said, and may be. What the far end
@@ -776,6 +779,7 @@ impl LegMut<'_, '_> {
     pub(crate) fn offer_late(&mut self, sdp: &[u8]) -> Result<(), BadOffer> {
         let answered = Session::parse(sdp)?;
         let direction = answered.audio().map(sdp::Media::direction_in_force)?;
+        let direction = self.leg.signalling.policy.passed_on(direction);
         let more: &[Supported<'_>] = if speaks_law(&answered) { &BOTH_LAWS } else { &[] };
         let how = sdp::Reoffer { more, direction: Some(direction), ..sdp::Reoffer::ALL };
         let text = self.describe(|_, local, out| sdp::relay_offer(&answered, local, &how, out))?;

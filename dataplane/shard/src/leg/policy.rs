@@ -1,6 +1,6 @@
 //! What a trunk's far ends are offered and asked for beside the media.
 
-use sdp::CodecId;
+use sdp::{CodecId, Direction};
 use wire::table::{Digits, EarlyMedia, ReliableRinging, StaticRoute};
 
 use super::{Leg, Side};
@@ -28,6 +28,12 @@ impl Policy {
     pub(crate) fn of(route: &StaticRoute) -> Self {
         let StaticRoute { reliable, session_timer, early_media, .. } = *route;
         Self { reliable, session_timer, early_media, body_parts: route.policy.body_parts }
+    }
+
+    /// What the far end is told of the other one's wish: nothing where no offer of ours may ever
+    /// take a hold back. What it sends meanwhile goes no further.
+    pub(crate) fn passed_on(self, wish: Direction) -> Direction {
+        if self.session_timer { wish } else { Direction::SendRecv }
     }
 
     /// The value of Supported.

@@ -43,8 +43,9 @@ const FIRST_BURST: u32 = 20;
 const CREDIT_FIRST: u32 = 128;
 const CREDIT_MAX: u32 = 1_024;
 /// What nothing was added to for so long is spent no more, but for that first part: an application
-/// has answered by then.
-const CREDIT_LASTS: Duration = Duration::from_secs(3);
+/// has answered by then. Longer than two repetitions are apart (T2 of RFC 3261, 4 s): together they
+/// pay for what one does not.
+const CREDIT_LASTS: Duration = Duration::from_secs(5);
 /// Looks into messages of sources over their rate, for a token of ours; a second, of strangers and
 /// of the others.
 const LOOKS: u32 = 5_000;
