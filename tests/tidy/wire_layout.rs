@@ -70,6 +70,8 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::GiveBack { .. } => 15,
         Command::TakePlace { .. } => 16,
         Command::Refer { .. } => 17,
+        Command::Cancel { .. } => 18,
+        Command::PassOn { .. } => 19,
     }
 }
 
@@ -264,6 +266,8 @@ fn commands() -> Vec<Command<'static>> {
         Command::GiveBack { call },
         Command::TakePlace { call },
         Command::Refer { call, to: "sip:carol@example.com" },
+        Command::Cancel { call, cause: Cause::Rejected },
+        Command::PassOn { call, code: 486, cause: Cause::Busy },
     ]
 }
 

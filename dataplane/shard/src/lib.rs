@@ -182,6 +182,7 @@ impl<'m> Shard<'m> {
                 proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),
+                gifts: leg::given::Gifts::new(),
                 watch: watch::Watch::new(limits.legs),
                 legs_taken: 0,
                 legs_joined: 0,

@@ -41,7 +41,8 @@ impl Director {
     /// What a redirection says of where to go: the lines of its contacts.
     pub(super) fn on_moved(&mut self, call: CallId, contacts: &str) {
         if let Some(mut live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) {
-            live.volatile.moved = best(contacts);
+            live.once.moved = best(contacts);
+            live.touch();
         }
     }
 
@@ -71,12 +72,12 @@ impl Director {
         let (row, outgoing) = (&live.row, live.outgoing.as_ref()?);
         let by = &outgoing.contact.as_ref()?.to;
         let is_moved = (300..=302).contains(&row.sip_code) && !live.is_answered();
-        if !is_moved || live.ending.is_some() || live.volatile.moved.is_empty() {
+        if !is_moved || live.ending.is_some() || live.once.moved.is_empty() {
             return None;
         }
         let parent = self.waiting_for(live)?;
         let spec = like(live, outgoing, by);
-        Some((parent, spec, live.volatile.moved.clone()))
+        Some((parent, spec, live.once.moved.clone()))
     }
 
     /// The call whose dial waits for this leg, and is joined with nobody.

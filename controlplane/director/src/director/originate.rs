@@ -73,7 +73,7 @@ impl Director {
     /// highest q: they ring together ([`tiers`]).
     pub(super) fn spawn(&mut self, now: Now, parent: CallId, spec: ChildSpec) {
         let Some(live) = self.calls.get(&parent) else {
-            return;
+            return self.referred_without_leg(now, spec.call, 487);
         };
         let account = live.row.account;
         let Target::Sip(text) = &spec.target else {
@@ -126,7 +126,7 @@ impl Director {
         known: Option<Result<Way, Undialable>>,
     ) {
         let Some(live) = self.calls.get(&parent) else {
-            return;
+            return self.referred_without_leg(now, spec.call, 487);
         };
         let account = live.row.account;
         let direction = match live.row.direction {
@@ -141,7 +141,7 @@ impl Director {
             let message = format!("a leg to {} was refused: {reason}", name(&spec.target));
             self.problem(now, parent, Problem { code: 10_004, reason, message }, false);
             self.inbox.push_back((parent, Input::ChildRefused { call: spec.call }));
-            return;
+            return self.referred_without_leg(now, spec.call, 503);
         }
         let shown = self.caller_of(parent, &spec);
         if let Ok((_, Some(message))) = &shown {

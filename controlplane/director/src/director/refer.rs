@@ -86,9 +86,7 @@ impl Director {
             }
             return self.refer_failed(now, referrer, code);
         }
-        for call in [call, other] {
-            self.release(call);
-        }
+        self.let_go(at, (call, other));
         if to.is_empty() {
             return;
         }
@@ -204,10 +202,6 @@ impl Director {
         };
         self.referrers.insert(call, referrer);
         self.spawn(now, referrer.other, spec);
-        if !self.calls.contains(&call) {
-            // The account has no room for it.
-            self.referred_without_leg(now, call, 503);
-        }
     }
 
     /// Legs to these contacts beside the one that the referral has: the shards take the first that
@@ -254,6 +248,20 @@ impl Director {
     fn is_released(&self, call: CallId) -> bool {
         let script = self.calls.get(&call).and_then(|live| live.script.as_ref());
         script.is_some_and(|script| matches!(script.wait, Wait::Over))
+    }
+
+    /// The two are none of their documents' any more, as `call` has told at that moment. Told again
+    /// to a successor it is done: they may have other documents since.
+    fn let_go(&mut self, at: Wall, (call, other): (CallId, CallId)) {
+        let Some(mut live) = self.calls.get_mut(&call).filter(|live| live.once.referred < at)
+        else {
+            return;
+        };
+        live.once.referred = at;
+        live.touch();
+        for call in [call, other] {
+            self.release(call);
+        }
     }
 
     /// The call is none of its document's any more.

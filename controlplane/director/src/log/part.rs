@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::Reader;
 use super::words::Words;
-use crate::live::{Callback, Contact, Live, Outgoing, Signaling, Telling, Then, Volatile};
+use crate::live::{Callback, Contact, Live, Once, Outgoing, Signaling, Telling, Then, Volatile};
 use crate::script::Script;
 
 pub(super) const PARTS: usize = 11;
@@ -79,7 +79,9 @@ impl Parts {
 
     pub(super) fn read(&self, document: &[u8]) -> Result<Live> {
         let row: model::CallRow = self.whole(ROW)?;
-        let (number, shard, leg, limit_ms, sequence, reason, ending) = self.whole(STATE)?;
+        let (state, rest) = take_from_bytes(self.get(STATE))?;
+        let (number, shard, leg, limit_ms, sequence, reason, ending) = state;
+        let once = if rest.is_empty() { Once::default() } else { whole(rest)? };
         let facts = self.whole(FACTS)?;
         let (status, event_application, fallback, start) = self.whole(HOOKS)?;
         let mut live = Live {
@@ -103,6 +105,7 @@ impl Parts {
             tellings: Vec::new(),
             signaling: Signaling::default(),
             cookies: self.cookies()?,
+            once,
             volatile: Volatile::default(),
         };
         let words = Words::of(&live);
@@ -201,7 +204,9 @@ fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
         STATE => {
             let (number, shard, leg) = (live.number, live.shard, live.leg);
             let (limit_ms, sequence) = (live.limit_ms, live.sequence);
-            put(&(number, shard, leg, limit_ms, sequence, &live.reason, &live.ending), bytes)
+            let state = (number, shard, leg, limit_ms, sequence, &live.reason, &live.ending);
+            let bytes = put(&state, bytes)?;
+            if live.once == Once::default() { Ok(bytes) } else { put(&live.once, bytes) }
         }
         FACTS => put(&live.facts, bytes),
         OUTGOING => {

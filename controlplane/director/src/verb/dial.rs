@@ -218,6 +218,10 @@ impl Dial {
                 state.answered(call, effects);
                 Step::Stay
             }
+            Input::ChildJoined { call } => {
+                state.joined(call, effects);
+                Step::Stay
+            }
             Input::ChildEnded { call, status, code, cause, seconds } => {
                 let outcome = Outcome { status, code, cause };
                 self.ended(state, (base, view), (call, outcome, seconds), effects)
@@ -262,6 +266,12 @@ impl Dial {
         effects: &mut Vec<Effect>,
     ) -> Step {
         if !state.end(call, outcome) {
+            return Step::Stay;
+        }
+        let is_others = outcome.cause == Some(Cause::OtherAnswered);
+        if state.winner == Some(call) && is_others && !state.waits_for().is_empty() {
+            // Two have answered, and the shards have taken another one: who it is they tell.
+            state.winner = None;
             return Step::Stay;
         }
         if state.is_over() && self.call_next(state, base, view, effects) {
@@ -382,20 +392,24 @@ impl DialState {
         if !self.children.iter().any(|child| child.call == call) {
             return;
         }
-        match self.winner {
-            Some(winner) if winner == call => return,
-            Some(_) => {
-                effects.push(Effect::Drop { call, cause: Cause::OtherAnswered });
-                return;
-            }
-            None => self.winner = Some(call),
+        // Of two that answer at one time the shards take one, and end the other.
+        if self.winner.is_none() {
+            self.joined(call, effects);
         }
-        if self.ringback {
+    }
+
+    /// This one the call is joined with, whoever else has answered.
+    fn joined(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        let is_open = self.children.iter().any(|child| child.call == call && child.ended.is_none());
+        if !is_open || self.winner == Some(call) {
+            return;
+        }
+        if self.winner.replace(call).is_none() && self.ringback {
             effects.push(Effect::Ringback(false));
         }
         for child in &self.children {
             if child.call != call && child.ended.is_none() {
-                effects.push(Effect::Drop { call: child.call, cause: Cause::OtherAnswered });
+                effects.push(Effect::Cancel { call: child.call, cause: Cause::OtherAnswered });
             }
         }
     }

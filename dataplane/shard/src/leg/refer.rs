@@ -347,7 +347,7 @@ impl LegMut<'_, '_> {
         let links = &self.leg.links;
         let is_there = self.leg.is_waiting() || self.leg.state == State::Standing;
         let is_free = links.partner == LegId::NONE && !links.referred && !links.bound;
-        let is_bare = links.joining == LegId::NONE && !self.is_held();
+        let is_bare = links.joining == LegId::NONE && !self.is_held() && !self.is_given();
         is_there && is_free && is_bare && self.is_applications()
     }
 
