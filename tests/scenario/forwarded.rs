@@ -208,3 +208,20 @@ fn a_referral_that_there_is_no_room_for_is_told() {
         assert!(last(&log, DESK, "BYE", "").is_none(), "the two talk on");
     }
 }
+
+/// The call that is referred takes the place of a dialog that the target has elsewhere.
+#[test]
+fn a_referral_names_the_dialog_that_it_replaces() {
+    let (mut world, log) = world(3, "");
+    let mut bob = talking(&mut world, &log);
+    let name = "consulted%40elsewhere%3Bto-tag%3Da%3Bfrom-tag%3Db";
+    let to = format!("Refer-To: <sip:alice@t0.example?Replaces={name}>\n");
+    send(&mut world, DESK, &bob.request("REFER", &to, ""));
+    world.run_for(ms(400));
+    for at in [SOFT, OTHER] {
+        let invite = invite(&log, at);
+        let replaces = "consulted@elsewhere;to-tag=a;from-tag=b";
+        assert_eq!(header(&invite, "Replaces"), replaces, "{invite}");
+        assert!(header(&invite, "Referred-By").contains("sip:bob@t0.example"), "{invite}");
+    }
+}

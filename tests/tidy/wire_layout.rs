@@ -94,6 +94,8 @@ fn events() -> Vec<Event<'static>> {
             headers: "X-Trace: 1\r\n",
             user: "alice",
             replaces: leg,
+            forwards: "sip:+15550199@example.com\n",
+            forward_count: 2,
         }),
         Event::Dialed { call, leg, at },
         Event::Progress { call, leg, at, code: 183, media: true },

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
 use crate::director::Endpoint;
+use crate::forwards::Forwards;
 use crate::log::Logged;
 use crate::script::{Program, Script, Wait};
 use crate::web;
@@ -190,6 +191,9 @@ pub(crate) struct Facts {
     pub(crate) domain_sid: Option<String>,
     /// X-* headers.
     pub(crate) headers: Vec<(String, String)>,
+    /// Who has forwarded it before it came. Written behind the rest, and only where somebody has.
+    #[serde(skip)]
+    pub(crate) forwards: Forwards,
 }
 
 /// A leg of ours before and after its INVITE.
@@ -219,6 +223,9 @@ pub(crate) struct Outgoing {
     /// Whose referral it was dialled for. Written as the contact is.
     #[serde(skip)]
     pub(crate) referrer: Option<CallId>,
+    /// Who has forwarded the call to it. Written as the contact is.
+    #[serde(skip)]
+    pub(crate) forwards: Forwards,
 }
 
 /// What the way to a registered contact has beside addresses.
@@ -346,6 +353,7 @@ impl Outgoing {
             contact: None,
             by: None,
             referrer: None,
+            forwards: Forwards::default(),
         }
     }
 }

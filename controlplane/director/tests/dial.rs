@@ -212,7 +212,7 @@ fn answer_on_bridge_leaves_the_caller_unanswered_and_passes_the_outcome() {
         assert!(originated(&world)[0].pass_progress);
         assert!(!world.commands.iter().any(|it| matches!(it, OwnedCommand::Answer { .. })));
         let reject = world.commands.iter().find_map(|it| match it {
-            OwnedCommand::Reject { code, cause, .. } => Some((*code, *cause)),
+            OwnedCommand::PassOn { code, cause, .. } => Some((*code, *cause)),
             _ => None,
         });
         assert_eq!(reject, Some((code, cause)));

@@ -244,3 +244,25 @@ fn what_was_let_go_once_keeps_the_document_that_it_has_since() {
     world.run(30_000);
     world.assert_clean();
 }
+
+/// Whose place the call is to take there, and who says so (RFC 3891, RFC 3892): its target hears
+/// that, a carrier the former alone.
+#[test]
+fn what_a_referral_says_goes_to_its_target() {
+    const BY: &str = "Referred-By: <sip:r@test>\r\n";
+    const REPLACES: &str = "Replaces: c@elsewhere;to-tag=a;from-tag=b\r\n";
+    let headers = format!("{BY}{REPLACES}X-Why: busy\r\n");
+    for (to, expected) in [
+        ("sip:ok@callee.test:5066;transport=udp", format!("{BY}{REPLACES}")),
+        ("tel:+15550177", REPLACES.to_owned()),
+    ] {
+        let (mut world, call, child) = connected(PHONE);
+        let (shard, peer) = (world.legs[&call].id.shard(), world.legs[&child].id);
+        let (at, by, headers) = (world.now.wall, "sip:r@test", headers.as_str());
+        let event = wire::Event::Refer { call, peer, at, to, by, headers };
+        world.director.handle_event(world.now, shard, &event);
+        world.drain();
+        world.run(200);
+        assert_eq!(originated(&world)[0].headers, expected);
+    }
+}

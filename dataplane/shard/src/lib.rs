@@ -131,7 +131,6 @@ impl<'m> Shard<'m> {
         assert!(region.sizes().legs >= limits.legs, "region smaller than the plan");
         let epoch = region.epoch();
         let first = epoch.wrapping_mul(4_099);
-        let media = Media::new(&plan, epoch);
         let mut shard = Self {
             legs: Legs::new(plan.shard, limits.legs, first),
             transactions: Transactions {
@@ -141,7 +140,7 @@ impl<'m> Shard<'m> {
                 texts: transaction::texts::Texts::new(),
                 asked: transaction::Asked::new(),
             },
-            media,
+            media: Media::new(&plan, epoch),
             round: usage::Round::new(limits.legs),
             routes: Routes::new(),
             claims: Claims::new(&plan, epoch),

@@ -17,6 +17,7 @@ use wire::event::Cause;
 
 use super::calls::CallMut;
 use super::{Director, Timer, registrar, tiers};
+use crate::forwards::Forwards;
 use crate::live::{Contact, Live, Outgoing, TargetHost, Volatile};
 use crate::script::{ChildSpec, Input, Problem, Target};
 
@@ -66,6 +67,7 @@ pub(super) struct NewLeg {
     pub(super) status: Option<StatusHook>,
     pub(super) login: Option<SipLogin>,
     pub(super) direction: CallDirection,
+    pub(super) forwards: Forwards,
 }
 
 impl Director {
@@ -153,7 +155,8 @@ impl Director {
             Err(undialable) => (String::new(), Err(undialable)),
         };
         if let Ok(way) = &mut way {
-            way.headers.push_str(&spec.diverted);
+            way.headers.push_str(&self.lines_of_forwards(parent, &spec, way.contact.is_some()));
+            way.headers.push_str(&spec.referred);
         }
         let leg = NewLeg {
             call: spec.call,
@@ -171,6 +174,7 @@ impl Director {
             status: spec.status,
             login: spec.login,
             direction,
+            forwards: spec.forwards,
         };
         match way {
             Ok(way) => self.make_leg(now, leg, way),
@@ -255,6 +259,7 @@ impl Director {
                 contact: way.contact,
                 by: way.route,
                 referrer: self.referrers.get(&leg.call).map(super::refer::Referrer::call),
+                forwards: leg.forwards,
             }),
             status: leg.status,
             login: way.login.or(leg.login),

@@ -19,6 +19,7 @@ use wire::event::Cause;
 
 use super::unresolved;
 use super::{Step, Waits, flag, method, number, unknown_attributes, unread_children, unread_text};
+use crate::forwards::Forwards;
 use crate::rng::Rng;
 use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Target, View};
 use crate::web;
@@ -201,7 +202,8 @@ impl Dial {
             login: noun.login.clone(),
             status,
             is_trunk: false,
-            diverted: String::new(),
+            forwards: Forwards::default(),
+            referred: String::new(),
         }));
         true
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
 use super::{Step, Waits};
+use crate::forwards::Forwards;
 use crate::rng::Rng;
 use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Trunking, View};
 
@@ -83,7 +84,8 @@ impl Trunk {
             login: None,
             status: None,
             is_trunk: true,
-            diverted: String::new(),
+            forwards: Forwards::default(),
+            referred: String::new(),
         }));
         true
     }

@@ -468,6 +468,8 @@ impl World {
                     headers: caller.headers,
                     user: caller.user,
                     replaces: caller.replaces,
+                    forwards: caller.forwards.0,
+                    forward_count: caller.forwards.1,
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));
             }
