@@ -31,8 +31,7 @@ fn world(user: &'static str, dial: &str) -> (World, Log) {
         }
         let mut account = directed.web.tenants[0].account.clone();
         account.sources = vec!["10.1.0.0/16".parse().unwrap()];
-        let (account, config) = (account.clone(), directed.web.domain(0).config);
-        let sid = account.sid;
+        let (sid, config) = (account.sid, directed.web.domain(0).config);
         directed.ledger.put(account.into());
         for (at, number) in (1..).zip([NUMBER, OTHER_NUMBER]) {
             let number = PhoneNumber {

@@ -134,8 +134,11 @@ fn who_has_a_place_without_a_document_is_ended() {
             (comes, leg)
         });
         let ended = |world: &World, call: CallId| {
-            let is = |it: &OwnedCommand| matches!(it, OwnedCommand::Hangup { call: it, .. } if *it == call);
-            world.commands.iter().filter(|it| is(it)).count()
+            let of = |it: &OwnedCommand| match it {
+                OwnedCommand::Hangup { call, .. } => Some(*call),
+                _ => None,
+            };
+            world.commands.iter().filter_map(of).filter(|it| *it == call).count()
         };
         if is_over {
             world.bye_in(call, 0);
