@@ -17,6 +17,10 @@ const OTHER: &str = "10.2.0.22:40002";
 
 /// Whoever calls is connected with bob; bob has DESK, alice SOFT and OTHER.
 fn world(shards: u8, dial: &str) -> (World, Log) {
+    world_with(shards, dial, |_| {})
+}
+
+fn world_with(shards: u8, dial: &str, change: impl Fn(&mut Directed)) -> (World, Log) {
     let document = format!(
         "<Response><Dial answerOnBridge=\"true\" {dial}>\
         <Sip>sip:bob@t0.example</Sip></Dial></Response>"
@@ -25,6 +29,7 @@ fn world(shards: u8, dial: &str) -> (World, Log) {
         for text in directed.web.tenants[0].documents.values_mut() {
             document.clone_into(text);
         }
+        change(directed);
     });
     let bob = Login { user: "bob", ..Login::default() };
     Phone::new(DESK, "bob", 1).register(&mut world, &log, "Contact: <sip:bob@192.168.1.1>\n", &bob);
@@ -127,6 +132,22 @@ fn calls_that_are_forwarded_in_a_circle_end() {
     }
 }
 
+/// bob's phone has answered the first call: its side of the dialog.
+fn talking(world: &mut World, log: &Log) -> Far {
+    call(world, 1);
+    let asked = invite(log, DESK);
+    says(world, DESK, &asked, "200 OK", "<sip:bob@192.168.1.1>");
+    let (to, from) = (format!("{};tag=b", header(&asked, "To")), header(&asked, "From"));
+    let call_id = header(&asked, "Call-ID");
+    let answered = last(log, KNOWN, "SIP/2.0 200", "m=audio").unwrap();
+    let ack = request("ACK", "sip:anybody@t0.example", KNOWN, 1, "Content-Length: 0\n\n")
+        .replace(&format!("From: <sip:x@{KNOWN}>;tag"), "From: <sip:c1@t0.example>;tag")
+        .replace("To: <sip:anybody@t0.example>", &format!("To: {}", header(&answered, "To")));
+    send(world, KNOWN, &ack);
+    world.run_for(ms(200));
+    Far { at: DESK, call: call_id, from: to, to: from, cseq: 10 }
+}
+
 /// A REFER to a user with two phones rings both; the first that answers has the call.
 #[test]
 fn a_referral_to_a_user_rings_all_his_phones() {
@@ -134,18 +155,7 @@ fn a_referral_to_a_user_rings_all_his_phones() {
         [(1, SOFT, ""), (3, OTHER, ""), (1, SOFT, "486 Busy Here"), (3, SOFT, "486 Busy Here")]
     {
         let (mut world, log) = world(shards, "");
-        call(&mut world, 1);
-        let asked = invite(&log, DESK);
-        says(&mut world, DESK, &asked, "200 OK", "<sip:bob@192.168.1.1>");
-        let (to, from) = (format!("{};tag=b", header(&asked, "To")), header(&asked, "From"));
-        let call_id = header(&asked, "Call-ID");
-        let mut bob = Far { at: DESK, call: call_id, from: to, to: from, cseq: 10 };
-        let answered = last(&log, KNOWN, "SIP/2.0 200", "m=audio").unwrap();
-        let ack = request("ACK", "sip:anybody@t0.example", KNOWN, 1, "Content-Length: 0\n\n")
-            .replace(&format!("From: <sip:x@{KNOWN}>;tag"), "From: <sip:c1@t0.example>;tag")
-            .replace("To: <sip:anybody@t0.example>", &format!("To: {}", header(&answered, "To")));
-        send(&mut world, KNOWN, &ack);
-        world.run_for(ms(200));
+        let mut bob = talking(&mut world, &log);
         send(&mut world, DESK, &bob.request("REFER", "Refer-To: <sip:alice@t0.example>\n", ""));
         world.run_for(ms(400));
         assert!(last(&log, DESK, "SIP/2.0 202", "REFER").is_some());
@@ -167,5 +177,51 @@ fn a_referral_to_a_user_rings_all_his_phones() {
         world.run_for(ms(400));
         let over = last(&log, DESK, "NOTIFY", "terminated").unwrap_or_default();
         assert!(over.contains("SIP/2.0 200"), "{over}");
+    }
+}
+
+/// The account has room for none of them, or for one: who refers hears what came of it.
+#[test]
+fn a_referral_that_there_is_no_room_for_is_told() {
+    for (shards, calls) in [(1, 2), (3, 2), (3, 3)] {
+        let limit = |directed: &mut Directed| directed.settings.limits.account_calls = calls;
+        let (mut world, log) = world_with(shards, "", limit);
+        let mut bob = talking(&mut world, &log);
+        let refer = bob.request("REFER", "Refer-To: <sip:alice@t0.example>\n", "");
+        send(&mut world, DESK, &refer);
+        world.run_for(ms(400));
+        let rung = [SOFT, OTHER].map(|at| invite(&log, at));
+        let code = match rung.iter().position(|it| !it.is_empty()) {
+            None => "503",
+            Some(rings) => {
+                assert!(rung[1 - rings].is_empty(), "{rung:?}");
+                let over = all(&log, DESK, "NOTIFY", "terminated");
+                assert!(over.is_empty(), "one rings: {over:?}");
+                let at = [SOFT, OTHER][rings];
+                says(&mut world, at, &rung[rings], "486 Busy Here", "<sip:a@h>");
+                "486"
+            }
+        };
+        assert_eq!(code == "503", calls == 2, "{rung:?}");
+        let over = last(&log, DESK, "NOTIFY", "terminated").unwrap_or_default();
+        assert!(over.contains(&format!("SIP/2.0 {code}")), "{shards} {calls}: {over}");
+        assert!(last(&log, DESK, "BYE", "").is_none(), "the two talk on");
+    }
+}
+
+/// The call that is referred takes the place of a dialog that the target has elsewhere.
+#[test]
+fn a_referral_names_the_dialog_that_it_replaces() {
+    let (mut world, log) = world(3, "");
+    let mut bob = talking(&mut world, &log);
+    let name = "consulted%40elsewhere%3Bto-tag%3Da%3Bfrom-tag%3Db";
+    let to = format!("Refer-To: <sip:alice@t0.example?Replaces={name}>\n");
+    send(&mut world, DESK, &bob.request("REFER", &to, ""));
+    world.run_for(ms(400));
+    for at in [SOFT, OTHER] {
+        let invite = invite(&log, at);
+        let replaces = "consulted@elsewhere;to-tag=a;from-tag=b";
+        assert_eq!(header(&invite, "Replaces"), replaces, "{invite}");
+        assert!(header(&invite, "Referred-By").contains("sip:bob@t0.example"), "{invite}");
     }
 }

@@ -29,6 +29,7 @@ mod finished_transactions;
 mod flows;
 mod fork;
 mod forwarded;
+mod forwarded_numbers;
 mod handles;
 mod health;
 mod hearing;

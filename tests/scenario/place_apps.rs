@@ -207,3 +207,79 @@ fn an_attended_transfer_to_a_call_that_talks_with_nobody() {
         assert_eq!(talks, 2, "{:?}", all(&log, COMES, "BYE", ""));
     }
 }
+
+/// Two pick up in one breath: one of them has the call, and the other one hears so.
+#[test]
+fn of_two_that_want_one_place_one_has_it() {
+    for shards in [1, 3] {
+        let document = "<Dial><Sip>sip:carol@t0.example</Sip></Dial><Pause length=\"60\"/>";
+        let (mut world, log) = world(shards, document);
+        call(&mut world, KNOWN, 1, "");
+        let first = answered(&log, KNOWN, 1);
+        assert!(!first.is_empty());
+        in_dialog(&mut world, (KNOWN, 1), &first, "ACK");
+        let replaces = format!("Replaces: {}\n", named(&first));
+        for number in [2, 3] {
+            let rest = format!("{replaces}{}", body(&sdp("10.1.0.1", 1, "0", "")));
+            let text = request("INVITE", "sip:anybody@t0.example", COMES, number, &rest);
+            let party = format!("From: <sip:c{number}@t0.example>;tag");
+            let text = text.replace(&format!("From: <sip:x@{COMES}>;tag"), &party);
+            let bytes = text.replace('\n', "\r\n").into_bytes();
+            let to = world::plane::listener();
+            world.inject(world::Datagram { from: COMES.parse().unwrap(), to, bytes });
+        }
+        world.run_for(SECOND);
+        let all = [2, 3].map(|number| answered(&log, COMES, number));
+        let has = all.iter().position(|it| !it.is_empty()).unwrap();
+        assert!(all[1 - has].is_empty(), "{shards}: one of them");
+        let other = format!("s{}@", 3 - has);
+        assert!(last(&log, COMES, "SIP/2.0 491", &other).is_some(), "{shards}");
+        let number = if has == 0 { 2 } else { 3 };
+        in_dialog(&mut world, (COMES, number), &all[has], "ACK");
+        assert!(last(&log, KNOWN, "BYE", "").is_some(), "{shards}");
+        world.run_for(SECOND);
+        assert!(last(&log, COMES, "BYE", "").is_none(), "{shards}: it is in the document");
+    }
+}
+
+/// The place is given, and the controlplane does not know so far: who answers the call that had it
+/// is not connected with that one, to be cut off at once.
+#[test]
+fn who_answers_a_call_whose_place_is_given_waits() {
+    for shards in [1, 3] {
+        let document = "<Dial answerOnBridge=\"true\"><Sip>sip:alice@t0.example</Sip></Dial>";
+        let (mut world, log) = world(shards, document);
+        call(&mut world, COMES, 1, "");
+        let invite = last(&log, SOFT, "INVITE", "").unwrap();
+        says(&mut world, SOFT, &invite, "200 OK", "<sip:alice@192.168.1.2>");
+        let first = answered(&log, COMES, 1);
+        in_dialog(&mut world, (COMES, 1), &first, "ACK");
+        call(&mut world, COMES, 2, "");
+        let consulted = last(&log, SOFT, "INVITE", "").unwrap();
+        says(&mut world, SOFT, &consulted, "180 Ringing", "<sip:alice@192.168.1.2>");
+        let second = last(&log, COMES, "SIP/2.0 180", "Call-ID: s2@").unwrap_or_default();
+        let control = world.control.take();
+        let mut far = Far {
+            at: COMES,
+            call: header(&first, "Call-ID"),
+            from: header(&first, "From"),
+            to: header(&first, "To"),
+            cseq: 10,
+        };
+        let name = named(&second).replace(';', "%3B").replace('=', "%3D").replace('@', "%40");
+        let to = format!("Refer-To: <sip:anybody@t0.example?Replaces={name}>\n");
+        send(&mut world, COMES, &far.request("REFER", &to, ""));
+        world.run_for(ms(200));
+        let notify = last(&log, COMES, "NOTIFY", "terminated").unwrap_or_default();
+        assert!(notify.contains("SIP/2.0 200"), "{shards}: {notify}");
+        says(&mut world, SOFT, &consulted, "200 OK", "<sip:alice@192.168.1.2>");
+        assert_eq!(answered(&log, COMES, 2), "", "{shards}: it is as good as over");
+        world.control = control;
+        world.run_for(ms(400));
+        assert!(last(&log, COMES, "SIP/2.0 487", "s2@").is_some(), "{shards}");
+        let id = header(&consulted, "Call-ID");
+        assert!(last(&log, SOFT, "BYE", &id).is_some(), "{shards}");
+        let again = last(&log, SOFT, "INVITE", "").unwrap();
+        assert_ne!(header(&again, "Call-ID"), id, "{shards}: for whom has the place");
+    }
+}

@@ -198,3 +198,61 @@ fn early_media_is_passed_or_only_said_to_ring() {
         case.stands(3);
     }
 }
+
+/// RFC 3262 section 5, RFC 6337: the answer stood in a reliable response, and is not repeated,
+/// whether it was to be heard then or not.
+#[test]
+fn what_was_not_heard_is_the_answer_all_the_same() {
+    let reliable = "Require: 100rel\nRSeq: 7\n";
+    for (seed, early_media, more) in [
+        (30, EarlyMedia::Gated, "P-Early-Media: inactive\n"),
+        (31, EarlyMedia::Gated, ""),
+        (32, EarlyMedia::Ring, ""),
+    ] {
+        let mut case = called(seed, "", |route| route.early_media = early_media);
+        let port = by_hand::media_port(&case.invite);
+        case.b_says("183 Session Progress", &format!("{reliable}{more}"), true);
+        let prack = case.log.last(B, "PRACK", "7 1 INVITE");
+        by_hand::send(&mut case.world, B, &case.b.reply(&prack, "200 OK", "", &empty()));
+        assert!(!case.a_hears("18").contains("m=audio"));
+        assert_eq!(heard(&mut case, port, 0), 0, "{early_media:?}");
+        case.b_says("200 OK", "", false);
+        assert!(case.log.all(B, "BYE", "").is_empty(), "{early_media:?} {more}");
+        assert!(case.a_hears("200").contains("m=audio"));
+        assert!(heard(&mut case, port, 100) >= 15, "{early_media:?} {more}");
+        case.stands(3);
+    }
+}
+
+/// Taken back and allowed again without a new description, and the answer has none either.
+#[test]
+fn early_media_that_was_taken_back_is_heard_when_it_may_be() {
+    let reliable = "Require: 100rel\nRSeq: 7\nP-Early-Media: sendrecv\n";
+    for (seed, is_allowed_again) in [(40, false), (41, true)] {
+        let mut case = called(seed, "", |route| route.early_media = EarlyMedia::Gated);
+        let port = by_hand::media_port(&case.invite);
+        case.b_says("183 Session Progress", reliable, true);
+        let prack = case.log.last(B, "PRACK", "7 1 INVITE");
+        by_hand::send(&mut case.world, B, &case.b.reply(&prack, "200 OK", "", &empty()));
+        assert!(heard(&mut case, port, 0) >= 15);
+        case.b_says("180 Ringing", "P-Early-Media: inactive\n", false);
+        assert_eq!(heard(&mut case, port, 100), 0);
+        if is_allowed_again {
+            case.b_says("180 Ringing", "P-Early-Media: sendrecv\n", false);
+            assert!(heard(&mut case, port, 200) >= 15);
+        }
+        case.b_says("200 OK", "", false);
+        assert!(heard(&mut case, port, 300) >= 15, "{is_allowed_again}");
+        case.stands(3);
+    }
+}
+
+/// Packets of B that A hears, of twenty.
+fn heard(case: &mut Case, port: u16, from: u16) -> usize {
+    let before = case.log.media("10.1.0.1:4000");
+    for seq in from..from + 20 {
+        by_hand::packet(&mut case.world, "10.1.0.2:5000", port, (seq, 7));
+        case.world.run_for(crate::common::ms(20));
+    }
+    case.log.media("10.1.0.1:4000") - before
+}

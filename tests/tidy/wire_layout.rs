@@ -70,6 +70,8 @@ fn command_number(command: &Command<'_>) -> usize {
         Command::GiveBack { .. } => 15,
         Command::TakePlace { .. } => 16,
         Command::Refer { .. } => 17,
+        Command::Cancel { .. } => 18,
+        Command::PassOn { .. } => 19,
     }
 }
 
@@ -92,6 +94,8 @@ fn events() -> Vec<Event<'static>> {
             headers: "X-Trace: 1\r\n",
             user: "alice",
             replaces: leg,
+            forwards: "sip:+15550199@example.com\n",
+            forward_count: 2,
         }),
         Event::Dialed { call, leg, at },
         Event::Progress { call, leg, at, code: 183, media: true },
@@ -264,6 +268,8 @@ fn commands() -> Vec<Command<'static>> {
         Command::GiveBack { call },
         Command::TakePlace { call },
         Command::Refer { call, to: "sip:carol@example.com" },
+        Command::Cancel { call, cause: Cause::Rejected },
+        Command::PassOn { call, code: 486, cause: Cause::Busy },
     ]
 }
 

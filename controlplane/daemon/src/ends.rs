@@ -238,7 +238,9 @@ fn call_of(command: &OwnedCommand) -> CallId {
         | OwnedCommand::Take { call }
         | OwnedCommand::GiveBack { call }
         | OwnedCommand::TakePlace { call }
-        | OwnedCommand::Refer { call, .. } => *call,
+        | OwnedCommand::Refer { call, .. }
+        | OwnedCommand::Cancel { call, .. }
+        | OwnedCommand::PassOn { call, .. } => *call,
         OwnedCommand::Originate(originate) => originate.call,
         OwnedCommand::Release { .. } | OwnedCommand::Verdict { .. } => CallId::NONE,
     }

@@ -385,7 +385,12 @@ impl<M: Medium> Runtime<M> {
         let mut buffer = core::mem::take(&mut self.buffer);
         let number = ShardId::try_from(shard).unwrap_or(ShardId::MAX);
         let mut more = true;
-        for _ in 0..EVENTS_PER_TURN {
+        let mut says_more = false;
+        for read in 0..2 * EVENTS_PER_TURN {
+            // Between what was said of an end and that end nothing is written, or let go of.
+            if read >= EVENTS_PER_TURN && !says_more {
+                break;
+            }
             match self.shards[shard].pop(&mut buffer) {
                 Ok(None) => {
                     more = false;
@@ -394,6 +399,7 @@ impl<M: Medium> Runtime<M> {
                 Ok(Some(bytes)) => match wire::decode::<Event<'_>>(bytes) {
                     Ok(event) => {
                         self.gauges.event();
+                        says_more = matches!(event, Event::Declined { .. });
                         self.with(|director| director.handle_event(now, number, &event));
                         if let Event::Target(news) = &event {
                             let name = self.publisher.name_of(news.group);

@@ -615,6 +615,8 @@ fn a_call_to_nobody_is_refused() {
         headers: "",
         user: "",
         replaces: LegId::NONE,
+        forwards: "",
+        forward_count: 0,
     }));
     life.turn(None);
     assert!(shard.heard().contains(&Got::Reject { call }));

@@ -14,6 +14,7 @@
 mod answer;
 mod director;
 mod encoding;
+mod forwards;
 mod live;
 mod log;
 mod rng;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
 use crate::director::Endpoint;
+use crate::forwards::Forwards;
 use crate::log::Logged;
 use crate::script::{Program, Script, Wait};
 use crate::web;
@@ -55,6 +56,9 @@ pub(crate) struct Live {
     /// What applications set; of the pair's jar what this call knows.
     #[serde(skip)]
     pub(crate) cookies: Arc<Jar>,
+    /// Written behind the rest, and only where there is something: a log of before has none.
+    #[serde(skip)]
+    pub(crate) once: Once,
     #[serde(skip)]
     pub(crate) volatile: Volatile,
 }
@@ -174,8 +178,6 @@ pub(crate) struct Volatile {
     pub(crate) limited: bool,
     /// A command went out that something must come of, and nothing came yet.
     pub(crate) asked: bool,
-    /// Where its far end says that it is to be found instead; its end follows.
-    pub(crate) moved: String,
     /// API requests that are answered when the call has ended.
     pub(crate) api_waits: Vec<ApiId>,
 }
@@ -189,6 +191,9 @@ pub(crate) struct Facts {
     pub(crate) domain_sid: Option<String>,
     /// X-* headers.
     pub(crate) headers: Vec<(String, String)>,
+    /// Who has forwarded it before it came. Written behind the rest, and only where somebody has.
+    #[serde(skip)]
+    pub(crate) forwards: Forwards,
 }
 
 /// A leg of ours before and after its INVITE.
@@ -218,6 +223,9 @@ pub(crate) struct Outgoing {
     /// Whose referral it was dialled for. Written as the contact is.
     #[serde(skip)]
     pub(crate) referrer: Option<CallId>,
+    /// Who has forwarded the call to it. Written as the contact is.
+    #[serde(skip)]
+    pub(crate) forwards: Forwards,
 }
 
 /// What the way to a registered contact has beside addresses.
@@ -268,7 +276,30 @@ mod found {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ending {
     Hangup(Cause),
-    Reject { code: u16, reason: String, retry_after: u32, cause: Cause },
+    Reject {
+        code: u16,
+        reason: String,
+        retry_after: u32,
+        cause: Cause,
+    },
+    /// If it is not answered by then.
+    Cancel(Cause),
+    /// It is refused with what the last leg dialled for it came to.
+    PassOn {
+        code: u16,
+        cause: Cause,
+    },
+}
+
+/// What takes effect once, however often it is told, and what was said of an end that is to come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Once {
+    /// When its far end said the last of its referrals that documents were let go for.
+    pub(crate) referred: Wall,
+    /// When it took the place of a call in a document.
+    pub(crate) placed: Wall,
+    /// Where its far end says that it is to be found instead; its end follows.
+    pub(crate) moved: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -322,6 +353,7 @@ impl Outgoing {
             contact: None,
             by: None,
             referrer: None,
+            forwards: Forwards::default(),
         }
     }
 }
@@ -357,6 +389,7 @@ impl Live {
             tellings: Vec::new(),
             signaling: Signaling::default(),
             cookies: Arc::default(),
+            once: Once::default(),
             volatile: Volatile::default(),
         }
     }
@@ -364,6 +397,22 @@ impl Live {
     /// It follows a static route, whoever has it by now.
     pub(crate) fn is_relay(&self) -> bool {
         self.signaling.relay != Relay::None
+    }
+
+    /// It was answered before it heard how it was to end: what would have cancelled it does so no
+    /// more, and what would have refused it is too late. True if it is to be ended otherwise.
+    pub(crate) fn ending_is_late(&mut self) -> bool {
+        match self.ending {
+            Some(Ending::Cancel(_)) => {
+                self.ending = None;
+                false
+            }
+            Some(Ending::Reject { .. } | Ending::PassOn { .. }) => {
+                self.ending = Some(Ending::Hangup(Cause::Normal));
+                true
+            }
+            Some(Ending::Hangup(_)) | None => false,
+        }
     }
 
     pub(crate) fn call(&self) -> CallId {

@@ -69,3 +69,20 @@ fn what_callers_of_nobody_say_is_forgotten_with_them() {
     let lost = world.notices.iter().filter(|notice| notice.contains("never told")).count();
     assert_eq!(lost, 1, "once, and not for each");
 }
+
+/// Between the two events the process dies, and the first one is released.
+#[test]
+fn what_was_said_outlives_a_death_before_the_end() {
+    let mut world = World::new(|request| match is_callback(request) {
+        true => world::status(204),
+        false => xml("<Response><Dial><Sip>sip:code603@127.0.0.1</Sip></Dial></Response>"),
+    });
+    let call = world.call_in("sip:bob@demo.test");
+    world.run(300);
+    let child = world.children_of(call)[0];
+    world.declined(child, 603, SAID);
+    world.crash();
+    world.run(10_000);
+    let cdr = world.store.cdrs.values().find(|cdr| cdr.call == child).unwrap();
+    assert!(cdr.reason.as_deref().unwrap_or_default().contains("cause=21"), "{cdr:?}");
+}

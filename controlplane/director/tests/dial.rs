@@ -212,7 +212,7 @@ fn answer_on_bridge_leaves_the_caller_unanswered_and_passes_the_outcome() {
         assert!(originated(&world)[0].pass_progress);
         assert!(!world.commands.iter().any(|it| matches!(it, OwnedCommand::Answer { .. })));
         let reject = world.commands.iter().find_map(|it| match it {
-            OwnedCommand::Reject { code, cause, .. } => Some((*code, *cause)),
+            OwnedCommand::PassOn { code, cause, .. } => Some((*code, *cause)),
             _ => None,
         });
         assert_eq!(reject, Some((code, cause)));
@@ -301,4 +301,46 @@ fn a_caller_who_leaves_a_sequence_ends_it() {
     assert_eq!(world.children_of(call).len(), 1);
     assert_eq!(param(world.asked("/done")[0], "DialCallStatus"), "canceled");
     world.assert_clean();
+}
+
+/// Two answer at one time, and what is told first is not whom the shards have taken.
+#[test]
+fn of_two_that_answer_at_once_the_one_that_is_connected_counts() {
+    for ends_first in [false, true] {
+        let mut world = app("<Response><Dial action=\"/done\"><Sip>sip:ring1@127.0.0.1</Sip>\
+             <Sip>sip:ring2@127.0.0.1</Sip></Dial></Response>");
+        let call = world.call_in("sip:bob@demo.test");
+        world.run(500);
+        let both: Vec<CallId> = world.children_of(call);
+        let at = world.now.wall;
+        for child in &both {
+            world.legs.get_mut(child).unwrap().answered = at;
+        }
+        let tell = |world: &mut World, event: &wire::Event<'_>| {
+            world.director.handle_event(world.now, 0, event);
+            world.drain();
+        };
+        let leg = world.legs[&both[0]].id;
+        tell(&mut world, &wire::Event::Answered { call: both[0], leg, at });
+        let joined = wire::Event::Joined { call: both[1], peer: call, at };
+        if !ends_first {
+            tell(&mut world, &joined);
+        }
+        world.fails_in(both[0], 0, wire::event::Party::Peer, Cause::OtherAnswered);
+        world.run(50);
+        tell(&mut world, &joined);
+        world.run(2_000);
+        let ends =
+            |it: &OwnedCommand| matches!(it, OwnedCommand::Hangup { call, .. } if *call == both[1]);
+        assert!(!world.commands.iter().any(ends), "{ends_first}: it talks");
+        assert!(world.asked("/done").is_empty(), "{ends_first}");
+        world.bye_in(both[1], 0);
+        world.run(2_000);
+        let action = world.asked("/done")[0];
+        assert_eq!(param(action, "DialCallStatus"), "completed");
+        assert_eq!(param(action, "DialCallSid"), both[1].to_string());
+        assert_eq!(param(action, "DialBridged"), "true");
+        world.run(30_000);
+        world.assert_clean();
+    }
 }

@@ -104,9 +104,9 @@ fn logs_are_written_as_they_were() {
     };
     let written: String = logs(&played()).iter().map(line).collect();
     if std::env::var_os("TANDEM_BLESS").is_some() {
-        std::fs::write(file("scripts-5.txt"), &written).unwrap();
+        std::fs::write(file("scripts-6.txt"), &written).unwrap();
     }
-    let golden = std::fs::read_to_string(file("scripts-5.txt")).unwrap();
+    let golden = std::fs::read_to_string(file("scripts-6.txt")).unwrap();
     for (ours, theirs) in written.lines().zip(golden.lines()) {
         assert_eq!(ours, theirs);
     }
@@ -141,11 +141,12 @@ fn states_of_version_1_are_read() {
 
 /// Whatever step its predecessor died at.
 #[test]
-fn logs_of_versions_2_to_5_are_read_at_every_step() {
+fn logs_of_versions_2_to_6_are_read_at_every_step() {
     read_at_every_step("scripts-2.txt");
     read_at_every_step("scripts-3.txt");
     read_at_every_step("scripts-4.txt");
     read_at_every_step("scripts-5.txt");
+    read_at_every_step("scripts-6.txt");
 }
 
 fn read_at_every_step(golden: &str) {

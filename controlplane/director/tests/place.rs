@@ -117,3 +117,46 @@ fn a_successor_says_it_again() {
     assert_eq!(told(&world, comes), (true, None));
     assert_eq!(told(&world, call), (false, None), "no other call");
 }
+
+/// Whoever has been answered for a place that nobody can give any more is not left in silence: it
+/// was another one's by then, or the call that had it is over.
+#[test]
+fn who_has_a_place_without_a_document_is_ended() {
+    for is_over in [false, true] {
+        let (mut world, call, _) = connected();
+        let place = world.legs[&call].id;
+        let both = [1, 2].map(|_| {
+            let comes = comes(&mut world, place, Caller::default(), (CONTACT, NEAR));
+            let (leg, at) = (world.legs[&comes].id, world.now.wall);
+            let event = wire::Event::Answered { call: comes, leg, at };
+            world.director.handle_event(world.now, 0, &event);
+            world.drain();
+            (comes, leg)
+        });
+        let ended = |world: &World, call: CallId| {
+            let of = |it: &OwnedCommand| match it {
+                OwnedCommand::Hangup { call, .. } => Some(*call),
+                _ => None,
+            };
+            world.commands.iter().filter_map(of).filter(|it| *it == call).count()
+        };
+        if is_over {
+            world.bye_in(call, 0);
+            world.run(100);
+        }
+        for (at, (_, by)) in both.into_iter().enumerate() {
+            let at = base::Wall(world.now.wall.0 + at as u64);
+            let event = wire::Event::Replaced { call, by, at };
+            for _ in 0..2 {
+                // And once more, as a successor hears it.
+                world.director.handle_event(world.now, 0, &event);
+                world.drain();
+            }
+        }
+        let first = usize::from(is_over);
+        assert_eq!(both.map(|(it, _)| ended(&world, it)), [first, 1], "{is_over}");
+        assert_eq!(ended(&world, call), usize::from(!is_over));
+        world.run(200);
+        assert_eq!(world.children_of(both[0].0).len(), usize::from(!is_over), "its document");
+    }
+}

@@ -210,3 +210,59 @@ fn a_successor_tells_what_came_of_a_referral() {
         assert_eq!((world.status_of(call), world.status_of(child)), ("in-progress", "in-progress"));
     }
 }
+
+/// The referrer's leg has told that two are let go, and that one of them has another call's place:
+/// told again to a successor neither ends the document that has begun since.
+#[test]
+fn what_was_let_go_once_keeps_the_document_that_it_has_since() {
+    let (mut world, call, child) = connected(PHONE);
+    let place = world.call_in("sip:bob@demo.test");
+    world.run(300);
+    let (at, by) = (world.now.wall, world.legs[&call].id);
+    let tell = |world: &mut World| {
+        world.refer_at(at, child, call, "");
+        let event = wire::Event::Replaced { call: place, by, at };
+        world.director.handle_event(world.now, 0, &event);
+        world.drain();
+    };
+    tell(&mut world);
+    world.bye_in(child, 0);
+    world.run(300);
+    assert!(ended_by_us(&world, place), "its place is taken");
+    let target = *world.children_of(call).last().unwrap();
+    assert_ne!(target, child);
+    world.crash();
+    tell(&mut world);
+    world.run(3_000);
+    assert!(!ended_by_us(&world, call) && !ended_by_us(&world, target));
+    assert_eq!(world.status_of(target), "in-progress");
+    world.bye_in(target, 0);
+    world.run(2_000);
+    let asked = world.asked("/done");
+    let of_call = |it: &&&model::port::HttpRequest| param(it, "CallSid") == call.to_string();
+    assert_eq!(asked.iter().filter(of_call).count(), 1, "the document goes on");
+    world.run(30_000);
+    world.assert_clean();
+}
+
+/// Whose place the call is to take there, and who says so (RFC 3891, RFC 3892): its target hears
+/// that, a carrier the former alone.
+#[test]
+fn what_a_referral_says_goes_to_its_target() {
+    const BY: &str = "Referred-By: <sip:r@test>\r\n";
+    const REPLACES: &str = "Replaces: c@elsewhere;to-tag=a;from-tag=b\r\n";
+    let headers = format!("{BY}{REPLACES}X-Why: busy\r\n");
+    for (to, expected) in [
+        ("sip:ok@callee.test:5066;transport=udp", format!("{BY}{REPLACES}")),
+        ("tel:+15550177", REPLACES.to_owned()),
+    ] {
+        let (mut world, call, child) = connected(PHONE);
+        let (shard, peer) = (world.legs[&call].id.shard(), world.legs[&child].id);
+        let (at, by, headers) = (world.now.wall, "sip:r@test", headers.as_str());
+        let event = wire::Event::Refer { call, peer, at, to, by, headers };
+        world.director.handle_event(world.now, shard, &event);
+        world.drain();
+        world.run(200);
+        assert_eq!(originated(&world)[0].headers, expected);
+    }
+}

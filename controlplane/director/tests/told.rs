@@ -25,6 +25,8 @@ fn rejected(world: &World) -> Option<(u16, String, u32)> {
         OwnedCommand::Reject { code, reason, retry_after, .. } => {
             Some((*code, reason.clone(), *retry_after))
         }
+        // Its phrase is that of who refused, or the usual one.
+        OwnedCommand::PassOn { code, .. } => Some((*code, sip::reason_phrase(*code).to_owned(), 0)),
         _ => None,
     })
 }

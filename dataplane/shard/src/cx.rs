@@ -13,6 +13,7 @@ use wire::region::Region;
 
 use crate::failover::Attempts;
 use crate::handoff::{Handoff, PeerMessage};
+use crate::leg::given::Gifts;
 use crate::leg::relay::Holds;
 use crate::outbox::Outbox;
 use crate::plan::{CLOSING_BYTES, Plan};
@@ -64,6 +65,7 @@ pub(crate) struct Core<'m> {
     pub(crate) guard: Guard,
     /// Legs that applications took out of their relays.
     pub(crate) holds: Holds,
+    pub(crate) gifts: Gifts,
     /// Who is told of which messages.
     pub(crate) watch: Watch,
     /// Legs in their slots, released or not: each has its closing event's room in `events`.

@@ -56,6 +56,10 @@ pub(crate) struct Urgent {
 }
 
 impl Urgent {
+    pub(crate) const fn legs(&self) -> usize {
+        self.legs
+    }
+
     /// A call stands from now on; of `callers` 0 it is not urgent.
     pub(crate) fn enter(&mut self, callers: u64) {
         if callers > 0 {

@@ -10,7 +10,7 @@ impl Shard<'_> {
         let core = &self.core;
         [
             ("call on a route", self.routes.calls()),
-            ("urgent leg", core.urgent_legs),
+            ("urgent leg", core.urgent.legs()),
             ("attempt", core.attempts.len()),
             ("refusal", core.refusals.len()),
             ("tail", core.tails.len()),

@@ -132,7 +132,6 @@ impl<'m> Shard<'m> {
         assert!(region.sizes().legs >= limits.legs, "region smaller than the plan");
         let epoch = region.epoch();
         let first = epoch.wrapping_mul(4_099);
-        let media = Media::new(&plan, epoch);
         let mut shard = Self {
             legs: Legs::new(plan.shard, limits.legs, first),
             transactions: Transactions {
@@ -142,7 +141,7 @@ impl<'m> Shard<'m> {
                 texts: transaction::texts::Texts::new(),
                 asked: transaction::Asked::new(),
             },
-            media,
+            media: Media::new(&plan, epoch),
             round: usage::Round::new(limits.legs),
             routes: Routes::new(),
             claims: Claims::new(&plan, epoch),
@@ -183,6 +182,7 @@ impl<'m> Shard<'m> {
                 proven: BTreeMap::new(),
                 guard: Guard::new(plan.guard, plan.keys.table),
                 holds: leg::relay::Holds::new(),
+                gifts: leg::given::Gifts::new(),
                 watch: watch::Watch::new(limits.legs),
                 legs_taken: 0,
                 legs_joined: 0,

@@ -256,7 +256,11 @@ impl Shard<'_> {
 
 /// Who referred (RFC 3892), and the dialog of somebody else's that the call is to take the place
 /// of.
-fn lines_of(message: &Message<'_>, referral: &Referral<'_>, out: &mut [u8]) -> Option<usize> {
+pub(crate) fn lines_of(
+    message: &Message<'_>,
+    referral: &Referral<'_>,
+    out: &mut [u8],
+) -> Option<usize> {
     use sip::{Name, Part, Writer};
     let mut writer = Writer::new(out);
     let by = message.header(Name::ReferredBy);

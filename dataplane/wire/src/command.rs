@@ -110,6 +110,18 @@ pub enum Command<'a> {
         call: CallId,
         to: &'a str,
     },
+    /// Ends a leg that is not answered so far, as [`Command::Hangup`] does; one that is goes on.
+    Cancel {
+        call: CallId,
+        cause: Cause,
+    },
+    /// Refuses an incoming leg with what the last leg came to that was dialled for it: what the far
+    /// end of that one has said goes with it.
+    PassOn {
+        call: CallId,
+        code: u16,
+        cause: Cause,
+    },
 }
 
 /// What a claim is worth.

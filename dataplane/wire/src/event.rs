@@ -158,6 +158,10 @@ pub struct Incoming<'a> {
     /// The leg whose place it wants (Replaces, RFC 3891); [`LegId::NONE`] for none. Then the domain
     /// may be From's where the Request-URI names none.
     pub replaces: LegId,
+    /// URIs of those who have forwarded it (Diversion; else History-Info), the last one first, one
+    /// a line; and how many it says that have.
+    pub forwards: &'a str,
+    pub forward_count: u16,
 }
 
 /// A SIP message that was received or sent on a leg, not repeated, before the leg's end was told.
@@ -359,6 +363,7 @@ impl Event<'_> {
                     incoming.diversion,
                     incoming.headers,
                     incoming.user,
+                    incoming.forwards,
                 ];
                 FIXED + texts.iter().map(|text| text.len() + 3).sum::<usize>()
             }

@@ -111,6 +111,8 @@ fn incoming() -> wire::Incoming<'static> {
         headers: "X-A: b\r\n",
         user: "",
         replaces: LegId::NONE,
+        forwards: "",
+        forward_count: 0,
     }
 }
 

@@ -346,7 +346,9 @@ impl Directed {
                     }
                 }
                 Output::Command { shard, command } => {
-                    if let OwnedCommand::Reject { call, .. } = command {
+                    if let OwnedCommand::Reject { call, .. } | OwnedCommand::PassOn { call, .. } =
+                        command
+                    {
                         self.rejected.insert(call);
                     }
                     commands.push((shard, command));

@@ -14,6 +14,7 @@ use super::inventory::Asker;
 use super::originate::NewLeg;
 use super::{Director, Timer};
 use crate::answer::{Asked, Document, Failure};
+use crate::forwards::Forwards;
 use crate::live::{Ending, Live, Start};
 use crate::script::{Input, Problem, Program, Script, Target, Wait};
 use crate::web;
@@ -124,6 +125,7 @@ impl Director {
             status: create.status.or(plan.status),
             login: create.login,
             direction: CallDirection::OutboundApi,
+            forwards: Forwards::default(),
         };
         self.make_leg(now, leg, way);
         if let Some(mut live) = self.calls.get_mut(&call) {

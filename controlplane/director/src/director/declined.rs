@@ -45,8 +45,10 @@ impl Director {
         }
         let kept = declined::kept(code, &words);
         if let Some(mut live) = self.calls.get_mut(&call) {
-            if !live.is_over() {
-                live.reason.get_or_insert(kept);
+            if !live.is_over() && live.reason.is_none() {
+                // Its end may be read by a successor alone.
+                live.reason = Some(kept);
+                live.touch();
             }
             return;
         }

@@ -13,7 +13,7 @@ use wire::{Usage, UsageKey};
 
 use super::status::{self, End};
 use super::{After, Director, Timer, Trouble};
-use crate::live::{Live, Outgoing};
+use crate::live::{Ending, Live, Outgoing};
 use crate::script::Input;
 
 /// Makes of a call's number that of the alert about its end.
@@ -462,7 +462,7 @@ fn set_price(row: &mut CallRow, price: Option<(Nanos, Currency)>) {
 }
 
 fn finish_row(live: &mut Live, end: End, now: Now) {
-    let dropped = matches!(live.ending, Some(crate::live::Ending::Hangup(_)));
+    let dropped = matches!(live.ending, Some(Ending::Hangup(_) | Ending::Cancel(_)));
     live.row.status = end.status(dropped);
     live.row.cause = Some(end.cause);
     live.row.sip_code = end.code;

@@ -50,7 +50,7 @@ impl Director {
                 self.inbox.push_back((call, Input::ReferSaid { code, notified }));
             }
             Event::Declined { call, code, said, .. } => self.on_declined(call, code, said),
-            Event::Replaced { call, by, .. } => self.on_replaced(now, call, by),
+            Event::Replaced { call, by, at } => self.on_replaced(now, (call, by, at)),
             Event::Claim(ref claim) => self.on_claim(now, shard, claim),
             Event::Message(ref message) => self.on_message(now, shard, message),
             // The operator's to know, and no call's.
@@ -98,8 +98,12 @@ impl Director {
         live.row.answer_time = Some(at);
         let elapsed = live.micros_since(now, at);
         let parent = live.row.parent;
+        let is_late = live.ending_is_late();
         let leaving = live.ending.is_some();
         live.touch();
+        if is_late {
+            self.send_ending(call);
+        }
         self.tell_event(now, call, CallEvent::Answered);
         if !leaving {
             self.limit_answered(call, elapsed / 1_000);
@@ -142,6 +146,12 @@ impl Director {
             self.relay_joined(call);
             if let Some(leg) = self.calls.get(&call).map(|live| live.leg) {
                 self.on_answered(now, call, leg, at);
+            }
+        }
+        // Of several that were answered it is the one that counts.
+        for (child, other) in [(call, peer), (peer, call)] {
+            if self.calls.get(&child).is_some_and(|live| live.row.parent == Some(other)) {
+                self.inbox.push_back((other, Input::ChildJoined { call: child }));
             }
         }
     }

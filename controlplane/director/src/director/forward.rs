@@ -3,8 +3,9 @@
 //! refer its calls: on the account, by its routes, for as long as its dial waits. The new leg says
 //! who has forwarded (Diversion, RFC 5806; History-Info, RFC 7044).
 //!
-//! By whom a call was forwarded stands in these headers of its leg, so that nothing else is kept:
-//! who is named there, or forwards, is not called again.
+//! Who has forwarded a call stands in its leg, and in the headers of that: who is named there, or
+//! forwards, is not called again, and neither is a number by which the call came. What an INVITE
+//! said of that before it came here counts, too: so a circle through a carrier is cut.
 
 use base::{CallId, Now};
 use model::party;
@@ -12,14 +13,14 @@ use sip::{NameAddr, Uri};
 
 use super::Director;
 use super::trunk::{self, Referral};
+use crate::forwards::{FORWARDS_MAX, Place};
 use crate::live::{Live, Outgoing};
-use crate::script::{ChildSpec, Problem, Target, Wait};
+use crate::script::{ChildSpec, Input, Problem, Target, Wait};
 
-/// How often one call is forwarded.
-const FORWARDS_MAX: usize = 5;
 /// Bytes of a URI that a call is forwarded to.
 const URI_MAX: usize = 256;
-const DIVERSION: &str = "Diversion: <";
+/// A dial that has less time left calls nobody more, milliseconds.
+const RING_LEAST_MS: u32 = 1_000;
 
 /// What is called beside or behind a leg: as that one was, `to` being who is called.
 pub(super) fn like(live: &Live, outgoing: &Outgoing, to: &str) -> ChildSpec {
@@ -33,7 +34,8 @@ pub(super) fn like(live: &Live, outgoing: &Outgoing, to: &str) -> ChildSpec {
         login: None,
         status: live.status.clone(),
         is_trunk: live.row.direction.trunk().is_some(),
-        diverted: kept(&outgoing.headers).to_owned(),
+        forwards: outgoing.forwards.clone(),
+        referred: String::new(),
     }
 }
 
@@ -41,13 +43,14 @@ impl Director {
     /// What a redirection says of where to go: the lines of its contacts.
     pub(super) fn on_moved(&mut self, call: CallId, contacts: &str) {
         if let Some(mut live) = self.calls.get_mut(&call).filter(|live| !live.is_over()) {
-            live.volatile.moved = best(contacts);
+            live.once.moved = best(contacts);
+            live.touch();
         }
     }
 
     /// A leg is over; true if it was forwarded, and another one is called in its place.
     pub(super) fn forward(&mut self, now: Now, call: CallId) -> bool {
-        let Some((parent, spec, to)) = self.forwarded(call) else { return false };
+        let Some((parent, spec, to)) = self.forwarded(now, call) else { return false };
         let why = match self.way_of_forward(parent, &spec, &to) {
             Ok(target) => {
                 self.call_instead(now, parent, ChildSpec { target, ..spec });
@@ -66,17 +69,24 @@ impl Director {
 
     /// A leg that a phone of the account's has redirected while its dial waits: the dial's call, as
     /// what it was called, and where it is to go.
-    fn forwarded(&self, call: CallId) -> Option<(CallId, ChildSpec, String)> {
+    fn forwarded(&self, now: Now, call: CallId) -> Option<(CallId, ChildSpec, String)> {
         let live = self.calls.get(&call)?;
         let (row, outgoing) = (&live.row, live.outgoing.as_ref()?);
         let by = &outgoing.contact.as_ref()?.to;
         let is_moved = (300..=302).contains(&row.sip_code) && !live.is_answered();
-        if !is_moved || live.ending.is_some() || live.volatile.moved.is_empty() {
+        if !is_moved || live.ending.is_some() || live.once.moved.is_empty() {
             return None;
         }
         let parent = self.waiting_for(live)?;
-        let spec = like(live, outgoing, by);
-        Some((parent, spec, live.volatile.moved.clone()))
+        // It rings for as long as its dial waits, whoever has been called for that before.
+        let waited = now.wall.micros_since(row.date_created) / 1_000;
+        let waited = u32::try_from(waited).unwrap_or(u32::MAX);
+        let ring_ms = outgoing.ring_ms.saturating_sub(waited);
+        let mut spec = ChildSpec { ring_ms, ..like(live, outgoing, by) };
+        if spec.forwards.is_none() {
+            spec.forwards = self.calls.get(&parent)?.facts.forwards.clone();
+        }
+        Some((parent, spec, live.once.moved.clone()))
     }
 
     /// The call whose dial waits for this leg, and is joined with nobody.
@@ -97,31 +107,89 @@ impl Director {
         let nobody = "that is nobody's address";
         let target = self.target_of(to).filter(|_| to.len() <= URI_MAX).ok_or(nobody)?;
         let Target::Sip(by) = &spec.target else { return Err(nobody) };
-        let mut known = forwarders(&spec.diverted);
-        known.push(by);
-        if known.len() > FORWARDS_MAX {
+        if spec.forwards.count >= FORWARDS_MAX {
             return Err("it was forwarded too often");
         }
-        self.may_trunk_forward(spec.call, &target)?;
-        let place = match &target {
-            Target::Sip(text) => place(text),
-            Target::Number(_) => None,
-        };
-        if place.is_some() && known.iter().any(|it| self::place(it) == place) {
-            return Err("the call has been there");
+        if spec.ring_ms < RING_LEAST_MS {
+            return Err("its dial waits no longer");
         }
-        let account = self.calls.get(&parent).map(|live| live.row.account).ok_or(nobody)?;
-        let target = match self.number_of(account, &target) {
+        self.may_trunk_forward(spec.call, &target)?;
+        let row = self.calls.get(&parent).map(|live| &live.row).ok_or(nobody)?;
+        let target = match self.number_of(row.account, &target) {
             Some(number) => Target::Number(number),
             None => target,
         };
+        let been = spec.forwards.by.iter().chain([by, &row.to]);
+        let been: Vec<Place> = been.flat_map(|it| Place::all_of(it)).collect();
+        let has_been = match &target {
+            Target::Number(number) => been.contains(&Place::Number(number.clone())),
+            Target::Sip(text) => {
+                let is_party = |it: &Place| matches!(it, Place::Party(..));
+                Place::all_of(text).iter().any(|it| is_party(it) && been.contains(it))
+            }
+        };
+        if has_been {
+            return Err("the call has been there");
+        }
         // Two phones of one user send it to one place.
         let name = super::originate::name(&target);
-        let rings = |live: &Live| live.row.parent == Some(parent) && live.row.to == name;
-        if self.calls.all().any(|live| !live.is_over() && rings(live)) {
+        if self.is_calling(parent, &name) {
             return Err("it is called already");
         }
         if self.room_for_forks(parent) == 0 { Err("the dial has no room") } else { Ok(target) }
+    }
+
+    /// One of the legs that the call's dial waits for, or is about to hear of, goes there.
+    fn is_calling(&self, parent: CallId, name: &str) -> bool {
+        let script = self.calls.get(&parent).and_then(|live| live.script.as_ref());
+        let waits = match script.map(|script| &script.wait) {
+            Some(Wait::Verb(state)) => state.waits_for(),
+            _ => Vec::new(),
+        };
+        let queued = self.inbox.iter().filter_map(|(of, input)| match input {
+            Input::ChildForked { call } if *of == parent => Some(*call),
+            _ => None,
+        });
+        let calls = |call: CallId| {
+            self.calls.get(&call).is_some_and(|live| !live.is_over() && live.row.to == name)
+        };
+        waits.into_iter().chain(queued).any(calls)
+    }
+
+    /// What a leg says of who has forwarded its call. To numbers, which carriers screen and bill
+    /// by: numbers that its account may show, and for who has none that by which the call came. A
+    /// stranger that is reached by a URI hears nothing of the account's.
+    pub(super) fn lines_of_forwards(
+        &self,
+        parent: CallId,
+        spec: &ChildSpec,
+        is_contact: bool,
+    ) -> String {
+        let forwards = &spec.forwards;
+        let Some(live) = self.calls.get(&parent).filter(|_| !forwards.is_none()) else {
+            return String::new();
+        };
+        let number = match &spec.target {
+            Target::Sip(uri) if is_contact => {
+                let to = party::Target::parse(uri).map(|it| party::plain(&it.uri));
+                return forwards.lines(&to.unwrap_or_default(), |_, by| Some(by.to_owned()));
+            }
+            Target::Sip(_) => return String::new(),
+            Target::Number(number) => number,
+        };
+        let (account, called) = (live.row.account, &live.row.to);
+        let at_home = |number: &str| party::at_host(number, &self.settings.sip_host);
+        let own = self.directory.number(called).filter(|it| it.account == account);
+        let own = own.map(|it| at_home(&it.number));
+        let before = live.facts.forwards.by.len();
+        forwards.lines(&format!("tel:{number}"), |at, by| {
+            let known = Place::all_of(by).into_iter().find_map(|place| match place {
+                Place::Number(number) => Some(number),
+                Place::Party(..) => None,
+            });
+            let known = known.filter(|it| self.directory.may_show_number(account, it));
+            known.map(|it| at_home(&it)).or_else(|| own.clone().filter(|_| at >= before))
+        })
     }
 
     /// The far end of a trunk's call sends it no further than it may refer it.
@@ -162,9 +230,9 @@ impl Director {
             return;
         };
         let by = by.contact.as_ref().map(|contact| contact.to.clone()).unwrap_or_default();
-        let diverted = diverted(&by, &spec);
+        let forwards = spec.forwards.clone().and(&by);
         let call = self.announce_one(now, parent);
-        self.spawn(now, parent, ChildSpec { call, diverted, ..spec });
+        self.spawn(now, parent, ChildSpec { call, forwards, ..spec });
     }
 }
 
@@ -183,56 +251,6 @@ fn best(lines: &str) -> String {
     best.map(|(_, uri)| uri).unwrap_or_default()
 }
 
-/// The lines among a leg's headers that say who has forwarded its call.
-pub(super) fn kept(headers: &str) -> &str {
-    headers.find(DIVERSION).map_or("", |at| &headers[at..])
-}
-
-/// Who has forwarded a call, first to last.
-fn forwarders(lines: &str) -> Vec<&str> {
-    let named = lines.lines().filter_map(|line| line.strip_prefix(DIVERSION)?.split('>').next());
-    let mut named: Vec<&str> = named.collect();
-    named.reverse();
-    named
-}
-
-/// User and host, as they compare.
-fn place(uri: &str) -> Option<(String, String)> {
-    let uri = Uri::parse(uri.as_bytes()).ok()?;
-    let mut user = [0; 64];
-    let user = core::str::from_utf8(uri.user_value(&mut user)?).ok()?.to_owned();
-    Some((user, party::host(&uri).to_ascii_lowercase()))
-}
-
-/// The lines that say so, when this one forwards too: the last one first (RFC 5806 section 5.1),
-/// and the history in its order (RFC 7044 section 10.3).
-fn diverted(by: &str, spec: &ChildSpec) -> String {
-    use core::fmt::Write as _;
-
-    let mut all = forwarders(&spec.diverted);
-    all.push(by);
-    let mut lines = String::new();
-    for by in all.iter().rev() {
-        let _ = write!(lines, "{DIVERSION}{by}>;reason=unconditional;counter=1\r\n");
-    }
-    let target = match &spec.target {
-        Target::Sip(uri) => party::Target::parse(uri).map(|it| party::plain(&it.uri)),
-        Target::Number(number) => Some(format!("tel:{number}")),
-    };
-    let mut index = String::new();
-    for (at, uri) in all.iter().map(|it| Some((*it).to_owned())).chain([target]).enumerate() {
-        let before = index.clone();
-        index.push_str(if at == 0 { "1" } else { ".1" });
-        let why = if at < all.len() { "?Reason=SIP%3Bcause%3D302" } else { "" };
-        let _ = write!(lines, "History-Info: <{}{why}>;index={index}", uri.unwrap_or_default());
-        let _ = match at {
-            0 => write!(lines, "\r\n"),
-            _ => write!(lines, ";mp={before}\r\n"),
-        };
-    }
-    lines
-}
-
 fn is_tel(uri: &str) -> bool {
     uri.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("tel:"))
 }
@@ -240,35 +258,6 @@ fn is_tel(uri: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lines_say_who_has_forwarded_and_are_read_back() {
-        let spec = |uri: &str, diverted: String| ChildSpec {
-            call: CallId(1),
-            target: Target::Sip(uri.to_owned()),
-            caller: String::new(),
-            ring_ms: 1,
-            limit_ms: 1,
-            pass_progress: false,
-            login: None,
-            status: None,
-            is_trunk: false,
-            diverted,
-        };
-        let once = diverted("sip:a@x", &spec("sip:b@x", String::new()));
-        let twice = diverted("sip:b@x", &spec("sip:c@x;user=phone", once));
-        assert_eq!(
-            twice,
-            "Diversion: <sip:b@x>;reason=unconditional;counter=1\r\n\
-             Diversion: <sip:a@x>;reason=unconditional;counter=1\r\n\
-             History-Info: <sip:a@x?Reason=SIP%3Bcause%3D302>;index=1\r\n\
-             History-Info: <sip:b@x?Reason=SIP%3Bcause%3D302>;index=1.1;mp=1\r\n\
-             History-Info: <sip:c@x>;index=1.1.1;mp=1.1\r\n"
-        );
-        assert_eq!(forwarders(&twice), ["sip:a@x", "sip:b@x"]);
-        assert_eq!(kept(&format!("X-A: 1\r\n{twice}")), twice);
-        assert_eq!(place("sip:Bob@X.example;line=1"), place("sip:Bob@x.EXAMPLE"));
-    }
 
     #[test]
     fn the_best_contact_counts_and_headers_in_it_do_not() {

@@ -16,6 +16,7 @@ use wire::event::{Cause, Incoming};
 use super::status::told_of;
 use super::{Director, Trouble, trunk};
 use crate::answer::Document;
+use crate::forwards::Forwards;
 use crate::live::{Facts, Live, Volatile};
 use crate::script::{Trunking, parse_any};
 
@@ -358,6 +359,7 @@ impl Director {
                 domain,
                 domain_sid,
                 headers: headers(incoming.headers),
+                forwards: Forwards::told(incoming.forwards, incoming.forward_count),
             },
             status: status_callback,
             event_application,

@@ -468,6 +468,8 @@ impl Director {
             OwnedCommand::Accept { call, .. }
             | OwnedCommand::Answer { call, .. }
             | OwnedCommand::Reject { call, .. }
+            | OwnedCommand::PassOn { call, .. }
+            | OwnedCommand::Cancel { call, .. }
             | OwnedCommand::Hangup { call, .. } => Some(*call),
             OwnedCommand::Originate(originate) => Some(originate.call),
             _ => None,

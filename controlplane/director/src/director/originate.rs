@@ -19,6 +19,7 @@ use wire::event::Cause;
 use super::calls::CallMut;
 use super::trunk::SECURE_ERROR;
 use super::{Director, Timer, registrar, tiers};
+use crate::forwards::Forwards;
 use crate::live::{Contact, Live, Outgoing, TargetHost, Volatile};
 use crate::script::{ChildSpec, Input, Problem, Target};
 
@@ -68,6 +69,7 @@ pub(super) struct NewLeg {
     pub(super) status: Option<StatusHook>,
     pub(super) login: Option<SipLogin>,
     pub(super) direction: CallDirection,
+    pub(super) forwards: Forwards,
 }
 
 impl Director {
@@ -75,7 +77,7 @@ impl Director {
     /// highest q: they ring together ([`tiers`]).
     pub(super) fn spawn(&mut self, now: Now, parent: CallId, spec: ChildSpec) {
         let Some(live) = self.calls.get(&parent) else {
-            return;
+            return self.referred_without_leg(now, spec.call, 487);
         };
         let account = live.row.account;
         let Target::Sip(text) = &spec.target else {
@@ -129,7 +131,7 @@ impl Director {
         known: Option<Result<Way, Undialable>>,
     ) {
         let Some(live) = self.calls.get(&parent) else {
-            return;
+            return self.referred_without_leg(now, spec.call, 487);
         };
         let account = live.row.account;
         let direction = match live.row.direction {
@@ -144,7 +146,7 @@ impl Director {
             let message = format!("a leg to {} was refused: {reason}", name(&spec.target));
             self.problem(now, parent, Problem { code: 10_004, reason, message }, false);
             self.inbox.push_back((parent, Input::ChildRefused { call: spec.call }));
-            return;
+            return self.referred_without_leg(now, spec.call, 503);
         }
         let shown = self.caller_of(parent, &spec);
         if let Ok((_, Some(message))) = &shown {
@@ -156,7 +158,8 @@ impl Director {
             Err(undialable) => (String::new(), Err(undialable)),
         };
         if let Ok(way) = &mut way {
-            way.headers.push_str(&spec.diverted);
+            way.headers.push_str(&self.lines_of_forwards(parent, &spec, way.contact.is_some()));
+            way.headers.push_str(&spec.referred);
         }
         let leg = NewLeg {
             call: spec.call,
@@ -174,6 +177,7 @@ impl Director {
             status: spec.status,
             login: spec.login,
             direction,
+            forwards: spec.forwards,
         };
         match way {
             Ok(way) => self.make_leg(now, leg, way),
@@ -260,6 +264,7 @@ impl Director {
                 contact: way.contact,
                 by: way.route,
                 referrer: self.referrers.get(&leg.call).map(super::refer::Referrer::call),
+                forwards: leg.forwards,
             }),
             status: leg.status,
             login: way.login.or(leg.login),

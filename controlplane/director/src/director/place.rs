@@ -2,7 +2,7 @@
 //! decided here for calls of applications; what becomes of the legs then is the shards' doing. The
 //! calls around it are none of a document's any more, as after a referral.
 
-use base::{CallId, LegId, Now, ShardId};
+use base::{CallId, LegId, Now, ShardId, Wall};
 use model::port::OwnedCommand;
 use model::{AccountSid, CallDirection, CallRow, CallStatus, Hook, SipDomain, Trunk, party};
 use wire::event::{Cause, Incoming};
@@ -90,22 +90,29 @@ impl Director {
     }
 
     /// The leg `by` has taken the place of a call that talks with nobody: the document that the
-    /// call is in begins anew for that one, which has heard nothing of it, and the call ends.
-    pub(super) fn on_replaced(&mut self, now: Now, call: CallId, by: LegId) {
-        let Some(to) = self.calls.of_leg(by).filter(|live| !live.is_over()).map(Live::call) else {
-            return;
-        };
-        let account = self.calls.get(&to).map(|live| live.row.account);
-        let is_there = |live: &&Live| {
-            live.call() != to && !live.is_over() && live.ending.is_none() && !live.is_relay()
-        };
-        let Some(live) = self.calls.get(&call).filter(is_there) else {
+    /// call is in begins anew for that one, which has heard nothing of it, and the call ends. If
+    /// there is no such document any more the leg is nobody's, and ends too.
+    pub(super) fn on_replaced(&mut self, now: Now, (call, by, at): (CallId, LegId, Wall)) {
+        let to = self.calls.of_leg(by).filter(|live| !live.is_over()).map(Live::call);
+        let of = |to: CallId| self.calls.get(&to);
+        if to.and_then(of).is_some_and(|live| live.once.placed == at) {
             // Told again to a successor, it is done.
             return;
+        }
+        let account = to.and_then(of).map(|live| live.row.account);
+        let is_there = |live: &&Live| {
+            Some(live.call()) != to && !live.is_over() && live.ending.is_none() && !live.is_relay()
         };
-        let script = live.script.as_ref().filter(|_| Some(live.row.account) == account);
-        let next = script.and_then(Next::of);
-        self.end_leg(call, Ending::Hangup(Cause::OtherAnswered));
+        let live = self.calls.get(&call).filter(is_there);
+        let script = live.filter(|live| Some(live.row.account) == account);
+        let next = script.and_then(|live| live.script.as_ref()).and_then(Next::of);
+        if live.is_some() {
+            self.end_leg(call, Ending::Hangup(Cause::OtherAnswered));
+        }
+        let Some(mut live) = to.and_then(|to| self.calls.get_mut(&to)) else { return };
+        let to = live.call();
+        live.once.placed = at;
+        live.touch();
         let Some(next) = next else {
             let message = "a call was to take a place in a document that is at its end".to_owned();
             let problem = Problem { code: 13_802, reason: "no-document", message };

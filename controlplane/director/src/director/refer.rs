@@ -15,6 +15,7 @@ use wire::event::Cause;
 
 use super::Director;
 use super::trunk::Referral;
+use crate::forwards::Forwards;
 use crate::live::{Ending, Live};
 use crate::script::{ChildSpec, Problem, Script, Target, Wait};
 
@@ -86,9 +87,7 @@ impl Director {
             }
             return self.refer_failed(now, referrer, code);
         }
-        for call in [call, other] {
-            self.release(call);
-        }
+        self.let_go(at, (call, other));
         if to.is_empty() {
             return;
         }
@@ -99,7 +98,7 @@ impl Director {
             return;
         }
         match self.target_of(to) {
-            Some(whom) => self.dial_referred(now, referrer, (target, whom)),
+            Some(whom) => self.dial_referred(now, referrer, (target, whom), headers),
             None => self.refer_failed(now, referrer, 404),
         }
     }
@@ -123,7 +122,8 @@ impl Director {
         (to, headers): (&str, &str),
     ) {
         let Referrer { call, shard, other } = referrer;
-        let lines = headers.lines().filter_map(|line| line.split_once(':'));
+        let own = headers.lines().filter(|line| !is_of_referral(line));
+        let lines = own.filter_map(|line| line.split_once(':'));
         let header = |(name, value): (&str, &str)| {
             (format!("SipHeader_{}", name.trim()), value.trim().to_owned())
         };
@@ -183,13 +183,23 @@ impl Director {
         Err(603)
     }
 
-    fn dial_referred(&mut self, now: Now, referrer: Referrer, (call, target): (CallId, Target)) {
+    fn dial_referred(
+        &mut self,
+        now: Now,
+        referrer: Referrer,
+        (call, target): (CallId, Target),
+        headers: &str,
+    ) {
         let Some(live) = self.calls.get(&referrer.other) else { return };
         let (own, account) = (live.row.from.clone(), live.row.account);
         // Whom the target talks with: the leg's far end, if it may be shown.
         let far = if live.outgoing.is_some() { live.row.to.clone() } else { own.clone() };
         let far = self.transferor(referrer.call).unwrap_or(far);
         let caller = if self.may_show(account, &far) { far } else { own };
+        // A carrier hears whose place it is to give, and nothing of who says so.
+        let is_number = matches!(target, Target::Number(_));
+        let says = |line: &&str| is_of_referral(line) && !(is_number && is_referred_by(line));
+        let referred = headers.lines().filter(says).flat_map(|line| [line, "\r\n"]).collect();
         let spec = ChildSpec {
             call,
             target,
@@ -200,14 +210,11 @@ impl Director {
             login: None,
             status: None,
             is_trunk: true,
-            diverted: String::new(),
+            forwards: Forwards::default(),
+            referred,
         };
         self.referrers.insert(call, referrer);
         self.spawn(now, referrer.other, spec);
-        if !self.calls.contains(&call) {
-            // The account has no room for it.
-            self.referred_without_leg(now, call, 503);
-        }
     }
 
     /// Legs to these contacts beside the one that the referral has: the shards take the first that
@@ -279,6 +286,20 @@ impl Director {
         script.is_some_and(|script| matches!(script.wait, Wait::Over))
     }
 
+    /// The two are none of their documents' any more, as `call` has told at that moment. Told again
+    /// to a successor it is done: they may have other documents since.
+    fn let_go(&mut self, at: Wall, (call, other): (CallId, CallId)) {
+        let Some(mut live) = self.calls.get_mut(&call).filter(|live| live.once.referred < at)
+        else {
+            return;
+        };
+        live.once.referred = at;
+        live.touch();
+        for call in [call, other] {
+            self.release(call);
+        }
+    }
+
     /// The call is none of its document's any more.
     fn release(&mut self, call: CallId) {
         let Some(mut live) = self.calls.get_mut(&call) else { return };
@@ -301,6 +322,15 @@ impl Director {
             None => Some(Target::Sip(to.to_owned())),
         }
     }
+}
+
+/// What a referral says to whoever is called for it (RFC 3892, RFC 3891), and to nobody else.
+fn is_of_referral(line: &str) -> bool {
+    is_referred_by(line) || line.starts_with("Replaces: ")
+}
+
+fn is_referred_by(line: &str) -> bool {
+    line.starts_with("Referred-By: ")
 }
 
 /// Whom a far end may refer others to.

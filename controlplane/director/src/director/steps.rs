@@ -129,6 +129,10 @@ impl Director {
                 self.end_leg(child, Ending::Hangup(cause));
                 self.never_was(now, child, CallStatus::Canceled);
             }
+            Effect::Cancel { call: child, cause } => {
+                self.end_leg(child, Ending::Cancel(cause));
+                self.never_was(now, child, CallStatus::Canceled);
+            }
             Effect::Fetch { hook, params } => self.start_fetch(now, call, hook, params, None),
             Effect::Tell { hook, params } => self.tell(now, call, &hook, params),
             Effect::Wake(at) => {
@@ -162,8 +166,7 @@ impl Director {
         let ending = match dialled {
             Some(outcome) if unanswered => {
                 let (code, cause) = status::for_caller(outcome);
-                let reason = sip::reason_phrase(code).to_owned();
-                Ending::Reject { code, reason, retry_after: 0, cause }
+                Ending::PassOn { code, cause }
             }
             _ => Ending::Hangup(cause),
         };
@@ -175,7 +178,10 @@ impl Director {
         let Some(mut live) = self.calls.get_mut(&call) else {
             return;
         };
-        if live.is_over() || live.ending.is_some() {
+        // What ends it only while it rings ends it no more once it is up.
+        let is_sure = |ending: &Ending| !matches!(ending, Ending::Cancel(_));
+        let is_ending = live.ending.as_ref().is_some_and(|it| is_sure(it) || !is_sure(&ending));
+        if live.is_over() || is_ending {
             return;
         }
         live.ending = Some(ending);
@@ -192,6 +198,8 @@ impl Director {
             Some(Ending::Reject { code, reason, retry_after, cause }) => {
                 OwnedCommand::Reject { call, code, reason, retry_after, cause }
             }
+            Some(Ending::Cancel(cause)) => OwnedCommand::Cancel { call, cause },
+            Some(Ending::PassOn { code, cause }) => OwnedCommand::PassOn { call, code, cause },
             None => return,
         };
         // A leg whose targets are still looked up was never asked for.

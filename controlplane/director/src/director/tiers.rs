@@ -121,7 +121,8 @@ impl Director {
         let Some(parent) = self.waiting_for(live) else { return };
         let is_his = |other: &&Live| {
             let is_contact = other.outgoing.as_ref().is_some_and(|it| it.contact.is_some());
-            other.row.to == row.to && is_contact && !other.is_over() && other.call() != call
+            let rings = !other.is_over() && !other.is_answered();
+            other.row.to == row.to && is_contact && rings && other.call() != call
         };
         let Some(Wait::Verb(state)) =
             self.calls.get(&parent).and_then(|it| it.script.as_ref()).map(|it| &it.wait)
@@ -134,7 +135,8 @@ impl Director {
         // It is told in the words of him who declined, so that no other phone shows a missed call.
         let cause = if row.sip_code == 600 { Cause::Busy } else { Cause::Rejected };
         for other in others {
-            self.end_leg(other, Ending::Hangup(cause));
+            // It may have been answered, which is not told so far: that counts for more.
+            self.end_leg(other, Ending::Cancel(cause));
             self.never_was(now, other, CallStatus::Canceled);
         }
     }

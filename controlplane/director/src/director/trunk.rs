@@ -10,7 +10,7 @@ use model::{
 use sip::{Scheme, Uri};
 use wire::table::Network;
 
-use super::{Director, forward};
+use super::Director;
 use crate::live::{Live, Outgoing};
 use crate::script::{Problem, Target, Trunking};
 use crate::settings::Settings;
@@ -68,7 +68,7 @@ impl Director {
             // it may.
             CallDirection::TrunkingOriginating(_) => {
                 let is_first = |outgoing: &Outgoing| {
-                    outgoing.referrer.is_none() && forward::kept(&outgoing.headers).is_empty()
+                    outgoing.referrer.is_none() && outgoing.forwards.is_none()
                 };
                 live.outgoing.as_ref().is_some_and(is_first)
             }

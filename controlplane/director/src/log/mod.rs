@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   log:    entry, entry, ...   the first one whole, each other a change of the one before
-//!   entry:  | version 5 | kind | sequence | length | payload |
+//!   entry:  | version 6 | kind | sequence | length | payload |
 //!   whole:  each part with its length, then the document with its length
 //!   change: | part | bytes kept at its begin | at its end | length | what stands between | ...
 //!           | DOCUMENT | length | the document |
@@ -14,7 +14,9 @@
 //!
 //! Version 1 was the whole call as JSON at each step: it is read, and followed by a whole. Version
 //! 2 had no cookies, versions before 5 no credentials and nothing of SIP messages: their wholes
-//! have parts less, and entries of later versions may follow them.
+//! have parts less, and entries of later versions may follow them. What version 6 knows more (what
+//! takes effect once, who has forwarded) stands behind what was in a part, and only where there is
+//! some.
 
 mod part;
 mod words;
@@ -29,7 +31,7 @@ pub(crate) use part::Parts;
 use part::{DOCUMENT, PARTS};
 
 /// The first byte of an entry. Version 1 began with a brace.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// Versions before: there were no credentials and no messages were told, nothing was packed, and
 /// there were no cookies.
 const WITHOUT_LOGIN: u8 = 4;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use base::CallId;
 use model::cookie::Jar;
 use postcard::{Error, Result, take_from_bytes, to_extend};
 use serde::Serialize;
@@ -10,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::Reader;
 use super::words::Words;
-use crate::live::{Callback, Contact, Live, Outgoing, Signaling, Telling, Then, Volatile};
+use crate::live::{
+    Callback, Contact, Facts, Live, Once, Outgoing, Signaling, Telling, Then, Volatile,
+};
 use crate::script::Script;
 
 pub(super) const PARTS: usize = 11;
@@ -79,8 +82,10 @@ impl Parts {
 
     pub(super) fn read(&self, document: &[u8]) -> Result<Live> {
         let row: model::CallRow = self.whole(ROW)?;
-        let (number, shard, leg, limit_ms, sequence, reason, ending) = self.whole(STATE)?;
-        let facts = self.whole(FACTS)?;
+        let (state, rest) = take_from_bytes(self.get(STATE))?;
+        let (number, shard, leg, limit_ms, sequence, reason, ending) = state;
+        let once = if rest.is_empty() { Once::default() } else { whole(rest)? };
+        let facts = self.facts()?;
         let (status, event_application, fallback, start) = self.whole(HOOKS)?;
         let mut live = Live {
             row,
@@ -103,6 +108,7 @@ impl Parts {
             tellings: Vec::new(),
             signaling: Signaling::default(),
             cookies: self.cookies()?,
+            once,
             volatile: Volatile::default(),
         };
         let words = Words::of(&live);
@@ -133,7 +139,17 @@ impl Parts {
         Ok(Some(Script { document, base, at, wait, documents, legs, verbs, dialled, program }))
     }
 
-    /// With the contact behind it, where one is called, and who referred to it, where somebody did.
+    /// With who has forwarded the call behind it, where somebody has.
+    fn facts(&self) -> Result<Facts> {
+        let (mut facts, rest): (Facts, _) = take_from_bytes(self.get(FACTS))?;
+        if !rest.is_empty() {
+            facts.forwards = whole(rest)?;
+        }
+        Ok(facts)
+    }
+
+    /// With the contact behind it, where one is called, who referred to it, where somebody did, and
+    /// who has forwarded the call to it, where somebody has.
     fn outgoing(&self) -> Result<Option<Outgoing>> {
         let (mut outgoing, rest): (Option<Outgoing>, _) = take_from_bytes(self.get(OUTGOING))?;
         match &mut outgoing {
@@ -141,7 +157,11 @@ impl Parts {
                 let (contact, rest): (Contact, _) = take_from_bytes(rest)?;
                 outgoing.contact = (contact != Contact::default()).then_some(contact);
                 if !rest.is_empty() {
-                    outgoing.referrer = Some(whole(rest)?);
+                    let (referrer, rest): (CallId, _) = take_from_bytes(rest)?;
+                    outgoing.referrer = Some(referrer).filter(|it| *it != CallId::NONE);
+                    if !rest.is_empty() {
+                        outgoing.forwards = whole(rest)?;
+                    }
                 }
             }
             _ if !rest.is_empty() => return Err(Error::DeserializeBadEncoding),
@@ -192,30 +212,45 @@ fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
-    fn put(value: &impl Serialize, bytes: Vec<u8>) -> Result<Vec<u8>> {
-        to_extend(value, bytes)
+fn put(value: &impl Serialize, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    to_extend(value, bytes)
+}
+
+/// What it has beside itself stands behind it, where there is some.
+fn write_outgoing(live: &Live, bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let bytes = put(&live.outgoing, bytes)?;
+    let Some(outgoing) = &live.outgoing else { return Ok(bytes) };
+    let Outgoing { contact, referrer, forwards, .. } = outgoing;
+    // Without a contact an empty one stands in its place, without a referrer none.
+    let own = || contact.clone().unwrap_or_default();
+    match (contact, referrer) {
+        (_, referrer) if !forwards.is_none() => {
+            put(&(own(), referrer.unwrap_or(CallId::NONE), forwards), bytes)
+        }
+        (Some(contact), None) => put(contact, bytes),
+        (_, Some(referrer)) => put(&(own(), referrer), bytes),
+        (None, None) => Ok(bytes),
     }
+}
+
+fn write(live: &Live, part: usize, bytes: Vec<u8>) -> Result<Vec<u8>> {
     match part {
         ROW => put(&live.row, bytes),
         STATE => {
             let (number, shard, leg) = (live.number, live.shard, live.leg);
             let (limit_ms, sequence) = (live.limit_ms, live.sequence);
-            put(&(number, shard, leg, limit_ms, sequence, &live.reason, &live.ending), bytes)
+            let state = (number, shard, leg, limit_ms, sequence, &live.reason, &live.ending);
+            let bytes = put(&state, bytes)?;
+            if live.once == Once::default() { Ok(bytes) } else { put(&live.once, bytes) }
         }
-        FACTS => put(&live.facts, bytes),
-        OUTGOING => {
-            let bytes = put(&live.outgoing, bytes)?;
-            let Some(Outgoing { contact, referrer, .. }) = &live.outgoing else { return Ok(bytes) };
-            match (contact, referrer) {
-                (Some(contact), None) => put(contact, bytes),
-                // Without a contact an empty one stands in its place.
-                (contact, Some(referrer)) => {
-                    put(&(contact.clone().unwrap_or_default(), referrer), bytes)
-                }
-                (None, None) => Ok(bytes),
+        FACTS => {
+            let bytes = put(&live.facts, bytes)?;
+            match live.facts.forwards.is_none() {
+                true => Ok(bytes),
+                false => put(&live.facts.forwards, bytes),
             }
         }
+        OUTGOING => write_outgoing(live, bytes),
         HOOKS => put(&(&live.status, &live.event_application, &live.fallback, &live.start), bytes),
         SCRIPT => {
             let script = live.script.as_ref();

@@ -2,7 +2,8 @@ use model::CallStatus;
 use model::cookie::{Cookie, Jar};
 
 use super::*;
-use crate::live::Callback;
+use crate::forwards::Forwards;
+use crate::live::{Callback, Outgoing};
 use crate::rng::Rng;
 use crate::script::Script;
 
@@ -36,7 +37,7 @@ fn cookie(name: &str, value: String) -> Cookie {
 /// Something else about the call, as steps change it.
 fn step(live: &mut Live, rng: &mut Rng) {
     let text = |rng: &mut Rng| "x".repeat(usize::try_from(rng.next() % 40).unwrap());
-    match rng.next() % 11 {
+    match rng.next() % 14 {
         0 => live.row.status = CallStatus::InProgress,
         1 => live.row.date_updated.0 = rng.next(),
         2 => live.reason = Some(text(rng)),
@@ -57,6 +58,13 @@ fn step(live: &mut Live, rng: &mut Rng) {
             });
         }
         5 => drop(live.callbacks.pop_front()),
+        11 => live.once.placed.0 = rng.next(),
+        12 => live.facts.forwards = Forwards::default().and(&text(rng)),
+        13 => {
+            let outgoing = live.outgoing.get_or_insert_with(|| Outgoing::sent("sip:a@x", "b"));
+            outgoing.forwards = Forwards::default().and(&text(rng));
+            outgoing.referrer = (rng.next() % 2 == 0).then_some(live.row.sid);
+        }
         8 => {
             let mut jar = Jar::clone(&live.cookies);
             let cookie = cookie(&(rng.next() % 5).to_string(), text(rng));

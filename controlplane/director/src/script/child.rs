@@ -5,6 +5,8 @@ use model::{CallStatus, SipLogin, StatusHook};
 use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
+use crate::forwards::Forwards;
+
 /// Whom to call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Target {
@@ -26,8 +28,11 @@ pub(crate) struct ChildSpec {
     pub(crate) status: Option<StatusHook>,
     /// Its parent is a trunk's call, and so is it.
     pub(crate) is_trunk: bool,
-    /// Header lines that say who has forwarded the call to it; empty for nobody.
-    pub(crate) diverted: String,
+    /// Who has forwarded the call to it.
+    pub(crate) forwards: Forwards,
+    /// Header lines that say who has referred the call to it, and whose place it is to take there;
+    /// empty for nobody.
+    pub(crate) referred: String,
 }
 
 /// What a leg, or the verb that made it, came to.

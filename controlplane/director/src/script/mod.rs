@@ -141,6 +141,10 @@ pub(crate) enum Input {
     ChildAnswered {
         call: CallId,
     },
+    /// It is the one that the script's own leg is joined with.
+    ChildJoined {
+        call: CallId,
+    },
     /// A target has more than one contact: this leg goes to another one.
     ChildForked {
         call: CallId,
@@ -177,6 +181,11 @@ pub(crate) enum Effect {
     Spawn(ChildSpec),
     /// Such a leg is not wanted any more.
     Drop {
+        call: CallId,
+        cause: Cause,
+    },
+    /// The same, if it is not answered by then.
+    Cancel {
         call: CallId,
         cause: Cause,
     },

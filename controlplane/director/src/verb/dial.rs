@@ -19,6 +19,7 @@ use wire::event::Cause;
 
 use super::unresolved;
 use super::{Step, Waits, flag, method, number, unknown_attributes, unread_children, unread_text};
+use crate::forwards::Forwards;
 use crate::rng::Rng;
 use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Target, View};
 use crate::web;
@@ -201,7 +202,8 @@ impl Dial {
             login: noun.login.clone(),
             status,
             is_trunk: false,
-            diverted: String::new(),
+            forwards: Forwards::default(),
+            referred: String::new(),
         }));
         true
     }
@@ -216,6 +218,10 @@ impl Dial {
         match *input {
             Input::ChildAnswered { call } => {
                 state.answered(call, effects);
+                Step::Stay
+            }
+            Input::ChildJoined { call } => {
+                state.joined(call, effects);
                 Step::Stay
             }
             Input::ChildEnded { call, status, code, cause, seconds } => {
@@ -262,6 +268,12 @@ impl Dial {
         effects: &mut Vec<Effect>,
     ) -> Step {
         if !state.end(call, outcome) {
+            return Step::Stay;
+        }
+        let is_others = outcome.cause == Some(Cause::OtherAnswered);
+        if state.winner == Some(call) && is_others && !state.waits_for().is_empty() {
+            // Two have answered, and the shards have taken another one: who it is they tell.
+            state.winner = None;
             return Step::Stay;
         }
         if state.is_over() && self.call_next(state, base, view, effects) {
@@ -382,20 +394,24 @@ impl DialState {
         if !self.children.iter().any(|child| child.call == call) {
             return;
         }
-        match self.winner {
-            Some(winner) if winner == call => return,
-            Some(_) => {
-                effects.push(Effect::Drop { call, cause: Cause::OtherAnswered });
-                return;
-            }
-            None => self.winner = Some(call),
+        // Of two that answer at one time the shards take one, and end the other.
+        if self.winner.is_none() {
+            self.joined(call, effects);
         }
-        if self.ringback {
+    }
+
+    /// This one the call is joined with, whoever else has answered.
+    fn joined(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        let is_open = self.children.iter().any(|child| child.call == call && child.ended.is_none());
+        if !is_open || self.winner == Some(call) {
+            return;
+        }
+        if self.winner.replace(call).is_none() && self.ringback {
             effects.push(Effect::Ringback(false));
         }
         for child in &self.children {
             if child.call != call && child.ended.is_none() {
-                effects.push(Effect::Drop { call: child.call, cause: Cause::OtherAnswered });
+                effects.push(Effect::Cancel { call: child.call, cause: Cause::OtherAnswered });
             }
         }
     }

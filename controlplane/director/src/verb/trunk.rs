@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use wire::event::Cause;
 
 use super::{Step, Waits};
+use crate::forwards::Forwards;
 use crate::rng::Rng;
 use crate::script::{ChildSpec, Effect, Element, Input, Outcome, Problem, Trunking, View};
 
@@ -83,7 +84,8 @@ impl Trunk {
             login: None,
             status: None,
             is_trunk: true,
-            diverted: String::new(),
+            forwards: Forwards::default(),
+            referred: String::new(),
         }));
         true
     }
@@ -106,6 +108,10 @@ impl Trunk {
         match *input {
             Input::ChildAnswered { call } => {
                 state.answered(call, effects);
+                Step::Stay
+            }
+            Input::ChildJoined { call } => {
+                state.joined(call, effects);
                 Step::Stay
             }
             Input::ChildEnded { call, status, code, cause, .. } => {
@@ -153,6 +159,12 @@ impl Trunk {
             if winner != call {
                 return Step::Stay;
             }
+            let is_others = outcome.cause == Some(Cause::OtherAnswered);
+            if is_others && !state.waits_for().is_empty() {
+                // Two have answered, and the shards have taken another one: who it is they tell.
+                state.winner = None;
+                return Step::Stay;
+            }
             let failed = outcome.status == CallStatus::Failed;
             let completed = Outcome { status: CallStatus::Completed, ..outcome };
             state.done = Some(if failed { outcome } else { completed });
@@ -185,17 +197,22 @@ impl TrunkState {
         if !self.children.iter().any(|child| child.0 == call) {
             return;
         }
-        match self.winner {
-            Some(winner) if winner == call => {}
-            Some(_) => effects.push(Effect::Drop { call, cause: Cause::OtherAnswered }),
-            None => {
-                self.winner = Some(call);
-                let others = self.children.iter().filter(|it| it.0 != call && it.1.is_none());
-                let drop =
-                    |it: &(CallId, _)| Effect::Drop { call: it.0, cause: Cause::OtherAnswered };
-                effects.extend(others.map(drop));
-            }
+        // Of two that answer at one time the shards take one, and end the other.
+        if self.winner.is_none() {
+            self.joined(call, effects);
         }
+    }
+
+    /// This one the call is joined with, whoever else has answered.
+    fn joined(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        let is_open = self.children.iter().any(|child| child.0 == call && child.1.is_none());
+        if !is_open || self.winner == Some(call) {
+            return;
+        }
+        self.winner = Some(call);
+        let others = self.children.iter().filter(|it| it.0 != call && it.1.is_none());
+        let cancel = |it: &(CallId, _)| Effect::Cancel { call: it.0, cause: Cause::OtherAnswered };
+        effects.extend(others.map(cancel));
     }
 
     fn drop_all(&self, cause: Cause, effects: &mut Vec<Effect>) {

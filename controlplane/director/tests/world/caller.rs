@@ -13,6 +13,8 @@ pub(crate) struct Caller {
     pub(crate) user: &'static str,
     /// The leg whose place he wants.
     pub(crate) replaces: LegId,
+    /// Who has forwarded the call, and how many have.
+    pub(crate) forwards: (&'static str, u16),
 }
 
 impl Default for Caller {
@@ -24,6 +26,7 @@ impl Default for Caller {
             headers: "X-Campaign: spring\r\nX-Id: 5\r\n",
             user: "",
             replaces: LegId::NONE,
+            forwards: ("", 0),
         }
     }
 }

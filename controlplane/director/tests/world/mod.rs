@@ -468,6 +468,8 @@ impl World {
                     headers: caller.headers,
                     user: caller.user,
                     replaces: caller.replaces,
+                    forwards: caller.forwards.0,
+                    forward_count: caller.forwards.1,
                 };
                 director.handle_event(now, shard, &Event::Incoming(incoming));
             }
@@ -619,13 +621,19 @@ impl World {
                 self.legs.get_mut(&call).unwrap().account = account;
             }
             OwnedCommand::Answer { call, limit_ms } => self.answer(call, limit_ms),
-            OwnedCommand::Reject { call, code, cause, .. } => {
+            OwnedCommand::Reject { call, code, cause, .. }
+            | OwnedCommand::PassOn { call, code, cause } => {
                 if self.legs.get(&call).is_some_and(|leg| leg.answered.0 == 0) {
                     self.end(call, Party::Application, cause, code);
                 }
             }
             OwnedCommand::Hangup { call, cause } => {
                 self.end(call, Party::Application, cause, 0);
+            }
+            OwnedCommand::Cancel { call, cause } => {
+                if self.legs.get(&call).is_some_and(|leg| leg.answered.0 == 0) {
+                    self.end(call, Party::Application, cause, 0);
+                }
             }
             OwnedCommand::Originate(originate) => self.originate(*originate),
             OwnedCommand::Release { leg, .. } => {

@@ -26,6 +26,8 @@ pub enum OwnedCommand {
     Verdict { id: u64, verdict: OwnedVerdict },
     TakePlace { call: CallId },
     Refer { call: CallId, to: String },
+    Cancel { call: CallId, cause: Cause },
+    PassOn { call: CallId, code: u16, cause: Cause },
 }
 
 /// [`wire::command::Verdict`] with its text.
@@ -86,6 +88,8 @@ impl OwnedCommand {
             Self::Verdict { id, ref verdict } => Command::Verdict { id, verdict: verdict.view() },
             Self::TakePlace { call } => Command::TakePlace { call },
             Self::Refer { call, ref to } => Command::Refer { call, to },
+            Self::Cancel { call, cause } => Command::Cancel { call, cause },
+            Self::PassOn { call, code, cause } => Command::PassOn { call, code, cause },
         }
     }
 }

@@ -13,7 +13,13 @@ use super::{Answer, LegMut};
 impl LegMut<'_, '_> {
     /// A command for this leg's call.
     pub(crate) fn command(&mut self, command: &Command<'_>) {
-        let ends = matches!(command, Command::Reject { .. } | Command::Hangup { .. });
+        let ends = matches!(
+            command,
+            Command::Reject { .. }
+                | Command::Hangup { .. }
+                | Command::Cancel { .. }
+                | Command::PassOn { .. }
+        );
         if !ends && self.leg.is_waiting() && !self.take_port() {
             return self.refuse_portless();
         }
@@ -28,9 +34,23 @@ impl LegMut<'_, '_> {
             {
                 let retry_after = *retry_after;
                 let answer = Answer { reason, retry_after, ..Answer::new(*code) };
+                // Its own word: what others said of what was dialled before is not why.
+                self.forget_refusal();
                 self.refuse(&answer, *cause, Party::Application);
             }
-            Command::Hangup { cause, .. } => self.hang_up(*cause, Party::Application),
+            Command::PassOn { code, cause, .. } if (300..700).contains(code) => {
+                self.refuse(&Answer::new(*code), *cause, Party::Application);
+            }
+            Command::Hangup { cause, .. } => {
+                self.forget_refusal();
+                self.hang_up(*cause, Party::Application);
+            }
+            Command::Cancel { cause, .. } if !self.leg.is_up() => {
+                self.forget_refusal();
+                self.hang_up(*cause, Party::Application);
+            }
+            // It was answered meanwhile.
+            Command::Cancel { .. } => {}
             Command::Join { b, .. } => self.join(*b),
             Command::Part { .. } => self.part(),
             Command::Ringback { on, .. } => self.ringback(*on),
@@ -83,7 +103,9 @@ pub(crate) fn call_of(command: &Command<'_>) -> CallId {
         | Command::Take { call }
         | Command::GiveBack { call }
         | Command::TakePlace { call }
-        | Command::Refer { call, .. } => *call,
+        | Command::Refer { call, .. }
+        | Command::Cancel { call, .. }
+        | Command::PassOn { call, .. } => *call,
         Command::Originate(originate) => originate.call,
         Command::Release { .. } | Command::Drain { .. } | Command::Verdict { .. } => CallId::NONE,
     }

@@ -90,6 +90,7 @@ impl LegMut<'_, '_> {
         // What it sends from now on comes behind its end.
         self.cx.core.watch.leave();
         self.cx.core.holds.remove(&self.leg.id);
+        self.forget_gift();
         self.cx.core.attempts.remove(&self.leg.id);
         self.cx.core.proven.remove(&self.leg.id);
         self.forget_refusal();

@@ -80,6 +80,39 @@ pub(crate) fn diversion<'m>(message: &Message<'m>) -> &'m [u8] {
     if count > 1 { before } else { last }
 }
 
+/// URIs of those who have forwarded the call, the last one first, one a line, and how many there
+/// were: of Diversion, else of History-Info, whose last entry is the target itself.
+pub(crate) fn forwards(message: &Message<'_>, out: &mut [u8]) -> (usize, u16) {
+    let (mut at, mut counted) = (0, 0_u16);
+    for address in message.addresses(Name::Diversion).flatten() {
+        let count = address.params.get(b"counter").and_then(|it| core::str::from_utf8(it).ok());
+        let count = count.and_then(|it| it.parse().ok()).unwrap_or(1_u16);
+        counted = counted.saturating_add(count.max(1));
+        at = put_uri(out, at, address.uri);
+    }
+    let history = || message.addresses(Name::HistoryInfo).flatten();
+    let before = u16::try_from(history().count()).unwrap_or(u16::MAX).saturating_sub(1);
+    if counted == 0 {
+        for place in (0..usize::from(before)).rev() {
+            at = history().nth(place).map_or(at, |address| put_uri(out, at, address.uri));
+        }
+    }
+    (at, counted.max(before))
+}
+
+/// Adds a URI without its headers behind `at`; where it ends. One that does not fit, or is no text,
+/// is left out.
+fn put_uri(out: &mut [u8], at: usize, uri: &[u8]) -> usize {
+    let uri = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let clean = core::str::from_utf8(uri).is_ok()
+        && uri.iter().all(|byte| *byte > b' ' && !b"<>\"".contains(byte));
+    let room = out.get_mut(at..at + uri.len() + 1).filter(|_| clean && !uri.is_empty());
+    let Some(room) = room else { return at };
+    room[..uri.len()].copy_from_slice(uri);
+    room[uri.len()] = b'\n';
+    at + uri.len() + 1
+}
+
 /// The X-* and User-to-User headers, one `Name: value` a line, as the application sees them.
 pub(crate) fn extension_headers(message: &Message<'_>, out: &mut [u8]) -> usize {
     let mut at = 0;

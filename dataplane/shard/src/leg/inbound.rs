@@ -92,6 +92,8 @@ impl LegMut<'_, '_> {
         }
         let mut extra = [0; 8_192];
         let len = identity::extension_headers(message, &mut extra);
+        let mut forwards = [0; 1_024];
+        let (forwarded, forward_count) = identity::forwards(message, &mut forwards);
         let mut name = [0; 256];
         let (from, to) = (message.from(), message.to());
         let name = from.as_ref().ok().and_then(|from| from.display_value(&mut name));
@@ -110,6 +112,8 @@ impl LegMut<'_, '_> {
             headers: text(&extra[..len]),
             user,
             replaces: self.place(),
+            forwards: text(&forwards[..forwarded]),
+            forward_count,
         };
         self.cx.emit_event(&Event::Incoming(incoming));
     }

@@ -514,7 +514,7 @@ impl LegMut<'_, '_> {
     }
 
     /// A plan whose addresses may be sent to.
-    fn judge(&mut self, plan: Plan) -> Result<Plan, BadOffer> {
+    pub(super) fn judge(&mut self, plan: Plan) -> Result<Plan, BadOffer> {
         let (ours, hop) = (self.media_address(), self.leg.signalling.hop);
         judge_target(self.cx.core, plan.remote_rtp, (hop.to, ours))?;
         let described = plan.remote_rtp.address();
@@ -794,7 +794,7 @@ impl LegMut<'_, '_> {
 }
 
 /// The plan of two descriptions.
-fn plan_of(ours: &[u8], theirs: &[u8]) -> Result<Plan, BadOffer> {
+pub(super) fn plan_of(ours: &[u8], theirs: &[u8]) -> Result<Plan, BadOffer> {
     let (ours, theirs) = (Session::parse(ours)?, Session::parse(theirs)?);
     Ok(Plan::negotiate(&ours, &theirs)?)
 }

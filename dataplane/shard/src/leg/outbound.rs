@@ -8,6 +8,7 @@ use sip::{Message, Name, Part, ViaOut, Writer};
 use wire::event::{Cause, Event, OutWhy, Party};
 use wire::table::{EarlyMedia, ReliableRinging};
 
+use super::early::Gate;
 use super::prack::{Branch, rseq_of};
 use super::timers::Timer;
 use super::{BadOffer, Leg, LegMut, Move, Outbound, Side, State};
@@ -153,40 +154,28 @@ impl LegMut<'_, '_> {
         if !self.leg.outbound().is_some_and(|side| side.pass_progress) || peer == LegId::NONE {
             return;
         }
-        let is_heard = media && branch && !self.leg.offer.is_updated();
-        let passes = match self.leg.signalling.policy.early_media {
-            EarlyMedia::Pass => true,
-            EarlyMedia::Ring => false,
-            EarlyMedia::Gated => self.is_let_through(message),
-        };
-        let early = is_heard && passes && self.take_answer(sdp, false).is_ok();
-        let branch = self.branch_of(message);
+        let gate = self.early_gate(message, branch);
+        let is_answer = media && branch && !self.leg.offer.is_updated();
+        // An answer it is whether its media is heard or not: the 2xx may rely on it.
+        let early = is_answer && self.take_answer(sdp, false).is_ok();
+        let named = self.branch_of(message);
         if let Some(side) = self.leg.outbound_mut().filter(|_| early) {
-            side.described = branch;
+            side.described = named;
             if rseq_of(message).is_some() {
-                side.settled = branch;
+                side.settled = named;
             }
+        }
+        let passes = gate != Gate::Closed;
+        if branch {
+            self.keep_gate(gate);
+        }
+        if gate == Gate::Opens && !early {
+            // What was described before is heard from now on.
+            return self.tell_early(peer, code);
         }
         let code = if media && !passes { 180 } else { code };
-        let (sdp, view) = (if early { sdp } else { b"" }, self.view());
+        let (sdp, view) = (if early && passes { sdp } else { b"" }, self.view());
         self.tell_peer(peer, &PeerMessage::Progress { code, sdp, view });
-    }
-
-    /// What a response of a target says of its early media (RFC 5009 section 8): what is not
-    /// allowed is not heard, any more. One that says nothing leaves it as it was.
-    fn is_let_through(&mut self, message: &Message<'_>) -> bool {
-        let heard = self.media.stream(self.leg.id).filter(|stream| stream.on);
-        let heard = heard.map(|stream| stream.plan);
-        let mut values = message.values(Name::PEarlyMedia).filter_map(early_media_of);
-        match (values.next(), heard) {
-            (Some(passes), None) => passes,
-            (None, heard) => heard.is_some_and(|plan| plan.direction.receives()),
-            (Some(true), Some(_)) => true,
-            (Some(false), Some(plan)) => {
-                self.set_plan(plan.stopped(), true);
-                false
-            }
-        }
     }
 
     /// The early dialog that a provisional response makes, so that requests of the callee find it
@@ -225,12 +214,17 @@ impl LegMut<'_, '_> {
     fn take_final(&mut self, message: &Message<'_>) -> Result<(), BadOffer> {
         let sdp = message.sdp().readable().unwrap_or_default();
         let described = self.leg.outbound().map_or(0, |side| side.described);
-        if self.leg.offer.is_updated() && described == self.branch_of(message) {
+        let is_its = described == self.branch_of(message);
+        if self.leg.offer.is_updated() && is_its {
             self.leg.offer.close_updated(&mut self.cx.core.arena);
+            self.resume_plan();
             return Ok(());
         }
-        if sdp.is_empty() && described != self.branch_of(message) {
-            return Err(BadOffer::NO_CODEC);
+        match (sdp.is_empty(), is_its) {
+            (true, false) => return Err(BadOffer::NO_CODEC),
+            // What was not to be heard before is.
+            (true, true) => self.resume_plan(),
+            (false, _) => {}
         }
         self.take_answer(sdp, true)
     }
@@ -426,19 +420,6 @@ impl LegMut<'_, '_> {
         }
         self.leg.signalling.dialog = None;
         self.cx.core.arena.free(&mut self.leg.signalling.text);
-    }
-}
-
-/// Whether a value of P-Early-Media lets what its sender sends through; None for one that says
-/// nothing of that.
-fn early_media_of(value: &[u8]) -> Option<bool> {
-    let passes = [&b"sendrecv"[..], b"sendonly"];
-    let stays = [&b"recvonly"[..], b"inactive"];
-    let is_one = |names: [&[u8]; 2]| names.iter().any(|name| value.eq_ignore_ascii_case(name));
-    match (is_one(passes), is_one(stays)) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
     }
 }
 

@@ -235,7 +235,8 @@ impl LegMut<'_, '_> {
 
     /// The leg that this one is dialled for hears nobody else's early media any more.
     fn on_peer_unheard(&mut self, from: LegId) {
-        let speaks = self.media.stream(self.leg.id).is_some_and(|stream| stream.on);
+        let early = self.media.stream(self.leg.id).filter(|stream| stream.on);
+        let speaks = early.is_some_and(|stream| stream.plan.direction.receives());
         if self.leg.state != State::Calling || self.leg.links.dialed_for != from || !speaks {
             return;
         }
@@ -286,6 +287,9 @@ impl LegMut<'_, '_> {
         if !wanted {
             // The join was called off meanwhile.
             return self.tell_peer(from, &PeerMessage::Left);
+        }
+        if self.is_given() && self.leg.links.joining != from {
+            return self.answered_while_given(from, call, sdp, view);
         }
         if self.leg.is_waiting() && self.must_wait() {
             return self.hold_answer(from, call, sdp, view);
@@ -498,6 +502,7 @@ impl LegMut<'_, '_> {
             self.leg.links.partner = LegId::NONE;
             self.left_join();
         }
+        self.keeps_gift(from);
     }
 
     pub(super) fn left_join(&mut self) {
@@ -640,6 +645,10 @@ pub(crate) fn on_peer_nobody(
     if waits {
         let over = PeerMessage::Ended { code: 487, cause: Cause::Canceled, reason: "" };
         cx.send_to_peer(to, from, &over);
+    }
+    if let PeerMessage::Alone { .. } = message {
+        // Nobody takes that place.
+        return cx.send_to_peer(to, from, &PeerMessage::Left);
     }
     if let PeerMessage::Text { number, .. } = message {
         let said = PeerMessage::TextSaid { number: *number, code: 480 };

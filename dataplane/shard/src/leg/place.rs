@@ -15,7 +15,10 @@
 //!
 //! ```text
 //!   N -- TakePlace --> S    N <-- Alone -- S    N is answered; Event::Replaced
+//!                           N -- Left ---> S    or nothing comes of it
 //! ```
+//!
+//! From `Alone` on the place is nobody else's ([`super::given`]).
 //!
 //! Until N is answered every refusal leaves S and Y as they are. Who may take a place the shard of
 //! S says (`Shard::may_take_place`): to others the dialog is not there.
@@ -131,23 +134,31 @@ impl LegMut<'_, '_> {
 impl LegMut<'_, '_> {
     /// The place is an application's.
     pub(super) fn on_peer_alone(&mut self, from: LegId, call: CallId, account: u64) {
-        if self.place() != from {
-            return self.refer_to_alone(call);
+        let has_it = match self.place() == from {
+            true => self.take_alone(call, account),
+            false => self.refer_to_alone(call),
+        };
+        if let Err(code) = has_it {
+            self.tell_peer(from, &PeerMessage::Left);
+            if !self.place_refused(code) {
+                self.referral_over(code);
+            }
         }
+    }
+
+    /// Answered, this leg has the place; the status that refuses it else.
+    fn take_alone(&mut self, call: CallId, account: u64) -> Result<(), u16> {
         if self.leg.route().is_some() {
             // No application would know of it: who comes by a static route has no document.
-            self.place_refused(488);
-            return;
+            return Err(488);
         }
         let waits = self.leg.is_waiting() && !self.must_wait();
         if !waits || self.leg.links.dialed_for != LegId::NONE || !self.take_port() {
-            self.place_refused(500);
-            return;
+            return Err(500);
         }
         if !self.cx.core.has_credit() {
             // What is not told would belong to nobody.
-            self.place_refused(503);
-            return;
+            return Err(503);
         }
         self.leg.links.joining = LegId::NONE;
         self.leg.story.account = account;
@@ -156,29 +167,37 @@ impl LegMut<'_, '_> {
         }
         let described = if self.is_offerless() { self.offer_own() } else { self.answer_alone() };
         if let Err(bad) = described {
-            return self.refuse_offer(bad);
+            self.refuse_offer(bad);
+            return Err(bad.code);
         }
-        if self.answer() {
-            self.stand_alone();
-            let (by, at) = (self.leg.id, self.stamp());
-            self.cx.emit_optional(&Event::Replaced { call, by, at });
+        if !self.answer() {
+            return Err(500);
         }
+        self.stand_alone();
+        let (by, at) = (self.leg.id, self.stamp());
+        // There is room: it was asked for before.
+        self.cx.emit_event(&Event::Replaced { call, by, at });
+        Ok(())
     }
 
     /// Whom our far end refers has the other one's place in its document.
-    fn refer_to_alone(&mut self, call: CallId) {
+    fn refer_to_alone(&mut self, call: CallId) -> Result<(), u16> {
         let is_open =
             self.transactions.referrals.of(self.leg.id).is_some_and(|referral| referral.code == 0);
         let by = self.leg.links.partner;
         let by_route = self.leg.outbound().is_some_and(|side| side.by_route);
         // Who is joined by a static route has no application that would know of it.
-        let is_known = self.leg.route().is_none() && !by_route && self.cx.core.has_credit();
+        let is_known = self.leg.route().is_none() && !by_route;
         if !is_open || by == LegId::NONE || !is_known {
-            return self.referral_over(481);
+            return Err(481);
+        }
+        if !self.cx.core.has_credit() {
+            return Err(503);
         }
         let at = self.stamp();
-        self.cx.emit_optional(&Event::Replaced { call, by, at });
+        self.cx.emit_event(&Event::Replaced { call, by, at });
         self.referral_taken(200);
+        Ok(())
     }
 }
 
@@ -191,12 +210,6 @@ impl LegMut<'_, '_> {
             Ok(other) => self.tell_peer(other, &PeerMessage::GivePlace { to: from }),
             Err(code) => self.tell_peer(from, &PeerMessage::Referred { code }),
         }
-    }
-
-    /// Its place is its application's to give.
-    pub(super) fn tell_alone(&mut self, to: LegId) {
-        let (call, account) = (self.leg.story.call, self.leg.story.account);
-        self.tell_peer(to, &PeerMessage::Alone { call, account });
     }
 
     /// An application has this leg, and no static route.
@@ -228,6 +241,7 @@ impl LegMut<'_, '_> {
             State::Answering | State::Standing => links.partner,
         };
         let is_moving = links.referred || links.joining != LegId::NONE || self.is_held();
+        let is_moving = is_moving || self.is_given();
         let stands = matches!(self.leg.state, State::Answering | State::Standing);
         match other {
             LegId::NONE if !stands || !self.is_applications() => Err(488),
@@ -265,7 +279,11 @@ impl LegMut<'_, '_> {
             State::Arrived | State::Ringing | State::Answering | State::Standing
         );
         let is_free = is_free && is_there && (is_joined || is_rung_for);
-        if !is_free || self.is_held() || self.transactions.referrals.of(self.leg.id).is_some() {
+        if !is_free
+            || self.is_held()
+            || self.is_given()
+            || self.transactions.referrals.of(self.leg.id).is_some()
+        {
             return self.tell_peer(to, &PeerMessage::Referred { code: 491 });
         }
         let links = &mut self.leg.links;

@@ -25,7 +25,7 @@ use wire::event::{Cause, Event, Party};
 use super::timers::Timer;
 use super::{LegMut, Request, State, identity};
 use crate::handoff::PeerMessage;
-use crate::refer::{Referral, Way};
+use crate::refer::{Referral, Way, lines_of};
 use crate::transaction::{ClientId, Outcome, Report, Sent};
 use crate::transport::reply::contact;
 
@@ -115,7 +115,10 @@ impl LegMut<'_, '_> {
             let to = if dials { crate::usage::text(referral.uri) } else { "" };
             let by = message.from().map_or("", |from| crate::usage::text(from.uri));
             let mut lines = [0; 2_048];
-            let len = identity::extension_headers(message, &mut lines);
+            // What the target is to hear, and behind it what the application is.
+            let len = if dials { lines_of(message, referral, &mut lines) } else { None };
+            let len = len.unwrap_or(0);
+            let len = len + identity::extension_headers(message, &mut lines[len..]);
             self.emit_refer(to, by, crate::usage::text(&lines[..len]));
         }
     }
@@ -351,7 +354,7 @@ impl LegMut<'_, '_> {
         let links = &self.leg.links;
         let is_there = self.leg.is_waiting() || self.leg.state == State::Standing;
         let is_free = links.partner == LegId::NONE && !links.referred && !links.bound;
-        let is_bare = links.joining == LegId::NONE && !self.is_held();
+        let is_bare = links.joining == LegId::NONE && !self.is_held() && !self.is_given();
         is_there && is_free && is_bare && self.is_applications()
     }
 

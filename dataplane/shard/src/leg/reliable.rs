@@ -67,10 +67,10 @@ struct Waiting {
 
 /// The answer of another leg, for which there is no 2xx yet.
 #[derive(Debug)]
-struct Held {
-    from: LegId,
+pub(super) struct Held {
+    pub(super) from: LegId,
     /// [`HeldAnswer`], encoded.
-    text: Stored,
+    pub(super) text: Stored,
 }
 
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -243,14 +243,26 @@ impl LegMut<'_, '_> {
             let cause = Cause::OtherAnswered;
             return self.tell_peer(from, &PeerMessage::Refused { cause });
         }
-        let text = self.stored(&HeldAnswer { call, sdp, view: view.clone() });
+        let answer = self.held(from, call, sdp, view);
         let arena = &mut self.cx.core.arena;
         let Some(side) = self.leg.inbound_mut() else { return };
         side.reliable.free(arena);
-        match text {
-            Some(text) => side.reliable.peer = Some(Held { from, text }),
+        match answer {
+            Some(held) => side.reliable.peer = Some(held),
             None => self.tell_peer(from, &PeerMessage::Refused { cause: Cause::Internal }),
         }
+    }
+
+    /// What another leg has answered, to be taken later ([`LegMut::answer_held`]).
+    pub(super) fn held(
+        &mut self,
+        from: LegId,
+        call: CallId,
+        sdp: &[u8],
+        view: &View,
+    ) -> Option<Held> {
+        let text = self.stored(&HeldAnswer { call, sdp, view: view.clone() })?;
+        Some(Held { from, text })
     }
 
     fn stored(&mut self, held: &HeldAnswer<'_>) -> Option<Stored> {
@@ -344,7 +356,7 @@ impl LegMut<'_, '_> {
         }
     }
 
-    fn answer_held(&mut self, mut held: Held) {
+    pub(super) fn answer_held(&mut self, mut held: Held) {
         let arena = &mut self.cx.core.arena;
         let mut text = [0; MESSAGE_BYTES];
         let len = held.text.len().min(text.len());

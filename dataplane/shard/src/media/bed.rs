@@ -149,6 +149,7 @@ impl Bed {
             offset: now.offset(),
             offset_of_leg: now.offset(),
             holds: crate::leg::relay::Holds::new(),
+            gifts: crate::leg::given::Gifts::new(),
             watch: crate::watch::Watch::new(0),
             guard: crate::transport::guard::Guard::new(plan.guard, plan.keys.table),
             region: Region::create(words.leak(), Side::Dataplane, sizes, 1),
