@@ -226,13 +226,14 @@ fn what_was_let_go_once_keeps_the_document_that_it_has_since() {
         world.drain();
     };
     tell(&mut world);
-    world.bye_in(child, 0);
     world.run(300);
     assert!(ended_by_us(&world, place), "its place is taken");
     let target = *world.children_of(call).last().unwrap();
     assert_ne!(target, child);
+    // The referrer's leg stands until its far end has heard.
     world.crash();
     tell(&mut world);
+    world.bye_in(child, 100);
     world.run(3_000);
     assert!(!ended_by_us(&world, call) && !ended_by_us(&world, target));
     assert_eq!(world.status_of(target), "in-progress");

@@ -63,7 +63,7 @@ fn step(live: &mut Live, rng: &mut Rng) {
         13 => {
             let outgoing = live.outgoing.get_or_insert_with(|| Outgoing::sent("sip:a@x", "b"));
             outgoing.forwards = Forwards::default().and(&text(rng));
-            outgoing.referrer = (rng.next() % 2 == 0).then_some(live.row.sid);
+            outgoing.referrer = rng.next().is_multiple_of(2).then_some(live.row.sid);
         }
         8 => {
             let mut jar = Jar::clone(&live.cookies);
