@@ -123,21 +123,21 @@ fn registered_worlds() {
 #[test]
 fn trunk_worlds() {
     let count = number("TANDEM_SEEDS").unwrap_or(1_000);
-    play_all(960_001, count / 4, "replay_trunks", Scale::trunks);
+    play_all(960_001, count / 8, "replay_trunks", Scale::trunks);
 }
 
 /// Calls change hands: whoever is answered has somebody, and is not left standing.
 #[test]
 fn transfer_worlds() {
     let count = number("TANDEM_SEEDS").unwrap_or(1_000);
-    play_all(970_001, count / 4, "replay_transfers", Scale::transfers);
+    play_all(970_001, count / 8, "replay_transfers", Scale::transfers);
 }
 
 /// Phones forward their calls and decline them, by several flows: each rings once.
 #[test]
 fn forwarding_worlds() {
     let count = number("TANDEM_SEEDS").unwrap_or(1_000);
-    play_all(980_001, count / 4, "replay_forwards", Scale::forwards);
+    play_all(980_001, count / 8, "replay_forwards", Scale::forwards);
 }
 
 #[test]

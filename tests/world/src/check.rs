@@ -360,6 +360,16 @@ fn one_cdr_per_leg(
         // Who never said a word cannot be cancelled. Whom the dataplane rang before it died can, by
         // its successor.
         let unreachable = phone.who == Who::Callee && phone.answered.is_none() && phone.mute;
+        // A CANCEL that was lost is not sent again by a process that has died: seed 960332.
+        let is_cancelled = |cdr: Cdr| {
+            let stop = cdr.ended.micros_since(DAWN.wall) * 1_000 + DAWN.mono.0;
+            context.deaths.iter().any(|death| (stop..stop + 33_000_000_000).contains(death))
+        };
+        let unreachable = unreachable
+            || phone.who == Who::Callee
+                && phone.answered.is_none()
+                && context.troubled.contains(&phone.call_id)
+                && directed.ledger.cdrs.values().filter(is).cloned().any(is_cancelled);
         if !phone.over && !phone.dead && !unreachable {
             faults.push(format!("the {:?} of {} never came to an end", phone.who, phone.group));
         }

@@ -118,7 +118,10 @@ impl Lines {
         world: &mut World,
         directed: &mut Directed,
         (seed, scale): (u64, Scale),
-    ) -> (Self, Vec<Conversation>) {
+    ) -> (Option<Self>, Vec<Conversation>) {
+        if !scale.trunks {
+            return (None, Vec::new());
+        }
         let mut random = Prng::new(seed ^ 0x7472_756e);
         let mut lines = Self { ranges: Vec::new(), of: BTreeMap::new(), ignorers: BTreeSet::new() };
         let mut ignoring = BTreeSet::new();
@@ -145,7 +148,7 @@ impl Lines {
             call
         });
         let calls = calls.collect();
-        (lines, calls)
+        (Some(lines), calls)
     }
 
     fn call(

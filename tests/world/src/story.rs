@@ -110,38 +110,22 @@ impl Story {
             directed.sync_most = ms(50 + random.below(3_000));
         }
         directed.settings.limits.account_calls_per_second = 10_000;
-        let mut conversations = Vec::new();
-        for group in 1..=scale.calls {
-            let at = DAWN.mono + ms(500) + below(&mut random, scale.within);
-            let audio = group == 1 && seed.is_multiple_of(if scale.talks { 4 } else { 16 });
-            let long = brief && random.chance(1, 3);
-            let cast = Cast::new(&mut random, group, long, scale.talks);
-            if cast.ignores {
-                listener.ignorers.insert(group);
-            }
-            let what = (group, at, audio, cast);
-            let story = conversation(&mut world, &mut directed.web, &mut random, what);
-            conversations.push(story);
-        }
+        let what = (seed, scale, brief);
+        let (web, random_of) = (&mut directed.web, &mut random);
+        let mut conversations = plain(&mut world, (web, &mut listener), random_of, what);
         let open = scale.guests.then(|| directed.web.open_tenant(guests::OPEN));
         let homes =
             scale.registers.then(|| Homes::new(&mut world, &mut directed, (seed, scale.forwards)));
-        let scenes = scale
-            .transfers
-            .then(|| Scenes::new(&mut world, &mut directed, (seed, scale, scale.calm)));
-        let scenes = scenes.unwrap_or_default();
+        let scenes = Scenes::new(&mut world, &mut directed, (seed, scale, scale.calm));
         listener.deaf.extend(scenes.groups());
         configure(&mut directed, &mut world, &mut random);
         if let Some(homes) = &homes {
             let calls = registered::calls(&mut world, &mut directed, homes, (seed, scale));
             conversations.extend(calls);
         }
-        let lines = scale.trunks.then(|| {
-            let (lines, calls) = Lines::new(&mut world, &mut directed, (seed, scale));
-            listener.ignorers.extend(&lines.ignorers);
-            conversations.extend(calls);
-            lines
-        });
+        let (lines, calls) = Lines::new(&mut world, &mut directed, (seed, scale));
+        listener.ignorers.extend(lines.iter().flat_map(|lines| &lines.ignorers));
+        conversations.extend(calls);
         if let Some((tenant, number)) = open {
             directed.ledger.put(Entity::PhoneNumber(number));
             let visits = visits(&mut world, &mut directed.web, (seed, scale, tenant));
@@ -551,6 +535,26 @@ const KINDS: [&str; 14] = [
     "by the api",
 ];
 
+/// The conversations that every story has.
+fn plain(
+    world: &mut World,
+    (web, listener): (&mut Web, &mut Listener),
+    random: &mut Prng,
+    (seed, scale, brief): (u64, Scale, bool),
+) -> Vec<Conversation> {
+    let one = |group: u32| {
+        let at = DAWN.mono + ms(500) + below(random, scale.within);
+        let audio = group == 1 && seed.is_multiple_of(if scale.talks { 4 } else { 16 });
+        let long = brief && random.chance(1, 3);
+        let cast = Cast::new(random, group, long, scale.talks);
+        if cast.ignores {
+            listener.ignorers.insert(group);
+        }
+        conversation(world, web, random, (group, at, audio, cast))
+    };
+    (1..=scale.calls).map(one).collect()
+}
+
 /// A world in whose every third seed whoever connects proves a name: that takes nobody out of the
 /// lists that have his address.
 fn named(setup: &Setup) -> World {
@@ -599,8 +603,7 @@ fn conversation(
     documents.insert((group, "after".to_owned()), after);
     // Who is dialled next is offered what the caller has answered last, which may be all that the
     // first callee had left.
-    let is_dialled_on = kind == "dial with action";
-    let narrows = cast.moves.iter().any(|(_, what)| what.narrows());
+    let narrows = kind == "dial with action" && cast.moves.iter().any(|it| it.1.narrows());
     let api = caller.is_none().then(|| CreateCall {
         to: format!("sip:g{group}@{}", world.target(callees[0])),
         from: format!("sip:c{group}@{domain}"),
@@ -620,7 +623,7 @@ fn conversation(
         callees,
         call: None,
         // What is offered to a caller without an offer is G.711 of ours.
-        compatible: cast.compatible && !cast.late_offer && !(is_dialled_on && narrows),
+        compatible: cast.compatible && !cast.late_offer && !narrows,
         late_offer: cast.late_offer,
         moves: cast.moves.into_iter().map(|(after, what)| (at + after, what)).collect(),
         told: Vec::new(),

@@ -113,6 +113,9 @@ impl Scenes {
         directed: &mut Directed,
         (seed, scale, is_calm): (u64, Scale, bool),
     ) -> Self {
+        if !scale.transfers {
+            return Self::default();
+        }
         let mut random = Prng::new(seed ^ 0x7363_656e);
         let tenant = directed.web.tenant(Server::Fast, Server::Fast);
         let first = directed.web.domain(tenant);

@@ -525,5 +525,8 @@ pub(super) fn mixed<'b>(writer: Writer<'b>, text: &[u8], part: &str) -> Writer<'
 
 /// The description in a message, alone or among other parts; empty for none.
 pub(super) fn sdp_of<'a>(message: &Message<'a>) -> &'a [u8] {
-    message.sdp().readable().unwrap_or_default()
+    match message.is_sdp() {
+        true => message.body(),
+        false => message.sdp().readable().unwrap_or_default(),
+    }
 }
