@@ -196,8 +196,8 @@ impl<'a> Said<'a> {
             b"rtcp" => _ = self.rtcp.get_or_insert(value),
             b"rtcp-mux" => self.rtcp_mux = true,
             b"mid" => _ = self.mid.get_or_insert(value),
-            b"ptime" => _ = self.ptime.get_or_insert(milliseconds(value)),
-            b"maxptime" => _ = self.maxptime.get_or_insert(milliseconds(value)),
+            b"ptime" => _ = self.ptime.get_or_insert_with(|| milliseconds(value)),
+            b"maxptime" => _ = self.maxptime.get_or_insert_with(|| milliseconds(value)),
             _ => self.direction = self.direction.or_else(|| Direction::parse(name)),
         }
     }

@@ -187,7 +187,8 @@ impl Sums {
                      ON CONFLICT DO UPDATE SET
                        started_min = min(started_min, ?2), started_max = max(started_max, ?3),
                        ended_min = min(ended_min, ?4), ended_max = max(ended_max, ?5)
-                     WHERE ?2 < started_min OR ?3 > started_max OR ?4 < ended_min OR ?5 > ended_max",
+                     WHERE ?2 < started_min OR ?3 > started_max
+                       OR ?4 < ended_min OR ?5 > ended_max",
                 )?
                 .execute(params![text(&account), started.0, started.1, ended.0, ended.1])?;
         }
