@@ -337,7 +337,8 @@ CREATE TABLE binding (
 ) WITHOUT ROWID, STRICT;
 ",
     "
--- The writer counts what it writes and adds it once a group: a trigger a row cost as much as its row.
+-- The writer counts what it writes and adds it once a group: a trigger a row cost as much as
+-- its row.
 DROP TRIGGER call_in;
 DROP TRIGGER call_out;
 DROP TRIGGER alert_in;
