@@ -116,7 +116,7 @@ impl Story {
         let open = scale.guests.then(|| directed.web.open_tenant(guests::OPEN));
         let homes =
             scale.registers.then(|| Homes::new(&mut world, &mut directed, (seed, scale.forwards)));
-        let scenes = Scenes::new(&mut world, &mut directed, (seed, scale, scale.calm));
+        let scenes = Scenes::new(&mut world, &mut directed, (seed, scale));
         listener.deaf.extend(scenes.groups());
         configure(&mut directed, &mut world, &mut random);
         if let Some(homes) = &homes {

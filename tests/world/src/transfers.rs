@@ -51,6 +51,7 @@ struct Leg {
 const FIRST: Leg = Leg { role: Role::First, number: 0 };
 const ASKS: Leg = Leg { role: Role::First, number: 1 };
 const OTHER: Leg = Leg { role: Role::Other, number: 0 };
+const THIRD: Leg = Leg { role: Role::Third, number: 0 };
 
 /// Something that happens in a scene.
 #[derive(Clone, Debug)]
@@ -107,11 +108,11 @@ fn any<T: Copy>(random: &mut Prng, of: &[T]) -> T {
 }
 
 impl Scenes {
-    /// Their tenant, their phones and what they are up to. `is_calm`: neither process dies.
+    /// Their tenant, their phones and what they are up to.
     pub(crate) fn new(
         world: &mut World,
         directed: &mut Directed,
-        (seed, scale, is_calm): (u64, Scale, bool),
+        (seed, scale): (u64, Scale),
     ) -> Self {
         if !scale.transfers {
             return Self::default();
@@ -129,7 +130,7 @@ impl Scenes {
             let group = FIRST_GROUP + number;
             directed.web.owner.insert(group, tenant);
             let at = DAWN.mono + SECOND + below(&mut random, scale.within);
-            let scene = Scene::new(world, &mut random, (group, at, is_calm));
+            let scene = Scene::new(world, &mut random, (group, at));
             let documents = &mut directed.web.tenants[tenant].documents;
             let whom = |role: Role| uri(group, world.address(scene.agents[&role]));
             let documents_of = [("voice", Role::Other), ("second", Role::Third)];
@@ -202,7 +203,7 @@ fn uri(group: u32, at: SocketAddr) -> String {
 }
 
 impl Scene {
-    fn new(world: &mut World, random: &mut Prng, (group, at, is_calm): (u32, Mono, bool)) -> Self {
+    fn new(world: &mut World, random: &mut Prng, (group, at): (u32, Mono)) -> Self {
         let kind = any(random, &KINDS);
         let mut agents = BTreeMap::new();
         for (number, role) in
@@ -236,12 +237,12 @@ impl Scene {
             heard: BTreeMap::new(),
             is_alone: kind == "picked up",
         };
-        scene.plot(random, at, is_calm);
+        scene.plot(random, at);
         scene
     }
 
     /// What happens, and when.
-    fn plot(&mut self, random: &mut Prng, at: Mono, is_calm: bool) {
+    fn plot(&mut self, random: &mut Prng, at: Mono) {
         let mut add = |after: Duration, act: Act| self.acts.push((at + after, act));
         let apart = |random: &mut Prng| ms(any(random, &APART));
         add(Duration::ZERO, Act::Calls(Role::First, "voice"));
@@ -249,13 +250,15 @@ impl Scene {
         match self.kind {
             "picked up" => {
                 add(then, Act::TakesPlace(0, FIRST));
-                if random.chance(1, 2) {
-                    // Two in one breath, or one just before the first hangs up: both are answered
-                    // by the place's shard, and the document has room for one (finding 3 of the
-                    // reader of h/dialogs). They come one after the other here.
-                    let leg = Leg { role: Role::Picks(0), number: 0 };
-                    let whose = if random.chance(1, 2) { leg } else { FIRST };
-                    add(then + 2 * SECOND, Act::TakesPlace(1, whose));
+                let leg = Leg { role: Role::Picks(0), number: 0 };
+                match random.below(5) {
+                    0 | 1 => {}
+                    2 => {
+                        let whose = if random.chance(1, 2) { leg } else { FIRST };
+                        add(then + 2 * SECOND, Act::TakesPlace(1, whose));
+                    }
+                    3 => add(then + apart(random), Act::TakesPlace(1, FIRST)),
+                    _ => add(then + apart(random), Act::HangsUp(FIRST)),
                 }
             }
             "taken over" => {
@@ -273,19 +276,14 @@ impl Scene {
             "attended" | "both refer" => {
                 add(2 * SECOND, Act::Calls(Role::First, "second"));
                 let after = then + 2 * SECOND;
-                // To a call that only rings, its document's place is given, and told again it is
-                // given twice (finding 5 there).
-                let early = is_calm && random.chance(1, 6);
+                let early = random.chance(1, 6);
                 let after = if early { 2 * SECOND + ms(300) } else { after };
                 add(after, Act::Refers(FIRST, Some(ASKS)));
                 let apart = apart(random);
                 if self.kind == "both refer" {
                     add(after + apart, Act::Refers(ASKS, Some(FIRST)));
                 } else if random.chance(1, 2) && !early {
-                    // The third one is none of them: where his end is read first, whom he was to
-                    // talk with has a place in a document that is over (finding 3 there; seeds
-                    // 970148 and 970252 with him).
-                    let ends = any(random, &[FIRST, ASKS, OTHER]);
+                    let ends = any(random, &[FIRST, ASKS, OTHER, THIRD]);
                     add(after + apart, Act::HangsUp(ends));
                 }
             }
