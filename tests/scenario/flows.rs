@@ -104,6 +104,9 @@ fn a_phone_rings_by_the_flow_that_came_last_and_then_by_the_one_before() {
 /// failed; and the referrer hears what came of it, also where none is left.
 #[test]
 fn a_referral_goes_from_flow_to_flow() {
+    const REFER_TO: &str = "Refer-To: <sip:bob@t0.example?Replaces=a%40b%3Bto-tag%3Dc%3Bfrom-tag\
+                            %3Dd>\nReferred-By: <sip:carol@t0.example>\n";
+    const CAROL: &str = "<sip:carol@t0.example>";
     const DESK: &str = "10.2.0.20:7777";
     let refused = "430 Flow Failed";
     for (shards, is_cut, said) in [
@@ -138,7 +141,7 @@ fn a_referral_goes_from_flow_to_flow() {
             world.plane.cut(TWO.parse().unwrap());
             world.run_for(ms(200));
         }
-        send(&mut world, DESK, &carol.request("REFER", "Refer-To: <sip:bob@t0.example>\n", ""));
+        send(&mut world, DESK, &carol.request("REFER", REFER_TO, ""));
         world.run_for(ms(400));
         if !is_cut {
             assert_eq!(invites(&log), (0, 1), "one of them alone");
@@ -149,6 +152,9 @@ fn a_referral_goes_from_flow_to_flow() {
         assert!(all(&log, DESK, "NOTIFY", "terminated").is_empty(), "it is not over");
         assert_eq!(invites(&log), (1, usize::from(!is_cut)));
         let first = last(&log, ONE, "INVITE", "").unwrap();
+        for (name, value) in [("Replaces", "a@b;to-tag=c;from-tag=d"), ("Referred-By", CAROL)] {
+            assert_eq!(header(&first, name), value, "as the first flow was asked: {first}");
+        }
         answer(&mut world, ONE, &first, said);
         world.run_for(SECOND);
         let over = last(&log, DESK, "NOTIFY", "terminated").unwrap_or_default();

@@ -24,7 +24,10 @@ const FOREIGN: &str = "+15550001111";
 /// Whoever calls is connected with `user`, who has DESK; alice has SOFT. The account has two
 /// numbers.
 fn world(user: &'static str, dial: &str) -> (World, Log) {
-    let document = format!("<Response><Dial answerOnBridge=\"true\" {dial}</Dial></Response>");
+    world_of(user, format!("<Response><Dial answerOnBridge=\"true\" {dial}</Dial></Response>"))
+}
+
+fn world_of(user: &'static str, document: String) -> (World, Log) {
     let (mut world, log) = directed(1, |directed| {
         for text in directed.web.tenants[0].documents.values_mut() {
             document.clone_into(text);
@@ -131,6 +134,53 @@ fn forwards_before_a_call_came_count() {
     let carried = last(&log, CARRIER, "INVITE", "").unwrap();
     let own = "<sip:+15550100@10.0.0.1>;reason=unconditional;counter=5";
     assert_eq!(header(&carried, "Diversion"), own, "{carried}");
+}
+
+/// Entries of History-Info that say no reason are hops of the call's way (RFC 7044), not forwards;
+/// however many there are.
+#[test]
+fn a_call_that_was_retargeted_may_be_forwarded() {
+    let (mut world, log) = world("bob", BOB);
+    let hops: String = (1..=6)
+        .map(|at| format!("History-Info: <sip:+1777{at}@ims.example>;index=1.{at};np=1\n"))
+        .collect();
+    let caused = "History-Info: <sip:+17771@ims.example>;index=1,\
+                  <sip:+15550100@10.0.0.1;cause=302>;index=1.1;mp=1\n";
+    let many = format!("History-Info: {}a\n", "a,".repeat(700));
+    for (number, more, counted) in [(1, hops.as_str(), 1), (2, caused, 2), (3, many.as_str(), 1)] {
+        let invite = call(&mut world, &log, CALLED, number, more);
+        moves(&mut world, &invite, "tel:+1666");
+        let carried = last(&log, CARRIER, "INVITE", "").unwrap();
+        let counter = format!("counter={counted}");
+        assert!(header(&carried, "Diversion").ends_with(&counter), "{more}: {carried}");
+    }
+}
+
+/// A far end that has described itself in a reliable response leaves it out of its 200 (RFC 3262
+/// section 5), whether its early media is passed on or not.
+#[test]
+fn a_reliable_description_is_the_answer_of_any_dial() {
+    let plain = " answerOnBridge=\"false\"><Sip>sip:bob@t0.example</Sip>";
+    let bridged = " answerOnBridge=\"true\"><Sip>sip:bob@t0.example</Sip>";
+    for dial in [bridged, plain] {
+        let dial = format!("<Response><Dial{dial}</Dial></Response>");
+        let (mut world, log) = world_of("bob", dial.clone());
+        let invite = call(&mut world, &log, CALLED, 1, "");
+        let reliable = format!("Require: 100rel\nRSeq: 7\n{}", body(&sdp("10.2.0.20", 1, "0", "")));
+        let contact = format!("Contact: <sip:bob@{DESK}>\n");
+        let early =
+            reply(&invite, "183 Session Progress", "b", &format!("{contact}{reliable}"), "");
+        send(&mut world, DESK, &early);
+        world.run_for(ms(300));
+        let prack = last(&log, DESK, "PRACK", "").unwrap();
+        send(&mut world, DESK, &reply(&prack, "200 OK", "b", "", ""));
+        world.run_for(ms(300));
+        send(&mut world, DESK, &reply(&invite, "200 OK", "b", &contact, ""));
+        world.run_for(SECOND);
+        assert!(last(&log, DESK, "ACK", "").is_some());
+        assert!(all(&log, DESK, "BYE", "").is_empty(), "{dial}");
+        assert!(last(&log, KNOWN, "SIP/2.0 200", "m=audio").is_some());
+    }
 }
 
 /// Carriers screen and bill by these lines: they name numbers of the account's.

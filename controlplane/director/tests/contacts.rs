@@ -159,6 +159,28 @@ fn a_price_counts_from_when_it_is_given() {
     }
 }
 
+/// What everybody pays is nothing to who has a price of his own: no part of his ends for it.
+#[test]
+fn a_price_of_others_cuts_nobodys_part() {
+    let world = World::new(|_| status(204));
+    let now = world.now.wall;
+    let mut world = world.with_book(|book| {
+        book.prices.push(Price { account: Some(ACCOUNT), ..price(SECOND) });
+        book.bindings = vec![binding(1, now)];
+    });
+    let operate = |what| ApiRequest::Operate(Box::new(what));
+    for per_second in 1..=5 {
+        world.run(5_000);
+        let entity = Box::new(Entity::from(price(per_second * SECOND)));
+        world.api(operate(ApiRequest::Put { entity, create: false }));
+    }
+    world.run(100_000);
+    let rows: Vec<_> = world.store.usage.values().map(|it| (it.count, it.micros)).collect();
+    assert_eq!(rows, [(1, 60_000_000)]);
+    let charged: i64 = world.store.ledger.values().map(|it| -it.amount.0).sum();
+    assert_eq!(charged, 60 * SECOND);
+}
+
 /// A contact that an older binary wrote is metered from its successor's start, whatever dies then.
 #[test]
 fn contacts_of_an_older_binary_are_metered_from_one_start_on() {

@@ -327,6 +327,15 @@ impl Directory {
         self.holders(account).iter().find_map(|holder| self.get(PriceKey(*holder, service)))
     }
 
+    /// Whether a price counts for an account once it is there: none is nearer.
+    #[must_use]
+    pub fn is_price_of(&self, PriceKey(whose, service): PriceKey, account: AccountSid) -> bool {
+        let holders = self.holders(account);
+        let mut nearer = holders.iter().take_while(|holder| **holder != whose);
+        let is_none = |key| self.get::<Price>(key).is_none();
+        holders.contains(&whose) && nearer.all(|holder| is_none(PriceKey(*holder, service)))
+    }
+
     /// Whose things count for an account, the nearest first; None is everybody's.
     pub(crate) fn holders(&self, account: AccountSid) -> [Option<AccountSid>; 3] {
         [Some(account), Some(self.family(account)), None]

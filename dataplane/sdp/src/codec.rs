@@ -230,7 +230,8 @@ impl<'s, 'a> IntoIterator for &'s Formats<'a> {
 fn mappings<'a>(media: &Media<'a>) -> impl Iterator<Item = (bool, &'a [u8])> + use<'a> {
     media.section().filter_map(|(letter, line)| {
         // Most lines are something else, and nearly all of these are written without blanks.
-        let is_candidate = matches!(line.first(), Some(b'r' | b'f' | b' ' | b'\t'));
+        let is_candidate =
+            line.first().is_some_and(|&it| it == b'r' || it == b'f' || it.is_ascii_whitespace());
         if letter != b'a' || !is_candidate {
             return None;
         }

@@ -174,13 +174,14 @@ pub(crate) fn attributes(section: &[u8]) -> impl Iterator<Item = Attribute<'_>> 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Said<'a> {
     connection: Option<&'a [u8]>,
-    rtcp: Option<&'a [u8]>,
-    mid: Option<&'a [u8]>,
     direction: Option<Direction>,
     /// Milliseconds; 0 where they cannot be read.
     ptime: Option<u8>,
     maxptime: Option<u8>,
     rtcp_mux: bool,
+    /// There is one to be looked up: few sections have it, and a session stays small.
+    rtcp: bool,
+    mid: bool,
 }
 
 impl<'a> Said<'a> {
@@ -193,9 +194,9 @@ impl<'a> Said<'a> {
         }
         let Attribute { name, value } = Attribute::new(line);
         match name {
-            b"rtcp" => _ = self.rtcp.get_or_insert(value),
+            b"rtcp" => self.rtcp = true,
             b"rtcp-mux" => self.rtcp_mux = true,
-            b"mid" => _ = self.mid.get_or_insert(value),
+            b"mid" => self.mid = true,
             b"ptime" => _ = self.ptime.get_or_insert_with(|| milliseconds(value)),
             b"maxptime" => _ = self.maxptime.get_or_insert_with(|| milliseconds(value)),
             _ => self.direction = self.direction.or_else(|| Direction::parse(name)),
@@ -326,6 +327,10 @@ impl<'a> Media<'a> {
         attributes(self.lines)
     }
 
+    fn own_value(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.attributes().find(|attribute| attribute.is(name)).map(|found| found.value)
+    }
+
     /// All lines of the section behind the m= line, as (letter, value).
     pub(crate) const fn section(&self) -> Lines<'a> {
         Lines::new(self.lines)
@@ -362,7 +367,8 @@ impl<'a> Media<'a> {
     /// As [`Media::address`]; an a=rtcp that cannot be read is [`SdpError::BadConnection`].
     pub fn rtcp(&self) -> Result<MediaTarget, SdpError> {
         let rtp = self.rtp()?;
-        let Some(mut rest) = self.said.rtcp.filter(|_| rtp != MediaTarget::NOWHERE) else {
+        let is_asked = self.said.rtcp && rtp != MediaTarget::NOWHERE;
+        let Some(mut rest) = is_asked.then(|| self.own_value(b"rtcp")).flatten() else {
             return Ok(rtp.next_port());
         };
         let port = number::<u16>(word(&mut rest)).filter(|&port| port != 0);
@@ -418,13 +424,13 @@ impl<'a> Media<'a> {
     /// `a=label` (RFC 4574).
     #[must_use]
     pub fn label(&self) -> Option<&'a [u8]> {
-        self.attributes().find(|attribute| attribute.is(b"label")).map(|found| found.value)
+        self.own_value(b"label")
     }
 
     /// `a=mid` (RFC 5888).
     #[must_use]
-    pub const fn mid(&self) -> Option<&'a [u8]> {
-        self.said.mid
+    pub fn mid(&self) -> Option<&'a [u8]> {
+        self.said.mid.then(|| self.own_value(b"mid")).flatten()
     }
 
     /// Values of `a=crypto` (RFC 4568): secrets, not to be logged.

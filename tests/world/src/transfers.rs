@@ -381,7 +381,11 @@ impl Scene {
             Act::Closes => {
                 let mut calls = self.calls(world);
                 calls.retain(|at| world.call(*at).state == State::Up);
-                let fault = (is_calm && !self.is_alone).then(|| self.deaf(world, &calls)).flatten();
+                let fault = match (is_calm, self.is_alone) {
+                    (true, true) => calls.first().map(|at| self.tell(*at, "is up in no document")),
+                    (true, false) => self.deaf(world, &calls),
+                    (false, _) => None,
+                };
                 if let Some(first) = calls.first() {
                     world.act(*first, Action::HangUp);
                 }
@@ -394,9 +398,12 @@ impl Scene {
     /// Who of them has heard nobody since the last look.
     fn deaf(&self, world: &World, calls: &[CallRef]) -> Option<String> {
         let is_deaf = |at: &&CallRef| self.heard.get(at) == Some(&heard(world, **at));
-        let at = calls.iter().find(is_deaf)?;
+        Some(self.tell(*calls.iter().find(is_deaf)?, "is up and alone"))
+    }
+
+    fn tell(&self, at: CallRef, what: &str) -> String {
         let role = self.agents.iter().find(|(_, agent)| **agent == at.agent);
-        Some(format!("{at:?}, {role:?}, is up and alone"))
+        format!("{at:?}, {role:?}, {what}")
     }
 
     fn dial(&self, world: &mut World, (role, domain): (Role, &str), headers: Vec<String>) {

@@ -214,7 +214,7 @@ impl Director {
             self.next_tier(now, call);
         }
         if let Some(referrer) = referrer {
-            self.referred_flow_lost(now, call, referrer);
+            self.referred_leg_over(now, call, referrer);
         }
         if let Some(parent) = row.parent {
             self.inbox.push_back((
@@ -289,15 +289,14 @@ impl Director {
         all
     }
 
-    /// What registrations cost changes for an account, or for everybody: their parts end at the
-    /// price that they had.
-    pub(super) fn cut_contacts(&mut self, now: Now, PriceKey(whose, service): PriceKey) {
-        if service != Service::SipRegistration {
+    /// What registrations cost changes for an account, or for everybody: the parts of those who have
+    /// no nearer price end at the price that they had.
+    pub(super) fn cut_contacts(&mut self, now: Now, key: PriceKey) {
+        if key.1 != Service::SipRegistration {
             return;
         }
         let directory = &self.directory;
-        let pays = |it| whose.is_none_or(|whose| whose == it || whose == directory.family(it));
-        let records = self.registrar.cut(now, pays);
+        let records = self.registrar.cut(now, |account| directory.is_price_of(key, account));
         let records = self.charged(records);
         self.records.extend(records);
     }

@@ -12,6 +12,7 @@ use model::party;
 use sip::{NameAddr, Uri};
 
 use super::Director;
+use super::refer;
 use super::trunk::{self, Referral};
 use crate::forwards::{FORWARDS_MAX, Place};
 use crate::live::{Live, Outgoing};
@@ -35,7 +36,7 @@ pub(super) fn like(live: &Live, outgoing: &Outgoing, to: &str) -> ChildSpec {
         status: live.status.clone(),
         is_trunk: live.row.direction.trunk().is_some(),
         forwards: outgoing.forwards.clone(),
-        referred: String::new(),
+        referred: refer::lines_of_referral(&outgoing.headers),
     }
 }
 

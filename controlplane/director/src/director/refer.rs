@@ -33,6 +33,8 @@ pub(super) struct Referrer {
     shard: ShardId,
     /// Who is referred.
     other: CallId,
+    /// The flow of another phone that was asked has failed: the shard may wait for our word.
+    awaits_word: bool,
 }
 
 impl Referrer {
@@ -48,7 +50,8 @@ impl Director {
         let referred = all.filter_map(|live| {
             let call = live.outgoing.as_ref()?.referrer?;
             let shard = self.calls.get(&call).map_or(live.shard, |referrer| referrer.shard);
-            Some((live.call(), Referrer { call, shard, other: live.row.parent? }))
+            let other = live.row.parent?;
+            Some((live.call(), Referrer { call, shard, other, awaits_word: false }))
         });
         self.referrers = referred.collect();
     }
@@ -68,7 +71,7 @@ impl Director {
             }
             return;
         };
-        let referrer = Referrer { call, shard, other };
+        let referrer = Referrer { call, shard, other, awaits_word: false };
         if !to.is_empty() && self.calls.get(&call).is_some_and(|live| live.ending.is_some()) {
             return;
         }
@@ -121,7 +124,7 @@ impl Director {
         hook: Hook,
         (to, headers): (&str, &str),
     ) {
-        let Referrer { call, shard, other } = referrer;
+        let Referrer { call, shard, other, .. } = referrer;
         let own = headers.lines().filter(|line| !is_of_referral(line));
         let lines = own.filter_map(|line| line.split_once(':'));
         let header = |(name, value): (&str, &str)| {
@@ -244,14 +247,18 @@ impl Director {
         }
     }
 
-    /// A leg that was dialled for a referral has ended by a flow that has failed: another one of
-    /// its phone's is tried under the same referral; without any, the shards wait to hear so.
-    pub(super) fn referred_flow_lost(&mut self, now: Now, call: CallId, referrer: Referrer) {
-        let Some((spec, flow)) = self.flow_after(call) else { return };
-        let code = self.calls.get(&call).map_or(0, |live| live.row.sip_code);
-        let Some(flow) = flow else {
-            let is_its = |it: &Referrer| it.call == referrer.call;
-            if !self.referrers.values().any(is_its) {
+    /// A leg that was dialled for a referral has ended. If by a flow that has failed, another one
+    /// of its phone's is tried under the same referral; without any, the shards wait to hear so when
+    /// the last of its legs is over, whichever of them that is.
+    pub(super) fn referred_leg_over(&mut self, now: Now, call: CallId, referrer: Referrer) {
+        let Some(live) = self.calls.get(&call).filter(|live| !live.is_answered()) else { return };
+        let (code, is_lost) = (live.row.sip_code, super::tiers::is_flow_lost(&live.row));
+        let next = self.flow_after(call).and_then(|(spec, flow)| Some((spec, flow?)));
+        let Some((spec, flow)) = next else {
+            let awaits = is_lost || referrer.awaits_word;
+            let others = self.referrers.values_mut().filter(|it| it.call == referrer.call);
+            let others = others.map(|it| it.awaits_word |= awaits).count();
+            if awaits && others == 0 {
                 let code = if code < 300 { 480 } else { wire::status::passed_on(code) };
                 self.refer_failed(now, referrer, code);
             }
@@ -270,7 +277,7 @@ impl Director {
     /// The referrer is told, and the call stands as it was; if there is nobody but who was
     /// referred, it ends.
     fn refer_failed(&mut self, now: Now, referrer: Referrer, code: u16) {
-        let Referrer { call, shard, other } = referrer;
+        let Referrer { call, shard, other, .. } = referrer;
         if self.calls.get(&call).is_some_and(|live| !live.is_over()) {
             return self.command(shard, OwnedCommand::Referred { call, code, binds: true });
         }
@@ -325,6 +332,12 @@ impl Director {
 }
 
 /// What a referral says to whoever is called for it (RFC 3892, RFC 3891), and to nobody else.
+/// What a leg says of the referral that it was dialled for.
+pub(super) fn lines_of_referral(headers: &str) -> String {
+    let lines = headers.lines().filter(|line| is_of_referral(line));
+    lines.flat_map(|line| [line, "\r\n"]).collect()
+}
+
 fn is_of_referral(line: &str) -> bool {
     is_referred_by(line) || line.starts_with("Replaces: ")
 }

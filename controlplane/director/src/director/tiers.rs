@@ -205,7 +205,7 @@ impl Director {
 }
 
 /// Its way to the phone has failed, not the phone.
-fn is_flow_lost(row: &CallRow) -> bool {
+pub(super) fn is_flow_lost(row: &CallRow) -> bool {
     row.sip_code == 430 || row.cause == Some(Cause::Unreachable)
 }
 

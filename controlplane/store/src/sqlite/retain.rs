@@ -133,7 +133,7 @@ impl Sweeper {
         let mut group = Group::new(&transaction);
         let removed = self.remove(&mut group)?;
         if removed > 0 {
-            group.close()?;
+            group.close(|written| written)?;
             transaction.commit()?;
         }
         Ok(removed)

@@ -293,6 +293,40 @@ fn counts_are_true_however_rows_come_and_go() {
     world.pass(Retention { calls: Keep { days: 3, rows: 0 }, ..KEEP });
 }
 
+/// An account's charges of a day that no number of 64 bits holds: they stand, their day does not
+/// move, and the store goes on for everybody.
+#[test]
+fn a_sum_that_overflows_is_its_accounts_own_trouble() {
+    let mut world = World::new();
+    let charge = |number: u64| {
+        let mut rows = facts(ONE, number, DAY);
+        for row in &mut rows {
+            if let Record::Ledger(entry) = row {
+                entry.amount = Nanos(i64::MIN / 2 - 7);
+            }
+        }
+        rows
+    };
+    // Two in one group, one behind it.
+    world.write(charge(1));
+    world.write(charge(2));
+    world.write(facts(TWO, 10, DAY));
+    world.store.settle().unwrap();
+    world.write(charge(3));
+    world.store.settle().unwrap();
+    world.write(charge(4));
+    world.write(facts(TWO, 11, DAY));
+    world.store.settle().unwrap();
+    assert_eq!(world.store.status().unwrap().ledger_rows, 6);
+    let price = |account: AccountSid| {
+        let days = world.store.usage(account, Span::ALL).unwrap();
+        days.iter().map(|day| day.price.0).collect::<Vec<_>>()
+    };
+    assert_eq!(price(TWO), [-14]);
+    assert_eq!(price(ONE), [i64::MIN / 2 - 7], "the one that fits");
+    assert_eq!(world.store.failure(), None);
+}
+
 #[test]
 fn a_share_is_an_accounts_own_and_nothing_fresh_goes_for_it() {
     let mut world = World::new();

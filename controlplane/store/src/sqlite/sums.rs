@@ -27,9 +27,14 @@ impl<'c> Group<'c> {
         Ok(self.connection.prepare_cached(sql)?.execute(values)?)
     }
 
-    /// The last step before the transaction commits.
-    pub(super) fn close(self) -> Result<(), StoreError> {
-        self.sums.write(self.connection)
+    /// The last step before the transaction commits. `unless_refused` says of each sum that cannot
+    /// be written whether it is to be left out, as a record is: an account's sum of a day ends at
+    /// 2^63, and who drives his there hurts himself alone.
+    pub(super) fn close(
+        self,
+        unless_refused: impl Fn(Result<(), StoreError>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.sums.write(self.connection, unless_refused)
     }
 }
 
@@ -67,17 +72,15 @@ pub(super) struct Sums {
     /// By table and account; None for all of them.
     rows: BTreeMap<(Table, Option<AccountSid>), i64>,
     used: BTreeMap<Day, Used>,
-    charged: BTreeMap<(Day, [u8; 3]), i64>,
+    charged: BTreeMap<(Day, [u8; 3]), i128>,
     spreads: BTreeMap<AccountSid, Spread>,
 }
 
+/// Rows; count, microseconds, seconds and bytes.
 #[derive(Debug, Default)]
 struct Used {
     rows: i64,
-    count: i64,
-    micros: i64,
-    seconds: i64,
-    bytes: i64,
+    amounts: [i128; 4],
 }
 
 /// The least and the most of an account's calls, microseconds behind their beginning.
@@ -104,10 +107,10 @@ impl Sums {
         let day = (row.account, row.key.service as u16, day_of(row.at));
         let used = self.used.entry(day).or_default();
         used.rows += sign;
-        used.count += sign * int(row.count);
-        used.micros += sign * int(row.micros);
-        used.seconds += sign * int(row.seconds);
-        used.bytes += sign * int(row.bytes);
+        let amounts = [row.count, row.micros, row.seconds, row.bytes];
+        for (sum, amount) in used.amounts.iter_mut().zip(amounts) {
+            *sum += i128::from(sign) * i128::from(int(amount));
+        }
     }
 
     /// A charge comes to its day; taken out again where `amount` is negative.
@@ -118,7 +121,7 @@ impl Sums {
         (currency, amount): (Currency, i64),
     ) {
         let day = (account, key.service as u16, day);
-        *self.charged.entry((day, currency.0)).or_default() += amount;
+        *self.charged.entry((day, currency.0)).or_default() += i128::from(amount);
     }
 
     /// A call that waited and stood so long.
@@ -134,7 +137,11 @@ impl Sums {
         widen(&mut spread.ended, ended);
     }
 
-    fn write(self, connection: &Connection) -> Result<(), StoreError> {
+    fn write(
+        self,
+        connection: &Connection,
+        unless_refused: impl Fn(Result<(), StoreError>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         for ((table, account), rows) in self.rows.into_iter().filter(|(_, rows)| *rows != 0) {
             connection
                 .prepare_cached(
@@ -143,41 +150,11 @@ impl Sums {
                 )?
                 .execute(params![table.name(), name(account), rows])?;
         }
-        for ((account, service, day), used) in self.used {
-            let Used { rows, count, micros, seconds, bytes } = used;
-            connection
-                .prepare_cached(
-                    "INSERT INTO usage_day VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                     ON CONFLICT DO UPDATE SET rows = rows + ?4, count = count + ?5,
-                       micros = micros + ?6, seconds = seconds + ?7, bytes = bytes + ?8",
-                )?
-                .execute(params![
-                    name(account),
-                    service,
-                    day,
-                    rows,
-                    count,
-                    micros,
-                    seconds,
-                    bytes
-                ])?;
-            if rows < 0 {
-                // A day without rows is none.
-                connection
-                    .prepare_cached(
-                        "DELETE FROM usage_day
-                         WHERE account = ? AND service = ? AND day = ? AND rows = 0",
-                    )?
-                    .execute(params![name(account), service, day])?;
-            }
+        for (day, used) in self.used {
+            unless_refused(write_used(connection, day, &used))?;
         }
-        for (((account, service, day), currency), amount) in self.charged {
-            connection
-                .prepare_cached(
-                    "INSERT INTO ledger_day VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT DO UPDATE SET amount = amount + ?5",
-                )?
-                .execute(params![name(account), service, day, Currency(currency).code(), amount])?;
+        for ((day, currency), amount) in self.charged {
+            unless_refused(write_charged(connection, day, (Currency(currency), amount)))?;
         }
         for (account, Spread { started, ended }) in self.spreads {
             // Nothing is written where it lies inside of what the account's others do.
@@ -194,6 +171,66 @@ impl Sums {
         }
         Ok(())
     }
+}
+
+/// What does not fit is refused whole; so does the table refuse a sum that does not.
+fn fits(amount: i128) -> Result<i64, StoreError> {
+    i64::try_from(amount).map_err(|_| StoreError::Row {
+        table: "(sums)",
+        cause: format!("{amount} in one group of writes"),
+    })
+}
+
+fn write_used(
+    connection: &Connection,
+    (account, service, day): Day,
+    Used { rows, amounts }: &Used,
+) -> Result<(), StoreError> {
+    if *rows == 0 && *amounts == [0; 4] {
+        return Ok(());
+    }
+    let [count, micros, seconds, bytes] = *amounts;
+    connection
+        .prepare_cached(
+            "INSERT INTO usage_day VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT DO UPDATE SET rows = rows + ?4, count = count + ?5,
+               micros = micros + ?6, seconds = seconds + ?7, bytes = bytes + ?8",
+        )?
+        .execute(params![
+            name(account),
+            service,
+            day,
+            rows,
+            fits(count)?,
+            fits(micros)?,
+            fits(seconds)?,
+            fits(bytes)?
+        ])?;
+    if *rows < 0 {
+        // A day without rows is none.
+        connection
+            .prepare_cached(
+                "DELETE FROM usage_day WHERE account = ? AND service = ? AND day = ? AND rows = 0",
+            )?
+            .execute(params![name(account), service, day])?;
+    }
+    Ok(())
+}
+
+fn write_charged(
+    connection: &Connection,
+    (account, service, day): Day,
+    (currency, amount): (Currency, i128),
+) -> Result<(), StoreError> {
+    if amount != 0 {
+        connection
+            .prepare_cached(
+                "INSERT INTO ledger_day VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET amount = amount + ?5",
+            )?
+            .execute(params![name(account), service, day, currency.code(), fits(amount)?])?;
+    }
+    Ok(())
 }
 
 /// As the tables have it: empty for nobody's.

@@ -349,7 +349,7 @@ fn commit(
     for account in lettered {
         apply::bound_letters(&mut rows, account, DEAD_LETTERS_MAX)?;
     }
-    rows.close()?;
+    rows.close(|written| unless_refused(written, position))?;
     apply::set_applied(&transaction, position)?;
     transaction.commit()?;
     Ok(position)

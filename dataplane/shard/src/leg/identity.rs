@@ -1,5 +1,6 @@
 //! Who calls, as the header says it: what crosses to the other hop, and what the application hears.
 
+use arrayvec::ArrayVec;
 use sip::{Message, Name};
 
 /// Headers that a trusted network's word is passed on in (RFC 3325, RFC 3323, RFC 5806, RFC 7044,
@@ -28,6 +29,9 @@ pub(crate) fn lines(invite: &[u8], out: &mut [u8], mut at: usize) -> usize {
     }
     at
 }
+
+/// Forwarders that are named: a call that more have forwarded is forwarded no more.
+const NAMED_MAX: usize = 8;
 
 /// What an emergency call says to whoever answers it, whoever calls: how urgent it is, where the
 /// caller is, and more of him (RFC 6442, RFC 7852, RFC 4412, RFC 7315).
@@ -81,7 +85,9 @@ pub(crate) fn diversion<'m>(message: &Message<'m>) -> &'m [u8] {
 }
 
 /// URIs of those who have forwarded the call, the last one first, one a line, and how many there
-/// were: of Diversion, else of History-Info, whose last entry is the target itself.
+/// were: of Diversion, else of History-Info. An entry of that has forwarded the call if it says why
+/// (`Reason` among its headers, RFC 7044 section 5), or the one behind it does (`cause`, RFC 4458):
+/// others are hops of a way on which the Request-URI changed.
 pub(crate) fn forwards(message: &Message<'_>, out: &mut [u8]) -> (usize, u16) {
     let (mut at, mut counted) = (0, 0_u16);
     for address in message.addresses(Name::Diversion).flatten() {
@@ -90,14 +96,29 @@ pub(crate) fn forwards(message: &Message<'_>, out: &mut [u8]) -> (usize, u16) {
         counted = counted.saturating_add(count.max(1));
         at = put_uri(out, at, address.uri);
     }
-    let history = || message.addresses(Name::HistoryInfo).flatten();
-    let before = u16::try_from(history().count()).unwrap_or(u16::MAX).saturating_sub(1);
-    if counted == 0 {
-        for place in (0..usize::from(before)).rev() {
-            at = history().nth(place).map_or(at, |address| put_uri(out, at, address.uri));
+    if counted > 0 {
+        return (at, counted);
+    }
+    // The list is of a stranger's length: it is read once, and the last of it are kept.
+    let mut last: ArrayVec<&[u8], NAMED_MAX> = ArrayVec::new();
+    let mut before: Option<&[u8]> = None;
+    for address in message.addresses(Name::HistoryInfo).flatten() {
+        let forwarder = before.replace(address.uri);
+        let says_why = |it: &&[u8]| has_word(it, b"reason=") || has_word(address.uri, b";cause=");
+        if let Some(forwarder) = forwarder.filter(says_why) {
+            counted = counted.saturating_add(1);
+            if last.is_full() {
+                last.remove(0);
+            }
+            last.push(forwarder);
         }
     }
-    (at, counted.max(before))
+    (last.iter().rev().fold(at, |at, uri| put_uri(out, at, uri)), counted)
+}
+
+/// Whether a URI has these letters behind its address, in any case.
+fn has_word(uri: &[u8], word: &[u8]) -> bool {
+    uri.windows(word.len()).any(|it| it.eq_ignore_ascii_case(word))
 }
 
 /// Adds a URI without its headers behind `at`; where it ends. One that does not fit, or is no text,

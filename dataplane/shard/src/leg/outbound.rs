@@ -151,11 +151,11 @@ impl LegMut<'_, '_> {
         let (call, leg, peer) = (self.leg.story.call, self.leg.id, self.leg.links.dialed_for);
         let (at, media) = (self.stamp(), !sdp.is_empty());
         self.cx.emit_optional(&Event::Progress { call, leg, at, code, media });
-        if !self.leg.outbound().is_some_and(|side| side.pass_progress) || peer == LegId::NONE {
-            return;
-        }
-        let gate = self.early_gate(message, branch);
-        let is_answer = media && branch && !self.leg.offer.is_updated();
+        let passes_on =
+            self.leg.outbound().is_some_and(|side| side.pass_progress) && peer != LegId::NONE;
+        let gate = if passes_on { self.early_gate(message, branch) } else { Gate::Closed };
+        let may_rely = passes_on || rseq_of(message).is_some();
+        let is_answer = media && branch && may_rely && !self.leg.offer.is_updated();
         // An answer it is whether its media is heard or not: the 2xx may rely on it.
         let early = is_answer && self.take_answer(sdp, false).is_ok();
         let named = self.branch_of(message);
@@ -168,6 +168,9 @@ impl LegMut<'_, '_> {
         let passes = gate != Gate::Closed;
         if branch {
             self.keep_gate(gate);
+        }
+        if !passes_on {
+            return;
         }
         if gate == Gate::Opens && !early {
             // What was described before is heard from now on.
