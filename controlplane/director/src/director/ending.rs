@@ -289,8 +289,8 @@ impl Director {
         all
     }
 
-    /// What registrations cost changes for an account, or for everybody: the parts of those who have
-    /// no nearer price end at the price that they had.
+    /// What registrations cost changes for an account, or for everybody: the parts of those who
+    /// have no nearer price end at the price that they had.
     pub(super) fn cut_contacts(&mut self, now: Now, key: PriceKey) {
         if key.1 != Service::SipRegistration {
             return;

@@ -248,8 +248,8 @@ impl Director {
     }
 
     /// A leg that was dialled for a referral has ended. If by a flow that has failed, another one
-    /// of its phone's is tried under the same referral; without any, the shards wait to hear so when
-    /// the last of its legs is over, whichever of them that is.
+    /// of its phone's is tried under the same referral; without any, the shards wait to hear so
+    /// when the last of its legs is over, whichever of them that is.
     pub(super) fn referred_leg_over(&mut self, now: Now, call: CallId, referrer: Referrer) {
         let Some(live) = self.calls.get(&call).filter(|live| !live.is_answered()) else { return };
         let (code, is_lost) = (live.row.sip_code, super::tiers::is_flow_lost(&live.row));
