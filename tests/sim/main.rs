@@ -379,6 +379,25 @@ fn trunks_lead_somewhere() {
     assert!(further > 10 && parts > 10 && urgent > 10 && texts > 10, "{counts}");
 }
 
+/// Phones must send calls on, and be rung, answered and declined.
+#[test]
+fn forwards_lead_somewhere() {
+    let (mut forwarded, mut answered, mut declined) = (0, 0, 0);
+    for seed in 980_001..980_031 {
+        let mut story = Story::new(seed, Scale::forwards(seed));
+        story.play();
+        let calls = story.world.agents.iter().flat_map(|agent| &agent.calls);
+        for call in calls.filter(|call| call.who == Who::Callee) {
+            let is_forwarded = call.seen.text.contains("Diversion: ");
+            forwarded += usize::from(is_forwarded);
+            answered += usize::from(is_forwarded && call.seen.answered_at.is_some());
+            declined += usize::from(call.seen.code == 603);
+        }
+    }
+    let counts = format!("{forwarded} forwarded, {answered} of them answered, {declined} declined");
+    assert!(forwarded > 10 && answered > 3 && declined > 10, "{counts}");
+}
+
 /// Places must be taken, and referrals come to something.
 #[test]
 fn calls_change_hands() {

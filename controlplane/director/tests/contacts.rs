@@ -166,6 +166,7 @@ fn a_price_of_others_cuts_nobodys_part() {
     let now = world.now.wall;
     let mut world = world.with_book(|book| {
         book.prices.push(Price { account: Some(ACCOUNT), ..price(SECOND) });
+        book.prices.push(price(7 * SECOND));
         book.bindings = vec![binding(1, now)];
     });
     let operate = |what| ApiRequest::Operate(Box::new(what));

@@ -6,7 +6,7 @@ use crate::Shard;
 impl Shard<'_> {
     /// Entries by kind. Each goes with the leg that it is of: none is left when no leg is.
     #[must_use]
-    pub fn kept(&self) -> [(&'static str, usize); 7] {
+    pub fn kept(&self) -> [(&'static str, usize); 8] {
         let core = &self.core;
         [
             ("call on a route", self.routes.calls()),
@@ -16,6 +16,7 @@ impl Shard<'_> {
             ("tail", core.tails.len()),
             ("proven name", core.proven.len()),
             ("hold", core.holds.len()),
+            ("place that is given", core.gifts.len()),
         ]
     }
 }

@@ -125,7 +125,8 @@ pub(crate) fn faults(story: &Story, homes: &Homes) -> Vec<String> {
     for (group, mut rung) in rung {
         let all = rung.clone();
         rung.retain(|(home, _)| !is_sent_twice(story, group, &all, home));
-        let fault = once(&rung).or_else(|| by_flows(story, &rung)).or_else(|| declined(&rung));
+        let fault =
+            once(&rung).or_else(|| by_flows(story, &rung)).or_else(|| declined(story, &rung));
         faults.extend(fault.map(|fault| format!("{group}: {fault}")));
     }
     faults
@@ -169,13 +170,15 @@ fn by_flows(story: &Story, rung: &[(&Home, &PhoneCall)]) -> Option<String> {
 }
 
 /// Nobody rings on, or begins to ring, for a user who has declined.
-fn declined(rung: &[(&Home, &PhoneCall)]) -> Option<String> {
+fn declined(story: &Story, rung: &[(&Home, &PhoneCall)]) -> Option<String> {
+    // A CANCEL may be lost, and what is dialled is told by whoever comes next.
+    let rings = if story.is_calm() { HEARS } else { 40 * SECOND };
     let declines = rung.iter().filter(|(_, call)| call.seen.code == 603);
     let mut declines = declines.filter_map(|(home, call)| Some((home, call.seen.ended_at?)));
     declines.find_map(|(home, at)| {
         let rings_on = |call: &PhoneCall| {
             let end = call.seen.answered_at.or(call.seen.ended_at).unwrap_or(Mono::NEVER);
-            call.seen.dialed_at > at + HEARS || end > at + 40 * SECOND
+            call.seen.dialed_at > at + HEARS || end > at + rings
         };
         let is_his = |(other, call): &&(&Home, &PhoneCall)| {
             other.user == home.user && other.agent != home.agent && rings_on(call)

@@ -70,18 +70,9 @@ impl Scale {
         Self {
             calls: 100,
             within: Duration::from_secs(30),
-            canary: Canary::None,
-            plant: None,
-            talks: false,
             strangers: true,
             guests: true,
-            calm: false,
-            faults: false,
-            clock: false,
-            registers: false,
-            trunks: false,
-            transfers: false,
-            forwards: false,
+            ..Self::small(0)
         }
     }
 

@@ -160,10 +160,14 @@ impl Scenes {
             let due: Vec<_> = scene.acts.extract_if(.., |(at, _)| *at <= now).collect();
             for (_, act) in due {
                 world.trace.line(now, || format!("*** in {}: {act:?}", scene.group));
+                if is_calm && !scene.is_alone && matches!(act, Act::Closes) {
+                    let calls = scene.calls(world).into_iter();
+                    let up = calls.filter(|at| world.call(*at).state == State::Up).count();
+                    self.listened += u64::try_from(up).unwrap_or(0);
+                }
                 if let Some(fault) = scene.play(world, (&act, &self.domains), is_calm) {
                     self.faults.push(format!("{} in {}: {fault}", scene.kind, scene.group));
                 }
-                self.listened += u64::from(matches!(act, Act::Closes) && is_calm);
                 scene.done.push((now, act));
             }
         }

@@ -104,7 +104,9 @@ pub(crate) fn forwards(message: &Message<'_>, out: &mut [u8]) -> (usize, u16) {
     let mut before: Option<&[u8]> = None;
     for address in message.addresses(Name::HistoryInfo).flatten() {
         let forwarder = before.replace(address.uri);
-        let says_why = |it: &&[u8]| has_word(it, b"reason=") || has_word(address.uri, b";cause=");
+        let says_why = |it: &&[u8]| {
+            has_word(halves(it).1, b"reason=") || has_word(halves(address.uri).0, b";cause=")
+        };
         if let Some(forwarder) = forwarder.filter(says_why) {
             counted = counted.saturating_add(1);
             if last.is_full() {
@@ -116,15 +118,20 @@ pub(crate) fn forwards(message: &Message<'_>, out: &mut [u8]) -> (usize, u16) {
     (last.iter().rev().fold(at, |at, uri| put_uri(out, at, uri)), counted)
 }
 
-/// Whether a URI has these letters behind its address, in any case.
-fn has_word(uri: &[u8], word: &[u8]) -> bool {
-    uri.windows(word.len()).any(|it| it.eq_ignore_ascii_case(word))
+/// A URI's address with its parameters, and the headers behind.
+fn halves(uri: &[u8]) -> (&[u8], &[u8]) {
+    let end = uri.iter().position(|byte| *byte == b'?').unwrap_or(uri.len());
+    uri.split_at(end)
+}
+
+fn has_word(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len()).any(|it| it.eq_ignore_ascii_case(word))
 }
 
 /// Adds a URI without its headers behind `at`; where it ends. One that does not fit, or is no text,
 /// is left out.
 fn put_uri(out: &mut [u8], at: usize, uri: &[u8]) -> usize {
-    let uri = uri.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let (uri, _) = halves(uri);
     let clean = core::str::from_utf8(uri).is_ok()
         && uri.iter().all(|byte| *byte > b' ' && !b"<>\"".contains(byte));
     let room = out.get_mut(at..at + uri.len() + 1).filter(|_| clean && !uri.is_empty());
